@@ -1,0 +1,270 @@
+"""The nouns of trapd: frozen values that every other module speaks.
+
+Nothing here touches the world: no clock, no files, no asyncio. Times named ``at``, ``since`` or ``*_at`` are seconds of
+CLOCK_MONOTONIC unless the name says ``wall`` (seconds since the epoch, for people and for history only).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+POOL_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_INSTANCE = re.compile(r"(?P<pool>[a-z][a-z0-9_]*)@(?P<generation>[0-9]+)-(?P<slot>[0-9]+)")
+_UNIT_PREFIX, _UNIT_SUFFIX = "trapd-worker-", ".service"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceId:
+    """One worker: a slot of one generation of one pool. Its name is all that an observer needs to place it."""
+
+    pool: str
+    generation: int
+    slot: int
+
+    @property
+    def name(self) -> str:
+        """``default@7-1``: what people type and read."""
+        return f"{self.pool}@{self.generation}-{self.slot}"
+
+    @property
+    def unit(self) -> str:
+        """``trapd-worker-default@7-1.service``: the systemd unit."""
+        return f"{_UNIT_PREFIX}{self.name}{_UNIT_SUFFIX}"
+
+    @property
+    def node(self) -> str:
+        """``default-7-1``: Celery's node name without its host; unique, so old and new can run side by side."""
+        return f"{self.pool}-{self.generation}-{self.slot}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def parse(cls, text: str) -> InstanceId:
+        """Read a name or a unit name. Raises ValueError for anything else."""
+        name = text.removeprefix(_UNIT_PREFIX).removesuffix(_UNIT_SUFFIX)
+        found = _INSTANCE.fullmatch(name)
+        if not found:
+            raise ValueError(f"cannot read {text!r} as POOL@GENERATION-SLOT")
+        return cls(found["pool"], int(found["generation"]), int(found["slot"]))
+
+
+class InstanceState(StrEnum):
+    """What a backend sees of an instance. Absent is not a state: an absent instance is not observed."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+class FailureKind(StrEnum):
+    """Why an instance failed, as far as it can be told from outside."""
+
+    CODE = "code"  # the worker itself said so: the application or its configuration raised
+    TIMEOUT = "timeout"  # it did not say READY in time
+    WATCHDOG = "watchdog"  # its main loop stopped turning
+    CRASH = "crash"  # it exited or was killed for any other reason
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    kind: FailureKind
+    summary: str  # one line
+    detail: str  # a traceback or the last lines of the log; may be empty
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CodeReport:
+    """What a worker says of the code it has really loaded."""
+
+    generation: int
+    digest: str
+    versions: Mapping[str, str]
+    strays: tuple[str, ...] = ()  # modules of watched packages that were loaded from outside the snapshot
+
+    @property
+    def mixed(self) -> bool:
+        return bool(self.strays)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One observed worker."""
+
+    id: InstanceId
+    state: InstanceState
+    since: float  # when it entered this state
+    pid: int | None = None
+    ready_at: float | None = None  # when this run said READY
+    active_tasks: int | None = None
+    status: str = ""
+    failures: int = 0  # failed runs in a row; a run that stayed up long enough starts it again at 0
+    failure: Failure | None = None  # of the last failed run
+    report: CodeReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of workers, or a percentage of the wanted number, as in Kubernetes' maxSurge."""
+
+    value: int
+    percent: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.value}%" if self.percent else str(self.value)
+
+
+class OnFailure(StrEnum):
+    REVERT = "revert"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one pool is rolled. Durations in seconds; ``drain_timeout`` None means: as long as the task takes."""
+
+    max_surge: Amount = Amount(1)
+    max_unavailable: Amount = Amount(0)
+    min_ready: float = 5.0
+    progress_deadline: float = 600.0
+    drain_timeout: float | None = None
+    on_failure: OnFailure = OnFailure.REVERT
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What the configuration asks of one pool."""
+
+    name: str
+    workers: int = 1
+    concurrency: int = 1
+    queues: tuple[str, ...] = ()  # empty: Celery's default queue
+    celery_pool: str = "prefork"
+    max_tasks_per_child: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    singleton: bool = False
+    policy: Policy = Policy()
+
+    def launch(self) -> dict[str, object]:
+        """The part of the settings that a running worker has fixed in it: a change here needs a new generation."""
+        return {
+            "concurrency": self.concurrency,
+            "queues": list(self.queues),
+            "celery_pool": self.celery_pool,
+            "max_tasks_per_child": self.max_tasks_per_child,
+            "environment": dict(sorted(self.environment.items())),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One file of what is installed. ``digest`` is sha256 in hex; empty for files that may change freely (.pyc)."""
+
+    path: str  # where it goes in a snapshot, relative, with "/": code/trap/run.py, etc/celeryconfig.py
+    source: str  # where it is now, absolute
+    digest: str
+
+
+class DiskState(StrEnum):
+    SETTLED = "settled"
+    CHANGING = "changing"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What is installed, as seen at one moment. ``fingerprint``, ``files`` and ``eager`` mean something only if settled."""
+
+    state: DiskState
+    reason: str = ""
+    fingerprint: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the watched distributions
+    files: tuple[TreeFile, ...] = ()
+    eager: bool = False  # the Celery settings run every task in the submitter's process: no workers are needed
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A number, given once, to what we want to run."""
+
+    number: int
+    fingerprint: str
+    versions: Mapping[str, str]
+    launch: Mapping[str, str]  # pool -> digest of PoolSpec.launch()
+    reason: str
+    actor: str
+    wall: float
+    eager: bool = False
+
+
+class RolloutState(StrEnum):
+    PENDING = "pending"  # wanted; nothing started yet
+    PREFLIGHT = "preflight"  # the canary is importing and connecting
+    CANARY = "canary"  # the canary is ready and must stay so for min_ready
+    ROLLING = "rolling"
+    COMPLETE = "complete"
+    REJECTED = "rejected"  # its own code failed
+    FAILED = "failed"  # it stopped making progress after its canary was good
+    SUPERSEDED = "superseded"
+
+    @property
+    def over(self) -> bool:
+        return self in _OVER
+
+
+_OVER = frozenset({RolloutState.COMPLETE, RolloutState.REJECTED, RolloutState.FAILED, RolloutState.SUPERSEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Moving one pool from one generation to another."""
+
+    id: int
+    pool: str
+    generation: int
+    previous: int | None
+    state: RolloutState
+    reason: str  # why it began; why it ended, once it is over
+    actor: str
+    started_wall: float
+    progressed_at: float  # last progress; the progress deadline runs from here
+    detail: str = ""  # the traceback, where there is one
+    ended_wall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What is wanted of one pool. Only triggers, and the planner's verdicts, change it; it survives a crash."""
+
+    pool: str
+    wanted: int | None = None  # generation
+    good: tuple[int, ...] = ()  # generations that proved themselves, oldest first
+    refused: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> why it is not tried again by itself
+    paused: bool = False
+    workers: int | None = None  # `trapctl scale`; None: as configured
+    rollout: Rollout | None = None  # the latest
+
+    @property
+    def last_good(self) -> int | None:
+        return self.good[-1] if self.good else None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of history."""
+
+    wall: float
+    what: str  # started, drained, rejected, ...: one word
+    why: str
+    actor: str = "trapd"
+    pool: str | None = None
+    rollout: int | None = None
+    generation: int | None = None
+    instance: str | None = None
+    detail: str = ""
