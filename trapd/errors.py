@@ -10,17 +10,19 @@ class TrapdError(Exception):
 class SettingsError(TrapdError):
     """The configuration cannot be used. Exit 78."""
 
-    def __init__(self, message: str, *, file: str = "", key: str = "", line: int | None = None, remedy: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: str = "", key: str = "", line: int | None = None, remedy: str = ""
+    ) -> None:
         self.message, self.file, self.key, self.line, self.remedy = message, file, key, line, remedy
         where = f"{file}:{line}" if line else file
         super().__init__(": ".join(part for part in (where, key, message) if part) + (f"; {remedy}" if remedy else ""))
 
 
-class Refused(TrapdError):
+class RefusedError(TrapdError):
     """A command that cannot be done as things stand (no such pool, nothing to undo). Exit 1."""
 
 
-class NotPermitted(TrapdError):
+class NotPermittedError(TrapdError):
     """The caller may not do this. Exit 4."""
 
 

@@ -179,7 +179,7 @@ class DiskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is installed, as seen at one moment. ``fingerprint``, ``files`` and ``eager`` mean something only if settled."""
+    """What is installed, as seen at one moment; ``fingerprint``, ``files`` and ``eager`` count only if settled."""
 
     state: DiskState
     reason: str = ""
