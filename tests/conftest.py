@@ -1,0 +1,172 @@
+"""What every test gets: the order of the folders, servers on demand, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+
+from tests.support import brokers
+
+HERE = Path(__file__).parent
+ORDER = ("unit", "contract", "simulation", "docs", "process", "system", "nspawn")  # what fails soonest comes first
+REAL = ("process", "system", "nspawn")  # folders whose tests start processes that could escape from us
+STRICT = os.environ.get("CI", "").lower() in ("1", "true")
+MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
+GRACE = 5.0  # s that a process or thread gets to end by itself after its test
+
+
+def folder(path: Path) -> str:
+    """The folder under tests/ that a test belongs to."""
+    return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else ""
+
+
+def pytest_configure() -> None:
+    name, _, value = MARK.partition("=")
+    os.environ[name] = value  # children and their children inherit it: so we find those who lost their parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(folder(item.path)) if folder(item.path) in ORDER else len(ORDER))
+    for item in items:
+        if folder(item.path) in ("system", "nspawn"):
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where CI is set nothing may be skipped: a missing broker or missing rights is a failure there."""
+    report = yield
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which CI does not allow: {report.longrepr}"
+    return report
+
+
+# --- nothing is left behind -----------------------------------------------------------------------------------------
+
+
+def offspring(everywhere: bool) -> set[int]:
+    """Living processes that the tests started, our servers excepted; ``everywhere``: those without a parent too."""
+    if everywhere:
+        found = {pid for pid in psutil.pids() if pid != os.getpid() and _marked(pid)}
+    elif _has_children():
+        found = {child.pid for child in psutil.Process().children(recursive=True)}
+    else:
+        return set()
+    return {pid for pid in found if not _ended(pid) and not _of_a_server(pid)}
+
+
+def _has_children() -> bool:
+    try:
+        return any(task.joinpath("children").read_text() for task in Path("/proc/self/task").iterdir())
+    except FileNotFoundError:  # a kernel without this file, or a thread that just ended: look thoroughly
+        return True
+
+
+def _marked(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return MARK.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
+
+
+def _ended(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def _of_a_server(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return any(one.pid in brokers.SERVERS for one in (process, *process.parents()))
+    return False
+
+
+def threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.is_alive() and not one.daemon}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a process or a thread running (and ends the process)."""
+    everywhere = folder(request.path) in REAL
+    processes_before, threads_before = offspring(everywhere), threads()
+    yield
+    deadline = time.monotonic() + GRACE
+    while (offspring(everywhere) - processes_before or threads() - threads_before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [_end(pid) for pid in offspring(everywhere) - processes_before]
+    assert not left, f"left running: {left}"
+    assert threads() <= threads_before, f"left running: {threads() - threads_before}"
+
+
+def _end(pid: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        words = " ".join(process.cmdline())
+        process.kill()
+        return f"{pid} {words}"
+    return str(pid)
+
+
+# --- places and servers ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A fresh folder whose path is short enough for sockets in it (108 bytes)."""
+    path = Path(tempfile.mkdtemp(prefix="td", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's Redis, without a database number."""
+    with brokers.redis_server(tmp_path_factory.mktemp("redis")) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The session's RabbitMQ."""
+    with brokers.rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as (url, _):
+        yield url
+
+
+_databases = itertools.cycle(range(16))
+
+
+def make_broker(kind: str, request: pytest.FixtureRequest) -> brokers.Broker:
+    """A broker of this kind that no other test has sent anything to. Skips where the server is not installed."""
+    try:
+        match kind:
+            case "rabbitmq":
+                return brokers.on_rabbitmq(request.getfixturevalue("rabbitmq_url"))
+            case "redis":
+                url, database = request.getfixturevalue("redis_url"), next(_databases)
+                with Redis.from_url(f"{url}/{database}") as client:
+                    client.flushdb()
+                return brokers.on_redis(url, database)
+            case _:
+                return brokers.on_files(request.getfixturevalue("tmp_path") / "broker")
+    except brokers.MissingServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["rabbitmq", "redis", "embedded"])
+def broker(request: pytest.FixtureRequest) -> brokers.Broker:
+    """Each of the three brokers in turn."""
+    return make_broker(request.param, request)

@@ -1,0 +1,234 @@
+"""Private brokers for the tests: redis-server and RabbitMQ on free loopback ports, and kombu's filesystem transport.
+
+The servers are children of the test session: they see no configuration and no data of the machine's own servers, and
+the kernel ends them if the session is killed. Start-up on two cores: redis 0.1 s, RabbitMQ 4 to 8 s, so each is started
+once a session, and only if a test asks for it. Tests are kept apart by ``Broker.queue`` and, on Redis, by the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pprint
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from celery import Celery
+from kombu import Connection
+
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # not the wrapper in PATH: that one insists on user rabbitmq
+START_TIMEOUT = 90.0  # s; a loaded machine may need ten times the usual
+SERVERS: set[int] = set()  # process ids of what `spawn` started: they outlive a test, by intention
+
+
+class MissingServerError(Exception):
+    """A server that the tests need is not installed; the message says which package brings it."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """One place to send tasks to. ``settings`` are Celery's, in the new lower-case names."""
+
+    kind: str  # rabbitmq, redis or embedded
+    settings: Mapping[str, object]
+    queue: str
+
+    def celeryconfig(self, **more: object) -> str:
+        """The text of a celeryconfig.py for this broker."""
+        lines = (f"{name} = {pprint.pformat(value)}" for name, value in {**self.settings, **more}.items())
+        return "\n".join(lines) + "\n"
+
+    def app(self, **more: object) -> Celery:
+        """A Celery application for a submitter in this process: it knows the broker, and no task."""
+        app = Celery("submitter", set_as_current=False)
+        app.conf.update({**self.settings, **more})
+        return app
+
+
+@dataclass
+class Server:
+    """A server process and its words, until ``stop``."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    started_in: float = 0.0
+    before: list[Server] = field(default_factory=list)  # stopped after this one
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Poll ``ready`` until it is true. Raises RuntimeError with the server's own words if that never comes."""
+        began = time.monotonic()
+        while not ready():
+            if self.process.poll() is not None or time.monotonic() - began > START_TIMEOUT:
+                words = self.log.read_text(errors="replace")[-4000:]
+                self.stop()
+                raise RuntimeError(f"cannot start {self.name} (exit status {self.process.returncode}):\n{words}")
+            time.sleep(0.05)
+        self.started_in = time.monotonic() - began
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        SERVERS.discard(self.process.pid)
+        for server in self.before:
+            server.stop()
+
+
+def spawn(name: str, command: list[str], log: Path, env: Mapping[str, str] | None = None) -> Server:
+    """Start a server that the kernel ends with us."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=log.parent,
+        )
+    SERVERS.add(process.pid)
+    return Server(name, process, log)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(url: str) -> bool:
+    try:
+        with Connection(url, connect_timeout=5) as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except (OSError, *Connection(url).connection_errors):
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def redis_server(directory: Path) -> Iterator[tuple[str, Server]]:
+    """A redis-server without persistence; yields its URL, without a database."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise MissingServerError("redis-server is not installed: apt-get install redis-server")
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    server = spawn("redis", command, directory / "redis.log")
+    try:
+        url = f"redis://127.0.0.1:{port}"
+        server.wait_until(lambda: listens(port) and answers(url))
+        yield url, server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def rabbitmq_server(directory: Path) -> Iterator[tuple[str, Server]]:
+    """A RabbitMQ with a cookie, a node name, an epmd and folders of its own; yields its URL."""
+    if not RABBITMQ.exists():
+        raise MissingServerError("RabbitMQ is not installed: apt-get install rabbitmq-server")
+    port, dist, epmd_port = free_port(), free_port(), free_port()
+    cookie = directory / ".erlang.cookie"
+    cookie.write_text(uuid.uuid4().hex)
+    cookie.chmod(0o400)
+    env = _rabbitmq_environment(directory, port, dist, epmd_port)
+    # Without one of ours, Erlang would start an epmd that nobody stops.
+    epmd = spawn("epmd", ["epmd", "-address", "127.0.0.1", "-port", str(epmd_port)], directory / "epmd.log")
+    try:
+        epmd.wait_until(lambda: listens(epmd_port))
+        server = spawn("rabbitmq", [str(RABBITMQ)], directory / "rabbitmq.log", env)
+        server.before.append(epmd)
+        try:
+            url = f"amqp://guest:guest@127.0.0.1:{port}//"
+            server.wait_until(lambda: listens(port) and answers(url))
+            yield url, server
+        finally:
+            server.stop()
+    finally:
+        epmd.stop()
+
+
+def _rabbitmq_environment(directory: Path, port: int, dist: int, epmd_port: int) -> dict[str, str]:
+    absent = str(directory / "absent")
+    (directory / "enabled_plugins").write_text("[].\n")
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(directory),
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"trapd-test-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(dist),
+        "RABBITMQ_CONF_ENV_FILE": absent,
+        "RABBITMQ_CONFIG_FILE": absent,
+        "RABBITMQ_ADVANCED_CONFIG_FILE": absent,
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_PID_FILE": str(directory / "rabbitmq.pid"),
+        "RABBITMQ_LOGS": "-",
+        # The start script then becomes the server instead of watching over it: the signal we send reaches the server.
+        "RUNNING_UNDER_SYSTEMD": "1",
+    }
+
+
+def _settings(url: str, results: str, queue: str, **transport: object) -> dict[str, object]:
+    return {
+        "broker_url": url,
+        "result_backend": results,
+        "broker_transport_options": transport,
+        "task_default_queue": queue,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "broker_connection_retry_on_startup": True,
+    }
+
+
+def on_rabbitmq(url: str) -> Broker:
+    queue = f"test-{uuid.uuid4().hex[:8]}"
+    return Broker("rabbitmq", _settings(url, "rpc://", queue), queue)
+
+
+def on_redis(url: str, database: int) -> Broker:
+    queue = f"test-{uuid.uuid4().hex[:8]}"
+    at = f"{url}/{database}"
+    return Broker("redis", _settings(at, at, queue), queue)
+
+
+def on_files(directory: Path) -> Broker:
+    """kombu's filesystem transport in ``directory``, with the settings that make it usable."""
+    queue = f"test-{uuid.uuid4().hex[:8]}"
+    messages, control, results = (directory / name for name in ("messages", "control", "results"))
+    for folder in (messages, control, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings = _settings(
+        "filesystem://",
+        results.as_uri(),
+        queue,
+        data_folder_in=str(messages),
+        data_folder_out=str(messages),  # the same: what one process sends, the others receive
+        control_folder=str(control),
+        polling_interval=0.1,  # the default second would be the latency of every task
+    )
+    return Broker("embedded", settings, queue)
