@@ -1,0 +1,69 @@
+# One word per chore. `make run` and `make test` need nothing but Debian 12 or alike and python3 >= 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+IMAGES ?=
+
+.PHONY: help venv run test check unit system bench format clean python packages dev
+
+help:
+	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
+	@echo "make test      install what the tests need, then check and run all of them (15 to 25 minutes)"
+	@echo "make check     lint, types, import contracts"
+	@echo "make unit      the fast tests: unit, contract, simulation, docs"
+	@echo "make system    the slow tests: real processes, brokers and pip"
+	@echo "make bench     the figures of benchmarks/README.md"
+	@echo "make format    let ruff format the code"
+	@echo "make clean     remove what make made"
+
+run: venv
+	$(BIN)/python -m trapd.distribute.demo $(IMAGES)
+
+test: packages check
+	$(BIN)/python -m pytest
+
+check: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+unit: dev
+	$(BIN)/python -m pytest tests/unit tests/contract tests/simulation tests/docs
+
+system: packages dev
+	$(BIN)/python -m pytest tests/process tests/system
+
+bench: packages dev
+	$(BIN)/python -m benchmarks.idle
+	$(BIN)/python -m benchmarks.upgrade_under_load
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# --- set-up ---
+
+venv: .venv/installed
+dev: .venv/installed-dev
+
+.venv/installed: setup.cfg pyproject.toml | python
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+# Debian's python3 comes without the part of venv that installs pip.
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11; name another one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bash .ci/packages python3-venv
+
+packages:
+	@bash .ci/packages rabbitmq-server redis-server
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
