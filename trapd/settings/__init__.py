@@ -1,0 +1,206 @@
+"""The configuration: one ``trapd.toml``, read whole, checked whole, or refused.
+
+Relative paths in it are relative to its folder; durations are seconds once read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trapd.model import POOL_NAME, Policy, PoolSpec
+from trapd.settings.document import Document, read
+from trapd.settings.keys import KEYS
+
+DEFAULT_FILE = Path("/etc/trapd/trapd.toml")
+_BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks at
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The Celery application that the workers run."""
+
+    app: str
+    celeryconfig: Path
+    python: Path
+    smoke_test: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """What is watched, and when it counts as finished (seconds)."""
+
+    distributions: tuple[str, ...]
+    quiet_period: float
+    ceiling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A configuration that passed every check; ``systemd`` is for the unit templates: pool -> setting -> value."""
+
+    file: Path
+    backend: str
+    state_directory: Path
+    runtime_directory: Path
+    app: App
+    watch: WatchSettings
+    pools: tuple[PoolSpec, ...]
+    watchdog: float = 60.0
+    systemd: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
+
+
+def find(option: str | None, environ: Mapping[str, str]) -> Path:
+    """The file to use: ``--config``, else TRAPD_CONFIG, else /etc/trapd/trapd.toml. Absolute; it need not exist."""
+    return Path(option or environ.get("TRAPD_CONFIG") or DEFAULT_FILE).absolute()
+
+
+def load(path: Path) -> Settings:
+    """Read and check one file. Raises SettingsError with file, key, line where known, and what to do."""
+    document = read(path.absolute())
+    for name in document.tables:
+        if name not in ("trapd", "app", "watch", "rollout", "pools"):
+            _unknown(document, "", name, ["trapd", "app", "watch", "rollout", "pools"])
+    trapd, watch, rollout = (_section(document, name, name) for name in ("trapd", "watch", "rollout"))
+    defaults = _policy(document, "rollout", rollout)
+    pools, systemd = _pools(document, defaults)
+    settings = Settings(
+        file=document.file,
+        app=App(**_section(document, "app", "app")),
+        watch=WatchSettings(**watch),
+        pools=pools,
+        systemd=systemd,
+        **trapd,
+    )
+    _check(document, settings)
+    return settings
+
+
+def resolve_backend(settings: Settings, booted: Path = _BOOTED) -> str:
+    """``"systemd"`` or ``"embedded"``: what "auto" means on this machine."""
+    if settings.backend != "auto":
+        return settings.backend
+    return "systemd" if booted.is_dir() else "embedded"
+
+
+def _table(document: Document, path: str) -> dict[str, Any]:
+    """The TOML table of that dotted path, as written; empty if it is not."""
+    here: Any = document.tables
+    for part in path.split("."):
+        here = here.get(part, {})
+    if not isinstance(here, dict):
+        document.refuse(path, f"cannot use {_shown(here)} here", f"write a table: [{path}]")
+    return here
+
+
+def _section(document: Document, path: str, kind: str, more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every key of one table, read, with defaults where it says nothing; ``more`` names its sub-tables."""
+    keys, written = KEYS[kind], _table(document, path)
+    values = {name: key.default for name, key in keys.items()}
+    for name, value in written.items():
+        if name in more:
+            continue
+        if name not in keys:
+            _unknown(document, path, name, [*keys, *more])
+        try:
+            values[name] = keys[name].kind.read(value, document.file.parent)
+        except ValueError as error:
+            detail = f" ({error})" if str(error) else ""
+            remedy = f"write {keys[name].kind.expected}"
+            document.refuse(f"{path}.{name}", f"cannot use {_shown(value)} here{detail}", remedy)
+    return values
+
+
+def _unknown(document: Document, path: str, name: str, known: list[str]) -> None:
+    at_home = next((table for table, keys in KEYS.items() if name in keys), None)
+    if at_home == "rollout" and path.startswith("pools."):
+        remedy = f"write it in [{path}.rollout]"
+    elif at_home:
+        remedy = f"write it in [{at_home}]"
+    elif near := difflib.get_close_matches(name, known, 1):
+        remedy = f'did you mean "{near[0]}"?'
+    else:
+        remedy = f"remove it; {f'[{path}]' if path else 'a configuration'} has: {', '.join(known)}"
+    document.refuse(f"{path}.{name}".lstrip("."), "cannot use this: no such setting", remedy)
+
+
+def _policy(document: Document, path: str, values: dict[str, Any]) -> Policy:
+    policy = Policy(**values)
+    if policy.max_surge.value == policy.max_unavailable.value == 0:
+        key = "max_surge" if "max_surge" in _table(document, path) else "max_unavailable"
+        message = "cannot recycle with max_surge and max_unavailable both 0: no worker could ever be replaced"
+        document.refuse(f"{path}.{key}", message, "set one of them to 1 or more")
+    if policy.max_unavailable.percent and policy.max_unavailable.value > 100:
+        document.refuse(f"{path}.max_unavailable", f"cannot use {policy.max_unavailable}", "write 100% at most")
+    if policy.min_ready >= policy.progress_deadline:
+        key = "min_ready" if "min_ready" in _table(document, path) else "progress_deadline"
+        message = (
+            f"cannot wait {policy.min_ready:g} s for a new worker to prove itself when a rollout fails after "
+            f"{policy.progress_deadline:g} s without progress"
+        )
+        document.refuse(f"{path}.{key}", message, "make min_ready shorter than progress_deadline")
+    return policy
+
+
+def _pools(document: Document, defaults: Policy) -> tuple[tuple[PoolSpec, ...], dict[str, dict[str, Any]]]:
+    specs: list[PoolSpec] = []
+    systemd: dict[str, dict[str, Any]] = {}
+    for name in _table(document, "pools") or ("default",):
+        path = f"pools.{name}"
+        if not POOL_NAME.fullmatch(name):
+            remedy = "begin with a letter and use a-z, 0-9 and _ only"
+            document.refuse(path, f"cannot call a pool {name!r}: the name becomes part of unit names", remedy)
+        values = _section(document, path, "pools.NAME", ("rollout", "systemd"))
+        if values["singleton"] and values["workers"] > 1:
+            message = f"cannot run {values['workers']} workers of a singleton"
+            document.refuse(f"{path}.workers", message, "set workers to 1, or remove singleton")
+        own = _section(document, f"{path}.rollout", "rollout")
+        merged = {
+            key: own[key] if key in _table(document, f"{path}.rollout") else getattr(defaults, key) for key in own
+        }
+        specs.append(PoolSpec(name=name, policy=_policy(document, f"{path}.rollout", merged), **values))
+        if units := _table(document, f"{path}.systemd"):
+            systemd[name] = _unit_settings(document, f"{path}.systemd", units)
+    return tuple(specs), systemd
+
+
+def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict[str, Any]:
+    for name, value in table.items():
+        if not isinstance(value, str | int | bool) or "\n" in str(value):
+            document.refuse(
+                f"{path}.{name}", f"cannot use {_shown(value)} here", "write one line, a number, true or false"
+            )
+    return table
+
+
+def _check(document: Document, settings: Settings) -> None:
+    watch = settings.watch
+    if watch.ceiling <= watch.quiet_period:
+        key = "ceiling" if "ceiling" in _table(document, "watch") else "quiet_period"
+        message = f"cannot wait {watch.quiet_period:g} s for quiet within {watch.ceiling:g} s"
+        document.refuse(f"watch.{key}", message, "make the ceiling longer than the quiet_period")
+    for name in ("control.sock", "notify.sock"):
+        length = len(str(settings.runtime_directory / name).encode())
+        if length > _LONGEST_SOCKET:
+            message = f"cannot put {name} there: its path has {length} bytes, sockets allow {_LONGEST_SOCKET}"
+            document.refuse("trapd.runtime_directory", message, "use a shorter path")
+
+
+def _shown(value: object) -> str:
+    """A value for a message; tables and lists only by name, since they may hold secrets."""
+    match value:
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case bool():
+            return str(value).lower()
+        case str():
+            return json.dumps(value if len(value) <= 60 else f"{value[:57]}...", ensure_ascii=False)
+        case _:
+            return str(value)

@@ -1,0 +1,181 @@
+"""The table of everything that may be written in ``trapd.toml``, and how each kind of value is read.
+
+``etc/trapd.toml`` says the same for people; a test compares the two. Durations are seconds once read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trapd.model import Amount, OnFailure, Policy, PoolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value. ``read`` gets what TOML gave and the folder of the file, and raises ValueError."""
+
+    expected: str  # completes "write ..."
+    read: Callable[[Any, Path], Any]
+
+
+def _require(fits: bool, detail: str = "") -> None:
+    if not fits:
+        raise ValueError(detail)
+
+
+def _text(value: Any, _folder: Path) -> str:
+    _require(isinstance(value, str) and value != "" and "\0" not in value)
+    return str(value)
+
+
+def _path(value: Any, folder: Path) -> Path:
+    return folder / _text(value, folder)
+
+
+def _matching(pattern: str) -> Callable[[Any, Path], str]:
+    def read(value: Any, folder: Path) -> str:
+        _require(re.fullmatch(pattern, _text(value, folder)) is not None)
+        return str(value)
+
+    return read
+
+
+def _texts(pattern: str, least: int = 0) -> Callable[[Any, Path], tuple[str, ...]]:
+    def read(value: Any, folder: Path) -> tuple[str, ...]:
+        _require(isinstance(value, list) and len(value) >= least)
+        _require(all(isinstance(item, str) and re.fullmatch(pattern, item) for item in value))
+        _require(len(set(value)) == len(value), "a name is there twice")
+        return tuple(value)
+
+    return read
+
+
+def _whole(least: int) -> Callable[[Any, Path], int]:
+    def read(value: Any, _folder: Path) -> int:
+        _require(type(value) is int and value >= least)  # not isinstance: true is an int to Python
+        return int(value)
+
+    return read
+
+
+_UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)\s*")
+
+
+def _duration(positive: bool = True, none: bool = False) -> Kind:
+    def read(value: Any, folder: Path) -> float | None:
+        if none and value == "none":
+            return None
+        text = _text(value, folder).strip()
+        _require(re.fullmatch(rf"(?:{_PART.pattern})+", text) is not None)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        _require(seconds > 0 or not positive, "longer than 0 is needed")
+        return seconds
+
+    return Kind('a duration such as "500ms", "2s" or "1h30min"' + (' or "none"' if none else ""), read)
+
+
+def _amount(value: Any, folder: Path) -> Amount:
+    if isinstance(value, str):
+        _require(re.fullmatch(r"[0-9]+%", value) is not None)
+        return Amount(int(value[:-1]), percent=True)
+    return Amount(_whole(0)(value, folder))
+
+
+def _choice(*names: str) -> Kind:
+    def read(value: Any, _folder: Path) -> str:
+        if value in names:
+            return names[names.index(value)]  # an enumeration's own member, where the names are one
+        near = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
+        raise ValueError(f'did you mean "{near[0]}"?' if near else "")
+
+    return Kind("one of " + ", ".join(f'"{name}"' for name in names), read)
+
+
+def _flag(value: Any, _folder: Path) -> bool:
+    _require(isinstance(value, bool))
+    return bool(value)
+
+
+_BACKENDS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+
+
+def _environment(value: Any, _folder: Path) -> dict[str, str]:
+    _require(isinstance(value, dict))
+    for name, text in value.items():  # the value is never shown: it may be a password
+        _require(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None, f"{name!r} is not a variable's name")
+        _require(isinstance(text, str) and "\0" not in text, f"{name} is not a string")
+        _require(name not in _BACKENDS_OWN, f"{name} is set by trapd itself")
+    return dict(value)
+
+
+_PATH = Kind("a path as a string, absolute or relative to the folder of this file", _path)
+_REFERENCE = Kind('a "module:attribute" to import', _matching(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"))
+_AMOUNT = Kind('a number of workers, 0 or more, or a percentage such as "25%"', _amount)
+_COUNT, _COUNT_FROM_1 = Kind("a whole number, 0 or more", _whole(0)), Kind("a whole number, 1 or more", _whole(1))
+_DISTRIBUTIONS = Kind(
+    'a list of one or more distributions as pip names them, such as ["trap"]',
+    _texts(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    kind: Kind
+    default: Any
+    doc: str
+
+
+_POLICY, _POOL = Policy(), PoolSpec("default")
+KEYS: Mapping[str, Mapping[str, Key]] = {
+    "trapd": {
+        "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
+        "state_directory": Key(_PATH, Path("/var/lib/trapd"), "History, generations and logs"),
+        "runtime_directory": Key(_PATH, Path("/run/trapd"), "Sockets and what the workers report"),
+        "watchdog": Key(_duration(), 60.0, "How long a worker's main loop may stand still before it is replaced"),
+    },
+    "app": {
+        "app": Key(_REFERENCE, "trapd.distribute.app:app", "The Celery application"),
+        "celeryconfig": Key(_PATH, Path("/etc/trapd/celeryconfig.py"), "The Celery settings of all workers"),
+        "python": Key(_PATH, Path(sys.executable), "The interpreter of the application"),
+        "smoke_test": Key(_REFERENCE, None, "A function without arguments, called before a worker says it is ready"),
+    },
+    "watch": {
+        "distributions": Key(
+            _DISTRIBUTIONS, ("trap",), "The installed distributions whose change recycles the workers"
+        ),
+        "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
+        "ceiling": Key(_duration(), 120.0, "Still not finished after this long means broken: shown, not rolled out"),
+    },
+    "rollout": {
+        "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),
+        "max_unavailable": Key(_AMOUNT, _POLICY.max_unavailable, "How many workers fewer than wanted while recycling"),
+        "min_ready": Key(_duration(positive=False), _POLICY.min_ready, "A new worker must stay ready for this long"),
+        "progress_deadline": Key(_duration(), _POLICY.progress_deadline, "No progress for this long: it has failed"),
+        "drain_timeout": Key(_duration(none=True), _POLICY.drain_timeout, "How long an old worker may finish its task"),
+        "on_failure": Key(
+            _choice(*OnFailure),
+            _POLICY.on_failure,
+            'After a failure: back to the last good generation ("revert"), or wait for you ("hold")',
+        ),
+    },
+    "pools.NAME": {
+        "workers": Key(_COUNT, _POOL.workers, "How many workers"),
+        "concurrency": Key(_COUNT_FROM_1, _POOL.concurrency, "How many tasks each of them runs at a time"),
+        "queues": Key(Kind("a list of queues' names", _texts(r"[^,\s\0]+")), _POOL.queues, "The queues they take from"),
+        "celery_pool": Key(
+            _choice("prefork", "threads", "solo", "eventlet", "gevent", "processes"),
+            _POOL.celery_pool,
+            "Celery's own kind of pool",
+        ),
+        "max_tasks_per_child": Key(_COUNT_FROM_1, _POOL.max_tasks_per_child, "A child process is replaced after these"),
+        "environment": Key(Kind("a table of strings", _environment), _POOL.environment, "More environment variables"),
+        "singleton": Key(Kind("true or false", _flag), _POOL.singleton, "Never two at once, not even while recycling"),
+    },
+}
