@@ -1,0 +1,207 @@
+"""The loop: wake, observe, plan, apply, record. One task for each pool; a pool's passes never overlap.
+
+Triggers (``disk_changed``, ``recycle``, ``undo``, ``scale``, ...) change only what is wanted and wake the pool; events
+change nothing at all and wake it too. So a missed event costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trapd import apply
+from trapd.contracts import Backend, Clock, Journal, Snapshots
+from trapd.errors import BackendError
+from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
+from trapd.rollout.actions import Action, Drain, Forget, Kill, Plan, Start
+from trapd.rollout.plan import plan
+from trapd.rollout.world import World
+
+log = logging.getLogger("trapd.controller")
+RETRY = 1.0  # seconds until a pass that met an error of the backend looks again
+FAULT_PAUSE = 10.0  # seconds after an unforeseen error
+
+Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One pool as the last pass saw it."""
+
+    spec: PoolSpec
+    state: PoolState
+    instances: tuple[Instance, ...] = ()
+    wanted_workers: int = 0
+    waiting: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+class Controller:
+    """Keeps every pool where it is wanted. ``run`` it once; everything else may be called at any time."""
+
+    def __init__(
+        self,
+        specs: Sequence[PoolSpec],
+        *,
+        backend: Backend,
+        snapshots: Snapshots,
+        journal: Journal,
+        clock: Clock,
+        collect: Collect,
+    ) -> None:
+        self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
+        self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
+        self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
+        self.stopping = False
+        self.generations: dict[int, Generation] = dict(journal.generations())
+        self.states: dict[str, PoolState] = dict(journal.pools())
+        self._collect = collect
+        self._views: dict[str, PoolView] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._passes: dict[str, asyncio.Lock] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed: asyncio.Future[None] | None = None
+
+    # -- what is seen ----------------------------------------------------------------------------------------------
+
+    def state(self, pool: str) -> PoolState:
+        return self.states.get(pool) or PoolState(pool)
+
+    def pool(self, name: str) -> PoolView:
+        """The last pass's view. A pool that is no longer configured, but still has workers, wants none."""
+        spec = self.specs.get(name) or PoolSpec(name, workers=0)
+        view = self._views.get(name)
+        return PoolView(spec, self.state(name)) if view is None else replace(view, spec=spec, state=self.state(name))
+
+    def pools(self) -> list[PoolView]:
+        """Every pool that is configured or has workers, by name."""
+        return [self.pool(name) for name in sorted({*self.specs, *self._views})]
+
+    def changed(self) -> asyncio.Future[None]:
+        """Resolves when anything in a view has changed."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
+
+    def notify(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def observe(self, name: str) -> PoolView:
+        """Look now, and say what a pass would do, without doing it."""
+        view, _ = self._think(name, await self.backend.observe(), self.clock.now())
+        return view
+
+    def _think(self, name: str, seen: Sequence[Instance], now: float) -> tuple[PoolView, Plan]:
+        spec, state = self.pool(name).spec, self.state(name)
+        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
+        world = World(
+            spec=spec,
+            state=state,
+            instances=tuple(sorted((i for i in seen if i.id.pool == name), key=lambda i: i.id)),
+            usable=self.snapshots.present(),
+            eager=wanted is not None and wanted.eager,
+            stopping=self.stopping,
+        )
+        thought = plan(world, now)
+        view = PoolView(spec, state, world.instances, world.wanted_workers, thought.waiting, thought.actions)
+        return view, thought
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def wake(self, pool: str | None = None) -> None:
+        """Look again, at this pool or at all. Cheap, idempotent, and safe from any callback of the loop."""
+        for name in [pool] if pool is not None else [*self.specs, *self._wakes]:
+            self._wakes.setdefault(name, asyncio.Event()).set()
+            if self._tasks and name not in self._tasks:
+                self._tasks[name] = asyncio.create_task(self._keep(name), name=f"pool {name}")
+
+    async def run(self) -> None:
+        """Keep all pools until cancelled. Instances of pools that are no longer configured are drained."""
+        names = {*self.specs, *(i.id.pool for i in await self.backend.observe())}
+        self._tasks = {name: asyncio.create_task(self._keep(name), name=f"pool {name}") for name in sorted(names)}
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _keep(self, name: str) -> None:
+        wake = self._wakes.setdefault(name, asyncio.Event())
+        while True:
+            wake.clear()
+            try:
+                wake_at = await self.step(name)
+            except Exception:  # a fault that nobody foresaw slows this pool down; it must not take trapd down
+                log.exception("%s: a pass failed; looking again in %g s", name, FAULT_PAUSE)
+                wake_at = self.clock.now() + FAULT_PAUSE
+            timeout = None if wake_at is None else max(0.0, wake_at - self.clock.now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), timeout)
+
+    async def step(self, name: str) -> float | None:
+        """One pass over one pool: observe, plan, record, apply. Returns when to look again (None: when woken)."""
+        async with self._passes.setdefault(name, asyncio.Lock()):
+            seen = await self.backend.observe()
+            now, wall = self.clock.now(), self.clock.wall()
+            view, thought = self._think(name, seen, now)
+            state = apply.decided(view.state, thought, self.generations, view.spec.policy.on_failure, now, wall)
+            # written before it is done: a crash in between repeats a step that the next pass would take anyway
+            self.save([state] if state != view.state else [], [apply.event(a, state, wall) for a in thought.actions])
+            self._views[name] = replace(view, state=state)
+            failed = await self._carry_out(name, thought)
+            if any(action.verb == "finish" for action in thought.actions):
+                await self.collect()
+            self.notify()
+            return now + RETRY if failed else thought.wake_at
+
+    async def _carry_out(self, name: str, thought: Plan) -> bool:
+        failed = False
+        for action in thought.actions:
+            log.info("%s: %s", name, action)
+            if not isinstance(action, Start | Drain | Kill | Forget):
+                continue
+            try:
+                await apply.carry_out(self.backend, action)
+            except BackendError as error:
+                failed = True
+                log.error("%s: %s", name, error)
+                wall = self.clock.wall()
+                self.save([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
+        return failed
+
+    def save(
+        self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()
+    ) -> None:
+        """Remember, on disk first."""
+        states, events, generations = list(states), list(events), list(generations)
+        if not (states or events or generations):
+            return
+        self.journal.save(pools=states, generations=generations, events=events)
+        self.states |= {state.pool: state for state in states}
+        self.generations |= {generation.number: generation for generation in generations}
+
+    async def collect(self) -> None:
+        """Remove the snapshots that nobody needs any more."""
+        needed = {i.id.generation for i in await self.backend.observe()}
+        for state in self.states.values():
+            needed |= {*state.good, *([state.wanted] if state.wanted is not None else [])}
+        gone = self._collect(self.snapshots.present(), needed)
+        for number in sorted(gone):
+            await self.snapshots.remove(number)
+            self.generations.pop(number, None)
+        if gone:
+            self.journal.drop_generations(gone)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Drain every pool and return when the last worker is gone."""
+        self.stopping = True
+        self.wake()
+        while await self.backend.observe():
+            await self.changed()

@@ -1,0 +1,97 @@
+"""What a plan is made of. Each action says why, in words for people; ``apply`` alone carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trapd.model import InstanceId, RolloutState
+
+
+@dataclass(frozen=True, slots=True)
+class _OnInstance:
+    instance: InstanceId
+    why: str
+    verb: ClassVar[str]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.instance}: {self.why}"
+
+
+class Start(_OnInstance):
+    verb = "start"
+
+
+class Drain(_OnInstance):
+    verb = "drain"
+
+
+class Kill(_OnInstance):
+    verb = "kill"
+
+
+class Forget(_OnInstance):
+    verb = "forget"
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The rollout enters its next phase."""
+
+    state: RolloutState
+    why: str
+    verb: ClassVar[str] = "advance"
+    instance: ClassVar[InstanceId | None] = None
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class _OnRollout:
+    generation: int
+    why: str
+    detail: str = ""
+    verb: ClassVar[str]
+    instance: ClassVar[InstanceId | None] = None
+
+    def __str__(self) -> str:
+        return f"{self.verb} generation {self.generation}: {self.why}"
+
+
+class Promote(_OnRollout):
+    """The canary proved the generation: it is good from now on."""
+
+    verb = "promote"
+
+
+class Reject(_OnRollout):
+    """The generation's own code failed: back to the last good one, and not tried again by itself."""
+
+    verb = "reject"
+
+
+class Fail(_OnRollout):
+    """The rollout stopped making progress after its canary had been good."""
+
+    verb = "fail"
+
+
+class Finish(_OnRollout):
+    """Every wanted worker is on the generation and the old ones are gone."""
+
+    verb = "finish"
+
+
+Effect = Start | Drain | Kill | Forget
+Verdict = Promote | Reject | Fail | Finish
+Action = Effect | Advance | Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, when to look again (CLOCK_MONOTONIC; None: only when something changes), and what we wait for."""
+
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+    waiting: str = ""

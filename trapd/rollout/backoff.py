@@ -1,0 +1,28 @@
+"""How long to wait before a failed instance is started again."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+FIRST, FACTOR, CEILING = 1.0, 2.0, 60.0  # seconds; the ceiling keeps an outage of an hour from costing another hour
+JITTER = 0.25  # of the delay, either way: workers that failed together must not come back together
+STABLE_AFTER = (
+    30.0  # seconds ready after which a run's failure counts as the first again (systemd#43813: theirs never resets)
+)
+
+
+def delay(failures: int, key: str) -> float:
+    """Seconds to wait after the ``failures``-th failed run in a row (1 is the first).
+
+    The jitter comes from ``key`` and the count, not from chance: the planner must give the same answer each time.
+    """
+    if failures <= 0:
+        return 0.0
+    plain = min(CEILING, FIRST * FACTOR ** min(failures - 1, 32))
+    spread = crc32(f"{key}#{failures}".encode()) / 0xFFFFFFFF * 2 - 1
+    return plain * (1 + JITTER * spread)
+
+
+def failures_after(failures: int, ready_for: float | None) -> int:
+    """The new count when a run fails that had been ready for so many seconds (None: never ready)."""
+    return 1 if ready_for is not None and ready_for >= STABLE_AFTER else failures + 1

@@ -1,0 +1,48 @@
+"""Whose fault is a canary that fails? Attribution before blame.
+
+The same start is asked of the last good generation. If that works, the new code is to blame; if that fails as well, the
+environment is (a broker, memory, a shared library), and the new code is tried again later. Passenger, which blames any
+failed start, freezes on a passing lack of memory.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from trapd.model import Failure, Instance
+from trapd.rollout.world import World, exhausted
+
+
+class Blame(Enum):
+    CODE = auto()
+    ENVIRONMENT = auto()
+    UNKNOWN = auto()  # ask: start one more of the last good generation
+
+
+def failed_canary(world: World) -> Instance | None:
+    """The canary whose tries are used up, while the wanted generation is unproven and there is one to compare with."""
+    if world.proven or world.fallback is None:
+        return None
+    return next((i for i in world.staying(target=True) if exhausted(i)), None)
+
+
+def witness_failure(world: World, canary: Instance) -> Failure | None:
+    """The latest failure of the good generation since the canary's: what clears the new code of blame."""
+    since = canary.failure.at if canary.failure else canary.since
+    later = [
+        i.failure
+        for i in world.instances
+        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > since
+    ]
+    return max(later, key=lambda f: f.at, default=None)
+
+
+def blame(world: World, canary: Instance) -> Blame:
+    """What the last good generation's own starts since then say. A failure outweighs a success."""
+    if witness_failure(world, canary) is not None:
+        return Blame.ENVIRONMENT
+    since = canary.failure.at if canary.failure else canary.since
+    for instance in world.instances:
+        if instance.id.generation == world.fallback and instance.ready_at is not None and instance.ready_at > since:
+            return Blame.CODE
+    return Blame.UNKNOWN

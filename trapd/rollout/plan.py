@@ -1,0 +1,264 @@
+"""The thinking: one pool, one moment, what to do next and when to look again.
+
+Level-triggered, as Kubernetes' rolling update: everything is derived again from what is wanted and what is seen, so a
+crash, a missed event and a normal step are the same path. Every state in between is a legal starting point.
+
+    not proven      keep the last good generation at full strength, try one canary of the new one beside it
+    proven          start new ones within the ceiling, drain old ones as long as enough ready ones remain
+    held            paused, or failed with on_failure = "hold": keep what runs alive, move nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trapd.model import Instance, InstanceId, InstanceState, RolloutState
+from trapd.rollout import backoff
+from trapd.rollout.actions import Action, Advance, Finish, Plan, Start
+from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
+from trapd.rollout.budget import budget
+from trapd.rollout.instances import Desire, restart_at, step
+from trapd.rollout.truth import available_at
+from trapd.rollout.verdict import progress_deadline, verdict
+from trapd.rollout.world import World, ready
+
+
+def plan(world: World, now: float) -> Plan:
+    """The next actions, each with its reason. A verdict stands alone: what follows from it is the next pass's."""
+    draft = _Draft(world, now)
+    if world.wanted_workers == 0:
+        return _empty(draft)
+    if world.state.wanted is None:
+        return Plan(waiting="no code has settled yet")
+    decided = verdict(world, now)
+    if decided is not None:
+        return Plan((decided,), wake_at=now)
+    for instance in world.leaving():
+        draft.want(Desire.DRAIN, instance, "")
+    if world.held:
+        _hold(draft)
+    elif world.proven or world.fallback is None:
+        _roll(draft, world.state.wanted)
+    else:
+        _try_out(draft, world.state.wanted, world.fallback)
+    draft.advance()
+    return draft.done()
+
+
+class _Draft:
+    """A plan being written. ``live`` counts every process that is or will be there, draining ones too."""
+
+    def __init__(self, world: World, now: float) -> None:
+        self.world, self.now = world, now
+        self.wanted = world.wanted_workers
+        self.budget = budget(world.spec, self.wanted)
+        self.live = sum(i.state is not InstanceState.FAILED for i in world.instances)
+        self.actions: list[Action] = []
+        self.wakes: list[float] = []
+        self.waiting: list[str] = []
+        self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
+        self._slots = {(i.id.generation, i.id.slot) for i in world.instances}
+
+    @property
+    def room(self) -> int:
+        return self.budget.ceiling - self.live
+
+    def want(self, desire: Desire, instance: Instance, why: str) -> None:
+        action, wake_at = step(desire, instance, self.world.spec.policy, self.now, why)
+        if wake_at is not None:
+            self.wakes.append(wake_at)
+        if isinstance(action, Start):
+            if self.room <= 0 or instance.id.generation not in self.world.usable:
+                return self.waiting.append(f"room to start {instance.id} again")
+            self.live += 1
+        if action is not None:
+            self.actions.append(action)
+        return None
+
+    def start(self, generation: int, count: int, why: str) -> None:
+        """Start up to ``count`` more within the ceiling, each in the lowest slot that nobody uses."""
+        if count > 0 and generation not in self.world.usable:
+            return self.waiting.append(f"the snapshot of generation {generation}, which is not there")
+        for _ in range(min(count, self.room)):
+            slot = next(n for n in range(1, 1 << 16) if (generation, n) not in self._slots)
+            self._slots.add((generation, slot))
+            self.live += 1
+            self.actions.append(Start(InstanceId(self.world.spec.name, generation, slot), why))
+        return None
+
+    def drain_spare(self, candidates: Sequence[Instance], why: Callable[[Instance], str]) -> None:
+        """Drain those that serve nobody yet at once, and ready ones while enough others serve."""
+        for instance in sorted(candidates, key=_cheapest_first):
+            if instance.state is InstanceState.READY:
+                if self.serving <= self.budget.floor:
+                    break
+                self.serving -= 1
+            self.want(Desire.DRAIN, instance, why(instance))
+
+    def advance(self) -> None:
+        """Name the phase that the rollout is in, if it is another than it was."""
+        rollout, phase = self.world.rollout, _phase(self.world)
+        if rollout is None or self.world.held or rollout.state is phase:
+            return
+        self.actions.append(Advance(phase, _PHASE_MEANS[phase]))
+
+    def done(self) -> Plan:
+        for instance in self.world.staying(target=True):
+            at = available_at(instance, self.world.spec.policy.min_ready)
+            if at is not None and at > self.now:
+                self.wakes.append(at)
+                self.waiting.append(f"{instance.id} to stay healthy")
+        deadline = progress_deadline(self.world, self.now)
+        if deadline is not None and deadline > self.now:
+            self.wakes.append(deadline)
+        self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
+        self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
+        return Plan(tuple(self.actions), min(self.wakes, default=None), "; ".join(dict.fromkeys(self.waiting)))
+
+
+_PHASE_MEANS = {
+    RolloutState.PENDING: "nothing is started yet",
+    RolloutState.PREFLIGHT: "the first new worker imports the code and connects",
+    RolloutState.CANARY: "the first new worker is ready and has to stay so",
+    RolloutState.ROLLING: "the generation is good: the rest follow",
+}
+
+
+def _phase(world: World) -> RolloutState:
+    mine = world.staying(target=True)
+    if world.proven:
+        return RolloutState.ROLLING
+    if ready(mine):
+        return RolloutState.CANARY
+    return RolloutState.PREFLIGHT if mine else RolloutState.PENDING
+
+
+def _cheapest_first(instance: Instance) -> tuple[bool, int, float]:
+    """Not yet serving, then idle, then those with fewest tasks; an unknown number of tasks counts as many."""
+    tasks = instance.active_tasks if instance.active_tasks is not None else 1 << 30
+    return instance.state is InstanceState.READY, tasks, instance.ready_at or instance.since
+
+
+def _empty(draft: _Draft) -> Plan:
+    """No workers are wanted: the pool drains."""
+    world = draft.world
+    why = (
+        "trapd stops" if world.stopping else "tasks run in their submitter's process" if world.eager else "scaled to 0"
+    )
+    if world.eager and world.rollout is not None:
+        return Plan(
+            (Finish(world.rollout.generation, "every task runs in its submitter's process: no workers needed"),)
+        )
+    for instance in world.instances:
+        draft.want(Desire.DRAIN, instance, why)
+    if world.rollout is not None and not world.stopping:
+        draft.waiting.append("workers to be wanted (the pool is scaled to 0)")
+    return draft.done()
+
+
+def _roll(draft: _Draft, target: int) -> None:
+    """Towards the wanted generation: more of it within the ceiling, fewer others above the floor."""
+    world = draft.world
+    mine, others = world.staying(target=True), world.staying(target=False)
+    kept = sorted(mine, key=_worth_keeping)[: draft.wanted]
+    for instance in kept:
+        draft.want(Desire.RUN, instance, _again(instance))
+    draft.serving = len(world.available(draft.now)) + len(ready(others))
+    draft.start(target, draft.wanted - len(mine), f"{draft.wanted} workers are wanted on generation {target}")
+    spare = [i for i in mine if i not in kept]
+    draft.drain_spare(spare, lambda _: f"{draft.wanted} workers are enough")
+    draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
+
+
+def _worth_keeping(instance: Instance) -> tuple[int, float]:
+    rank = {InstanceState.READY: 0, InstanceState.STARTING: 1}.get(instance.state, 2)
+    return rank, instance.ready_at or instance.since
+
+
+def _again(instance: Instance) -> str:
+    said = instance.failure.summary if instance.failure else "it failed"
+    return f"it ended ({said}); failed {instance.failures} time(s) in a row"
+
+
+def _try_out(draft: _Draft, target: int, fallback: int) -> None:
+    """The last good generation serves at full strength; one canary of the new one has to prove itself beside it."""
+    world = draft.world
+    failed = failed_canary(world)
+    asking = failed is not None and blame(world, failed) is Blame.UNKNOWN
+    base = [i for i in world.staying(target=False) if _serves(world, i)]
+    for instance in world.staying(target=False):
+        if instance not in base:
+            draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
+    # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
+    full = draft.wanted if draft.budget.ceiling > draft.wanted else draft.wanted - 1
+    wanted_base = full + (1 if asking else 0)
+    evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
+    kept = sorted(base, key=_worth_keeping)[:wanted_base]
+    for instance in kept:
+        if instance.id not in evidence or len(base) <= wanted_base:
+            draft.want(Desire.RUN, instance, _again(instance))
+    why = "does the last good generation still start?" if asking else "keeps the pool at strength"
+    draft.start(fallback, wanted_base - len(base), why)
+    spare = [i for i in base if i not in kept and i.id not in evidence]
+    draft.serving = len(ready(base))
+    draft.drain_spare(spare, lambda _: "makes room for the canary")
+    if failed is not None:
+        _retry_after_outage(draft, failed, [i for i in base if i.id in evidence])
+    else:
+        _canary(draft, target)
+
+
+def _serves(world: World, instance: Instance) -> bool:
+    """Part of the pool's strength: of a good generation, or at work already, whatever it is."""
+    return instance.id.generation in world.state.good or instance.state is InstanceState.READY
+
+
+def _canary(draft: _Draft, target: int) -> None:
+    mine = draft.world.staying(target=True)
+    for instance in mine:
+        draft.want(Desire.RUN, instance, _again(instance))
+    if not mine:
+        if draft.room <= 0:
+            draft.waiting.append("room for the canary within max_surge")
+        draft.start(target, 1, f"canary of generation {target}")
+
+
+def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:
+    since = failed.failure.at if failed.failure else failed.since
+    return (
+        instance.state is InstanceState.FAILED
+        and instance.id.generation == world.fallback
+        and instance.failure is not None
+        and instance.failure.at > since
+    )
+
+
+def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Instance]) -> None:
+    """The good generation does not start either, so the canary is tried again, with backoff, for as long as it takes."""
+    witness = witness_failure(draft.world, failed)
+    if witness is None:
+        return
+    at = max(restart_at(failed), witness.at + backoff.delay(failed.failures, failed.id.name))
+    both = f"generation {draft.world.fallback} does not start either ({witness.summary})"
+    both = f"generation {draft.world.fallback} does not start either ({witness.summary})"
+    draft.waiting.append(f"the environment to recover: {both}")
+    if at > draft.now:
+        draft.wakes.append(at)
+        return
+    for instance in evidence:
+        draft.want(Desire.DRAIN, instance, "its failure has been taken into account")
+    draft.want(Desire.RUN, failed, "the good generation failed as well, so its own code is not to blame yet")
+
+
+def _hold(draft: _Draft) -> None:
+    """Nothing moves, but what runs is kept running and the pool is kept at strength."""
+    world = draft.world
+    everyone = [*world.staying(target=True), *world.staying(target=False)]
+    for instance in everyone:
+        draft.want(Desire.RUN, instance, _again(instance))
+    steady = world.state.wanted if world.proven or world.fallback is None else world.fallback
+    if steady is not None:
+        draft.start(steady, draft.wanted - len(everyone), "keeps the pool at strength")
+    draft.waiting.append(
+        "a person: the pool is paused" if world.state.paused else "a person: the rollout failed and is held"
+    )

@@ -1,0 +1,122 @@
+"""How triggers and verdicts change what is wanted: from one PoolState to the next, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from trapd.model import Generation, OnFailure, PoolState, Rollout, RolloutState
+from trapd.rollout.actions import Advance, Fail, Finish, Promote, Reject, Verdict
+
+GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
+
+
+def identity(generation: Generation, pool: str) -> str:
+    """What this generation is for this pool: its code and the pool's own settings. Refusals are remembered by it."""
+    return f"{generation.fingerprint}+{generation.launch.get(pool, '')}"
+
+
+def begin(
+    state: PoolState, generation: Generation, rollout: int, *, reason: str, actor: str, now: float
+) -> tuple[PoolState, ...]:
+    """Want another generation. Returns the states to save in order: the old rollout's end, then the new one."""
+    ended = supersede(state, f"generation {generation.number} is wanted instead", generation.wall)
+    fresh = Rollout(
+        id=rollout,
+        pool=state.pool,
+        generation=generation.number,
+        previous=state.wanted,
+        state=RolloutState.PENDING,
+        reason=reason,
+        actor=actor,
+        started_wall=generation.wall,
+        progressed_at=now,
+    )
+    wanted = replace(state, wanted=generation.number, rollout=fresh)
+    return (*ended, wanted)
+
+
+def supersede(state: PoolState, why: str, wall: float) -> tuple[PoolState, ...]:
+    """End the rollout under way, if there is one."""
+    if state.rollout is None or state.rollout.state.over:
+        return ()
+    return (replace(state, rollout=_end(state.rollout, RolloutState.SUPERSEDED, why, "", wall)),)
+
+
+def go_back(state: PoolState, why: str, wall: float) -> PoolState:
+    """Give up the rollout under way for the last good generation, whose workers still run: no new number is needed."""
+    ended = supersede(state, why, wall)
+    return replace(ended[-1] if ended else state, wanted=state.last_good)
+
+
+def decide(
+    state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], on_failure: OnFailure, wall: float
+) -> PoolState:
+    """The pool after a verdict."""
+    match verdict:
+        case Promote():
+            good = (*(g for g in state.good if g != verdict.generation), verdict.generation)
+            return replace(state, good=good[-GOOD_KEPT:])
+        case Finish():
+            return _ended(state, RolloutState.COMPLETE, verdict, wall)
+        case Reject():
+            return _refuse(_ended(state, RolloutState.REJECTED, verdict, wall), verdict, generations, back=True)
+        case Fail():
+            back = on_failure is OnFailure.REVERT
+            return _refuse(_ended(state, RolloutState.FAILED, verdict, wall), verdict, generations, back=back)
+
+
+def advance(state: PoolState, action: Advance) -> PoolState:
+    return state if state.rollout is None else replace(state, rollout=replace(state.rollout, state=action.state))
+
+
+def progressed(state: PoolState, now: float) -> PoolState:
+    """The progress deadline runs from here."""
+    return state if state.rollout is None else replace(state, rollout=replace(state.rollout, progressed_at=now))
+
+
+def pause(state: PoolState) -> PoolState:
+    return replace(state, paused=True)
+
+
+def resume(state: PoolState, now: float) -> PoolState:
+    """Go on; the time spent paused does not count against the progress deadline."""
+    return progressed(replace(state, paused=False), now)
+
+
+def refuse(state: PoolState, key: str, why: str) -> PoolState:
+    return replace(state, refused={**state.refused, key: why})
+
+
+def forgive(state: PoolState, key: str) -> PoolState:
+    return replace(state, refused={k: v for k, v in state.refused.items() if k != key})
+
+
+def undo_target(state: PoolState, generations: Mapping[int, Generation]) -> int | None:
+    """The newest good generation that is something else than what is wanted now."""
+    current = generations.get(state.wanted) if state.wanted is not None else None
+    for number in reversed(state.good):
+        known = generations.get(number)
+        if known is not None and (current is None or identity(known, state.pool) != identity(current, state.pool)):
+            return number
+    return None
+
+
+def _end(rollout: Rollout, to: RolloutState, why: str, detail: str, wall: float) -> Rollout:
+    return replace(rollout, state=to, reason=why, detail=detail, ended_wall=wall)
+
+
+def _ended(state: PoolState, to: RolloutState, verdict: Verdict, wall: float) -> PoolState:
+    if state.rollout is None or state.rollout.generation != verdict.generation:
+        return state
+    return replace(state, rollout=_end(state.rollout, to, verdict.why, verdict.detail, wall))
+
+
+def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], *, back: bool) -> PoolState:
+    """The generation is no longer good nor tried again by itself; with ``back``, the last good one is wanted again."""
+    good = tuple(g for g in state.good if g != verdict.generation)
+    known = generations.get(verdict.generation)
+    if known is not None:
+        state = refuse(state, identity(known, state.pool), verdict.why)
+    state = replace(state, good=good)
+    return replace(state, wanted=state.last_good) if back and good else state

@@ -1,0 +1,215 @@
+"""A controller that takes orders. Each trigger changes what is wanted, records who and why, and wakes the pools."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from trapd.controller import Controller
+from trapd.errors import RefusedError
+from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout
+from trapd.rollout import want
+
+log = logging.getLogger("trapd.service")
+
+
+def launch_digest(spec: PoolSpec) -> str:
+    """A short digest of the settings that a running worker has fixed in it."""
+    return hashlib.sha256(json.dumps(spec.launch(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Service(Controller):
+    """What people and the watch may ask of trapd. Raises RefusedError, in words for people, for what cannot be done."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._launch = {name: launch_digest(spec) for name, spec in self.specs.items()}
+        self._making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
+
+    # -- the code on disk ------------------------------------------------------------------------------------------
+
+    async def disk_changed(self, disk: Disk) -> list[Rollout]:
+        """Take note of what is installed; roll out what is new and whole. Raises SnapshotError if it changed again."""
+        async with self._making:
+            self.disk = disk
+            self.notify()
+            if disk.state is not DiskState.SETTLED or self.stopping:
+                return []
+            behind = [name for name in self.specs if self._behind(name, disk)]
+            returning = [name for name in behind if self._is_last_good(name, disk)]
+            for name in returning:
+                self._go_back(name)
+            behind = [name for name in behind if name not in returning]
+            if not behind:
+                return []
+            generation = self._number(disk.fingerprint, disk, self._why(disk, behind), "watch")
+            await self.snapshots.make(generation, disk, list(self.specs.values()))
+            return self._begin(behind, generation)
+
+    def _key(self, name: str, fingerprint: str) -> str:
+        return f"{fingerprint}+{self._launch[name]}"
+
+    def _behind(self, name: str, disk: Disk) -> bool:
+        """Does this pool want something else than what is installed, that was not refused before?"""
+        state = self.state(name)
+        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
+        key = self._key(name, disk.fingerprint)
+        if wanted is None or wanted.number not in self.snapshots.present():
+            return True
+        return want.identity(wanted, name) != key and key not in state.refused
+
+    def _is_last_good(self, name: str, disk: Disk) -> bool:
+        """Was a half-made rollout overtaken by the return of what already runs?"""
+        state = self.state(name)
+        good = self.generations.get(state.last_good) if state.last_good is not None else None
+        if good is None or state.wanted in state.good or good.number not in self.snapshots.present():
+            return False
+        return want.identity(good, name) == self._key(name, disk.fingerprint)
+
+    def _go_back(self, name: str) -> None:
+        wall, why = self.clock.wall(), "the installed code is the last good generation's again"
+        state = want.go_back(self.state(name), why, wall)
+        self.save([state], [Event(wall, "superseded", why, "watch", name, generation=state.wanted)])
+        self.wake(name)
+
+    def _why(self, disk: Disk, behind: Sequence[str]) -> str:
+        """What changed, for people: versions where they did, otherwise what else it can be."""
+        state = self.state(behind[0])
+        old = self.generations.get(state.wanted) if state.wanted is not None else None
+        if old is None:
+            return "first start: " + ", ".join(f"{n} {v}" for n, v in sorted(disk.versions.items()))
+        changes = [
+            f"{name} {old.versions.get(name, 'absent')} -> {version}"
+            for name, version in sorted(disk.versions.items())
+            if old.versions.get(name) != version
+        ]
+        if changes:
+            return ", ".join(changes)
+        return "settings of the pool changed" if old.fingerprint == disk.fingerprint else "installed files changed"
+
+    # -- people ----------------------------------------------------------------------------------------------------
+
+    async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> list[Rollout]:
+        """The same code in new processes, as a new generation."""
+        async with self._making:
+            rollouts = []
+            by_source: dict[int, list[str]] = {}
+            for name in pools:
+                by_source.setdefault(self._wanted(name), []).append(name)
+            for source, names in by_source.items():
+                rollouts += await self._again(source, names, reason or "recycle", actor)
+            return rollouts
+
+    async def undo(self, pool: str, *, actor: str) -> Rollout:
+        """Back to the good generation before; what is undone is not rolled out again by itself."""
+        async with self._making:
+            state, current = self.state(pool), self.generations[self._wanted(pool)]
+            if state.paused:
+                raise RefusedError(f"cannot undo {pool}: it is paused; resume it first")
+            target = want.undo_target(state, self.generations)
+            if target is None:
+                raise RefusedError(f"cannot undo {pool}: no other good generation is known")
+            reason = f"undo of generation {current.number}"
+            under_way = state.rollout is not None and not state.rollout.state.over
+            state = want.refuse(state, want.identity(current, pool), f"undone by {actor}")
+            if not under_way:
+                self.save([state], [])
+                return (await self._again(target, [pool], reason, actor))[0]
+            # its workers still run: go back to that very generation instead of replacing them by their like
+            good = tuple(g for g in state.good if g != current.number)
+            self.save([replace(state, good=good)], [])
+            return self._begin([pool], self.generations[target], reason=reason, actor=actor)[0]
+
+    async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
+        """Try again what was refused: the installed code, or a rollout that failed and is held."""
+        rollouts = []
+        for name in pools:
+            state, key = self.state(name), self._key(name, self.disk.fingerprint)
+            held = (
+                state.rollout is not None and state.rollout.state.value == "failed" and state.wanted not in state.good
+            )
+            if key not in state.refused and not held:
+                continue
+            wall, why = self.clock.wall(), f"generation of {key[:12]} may be tried again"
+            self.save([want.forgive(state, key)], [Event(wall, "retried", why, actor, name)])
+            if held and state.rollout is not None and state.rollout.generation == state.wanted:
+                rollouts += await self.recycle([name], actor=actor, reason="retry")
+        rollouts += await self.disk_changed(self.disk)
+        if not rollouts:
+            raise RefusedError("nothing to retry: no refused generation is what is installed now")
+        return rollouts
+
+    async def pause(self, pool: str, *, actor: str) -> None:
+        self._set(want.pause(self._known(pool)), "paused", "by request", actor)
+
+    async def resume(self, pool: str, *, actor: str) -> None:
+        self._set(want.resume(self._known(pool), self.clock.now()), "resumed", "by request", actor)
+
+    async def scale(self, pool: str, workers: int, *, actor: str) -> None:
+        """So many workers, until scaled again; the configured number ends the override."""
+        state, configured = self._known(pool), self.specs[pool].workers
+        if workers < 0:
+            raise RefusedError(f"cannot scale {pool} to {workers}: fewer than no workers")
+        override = None if workers == configured else workers
+        self._set(replace(state, workers=override), "scaled", f"to {workers} (configured: {configured})", actor)
+
+    # -- how a wish is written down --------------------------------------------------------------------------------
+
+    def _known(self, pool: str) -> PoolState:
+        if pool not in self.specs:
+            raise RefusedError(f"no pool {pool!r}; there are: {', '.join(sorted(self.specs))}")
+        return self.state(pool)
+
+    def _wanted(self, pool: str) -> int:
+        wanted = self._known(pool).wanted
+        if wanted is None or wanted not in self.generations:
+            raise RefusedError(
+                f"cannot recycle {pool}: no code has settled yet ({self.disk.reason or self.disk.state})"
+            )
+        return wanted
+
+    def _set(self, state: PoolState, what: str, why: str, actor: str) -> None:
+        self.save([state], [Event(self.clock.wall(), what, why, actor, state.pool, generation=state.wanted)])
+        self.wake(state.pool)
+        self.notify()
+
+    def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
+        return Generation(
+            number=self.journal.next_generation(),
+            fingerprint=fingerprint,
+            versions=dict(like.versions),
+            launch=dict(self._launch),
+            reason=reason,
+            actor=actor,
+            wall=self.clock.wall(),
+            eager=like.eager,
+        )
+
+    async def _again(self, source: int, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
+        """A new number for an old fingerprint."""
+        old = self.generations[source]
+        generation = self._number(old.fingerprint, old, reason, actor)
+        await self.snapshots.copy(generation, source, list(self.specs.values()))
+        return self._begin(pools, generation)
+
+    def _begin(
+        self, pools: Sequence[str], generation: Generation, *, reason: str = "", actor: str = ""
+    ) -> list[Rollout]:
+        reason, actor = reason or generation.reason, actor or generation.actor
+        states: list[PoolState] = []
+        for name in pools:
+            rollout, state = self.journal.next_rollout(), self.state(name)
+            states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=self.clock.now())
+        begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
+        wall = self.clock.wall()
+        events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]
+        self.save(states, events, [generation])
+        log.info("generation %d is wanted by %s: %s", generation.number, ", ".join(pools), reason)
+        self.wake()
+        self.notify()
+        return begun
