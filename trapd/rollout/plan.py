@@ -234,12 +234,11 @@ def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -
 
 
 def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Instance]) -> None:
-    """The good generation does not start either, so the canary is tried again, with backoff, for as long as it takes."""
+    """The good generation does not start either, so the canary is tried again, with backoff, without end."""
     witness = witness_failure(draft.world, failed)
     if witness is None:
         return
     at = max(restart_at(failed), witness.at + backoff.delay(failed.failures, failed.id.name))
-    both = f"generation {draft.world.fallback} does not start either ({witness.summary})"
     both = f"generation {draft.world.fallback} does not start either ({witness.summary})"
     draft.waiting.append(f"the environment to recover: {both}")
     if at > draft.now:
