@@ -1,0 +1,201 @@
+"""A backend in virtual time for the simulation: deterministic, without a loop, and held to the same suite as the real
+ones (tests/contract/test_backend.py).
+
+Nothing happens by itself: the owner moves the clock, then calls ``advance(now)``; ``next_at()`` says what is due when.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
+
+FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
+NEVER = math.inf
+
+_SUMMARY = {
+    FailureKind.CODE: "ImportError: broken on purpose",
+    FailureKind.TIMEOUT: "did not say READY in time",
+    FailureKind.WATCHDOG: "its main loop stopped turning",
+    FailureKind.CRASH: "exited with status 1",
+}
+
+
+class HasNow(Protocol):
+    def now(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How the instances of a generation behave. Times in seconds of virtual time; NEVER: it does not happen."""
+
+    start: float = 1.0  # until READY, or until the start fails
+    failure: FailureKind | None = None  # the start ends with this instead of READY
+    crash_after: float = NEVER  # after READY
+    crash: FailureKind = FailureKind.CRASH  # what that crash looks like
+    drain: float = 0.5  # until a drained instance is gone
+    drain_status: int = 0  # with which exit status
+    active_tasks: int = 0
+    strays: tuple[str, ...] = ()
+    words: str = "the last words"  # the detail of its failures
+    digest: str = ""  # in its code report; empty: made from the generation's number
+
+
+@dataclass
+class _Run:
+    instance: Instance
+    behaviour: Behaviour
+    due: float = NEVER  # when it changes by itself
+
+
+@dataclass
+class FakeBackend:
+    """Keeps contracts B1 to B10. ``on_change`` may be replaced at any time (a new owner after a crash of the old)."""
+
+    clock: HasNow
+    on_change: Callable[[str], None] = lambda pool: None
+    behaviours: dict[int, Behaviour] = field(default_factory=dict)  # generation -> behaviour
+    exceptions: dict[InstanceId, Behaviour] = field(default_factory=dict)  # for one instance, before its generation's
+    versions: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    started: list[InstanceId] = field(default_factory=list)  # every run, in order
+
+    def __post_init__(self) -> None:
+        self._runs: dict[InstanceId, _Run] = {}
+        self._pids = 1000
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    async def observe(self) -> tuple[Instance, ...]:
+        return self.seen()
+
+    async def start(self, id: InstanceId) -> None:
+        old = self._runs.get(id)
+        if old and old.instance.state is not InstanceState.FAILED:
+            return
+        now = self.clock.now()
+        self._pids += 1
+        self.started.append(id)
+        failures, failure = (_failures(old.instance, now), old.instance.failure) if old else (0, None)
+        fresh = Instance(id, InstanceState.STARTING, now, pid=self._pids, failures=failures, failure=failure)
+        behaviour = self.exceptions.get(id) or self.behaviours.get(id.generation) or Behaviour()
+        self._runs[id] = _Run(fresh, behaviour, now + behaviour.start)
+        self.on_change(id.pool)
+
+    async def drain(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run and run.instance.state in (InstanceState.STARTING, InstanceState.READY):
+            self._drain(run)
+
+    async def kill(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run is None or run.instance.state is InstanceState.FAILED:
+            return
+        now = self.clock.now()
+        if run.instance.state is InstanceState.DRAINING:
+            self._gone(run)
+        else:
+            self._failed(run, FailureKind.CRASH, "killed", now)
+
+    async def forget(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run and run.instance.state is InstanceState.FAILED:
+            self._gone(run)
+
+    # -- what a simulation does to it ------------------------------------------------------------------------------
+
+    def seen(self) -> tuple[Instance, ...]:
+        now = self.clock.now()
+        runs = (self._runs[id] for id in sorted(self._runs))
+        return tuple(replace(run.instance, failures=_failures(run.instance, now)) for run in runs)
+
+    def get(self, id: InstanceId) -> Instance | None:
+        return next((instance for instance in self.seen() if instance.id == id), None)
+
+    def next_at(self) -> float:
+        """When the next change is due; NEVER if nothing changes by itself."""
+        return min((run.due for run in self._runs.values()), default=NEVER)
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due up to ``now``, in order of time, then of name."""
+        while self.next_at() <= now:
+            self._happen(min(self._runs.values(), key=lambda run: (run.due, run.instance.id)))
+
+    def crash(self, id: InstanceId, kind: FailureKind = FailureKind.CRASH, summary: str = "") -> None:
+        """It dies now, whatever it was doing; nothing if it does not run."""
+        run = self._runs.get(id)
+        if run and run.instance.state is not InstanceState.FAILED:
+            self._failed(run, kind, summary or _SUMMARY[kind], self.clock.now())
+
+    def finish(self, id: InstanceId) -> None:
+        """A draining one is done now."""
+        run = self._runs.get(id)
+        if run and run.instance.state is InstanceState.DRAINING:
+            run.due = self.clock.now()
+            self._happen(run)
+
+    def lose_owner(self) -> None:
+        """trapd died: as with the embedded backend, whatever runs is told to drain, and failures are not remembered."""
+        for run in [self._runs[id] for id in sorted(self._runs)]:
+            if run.instance.state is InstanceState.FAILED:
+                del self._runs[run.instance.id]
+            elif run.instance.state is not InstanceState.DRAINING:
+                self._drain(run)
+
+    # -- how it moves ----------------------------------------------------------------------------------------------
+
+    def _happen(self, run: _Run) -> None:
+        now, behaviour = run.due, run.behaviour
+        match run.instance.state:
+            case InstanceState.STARTING if behaviour.failure:
+                self._failed(run, behaviour.failure, _SUMMARY[behaviour.failure], now)
+            case InstanceState.STARTING:
+                self._ready(run, now)
+            case InstanceState.READY:
+                self._failed(run, behaviour.crash, _SUMMARY[behaviour.crash], now)
+            case InstanceState.DRAINING if behaviour.drain_status:
+                self._failed(run, FailureKind.CRASH, f"exited with status {behaviour.drain_status}", now)
+            case InstanceState.DRAINING:
+                self._gone(run)
+            case state:
+                raise AssertionError(f"nothing is due in state {state}")
+
+    def _ready(self, run: _Run, now: float) -> None:
+        behaviour, generation = run.behaviour, run.instance.id.generation
+        report = CodeReport(
+            generation,
+            behaviour.digest or f"digest-{generation}",
+            self.versions.get(generation, {}),
+            behaviour.strays,
+        )
+        run.due = now + behaviour.crash_after
+        self._set(run, state=InstanceState.READY, since=now, ready_at=now, report=report)
+
+    def _drain(self, run: _Run) -> None:
+        now = self.clock.now()
+        run.due = now + run.behaviour.drain
+        self._set(run, state=InstanceState.DRAINING, since=now)
+
+    def _failed(self, run: _Run, kind: FailureKind, summary: str, now: float) -> None:
+        failures = _failures(run.instance, now) + 1
+        run.due = NEVER
+        failure = Failure(kind, summary, run.behaviour.words, now)
+        run.instance = replace(run.instance, failures=failures, failure=failure, pid=None, ready_at=None)
+        self._set(run, state=InstanceState.FAILED, since=now, active_tasks=None)
+
+    def _gone(self, run: _Run) -> None:
+        del self._runs[run.instance.id]
+        self.on_change(run.instance.id.pool)
+
+    def _set(self, run: _Run, *, state: InstanceState, since: float, **changes: object) -> None:
+        tasks = None if state is InstanceState.FAILED else run.behaviour.active_tasks
+        run.instance = replace(run.instance, state=state, since=since, **{"active_tasks": tasks, **changes})  # type: ignore[arg-type]
+        self.on_change(run.instance.id.pool)
+
+
+def _failures(instance: Instance, now: float) -> int:
+    """B9: a run that stayed ready long enough starts the count again."""
+    forgiven = instance.ready_at is not None and now - instance.ready_at >= FRESH_AGAIN
+    return 0 if forgiven else instance.failures
