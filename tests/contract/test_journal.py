@@ -1,0 +1,390 @@
+"""What every journal promises (J1 to J4 of trapd/contracts.py), and what only one in a file can be asked."""
+
+from __future__ import annotations
+
+import copy
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.fake_journal import FakeJournal
+from trapd.contracts import Journal
+from trapd.errors import TrapdError
+from trapd.history import SCHEMA, SqliteJournal
+from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+
+Reopen = Callable[[], Journal]
+
+
+def generation(number: int, **more: object) -> Generation:
+    values = {"fingerprint": "f1", "versions": {"trap": "1.4.0"}, "launch": {"default": "d1"}, "reason": "upgrade"}
+    return Generation(number=number, **values | {"actor": "root", "wall": 5.5} | more)  # type: ignore[arg-type]
+
+
+def rollout(id: int, pool: str = "default", state: RolloutState = RolloutState.CANARY) -> Rollout:
+    return Rollout(id, pool, 7, None, state, "upgrade", "trapd", started_wall=1.0, progressed_at=2.0)
+
+
+def event(what: str, **more: object) -> Event:
+    return Event(wall=1.0, what=what, why="because", **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["sqlite", "fake"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
+    """Opens the journal, and opens it again as the next trapd would after a crash: the last one is not closed."""
+    fake, opened = FakeJournal(), []
+
+    def open_again() -> Journal:
+        if request.param == "fake":
+            return fake
+        opened.append(SqliteJournal(tmp_path / "history.sqlite"))
+        return opened[-1]
+
+    yield open_again
+    for journal in opened:
+        journal.close()
+
+
+def test_j1_numbers_are_given_once_over_any_crash(reopen: Reopen) -> None:
+    numbers = [(journal.next_generation(), journal.next_rollout()) for journal in (reopen(), reopen(), reopen())]
+    assert numbers == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_j1_the_number_of_a_dropped_generation_is_not_given_again(reopen: Reopen) -> None:
+    journal = reopen()
+    number = journal.next_generation()
+    journal.save(generations=[generation(number)])
+    journal.drop_generations([number])
+    assert journal.generations() == {}
+    assert reopen().next_generation() == number + 1
+
+
+def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
+    made = generation(7, versions={"trap": "1.4.0", "naïve": "2"}, eager=True)
+    state = PoolState(
+        "gpu",
+        wanted=7,
+        good=(3, 5),
+        refused={"f9": "Traceback: \udc80\0\n«x»"},
+        paused=True,
+        workers=0,
+        rollout=replace(rollout(4, "gpu"), previous=5, detail="Traceback", ended_wall=9.0),
+    )
+    said = event("rejected", pool="gpu", rollout=4, generation=7, instance="gpu@7-1", detail="\udcff\0", actor="root")
+    reopen().save(pools=[state, PoolState("default")], generations=[made, generation(3)], events=[said])
+    journal = reopen()
+    assert journal.pools() == {"default": PoolState("default"), "gpu": state}
+    assert list(journal.generations().items()) == [(3, generation(3)), (7, made)]
+    assert journal.rollouts() == [state.rollout]
+    assert journal.events() == [said]
+    assert isinstance(journal.pools()["gpu"].rollout.state, RolloutState)  # type: ignore[union-attr]
+
+
+def test_j2_a_save_that_fails_half_way_saves_nothing(reopen: Reopen) -> None:
+    def breaks() -> Iterator[Event]:
+        yield event("first")
+        raise RuntimeError("in the middle")
+
+    journal = reopen()
+    journal.save(pools=[PoolState("default", wanted=1)], generations=[generation(1)], events=[event("before")])
+    with pytest.raises(RuntimeError):
+        journal.save(
+            pools=[PoolState("default", wanted=2, rollout=rollout(1))], generations=[generation(2)], events=breaks()
+        )
+    for after in (journal, reopen()):
+        assert after.pools() == {"default": PoolState("default", wanted=1)}
+        assert set(after.generations()) == {1}
+        assert after.rollouts() == []
+        assert after.events() == [event("before")]
+
+
+def test_j2_a_later_save_replaces_an_earlier_one(reopen: Reopen) -> None:
+    journal = reopen()
+    journal.save(pools=[PoolState("default", wanted=1, rollout=rollout(1))], generations=[generation(1)])
+    journal.save(pools=[PoolState("default", wanted=2)], generations=[generation(1, reason="undo")])
+    assert reopen().pools() == {"default": PoolState("default", wanted=2)}
+    assert reopen().generations() == {1: generation(1, reason="undo")}
+    assert reopen().rollouts() == [rollout(1)]  # a rollout that is no pool's latest any more stays on record
+
+
+def test_j3_events_stay_in_the_order_they_were_saved(reopen: Reopen) -> None:
+    journal = reopen()
+    for n in range(5):  # the clock on the wall may be set back; order is not by time
+        journal.save(events=[replace(event(f"{n}{half}"), wall=-float(n)) for half in "ab"])
+    assert [seen.what for seen in reopen().events()] == [f"{n}{half}" for n in range(5) for half in "ab"]
+
+
+def test_j3_events_are_the_latest_that_fit_every_filter(reopen: Reopen) -> None:
+    journal = reopen()
+    places = [("a", 1, 1), ("a", 1, 2), ("a", 2, 2), ("b", 3, 2), (None, None, None)] * 3
+    journal.save(
+        events=[event(str(n), pool=pool, rollout=id, generation=gen) for n, (pool, id, gen) in enumerate(places)]
+    )
+
+    def found(limit: int = 100, **wanted: object) -> list[str]:
+        return [seen.what for seen in journal.events(limit=limit, **wanted)]  # type: ignore[arg-type]
+
+    assert found(limit=2) == ["13", "14"]
+    assert found(limit=4, pool="a") == ["7", "10", "11", "12"]
+    assert found(rollout=1) == ["0", "1", "5", "6", "10", "11"]
+    assert found(pool="a", generation=2) == ["1", "2", "6", "7", "11", "12"]
+    assert found(pool="b", rollout=1) == []
+    assert found(limit=0) == found(limit=-1) == []
+
+
+def test_j4_saving_a_pool_updates_its_rollouts_record(reopen: Reopen) -> None:
+    journal = reopen()
+    journal.save(pools=[PoolState("default", rollout=rollout(1))])
+    done = replace(rollout(1, state=RolloutState.COMPLETE), ended_wall=9.0)
+    journal.save(pools=[PoolState("default", rollout=done)])
+    assert reopen().rollout(1) == done
+    assert reopen().pools()["default"].rollout == done
+    assert reopen().rollout(2) is None
+
+
+def test_j4_rollouts_are_listed_newest_first(reopen: Reopen) -> None:
+    journal = reopen()
+    for id, pool in enumerate(["a", "b", "a", "a", "b"], 1):
+        journal.save(pools=[PoolState(pool, rollout=rollout(id, pool))])
+    assert [one.id for one in journal.rollouts()] == [5, 4, 3, 2, 1]
+    assert [one.id for one in journal.rollouts("a")] == [4, 3, 1]
+    assert [one.id for one in journal.rollouts("a", limit=2)] == [4, 3]
+    assert journal.rollouts("c") == journal.rollouts(limit=0) == []
+
+
+def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:
+    journal = reopen()
+    journal.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
+    journal.drop_generations([1, 99])
+    assert set(reopen().generations()) == {2}
+    assert [seen.what for seen in journal.events(generation=1)] == ["started"]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("pool"), st.sampled_from("ab"), st.integers(0, 3), st.sampled_from(RolloutState)),
+        st.tuples(st.just("generation"), st.integers(0, 3), st.text(max_size=3)),
+        st.tuples(st.just("drop"), st.integers(0, 3)),
+        st.tuples(st.just("event"), st.sampled_from(["a", "b", None]), st.text(max_size=3)),
+        st.tuples(st.just("number")),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_fake_and_the_real_one_cannot_be_told_apart(tmp_path: Path, steps: list[tuple[object, ...]]) -> None:
+    for left in tmp_path.iterdir():  # one folder serves all examples
+        left.unlink()
+    real, fake = SqliteJournal(tmp_path / "history.sqlite"), FakeJournal()
+    seen = []
+    for journal in (real, fake):
+        numbers = [play(journal, step) for step in steps]
+        seen.append(
+            (numbers, journal.pools(), list(journal.generations().items()), journal.rollouts(), journal.events())
+        )
+    real.close()
+    assert seen[0] == seen[1]
+
+
+def play(journal: Journal, step: tuple[object, ...]) -> object:
+    match step:
+        case "pool", str(pool), int(id), RolloutState() as state:
+            # An id belongs to one pool for ever: that is what next_rollout is for.
+            latest = rollout(2 * id + (pool == "b"), pool, state) if id else None
+            journal.save(pools=[PoolState(pool, wanted=id, rollout=latest)])
+        case "generation", int(number), str(reason):
+            journal.save(generations=[generation(number, reason=reason)])
+        case "drop", int(number):
+            journal.drop_generations([number])
+        case "event", pool, str(what):
+            journal.save(events=[event(what, pool=pool)])
+        case _:
+            return journal.next_generation(), journal.next_rollout()
+    return None
+
+
+def test_a_copy_of_the_fake_is_independent() -> None:
+    journal = FakeJournal()
+    journal.save(pools=[PoolState("default", wanted=1)], events=[event("before")])
+    other = copy.deepcopy(journal)
+    journal.save(pools=[PoolState("default", wanted=2)], events=[event("after")])
+    assert other.pools() == {"default": PoolState("default", wanted=1)}
+    assert other.events() == [event("before")]
+
+
+# --- only in a file -------------------------------------------------------------------------------------------------
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from trapd.history import SqliteJournal
+from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+
+def say(word, number=0):
+    os.write(1, f"{word} {number}\\n".encode())
+
+say("opening")
+journal = SqliteJournal(Path(sys.argv[1]))
+while True:
+    number = journal.next_generation()
+    say("took", number)
+    rollout = Rollout(journal.next_rollout(), "p", number, None, RolloutState.ROLLING, "r", "a", 1.0, 2.0)
+    journal.save(
+        pools=[PoolState("p", wanted=number, rollout=rollout), PoolState("q", wanted=number)],
+        generations=[Generation(number, "f" * 64, {}, {}, "r", "a", 1.0)],
+        events=[Event(1.0, part, "w" * 500, generation=number) for part in "xyz"],
+    )
+    say("saved", number)
+    journal.drop_generations([number - 3])
+"""
+
+
+def run_until_killed(file: Path, lines: int, delay: float) -> tuple[int, int]:
+    """Runs WRITER, kills it some time after it said so many lines; the last numbers it said it took and saved."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline() for _ in range(lines)]
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(delay)
+        writer.send_signal(signal.SIGKILL)
+        said += writer.stdout.readlines()
+    numbers = {word: int(number) for word, number in (line.split() for line in said)}
+    return numbers.get("took", 0), numbers.get("saved", 0)
+
+
+def check_after_kill(journal: SqliteJournal, taken: int, saved: int) -> None:
+    parts = [(seen.generation, seen.what) for seen in journal.events(limit=1_000_000)]
+    numbers = [number for number, what in parts if what == "x"]
+    assert parts == [(number, what) for number in numbers for what in "xyz"]  # whole saves, in order
+    last = numbers[-1] if numbers else None
+    assert (last or 0) >= saved  # acknowledged is there
+    assert [state.wanted for state in journal.pools().values()] == [last] * (2 if last else 0)
+    if last:
+        latest = journal.rollouts()[0]
+        assert latest.generation == last
+        assert journal.pools()["p"].rollout == latest
+        kept = set(journal.generations())
+        assert {number for number in numbers if number > last - 3} <= kept <= set(numbers)
+    assert journal.next_generation() > max(taken, last or 0)
+
+
+def test_a_writer_killed_at_any_instant_leaves_every_whole_save_and_no_half_one(tmp_path: Path) -> None:
+    """J1, J2, J3, J4 over SIGKILL, twenty times on the same file."""
+    chance, file, saves = random.Random(), tmp_path / "history.sqlite", 0
+    for _ in range(20):
+        taken, saved = run_until_killed(file, chance.randint(1, 30), chance.uniform(0.0001, 0.005))
+        journal = SqliteJournal(file)
+        check_after_kill(journal, taken, saved)
+        saves = max(saves, saved)
+        journal.close()
+    assert saves > 20  # it did write between the kills
+
+
+def test_a_writer_killed_while_it_makes_the_file_leaves_one_that_opens(tmp_path: Path) -> None:
+    chance = random.Random()
+    for n in range(5):
+        file = tmp_path / f"{n}.sqlite"
+        taken, saved = run_until_killed(file, 1, chance.uniform(0.0001, 0.02))
+        journal = SqliteJournal(file)
+        check_after_kill(journal, taken, saved)
+        journal.close()
+
+
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """J2 over a power cut, as far as it can be seen from here: 2 is FULL."""
+    journal = SqliteJournal(tmp_path / "history.sqlite")
+    assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
+
+
+def test_the_oldest_events_are_forgotten_when_there_are_too_many(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "history.sqlite", keep_events=3)
+    for n in range(5):
+        journal.save(events=[event(str(n))])
+    assert [seen.what for seen in journal.events()] == ["2", "3", "4"]
+    journal.close()
+
+
+def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "new" / "folder" / "history.sqlite")
+    journal.close()
+    journal.close()
+
+
+def refused(file: Path) -> str:
+    before = file.read_bytes()
+    with pytest.raises(TrapdError) as caught:
+        SqliteJournal(file)
+    assert file.read_bytes() == before  # nothing is mended or overwritten
+    assert str(file) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_history_of_a_newer_trapd_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    database = sqlite3.connect(file)
+    database.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    database.close()
+    assert f"schema {SCHEMA + 1}, written by a newer trapd, and this one knows {SCHEMA}" in refused(file)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    database = sqlite3.connect(file)
+    database.execute("CREATE TABLE birds (name TEXT)")
+    database.close()
+    assert "it is a database of something else; move it away" in refused(file)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    file.write_bytes(b"#!/bin/sh\n" * 200)
+    assert "file is not a database; move it away, with the -wal and -shm files" in refused(file)
+
+
+def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    journal = SqliteJournal(file)
+    journal.save(events=[event("x" * 3000) for _ in range(40)])
+    journal.close()
+    with file.open("r+b") as stream:
+        stream.seek(4096 * 9)
+        stream.write(b"\xff" * 4096 * 6)
+    assert "move it away" in refused(file)
+
+
+def test_a_record_that_cannot_be_understood_is_said_to_be_damage(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "history.sqlite")
+    journal.save(generations=[generation(1)])
+    journal._database.execute("UPDATE generations SET value = '{}'")
+    with pytest.raises(TrapdError, match="a record cannot be understood"):
+        journal.generations()
+    journal.close()
+
+
+def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "history.sqlite")
+    journal.save(events=[event("before")])
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(
+        f"PRAGMA max_page_count = {pages}"
+    )  # what SQLite says then is what it says of a full disk
+    with pytest.raises(TrapdError, match=r"cannot write the history .*: database or disk is full; see to the room"):
+        journal.save(pools=[PoolState("default")], events=[event("x" * 20_000)])
+    assert journal.pools() == {}
+    journal._database.execute("PRAGMA max_page_count = 1000000")
+    journal.save(events=[event("after")])
+    assert [seen.what for seen in journal.events()] == ["before", "after"]
+    journal.close()

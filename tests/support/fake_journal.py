@@ -1,0 +1,70 @@
+"""A journal in memory: passes tests/contract/test_journal.py, costs next to nothing, and may be deep-copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from trapd.contracts import Journal
+from trapd.model import Event, Generation, PoolState, Rollout
+
+
+class FakeJournal(Journal):
+    """Outlives the trapd that it is given to, as a file would: hand it to the next one to simulate a restart."""
+
+    def __init__(self) -> None:
+        self._last_generation = self._last_rollout = 0
+        self._generations: dict[int, Generation] = {}
+        self._pools: dict[str, PoolState] = {}
+        self._rollouts: dict[int, Rollout] = {}
+        self._events: list[Event] = []
+
+    def next_generation(self) -> int:
+        self._last_generation += 1
+        return self._last_generation
+
+    def next_rollout(self) -> int:
+        self._last_rollout += 1
+        return self._last_rollout
+
+    def generations(self) -> Mapping[int, Generation]:
+        return dict(sorted(self._generations.items()))
+
+    def pools(self) -> Mapping[str, PoolState]:
+        return dict(sorted(self._pools.items()))
+
+    def rollouts(self, pool: str | None = None, limit: int = 20) -> Sequence[Rollout]:
+        newest_first = (self._rollouts[id] for id in sorted(self._rollouts, reverse=True))
+        return [rollout for rollout in newest_first if pool in (None, rollout.pool)][: max(limit, 0)]
+
+    def rollout(self, id: int) -> Rollout | None:
+        return self._rollouts.get(id)
+
+    def events(
+        self, *, pool: str | None = None, rollout: int | None = None, generation: int | None = None, limit: int = 100
+    ) -> Sequence[Event]:
+        newest_first = (
+            event
+            for event in reversed(self._events)
+            if pool in (None, event.pool)
+            and rollout in (None, event.rollout)
+            and generation in (None, event.generation)
+        )
+        return list(islice(newest_first, max(limit, 0)))[::-1]
+
+    def save(
+        self,
+        *,
+        pools: Iterable[PoolState] = (),
+        generations: Iterable[Generation] = (),
+        events: Iterable[Event] = (),
+    ) -> None:
+        new_generations, new_pools, new_events = tuple(generations), tuple(pools), tuple(events)  # may raise: J2
+        self._generations |= {generation.number: generation for generation in new_generations}
+        self._pools |= {state.pool: state for state in new_pools}
+        self._rollouts |= {state.rollout.id: state.rollout for state in new_pools if state.rollout}
+        self._events += new_events
+
+    def drop_generations(self, numbers: Iterable[int]) -> None:
+        for number in tuple(numbers):
+            self._generations.pop(number, None)

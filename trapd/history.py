@@ -1,0 +1,224 @@
+"""The journal in SQLite: what is wanted, what happened and why, kept over any crash.
+
+Every call is one transaction. The write-ahead log with ``synchronous=FULL`` is flushed to disk before a call returns,
+so what was saved survives SIGKILL and a power cut alike. Values are JSON, so that people can read them with the
+``sqlite3`` command; never pickles, which would tie the file to the code that wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trapd.contracts import Journal
+from trapd.errors import TrapdError
+from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+
+SCHEMA = 1
+KEPT_EVENTS = 100_000  # some 30 MB; a crash loop at its slowest pace writes 300 events a day
+_BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_TABLES = (
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    "INSERT INTO counters VALUES ('generation', 0), ('rollout', 0)",
+    "CREATE TABLE generations (number INTEGER PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE rollouts (id INTEGER PRIMARY KEY, pool TEXT NOT NULL, value TEXT NOT NULL)",
+    "CREATE INDEX rollouts_of_pool ON rollouts (pool, id)",
+    # A pool's latest rollout is kept once, with the other rollouts: a second copy could differ from it.
+    "CREATE TABLE pools (name TEXT PRIMARY KEY, rollout INTEGER, value TEXT NOT NULL)",
+    "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " pool TEXT, rollout INTEGER, generation INTEGER, value TEXT NOT NULL)",
+    "CREATE INDEX events_of_pool ON events (pool, id)",
+    "CREATE INDEX events_of_rollout ON events (rollout, id)",
+    f"PRAGMA user_version = {SCHEMA}",
+)
+
+_T = TypeVar("_T")
+
+
+class SqliteJournal(Journal):
+    """The one writer of ``path``, which is made (with its folder) if it is not there. For one thread.
+
+    Raises TrapdError if the file cannot be used, with what to do; nothing is mended or moved behind anybody's back.
+    ``keep_events``: the oldest beyond these are forgotten.
+    """
+
+    def __init__(self, path: Path, keep_events: int = KEPT_EVENTS) -> None:
+        self._path, self._keep_events = path, keep_events
+        with self._explained("open"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None)  # None: BEGIN is ours to say
+        try:
+            with self._explained("open"):
+                self._prepare()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Closing twice is closing once."""
+        self._database.close()
+
+    def next_generation(self) -> int:
+        return self._next("generation")
+
+    def next_rollout(self) -> int:
+        return self._next("rollout")
+
+    def generations(self) -> Mapping[int, Generation]:
+        rows = self._rows("SELECT number, value FROM generations ORDER BY number")
+        return {number: self._decoded(_generation, value) for number, value in rows}
+
+    def pools(self) -> Mapping[str, PoolState]:
+        rows = self._rows(
+            "SELECT name, pools.value, rollouts.value FROM pools LEFT JOIN rollouts ON rollouts.id = pools.rollout"
+            " ORDER BY name"
+        )
+        return {name: self._decoded(_pool, value, rollout) for name, value, rollout in rows}
+
+    def rollouts(self, pool: str | None = None, limit: int = 20) -> Sequence[Rollout]:
+        rows = self._latest("rollouts", {"pool": pool}, limit)
+        return [self._decoded(_rollout, value) for (value,) in rows]
+
+    def rollout(self, id: int) -> Rollout | None:
+        rows = self._rows("SELECT value FROM rollouts WHERE id = ?", id)
+        return self._decoded(_rollout, rows[0][0]) if rows else None
+
+    def events(
+        self, *, pool: str | None = None, rollout: int | None = None, generation: int | None = None, limit: int = 100
+    ) -> Sequence[Event]:
+        rows = self._latest("events", {"pool": pool, "rollout": rollout, "generation": generation}, limit)
+        return [self._decoded(_event, value) for (value,) in reversed(rows)]
+
+    def save(
+        self,
+        *,
+        pools: Iterable[PoolState] = (),
+        generations: Iterable[Generation] = (),
+        events: Iterable[Event] = (),
+    ) -> None:
+        with self._transaction("write") as run:
+            for generation in generations:
+                run("INSERT OR REPLACE INTO generations VALUES (?, ?)", (generation.number, _json(generation)))
+            for state in pools:
+                rollout = state.rollout
+                if rollout:
+                    run("INSERT OR REPLACE INTO rollouts VALUES (?, ?, ?)", (rollout.id, rollout.pool, _json(rollout)))
+                row = (state.pool, rollout.id if rollout else None, _json(state, without="rollout"))
+                run("INSERT OR REPLACE INTO pools VALUES (?, ?, ?)", row)
+            for event in events:
+                run(
+                    "INSERT INTO events (pool, rollout, generation, value) VALUES (?, ?, ?, ?)",
+                    (event.pool, event.rollout, event.generation, _json(event)),
+                )
+            run("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._keep_events,))
+
+    def drop_generations(self, numbers: Iterable[int]) -> None:
+        with self._transaction("write") as run:
+            for number in numbers:
+                run("DELETE FROM generations WHERE number = ?", (number,))
+
+    # --- one call, one transaction ----------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise TrapdError(
+                f"cannot use the history {self._path}: it has schema {version}, written by a newer trapd, and this one"
+                f" knows {SCHEMA}; install that trapd again, or move the file away and start with an empty history"
+            )
+        if version == 0 and run("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+            raise self._damaged("open", "it is a database of something else")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        (verdict,) = run("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise self._damaged("open", verdict)
+        if version == 0:
+            with self._transaction("make") as step:
+                for statement in _TABLES:
+                    step(statement)
+
+    def _next(self, name: str) -> int:
+        with self._transaction("write") as run:
+            (row,) = run("UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,)).fetchall()
+        return int(row[0])
+
+    def _latest(self, table: str, wanted: Mapping[str, object], limit: int) -> list[Any]:
+        """The values of the latest ``limit`` rows that have every wanted value that is not None, newest first."""
+        given = {column: value for column, value in wanted.items() if value is not None}
+        where = " AND ".join(f"{column} = ?" for column in given) or "1"
+        # max: to SQLite a negative limit means no limit
+        return self._rows(
+            f"SELECT value FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", *given.values(), max(limit, 0)
+        )
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._explained("read"):
+            return self._database.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self, verb: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        with self._explained(verb):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database.execute
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:  # SQLite may have rolled back already: disk full, I/O error
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:  # the low byte: without extended codes
+                raise self._damaged(verb, str(error)) from error
+            raise TrapdError(
+                f"cannot {verb} the history {self._path}: {error}; see to the room and the rights on that disk"
+            ) from error
+
+    def _decoded(self, decode: Callable[..., _T], *values: str | None) -> _T:
+        try:
+            return decode(*(None if value is None else json.loads(value) for value in values))
+        except (TypeError, KeyError, ValueError) as error:
+            raise self._damaged("read", f"a record cannot be understood ({error})") from error
+
+    def _damaged(self, verb: str, why: str) -> TrapdError:
+        return TrapdError(
+            f"cannot {verb} the history {self._path}: {why}; move it away, with the -wal and -shm files beside it, and"
+            " start trapd again; that leaves the workers alone, and history begins anew"
+        )
+
+
+# --- values as JSON: flat records, field by field -------------------------------------------------------------------
+
+
+def _json(value: Generation | Rollout | PoolState | Event, without: str = "") -> str:
+    # ASCII only: SQLite refuses half surrogates, and the last words of a crashed worker may hold some
+    record = {field.name: getattr(value, field.name) for field in fields(value) if field.name != without}
+    return json.dumps(record, default=dict)  # default: mappings that are not dict
+
+
+def _generation(record: dict[str, Any]) -> Generation:
+    return Generation(**record)
+
+
+def _rollout(record: dict[str, Any]) -> Rollout:
+    return Rollout(**record | {"state": RolloutState(record["state"])})
+
+
+def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
+    latest = None if rollout is None else _rollout(rollout)
+    return PoolState(**record | {"good": tuple(record["good"]), "rollout": latest})
+
+
+def _event(record: dict[str, Any]) -> Event:
+    return Event(**record)
