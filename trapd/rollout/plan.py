@@ -170,9 +170,10 @@ def _roll(draft: _Draft, target: int) -> None:
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
 
 
-def _worth_keeping(instance: Instance) -> tuple[int, float]:
+def _worth_keeping(instance: Instance) -> tuple[int, int, float]:
+    """The ready and busy ones: to drain an idle one costs nobody time."""
     rank = {InstanceState.READY: 0, InstanceState.STARTING: 1}.get(instance.state, 2)
-    return rank, instance.ready_at or instance.since
+    return rank, -(instance.active_tasks or 0), instance.ready_at or instance.since
 
 
 def _again(instance: Instance) -> str:

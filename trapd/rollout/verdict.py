@@ -10,8 +10,8 @@ from trapd.rollout.world import World
 
 
 def verdict(world: World, now: float) -> Verdict | None:
-    """The one verdict that is due, if any. While a person has paused the pool there is none."""
-    if world.state.wanted is None or world.state.paused:
+    """The one verdict that is due, if any. While the pool is held there is none."""
+    if world.state.wanted is None or world.held:
         return None
     if not world.proven:
         return _on_canary(world, world.state.wanted, now)
@@ -49,7 +49,7 @@ def progress_deadline(world: World, now: float) -> float | None:
     its own limits is awaited."""
     rollout = world.rollout
     late = _unavailable(world, now)
-    if rollout is None or not world.proven or not late or world.state.paused:
+    if rollout is None or not world.proven or not late or world.held:
         return None
     min_ready = world.spec.policy.min_ready
     moments = [rollout.progressed_at]

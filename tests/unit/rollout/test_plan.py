@@ -1,0 +1,179 @@
+"""One row, one situation: what is wanted, what is seen, what the plan does. Now is second 1000."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.builders import NOW, failure, one, spec, wanting, world
+from trapd.model import CodeReport, FailureKind, PoolState, RolloutState
+from trapd.rollout.plan import plan
+from trapd.rollout.world import World
+
+R = RolloutState
+GOING = R.ROLLING
+
+
+def short(situation: World) -> list[str]:
+    """The plan's actions as "start 2-1", "promote 2", phases left out."""
+    actions = (a for a in plan(situation, NOW).actions if a.verb != "advance")
+    return [
+        f"{a.verb} {a.instance.generation}-{a.instance.slot}" if a.instance else f"{a.verb} {a.generation}"  # type: ignore[union-attr]
+        for a in actions
+    ]
+
+
+def mixed(name: str, ago: float) -> object:
+    return one(name, ago=ago, report=CodeReport(2, "d", {}, ("pkg.x=/site-packages/pkg/x.py",)))
+
+
+ROWS = {
+    "nothing wanted yet, nothing done": (spec(), wanting(None), [], []),
+    "first start: everybody at once": (spec(), wanting(1), [], ["start 1-1", "start 1-2"]),
+    "first start: good after min_ready": (
+        spec(), wanting(1), [one("1-1", ago=5), one("1-2", "starting")], ["promote 1"]),
+    "first start: not good before min_ready": (spec(), wanting(1), [one("1-1", ago=4), one("1-2", ago=4)], []),
+    "first start fails: again, after backoff": (
+        spec(1), wanting(1), [one("1-1", "failed", ago=2)], ["start 1-1"]),
+    "first start fails: not before backoff": (
+        spec(1), wanting(1), [one("1-1", "failed", ago=0.1)], []),
+    "boot: all of the wanted good generation at once": (
+        spec(), wanting(3, 3, phase=R.COMPLETE), [], ["start 3-1", "start 3-2"]),
+    "boot in mid-rollout: the last good one first, and a canary beside it": (
+        spec(), wanting(2, 1), [], ["start 1-1", "start 1-2", "start 2-1"]),
+    "at rest": (spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2")], []),
+    "at rest, one crashed: again after backoff": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", "failed", ago=2)], ["start 1-2"]),
+    "at rest, one vanished: another in the lowest free slot": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-2")], ["start 1-1"]),
+    "new generation: one canary only": (spec(), wanting(2, 1), [one("1-1"), one("1-2")], ["start 2-1"]),
+    "canary starting: wait": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", "starting")], []),
+    "canary on probation: wait": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=4)], []),
+    "canary proved itself": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5)], ["promote 2"]),
+    "canary with strays is never trusted": (
+        spec(), wanting(2, 1), [one("1-1"), one("1-2"), mixed("2-1", 5)], ["reject 2"]),
+    "canary that reports nothing is never trusted": (
+        spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5, report=None)], ["reject 2"]),
+    "rolling: drain one old for one ready new": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-1"), one("1-2"), one("2-1")], ["drain 1-1"]),
+    "rolling: idle first, then fewest tasks": (
+        spec(), wanting(2, 1, 2, phase=GOING),
+        [one("1-1", active_tasks=3), one("1-2", active_tasks=1), one("2-1")], ["drain 1-2"]),
+    "rolling: a draining one keeps its place in the budget": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-1", "draining"), one("1-2"), one("2-1")], []),
+    "rolling: its place is free once it is gone": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1")], ["start 2-2"]),
+    "rolling: a new one that is not healthy yet frees nobody": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1"), one("2-2", ago=1)], []),
+    "rolled: not finished while an old one drains": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2", "draining"), one("2-1"), one("2-2")], []),
+    "rolled: finished": (spec(), wanting(2, 1, 2, phase=GOING), [one("2-1"), one("2-2")], ["finish 2"]),
+    "unavailable 1, surge 0: the canary takes one's place": (
+        spec(surge=0, unavailable=1), wanting(2, 1), [one("1-1"), one("1-2", active_tasks=1)], ["drain 1-1"]),
+    "unavailable 1, surge 0: and starts when it is free": (
+        spec(surge=0, unavailable=1), wanting(2, 1), [one("1-2")], ["start 2-1"]),
+    "a singleton is never surged": (spec(1, singleton=True), wanting(2, 1), [one("1-1")], ["drain 1-1"]),
+    "a singleton starts when the old one is gone": (spec(1, singleton=True), wanting(2, 1), [], ["start 2-1"]),
+    "superseded: the half-made canary is drained, the newest tried": (
+        spec(surge=2), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1", "starting")], ["drain 2-1", "start 3-1"]),
+    "superseded canary that serves goes first": (
+        spec(), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1")], ["drain 2-1"]),
+    "paused: nothing moves": (
+        spec(), wanting(2, 1, 2, phase=GOING, paused=True), [one("1-1"), one("1-2"), one("2-1")], []),
+    "paused: what crashed comes back": (
+        spec(), wanting(2, 1, paused=True), [one("1-1"), one("1-2", "failed", ago=2)], ["start 1-2"]),
+    "paused: a healthy canary is not promoted": (
+        spec(), wanting(2, 1, paused=True), [one("1-1"), one("1-2"), one("2-1")], []),
+    "failed and held: nothing moves": (
+        spec(hold=True), wanting(2, 1, phase=R.FAILED), [one("1-1"), one("2-1"), one("2-2", "starting")], []),
+    "scaled up": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=3), [one("1-1"), one("1-2")], ["start 1-3"]),
+    "scaled down": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2")], ["drain 1-2"]),
+    "scaled to 0": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=0), [one("1-1")], ["drain 1-1"]),
+    "a drain within its timeout": (
+        spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
+        [one("1-1"), one("1-2"), one("1-3", "draining", ago=59)], []),
+    "a drain past its timeout": (
+        spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
+        [one("1-1"), one("1-2"), one("1-3", "draining", ago=60)], ["kill 1-3"]),
+    "a rejected canary is forgotten": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2"), one("2-1", "failed")], ["forget 2-1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("pool", "state", "seen", "expected"), ROWS.values(), ids=ROWS.keys())
+def test_plan(pool: object, state: PoolState, seen: list[object], expected: list[str]) -> None:
+    assert short(world(pool, state, *seen)) == expected  # type: ignore[arg-type]
+
+
+BASE = [one("1-1", ago=500), one("1-2", ago=500)]
+BLAME = {
+    "its code failed: ask the good generation first": (
+        [*BASE, one("2-1", "failed", ago=10)], ["start 1-3"]),
+    "the good one is still starting: wait": (
+        [*BASE, one("1-3", "starting", ago=5), one("2-1", "failed", ago=10)], []),
+    "the good one starts: rejected": (
+        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10)], ["reject 2"]),
+    "the good one fails as well: not its fault, wait": (
+        [*BASE, one("1-3", "failed", ago=0.1), one("2-1", "failed", ago=2)], []),
+    "the good one failed as well: tried again, and the evidence is forgotten with it": (
+        [*BASE, one("1-3", "failed", ago=5), one("2-1", "failed", ago=10)], ["forget 1-3", "start 2-1"]),
+    "killed once: tried again before anybody is asked": (
+        [*BASE, one("2-1", "failed", ago=10, failure=failure(10, FailureKind.CRASH))], ["start 2-1"]),
+    "killed three times: ask": (
+        [*BASE, one("2-1", "failed", ago=10, failures=3, failure=failure(10, FailureKind.CRASH))], ["start 1-3"]),
+    "an old worker that became ready before proves nothing": (
+        [one("1-1", ago=500), one("1-2", ago=11), one("2-1", "failed", ago=10)], ["start 1-3"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "expected"), BLAME.values(), ids=BLAME.keys())
+def test_blame(seen: list[object], expected: list[str]) -> None:
+    assert short(world(spec(), wanting(2, 1), *seen)) == expected  # type: ignore[arg-type]
+
+
+def test_an_eager_pool_needs_no_workers_and_its_rollout_is_over() -> None:
+    assert short(world(spec(), wanting(1), eager=True)) == ["finish 1"]
+
+
+def test_a_stopping_pool_only_drains() -> None:
+    situation = world(spec(), wanting(2, 1), one("1-1"), one("2-1", "starting"), one("1-2", "failed"), stopping=True)
+    assert short(situation) == ["drain 1-1", "drain 2-1", "forget 1-2"]
+
+
+def test_a_generation_without_its_snapshot_is_not_started() -> None:
+    situation = world(spec(), wanting(2, 1), one("1-1"), one("1-2"), usable=frozenset({1}))
+    assert short(situation) == []
+    assert "snapshot of generation 2" in plan(situation, NOW).waiting
+
+
+def test_no_progress_until_the_deadline_fails_the_rollout() -> None:
+    state = wanting(2, 1, 2, phase=GOING)
+    stuck = [one("1-2"), one("2-1", ago=600), one("2-2", "failed", ago=1, failures=9)]
+    early = PoolState("p", 2, (1, 2), rollout=state.rollout)
+    assert short(world(spec(), early, *stuck)) == []
+    assert state.rollout is not None
+    late = replace(early, rollout=replace(state.rollout, progressed_at=NOW - 600))
+    old = [one("1-2"), one("2-1", ago=700), one("2-2", "failed", ago=1, failures=9)]
+    assert short(world(spec(), late, *old)) == ["fail 2"]
+
+
+def test_waiting_for_a_drain_is_no_lack_of_progress() -> None:
+    state = wanting(2, 1, 2, phase=GOING)
+    assert state.rollout is not None
+    late = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 9999))
+    seen = [one("1-2", "draining", ago=9000), one("2-1", ago=9999), one("2-2", ago=9999)]
+    assert short(world(spec(), late, *seen)) == []
+
+
+def test_each_action_says_why_and_phases_are_named() -> None:
+    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", "starting")), NOW)
+    assert [str(a) for a in thought.actions] == ["preflight: the first new worker imports the code and connects"]
+    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2")), NOW)
+    assert [str(a) for a in thought.actions] == ["start p@2-1: canary of generation 2"]
+
+
+def test_the_plan_says_when_to_look_again() -> None:
+    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", ago=2)), NOW)
+    assert thought.wake_at == NOW + 3
+    assert thought.waiting == "p@2-1 to stay healthy"
