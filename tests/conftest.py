@@ -10,14 +10,14 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from redis import Redis
 
-from tests.support import brokers
+from tests.support import brokers, processes, sample
 
 HERE = Path(__file__).parent
 ORDER = ("unit", "contract", "simulation", "docs", "process", "system", "nspawn")  # what fails soonest comes first
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where CI is set nothing may be skipped: a missing broker or missing rights is a failure there."""
     report = yield
     if STRICT and report.skipped and not hasattr(report, "wasxfail"):
@@ -60,12 +60,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def offspring(everywhere: bool) -> set[int]:
     """Living processes that the tests started, our servers excepted; ``everywhere``: those without a parent too."""
     if everywhere:
-        found = {pid for pid in psutil.pids() if pid != os.getpid() and _marked(pid)}
+        found = processes.marked(MARK)
     elif _has_children():
         found = {child.pid for child in psutil.Process().children(recursive=True)}
     else:
         return set()
-    return {pid for pid in found if not _ended(pid) and not _of_a_server(pid)}
+    return {pid for pid in found if not processes.ended(pid) and not _of_a_server(pid)}
 
 
 def _has_children() -> bool:
@@ -73,18 +73,6 @@ def _has_children() -> bool:
         return any(task.joinpath("children").read_text() for task in Path("/proc/self/task").iterdir())
     except FileNotFoundError:  # a kernel without this file, or a thread that just ended: look thoroughly
         return True
-
-
-def _marked(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return MARK.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return False
-
-
-def _ended(pid: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    return True
 
 
 def _of_a_server(pid: int) -> bool:
@@ -107,18 +95,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     deadline = time.monotonic() + GRACE
     while (offspring(everywhere) - processes_before or threads() - threads_before) and time.monotonic() < deadline:
         time.sleep(0.05)
-    left = [_end(pid) for pid in offspring(everywhere) - processes_before]
+    left = [processes.end(pid) for pid in offspring(everywhere) - processes_before]
     assert not left, f"left running: {left}"
     assert threads() <= threads_before, f"left running: {threads() - threads_before}"
-
-
-def _end(pid: int) -> str:
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        words = " ".join(process.cmdline())
-        process.kill()
-        return f"{pid} {words}"
-    return str(pid)
 
 
 # --- places and servers ---------------------------------------------------------------------------------------------
@@ -170,3 +149,9 @@ def make_broker(kind: str, request: pytest.FixtureRequest) -> brokers.Broker:
 def broker(request: pytest.FixtureRequest) -> brokers.Broker:
     """Each of the three brokers in turn."""
     return make_broker(request.param, request)
+
+
+@pytest.fixture(scope="session")
+def application(tmp_path_factory: pytest.TempPathFactory) -> sample.Application:
+    """The sample application's virtual environment; what is installed in it is whatever the last test left."""
+    return sample.make_application(tmp_path_factory.mktemp("application"))

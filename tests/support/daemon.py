@@ -1,0 +1,169 @@
+"""A real trapd on the embedded backend, as a child of the test, with configuration, state and sockets of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support import processes
+
+BIN = Path(sys.executable).parent
+STOP_PATIENCE = 30.0  # s for trapd and its workers to end; the longest task of the load takes 10
+
+Table = Mapping[str, object]
+Status = dict[str, Any]
+
+
+def toml(tables: Mapping[str, Table]) -> str:
+    """TOML of tables, nested ones included; strings, numbers, booleans and lists of them are written as in JSON."""
+    text = ""
+    for name, table in tables.items():
+        plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+        nested = {f"{name}.{key}": value for key, value in table.items() if isinstance(value, Mapping)}
+        text += f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
+        text += toml(nested)
+    return text
+
+
+class Daemon:
+    """trapd from ``start`` to ``stop``; use it as a context manager and it leaves no process behind.
+
+    ``directory`` must be short: sockets lie in it. ``tables`` are trapd.toml's, on top of what every test needs.
+    """
+
+    def __init__(self, directory: Path, *, celeryconfig: str, tables: Mapping[str, Table]) -> None:
+        self.directory, self.state, self.runtime = directory, directory / "state", directory / "run"
+        self.config = directory / "trapd.toml"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log = directory / "trapd.log"
+        self._mark = f"TRAPD_TEST_DAEMON={uuid.uuid4().hex}"
+        config = directory / "celeryconfig.py"
+        config.write_text(celeryconfig)
+        own: dict[str, Table] = {
+            "trapd": {
+                "backend": "embedded",
+                "state_directory": str(self.state),
+                "runtime_directory": str(self.runtime),
+            },
+            "app": {"celeryconfig": str(config)},
+        }
+        self.config.write_text(
+            toml({name: {**own.get(name, {}), **tables.get(name, {})} for name in {**own, **tables}})
+        )
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self.stop()
+        if error is not None:
+            error.add_note(self.words())
+
+    # -- its life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        with self._log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(BIN / "trapd"), "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self._environment(),
+                cwd=self.directory,
+            )
+
+    def stop(self) -> None:
+        """SIGTERM, as a system would; whatever is still there after STOP_PATIENCE is killed."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        processes.end_all(self._mark, STOP_PATIENCE)
+
+    def kill(self) -> None:
+        """SIGKILL to trapd alone: its workers learn of it by themselves."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def living(self) -> set[int]:
+        """The processes of this daemon that live: itself, its workers, their children."""
+        return processes.marked(self._mark)
+
+    def _environment(self) -> dict[str, str]:
+        name, _, value = self._mark.partition("=")
+        return {**os.environ, name: value}
+
+    # -- what it says ----------------------------------------------------------------------------------------------
+
+    def ctl(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """``trapctl`` with this configuration."""
+        return subprocess.run(
+            [str(BIN / "trapctl"), "--config", str(self.config), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self._environment(),
+        )
+
+    def status(self) -> Status:
+        """``trapctl status --json``; an empty dict while trapd does not answer yet."""
+        done = self.ctl("status", "--json")
+        try:
+            answer = json.loads(done.stdout)
+        except ValueError:
+            return {}
+        return answer if "pools" in answer else {}
+
+    def wait_until(
+        self, what: str, true: Callable[[Status], bool], timeout: float = 60.0, every: float = 0.25
+    ) -> Status:
+        """Ask for the status until ``true(status)``. Raises AssertionError with the last status and the logs."""
+        deadline, status = time.monotonic() + timeout, self.status()
+        while not (status and true(status)):
+            ended = self.process is None or self.process.poll() is not None
+            assert not ended, f"trapd ended while waiting for {what}\n{self.words()}"
+            late = time.monotonic() > deadline
+            assert not late, f"no {what} within {timeout:g} s; last status: {json.dumps(status, indent=1)}"
+            time.sleep(every)
+            status = self.status()
+        return status
+
+    def words(self) -> str:
+        """The last lines of trapd's log and of each worker's."""
+        logs = [self._log, *sorted(self.state.glob("logs/*.log"))]
+        return "\n".join(f"--- {log.name}\n{_tail(log)}" for log in logs if log.exists())
+
+
+def _tail(log: Path, lines: int = 60) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def pool(status: Status, name: str = "default") -> dict[str, Any]:
+    """The part of a status that is about one pool."""
+    return next(one for one in status["pools"] if one["name"] == name)
+
+
+def settled_on(version: str, workers: int, distribution: str = "shipyard") -> Callable[[Status], bool]:
+    """Whether exactly ``workers`` run, all ready and current, on this version of the distribution."""
+
+    def true(status: Status) -> bool:
+        instances = pool(status)["instances"]
+        return len(instances) == workers and all(
+            one["state"] == "ready" and one["code"] == "current" and one["versions"].get(distribution) == version
+            for one in instances
+        )
+
+    return true
