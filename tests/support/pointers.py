@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# A path is taken for ours if it starts with one of our folders, or if it is a .py file with a folder before it.
+# A path is taken for ours if it starts with one of our folders, or if it is a .py file in a folder of the package.
 _OURS = r"(?:trapd|tests|docs|etc|systemd|benchmarks|\.ci)/[\w./-]*[\w/]"
 _PYTHON = r"\w+(?:/\w+)+\.py"
 _PATH = re.compile(rf"(?<![\w./<>{{}}-])(?:{_OURS}|{_PYTHON})(?![\w<{{*])")
@@ -22,9 +22,14 @@ _ELSEWHERE = ("code/", "runtime/", "etc/trapd/", "/")
 
 def missing(text: str) -> list[str]:
     """The paths and dotted names in ``text`` that point at nothing."""
-    paths = {found.rstrip("/.") for found in _PATH.findall(text) if not found.startswith(_ELSEWHERE)}
+    paths = {found.rstrip("/.") for found in _PATH.findall(text) if _ours(found)}
     names = {found for found in _DOTTED.findall(text) if found.split(".")[1] not in _NOT_MODULES}
     return sorted({path for path in paths if not _file(path)} | {name for name in names if not _name(name)})
+
+
+def _ours(path: str) -> bool:
+    first = path.partition("/")[0]
+    return not path.startswith(_ELSEWHERE) and any((ROOT / place / first).is_dir() for place in ("", "trapd", "tests"))
 
 
 def _file(path: str) -> bool:

@@ -1,0 +1,104 @@
+"""Acceptance: a broken upgrade never wins. The old workers go on serving, and the next good one rolls out by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import sample
+from tests.support.daemon import Daemon, Status, pool, settled_on
+from tests.support.load import Load, span
+from tests.support.sample import Application
+from tests.support.upgrade import Setting
+
+pytestmark = pytest.mark.timeout(240)
+
+WORKERS = 2
+
+
+@pytest.fixture
+def setting(request: pytest.FixtureRequest) -> Setting:
+    return Setting(make_broker("redis", request), acks_late=False, workers=WORKERS, concurrency=2)
+
+
+@pytest.fixture
+def daemon(setting: Setting, application: Application, short_path: Path) -> Iterator[Daemon]:
+    """trapd with two workers, ready on 1.0; impatient, so that the tests are short."""
+    application.install(application.wheel("1.0"))
+    tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": "8s"}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
+        running.wait_until("workers on 1.0", settled_on("1.0", WORKERS))
+        yield running
+
+
+@pytest.fixture
+def load(setting: Setting, daemon: Daemon) -> Iterator[Load]:
+    """A light load that goes on during the whole test."""
+    running = Load(setting.broker, daemon.directory, slots=WORKERS * setting.concurrency, share=0.5)
+    running.start()
+    yield running
+    running.abandon()
+
+
+def workers(status: Status) -> dict[str, int]:
+    return {one["name"]: one["pid"] for one in pool(status)["instances"]}
+
+
+def rejected(status: Status) -> bool:
+    return (pool(status)["rollout"] or {}).get("state") == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason", "evidence"),
+    [
+        pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
+        pytest.param(sample.hanging, "deadline", "deadline", id="hangs on import"),
+    ],
+)
+def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(
+    broken: Callable[[str], dict[str, str]],
+    reason: str,
+    evidence: str,
+    application: Application,
+    daemon: Daemon,
+    load: Load,
+) -> None:
+    before = daemon.status()
+
+    application.install(application.wheel("2.0", broken("2.0")))
+    status = daemon.wait_until("rejection of 2.0", rejected)
+    assert reason in pool(status)["rollout"]["reason"]
+    assert reason in daemon.ctl("status").stdout
+    why = daemon.ctl("why").stdout
+    assert reason in why
+    assert evidence in why
+    settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)
+    assert workers(settled) == workers(before), "an old worker was stopped for a broken upgrade"
+
+    application.install(application.wheel("3.0"))
+    daemon.wait_until("workers on 3.0", settled_on("3.0", WORKERS), timeout=90)
+
+    sent, ledger = load.stop(), sample.read_ledger(load.ledger)
+    assert all(one.answered for one in sent)
+    assert {entry.version for entry in ledger} == {"1.0", "3.0"}
+    ends = [entry.at for entry in ledger if entry.event == "end"]
+    assert span(ends, min(ends), max(one.at for one in sent)).longest_gap < 3
+
+
+def test_a_broken_version_on_disk_does_not_keep_the_good_one_from_starting(
+    application: Application, daemon: Daemon
+) -> None:
+    application.install(application.wheel("2.0", sample.raising("2.0")))
+    daemon.wait_until("rejection of 2.0", rejected)
+
+    daemon.stop()
+    daemon.start()  # as after a reboot: no worker is left from before
+
+    status = daemon.wait_until(
+        "workers on 1.0 again",
+        lambda now: [one["state"] for one in pool(now)["instances"]] == ["ready"] * WORKERS,
+    )
+    assert {one["versions"]["shipyard"] for one in pool(status)["instances"]} == {"1.0"}
