@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from trapd.contracts import Backend
-from trapd.model import Event, Generation, OnFailure, PoolState
+from trapd.model import Event, Generation, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import (
     Action,
@@ -21,24 +22,30 @@ from trapd.rollout.actions import (
     Reject,
     Start,
 )
+from trapd.rollout.view import PoolView
 
 _PAST = {"start": "started", "drain": "drained", "kill": "killed", "forget": "forgot", "promote": "promoted"}
 _PAST |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
 
 
-def decided(
-    state: PoolState, plan: Plan, generations: dict[int, Generation], on_failure: OnFailure, now: float, wall: float
-) -> PoolState:
-    """The pool's state after the plan's verdicts; the same object if there is nothing to remember."""
+def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
+    """The pool's state after the plan; the same value if there is nothing to remember.
+
+    Each step forward sets the progress deadline anew. To start again what failed is no step forward.
+    """
+    state, seen = view.state, {instance.id for instance in view.instances}
     for action in plan.actions:
         match action:
             case Advance():
                 state = want.progressed(want.advance(state, action), now)
             case Promote() | Reject() | Fail() | Finish():
-                state = want.progressed(want.decide(state, action, generations, on_failure, wall), now)
+                verdict = want.decide(state, action, generations, view.spec.policy.on_failure, wall)
+                state = want.progressed(verdict, now)
             case Drain():
                 state = want.progressed(state, now)
-            case Start() | Kill() | Forget():
+            case Start():
+                state = state if action.instance in seen else want.progressed(state, now)
+            case Kill() | Forget():
                 pass
             case _:
                 assert_never(action)

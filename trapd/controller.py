@@ -10,33 +10,23 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
-from trapd.rollout.actions import Action, Drain, Forget, Kill, Plan, Start
+from trapd.rollout.actions import Drain, Forget, Kill, Plan, Start
 from trapd.rollout.plan import plan
+from trapd.rollout.view import PoolView
 from trapd.rollout.world import World
 
 log = logging.getLogger("trapd.controller")
 RETRY = 1.0  # seconds until a pass that met an error of the backend looks again
+RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
 
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
-
-
-@dataclass(frozen=True, slots=True)
-class PoolView:
-    """One pool as the last pass saw it."""
-
-    spec: PoolSpec
-    state: PoolState
-    instances: tuple[Instance, ...] = ()
-    wanted_workers: int = 0
-    waiting: str = ""
-    actions: tuple[Action, ...] = ()
 
 
 class Controller:
@@ -139,17 +129,16 @@ class Controller:
             except Exception:  # a fault that nobody foresaw slows this pool down; it must not take trapd down
                 log.exception("%s: a pass failed; looking again in %g s", name, FAULT_PAUSE)
                 wake_at = self.clock.now() + FAULT_PAUSE
-            timeout = None if wake_at is None else max(0.0, wake_at - self.clock.now())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), timeout)
+                await asyncio.wait_for(wake.wait(), max(0.0, wake_at - self.clock.now()))
 
-    async def step(self, name: str) -> float | None:
-        """One pass over one pool: observe, plan, record, apply. Returns when to look again (None: when woken)."""
+    async def step(self, name: str) -> float:
+        """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
             now, wall = self.clock.now(), self.clock.wall()
             view, thought = self._think(name, seen, now)
-            state = apply.decided(view.state, thought, self.generations, view.spec.policy.on_failure, now, wall)
+            state = apply.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             self.save([state] if state != view.state else [], [apply.event(a, state, wall) for a in thought.actions])
             self._views[name] = replace(view, state=state)
@@ -157,7 +146,9 @@ class Controller:
             if any(action.verb == "finish" for action in thought.actions):
                 await self.collect()
             self.notify()
-            return now + RETRY if failed else thought.wake_at
+            resync = RESYNC_BUSY if thought.waiting or thought.actions else RESYNC_IDLE
+            wakes = [now + (RETRY if failed else resync)]
+            return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
     async def _carry_out(self, name: str, thought: Plan) -> bool:
         failed = False

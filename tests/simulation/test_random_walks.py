@@ -1,0 +1,111 @@
+"""Seeded chaos: upgrades good and bad, orders, crashes, outages, lost events, and trapd killed anywhere.
+
+A failing seed prints its story and how to replay it. ``TRAPD_SEEDS`` says how many (2,000 by default), ``TRAPD_SEED``
+names one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.simulation.universe import FAILURES, POOL, Universe
+from tests.support.builders import spec
+from tests.support.fake_backend import Behaviour
+from trapd.model import FailureKind, PoolSpec
+
+SEEDS = int(os.environ.get("TRAPD_SEEDS", "2000"))
+BATCH = 100
+
+
+def pool(r: random.Random) -> PoolSpec:
+    workers = r.choice((1, 2, 3, 5))
+    surge, unavailable = r.choice(((1, 0), (1, 0), (2, 0), (0, 1), (1, 1), (3, 2)))
+    timeout = r.choice((None, None, 30.0))
+    return spec(workers, surge=surge, unavailable=unavailable, drain_timeout=timeout, singleton=workers == 1)
+
+
+def good(universe: Universe) -> Behaviour:
+    r = universe.random
+    return Behaviour(start=r.choice((0.5, 20.0, 90.0)), drain=r.choice((0.2, 5.0, 1200.0)), active_tasks=r.randrange(4))
+
+
+def bad(universe: Universe) -> Behaviour:
+    r = universe.random
+    if r.random() < 0.3:
+        return Behaviour(start=1.0, crash_after=r.choice((0.5, 3.0)), crash=FailureKind.WATCHDOG)
+    return Behaviour(start=r.choice((0.5, 20.0)), failure=r.choice(FAILURES))
+
+
+def walk(seed: int) -> Universe:
+    """One life. Returns a universe whose story is over, at rest on good code."""
+    universe = Universe(pool(random.Random(seed)), seed)
+    try:
+        live(universe)
+    except Exception as error:
+        replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py"
+        raise AssertionError("\n".join([*universe.story, f"seed {seed}: {error}", f"replay: {replay}"])) from error
+    return universe
+
+
+def live(universe: Universe) -> None:
+    r = universe.random
+    universe.orphans_drain = r.random() < 0.5
+    universe.lossy = r.choice((0.0, 0.0, 0.2, 0.5))
+    universe.install("start", good(universe))
+    for number in range(r.randrange(2, 8)):
+        if r.random() < 0.5:
+            universe.kill_in = r.randrange(1, 30)
+        step(universe, number)
+        universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
+    universe.outage, universe.lossy, universe.kill_in = False, 0.0, None
+    universe.order("resume", POOL)
+    if universe.wanted_workers == 0:
+        universe.order("scale", POOL, universe.spec.workers)
+    universe.install("final", good(universe))
+    universe.settle("final", 12 * 3600.0)
+
+
+def step(universe: Universe, number: int) -> None:
+    r = universe.random
+    match r.randrange(11):
+        case 0 | 1:
+            universe.install(f"good{number}", good(universe))
+        case 2 | 3:
+            universe.install(f"bad{number}", bad(universe))
+        case 4:
+            universe.order("recycle", [POOL], reason="chaos")
+        case 5:
+            universe.order("undo", POOL)
+        case 6:
+            universe.order("scale", POOL, r.choice((0, 1, 2, 4)) if not universe.spec.singleton else r.choice((0, 1)))
+        case 7:
+            universe.order("pause", POOL)
+        case 8:
+            universe.order("resume", POOL)
+        case 9:
+            universe.outage = not universe.outage
+            universe.say(f"outage: {universe.outage}")
+        case 10:
+            for instance in universe.backend.seen()[: r.randrange(1, 3)]:
+                universe.say(f"crash of {instance.id}")
+                universe.backend.crash(instance.id)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_every_life_keeps_the_promises_and_comes_to_rest(first: int) -> None:
+    chosen = os.environ.get("TRAPD_SEED")
+    for seed in [int(chosen)] if chosen else range(first, first + BATCH):
+        walk(seed)
+
+
+def test_the_walks_reach_the_interesting_places() -> None:
+    stories = [walk(seed) for seed in range(150)]
+    ends = [rollout.state.value for u in stories for rollout in u.journal.rollouts(limit=100)]
+    happened = {event.what for u in stories for event in u.journal.events(limit=1000)}
+    assert {"complete", "rejected", "superseded"} <= set(ends)
+    assert {"promoted", "rejected", "paused", "scaled", "error", "started", "drained", "killed"} <= happened
+    assert sum(u.kills for u in stories) > 50

@@ -1,0 +1,232 @@
+"""Written scenarios: one story each, on fakes and virtual time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.simulation.universe import POOL, Universe
+from tests.support.builders import spec
+from tests.support.fake_backend import Behaviour
+from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
+
+GOOD = Behaviour(start=20, drain=10)
+RAISES = Behaviour(start=20, failure=FailureKind.CODE)
+HANGS = Behaviour(start=600, failure=FailureKind.TIMEOUT)
+DIES_YOUNG = Behaviour(start=20, crash_after=2)
+
+
+def running(pool: PoolSpec | None = None) -> Universe:
+    """A universe in which version one runs."""
+    universe = Universe(pool or spec())
+    universe.install("one", GOOD)
+    universe.settle("one")
+    return universe
+
+
+def starts(universe: Universe) -> Counter[int]:
+    return Counter(id.generation for id in universe.backend.started)
+
+
+def outcome(universe: Universe) -> RolloutState:
+    rollout = universe.journal.rollouts(POOL)[0]
+    return rollout.state
+
+
+def test_one_upgrade_is_one_recycle() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    assert starts(universe) == {1: 2, 2: 2}
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_the_same_code_again_is_no_recycle() -> None:
+    universe = running()
+    universe.install("one", GOOD)
+    universe.settle("one")
+    assert starts(universe) == {1: 2}
+
+
+def test_code_that_raises_is_rejected_and_costs_nobody() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.settle("one")
+    assert starts(universe) == {1: 3, 2: 1}, "one canary, and one question to the good generation"
+    rollout = universe.journal.rollouts(POOL)[0]
+    assert rollout.state is RolloutState.REJECTED
+    assert "ImportError" in rollout.reason
+    assert rollout.detail == "the last words"
+    assert {InstanceId(POOL, 1, 1), InstanceId(POOL, 1, 2)} & set(universe.backend._runs)
+
+
+def test_code_that_hangs_is_rejected() -> None:
+    universe = running()
+    universe.install("two", HANGS)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_code_that_dies_young_is_rejected() -> None:
+    universe = running()
+    universe.install("two", DIES_YOUNG)
+    universe.settle("one")
+    assert starts(universe)[2] == 3, "a crash may be a passing trouble: three tries"
+    assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_after_a_rejection_the_next_good_upgrade_rolls_by_itself() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.run(300)
+    universe.install("three", GOOD)
+    universe.settle("three")
+
+
+def test_what_was_rejected_is_not_tried_again_by_itself_but_by_retry() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.run(300)
+    before = starts(universe)
+    universe.install("two", RAISES)
+    universe.run(300)
+    assert starts(universe) == before
+    universe.behaviours["two"] = GOOD  # somebody installed the library that it lacked
+    universe.order("retry", [POOL])
+    universe.settle("two")
+
+
+def test_an_outage_is_not_blamed_on_the_code() -> None:
+    universe = running()
+    universe.outage = True
+    universe.install("two", GOOD)
+    universe.run(1200)
+    rollout = universe.service.state(POOL).rollout
+    assert rollout is not None
+    assert not rollout.state.over
+    assert "does not start either" in universe.service.pool(POOL).waiting
+    universe.outage = False
+    universe.settle("two")
+
+
+def test_a_change_in_mid_rollout_supersedes() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(22)
+    universe.install("three", GOOD)
+    universe.settle("three")
+    assert starts(universe) == {1: 2, 2: 1, 3: 2}
+    assert [r.state for r in universe.journal.rollouts(POOL)][:2] == [RolloutState.COMPLETE, RolloutState.SUPERSEDED]
+
+
+def test_a_change_back_in_mid_canary_costs_nothing() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(22)
+    universe.install("one", GOOD)
+    universe.settle("one")
+    assert starts(universe) == {1: 2, 2: 1}
+
+
+def test_a_rollout_that_stops_making_progress_is_reverted() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(30)  # the canary was good
+    universe.behaviours["two"] = RAISES  # and nothing after it is
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.FAILED
+    assert "progress_deadline" in universe.journal.rollouts(POOL)[0].reason
+
+
+def test_a_rollout_that_fails_may_be_held_instead() -> None:
+    universe = running(spec(hold=True))
+    universe.install("two", GOOD)
+    universe.run(30)
+    universe.behaviours["two"] = RAISES
+    universe.run(4000)
+    assert outcome(universe) is RolloutState.FAILED
+    assert universe.service.state(POOL).wanted == 2
+    universe.behaviours["two"] = GOOD
+    universe.order("retry", [POOL])
+    universe.settle("two")
+
+
+def test_undo_goes_back_and_stays_back() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.order("undo", POOL)
+    universe.settle("one")
+    universe.install("two", GOOD)  # the watch looks again
+    universe.settle("one")
+
+
+def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
+    universe = running(spec(4))
+    universe.install("two", GOOD)
+    universe.run(60)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    assert starts(universe)[1] < 8, "those that still ran were kept"
+
+
+def test_recycle_is_a_new_generation_of_the_same_code() -> None:
+    universe = running()
+    universe.order("recycle", [POOL], reason="memory")
+    universe.settle("one")
+    assert starts(universe) == {1: 2, 2: 2}
+
+
+def test_pause_stops_the_clock_and_resume_goes_on() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(40)
+    universe.order("pause", POOL)
+    universe.run(5000)
+    assert starts(universe)[2] <= 2
+    universe.order("resume", POOL)
+    universe.settle("two")
+
+
+def test_scaling_up_and_down_and_to_nothing() -> None:
+    universe = running()
+    for workers in (5, 1, 0, 2):
+        universe.order("scale", POOL, workers)
+        universe.settle("one")
+
+
+def test_trapd_killed_in_mid_rollout_goes_on_where_it_was() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(41)
+    universe.die()
+    universe.settle("two")
+    assert starts(universe) == {1: 2, 2: 2}, "nothing is done twice"
+
+
+def test_after_a_boot_on_broken_code_the_last_good_serves() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.run(5)
+    universe.backend._runs.clear()  # power cut
+    universe.die()
+    universe.run(25)
+    serving = [i for i in universe.backend.seen() if i.state == "ready" and i.id.generation == 1]
+    assert len(serving) == 2
+    universe.settle("one")
+
+
+def test_stop_drains_everything() -> None:
+    universe = running()
+    universe.service.stopping = True
+    universe._pass()
+    universe.run(60)
+    assert universe.backend.seen() == ()
+
+
+def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
+    universe = running()
+    for number in range(12):
+        universe.install(f"v{number}", GOOD)
+        universe.settle(f"v{number}")
+    assert len(universe.snapshots.present()) <= 6
+    assert universe.service.state(POOL).wanted in universe.snapshots.present()

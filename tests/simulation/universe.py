@@ -1,0 +1,288 @@
+"""trapd's whole controller in virtual time, on fakes, with faults that a seed decides.
+
+One universe is one machine: a backend, a journal and a shelf of snapshots that outlive trapd, and a trapd that can be
+killed at any call it makes on them. Events between them may be lost, repeated or late. After every call the safety
+promises are checked; when all faults are over, ``settle`` checks that the pool arrives where it should.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tests.support.fake_backend import Behaviour, FakeBackend
+from tests.support.fake_journal import FakeJournal
+from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.virtual_clock import VirtualClock
+from trapd.errors import BackendError, RefusedError
+from trapd.generations.collect import removable
+from trapd.model import Disk, DiskState, FailureKind, Instance, InstanceId, InstanceState, PoolSpec
+from trapd.rollout.budget import budget
+from trapd.service import Service
+
+T = TypeVar("T")
+POOL = "p"
+FAILURES = (FailureKind.CRASH, FailureKind.CODE, FailureKind.TIMEOUT)
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing may catch it."""
+
+
+class BrokenPromiseError(AssertionError):
+    pass
+
+
+def now_or_never(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that has nothing to wait for: on fakes, every pass is one step of the simulation."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a pass waited for something that is not simulated")
+
+
+@dataclass
+class Universe:
+    spec: PoolSpec
+    seed: int = 0
+    lossy: float = 0.0  # share of events that never arrive
+    orphans_drain: bool = False  # the embedded backend: when trapd dies its workers drain
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)  # fingerprint -> how its workers behave
+    story: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.clock = VirtualClock()
+        self.backend = FakeBackend(self.clock)
+        self.journal, self.snapshots = FakeJournal(), FakeSnapshots()
+        self.disk = Disk(DiskState.CHANGING)
+        self.outage = False
+        self.kill_in: int | None = None  # calls on the world until trapd is killed
+        self.kills = 0
+        self.rejected: set[str] = set()
+        self._due: list[tuple[float, int, bool, Callable[[], None]]] = []
+        self._order = self._timer = 0
+        self.boot()
+
+    # -- trapd's life ----------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        self.backend.on_change = self._event
+        self.service = Service(
+            [self.spec],
+            backend=_Backend(self),
+            snapshots=_Calls(self, self.snapshots, ("make", "copy", "remove")),
+            journal=_Calls(self, self.journal, ("save", "next_generation", "next_rollout", "drop_generations")),
+            clock=self.clock,
+            collect=removable,
+        )
+        self.at(0, self._pass)
+        self.at(0, lambda: self._tell(self.service.disk_changed(self.disk)))
+
+    def die(self) -> None:
+        self.kills += 1
+        self.kill_in = None
+        self.say("trapd was killed")
+        self._due = [entry for entry in self._due if entry[2]]
+        heapq.heapify(self._due)
+        if self.orphans_drain:
+            self.backend.lose_owner()
+        self.at(self.random.choice((0.0, 1.0, 30.0)), self.boot, outlives=True)
+
+    def call(self, name: str) -> None:
+        """trapd is about to act on the world, or has just done so."""
+        if self.kill_in is not None:
+            self.kill_in -= 1
+            if self.kill_in <= 0:
+                raise Killed(name)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T | None:
+        try:
+            return now_or_never(coroutine)
+        except Killed:
+            self.die()
+            return None
+
+    def _tell(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            self._run(coroutine)
+        except RefusedError as refusal:
+            self.say(f"refused: {refusal}")
+        self.at(0, self._pass)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def at(self, delay: float, what: Callable[[], None], *, outlives: bool = False) -> None:
+        """Do it then. What trapd meant to do dies with it; what the world does ``outlives`` it."""
+        self._order += 1
+        heapq.heappush(self._due, (self.clock.now() + delay, self._order, outlives, what))
+
+    def run(self, seconds: float) -> None:
+        """Let the time pass."""
+        end = self.clock.now() + seconds
+        steps = 0
+        while True:
+            mine = self._due[0][0] if self._due else end + 1
+            next_at = min(mine, self.backend.next_at())
+            if next_at > end:
+                break
+            self.clock.move_to(max(self.clock.now(), next_at))
+            self.backend.advance(self.clock.now())
+            if self._due and self._due[0][0] <= self.clock.now():
+                heapq.heappop(self._due)[3]()
+            steps += 1
+            if steps > 50_000:
+                raise BrokenPromiseError(f"trapd spins: {steps} steps in {seconds} s")
+        self.clock.move_to(end)
+
+    def say(self, line: str) -> None:
+        self.story.append(f"{self.clock.now() - 1000:9.2f}  {line}")
+
+    def _event(self, _pool: str) -> None:
+        if self.random.random() < self.lossy:
+            return
+        for _ in range(1 + (self.random.random() < self.lossy)):
+            self.at(self.random.choice((0.0, 0.0, 0.01, 2.0)) if self.lossy else 0.0, self._pass)
+
+    def _pass(self) -> None:
+        wake_at = self._run(self.service.step(POOL))
+        self._timer += 1
+        if wake_at is not None:
+            mine = self._timer  # a later pass sets a timer of its own, as the loop does
+            delay = max(0.0, wake_at - self.clock.now())
+            self.at(delay, lambda: self._pass() if mine == self._timer else None)
+
+    # -- what people and the machine do ----------------------------------------------------------------------------
+
+    def install(self, fingerprint: str, behaviour: Behaviour) -> None:
+        self.say(f"installed {fingerprint}: {behaviour}")
+        self.behaviours[fingerprint] = behaviour
+        self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
+        self._tell(self.service.disk_changed(self.disk))
+
+    def order(self, name: str, *args: object, **more: object) -> None:
+        self.say(f"order: {name} {args or ''}")
+        verb = getattr(self.service, name)
+        self._tell(verb(*args, actor="somebody", **more))
+
+    def behaviour(self, id: InstanceId) -> Behaviour:
+        if self.outage:
+            return Behaviour(start=1.0, failure=self.random.choice(FAILURES))
+        generation = self.journal.generations().get(id.generation)
+        return self.behaviours.get(generation.fingerprint if generation else "", Behaviour())
+
+    # -- promises --------------------------------------------------------------------------------------------------
+
+    @property
+    def wanted_workers(self) -> int:
+        state = self.service.state(POOL)
+        return self.spec.workers if state.workers is None else state.workers
+
+    def check_start(self, id: InstanceId) -> None:
+        live = [i for i in self.backend.seen() if i.state is not InstanceState.FAILED and i.id != id]
+        if len(live) + 1 > budget(self.spec, self.wanted_workers).ceiling:
+            raise BrokenPromiseError(f"starting {id} would make {len(live) + 1} workers alive: {_names(live)}")
+        if id.generation not in self.snapshots.present():
+            raise BrokenPromiseError(f"starting {id} without its snapshot")
+        if self.service.stopping:
+            raise BrokenPromiseError(f"starting {id} while stopping")
+
+    def check_drain(self, id: InstanceId) -> None:
+        victim = self.backend.get(id)
+        if victim is None or victim.state is not InstanceState.READY or self.service.stopping:
+            return
+        serving = [i for i in self.backend.seen() if i.state is InstanceState.READY and i.id != id]
+        if len(serving) < budget(self.spec, self.wanted_workers).floor:
+            raise BrokenPromiseError(f"draining {id} leaves only {_names(serving)} ready")
+
+    def settle(self, fingerprint: str, seconds: float = 4 * 3600.0) -> None:
+        """With all faults over, everything must come to rest on this code. Raises BrokenPromiseError otherwise."""
+        self.run(seconds)
+        state, wanted = self.service.state(POOL), self.wanted_workers
+        view = now_or_never(self.service.observe(POOL))
+        generation = self.journal.generations().get(state.wanted or 0)
+        if generation is None or generation.fingerprint != fingerprint:
+            raise BrokenPromiseError(f"wants {generation}, not {fingerprint}")
+        if view.actions or view.waiting:
+            raise BrokenPromiseError(f"is not at rest: {list(map(str, view.actions))} {view.waiting}")
+        seen = self.backend.seen()
+        if len(seen) != wanted or any(i.state is not InstanceState.READY for i in seen):
+            raise BrokenPromiseError(f"wanted {wanted} ready workers, there are {_names(seen)}")
+        if any(i.id.generation != state.wanted for i in seen):
+            raise BrokenPromiseError(f"wanted generation {state.wanted}, there are {_names(seen)}")
+        if state.rollout is None or not state.rollout.state.over:
+            raise BrokenPromiseError(f"the rollout is not over: {state.rollout}")
+
+
+def _names(instances: Any) -> list[str]:
+    return [f"{i.id}:{i.state}" for i in instances]
+
+
+class _Calls:
+    """A contract whose acting methods can be the last thing that trapd does: just before, or just after."""
+
+    def __init__(self, universe: Universe, inner: Any, acting: tuple[str, ...]) -> None:
+        self._universe, self._inner, self._acting = universe, inner, acting
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name not in self._acting:
+            return method
+
+        def call(*args: Any, **more: Any) -> Any:
+            self._universe.call(f"before {name}")
+            result = method(*args, **more)
+            if not isinstance(result, Coroutine):
+                self._universe.call(f"after {name}")
+                return result
+
+            async def finish() -> Any:
+                value = await result
+                self._universe.call(f"after {name}")
+                return value
+
+            return finish()
+
+        return call
+
+
+class _Backend:
+    """The backend as trapd sees it: each order is checked against the promises before it is obeyed."""
+
+    def __init__(self, universe: Universe) -> None:
+        self._universe, self._inner = universe, universe.backend
+
+    async def observe(self) -> tuple[Instance, ...]:
+        return self._inner.seen()
+
+    async def start(self, id: InstanceId) -> None:
+        universe = self._universe
+        universe.call("before start")
+        universe.check_start(id)
+        if universe.lossy and universe.random.random() < universe.lossy / 4:
+            raise BackendError(f"cannot start {id}: the bus is away")
+        self._inner.exceptions[id] = universe.behaviour(id)
+        universe.say(f"start {id}")
+        await self._inner.start(id)
+        universe.call("after start")
+
+    async def drain(self, id: InstanceId) -> None:
+        self._universe.call("before drain")
+        self._universe.check_drain(id)
+        self._universe.say(f"drain {id}")
+        await self._inner.drain(id)
+        self._universe.call("after drain")
+
+    async def kill(self, id: InstanceId) -> None:
+        self._universe.call("before kill")
+        await self._inner.kill(id)
+        self._universe.call("after kill")
+
+    async def forget(self, id: InstanceId) -> None:
+        self._universe.call("before forget")
+        await self._inner.forget(id)
+        self._universe.call("after forget")
