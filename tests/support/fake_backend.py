@@ -41,6 +41,7 @@ class Behaviour:
     active_tasks: int = 0
     strays: tuple[str, ...] = ()
     words: str = "the last words"  # the detail of its failures
+    summary: str = ""  # of its failures; empty: one that fits the kind
     digest: str = ""  # in its code report; empty: made from the generation's number
 
 
@@ -150,11 +151,11 @@ class FakeBackend:
         now, behaviour = run.due, run.behaviour
         match run.instance.state:
             case InstanceState.STARTING if behaviour.failure:
-                self._failed(run, behaviour.failure, _SUMMARY[behaviour.failure], now)
+                self._failed(run, behaviour.failure, behaviour.summary or _SUMMARY[behaviour.failure], now)
             case InstanceState.STARTING:
                 self._ready(run, now)
             case InstanceState.READY:
-                self._failed(run, behaviour.crash, _SUMMARY[behaviour.crash], now)
+                self._failed(run, behaviour.crash, behaviour.summary or _SUMMARY[behaviour.crash], now)
             case InstanceState.DRAINING if behaviour.drain_status:
                 self._failed(run, FailureKind.CRASH, f"exited with status {behaviour.drain_status}", now)
             case InstanceState.DRAINING:

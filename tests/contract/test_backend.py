@@ -1,0 +1,354 @@
+"""What every backend promises: B1 to B10 of trapd/contracts.py, B11 and B12 of trapd/backend/embedded/backend.py.
+
+One suite for all: the fake of the simulation in virtual time, and the embedded backend with real processes. What only
+real processes can show is in tests/process/test_embedded_backend.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.stages import EmbeddedStage, FakeStage, Script, Seen, Stage, look
+from trapd.model import FailureKind, InstanceId, InstanceState
+
+ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
+
+Play = Callable[[Callable[[Stage], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=["fake", "embedded"])
+def play(request: pytest.FixtureRequest, short_path: Path) -> Play:
+    """Runs a test's story on a fresh stage."""
+
+    def on_stage(story: Callable[[Stage], Awaitable[None]]) -> None:
+        async def run() -> None:
+            stage = FakeStage() if request.param == "fake" else EmbeddedStage(short_path)
+            async with stage:
+                await story(stage)
+
+        asyncio.run(run())
+
+    return on_stage
+
+
+def is_(state: InstanceState, *ids: InstanceId) -> Callable[[Seen], bool]:
+    return lambda seen: all(id in seen and seen[id].state is state for id in ids)
+
+
+def absent(*ids: InstanceId) -> Callable[[Seen], bool]:
+    return lambda seen: not any(id in seen for id in ids)
+
+
+ready, draining, failed = (
+    lambda *ids, state=state: is_(state, *ids)
+    for state in (InstanceState.READY, InstanceState.DRAINING, InstanceState.FAILED)
+)
+
+
+async def start(stage: Stage, *ids: InstanceId, script: Script | None = None) -> Seen:
+    """Start them and wait until they are ready."""
+    for id in ids:
+        stage.set(id, script or Script())
+        await stage.backend.start(id)
+    return await stage.until(ready(*ids))
+
+
+async def fail(stage: Stage, id: InstanceId, script: Script) -> Seen:
+    stage.set(id, script)
+    await stage.backend.start(id)
+    return await stage.until(failed(id))
+
+
+def test_b1_every_instance_of_every_pool_and_generation_is_observed(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        assert await stage.backend.observe() == ()
+        await start(stage, ONE, OTHER)
+        await fail(stage, TWO, Script(code_failure="ImportError: no module"))
+        states = {id: instance.state for id, instance in (await look(stage.backend)).items()}
+        assert states == {ONE: InstanceState.READY, OTHER: InstanceState.READY, TWO: InstanceState.FAILED}
+
+    play(story)
+
+
+def test_b2_start_returns_when_the_instance_is_observed_as_starting(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.set(ONE, Script(ready_after=0.3))
+        await stage.backend.start(ONE)
+        seen = (await look(stage.backend))[ONE]
+        assert (seen.state, seen.ready_at, seen.failures) == (InstanceState.STARTING, None, 0)
+        assert seen.pid is not None
+
+    play(story)
+
+
+def test_b2_starting_twice_is_starting_once(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.set(ONE, Script())
+        await asyncio.gather(stage.backend.start(ONE), stage.backend.start(ONE))
+        pid = (await look(stage.backend))[ONE].pid
+        await stage.until(ready(ONE))
+        await stage.backend.start(ONE)
+        assert (await stage.settle())[ONE].pid == pid
+        assert len(await stage.backend.observe()) == 1
+
+    play(story)
+
+
+def test_b2_starting_one_that_drains_does_not_recall_the_drain(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=0.3))
+        await stage.backend.drain(ONE)
+        await stage.backend.start(ONE)
+        assert (await look(stage.backend))[ONE].state is InstanceState.DRAINING
+        await stage.until(absent(ONE))
+
+    play(story)
+
+
+def test_b3_ready_comes_only_after_the_worker_said_so(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.set(ONE, Script(ready_after=0.3))
+        await stage.backend.start(ONE)
+        assert (await stage.settle())[ONE].state is InstanceState.STARTING
+        instance = (await stage.until(ready(ONE)))[ONE]
+        assert instance.ready_at == instance.since
+
+    play(story)
+
+
+def test_a_ready_instance_tells_what_code_it_loaded_and_how_busy_it_is(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        instance = (await start(stage, ONE, script=Script(active_tasks=3, strays=("trap.x=/elsewhere/x.py",))))[ONE]
+        assert instance.report is not None
+        assert (instance.report.generation, instance.report.digest) == (7, "digest-7")
+        assert instance.report.mixed
+        assert instance.active_tasks == 3
+
+    play(story)
+
+
+def test_b4_a_drained_instance_is_draining_until_it_is_gone(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=0.4))
+        await stage.backend.drain(ONE)
+        assert (await stage.settle())[ONE].state is InstanceState.DRAINING
+        await stage.until(absent(ONE))
+
+    play(story)
+
+
+def test_b4_draining_an_absent_instance_does_nothing(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.backend.drain(ONE)
+        assert await stage.settle() == {}
+        assert stage.changed == []
+
+    play(story)
+
+
+def test_b4_draining_twice_is_draining_once(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=None))
+        await stage.backend.drain(ONE)
+        since = (await look(stage.backend))[ONE].since
+        await stage.settle()
+        await stage.backend.drain(ONE)
+        assert (await look(stage.backend))[ONE].since == since
+
+    play(story)
+
+
+def test_b4_a_failed_instance_cannot_drain(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await fail(stage, ONE, Script(code_failure="ImportError"))
+        await stage.backend.drain(ONE)
+        assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
+
+    play(story)
+
+
+def test_b4_one_that_is_still_starting_can_be_drained(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.set(ONE, Script(ready_after=None))
+        await stage.backend.start(ONE)
+        await stage.backend.drain(ONE)
+        assert (await look(stage.backend))[ONE].state is InstanceState.DRAINING
+        await stage.until(absent(ONE))
+
+    play(story)
+
+
+def test_b5_drained_with_exit_status_0_is_absent(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE)
+        await stage.backend.drain(ONE)
+        await stage.until(absent(ONE))
+        assert await stage.settle() == {}
+
+    play(story)
+
+
+def test_b5_drained_with_another_exit_status_is_failed(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain_status=3))
+        await stage.backend.drain(ONE)
+        failure = (await stage.until(failed(ONE)))[ONE].failure
+        assert failure is not None
+        assert (failure.kind, failure.summary) == (FailureKind.CRASH, "exited with status 3")
+
+    play(story)
+
+
+def test_b6_leaving_without_being_asked_is_a_failure_with_its_last_words(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        instance = (await fail(stage, ONE, Script(leave_after=0.0, words="it was the disk")))[ONE]
+        assert instance.failure is not None
+        assert (instance.failure.kind, instance.failure.summary) == (FailureKind.CRASH, "exited with status 1")
+        assert "it was the disk" in instance.failure.detail
+        assert instance.since == instance.failure.at
+        assert (instance.pid, instance.ready_at, instance.active_tasks) == (None, None, None)
+
+    play(story)
+
+
+def test_b6_the_workers_own_account_of_its_failure_is_told(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        script = Script(code_failure="ModuleNotFoundError: No module named 'x'", words="Traceback ...")
+        failure = (await fail(stage, ONE, script))[ONE].failure
+        assert failure is not None
+        assert (failure.kind, failure.summary) == (FailureKind.CODE, "ModuleNotFoundError: No module named 'x'")
+        assert failure.detail == "Traceback ..."
+
+    play(story)
+
+
+def test_b7_a_killed_instance_is_failed(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE)
+        await stage.backend.kill(ONE)
+        failure = (await stage.until(failed(ONE)))[ONE].failure
+        assert failure is not None
+        assert (failure.kind, failure.summary) == (FailureKind.CRASH, "killed")
+
+    play(story)
+
+
+def test_b7_one_that_was_draining_is_absent_after_a_kill(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=None))
+        await stage.backend.drain(ONE)
+        await stage.settle()
+        await stage.backend.kill(ONE)
+        await stage.until(absent(ONE))
+
+    play(story)
+
+
+def test_b7_killing_an_absent_or_failed_instance_does_nothing(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.backend.kill(TWO)
+        before = (await fail(stage, ONE, Script(code_failure="ImportError")))[ONE]
+        await stage.backend.kill(ONE)
+        assert await stage.settle() == {ONE: before}
+
+    play(story)
+
+
+def test_b8_forgetting_makes_a_failed_instance_absent(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await fail(stage, ONE, Script(code_failure="ImportError"))
+        await stage.backend.forget(ONE)
+        assert await stage.settle() == {}
+        assert (await start(stage, ONE))[ONE].failures == 0
+
+    play(story)
+
+
+def test_b8_forgetting_any_other_does_nothing(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE)
+        await stage.backend.forget(ONE)
+        await stage.backend.forget(TWO)
+        assert set(await stage.settle()) == {ONE}
+
+    play(story)
+
+
+def test_b9_failed_runs_in_a_row_are_counted(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        for count in (1, 2, 3):
+            assert (await fail(stage, ONE, Script(leave_after=0.0)))[ONE].failures == count
+        instance = (await start(stage, ONE))[ONE]
+        assert instance.failures == 3  # ready, but not yet for long enough
+        assert instance.failure is not None
+
+    play(story)
+
+
+def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        for _ in range(2):
+            await fail(stage, ONE, Script(leave_after=0.0))
+        await start(stage, ONE)
+        stage.age(29.0)
+        assert (await look(stage.backend))[ONE].failures == 2
+        stage.age(1.5)
+        assert (await look(stage.backend))[ONE].failures == 0
+        await stage.backend.kill(ONE)
+        assert (await stage.until(failed(ONE)))[ONE].failures == 1
+
+    play(story)
+
+
+def test_b10_every_change_of_state_is_told(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        async def told(act: Awaitable[None], until: Callable[[Seen], bool]) -> bool:
+            stage.changed.clear()
+            await act
+            await stage.until(until)
+            return set(stage.changed) == {"gpu"}
+
+        stage.set(OTHER, Script())
+        assert await told(stage.backend.start(OTHER), is_(InstanceState.STARTING, OTHER))
+        assert await told(asyncio.sleep(0), ready(OTHER))
+        assert await told(stage.backend.drain(OTHER), draining(OTHER))
+        assert await told(asyncio.sleep(0), absent(OTHER))
+        stage.set(OTHER, Script(code_failure="ImportError"))
+        assert await told(stage.backend.start(OTHER), failed(OTHER))
+        assert await told(stage.backend.forget(OTHER), absent(OTHER))
+
+    play(story)
+
+
+def test_b11_a_start_that_takes_too_long_fails(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        failure = (await fail(stage, ONE, Script(ready_after=None, drain=None)))[ONE].failure
+        assert failure is not None
+        assert failure.kind is FailureKind.TIMEOUT
+        assert failure.summary.startswith("did not say READY")
+
+    play(story)
+
+
+def test_b12_a_ready_instance_without_a_sign_of_life_fails(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, TWO)
+        failure = (await fail(stage, ONE, Script(silent=True)))[ONE].failure
+        assert failure is not None
+        assert failure.kind is FailureKind.WATCHDOG
+        assert (await look(stage.backend))[TWO].state is InstanceState.READY
+
+    play(story)
+
+
+def test_b12_a_draining_instance_needs_no_sign_of_life(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=1.0))
+        await stage.backend.drain(ONE)
+        await stage.until(absent(ONE))
+
+    play(story)

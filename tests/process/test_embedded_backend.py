@@ -1,0 +1,374 @@
+"""What the embedded backend promises and only real processes can show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ended
+from tests.support.stages import PATIENCE, STUB, EmbeddedStage, Seen
+from trapd.backend.embedded import backend
+from trapd.backend.embedded.spawn import start_time
+from trapd.model import Failure, FailureKind, InstanceId, InstanceState
+
+ONE, TWO = InstanceId("default", 7, 1), InstanceId("default", 7, 2)
+
+Story = Callable[[EmbeddedStage], Awaitable[None]]
+
+
+def play(directory: Path, story: Story, start_timeout: float = 10.0, watchdog: float = 10.0) -> None:
+    async def run() -> None:
+        async with EmbeddedStage(directory, start_timeout, watchdog) as stage:
+            await story(stage)
+
+    asyncio.run(run())
+
+
+def reached(state: InstanceState, id: InstanceId = ONE) -> Callable[[Seen], bool]:
+    return lambda seen: id in seen and seen[id].state is state
+
+
+def gone(id: InstanceId = ONE) -> Callable[[Seen], bool]:
+    return lambda seen: id not in seen
+
+
+async def start(stage: EmbeddedStage, state: InstanceState = InstanceState.READY, **script: object) -> Seen:
+    stage.scripts[ONE] = script
+    await stage.backend.start(ONE)
+    return await stage.until(reached(state))
+
+
+async def fail(stage: EmbeddedStage, **script: object) -> Failure:
+    failure = (await start(stage, InstanceState.FAILED, **script))[ONE].failure
+    assert failure is not None
+    return failure
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.01)
+
+
+def written(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+async def lines(path: Path, at_least: int = 1) -> list[str]:
+    """What a stub has written there, once it is so much."""
+    await asyncio.to_thread(wait, lambda: len(written(path)) >= at_least)
+    return written(path)
+
+
+async def ends(pid: int) -> bool:
+    await asyncio.to_thread(wait, lambda: ended(pid))
+    return True
+
+
+# --- who speaks, who is asked ---------------------------------------------------------------------------------------
+
+
+def test_b3_a_workers_child_cannot_speak_for_it(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        stage.scripts[ONE] = {"ready_after": None, "child": str(short_path / "child"), "child_says": "READY=1"}
+        await stage.backend.start(ONE)
+        await lines(short_path / "child")
+        assert (await stage.settle())[ONE].state is InstanceState.STARTING
+
+    play(short_path, story)
+
+
+def test_b3_a_stranger_cannot_speak_for_a_worker(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        stage.scripts[ONE] = {"ready_after": None}
+        await stage.backend.start(ONE)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+            stranger.setblocking(False)
+            stranger.sendto(b"READY=1\nMAINPID=1", str(stage.runtime / "notify.sock"))
+        assert (await stage.settle())[ONE].state is InstanceState.STARTING
+
+    play(short_path, story)
+
+
+def test_b4_the_main_process_alone_is_asked_to_drain(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        main, child = short_path / "main", short_path / "child"
+        await start(stage, drain=0.3, note=str(main), child=str(child))
+        await stage.backend.drain(ONE)
+        await stage.until(gone())
+        assert (await lines(main, 2))[1:] == [f"signal {signal.SIGTERM:d}"]
+        assert len(await lines(child)) == 1  # its process id, and no signal
+
+    play(short_path, story)
+
+
+def test_what_a_drained_worker_leaves_in_its_group_is_ended(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        await start(stage, child=str(short_path / "child"))
+        [child] = await lines(short_path / "child")
+        assert not ended(int(child))
+        await stage.backend.drain(ONE)
+        await stage.until(gone())
+        assert await ends(int(child))
+
+    play(short_path, story)
+
+
+def test_b7_a_kill_ends_every_process_that_the_worker_started(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        await start(stage, drain=None, child=str(short_path / "child"))
+        [child] = await lines(short_path / "child")
+        await stage.backend.kill(ONE)
+        await stage.until(reached(InstanceState.FAILED))
+        assert await ends(int(child))
+
+    play(short_path, story)
+
+
+def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absent(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        await start(stage, drain=0.3, stopping=True)
+        pid = (await stage.backend.observe())[0].pid
+        assert pid
+        os.kill(pid, signal.SIGTERM)
+        await stage.until(reached(InstanceState.DRAINING))
+        await stage.until(gone())
+
+    play(short_path, story)
+
+
+# --- how it ends ----------------------------------------------------------------------------------------------------
+
+
+def test_b6_leaving_with_exit_status_0_unasked_is_a_failure_too(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        failure = await fail(stage, leave_after=0.0, leave_status=0)
+        assert failure.summary == "exited with status 0 without being asked to"
+
+    play(short_path, story)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGSEGV, "was killed by SIGSEGV"), (signal.SIGKILL, "out of memory")]
+)
+def test_b6_the_signal_that_ended_it_is_named(short_path: Path, number: int, words: str) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        failure = await fail(stage, leave_after=0.0, leave_signal=number)
+        assert failure.kind is FailureKind.CRASH
+        assert words in failure.summary
+
+    play(short_path, story)
+
+
+def test_b6_passwords_are_masked_wherever_they_come_from(short_path: Path) -> None:
+    url = "amqp://guest:se:cr@et@broker//"
+
+    async def story(stage: EmbeddedStage) -> None:
+        assert (await fail(stage, leave_after=0.0, words=f"lost {url}")).detail == "lost amqp://guest:***@broker//"
+        failure = await fail(stage, code_failure=f"cannot reach {url}", words=f"lost {url}")
+        assert "et@" not in failure.summary + failure.detail
+        instance = (await start(stage, status=f"ready, 0 active, at {url}"))[ONE]
+        assert instance.status == "ready, 0 active, at amqp://guest:***@broker//"
+
+    play(short_path, story)
+
+
+@pytest.mark.parametrize("command", [["/nowhere/python"], []])
+def test_a_worker_that_cannot_be_executed_is_failed(short_path: Path, command: list[str]) -> None:
+    def cannot(id: InstanceId) -> tuple[list[str], dict[str, str]]:
+        if not command:
+            raise ValueError("there is no generation 7")
+        return command, {}
+
+    async def story(stage: EmbeddedStage) -> None:
+        stage.backend._command = cannot
+        failure = await fail(stage)
+        assert failure.kind is FailureKind.CRASH
+        assert failure.summary.startswith("cannot start: ")
+        assert (await stage.backend.observe())[0].failures == 1
+
+    play(short_path, story)
+
+
+def test_the_log_of_the_run_before_is_kept(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        for words in ("first", "second", "third"):
+            await fail(stage, leave_after=0.0, words=words)
+        assert (stage.logs / "default@7-1.log").read_text() == "third\n"
+        assert (stage.logs / "default@7-1.log.1").read_text() == "second\n"
+
+    play(short_path, story)
+
+
+def test_drained_before_it_could_be_started_it_never_runs(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        stage.scripts[ONE] = {"note": str(short_path / "note")}
+        starting = asyncio.create_task(stage.backend.start(ONE))
+        await asyncio.sleep(0)
+        await stage.backend.drain(ONE)
+        await starting
+        await stage.until(gone())
+        await stage.settle()
+        assert not (short_path / "note").exists()
+
+    play(short_path, story)
+
+
+# --- deadlines ------------------------------------------------------------------------------------------------------
+
+
+def test_b11_a_start_is_prolonged_by_extend_timeout(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        await start(stage, ready_after=1.2, extend=0.5)
+
+    play(short_path, story, start_timeout=0.3)
+
+
+def test_b11_the_failure_shows_where_the_start_hung(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        failure = await fail(stage, ready_after=None, words="importing")
+        assert failure.kind is FailureKind.TIMEOUT
+        assert failure.detail.startswith("Fatal Python error: Aborted")
+        assert "stub_worker.py" in failure.detail
+
+    play(short_path, story, start_timeout=0.3)
+
+
+def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "ABORT_GRACE", 0.3)
+
+    async def story(stage: EmbeddedStage) -> None:
+        stage.scripts[ONE] = {"ping": False, "survives_abort": True, "status": "main loop stalled at x.py:3"}
+        await stage.backend.start(ONE)
+        await stage.until(reached(InstanceState.STOPPING))
+        failure = (await stage.until(reached(InstanceState.FAILED)))[ONE].failure
+        assert failure is not None
+        assert failure.kind is FailureKind.WATCHDOG
+        assert failure.summary.endswith("no sign of life for 0.3 s; its last words: main loop stalled at x.py:3")
+
+    play(short_path, story, watchdog=0.3)
+
+
+# --- what it is given, what it says ---------------------------------------------------------------------------------
+
+
+def test_a_worker_gets_our_socket_and_nothing_of_our_own_from_systemd(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        stage.environment = {"LISTEN_FDS": "3", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "5", "NOTIFY_SOCKET": "/x"}
+        names = ["LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC", "NOTIFY_SOCKET", "TRAPD_PARENT_PID"]
+        failure = await fail(stage, leave_after=0.0, words="", show=names)
+        assert failure.detail.split() == [
+            "LISTEN_FDS=None",
+            "WATCHDOG_PID=None",
+            "WATCHDOG_USEC=10000000",
+            f"NOTIFY_SOCKET={stage.runtime}/notify.sock",
+            f"TRAPD_PARENT_PID={os.getpid()}",
+        ]
+
+    play(short_path, story)
+
+
+def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        report = (await start(stage, later=["trap.x=/elsewhere/x.py"]))[ONE].report
+        assert report is not None
+        assert not report.mixed
+        seen = await stage.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
+        assert seen[ONE].active_tasks == 2
+
+    play(short_path, story)
+
+
+def test_a_report_of_another_process_is_not_believed(short_path: Path) -> None:
+    async def story(stage: EmbeddedStage) -> None:
+        stage.scripts[ONE] = {"report": False, "ready_after": 0.3}
+        await stage.backend.start(ONE)
+        forged = '{"pid": 1, "generation": 9, "digest": "", "versions": {}, "strays": [], "failure": null}'
+        (stage.runtime / "instances" / "default@7-1.json").write_text(forged)
+        assert (await stage.until(reached(InstanceState.READY)))[ONE].report is None
+
+    play(short_path, story)
+
+
+# --- over the death of trapd ----------------------------------------------------------------------------------------
+
+
+def orphan(runtime: Path, *, drain: float | None, started: int = 0) -> subprocess.Popen[bytes]:
+    """A worker of an earlier trapd, which noted it and died. ``started``: what was noted, if it is not the truth."""
+    (runtime / "instances").mkdir(parents=True)
+    script = json.dumps({"drain": drain, "note": str(runtime / "note"), "report": False})
+    command = [sys.executable, "-I", "-S", str(STUB), ONE.name, str(runtime), script]
+    child = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": "/nowhere"}, start_new_session=True)
+    noted = f"{child.pid} {started or start_time(child.pid)}\n"
+    (runtime / "instances" / f"{ONE.name}.pid").write_text(noted)
+    (runtime / "instances" / f"{ONE.name}.json").write_text("{}")
+    wait(lambda: bool(written(runtime / "note")))
+    return child
+
+
+def test_what_an_earlier_trapd_left_running_is_seen_as_draining_until_it_is_gone(short_path: Path) -> None:
+    left = orphan(short_path / "run", drain=0.6)
+
+    async def story(stage: EmbeddedStage) -> None:
+        seen = await stage.until(reached(InstanceState.DRAINING))
+        assert seen[ONE].pid == left.pid
+        await stage.backend.start(ONE)  # not beside the old one
+        assert (await stage.settle())[ONE].pid == left.pid
+        await asyncio.to_thread(left.wait)
+        await stage.until(gone())
+        assert list((stage.runtime / "instances").iterdir()) == []
+
+    play(short_path, story)
+
+
+def test_an_orphan_that_does_not_leave_can_be_killed(short_path: Path) -> None:
+    left = orphan(short_path / "run", drain=None)
+
+    async def story(stage: EmbeddedStage) -> None:
+        await stage.until(reached(InstanceState.DRAINING))
+        await stage.backend.kill(ONE)
+        assert await asyncio.to_thread(left.wait) == -signal.SIGKILL
+        await stage.until(gone())
+
+    play(short_path, story)
+
+
+def test_a_process_that_only_got_the_same_number_is_left_alone(short_path: Path) -> None:
+    stranger = orphan(short_path / "run", drain=0.0, started=1)
+
+    async def story(stage: EmbeddedStage) -> None:
+        assert await stage.settle() == {}
+        assert stranger.poll() is None
+        assert list((stage.runtime / "instances").iterdir()) == []
+
+    try:
+        play(short_path, story)
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_closing_tells_the_rest_to_drain_and_takes_the_socket_away(short_path: Path) -> None:
+    async def run() -> int:
+        stage = EmbeddedStage(short_path, 10.0, 10.0)
+        await stage.backend.open()
+        pid = (await start(stage, note=str(short_path / "note")))[ONE].pid
+        await stage.backend.close()
+        assert not (stage.runtime / "notify.sock").exists()
+        assert pid
+        return pid
+
+    pid = asyncio.run(run())
+    assert os.waitpid(pid, 0) == (pid, 0)
+    assert f"signal {signal.SIGTERM:d}" in (short_path / "note").read_text()

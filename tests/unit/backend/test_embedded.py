@@ -1,0 +1,173 @@
+"""The parts of the embedded backend that need no process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trapd.backend.embedded.notify import microseconds, parse
+from trapd.backend.embedded.records import LAST_LINES, Records, mask
+from trapd.backend.embedded.run import Run
+from trapd.backend.embedded.spawn import environment
+from trapd.model import Failure, FailureKind, InstanceId, InstanceState
+
+ONE = InstanceId("default", 7, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (b"READY=1", {"READY": "1"}),
+        (b"READY=1\nSTATUS=a=b, 2 active\n", {"READY": "1", "STATUS": "a=b, 2 active"}),
+        (b"READY\n=1\n\n", {}),
+        (b"STATUS=\xff", {"STATUS": "�"}),
+        (b"", {}),
+    ],
+)
+def test_a_message_is_its_fields_and_what_is_no_field_is_dropped(data: bytes, fields: dict[str, str]) -> None:
+    assert parse(data) == fields
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("1500000", 1.5), ("", 0.0), ("-1", 0.0), ("soon", 0.0), ("²", 0.0)])
+def test_a_time_that_is_no_number_prolongs_nothing(value: str, seconds: float) -> None:
+    assert microseconds({"EXTEND_TIMEOUT_USEC": value}, "EXTEND_TIMEOUT_USEC") == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("amqp://guest:guest@host//", "amqp://guest:***@host//"),
+        ("redis://:secret@host/1", "redis://:***@host/1"),
+        ("amqp://u:a@b:c/d@host", "amqp://u:***@host"),
+        ("see http://host:80/path", "see http://host:80/path"),
+        ("a@b: no password", "a@b: no password"),
+    ],
+)
+def test_passwords_are_masked(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+def test_of_a_log_the_last_lines_are_told(tmp_path: Path) -> None:
+    records = Records(tmp_path, tmp_path)
+    assert records.last_words(ONE) == ""
+    (tmp_path / "default@7-1.log").write_text("".join(f"line {number}\n" for number in range(50000)))
+    words = records.last_words(ONE).splitlines()
+    assert (len(words), words[-1]) == (LAST_LINES, "line 49999")
+
+
+def test_of_a_log_that_ends_with_a_python_stack_the_whole_stack_is_told(tmp_path: Path) -> None:
+    stack = ["Fatal Python error: Aborted", "", "Current thread:", *(f"  File x.py, line {n}" for n in range(40))]
+    (tmp_path / "default@7-1.log").write_text("\n".join(["before"] * 9 + stack))
+    assert Records(tmp_path, tmp_path).last_words(ONE).splitlines() == stack
+
+
+REPORT = {"pid": 5, "generation": 7, "digest": "d", "versions": {"trap": "1.4.0"}, "strays": ["a=b"], "failure": None}
+
+
+def test_a_report_is_read(tmp_path: Path) -> None:
+    records = Records(tmp_path, tmp_path)
+    records.make_folders()
+    failure = {"kind": "code", "summary": "OSError: redis://:x@h", "detail": "Traceback"}
+    (tmp_path / "instances" / "default@7-1.json").write_text(json.dumps({**REPORT, "failure": failure}))
+    report = records.report(ONE, 5)
+    assert report is not None
+    assert (report.code.generation, report.code.versions, report.code.mixed) == (7, {"trap": "1.4.0"}, True)
+    assert report.failure == Failure(FailureKind.CODE, "OSError: redis://:***@h", "Traceback", 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"pid": 5}', json.dumps({**REPORT, "pid": 6}), json.dumps({**REPORT, "failure": 3})],
+)
+def test_what_is_no_report_of_this_process_is_none(tmp_path: Path, text: str) -> None:
+    records = Records(tmp_path, tmp_path)
+    records.make_folders()
+    (tmp_path / "instances" / "default@7-1.json").write_text(text)
+    assert records.report(ONE, 5) is None
+
+
+def test_no_more_than_a_hundred_logs_are_kept(tmp_path: Path) -> None:
+    for number in range(120):
+        (tmp_path / f"default@{number}-1.log").write_text("")
+    records = Records(tmp_path, tmp_path)
+    os.close(records.open_log(ONE))
+    assert len(list(tmp_path.glob("*.log"))) == 101
+
+
+@pytest.mark.parametrize("text", ["", "x y\n", "4194305 1\n", "-1 1\n", "1\n"])
+def test_a_note_that_leads_to_no_process_is_removed(tmp_path: Path, text: str) -> None:
+    records = Records(tmp_path, tmp_path)
+    records.make_folders()
+    (tmp_path / "instances" / "default@7-1.pid").write_text(text)
+    assert list(records.adopt()) == []
+    assert list((tmp_path / "instances").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "killed", "exit_status", "peace"),
+    [
+        (True, False, 0, True),
+        (True, False, -signal.SIGTERM, True),  # told to go while it was still importing
+        (True, False, None, True),  # not our child: how it ended is not known
+        (True, False, 1, False),
+        (True, False, -signal.SIGSEGV, False),
+        (True, True, -signal.SIGKILL, True),
+        (False, False, 0, False),
+        (False, True, -signal.SIGKILL, False),
+    ],
+)
+def test_what_end_is_a_failure(asked: bool, killed: bool, exit_status: int | None, peace: bool) -> None:
+    assert Run(ONE, 0.0, asked=asked, killed=killed).left_in_peace(exit_status) is peace
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "number", "summary"),
+    [
+        (1, "", "exited with status 1"),
+        (0, "", "exited with status 0 without being asked to"),
+        (-64, "", "was killed by SIGRTMAX"),
+        (-50, "", "was killed by signal 50"),
+        (1, "13", "exited with status 1 (EACCES)"),
+    ],
+)
+def test_an_end_is_told_in_words(exit_status: int, number: str, summary: str) -> None:
+    run = Run(ONE, 0.0)
+    run.hear({"ERRNO": number}, 0.0, 60.0)
+    assert run.explain(exit_status, None) == (FailureKind.CRASH, summary)
+
+
+def test_our_own_verdict_comes_before_what_the_worker_says() -> None:
+    said = Failure(FailureKind.CODE, "SystemExit: 1", "", 0.0)
+    run = Run(ONE, 0.0, verdict=(FailureKind.TIMEOUT, "did not say READY within 3 s"))
+    assert run.explain(70, said) == (FailureKind.TIMEOUT, "did not say READY within 3 s")
+    assert Run(ONE, 0.0).explain(70, said) == (FailureKind.CODE, "SystemExit: 1")
+
+
+def test_a_status_without_a_count_makes_the_count_unknown() -> None:
+    run = Run(ONE, 0.0)
+    run.hear({"STATUS": "ready, 12 active, 3 reserved"}, 0.0, 60.0)
+    assert run.view(0.0).active_tasks == 12
+    run.hear({"STATUS": "importing"}, 0.0, 60.0)
+    assert run.view(0.0).active_tasks is None
+
+
+def test_signs_of_life_count_only_after_ready_and_extensions_only_before() -> None:
+    run = Run(ONE, 0.0, deadline=5.0)
+    run.hear({"WATCHDOG": "1"}, 4.0, 60.0)
+    assert run.deadline == 5.0
+    run.hear({"EXTEND_TIMEOUT_USEC": "3000000"}, 4.0, 60.0)
+    assert run.deadline == 7.0
+    run.enter(InstanceState.READY, 6.0)
+    run.hear({"EXTEND_TIMEOUT_USEC": "99000000"}, 6.0, 60.0)
+    assert run.deadline == 7.0
+    run.hear({"WATCHDOG": "1"}, 8.0, 60.0)
+    assert run.deadline == 68.0
+
+
+def test_without_a_watchdog_a_worker_is_told_of_none() -> None:
+    assert "WATCHDOG_USEC" not in environment({"WATCHDOG_USEC": "1"}, Path("/n"), 0)
+    assert environment({"A": "b"}, Path("/n"), 1.5)["WATCHDOG_USEC"] == "1500000"

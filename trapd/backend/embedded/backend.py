@@ -1,0 +1,283 @@
+"""Runs workers as trapd's own child processes, without systemd, over the same sd_notify protocol.
+
+Nothing polls: a worker's end comes by its pidfd, its words by one datagram socket, its deadlines by the loop's timers.
+
+Beyond the contract's B1 to B10 (trapd/contracts.py):
+
+B11  a start that has not said READY within its timeout (prolonged by EXTEND_TIMEOUT_USEC) is ended: failed, timeout.
+B12  a ready instance that gives no WATCHDOG=1 for the watchdog's time is ended: failed, watchdog. Not while it drains.
+
+Both end it by SIGABRT, on which Python writes the stack of what it hangs in to the log, and 5 s later by SIGKILL.
+Workers are told to drain by the kernel when trapd dies. The next trapd sees them as draining until they are gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+
+from trapd.backend.embedded import spawn
+from trapd.backend.embedded.notify import NotifySocket
+from trapd.backend.embedded.records import Records
+from trapd.backend.embedded.run import Run
+from trapd.contracts import Clock
+from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
+
+ABORT_GRACE = 5.0  # s between SIGABRT and SIGKILL
+
+Command = Callable[[InstanceId], tuple[list[str], dict[str, str]]]
+
+
+class EmbeddedBackend:
+    """Keeps B1 to B12 between ``open`` and ``close``, all in one loop.
+
+    ``command`` gives an instance's argv and environment; its OSError or ValueError is the instance's failure.
+    ``start_timeout`` gives the seconds an instance has for its READY; ``watchdog`` in seconds, 0 for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        command: Command,
+        runtime: Path,
+        logs: Path,
+        start_timeout: Callable[[InstanceId], float],
+        watchdog: float = 60.0,
+        clock: Clock,
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._command, self._start_timeout = command, start_timeout
+        self._watchdog, self._clock, self._on_change = watchdog, clock, on_change
+        self._records = Records(runtime, logs)
+        self._notify = NotifySocket(runtime / "notify.sock", self._told)
+        self._runs: dict[InstanceId, Run] = {}
+        self._by_pid: dict[int, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
+
+    async def open(self) -> None:
+        """Listen, and adopt what an earlier trapd left running. Raises OSError."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._records.make_folders)
+        await asyncio.to_thread(self._notify.open)
+        self._notify.listen(self._loop)
+        for id, process in await asyncio.to_thread(lambda: list(self._records.adopt())):
+            run = self._runs[id] = Run(id, self._clock.now(), asked=True)
+            run.enter(InstanceState.DRAINING, self._clock.now())
+            self._hold(run, process)
+            process.send(signal.SIGTERM)  # it had one at our predecessor's death, but perhaps before it could listen
+            self._on_change(id.pool)
+
+    async def close(self) -> None:
+        """Tell whatever still runs to drain, and let go of it."""
+        for run in self._runs.values():
+            self._disarm(run)
+            if run.process:
+                self._loop.remove_reader(run.process.pidfd)
+                run.process.send(signal.SIGTERM)
+                run.process.close()
+        self._runs.clear()
+        self._by_pid.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._notify.close(self._loop)
+        await asyncio.to_thread(self._notify.unlink)
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    async def observe(self) -> tuple[Instance, ...]:
+        now = self._clock.now()
+        return tuple(self._runs[id].view(now) for id in sorted(self._runs))
+
+    async def start(self, id: InstanceId) -> None:
+        old = self._runs.get(id)
+        if old and old.state is not InstanceState.FAILED:
+            return
+        now = self._clock.now()
+        run = self._runs[id] = Run(id, now)
+        if old:
+            run.earlier_failures, run.failure = old.earlier_failures, old.failure
+        self._on_change(id.pool)
+        async with run.files:
+            try:
+                argv, env, output = await asyncio.to_thread(self._prepare, id)
+                try:
+                    self._launch(run, argv, env, output)
+                finally:
+                    os.close(output)
+            except (OSError, ValueError) as error:
+                self._fail(run, FailureKind.CRASH, f"cannot start: {error}", "")
+            if run.process:
+                await asyncio.to_thread(self._records.note, id, run.process.pid)
+
+    async def drain(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run and run.state in (InstanceState.STARTING, InstanceState.READY):
+            run.asked = True
+            self._enter(run, InstanceState.DRAINING)
+            if run.process:
+                run.process.send(signal.SIGTERM)
+
+    async def kill(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run is None or run.state is InstanceState.FAILED:
+            return
+        if run.state is InstanceState.STOPPING and run.process is None:
+            return  # it is dead already, and its receipts are being read
+        run.killed = True
+        run.verdict = run.verdict or (FailureKind.CRASH, "killed")
+        if run.state is not InstanceState.STOPPING:
+            self._enter(run, InstanceState.STOPPING)
+        if run.process:
+            run.process.kill_group()
+
+    async def forget(self, id: InstanceId) -> None:
+        run = self._runs.get(id)
+        if run and run.state is InstanceState.FAILED:
+            del self._runs[id]
+            self._on_change(id.pool)
+            await asyncio.to_thread(self._records.remove, id)
+
+    # -- how an instance begins ------------------------------------------------------------------------------------
+
+    def _prepare(self, id: InstanceId) -> tuple[list[str], dict[str, str], int]:
+        self._records.remove(id)
+        argv, env = self._command(id)
+        return argv, spawn.environment(env, self._notify.path, self._watchdog), self._records.open_log(id)
+
+    def _launch(self, run: Run, argv: list[str], env: Mapping[str, str], output: int) -> None:
+        if run.state is not InstanceState.STARTING:  # asked to go before it was there
+            if run.asked:
+                self._gone(run)
+            else:
+                self._fail(run, FailureKind.CRASH, "killed", "")
+            return
+        self._hold(run, spawn.spawn(argv, env, output))
+        run.deadline = self._loop.time() + self._start_timeout(run.id)
+        self._arm(run)
+
+    def _hold(self, run: Run, process: spawn.Process) -> None:
+        run.process, run.pid = process, process.pid
+        self._by_pid[process.pid] = run
+        self._loop.add_reader(process.pidfd, self._exited, run, process)
+
+    # -- what it says ----------------------------------------------------------------------------------------------
+
+    def _told(self, pid: int, fields: Mapping[str, str]) -> None:
+        run = self._by_pid.get(pid)
+        if run is None:  # a child of a worker, or a stranger (B3)
+            return
+        run.hear(fields, self._loop.time(), self._watchdog)
+        if fields.get("STOPPING") == "1" and run.state in (InstanceState.STARTING, InstanceState.READY):
+            run.asked = True  # by somebody else; what counts is that it no longer takes work
+            self._enter(run, InstanceState.DRAINING)
+        elif fields.get("READY") == "1" and run.state is InstanceState.STARTING:
+            self._disarm(run)
+            self._do(self._ready(run))
+        elif "STATUS" in fields:
+            self._on_change(run.id.pool)
+            if run.state is InstanceState.READY:
+                self._do(self._read_again(run))
+
+    async def _ready(self, run: Run) -> None:
+        """Its report was written before it said READY, and is read before we say so."""
+        async with run.files:
+            report = await asyncio.to_thread(self._records.report, run.id, run.pid)
+            if run.state is InstanceState.STARTING:
+                run.report = report.code if report else None
+                self._enter(run, InstanceState.READY)
+                if self._watchdog:
+                    run.deadline = self._loop.time() + self._watchdog
+                    self._arm(run)
+
+    async def _read_again(self, run: Run) -> None:
+        """It may have loaded a module from elsewhere since."""
+        async with run.files:
+            report = await asyncio.to_thread(self._records.report, run.id, run.pid)
+        if report and report.code != run.report:
+            run.report = report.code
+            self._on_change(run.id.pool)
+
+    # -- deadlines -------------------------------------------------------------------------------------------------
+
+    def _arm(self, run: Run) -> None:
+        self._disarm(run)
+        run.timer = self._loop.call_at(run.deadline, self._due, run)
+
+    def _disarm(self, run: Run) -> None:
+        if run.timer:
+            run.timer.cancel()
+            run.timer = None
+
+    def _due(self, run: Run) -> None:
+        if run.state not in (InstanceState.STARTING, InstanceState.READY):
+            return
+        if self._loop.time() < run.deadline:  # it was prolonged, or gave a sign of life
+            self._arm(run)
+        elif run.state is InstanceState.STARTING:
+            took = self._clock.now() - run.since
+            self._abort(run, FailureKind.TIMEOUT, f"did not say READY within {took:.3g} s")
+        else:
+            last = f"; its last words: {run.status}" if run.status else ""
+            why = f"its main loop stopped turning: no sign of life for {self._watchdog:g} s{last}"
+            self._abort(run, FailureKind.WATCHDOG, why)
+
+    def _abort(self, run: Run, kind: FailureKind, why: str) -> None:
+        assert run.process is not None
+        run.verdict = kind, why
+        self._enter(run, InstanceState.STOPPING)
+        run.process.send(signal.SIGABRT)
+        run.timer = self._loop.call_later(ABORT_GRACE, run.process.kill_group)
+
+    # -- how it ends -----------------------------------------------------------------------------------------------
+
+    def _exited(self, run: Run, process: spawn.Process) -> None:
+        self._notify.drain()
+        self._loop.remove_reader(process.pidfd)
+        self._disarm(run)
+        exit_status = process.reap()
+        process.close()
+        run.process = None
+        self._by_pid.pop(process.pid, None)
+        self._enter(run, InstanceState.STOPPING)
+        self._do(self._bury(run, exit_status))
+
+    async def _bury(self, run: Run, exit_status: int | None) -> None:
+        async with run.files:
+            if run.left_in_peace(exit_status):
+                await asyncio.to_thread(self._records.remove, run.id)
+                self._gone(run)
+                return
+            report = await asyncio.to_thread(self._records.report, run.id, run.pid)
+            said = report.failure if report else None
+            kind, summary = run.explain(exit_status, said)
+            own_words = said is not None and kind is said.kind
+            detail = said.detail if said and own_words else await asyncio.to_thread(self._records.last_words, run.id)
+            await asyncio.to_thread(self._records.remove, run.id)
+            self._fail(run, kind, summary, detail)
+
+    def _gone(self, run: Run) -> None:
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
+            self._on_change(run.id.pool)
+
+    def _fail(self, run: Run, kind: FailureKind, summary: str, detail: str) -> None:
+        now = self._clock.now()
+        run.earlier_failures = run.failures(now) + 1
+        run.failure = Failure(kind, summary, detail, now)
+        run.enter(InstanceState.FAILED, now)
+        self._on_change(run.id.pool)
+
+    def _enter(self, run: Run, state: InstanceState) -> None:
+        if run.state is not state:
+            run.enter(state, self._clock.now())
+            self._on_change(run.id.pool)
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

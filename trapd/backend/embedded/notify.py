@@ -1,0 +1,94 @@
+"""The socket on which workers speak sd_notify. The kernel says who sent what: nobody can speak for another."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_FDS = 16  # that a message may carry (FDSTORE=1); we take none, but have to close what comes
+_ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FDS * 4)
+_SIZE = 8192  # bytes; a longer datagram is cut
+
+
+class NotifySocket:
+    """Listens at ``path`` from ``open`` to ``close`` and calls ``told(pid, fields)`` for each message.
+
+    ``pid`` is the sender's, from its credentials; whether that process may speak is for the callee to judge.
+    """
+
+    def __init__(self, path: Path, told: Callable[[int, Mapping[str, str]], None]) -> None:
+        self.path = path
+        self._told = told
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Raises OSError, for instance if the path is longer than the 107 bytes that a socket's may have."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self.path.unlink(missing_ok=True)
+            listener.bind(str(self.path))
+            self.path.chmod(0o600)
+        except OSError:
+            listener.close()
+            raise
+        self._socket = listener
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._socket is not None
+        loop.add_reader(self._socket, self.drain)
+
+    def drain(self) -> None:
+        """Hear everything that has been said up to now; before a process's end is judged its last words count."""
+        while self._socket is not None:
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(_SIZE, _ANCILLARY)
+            except BlockingIOError:
+                return
+            pid = _sender(ancillary)
+            if pid:
+                self._told(pid, parse(data))
+
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._socket is not None:
+            loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def unlink(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def parse(data: bytes) -> dict[str, str]:
+    """The fields of a message: KEY=value lines; what is not such a line is dropped."""
+    lines = data.decode("utf-8", "replace").split("\n")
+    return {key: value for key, is_field, value in (line.partition("=") for line in lines) if is_field and key}
+
+
+def microseconds(fields: Mapping[str, str], key: str) -> float:
+    """A time in seconds from a field in microseconds; 0 if it is absent or no number."""
+    value = fields.get(key, "")
+    return int(value) / 1e6 if value.isascii() and value.isdigit() else 0.0
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:
+    pid = 0
+    for level, kind, data in ancillary:
+        if level != socket.SOL_SOCKET:
+            continue
+        if kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
+            pid = _CREDENTIALS.unpack_from(data)[0]
+        elif kind == socket.SCM_RIGHTS:
+            fds = array.array("i")
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+    return pid

@@ -1,0 +1,133 @@
+"""What is kept in files about each instance: who it is (for a trapd that starts after we were killed), what it says of
+its code, and its words. Every function here reads or writes files: call them off the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapd.backend.embedded import spawn
+from trapd.model import CodeReport, Failure, FailureKind, InstanceId
+
+LAST_LINES = 20  # of the log, in a failure's detail
+_STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
+_TAIL = 32 * 1024  # bytes of a log that are looked at
+_LOGS_KEPT = 100
+_FATAL = "Fatal Python error:"
+# Greedy up to the last "@": a password may hold ":" or "@", and hiding too much does no harm.
+_PASSWORD = re.compile(r"://([^\s:/@]*):\S*@")
+
+
+def mask(text: str) -> str:
+    """The text without the passwords of its URLs."""
+    return _PASSWORD.sub(r"://\1:***@", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's report file."""
+
+    pid: int
+    code: CodeReport
+    failure: Failure | None  # its time is not the worker's to say: 0
+
+
+class Records:
+    """The files of all instances, in ``<runtime>/instances`` and the folder for logs."""
+
+    def __init__(self, runtime: Path, logs: Path) -> None:
+        self.instances, self.logs = runtime / "instances", logs
+
+    def make_folders(self) -> None:
+        self.instances.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    # -- who it is -------------------------------------------------------------------------------------------------
+
+    def note(self, id: InstanceId, pid: int) -> None:
+        """Remember its main process, over our own end."""
+        path = self.instances / f"{id.name}.pid"
+        fresh = path.with_suffix(".pid.new")
+        fresh.write_text(f"{pid} {spawn.start_time(pid)}\n")
+        fresh.replace(path)
+
+    def adopt(self) -> Iterator[tuple[InstanceId, spawn.Process]]:
+        """Those of an earlier trapd that still live. What the others left in the folder is removed."""
+        for path in sorted(self.instances.glob("*.pid")):
+            try:
+                id = InstanceId.parse(path.stem)
+                pid, started = (int(word) for word in path.read_text().split())
+                process = spawn.adopt(pid, started)
+            except ValueError:  # not ours, or half written: nobody can be found by it
+                process = None
+            if process:
+                yield id, process
+            else:
+                path.unlink(missing_ok=True)
+        for path in self.instances.glob("*.json"):
+            if not path.with_suffix(".pid").exists():
+                path.unlink(missing_ok=True)
+
+    def remove(self, id: InstanceId) -> None:
+        for suffix in ("pid", "json"):
+            (self.instances / f"{id.name}.{suffix}").unlink(missing_ok=True)
+
+    # -- what it says ----------------------------------------------------------------------------------------------
+
+    def report(self, id: InstanceId, pid: int) -> Report | None:
+        """Its report file, if that is whole and of this very process."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = _parse((self.instances / f"{id.name}.json").read_bytes())
+            return found if found.pid == pid else None
+        return None
+
+    def open_log(self, id: InstanceId) -> int:
+        """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``."""
+        path = self.logs / f"{id.name}.log"
+        if path.exists():
+            path.replace(path.with_suffix(".log.1"))
+        self._drop_old_logs()
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def _drop_old_logs(self) -> None:
+        """Every generation brings new names, so old ones have to go."""
+        logs = sorted(self.logs.glob("*.log*"), key=_age, reverse=True)
+        for path in logs[_LOGS_KEPT:]:
+            path.unlink(missing_ok=True)
+
+    def last_words(self, id: InstanceId) -> str:
+        """The end of its log, without passwords; the Python stack, if it died with one."""
+        try:
+            with (self.logs / f"{id.name}.log").open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        fatal = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_FATAL)), None)
+        kept = lines[-LAST_LINES:] if fatal is None else lines[fatal : fatal + _STACK_LINES]
+        return mask("\n".join(kept))
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _parse(text: bytes) -> Report:
+    found = json.loads(text)
+    versions = {str(name): str(version) for name, version in found["versions"].items()}
+    strays = tuple(str(stray) for stray in found["strays"])
+    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays)
+    failure = None
+    if found["failure"]:
+        summary, detail = str(found["failure"]["summary"]), str(found["failure"]["detail"])
+        failure = Failure(FailureKind(found["failure"]["kind"]), mask(summary), mask(detail), 0.0)
+    return Report(int(found["pid"]), code, failure)

@@ -1,0 +1,113 @@
+"""One run of one instance: what is known of it, and how an end is told from a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trapd.backend.embedded.notify import microseconds
+from trapd.backend.embedded.records import mask
+from trapd.backend.embedded.spawn import Process
+from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
+
+FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
+_ACTIVE = re.compile(r"(\d+) active")
+_CLEAN = (
+    0,
+    -signal.SIGTERM,
+    None,
+)  # as systemd has it; a worker told to go while it imports dies of the SIGTERM itself
+
+
+@dataclass(eq=False)
+class Run:
+    """From ``start`` until it is forgotten. Only ``enter`` moves it from state to state."""
+
+    id: InstanceId
+    since: float
+    state: InstanceState = InstanceState.STARTING
+    process: Process | None = None
+    pid: int = 0
+    ready_at: float | None = None
+    report: CodeReport | None = None
+    status: str = ""
+    active_tasks: int | None = None
+    errno: int = 0
+    earlier_failures: int = 0
+    failure: Failure | None = None
+    asked: bool = False  # to finish and leave
+    killed: bool = False
+    verdict: tuple[FailureKind, str] | None = None  # reached before its end: why we ended it
+    deadline: float = 0.0  # of the loop's clock: for its READY, then for its next sign of life
+    timer: asyncio.TimerHandle | None = None
+    files: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time reads or writes its files
+
+    def enter(self, state: InstanceState, now: float) -> None:
+        self.state, self.since = state, now
+        if state is InstanceState.READY:
+            self.ready_at = now
+        if state is InstanceState.FAILED:
+            self.ready_at = self.active_tasks = None
+
+    def failures(self, now: float) -> int:
+        """In a row up to now (B9)."""
+        forgiven = self.ready_at is not None and now - self.ready_at >= FRESH_AGAIN
+        return 0 if forgiven else self.earlier_failures
+
+    def view(self, now: float) -> Instance:
+        return Instance(
+            self.id,
+            self.state,
+            self.since,
+            pid=self.process.pid if self.process else None,
+            ready_at=self.ready_at,
+            active_tasks=self.active_tasks,
+            status=self.status,
+            failures=self.failures(now),
+            failure=self.failure,
+            report=self.report,
+        )
+
+    def hear(self, fields: Mapping[str, str], now: float, watchdog: float) -> None:
+        """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time."""
+        if "STATUS" in fields:
+            self.status = mask(fields["STATUS"])
+            found = _ACTIVE.search(self.status)
+            self.active_tasks = int(found[1]) if found else None
+        if fields.get("ERRNO", "").isdigit():
+            self.errno = int(fields["ERRNO"])
+        if self.state is InstanceState.STARTING:
+            self.deadline = max(self.deadline, now + microseconds(fields, "EXTEND_TIMEOUT_USEC"))
+        elif fields.get("WATCHDOG") == "1":
+            self.deadline = now + watchdog
+
+    def left_in_peace(self, exit_status: int | None) -> bool:
+        """Whether its end is what was asked of it, and not a failure (B5, B7)."""
+        return self.asked and (self.killed or exit_status in _CLEAN)
+
+    def explain(self, exit_status: int | None, said: Failure | None) -> tuple[FailureKind, str]:
+        """Kind and summary of its failure; ``said`` is the worker's own account, if it left one."""
+        if self.verdict:
+            return self.verdict
+        if said:
+            return said.kind, said.summary
+        return FailureKind.CRASH, _in_words(exit_status, self.asked) + _errno(self.errno)
+
+
+def _in_words(exit_status: int | None, asked: bool) -> str:
+    if exit_status is None:
+        return "ended"
+    if exit_status < 0:
+        number = -exit_status
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        hint = ", not by trapd: out of memory?" if number == signal.SIGKILL else ""
+        return f"was killed by {name}{hint}"
+    return f"exited with status {exit_status}" + ("" if exit_status or asked else " without being asked to")
+
+
+def _errno(number: int) -> str:
+    return f" ({errno.errorcode.get(number, number)})" if number else ""

@@ -1,0 +1,111 @@
+"""Processes: started in a session of their own, held by a pidfd, ended as a group.
+
+A pidfd names one process for ever, so neither a signal nor a wait can meet another process that got the same number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_NOT_FOR_WORKERS = ("WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID")  # our own, from systemd
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker's main process, which leads a process group of the same number."""
+
+    pid: int
+    pidfd: int
+    ours: bool = True  # our child; not so if an earlier trapd started it
+
+    def send(self, number: signal.Signals) -> None:
+        """To the main process alone; nothing happens if it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill_group(self) -> None:
+        """SIGKILL to it and to every process it started, except those that left its group on purpose."""
+        self.send(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> int | None:
+        """After its end: exit status, or minus the signal's number; None if it was not ours. Ends its group too.
+
+        The group is killed before the child is waited for: until then the number cannot be given to anybody else.
+        """
+        self.kill_group()
+        if not self.ours:
+            return None
+        end = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        assert end is not None  # without WNOHANG
+        return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+
+    def ended(self) -> bool:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+
+
+def environment(env: Mapping[str, str], notify: Path, watchdog: float) -> dict[str, str]:
+    """What a worker of ours sees: our socket instead of systemd's, its watchdog's time, and whose child it is."""
+    clean = {name: value for name, value in env.items() if name not in _NOT_FOR_WORKERS and name != "WATCHDOG_USEC"}
+    if watchdog:
+        clean["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
+    return {**clean, "NOTIFY_SOCKET": str(notify), "TRAPD_PARENT_PID": str(os.getpid())}
+
+
+def spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> Process:
+    """Start it. Raises OSError if it cannot be executed.
+
+    To be called in the thread that lives as long as trapd does, the loop's: the kernel's PR_SET_PDEATHSIG, by which
+    workers learn of our death, follows the thread that started them, not the process. It takes 1 to 3 ms.
+    """
+    child = subprocess.Popen(
+        argv,
+        env=env,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    child.returncode = 0  # Popen's own bookkeeping ends here: we wait by pidfd, and it must not wait or warn as well
+    try:
+        return Process(child.pid, os.pidfd_open(child.pid))
+    except OSError:
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        raise
+
+
+def adopt(pid: int, started: int) -> Process | None:
+    """A process that an earlier trapd started, if it still is the same one."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    if start_time(pid) != started:
+        os.close(pidfd)
+        return None
+    return Process(pid, pidfd, ours=False)
+
+
+def start_time(pid: int) -> int | None:
+    """When the kernel started it, in clock ticks since boot; None if it is gone. Number and time name a process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold anything
+    return None if fields[0] == "Z" else int(fields[19])
