@@ -1,0 +1,269 @@
+"""A controller that does as it is told: for the control socket, whose commands must not care how a rollout is made.
+
+Run as a program it is a small trapd: ``python -m tests.support.fake_controller SOCKET SCENARIO`` serves one pool
+``default`` with two workers until SIGTERM, and plays SCENARIO whenever something is rolled out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.support.fake_journal import FakeJournal
+from trapd.contracts import Clock
+from trapd.control.commands import Commands
+from trapd.control.needs import About
+from trapd.control.server import ControlServer
+from trapd.errors import RefusedError
+from trapd.model import (
+    CodeReport,
+    Disk,
+    DiskState,
+    Event,
+    Failure,
+    FailureKind,
+    Generation,
+    Instance,
+    InstanceId,
+    InstanceState,
+    PoolSpec,
+    PoolState,
+    Rollout,
+    RolloutState,
+)
+from trapd.rollout.actions import Action, Start
+
+TRACEBACK = "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'numba_next'"
+
+
+class RealClock:
+    """A contracts.Clock."""
+
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+
+
+@dataclass(frozen=True)
+class View:
+    """A needs.PoolView."""
+
+    spec: PoolSpec
+    state: PoolState
+    instances: tuple[Instance, ...] = ()
+    wanted_workers: int = 0
+    waiting: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+class FakeController:
+    """A needs.Controller. Tests ``put`` views; what was asked for is in ``asked``; ``play`` runs for each rollout."""
+
+    def __init__(self, clock: Clock, *specs: PoolSpec) -> None:
+        self.clock, self.journal = clock, FakeJournal()
+        self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
+        self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
+        self.generations: dict[int, Generation] = {}
+        self.asked: list[tuple[object, ...]] = []
+        self.play: Callable[[Rollout], Awaitable[None]] | None = None
+        self._views = {
+            spec.name: View(spec, PoolState(spec.name), wanted_workers=spec.workers) for spec in self.specs.values()
+        }
+        self._future: asyncio.Future[None] | None = None
+        self._playing: set[asyncio.Future[None]] = set()
+
+    # --- what tests do ---
+
+    def put(self, pool: str, **changes: object) -> None:
+        """Change parts of a pool's view, and say so."""
+        self._views[pool] = replace(self._views[pool], **changes)  # type: ignore[arg-type]
+        state = self._views[pool].state
+        self.journal.save(pools=[state])
+        self.notify()
+
+    def notify(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def generation(self, number: int, reason: str = "trap 1.3.0", actor: str = "watch", **more: object) -> Generation:
+        fields: dict[str, object] = {"fingerprint": f"f{number}", "versions": {"trap": "1.3.0"}, "launch": {}, **more}
+        made = Generation(number, reason=reason, actor=actor, wall=self.clock.wall(), **fields)  # type: ignore[arg-type]
+        self.generations[number] = made
+        return made
+
+    def to(self, pool: str, state: RolloutState, reason: str = "", detail: str = "") -> None:
+        """Move the pool's latest rollout on."""
+        view = self._views[pool]
+        assert view.state.rollout is not None
+        ended = self.clock.wall() if state.over else None
+        rollout = replace(
+            view.state.rollout,
+            state=state,
+            reason=reason or view.state.rollout.reason,
+            detail=detail,
+            ended_wall=ended,
+        )
+        self.put(pool, state=replace(view.state, rollout=rollout))
+        event = Event(self.clock.wall(), state.value, rollout.reason, "trapd", pool, rollout.id, rollout.generation)
+        self.journal.save(events=[event])
+
+    # --- what the commands ask ---
+
+    def pool(self, name: str) -> View:
+        return self._views[name]
+
+    def pools(self) -> Sequence[View]:
+        return list(self._views.values())
+
+    async def observe(self, name: str) -> View:
+        self.asked.append(("observe", name))
+        return self._views[name]
+
+    async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]:
+        self.asked.append(("recycle", list(pools), actor, reason))
+        return [self._begin(pool, actor, reason) for pool in pools]
+
+    async def retry(self, pools: Sequence[str], *, actor: str) -> Sequence[Rollout]:
+        self.asked.append(("retry", list(pools), actor))
+        raise RefusedError("nothing to retry: no refused generation is what is installed now")
+
+    async def undo(self, pool: str, *, actor: str) -> Rollout:
+        self.asked.append(("undo", pool, actor))
+        return self._begin(pool, actor, "undo")
+
+    async def pause(self, pool: str, *, actor: str) -> None:
+        self.asked.append(("pause", pool, actor))
+        self.put(pool, state=replace(self._views[pool].state, paused=True))
+
+    async def resume(self, pool: str, *, actor: str) -> None:
+        self.asked.append(("resume", pool, actor))
+        self.put(pool, state=replace(self._views[pool].state, paused=False))
+
+    async def scale(self, pool: str, workers: int, *, actor: str) -> None:
+        self.asked.append(("scale", pool, workers, actor))
+        self.put(pool, wanted_workers=workers, state=replace(self._views[pool].state, workers=workers))
+
+    def changed(self) -> asyncio.Future[None]:
+        if self._future is None or self._future.done():
+            self._future = asyncio.get_running_loop().create_future()
+        return self._future
+
+    def _begin(self, pool: str, actor: str, reason: str) -> Rollout:
+        """A new generation is wanted; a rollout that was under way ends as superseded."""
+        view = self._views[pool]
+        if view.state.rollout is not None and not view.state.rollout.state.over:
+            self.to(pool, RolloutState.SUPERSEDED, "another generation is wanted instead")
+        number = max(self.generations, default=0) + 1
+        made = self.generation(number, reason, actor)
+        rollout = Rollout(
+            id=self.journal.next_rollout(),
+            pool=pool,
+            generation=number,
+            previous=view.state.wanted,
+            state=RolloutState.PENDING,
+            reason=reason,
+            actor=actor,
+            started_wall=made.wall,
+            progressed_at=self.clock.now(),
+        )
+        self.put(pool, state=replace(view.state, wanted=number, rollout=rollout))
+        self.journal.save(events=[Event(made.wall, "wanted", reason, actor, pool, rollout.id, number)])
+        if self.play is not None:
+            playing = asyncio.ensure_future(self.play(rollout))
+            self._playing.add(playing)
+            playing.add_done_callback(self._playing.discard)
+        return rollout
+
+
+# --- builders ---
+
+
+def worker(clock: Clock, name: str, state: str = "ready", *, ago: float = 60.0, **more: object) -> Instance:
+    """``worker(clock, "default@7-1")``: current as far as its own report goes."""
+    id, since = InstanceId.parse(name), clock.now() - ago
+    fields: dict[str, object] = {"pid": 4000 + 10 * id.generation + id.slot, "active_tasks": 1}
+    if state != "starting":
+        fields["report"] = CodeReport(id.generation, "d", {"trap": "1.3.0"})
+    if state == "failed":
+        fields |= {"failures": 1, "pid": None, "active_tasks": None}
+        fields["failure"] = Failure(FailureKind.CODE, "ModuleNotFoundError: numba_next", TRACEBACK, since)
+    return Instance(id, InstanceState(state), since, **(fields | more))  # type: ignore[arg-type]
+
+
+def settled(clock: Clock) -> FakeController:
+    """One pool, ``default``: two workers of generation 7, ready and current."""
+    controller = FakeController(clock, PoolSpec("default", workers=2))
+    controller.generation(7)
+    state = PoolState("default", wanted=7, good=(7,))
+    controller.put("default", state=state, instances=tuple(worker(clock, f"default@7-{n}") for n in (1, 2)))
+    return controller
+
+
+def about(backend: str = "embedded", pid: int = 4242) -> About:
+    return About("0.1.0", pid, backend, lambda: "running")
+
+
+# --- the scenarios of the program ---
+
+
+class Stage:
+    """Plays a rollout in steps of ``pace`` seconds."""
+
+    def __init__(self, controller: FakeController, pace: float) -> None:
+        self.controller, self.pace = controller, pace
+
+    async def _show(self, rollout: Rollout, state: RolloutState, workers: str, waiting: str = "") -> None:
+        """``workers``: "8-1 ready, 7-1 draining"."""
+        pairs = [text.split() for text in workers.split(", ")]
+        instances = [worker(self.controller.clock, f"{rollout.pool}@{name}", what) for name, what in pairs]
+        self.controller.put(rollout.pool, instances=tuple(instances), waiting=waiting)
+        self.controller.to(rollout.pool, state)
+        await asyncio.sleep(self.pace)
+
+    async def good(self, rollout: Rollout) -> None:
+        new, old = rollout.generation, rollout.previous
+        await self._show(rollout, RolloutState.PREFLIGHT, f"{new}-1 starting, {old}-1 ready, {old}-2 ready", "READY")
+        await self._show(rollout, RolloutState.ROLLING, f"{new}-1 ready, {old}-1 draining, {old}-2 ready")
+        await self._show(rollout, RolloutState.ROLLING, f"{new}-1 ready, {new}-2 ready, {old}-2 draining")
+        await self._show(rollout, RolloutState.COMPLETE, f"{new}-1 ready, {new}-2 ready")
+
+    async def bad(self, rollout: Rollout) -> None:
+        new, old = rollout.generation, rollout.previous
+        await self._show(rollout, RolloutState.PREFLIGHT, f"{new}-1 starting, {old}-1 ready, {old}-2 ready")
+        await self._show(rollout, RolloutState.PREFLIGHT, f"{old}-1 ready, {old}-2 ready")
+        state = replace(self.controller.pool(rollout.pool).state, wanted=old)
+        self.controller.put(rollout.pool, state=state)
+        self.controller.to(rollout.pool, RolloutState.REJECTED, f"default@{new}-1 failed to start", TRACEBACK)
+
+    async def stuck(self, rollout: Rollout) -> None:
+        new, old = rollout.generation, rollout.previous
+        await self._show(rollout, RolloutState.PREFLIGHT, f"{new}-1 starting, {old}-1 ready, {old}-2 ready")
+
+    async def superseded(self, rollout: Rollout) -> None:
+        """By another recycle, which then goes well."""
+        self.controller.play = self.good
+        await self.stuck(rollout)
+        await self.controller.recycle([rollout.pool], actor="watch", reason="trap 1.4.0")
+
+
+async def _serve(path: Path, scenario: str, pace: float) -> None:
+    clock = RealClock()
+    controller = settled(clock)
+    controller.play = getattr(Stage(controller, pace), scenario)
+    controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
+    server = ControlServer(path, commands=Commands(controller, about=about(pid=os.getpid()), clock=clock))
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    await server.open()
+    print("open", flush=True)
+    await ended.wait()
+    await server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))

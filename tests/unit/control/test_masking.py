@@ -1,0 +1,39 @@
+"""Passwords never leave."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trapd.control.masking import mask, masked
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("amqp://guest:secret@localhost:5672//", "amqp://guest:***@localhost:5672//"),
+        ("redis://:secret@host:6379/0", "redis://:***@host:6379/0"),
+        ("amqp://u:se@cr:et@host/v and redis://:x@h", "amqp://u:***@host/v and redis://:***@h"),
+        ("sentinel://:a@h1:1;sentinel://:b@h2:2", "sentinel://:***@h1:1;sentinel://:***@h2:2"),
+        ("'amqp://u:p#q/r@h//'", "'amqp://u:***@h//'"),
+        ("amqp://u:1234/5@h", "amqp://u:***@h"),
+        ("amqp://user@host//", "amqp://user@host//"),
+        ("see http://host:80/x, or write to a@b.c", "see http://host:80/x, or write to a@b.c"),
+        ("filesystem://", "filesystem://"),
+    ],
+)
+def test_the_password_of_a_url_becomes_stars(text: str, safe: str) -> None:
+    assert mask(text) == safe
+
+
+@given(st.text("abcXYZ019:@/#?=%-_.", min_size=6, max_size=20).filter(lambda s: "***" not in s))
+def test_no_password_shows_whatever_signs_it_has(password: str) -> None:
+    shown = mask(f"cannot connect to amqp://user:x{password}x@broker.example.org:5672//: refused")
+    assert f"x{password}x" not in shown
+    assert shown.endswith("@broker.example.org:5672//: refused")
+
+
+def test_every_text_of_a_document_is_masked_at_any_depth() -> None:
+    document = {"a": [{"b": "amqp://u:secret@h"}, ("amqp://u:secret@h", 1, None, True)], "c": 1.5}
+    assert masked(document) == {"a": [{"b": "amqp://u:***@h"}, ["amqp://u:***@h", 1, None, True]], "c": 1.5}

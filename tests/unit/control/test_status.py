@@ -1,0 +1,174 @@
+"""The status document: its shape is a promise to other tools, its problems are sentences for people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
+from tests.support.virtual_clock import VirtualClock
+from trapd.control.needs import Desk
+from trapd.control.status import status
+from trapd.model import (
+    CodeReport,
+    Disk,
+    DiskState,
+    PoolSpec,
+    PoolState,
+    Rollout,
+    RolloutState,
+)
+
+CLOCK = VirtualClock()
+
+
+def document(controller: FakeController) -> dict[str, Any]:
+    return status(Desk(about(), controller, CLOCK))
+
+
+def rolling(state: RolloutState, **more: Any) -> Rollout:
+    return Rollout(3, "default", 8, 7, state, "trap 1.3.0 -> 1.4.0", "watch", CLOCK.wall(), CLOCK.now(), **more)
+
+
+def with_rollout(state: RolloutState, **more: Any) -> FakeController:
+    controller = settled(CLOCK)
+    before = controller.pool("default").state
+    controller.put("default", state=replace(before, rollout=rolling(state, **more)))
+    return controller
+
+
+def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:
+    controller = with_rollout(RolloutState.COMPLETE)
+    said = document(controller)
+    assert said["schema"] == 1
+    assert {"version": "0.1.0", "pid": 4242, "backend": "embedded", "state": "running"}.items() <= said[
+        "daemon"
+    ].items()
+    assert said["disk"] == {"state": "settled", "fingerprint": "f0", "versions": {"trap": "1.3.0"}, "reason": ""}
+    (pool,) = said["pools"]
+    assert {"name": "default", "wanted": 2, "ready": 2, "generation": 7}.items() <= pool.items()
+    assert {"id": 3, "state": "complete", "reason": "trap 1.3.0 -> 1.4.0"}.items() <= pool["rollout"].items()
+    promised = {
+        "name": "default@7-1",
+        "unit": "trapd-worker-default@7-1.service",
+        "pid": 4071,
+        "state": "ready",
+        "generation": 7,
+        "code": "current",
+        "versions": {"trap": "1.3.0"},
+        "active_tasks": 1,
+        "since": CLOCK.wall() - 60.0,
+    }
+    assert promised.items() <= pool["instances"][0].items()
+
+
+def test_what_was_added_to_schema_1_is_there_too() -> None:
+    said = document(settled(CLOCK))
+    assert said["daemon"]["eager"] is False
+    assert said["problems"] == []
+    assert {"paused": False, "last_good": 7, "waiting": "", "problems": [], "rollout": None}.items() <= said["pools"][
+        0
+    ].items()
+
+
+def test_the_newest_generation_comes_first_and_slots_in_order() -> None:
+    controller = settled(CLOCK)
+    names = ["default@7-2", "default@8-1", "default@7-1", "default@7-10"]
+    controller.put("default", instances=tuple(worker(CLOCK, name) for name in names))
+    shown = [one["name"] for one in document(controller)["pools"][0]["instances"]]
+    assert shown == ["default@8-1", "default@7-1", "default@7-2", "default@7-10"]
+
+
+def test_a_worker_that_said_nothing_of_its_code_is_unknown_and_has_no_versions() -> None:
+    controller = settled(CLOCK)
+    controller.put("default", instances=(worker(CLOCK, "default@7-1", report=None),))
+    (one,) = document(controller)["pools"][0]["instances"]
+    assert (one["code"], one["versions"]) == ("unknown", {})
+
+
+# --- problems: what takes `trapctl status` from exit status 0 to 1 ---------------------------------------------------
+
+
+def problems(controller: FakeController) -> list[str]:
+    said = document(controller)
+    return [*said["problems"], *said["pools"][0]["problems"]]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [s for s in RolloutState if s not in (RolloutState.REJECTED, RolloutState.FAILED)],
+)
+def test_a_rollout_that_goes_on_or_went_well_is_no_problem(state: RolloutState) -> None:
+    assert problems(with_rollout(state)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(RolloutState.REJECTED, "generation 8 was rejected: no"), (RolloutState.FAILED, "generation 8 was given up: no")],
+)
+def test_a_rollout_that_went_wrong_is_a_problem_with_its_traceback(state: RolloutState, words: str) -> None:
+    controller = with_rollout(state, detail=TRACEBACK)
+    rollout = controller.pool("default").state.rollout
+    assert rollout is not None
+    controller.to("default", state, reason="no", detail=TRACEBACK)
+    assert problems(controller) == [words]
+    assert document(controller)["pools"][0]["rollout"]["detail"] == TRACEBACK
+
+
+def test_too_few_ready_workers_are_a_problem() -> None:
+    controller = settled(CLOCK)
+    controller.put("default", instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@7-2", "starting")))
+    assert problems(controller) == ["1 of 2 workers are ready"]
+
+
+def test_a_pause_is_a_problem_and_names_the_rollout_it_holds() -> None:
+    controller = with_rollout(RolloutState.ROLLING)
+    controller.put("default", state=replace(controller.pool("default").state, paused=True))
+    assert problems(controller) == ["it is paused, rollout 3 is held"]
+
+
+def test_a_failed_worker_is_a_problem_in_its_own_words() -> None:
+    controller = settled(CLOCK)
+    two = (worker(CLOCK, "default@7-1"), worker(CLOCK, "default@7-2"), worker(CLOCK, "default@8-1", "failed"))
+    controller.put("default", instances=two)
+    assert problems(controller) == ["default@8-1 failed: ModuleNotFoundError: numba_next"]
+
+
+def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_are_being_replaced() -> None:
+    controller = settled(CLOCK)
+    stray = CodeReport(7, "d", {"trap": "1.3.0"}, strays=("trap.x=/usr/x.py",))
+    controller.put(
+        "default",
+        instances=(
+            worker(CLOCK, "default@7-1", report=stray),
+            worker(CLOCK, "default@7-2", report=None),
+            worker(CLOCK, "default@6-1"),
+        ),
+    )
+    assert problems(controller) == [
+        "1 worker loaded code from outside the snapshot",
+        "1 worker did not say what code was loaded",
+        "1 worker of another generation than 7, and no rollout is on",
+    ]
+    state = replace(controller.pool("default").state, rollout=rolling(RolloutState.ROLLING))
+    controller.put("default", state=state, instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@6-1")))
+    assert problems(controller) == []
+
+
+def test_a_broken_disk_is_a_problem_and_a_changing_one_is_not() -> None:
+    controller = settled(CLOCK)
+    controller.disk = Disk(DiskState.BROKEN, reason="pip left ~rap behind")
+    assert problems(controller) == ["what is installed is broken and not rolled out: pip left ~rap behind"]
+    controller.disk = Disk(DiskState.CHANGING, reason="pip is at work")
+    assert problems(controller) == []
+
+
+def test_without_workers_an_eager_application_is_as_desired_and_says_so() -> None:
+    controller = FakeController(CLOCK, PoolSpec("default", workers=2))
+    controller.generation(7, eager=True)
+    controller.put("default", state=PoolState("default", wanted=7), wanted_workers=0)
+    said = document(controller)
+    assert said["daemon"]["eager"] is True
+    assert said["pools"][0]["problems"] == []

@@ -1,0 +1,125 @@
+"""`why`: one chain from what set it off to what is awaited now."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
+from tests.support.virtual_clock import VirtualClock
+from trapd.control.needs import Desk
+from trapd.control.why import why
+from trapd.errors import RefusedError
+from trapd.model import Event, InstanceId, RolloutState
+from trapd.rollout.actions import Drain
+
+CLOCK = VirtualClock()
+
+
+def upgraded() -> FakeController:
+    """In the middle of an upgrade from generation 7 to 8, as rollout 1."""
+    controller = settled(CLOCK)
+    asyncio.run(controller.recycle(["default"], actor="alice (uid 1001)", reason="trap 1.3.0 -> 1.4.0"))
+    controller.generations[8] = replace(controller.generations[8], versions={"trap": "1.4.0"})
+    started = Event(CLOCK.wall(), "started", "canary of generation 8", "trapd", "default", 1, 8, "default@8-1")
+    controller.journal.save(events=[started])
+    controller.to("default", RolloutState.ROLLING)
+    controller.put(
+        "default",
+        instances=(worker(CLOCK, "default@8-1"), worker(CLOCK, "default@7-1", "draining")),
+        actions=(Drain(InstanceId("default", 7, 2), "generation 8 takes over from 7"),),
+        waiting="default@7-1 to finish its tasks",
+    )
+    return controller
+
+
+def chain(controller: FakeController, subject: str) -> list[tuple[str, str]]:
+    said = why(Desk(about(), controller, CLOCK), subject)
+    return [(step["what"], step["text"]) for step in said["chain"]]
+
+
+@pytest.mark.parametrize("subject", ["default", "1"])
+def test_a_pool_and_its_rollout_tell_the_versions_who_every_step_and_what_is_awaited(subject: str) -> None:
+    assert chain(upgraded(), subject) == [
+        ("generation", "generation 8: trap 1.3.0 -> 1.4.0; trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
+        ("wanted", "trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
+        ("started", "default@8-1: canary of generation 8"),
+        ("rolling", "trap 1.3.0 -> 1.4.0"),
+        ("rolling", "rollout 1: trap 1.3.0 -> 1.4.0"),
+        ("next", "drain default@7-2: generation 8 takes over from 7"),
+        ("waiting", "waits for default@7-1 to finish its tasks"),
+    ]
+
+
+def test_a_rejected_rollout_ends_with_its_reason_and_carries_the_traceback() -> None:
+    controller = upgraded()
+    controller.put("default", actions=(), waiting="")
+    controller.to("default", RolloutState.REJECTED, "default@8-1 failed to start", TRACEBACK)
+    said = why(Desk(about(), controller, CLOCK), "1")
+    assert (said["chain"][-1]["what"], said["chain"][-1]["text"]) == ("rejected", "default@8-1 failed to start")
+    assert said["detail"] == TRACEBACK
+
+
+def test_an_old_rollout_does_not_claim_what_the_pool_waits_for_now() -> None:
+    controller = upgraded()
+    asyncio.run(controller.recycle(["default"], actor="root", reason="again"))
+    assert "waiting" not in [what for what, _ in chain(controller, "1")]
+    assert chain(controller, "1")[-1] == ("superseded", "another generation is wanted instead")
+
+
+def test_a_worker_tells_its_generation_why_it_was_started_and_how_it_is() -> None:
+    assert chain(upgraded(), "default@8-1") == [
+        ("generation", "generation 8: trap 1.3.0 -> 1.4.0; trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
+        ("started", "default@8-1: canary of generation 8"),
+        ("ready", "ready for 60 s; code current; trap 1.3.0"),
+    ]
+
+
+def test_a_worker_that_drains_tells_what_it_is_waited_for() -> None:
+    steps = chain(upgraded(), "trapd-worker-default@7-1.service")
+    assert steps[-2:] == [
+        ("draining", "draining for 60 s; code stale; trap 1.3.0"),
+        ("waiting", "pool default waits for default@7-1 to finish its tasks"),
+    ]
+
+
+def test_a_failed_worker_tells_how_often_and_carries_the_traceback() -> None:
+    controller = upgraded()
+    controller.put("default", instances=(worker(CLOCK, "default@8-1", "failed", ago=30.0),))
+    said = why(Desk(about(), controller, CLOCK), "default@8-1")
+    assert "failed 1 time(s), 30 s ago: ModuleNotFoundError: numba_next" in said["chain"][-1]["text"]
+    assert said["detail"] == TRACEBACK
+
+
+def test_a_worker_that_is_gone_is_still_explained_from_history() -> None:
+    controller = upgraded()
+    controller.put("default", instances=())
+    assert chain(controller, "default@8-1")[-1] == ("gone", "default@8-1 is not there any more")
+
+
+def test_a_pool_where_nothing_was_ever_rolled_out_tells_its_events() -> None:
+    controller = settled(CLOCK)
+    controller.put("default", waiting="the code on disk to settle")
+    assert chain(controller, "default") == [("waiting", "waits for the code on disk to settle")]
+
+
+def test_a_pause_tells_how_to_go_on() -> None:
+    controller = upgraded()
+    controller.put("default", state=replace(controller.pool("default").state, paused=True))
+    assert chain(controller, "default")[-1] == ("paused", "trapctl rollout resume default lets it go on")
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("99", "cannot find rollout 99: see trapctl rollout history"),
+        ("default@3-1", "cannot explain default@3-1: no such worker runs, and history has none"),
+        ("what?", "cannot explain 'what\\?': name a pool \\(default\\), a rollout's number or a worker"),
+        ("9" * 900, "cannot explain"),
+    ],
+)
+def test_what_is_not_there_cannot_be_explained(subject: str, words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        chain(upgraded(), subject)

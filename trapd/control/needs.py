@@ -1,0 +1,84 @@
+"""What the commands need of the controller. The controller fits without knowing this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trapd.contracts import Clock, Journal
+from trapd.model import Disk, Generation, Instance, PoolSpec, PoolState, Rollout
+from trapd.rollout.actions import Action
+
+
+class PoolView(Protocol):
+    """One pool at one moment. ``actions``: what the pass that looked decided; ``waiting``: what for, "" if nothing."""
+
+    @property
+    def spec(self) -> PoolSpec: ...
+    @property
+    def state(self) -> PoolState: ...
+    @property
+    def instances(self) -> tuple[Instance, ...]: ...
+    @property
+    def wanted_workers(self) -> int: ...
+    @property
+    def waiting(self) -> str: ...
+    @property
+    def actions(self) -> tuple[Action, ...]: ...
+
+
+class Controller(Protocol):
+    """Its verbs raise RefusedError, with a message for people, for what cannot be done as things stand."""
+
+    @property
+    def specs(self) -> Mapping[str, PoolSpec]: ...
+    @property
+    def disk(self) -> Disk: ...
+    @property
+    def generations(self) -> Mapping[int, Generation]: ...
+    @property
+    def journal(self) -> Journal: ...
+
+    def pool(self, name: str) -> PoolView:
+        """As the last pass saw it."""
+        ...
+
+    def pools(self) -> Sequence[PoolView]:
+        """Every pool that is configured or still has workers."""
+        ...
+
+    async def observe(self, name: str) -> PoolView:
+        """As a pass would see it now; nothing is done."""
+        ...
+
+    async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]: ...
+    async def retry(self, pools: Sequence[str], *, actor: str) -> Sequence[Rollout]: ...
+    async def undo(self, pool: str, *, actor: str) -> Rollout: ...
+    async def pause(self, pool: str, *, actor: str) -> None: ...
+    async def resume(self, pool: str, *, actor: str) -> None: ...
+    async def scale(self, pool: str, workers: int, *, actor: str) -> None: ...
+
+    def changed(self) -> asyncio.Future[None]:
+        """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The daemon, for its status. ``state()`` is "starting", "running" or "stopping"."""
+
+    version: str
+    pid: int
+    backend: str
+    state: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every command has before it: who we are, the controller, and the time."""
+
+    about: About
+    controller: Controller
+    clock: Clock

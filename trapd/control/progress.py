@@ -1,0 +1,57 @@
+"""How far a rollout is: as numbers, and as the one line that trapctl shows, as ``kubectl rollout status`` does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trapd.control.needs import PoolView
+from trapd.control.status import describe
+from trapd.model import InstanceState, Rollout, RolloutState
+
+_STAYING = frozenset({InstanceState.STARTING, InstanceState.READY})
+
+
+def progress(view: PoolView, rollout: Rollout) -> dict[str, Any]:
+    """``updated``: ready workers of the new generation; ``old``: workers of others that are still there."""
+    mine = [i for i in view.instances if i.id.generation == rollout.generation]
+    old = [i for i in view.instances if i.id.generation != rollout.generation and i.state is not InstanceState.FAILED]
+    document = {
+        "pool": rollout.pool,
+        "rollout": describe(rollout),
+        "wanted": view.wanted_workers,
+        "updated": sum(i.state is InstanceState.READY for i in mine),
+        "starting": sum(i.state is InstanceState.STARTING for i in mine),
+        "failed": sum(i.state is InstanceState.FAILED for i in mine),
+        "old": len(old),
+        "draining": sum(i.state not in _STAYING for i in old),
+        "paused": view.state.paused,
+        "waiting": "" if rollout.state.over else view.waiting,
+    }
+    return document | {"message": _message(document, rollout)}
+
+
+def _message(document: dict[str, Any], rollout: Rollout) -> str:
+    number = rollout.generation
+    match rollout.state:
+        case RolloutState.COMPLETE:
+            text = f"successfully rolled out generation {number}"
+        case RolloutState.REJECTED:
+            text = f"generation {number} was rejected: {rollout.reason}"
+        case RolloutState.FAILED:
+            text = f"rollout of generation {number} failed: {rollout.reason}"
+        case RolloutState.SUPERSEDED:
+            text = f"rollout of generation {number} was superseded: {rollout.reason}"
+        case _:
+            text = _under_way(document, number)
+    return f"pool {rollout.pool}: {text}"
+
+
+def _under_way(document: dict[str, Any], number: int) -> str:
+    text = f"{document['updated']} of {document['wanted']} workers are on generation {number}"
+    counts = [(document["starting"], "starting"), (document["failed"], "failed"), (document["draining"], "draining")]
+    old = document["old"] - document["draining"]
+    more = [f"{count} {word}" for count, word in counts if count] + ([f"{old} old at work"] if old else [])
+    text += f" ({', '.join(more)})" if more else ""
+    if document["paused"]:
+        return text + "; paused"
+    return text + " ..."

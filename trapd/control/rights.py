@@ -1,0 +1,77 @@
+"""Who is at the other end of the socket, and may they change anything? The kernel says; nobody can pretend.
+
+Looking up names may ask a directory server, and so block: call ``Rights.caller`` in a thread.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from trapd.control.commands import Caller
+
+GROUP = "trapd"
+_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """As it was when it connected."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """The process that connected this Unix socket."""
+    return Peer(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+
+
+def user_name(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user of a container, or one that was deleted
+        return None
+
+
+def group_number(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def groups_of(uid: int) -> Collection[int]:
+    """Primary and supplementary groups, as the system's databases have them now."""
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return ()
+    return os.getgrouplist(user.pw_name, user.pw_gid)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """root, trapd's own user and the members of group ``trapd`` may all; everybody else may look."""
+
+    own_uid: int
+    group: str = GROUP
+    user_name: Callable[[int], str | None] = user_name
+    group_number: Callable[[str], int | None] = group_number
+    groups_of: Callable[[int], Collection[int]] = groups_of
+
+    def caller(self, peer: Peer) -> Caller:
+        """May block."""
+        name = self.user_name(peer.uid)
+        actor = f"{name} (uid {peer.uid})" if name and peer.uid != 0 else name or f"uid {peer.uid}"
+        return Caller(actor, peer.uid in (0, self.own_uid) or self._is_member(peer))
+
+    def _is_member(self, peer: Peer) -> bool:
+        number = self.group_number(self.group)
+        return number is not None and (peer.gid == number or number in self.groups_of(peer.uid))

@@ -1,0 +1,139 @@
+"""The control socket: /run/trapd/control.sock, open to everybody; what one may do is by credentials (rights.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections import Counter
+from pathlib import Path
+
+from trapd.control.commands import Caller, Commands
+from trapd.control.connection import Connection, Patience
+from trapd.control.protocol import MAX_REQUEST, Code, Failed, format_answer
+from trapd.control.rights import Peer, Rights, peer_of
+from trapd.errors import TrapdError
+
+_BACKLOG = 64
+_PER_USER = 32  # connections at once: one user cannot keep the others out
+
+
+class ControlServer:
+    """Answers on ``path`` from ``open`` until ``close``. Both may be called once."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        commands: Commands,
+        rights: Rights | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._path, self._commands = path, commands
+        self._rights = rights or Rights(own_uid=os.geteuid())
+        self._patience = patience or Patience()
+        self._server: asyncio.Server | None = None
+        self._inode: int | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._of_user: Counter[int] = Counter()
+
+    async def open(self) -> None:
+        """Listen. Raises TrapdError if another trapd answers there or something else is in the way."""
+        listening, self._inode = await asyncio.to_thread(_listen, self._path)
+        self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_REQUEST)
+
+    async def close(self) -> None:
+        """Stop listening, give up what is under way, remove the socket. Does nothing if it was never opened."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+        await asyncio.to_thread(_remove, self._path, self._inode)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a plain function: asyncio of 3.11 logs an error when a coroutine given here is cancelled
+        try:
+            peer = peer_of(writer.get_extra_info("socket"))
+        except OSError:  # gone again already
+            return writer.close()
+        if self._of_user[peer.uid] >= _PER_USER:
+            text = f"cannot serve more than {_PER_USER} connections of one user at once: try again later"
+            writer.write(format_answer(Failed(None, Code.REFUSED, text)))
+            return writer.close()
+        self._of_user[peer.uid] += 1
+        task = asyncio.create_task(self._serve(reader, writer, peer), name=f"control pid {peer.pid}")
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        return None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
+        async def caller() -> Caller:
+            if peer.uid == 0:
+                return Caller("root", admin=True)
+            return await asyncio.to_thread(self._rights.caller, peer)
+
+        try:
+            await Connection(reader, writer, self._commands, caller, self._patience).serve()
+        finally:
+            self._of_user[peer.uid] -= 1
+            if not self._of_user[peer.uid]:
+                del self._of_user[peer.uid]
+
+
+def _listen(path: Path) -> tuple[socket.socket, int]:
+    """A listening socket, and the number of its inode. Raises TrapdError."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _make_folder(path.parent)
+        _replace_stale(path)
+        listening.bind(str(path))
+        path.chmod(0o666)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+        return listening, path.lstat().st_ino
+    except OSError as error:
+        listening.close()
+        raise TrapdError(
+            f"cannot listen on {path}: {error.strerror or error}; see [trapd] runtime_directory"
+        ) from error
+    except TrapdError:
+        listening.close()
+        raise
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return  # made by systemd or by an administrator: its mode is theirs
+    folder.chmod(0o755)  # whatever the umask: who may do what is decided by credentials
+
+
+def _replace_stale(path: Path) -> None:
+    """Remove what a killed trapd left. Raises TrapdError for a socket that answers, or what is no socket."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise TrapdError(f"cannot listen on {path}: that is not a socket; move it away")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)  # a full backlog says EAGAIN: somebody lives there, if busily
+        if asking.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise TrapdError(
+                f"cannot listen on {path}: another trapd answers there; stop it first, or set [trapd] runtime_directory"
+            )
+    path.unlink(missing_ok=True)
+
+
+def _remove(path: Path, inode: int | None) -> None:
+    """Remove our socket, but not that of a successor."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_ino == inode:
+            path.unlink()

@@ -1,0 +1,152 @@
+"""The status document, schema 1: what runs, against what should. Only ever added to; docs/protocol.md lists it all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from trapd.control.needs import Desk, PoolView
+from trapd.model import Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
+from trapd.rollout.truth import code_state
+
+SCHEMA = 1
+_DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
+
+
+def status(desk: Desk) -> dict[str, Any]:
+    """Everything. Times are seconds since the epoch; ``problems`` are sentences, and empty if all is as desired."""
+    about, disk = desk.about, desk.controller.disk
+    eager = is_eager(desk)
+    return {
+        "schema": SCHEMA,
+        "daemon": {
+            "version": about.version,
+            "pid": about.pid,
+            "backend": about.backend,
+            "state": about.state(),
+            "eager": eager,
+        },
+        "disk": {
+            "state": disk.state.value,
+            "fingerprint": disk.fingerprint,
+            "versions": dict(disk.versions),
+            "reason": disk.reason,
+        },
+        "pools": [_pool(desk, view, eager) for view in desk.controller.pools()],
+        "problems": _disk_problems(disk),
+    }
+
+
+def is_eager(desk: Desk) -> bool:
+    """Do tasks run in their submitters' processes, so that no worker is needed? As the wanted generations say."""
+    wanted = {view.state.wanted for view in desk.controller.pools()}
+    known = [generation for number, generation in desk.controller.generations.items() if number in wanted]
+    return all(generation.eager for generation in known) if known else desk.controller.disk.eager
+
+
+def describe(rollout: Rollout) -> dict[str, Any]:
+    """A rollout as a document."""
+    return {
+        "id": rollout.id,
+        "pool": rollout.pool,
+        "state": rollout.state.value,
+        "reason": rollout.reason,
+        "generation": rollout.generation,
+        "previous": rollout.previous,
+        "actor": rollout.actor,
+        "started": rollout.started_wall,
+        "ended": rollout.ended_wall,
+        "detail": rollout.detail[-_DETAIL:],
+    }
+
+
+def _pool(desk: Desk, view: PoolView, eager: bool) -> dict[str, Any]:
+    state = view.state
+    instances = sorted(view.instances, key=lambda i: (-i.id.generation, i.id.slot))
+    return {
+        "name": view.spec.name,
+        "wanted": view.wanted_workers,
+        "ready": _ready(view),
+        "generation": state.wanted,
+        "last_good": state.last_good,
+        "paused": state.paused,
+        "waiting": view.waiting,
+        "rollout": describe(state.rollout) if state.rollout else None,
+        "instances": [_instance(desk, instance, state.wanted) for instance in instances],
+        "problems": [] if eager and not instances else _pool_problems(view),
+    }
+
+
+def _instance(desk: Desk, instance: Instance, wanted: int | None) -> dict[str, Any]:
+    report, failure = instance.report, instance.failure
+    return {
+        "name": instance.id.name,
+        "unit": instance.id.unit,
+        "pid": instance.pid,
+        "state": instance.state.value,
+        "generation": instance.id.generation,
+        "code": code_state(instance, wanted),
+        "versions": dict(report.versions) if report else {},
+        "active_tasks": instance.active_tasks,
+        "since": epoch(desk, instance.since),
+        "status": instance.status,
+        "failures": instance.failures,
+        "failure": {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(desk, failure.at)}
+        if failure
+        else None,
+        "strays": list(report.strays) if report else [],
+    }
+
+
+def epoch(desk: Desk, at: float) -> float:
+    """A moment of CLOCK_MONOTONIC as seconds since the epoch, to the millisecond."""
+    return round(desk.clock.wall() - (desk.clock.now() - at), 3)
+
+
+def _ready(view: PoolView) -> int:
+    return sum(instance.state is InstanceState.READY for instance in view.instances)
+
+
+def _disk_problems(disk: Disk) -> list[str]:
+    if disk.state is not DiskState.BROKEN:
+        return []
+    return [f"what is installed is broken and not rolled out: {disk.reason or 'no reason known'}"]
+
+
+def _pool_problems(view: PoolView) -> list[str]:
+    """Why this pool is not as desired. A rollout that goes on well is no problem."""
+    state, rollout = view.state, view.state.rollout
+    found = []
+    if (ready := _ready(view)) < view.wanted_workers:
+        found.append(f"{ready} of {view.wanted_workers} workers are ready")
+    if rollout and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
+        found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
+    going_on = rollout is not None and not rollout.state.over
+    if state.paused:
+        found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
+    return found + _instance_problems(view, going_on and not state.paused)
+
+
+_WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}
+
+
+def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
+    found = []
+    codes: Counter[str] = Counter()
+    for instance in view.instances:
+        if instance.state is InstanceState.FAILED:
+            why = instance.failure.summary if instance.failure else instance.status or "no reason known"
+            found.append(f"{instance.id} failed: {why}")
+        elif instance.state is InstanceState.READY:
+            codes[code_state(instance, view.state.wanted)] += 1
+    if codes["mixed"]:
+        found.append(f"{_workers(codes['mixed'])} loaded code from outside the snapshot")
+    if codes["unknown"]:
+        found.append(f"{_workers(codes['unknown'])} did not say what code was loaded")
+    if codes["stale"] and not rolling:
+        found.append(f"{_workers(codes['stale'])} of another generation than {view.state.wanted}, and no rollout is on")
+    return found
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"

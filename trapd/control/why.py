@@ -1,0 +1,147 @@
+"""`trapctl why`: the chain from what set it off to what is awaited now, for a pool, a rollout or a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trapd.control.needs import Desk, PoolView
+from trapd.control.status import epoch
+from trapd.errors import RefusedError
+from trapd.model import Event, Generation, Instance, InstanceId, Rollout
+from trapd.rollout.truth import code_state
+
+_EVENTS = 200  # of one rollout; a pool of a hundred workers makes about that many
+_DIGITS = 15  # of a rollout's number: more than there will ever be
+Step = dict[str, Any]
+
+
+def why(desk: Desk, subject: str) -> dict[str, Any]:
+    """``chain``: steps in the order of time, each with ``wall`` (None: now), ``what`` and ``text``."""
+    pools = [view.spec.name for view in desk.controller.pools()]
+    if subject in pools:
+        return _document(subject, "pool", *_of_pool(desk, subject))
+    if subject.isdecimal() and len(subject) <= _DIGITS:
+        rollout = find_rollout(desk, int(subject))
+        return _document(subject, "rollout", *_of_rollout(desk, rollout))
+    try:
+        id = InstanceId.parse(subject)
+    except ValueError:
+        names = ", ".join(pools)
+        message = f"cannot explain {subject!r}: name a pool ({names}), a rollout's number or a worker (POOL@G-S)"
+        raise RefusedError(message) from None
+    return _document(id.name, "instance", *_of_instance(desk, id))
+
+
+def find_rollout(desk: Desk, number: int) -> Rollout:
+    """As it is now, or as history has it. Raises RefusedError if there never was one."""
+    for view in desk.controller.pools():
+        latest = view.state.rollout
+        if latest is not None and latest.id == number:
+            return latest
+    found = desk.controller.journal.rollout(number)
+    if found is None:
+        raise RefusedError(f"cannot find rollout {number}: see trapctl rollout history")
+    return found
+
+
+def _document(subject: str, kind: str, chain: Iterable[Step], detail: str) -> dict[str, Any]:
+    return {"schema": 1, "subject": subject, "kind": kind, "chain": list(chain), "detail": detail}
+
+
+def _step(wall: float | None, what: str, text: str) -> Step:
+    return {"wall": wall, "what": what, "text": text}
+
+
+def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:
+    view = desk.controller.pool(name)
+    if view.state.rollout is not None:
+        return _of_rollout(desk, view.state.rollout)
+    return [_event(e) for e in desk.controller.journal.events(pool=name, limit=20)] + _now(view), ""
+
+
+def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
+    chain = _generation(desk, rollout.generation, rollout.previous)
+    chain += [_event(event) for event in desk.controller.journal.events(rollout=rollout.id, limit=_EVENTS)]
+    if rollout.state.over:
+        chain.append(_step(rollout.ended_wall, rollout.state.value, rollout.reason))
+    else:
+        chain.append(_step(None, rollout.state.value, f"rollout {rollout.id}: {rollout.reason}"))
+    view = desk.controller.pool(rollout.pool)
+    if view.state.rollout is not None and view.state.rollout.id == rollout.id:
+        chain += _now(view)
+    return chain, rollout.detail
+
+
+def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
+    view = desk.controller.pool(id.pool)
+    events = desk.controller.journal.events(generation=id.generation, limit=_EVENTS)
+    mine = [event for event in events if event.instance == id.name]
+    instance = next((i for i in view.instances if i.id == id), None)
+    if instance is None and not mine:
+        raise RefusedError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
+    chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
+    if instance is None:
+        return [*chain, _step(None, "gone", f"{id} is not there any more")], ""
+    chain.append(_step(None, instance.state.value, _instance_now(desk, instance, view.state.wanted)))
+    chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]
+    if id.name in view.waiting:
+        chain.append(_step(None, "waiting", f"pool {id.pool} waits for {view.waiting}"))
+    return chain, instance.failure.detail if instance.failure else ""
+
+
+def _previous(desk: Desk, events: Iterable[Event]) -> int | None:
+    numbers = (event.rollout for event in events if event.rollout is not None)
+    rollout = next((desk.controller.journal.rollout(number) for number in numbers), None)
+    return rollout.previous if rollout else None
+
+
+def _generation(desk: Desk, number: int, previous: int | None) -> list[Step]:
+    known = desk.controller.generations
+    generation = known.get(number)
+    if generation is None:
+        return [_step(None, "generation", f"generation {number}, of which no record is kept any more")]
+    before = known.get(previous) if previous is not None else None
+    text = f"generation {number}: {_versions(before, generation)}; {generation.reason} (by {generation.actor})"
+    return [_step(generation.wall, "generation", text)]
+
+
+def _versions(before: Generation | None, after: Generation) -> str:
+    """``trap 1.3.0 -> 1.4.0``; a version that stayed is said once."""
+    old: Mapping[str, str] = before.versions if before else {}
+    names = sorted({*old, *after.versions})
+    parts = []
+    for name in names:
+        was, now = old.get(name), after.versions.get(name, "removed")
+        parts.append(f"{name} {now}" if was in (None, now) else f"{name} {was} -> {now}")
+    return ", ".join(parts) or "no watched distribution"
+
+
+def _event(event: Event) -> Step:
+    text = f"{event.instance}: {event.why}" if event.instance else event.why
+    return _step(event.wall, event.what, text + (f" (by {event.actor})" if event.actor != "trapd" else ""))
+
+
+def _instance_now(desk: Desk, instance: Instance, wanted: int | None) -> str:
+    seconds = max(0.0, desk.clock.now() - instance.since)
+    parts = [f"{instance.state.value} for {seconds:.0f} s", f"code {code_state(instance, wanted)}"]
+    if instance.report is not None:
+        parts.append(", ".join(f"{name} {version}" for name, version in sorted(instance.report.versions.items())))
+    if instance.report is not None and instance.report.strays:
+        parts.append(f"loaded from outside its snapshot: {', '.join(instance.report.strays[:5])}")
+    if instance.status:
+        parts.append(instance.status)
+    if instance.failure is not None:
+        at = epoch(desk, instance.failure.at)
+        ago = max(0.0, desk.clock.wall() - at)
+        parts.append(f"failed {instance.failures} time(s), {ago:.0f} s ago: {instance.failure.summary}")
+    return "; ".join(part for part in parts if part)
+
+
+def _now(view: PoolView) -> list[Step]:
+    steps = [_step(None, "next", str(action)) for action in view.actions]
+    if view.waiting:
+        steps.append(_step(None, "waiting", f"waits for {view.waiting}"))
+    if view.state.paused:
+        steps.append(_step(None, "paused", f"trapctl rollout resume {view.spec.name} lets it go on"))
+    return steps
