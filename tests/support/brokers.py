@@ -18,10 +18,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
 from kombu import Connection
 
+EMBEDDED = Path(__file__).parents[2] / "etc/celeryconfig-embedded.py"
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # not the wrapper in PATH: that one insists on user rabbitmq
 START_TIMEOUT = 90.0  # s; a loaded machine may need ten times the usual
 SERVERS: set[int] = set()  # process ids of what `spawn` started: they outlive a test, by intention
@@ -33,21 +35,27 @@ class MissingServerError(Exception):
 
 @dataclass(frozen=True)
 class Broker:
-    """One place to send tasks to. ``settings`` are Celery's, in the new lower-case names."""
+    """One place to send tasks to."""
 
     kind: str  # rabbitmq, redis or embedded
-    settings: Mapping[str, object]
-    queue: str
+    config: str  # the text of a celeryconfig.py
+    queue: str  # Celery's default queue in it: no other test has sent anything there
 
     def celeryconfig(self, **more: object) -> str:
-        """The text of a celeryconfig.py for this broker."""
-        lines = (f"{name} = {pprint.pformat(value)}" for name, value in {**self.settings, **more}.items())
-        return "\n".join(lines) + "\n"
+        """The text of a celeryconfig.py for this broker, with these settings on top (new lower-case names)."""
+        return self.config + "".join(f"{name} = {pprint.pformat(value)}\n" for name, value in more.items())
 
-    def app(self, **more: object) -> Celery:
+    def settings(self) -> dict[str, Any]:
+        """What the celeryconfig says. It is executed, as Celery would."""
+        names: dict[str, Any] = {"__file__": str(EMBEDDED)}
+        exec(compile(self.config, f"celeryconfig of {self.kind}", "exec"), names)
+        plain = (str, int, float, list, dict)  # not what the file imports or defines for itself
+        return {name: value for name, value in names.items() if name[0] != "_" and isinstance(value, plain)}
+
+    def app(self) -> Celery:
         """A Celery application for a submitter in this process: it knows the broker, and no task."""
         app = Celery("submitter", set_as_current=False)
-        app.conf.update({**self.settings, **more})
+        app.conf.update(self.settings())
         return app
 
 
@@ -192,43 +200,33 @@ def _rabbitmq_environment(directory: Path, port: int, dist: int, epmd_port: int)
     }
 
 
-def _settings(url: str, results: str, queue: str, **transport: object) -> dict[str, object]:
-    return {
-        "broker_url": url,
-        "result_backend": results,
-        "broker_transport_options": transport,
+def _queue() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+def _config(queue: str, **settings: object) -> str:
+    common = {
         "task_default_queue": queue,
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
         "broker_connection_retry_on_startup": True,
     }
+    return "".join(f"{name} = {value!r}\n" for name, value in {**settings, **common}.items())
 
 
 def on_rabbitmq(url: str) -> Broker:
-    queue = f"test-{uuid.uuid4().hex[:8]}"
-    return Broker("rabbitmq", _settings(url, "rpc://", queue), queue)
+    queue = _queue()
+    return Broker("rabbitmq", _config(queue, broker_url=url, result_backend="rpc://"), queue)
 
 
 def on_redis(url: str, database: int) -> Broker:
-    queue = f"test-{uuid.uuid4().hex[:8]}"
-    at = f"{url}/{database}"
-    return Broker("redis", _settings(at, at, queue), queue)
+    queue, at = _queue(), f"{url}/{database}"
+    return Broker("redis", _config(queue, broker_url=at, result_backend=at), queue)
 
 
 def on_files(directory: Path) -> Broker:
-    """kombu's filesystem transport in ``directory``, with the settings that make it usable."""
-    queue = f"test-{uuid.uuid4().hex[:8]}"
-    messages, control, results = (directory / name for name in ("messages", "control", "results"))
-    for folder in (messages, control, results):
-        folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(
-        "filesystem://",
-        results.as_uri(),
-        queue,
-        data_folder_in=str(messages),
-        data_folder_out=str(messages),  # the same: what one process sends, the others receive
-        control_folder=str(control),
-        polling_interval=0.1,  # the default second would be the latency of every task
-    )
-    return Broker("embedded", settings, queue)
+    """The embedded broker, by the very file that is shipped for it, with its files in ``directory``."""
+    queue = _queue()
+    place = f"import os\nos.environ['TRAPD_STATE_DIRECTORY'] = {str(directory)!r}\n"
+    return Broker("embedded", f"{place}{EMBEDDED.read_text()}\ntask_default_queue = {queue!r}\n", queue)
