@@ -1,0 +1,67 @@
+"""Sources of one image, by Trap, as plain values that JSON can carry.
+
+Importing this module imports Trap: 15 to 33 s, since numba compiles meanwhile.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+# Set before Trap brings in numba. The default layer, OpenMP, is started by that import already, and ends every forked
+# child that uses it afterwards ("fork() called from a process already using GNU OpenMP"): under Celery's prefork pool
+# each task would kill its process. Whoever sets the variable for a pool of another kind wins.
+os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
+
+from trap.source_extraction import read_pyse_image, sources_from_fits_pyse
+
+VERSION = importlib.metadata.version("trap")  # of the code just loaded; looked up later, the disk may say another
+
+# The fork-safe layer aborts the process when two threads use it at once, so a threads pool takes turns.
+_turn = threading.Lock()
+
+
+def extract(path: str, **options: Any) -> dict[str, Any]:
+    """Find the sources of the image at ``path``.
+
+    ``options`` go to Trap's ``read_pyse_image``; none: Trap's defaults. Returns ``sources``, each with the names and
+    units of Trap's table (``ra``, ``dec`` in degrees, fluxes in Jy), ``rejected`` (Trap's quality check), ``rms`` in
+    Jy, and ``meta``. What is not a number is None. Raises whatever Trap raises for an image it cannot read.
+    """
+    _look(path)
+    with _turn:
+        image, meta, rejected = read_pyse_image(path, **options)
+        found = sources_from_fits_pyse(image, rejected=rejected)
+    return {
+        "sources": [plain(source) for source in found.to_dict("records")],
+        "rejected": bool(rejected),
+        "rms": plain(meta["rms"]),
+        "meta": plain(meta),
+    }
+
+
+def _look(path: str) -> None:
+    """Raise, in words for people, for what Trap's accessors would report as something else."""
+    if Path(path).is_dir():  # a CASA table
+        return
+    with Path(path).open("rb") as file:
+        if not file.read(1):
+            raise OSError("the file is empty")
+
+
+def plain(value: Any) -> Any:
+    """The same in types that JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,57 @@
+"""Trap's tasks. Importing this module imports Trap: see trapd.distribute.app for who may, and when."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from typing import Any
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+
+from trapd.distribute import extraction, ledger
+from trapd.distribute.app import EXTRACT_SOURCES, app
+
+log = logging.getLogger("trapd.distribute")
+
+_NODE = re.compile(r"[a-z][a-z0-9_]*-(?P<generation>[0-9]+)-[0-9]+@.*")  # default-7-1@host, as trapd names its workers
+
+if os.environ.get(ledger.VARIABLE):
+    ledger.keep(os.environ[ledger.VARIABLE], extraction.VERSION)
+
+
+@app.task(name=EXTRACT_SOURCES, bind=True)  # type: ignore[untyped-decorator]
+def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
+    """Find the sources of one image with Trap's defaults, or with ``options`` of Trap's ``read_pyse_image``.
+
+    An image that cannot be used is an answer too: ``error`` says why (else it is None) and ``sources`` is empty. So one
+    bad image neither fails the others of its group nor the worker. Times are seconds since the epoch.
+    """
+    started = time.time()
+    answer: dict[str, Any] = {"image": path, "error": None, "sources": [], "rejected": False, "rms": None, "meta": {}}
+    try:
+        answer |= extraction.extract(path, **options)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        log.warning("cannot extract sources from %s", path, exc_info=True)
+        answer["error"] = reason(path, error)
+    node = self.request.hostname or ""
+    found = _NODE.fullmatch(node)
+    return answer | {
+        "versions": {"trap": extraction.VERSION},
+        "worker": node,
+        "generation": int(found["generation"]) if found else None,
+        "started": started,
+        "finished": time.time(),
+    }
+
+
+def reason(path: str, error: Exception) -> str:
+    """Why there are no sources, in one line."""
+    words = " ".join(str(error).split()) or "no reason given"
+    if isinstance(error, OSError):
+        return f"cannot read {path}: {error.strerror or words}"
+    return f"cannot extract sources from {path}: {type(error).__name__}: {words}"
