@@ -60,7 +60,7 @@ def live(universe: Universe) -> None:
             universe.kill_in = r.randrange(1, 30)
         step(universe, number)
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
-    universe.outage, universe.lossy, universe.kill_in = False, 0.0, None
+    universe.outage, universe.kill_in = False, None  # events go on being lost
     universe.order("resume", POOL)
     if universe.wanted_workers == 0:
         universe.order("scale", POOL, universe.spec.workers)

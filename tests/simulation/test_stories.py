@@ -215,6 +215,26 @@ def test_after_a_boot_on_broken_code_the_last_good_serves() -> None:
     universe.settle("one")
 
 
+def test_if_no_event_ever_arrives_it_only_takes_longer() -> None:
+    universe = running()
+    universe.lossy = 1.0
+    universe.install("two", GOOD)
+    universe.settle("two")
+    assert starts(universe)[2] == 2
+
+
+def test_time_without_trapd_is_no_lack_of_progress() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(36)  # past the canary, the second one is starting
+    universe.die()
+    universe._due.clear()
+    universe.run(5000)
+    universe.boot()
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
 def test_stop_drains_everything() -> None:
     universe = running()
     universe.service.stopping = True
