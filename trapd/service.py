@@ -18,17 +18,17 @@ from trapd.rollout import want
 log = logging.getLogger("trapd.service")
 
 
-def launch_digest(spec: PoolSpec) -> str:
-    """A short digest of the settings that a running worker has fixed in it."""
-    return hashlib.sha256(json.dumps(spec.launch(), sort_keys=True).encode()).hexdigest()[:16]
+def launch_digest(spec: PoolSpec, application: str) -> str:
+    """A short digest of the settings that a running worker has fixed in it: the pool's, and which application it is."""
+    return hashlib.sha256(json.dumps([application, spec.launch()], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Service(Controller):
     """What people and the watch may ask of trapd. Raises RefusedError, in words for people, for what cannot be done."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._launch = {name: launch_digest(spec) for name, spec in self.specs.items()}
+    def __init__(self, specs: Sequence[PoolSpec], *, application: str = "", **world: Any) -> None:
+        super().__init__(specs, **world)
+        self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
         self._making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
 
     # -- the code on disk ------------------------------------------------------------------------------------------
@@ -91,6 +91,22 @@ class Service(Controller):
         if changes:
             return ", ".join(changes)
         return "settings of the pool changed" if old.fingerprint == disk.fingerprint else "installed files changed"
+
+    # -- the configuration -----------------------------------------------------------------------------------------
+
+    async def reconfigure(self, specs: Sequence[PoolSpec], *, application: str = "") -> list[Rollout]:
+        """Use other settings. Pools whose workers have the old ones fixed in them are rolled; removed ones drain."""
+        async with self._making:
+            old, self.specs = self._launch, {spec.name: spec for spec in specs}
+            self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
+            changed = [name for name in self.specs if name in old and old[name] != self._launch[name]]
+            rollouts: list[Rollout] = []
+            for name in changed:
+                state = self.state(name)
+                if state.wanted is not None and state.wanted in self.generations:
+                    rollouts += await self._again(state.wanted, [name], "settings changed", "reload")
+        self.wake()
+        return rollouts + await self.disk_changed(self.disk)  # new pools want what is installed
 
     # -- people ----------------------------------------------------------------------------------------------------
 

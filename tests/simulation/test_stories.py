@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from tests.simulation.universe import POOL, Universe
 from tests.support.builders import spec
@@ -250,3 +251,23 @@ def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
         universe.settle(f"v{number}")
     assert len(universe.snapshots.present()) <= 6
     assert universe.service.state(POOL).wanted in universe.snapshots.present()
+
+
+def test_a_reload_rolls_only_the_pools_whose_workers_change() -> None:
+    universe = running()
+    universe.spec = replace(universe.spec, workers=3)
+    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.settle("one")
+    assert starts(universe) == {1: 3}, "a number of workers is not fixed in any worker"
+    universe.spec = replace(universe.spec, concurrency=4)
+    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.settle("one")
+    assert starts(universe) == {1: 3, 2: 3}
+
+
+def test_a_pool_that_is_no_longer_configured_drains() -> None:
+    universe = running()
+    universe.spec = replace(universe.spec, workers=0)
+    universe._tell(universe.service.reconfigure([]))
+    universe.run(60)
+    assert universe.backend.seen() == ()
