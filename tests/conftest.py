@@ -15,9 +15,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from blockbuster import blockbuster_ctx
 from redis import Redis
 
 from tests.support import brokers, processes, sample
+from trapd import history
 
 HERE = Path(__file__).parent
 ORDER = ("unit", "contract", "simulation", "docs", "process", "system", "nspawn")  # what fails soonest comes first
@@ -98,6 +100,23 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     left = [processes.end(pid) for pid in offspring(everywhere) - processes_before]
     assert not left, f"left running: {left}"
     assert threads() <= threads_before, f"left running: {threads() - threads_before}"
+
+
+# --- nothing blocks the loop ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a fast test in which the package makes a blocking call inside a running event loop."""
+    if folder(request.path) not in ("unit", "contract"):
+        yield
+        return
+    with blockbuster_ctx(scanned_modules="trapd") as guard:
+        # The journal's contract: short transactions, and what was saved is on the disk before anything is done.
+        journal = {*vars(history), *vars(history.SqliteJournal)}
+        for function in guard.functions.values():
+            function.can_block_in("trapd/history.py", journal)
+        yield
 
 
 # --- places and servers ---------------------------------------------------------------------------------------------
