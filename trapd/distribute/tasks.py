@@ -22,7 +22,7 @@ if os.environ.get(ledger.VARIABLE):
     ledger.keep(os.environ[ledger.VARIABLE], extraction.VERSION)
 
 
-@app.task(name=EXTRACT_SOURCES, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name=EXTRACT_SOURCES, bind=True, shared=False)  # type: ignore[untyped-decorator]
 def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
     """Find the sources of one image with Trap's defaults, or with ``options`` of Trap's ``read_pyse_image``.
 

@@ -1,0 +1,63 @@
+"""``make run``: upgrade the real Trap under running workers, and prove that nobody noticed.
+
+``python -m trapd.distribute.demo [IMAGE...]`` takes the user's images; without any it makes a series of its own. Exit
+status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from trapd.distribute.demo import images, summary
+from trapd.distribute.demo.drive import NEW, OLD, Drive
+from trapd.distribute.demo.processes import DemoError, Interrupted
+from trapd.distribute.demo.show import Show, View, choose
+from trapd.distribute.demo.world import WORKERS, World
+from trapd.distribute.submit import Submitter
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make run", description="Upgrade Trap under running workers, and watch.")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="radio images (FITS); none: made by the command")
+    own = parser.parse_args(arguments).images
+    show = choose()
+    world = World()
+    try:
+        with world.processes.signals(), world:
+            wrong = run(world, show, own)
+    except Interrupted:
+        show.event("interrupted: everything was stopped and removed")
+        return 130
+    except DemoError as error:
+        wrong = [str(error)]
+    finally:
+        show.close()
+    wrong += [f"left running, and killed: {words}" for words in world.left]
+    print()
+    print(*(f"NOT GOOD: {words}" for words in wrong), sep="\n") if wrong else print("All good: nobody noticed.")
+    return 1 if wrong else 0
+
+
+def run(world: World, show: Show, own: Sequence[str]) -> list[str]:
+    """Prepare, drive, account. Returns what was wrong."""
+    view = View(f"pip install trap=={OLD} celery (Trap's own virtual environment)")
+    show.event(f"{view.stage}: {world.trap.place}")
+    world.trap.prepare(OLD, lambda: show.update(view))
+    series = images.own(own) if own else images.make(world.work / "images")
+    show.event(f"{len(series)} images, {WORKERS} workers, a broker of files in {world.work}")
+    drive = Drive(world, show, series, Submitter(world.configure()))
+    times, stale = drive.run()
+    tasks = summary.account(drive.tasks, drive.answers, world.runs(), times, NEW)
+    found = summary.found(series, drive.answers)
+    workers = ("workers current at the end", f"{WORKERS - len(stale)} of {WORKERS}")
+    show.table("Computed from the answers, the workers' ledger and trapctl status", [
+        *summary.lines(tasks, found, OLD, NEW),
+        workers,
+    ])  # fmt: skip
+    return summary.problems(tasks, found, stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

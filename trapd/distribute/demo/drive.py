@@ -1,0 +1,148 @@
+"""The course of the demonstration: a steady stream of images, an upgrade in its middle, and an account at the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from itertools import cycle
+
+from trapd.distribute.demo import status, summary
+from trapd.distribute.demo.images import Image
+from trapd.distribute.demo.processes import DemoError
+from trapd.distribute.demo.show import Show, View
+from trapd.distribute.demo.world import World
+from trapd.distribute.submit import Answer, Submitter
+
+OLD, NEW = "1.3.0", "1.4.0"
+RATE = 5.0  # images per second
+STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
+START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 240.0, 360.0, 60.0  # s
+RECENT = 5.0  # s over which the shown rate is taken
+
+
+class Drive:
+    """One run. Everything happens in this thread: ``step`` does what is due, and all waiting is made of steps."""
+
+    def __init__(self, world: World, show: Show, images: Sequence[Image], submitter: Submitter) -> None:
+        self.world, self.show, self.submitter = world, show, submitter
+        self.view = View()
+        self.status: status.Status | None = None
+        self.tasks: list[str] = []
+        self.answers: list[Answer] = []
+        self.images = images
+        self._next_image = cycle(images)
+        self._due: float | None = None  # when to send the next image; None: not now
+        self._recent: deque[float] = deque()
+
+    def run(self) -> tuple[summary.Times, list[str]]:
+        """The whole course. Returns when what happened, and the workers that are stale at the end."""
+        self.stage("starting the workers")
+        self.world.start_trapd()
+        self.until(lambda: self._settled(OLD), START_PATIENCE, "the workers did not become ready")
+        self.stage("working")
+        self._due = time.monotonic()
+        self.until(lambda: bool(self.answers), ANSWER_PATIENCE, "no image was answered")
+        steady = time.time()
+        self._pass(STEADY)
+        times = self._upgrade(steady)
+        self.stage(f"working on {NEW}")
+        self._pass(AFTER)
+        self._due = None
+        self.stage("gathering the last answers")
+        self._gather_the_rest()
+        stale = self._stale(NEW)
+        self.stage("stopping")
+        self.world.stop_trapd()
+        return times, stale
+
+    def _upgrade(self, steady: float) -> summary.Times:
+        self.stage(f"pip install trap=={NEW}")
+        rollouts = self.status.rollout_id if self.status else 0
+        began = time.time()
+        pip = self.world.trap.upgrade(NEW)
+        self.until(lambda: pip.poll() is not None, START_PATIENCE, "pip did not end")
+        ended = time.time()
+        self.world.trap.upgraded()
+        self.show.event(f"pip has ended after {ended - began:.1f} s")
+        self.stage("trapd recycles the workers")
+        self.until(lambda: self._settled(NEW), ROLLOUT_PATIENCE, "the recycle did not come to its end")
+        now = self.status
+        assert now is not None
+        return summary.Times(steady, began, ended, now.rollout_ended or time.time(), now.rollout_id - rollouts)
+
+    def _gather_the_rest(self) -> None:
+        deadline = time.monotonic() + ANSWER_PATIENCE
+        while self.submitter.waiting and time.monotonic() < deadline:  # what is missing then is unanswered
+            self.step()
+
+    def _settled(self, version: str) -> bool:
+        if self.status is None:
+            return False
+        if self.status.failed:
+            raise DemoError(f"cannot go on: {self.status.failed}")
+        return self.status.settled_on(version)
+
+    def _stale(self, version: str) -> list[str]:
+        """Ask once more: a worker that is not current, or one too few."""
+        last = status.Status.of(self.world.wait_for_status(ANSWER_PATIENCE))
+        stale = [
+            f"{one.name} is {one.state} and {one.code}, on trap {one.version}"
+            for one in last.workers
+            if (one.state, one.code, one.version) != ("ready", "current", version)
+        ]
+        if len(last.workers) != last.wanted:
+            stale.append(f"number: {len(last.workers)} instead of {last.wanted}")
+        return stale
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def stage(self, words: str) -> None:
+        self.view.stage, self.view.part = words, None
+        self.show.event(words)
+
+    def until(self, done: Callable[[], bool], patience: float, otherwise: str) -> None:
+        """Work until ``done``. Raises DemoError after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        while not done():
+            if time.monotonic() > deadline:
+                raise DemoError(f"cannot go on: {otherwise} in {patience:.0f} s\n{self.world.logs()}")
+            self.step()
+
+    def _pass(self, seconds: float) -> None:
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds:
+            self.view.part = passed / seconds
+            self.step()
+
+    def step(self) -> None:
+        """Send what is due, take what is there, look how trapd is, show it. Takes up to 50 ms."""
+        self.world.processes.check()
+        now = time.monotonic()
+        if self._due is not None and now >= self._due:
+            self.tasks.append(self.submitter.send(next(self._next_image).path))
+            self._due = max(self._due + 1 / RATE, now)  # late once is late once: no burst afterwards
+        self._take(self.submitter.gather(0.05))
+        if not self.submitter.waiting:
+            time.sleep(0.05)
+        self._ask()
+        self.show.update(self.view)
+
+    def _take(self, answers: Sequence[Answer]) -> None:
+        now = time.monotonic()
+        self.answers += answers
+        self._recent.extend([now] * len(answers))
+        while self._recent and now - self._recent[0] > RECENT:
+            self._recent.popleft()
+        versions = Counter(self.view.versions)
+        versions.update(answer.result["versions"]["trap"] for answer in answers if answer.result)
+        self.view.versions = dict(versions)
+        self.view.sent, self.view.answered = len(self.tasks), len(self.answers)
+        self.view.rate = len(self._recent) / RECENT
+
+    def _ask(self) -> None:
+        if answer := self.world.look():
+            new = status.Status.of(answer)
+            for words in status.changes(self.status, new):
+                self.show.event(words)
+            self.status = self.view.status = new

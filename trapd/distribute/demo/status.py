@@ -1,0 +1,89 @@
+"""What ``trapctl status --json`` says (schema 1), as far as the demonstration needs it; and what changed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    name: str
+    pid: int | None
+    state: str
+    code: str
+    version: str
+    active: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One answer; ``rollout`` is empty if there was none yet."""
+
+    disk: str
+    disk_reason: str
+    installed: str
+    wanted: int
+    ready: int
+    rollout: str
+    rollout_reason: str
+    rollout_id: int
+    rollout_ended: float | None  # seconds since the epoch
+    workers: tuple[Worker, ...]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Status:
+        """Read an answer with exactly one pool."""
+        (pool,) = answer["pools"]
+        rollout = pool["rollout"] or {"state": "", "reason": "", "id": 0}
+        workers = (
+            Worker(
+                one["name"], one["pid"], one["state"], one["code"], (one["versions"] or {}).get("trap", "?"),
+                one["active_tasks"],
+            )
+            for one in pool["instances"]
+        )  # fmt: skip
+        disk = answer["disk"]
+        return cls(
+            disk["state"],
+            disk.get("reason") or "",
+            (disk["versions"] or {}).get("trap", "?"),
+            pool["wanted"],
+            pool["ready"],
+            rollout["state"],
+            rollout["reason"] or "",
+            rollout["id"],
+            rollout.get("ended"),
+            tuple(workers),
+        )
+
+    def settled_on(self, version: str) -> bool:
+        """As many workers as wanted, all ready, current and on this version; the rollout complete."""
+        whole = len(self.workers) == self.wanted == self.ready and self.rollout in ("", "complete")
+        return whole and all(
+            (one.state, one.code, one.version) == ("ready", "current", version) for one in self.workers
+        )
+
+    @property
+    def failed(self) -> str:
+        """Why the rollout will not come to its end by itself; empty if it may."""
+        over = self.rollout in ("rejected", "failed")
+        return f"the rollout was {self.rollout}: {self.rollout_reason}" if over else ""
+
+
+def changes(old: Status | None, new: Status) -> Iterator[str]:
+    """What happened between two answers, for people."""
+    if old is None or old.disk != new.disk or old.installed != new.installed:
+        reason = f": {new.disk_reason}" if new.disk_reason else ""
+        yield f"on disk: trap {new.installed}, {new.disk}{reason}"
+    if new.rollout and (old is None or old.rollout != new.rollout):
+        yield f"rollout {new.rollout}" + (f": {new.rollout_reason}" if new.rollout_reason else "")
+    before = {one.name: one for one in old.workers} if old else {}
+    now = {one.name: one for one in new.workers}
+    for name, worker in now.items():
+        if name not in before or before[name].state != worker.state:
+            version = f" with trap {worker.version}" if worker.state == "ready" else ""
+            yield f"{name} {worker.state}{version}"
+    for name in before.keys() - now.keys():
+        yield f"{name} gone"

@@ -1,0 +1,191 @@
+"""The end of the demonstration, computed: from the answers, from what the workers wrote down, and from trapd's status.
+
+Pure: no clock, no files. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from trapd.distribute.demo.images import Image, shows_transient
+from trapd.distribute.ledger import Run
+from trapd.distribute.submit import Answer
+
+MOST_GAPS = 3.0  # the longest gap during the recycle may be this many times the longest one before
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When what happened. ``complete`` None: the recycle never came to its end."""
+
+    steady: float  # the workers were warm
+    upgrade: float  # pip began
+    upgraded: float  # pip ended
+    complete: float | None  # trapd says so
+    rollouts: int = 1  # that this upgrade has caused
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of the submitted tasks; names are task ids."""
+
+    submitted: int
+    done: int
+    lost: tuple[str, ...]  # no worker finished it
+    twice: tuple[str, ...]  # begun more than once
+    unanswered: tuple[str, ...]  # the submitter got no answer
+    failed: tuple[str, ...]  # the task itself failed: why
+    versions: Mapping[str, int]  # finished executions on each version of Trap
+    gap_before: float  # s
+    gap_during: float  # s
+    first_new: float | None  # s from pip's end to the first task on the new version
+    complete: float | None  # s from pip's end to the end of the recycle
+    rollouts: int  # that the one upgrade has caused
+
+    @property
+    def ratio(self) -> float:
+        return self.gap_during / self.gap_before if self.gap_before else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found in one image, over all its tasks."""
+
+    image: Image
+    sources: tuple[int, ...]  # each number that was found, once
+    transient: bool
+    error: str
+
+    @property
+    def as_made(self) -> bool:
+        return (self.sources, self.transient, self.error) == ((self.image.sources,), self.image.transient, "")
+
+
+def account(tasks: Sequence[str], answers: Sequence[Answer], runs: Sequence[Run], times: Times, new: str) -> Account:
+    """Compare what was submitted with what was answered and with what ran; ``new`` is the version upgraded to."""
+    begun = Counter(run.task for run in runs)
+    finished = {run.task for run in runs if run.finished is not None}
+    answered = {answer.task for answer in answers}
+    ends = sorted(run.finished for run in runs if run.finished is not None)
+    on_new = [run.started for run in runs if run.version == new]
+    before, during = gaps(ends, times)
+    return Account(
+        submitted=len(tasks),
+        done=sum(task in finished for task in tasks),
+        lost=tuple(task for task in tasks if task not in finished),
+        twice=tuple(task for task in tasks if begun[task] > 1),
+        unanswered=tuple(task for task in tasks if task not in answered),
+        failed=tuple(answer.error for answer in answers if answer.result is None),
+        versions=Counter(run.version for run in runs if run.finished is not None),
+        gap_before=before,
+        gap_during=during,
+        first_new=min(on_new) - times.upgraded if on_new else None,
+        complete=None if times.complete is None else times.complete - times.upgraded,
+        rollouts=times.rollouts,
+    )
+
+
+def gaps(ends: Sequence[float], times: Times) -> tuple[float, float]:
+    """The longest time without a completed task, before pip began and from then to the end of the recycle.
+
+    A gap that began before pip and ended after it counts as during: better too strict than too kind.
+    """
+    over = float("inf") if times.complete is None else times.complete
+    before = [
+        later - earlier for earlier, later in pairwise(ends) if earlier >= times.steady and later <= times.upgrade
+    ]
+    during = [later - earlier for earlier, later in pairwise(ends) if later > times.upgrade and earlier < over]
+    return max(before, default=0.0), max(during, default=0.0)
+
+
+def found(images: Iterable[Image], answers: Iterable[Answer]) -> list[Found]:
+    """What the answers say of each image."""
+    by_image: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_image[answer.image].append(answer)
+    return [_found(image, by_image[image.path]) for image in images]
+
+
+def _found(image: Image, answers: Sequence[Answer]) -> Found:
+    results = [answer.result for answer in answers if answer.result is not None and not answer.error]
+    counts = tuple(sorted({len(result["sources"]) for result in results}))
+    transient = any(shows_transient(result["sources"]) for result in results)
+    return Found(image, counts, transient, next((answer.error for answer in answers if answer.error), ""))
+
+
+def problems(tasks: Account, images: Sequence[Found], stale: Sequence[str]) -> list[str]:
+    """Why the run must not be called a success; ``stale`` are the workers that are not current, and why."""
+    wrong = [
+        f"{len(which)} tasks {what}: {', '.join(which[:3])}"
+        for what, which in (
+            ("lost", tasks.lost),
+            ("run twice", tasks.twice),
+            ("unanswered", tasks.unanswered),
+            ("failed", tasks.failed),
+        )
+        if which
+    ]
+    if tasks.complete is None:
+        wrong.append("the recycle did not come to its end")
+    if tasks.rollouts != 1:
+        wrong.append(f"one upgrade caused {tasks.rollouts} rollouts")
+    if tasks.gap_before and tasks.ratio > MOST_GAPS:
+        wrong.append(
+            f"the longest gap during the recycle, {tasks.gap_during:.2f} s, is more than {MOST_GAPS:.0f} times the "
+            f"longest one before, {tasks.gap_before:.2f} s"
+        )
+    if not tasks.gap_before:
+        wrong.append("no task was completed before the upgrade")
+    wrong += [f"worker {words}" for words in stale]
+    wrong += [f"{one.image.path}: {_sources(one)}, not as made" for one in images if _made(one) and not one.as_made]
+    return wrong
+
+
+def _made(one: Found) -> bool:
+    return one.image.sources is not None
+
+
+def lines(tasks: Account, images: Sequence[Found], old: str, new: str) -> list[tuple[str, str]]:
+    """The summary, as (what, figure)."""
+    return [
+        ("tasks submitted", str(tasks.submitted)),
+        ("done", str(tasks.done)),
+        ("lost", str(len(tasks.lost))),
+        ("run twice", str(len(tasks.twice))),
+        ("unanswered", str(len(tasks.unanswered))),
+        (f"ran on trap {old}", str(tasks.versions.get(old, 0))),
+        (f"ran on trap {new}", str(tasks.versions.get(new, 0))),
+        ("longest gap without a completed task, before", _seconds(tasks.gap_before)),
+        ("the same during the recycle", f"{_seconds(tasks.gap_during)}  ({tasks.ratio:.1f} times)"),
+        (f"from pip's exit to the first task on {new}", _seconds(tasks.first_new)),
+        (f"from pip's exit to all workers on {new}", _seconds(tasks.complete)),
+        ("rollouts for the one upgrade", str(tasks.rollouts)),
+        *_images(images),
+    ]
+
+
+def _images(images: Sequence[Found]) -> list[tuple[str, str]]:
+    made = [one for one in images if _made(one)]
+    rest = [(f"sources in {one.image.path}", _sources(one)) for one in images if not _made(one)]
+    if not made:
+        return rest
+    counts = sorted({count for one in made for count in one.sources})
+    right = sum(one.as_made for one in made)
+    seen = [str(number) for number, one in enumerate(made, 1) if one.transient]
+    span = f"{counts[0]} to {counts[-1]}" if counts else "none"
+    return [
+        ("sources found per image", f"{span}  ({right} of {len(made)} images exactly as made)"),
+        ("the transient was seen in images", f"{', '.join(seen) or 'none'}  (of {len(made)})"),
+        *rest,
+    ]
+
+
+def _sources(one: Found) -> str:
+    return one.error or " or ".join(map(str, one.sources)) or "no answer"
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f} s"

@@ -1,0 +1,139 @@
+"""Where the demonstration happens: a temporary folder with a broker of files, a trapd.toml and a trapd of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from celery import Celery
+
+from trapd.distribute import ledger
+from trapd.distribute.app import app
+from trapd.distribute.demo.processes import STEP, DemoError, Processes, end_marked
+from trapd.distribute.demo.trapenv import TrapEnvironment, default_place
+
+EMBEDDED = Path(__file__).parents[3] / "etc" / "celeryconfig-embedded.py"
+WORKERS = 2
+ASK_EVERY = 1.0  # s between two questions to trapctl: each costs it a start of Python
+
+CONFIGURATION = """\
+[trapd]
+backend = "embedded"
+state_directory = "state"
+runtime_directory = "runtime"
+
+[app]
+celeryconfig = "celeryconfig.py"
+python = {python}
+smoke_test = "trapd.distribute.smoke:known_source"
+
+[watch]
+distributions = ["trap"]
+
+[pools.default]
+workers = {workers}
+environment = {{ {variable} = {ledger} }}
+"""
+
+
+class World:
+    """A context: leaving it ends every process that was started in it, and removes every file."""
+
+    def __init__(self, processes: Callable[[Path], Processes] = Processes) -> None:
+        self.work = Path(tempfile.mkdtemp(prefix="trapd-run-"))  # short: there is a socket below it
+        self.processes = processes(self.work)
+        self.trap = TrapEnvironment(default_place(self.work), self.processes)
+        self.ledger = self.work / "ledger"
+        self.left: list[str] = []  # processes that did not end as they should, known after leaving
+        self._asking: subprocess.Popen[bytes] | None = None
+        self._ask_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.processes.stop_all()
+        self.left += end_marked(self.processes.mark, 5.0)
+        self.trap.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def configure(self) -> Celery:
+        """Write trapd.toml and a celeryconfig.py; returns the application for submitters, configured alike."""
+        if not EMBEDDED.exists():
+            raise DemoError(f"cannot find {EMBEDDED}: run this from a checkout of trapd")
+        shutil.copy(EMBEDDED, self.work / "celeryconfig.py")
+        values = {"python": self.trap.python, "ledger": self.ledger}
+        quoted = {name: json.dumps(str(path)) for name, path in values.items()}
+        configuration = CONFIGURATION.format(workers=WORKERS, variable=ledger.VARIABLE, **quoted)
+        (self.work / "trapd.toml").write_text(configuration)
+        os.environ["TRAPD_STATE_DIRECTORY"] = str(self.work / "state")  # for us, and for trapd and its workers
+        sys.path.insert(0, str(self.work))  # there Celery's default loader finds celeryconfig
+        return app
+
+    def runs(self) -> list[ledger.Run]:
+        """What the workers wrote down so far."""
+        if not self.ledger.exists():
+            return []
+        with self.ledger.open() as lines:
+            return ledger.read(lines)
+
+    # -- trapd -----------------------------------------------------------------------------------------------------
+
+    def start_trapd(self) -> subprocess.Popen[bytes]:
+        return self.processes.start("trapd", [sys.executable, "-m", "trapd", "--config", str(self.work / "trapd.toml")])
+
+    def stop_trapd(self) -> None:
+        """Let it drain its workers. Raises DemoError if it had to be killed, or failed."""
+        if not self.processes.stop("trapd", 60.0):
+            raise DemoError("cannot stop trapd: still there 60 s after SIGTERM")
+        self.processes.must_have_succeeded("trapd")
+
+    def look(self) -> dict[str, Any] | None:
+        """The next answer of ``trapctl status --json``, or None if there is none yet. Never waits."""
+        if self._asking is None:
+            if time.monotonic() >= self._ask_at:
+                trapctl = Path(sys.executable).with_name("trapctl")
+                (self.work / "status.json").unlink(missing_ok=True)
+                command = [str(trapctl), "--config", str(self.work / "trapd.toml"), "status", "--json"]
+                self._asking = self.processes.start("status", command, output="status.json")
+            return None
+        if self._asking.poll() is None:
+            return None
+        self._asking, self._ask_at = None, time.monotonic() + ASK_EVERY
+        try:
+            status = json.loads((self.work / "status.json").read_bytes())
+        except ValueError:  # not up yet; or gone, which its own exit tells
+            return None
+        return status if isinstance(status, dict) and "pools" in status else None
+
+    def wait_for_status(self, patience: float) -> dict[str, Any]:
+        """Like ``look``, waiting. Raises DemoError after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        while (status := self.look()) is None:
+            if time.monotonic() > deadline:
+                raise DemoError(f"cannot ask trapd: {self.processes.last_words('status') or 'no answer'}")
+            time.sleep(STEP)
+        return status
+
+    def logs(self) -> str:
+        """The last words of trapd and its workers, for a report of what went wrong."""
+        files = [self.work / "trapd.log", *sorted((self.work / "state" / "logs").glob("*.log"))]
+        found = []
+        for file in files:
+            if file.exists():
+                last = file.read_text(errors="replace").splitlines()[-15:]
+                found.append("\n".join([f"--- {file.name}", *last]))
+        return "\n".join(found)
