@@ -1,0 +1,108 @@
+"""trapd as installed: a virtual environment of Debian's own Python, made to be shown to a machine at /opt/trapd.
+
+The interpreter that runs the tests may lie where a unit's user cannot go (a home folder), so it is not used. What is
+slow (pip, 15 to 30 s) is done once for each content of setup.cfg and kept; the code itself is copied for each session.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PYTHON = "/usr/bin/python3"
+PLACE = "/opt/trapd"  # the scripts' first lines name it
+_DESCRIBES = ("setup.cfg", "pyproject.toml", "README.md")  # what a build needs beside the package
+
+# Runs in a mount namespace of its own, where the folder is seen at the place where it will be used.
+_INSTALL = f"""
+mount -t tmpfs tmpfs /opt
+mkdir {PLACE}
+mount --bind "$1" {PLACE}
+{PYTHON} -m venv {PLACE}
+{PLACE}/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir "$2"
+"""
+
+
+class InstallationError(Exception):
+    """The virtual environment could not be made; the message has pip's words."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A virtual environment, and today's code."""
+
+    environment: Path
+    code: Path
+
+    @property
+    def python(self) -> str:
+        """In the machine."""
+        return f"{PLACE}/bin/python"
+
+    @property
+    def binds(self) -> Mapping[str, Path]:
+        """What a machine has to be shown where."""
+        packages = next(self.environment.glob("lib/python3*/site-packages")).relative_to(self.environment)
+        return {PLACE: self.environment, f"{PLACE}/{packages}/trapd": self.code}
+
+
+def make_installation(kept: Path, session: Path) -> Installation:
+    """Make it from this repository as it is now. ``kept`` outlives the session, which may share it with others."""
+    source = session / "source"
+    source.mkdir()
+    for name in _DESCRIBES:
+        shutil.copy2(ROOT / name, source)
+    code = source / "trapd"
+    shutil.copytree(ROOT / "trapd", code, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = _environment(kept, source)
+    subprocess.run([PYTHON, "-m", "compileall", "-q", str(code)], check=True)  # the machine sees it read-only
+    return Installation(environment, code)
+
+
+def _environment(kept: Path, source: Path) -> Path:
+    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
+    digest = hashlib.sha256(version + b"".join((source / name).read_bytes() for name in _DESCRIBES[:2])).hexdigest()
+    place = kept / digest[:16]
+    with _alone(kept):
+        if not place.exists():
+            fresh = kept / "fresh"
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            fresh.chmod(0o755)
+            build = shutil.copytree(source, kept / "build", dirs_exist_ok=True)  # pip builds in the tree it is given
+            command = [
+                "unshare",
+                "-m",
+                "--propagation",
+                "private",
+                "sh",
+                "-euc",
+                _INSTALL,
+                "sh",
+                str(fresh),
+                str(build),
+            ]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022)
+            shutil.rmtree(build)
+            if done.returncode:
+                raise InstallationError(f"cannot install trapd:\n{done.stdout}{done.stderr}")
+            fresh.rename(place)
+            for old in sorted(kept.glob("????????????????"), key=os.path.getmtime)[:-3]:
+                shutil.rmtree(old)
+    return place
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two sessions must not install at once."""
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
