@@ -16,7 +16,7 @@ from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
-from trapd.rollout.actions import Drain, Forget, Kill, Plan, Start
+from trapd.rollout.actions import Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World
@@ -143,7 +143,7 @@ class Controller:
             self.save([state] if state != view.state else [], [apply.event(a, state, wall) for a in thought.actions])
             self._views[name] = replace(view, state=state)
             failed = await self._carry_out(name, thought)
-            if any(action.verb == "finish" for action in thought.actions):
+            if any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
                 await self.collect()
             self.notify()
             resync = RESYNC_BUSY if thought.waiting or thought.actions else RESYNC_IDLE

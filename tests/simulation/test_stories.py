@@ -253,6 +253,19 @@ def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
     assert universe.service.state(POOL).wanted in universe.snapshots.present()
 
 
+def test_what_is_good_is_never_collected_however_many_bad_ones_follow() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    for number in range(12):
+        universe.install(f"bad{number}", RAISES)
+        universe.settle("two")
+    assert {1, 2} <= universe.snapshots.present()
+    assert len(universe.snapshots.present()) <= 8
+    universe.order("undo", POOL)
+    universe.settle("one")
+
+
 def test_a_reload_rolls_only_the_pools_whose_workers_change() -> None:
     universe = running()
     universe.spec = replace(universe.spec, workers=3)
