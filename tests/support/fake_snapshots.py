@@ -1,0 +1,53 @@
+"""Snapshots in memory. They keep the contract's promises: tests/contract/test_snapshots.py runs on them too."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+from trapd.contracts import Snapshots
+from trapd.errors import SnapshotError
+from trapd.model import Disk, Generation, PoolSpec
+
+
+class FakeSnapshots(Snapshots):
+    """``failure``, while set, is raised by ``make`` and ``copy``. ``removed`` remembers what was removed, in order.
+
+    ``read`` gives the content of an installed file; without it every file is taken to be as the disk says.
+    """
+
+    def __init__(self, read: Callable[[str], bytes] | None = None) -> None:
+        self.failure: Exception | None = None
+        self.removed: list[int] = []
+        self.kept: dict[int, Mapping[str, bytes]] = {}
+        self._read = read
+
+    async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+        self._keep(generation, {file.path: self._content(file.source, file.digest) for file in disk.files})
+
+    async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
+        if source not in self.kept:
+            raise SnapshotError(f"cannot copy generation {source}: it has no snapshot")
+        self._keep(generation, self.kept[source])
+
+    async def remove(self, number: int) -> None:
+        if self.kept.pop(number, None) is not None:
+            self.removed.append(number)
+
+    def present(self) -> frozenset[int]:
+        return frozenset(self.kept)
+
+    def _keep(self, generation: Generation, files: Mapping[str, bytes]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if generation.number in self.kept:
+            raise SnapshotError(f"cannot make generation {generation.number}: it exists")
+        self.kept[generation.number] = files
+
+    def _content(self, source: str, digest: str) -> bytes:
+        if self._read is None:
+            return digest.encode()
+        content = self._read(source)
+        if digest and hashlib.sha256(content).hexdigest() != digest:
+            raise SnapshotError(f"cannot copy {source}: it has changed since it was looked at")
+        return content

@@ -1,0 +1,93 @@
+"""What a snapshot says of itself. Written last: a snapshot without a manifest is none.
+
+trapd writes it, the worker and people read it: so it is JSON, and who meets a schema he does not know refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trapd.errors import SnapshotError
+from trapd.model import Generation, PoolSpec
+
+NAME = "manifest.json"
+SCHEMA = 1
+CODE, RUNTIME, CELERYCONFIG = "code", "runtime", "etc/celeryconfig.py"
+IMPORT_PATH = (CODE, RUNTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a worker of this generation needs to know to start."""
+
+    number: int
+    fingerprint: str
+    versions: Mapping[str, str]
+    reason: str
+    wall: float
+    app: str  # "module:attribute"
+    python: str  # the application's interpreter
+    smoke_test: str | None  # "module:function"
+    watched: Mapping[str, Sequence[str]]  # distribution -> names it is imported by
+    pools: Mapping[str, Mapping[str, object]]  # pool -> PoolSpec.launch()
+
+
+def describe(
+    generation: Generation,
+    pools: Sequence[PoolSpec],
+    *,
+    app: str,
+    python: str,
+    smoke_test: str | None,
+    watched: Mapping[str, Sequence[str]],
+) -> Manifest:
+    """The manifest of a new snapshot."""
+    return Manifest(
+        number=generation.number,
+        fingerprint=generation.fingerprint,
+        versions=dict(generation.versions),
+        reason=generation.reason,
+        wall=generation.wall,
+        app=app,
+        python=python,
+        smoke_test=smoke_test,
+        watched=watched,
+        pools={pool.name: pool.launch() for pool in pools},
+    )
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    """Write it, read-only, and return when it is on the disk. Raises OSError."""
+    text = json.dumps(
+        {
+            "schema": SCHEMA,
+            **asdict(manifest),
+            "digest": manifest.fingerprint,
+            "import_path": list(IMPORT_PATH),
+            "celeryconfig": CELERYCONFIG,
+        },
+        indent=1,
+    )
+    with (folder / NAME).open("x", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+
+
+def read(folder: Path) -> Manifest:
+    """Read a snapshot's manifest. Raises SnapshotError if there is none that this trapd understands."""
+    path = folder / NAME
+    try:
+        found: Any = json.loads(path.read_text("utf-8"))
+        schema = found["schema"]
+        if schema == SCHEMA:
+            return Manifest(**{key: found[key] for key in Manifest.__slots__})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"cannot read {path}: {error}; recycle from what is installed instead") from error
+    raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows only {SCHEMA}")

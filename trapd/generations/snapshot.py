@@ -1,0 +1,220 @@
+"""Snapshots in a directory: one folder for each generation, complete or not there at all.
+
+A snapshot is made under another name and gets its number by one rename, so SIGKILL leaves a leftover and never half a
+snapshot. A power cut can still lose the content of files that were written seconds before; their sizes, which are kept
+as well, show that when trapd starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from trapd.contracts import Snapshots
+from trapd.errors import SnapshotError
+from trapd.generations import manifest, runtime
+from trapd.generations.copying import copy_file, discard, freeze, link_file, sync
+from trapd.model import Disk, Generation, PoolSpec
+
+log = logging.getLogger("trapd.generations")
+_MAKING, _REMOVING = ".making-", ".removing-"
+_SIZES = "files.json"
+
+
+class SnapshotStore(Snapshots):
+    """Keeps snapshots in ``directory``. ``app``, ``python`` and ``smoke_test`` go into the manifests of new ones.
+
+    Nothing is read or written before ``open``, ``present`` or another call; files are handled in threads.
+    """
+
+    def __init__(self, directory: Path, *, app: str, python: Path, smoke_test: str | None) -> None:
+        self.directory = directory
+        self._app, self._python, self._smoke_test = app, python, smoke_test
+        self._present: frozenset[int] | None = None
+        self._in_work: set[Path] = set()
+
+    async def open(self) -> None:
+        """Remove what an earlier run left unfinished, and learn which snapshots there are."""
+        await self.sweep()
+        self._present = await asyncio.to_thread(self._scan)
+
+    async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+        """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
+        await asyncio.to_thread(self._make, generation, disk, pools)
+        self._present = self.present() | {generation.number}
+
+    async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
+        """The code and celeryconfig of an earlier snapshot under a new number, with trapd's present worker part.
+
+        Raises SnapshotError if there is no such snapshot.
+        """
+        await asyncio.to_thread(self._copy, generation, source, pools)
+        self._present = self.present() | {generation.number}
+
+    async def remove(self, number: int) -> None:
+        """Remove a snapshot: at one moment it is whole, at the next it is gone."""
+        self._present = self.present() - {number}
+        await asyncio.to_thread(self._remove, number)
+
+    def present(self) -> frozenset[int]:
+        """Numbers of the complete snapshots."""
+        if self._present is None:
+            self._present = self._scan()
+        return self._present
+
+    async def sweep(self) -> None:
+        """Remove leftovers of whoever was killed while making or removing."""
+        await asyncio.to_thread(self._sweep)
+
+    # --- in threads -------------------------------------------------------------------------------------------------
+
+    def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+        with self._building(generation.number) as folder:
+            group = self.directory.stat().st_gid  # the workers'; a celeryconfig may hold passwords
+            for file in disk.files:
+                only = group if file.path == manifest.CELERYCONFIG else None
+                copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)
+            about = manifest.describe(
+                generation,
+                pools,
+                app=self._app,
+                python=str(self._python),
+                smoke_test=self._smoke_test,
+                watched=watched(folder / manifest.CODE, generation.versions),
+            )
+            self._complete(folder, about)
+
+    def _copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
+        if source not in self.present():
+            raise SnapshotError(
+                f"cannot copy generation {source}: it has no snapshot; recycle what is installed instead"
+            )
+        old = self.directory / str(source)
+        with self._building(generation.number) as folder:
+            for path in [*(old / manifest.CODE).rglob("*"), old / manifest.CELERYCONFIG]:
+                if path.is_file():
+                    link_file(path, _place(folder, str(path.relative_to(old))))
+            before = manifest.read(old)
+            about = manifest.describe(
+                generation,
+                pools,
+                app=before.app,
+                python=before.python,
+                smoke_test=before.smoke_test,
+                watched=before.watched,
+            )
+            self._complete(folder, replace(about, fingerprint=before.fingerprint, versions=before.versions))
+
+    def _complete(self, folder: Path, about: manifest.Manifest) -> None:
+        for path, file in runtime.files():
+            copy_file(file, _place(folder, f"{manifest.RUNTIME}/{path}"), "")
+        _write_sizes(folder)
+        freeze(folder / manifest.CODE)
+        freeze(folder / manifest.RUNTIME)
+        freeze(folder / "etc")
+        manifest.write(about, folder)
+        folder.chmod(0o555)
+        sync(folder)
+
+    @contextmanager
+    def _building(self, number: int) -> Iterator[Path]:
+        """A fresh folder, which becomes the snapshot if the block ends well, and nothing otherwise."""
+        folder, final = self.directory / f"{_MAKING}{number}", self.directory / str(number)
+        self._in_work.add(folder)
+        try:
+            if final.exists():
+                raise SnapshotError(f"cannot make generation {number}: {final} exists; was the history lost?")
+            discard(folder)
+            for part in (manifest.CODE, manifest.RUNTIME, "etc"):
+                (folder / part).mkdir(parents=True)
+            yield folder
+            folder.rename(final)
+            sync(self.directory)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise SnapshotError(
+                f"cannot make generation {number}: {error.filename or self.directory}: {why}"
+            ) from error
+        finally:
+            discard(folder)
+            self._in_work.discard(folder)
+
+    def _remove(self, number: int) -> None:
+        aside = self.directory / f"{_REMOVING}{number}"
+        discard(aside)
+        try:
+            (self.directory / str(number)).rename(aside)
+        except FileNotFoundError:
+            return
+        discard(aside)
+
+    def _sweep(self) -> None:
+        for path in self.directory.glob(".*"):
+            if path.name.startswith((_MAKING, _REMOVING)) and path not in self._in_work:
+                log.info("removing %s, which was left unfinished", path)
+                discard(path)
+
+    def _scan(self) -> frozenset[int]:
+        found = [path.parent for path in self.directory.glob(f"[0-9]*/{manifest.NAME}")]
+        return frozenset(int(path.name) for path in found if path.name.isdigit() and _is_whole(path))
+
+
+def _place(folder: Path, path: str) -> Path:
+    """Where a file goes, its folder made."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise SnapshotError(f"cannot copy {path}: it would leave the snapshot")
+    target = folder / parts
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:
+    """Distribution -> names it is imported by, as the snapshot itself tells.
+
+    Names that no metadata claims (of editable installs and plain folders) belong to the distributions without any.
+    """
+    names = {
+        path.name.partition(".")[0] for path in code.iterdir() if not path.name.endswith(("-info", ".libs", ".pth"))
+    }
+    claimed = {name: sorted(names & _claims(code, name)) for name in versions}
+    free = sorted(names.difference(*claimed.values()))
+    return {name: claims or free for name, claims in claimed.items()}
+
+
+def _claims(code: Path, name: str) -> set[str]:
+    for found in metadata.distributions(name=name, path=[str(code)]):
+        top_level = (found.read_text("top_level.txt") or "").split()
+        return set(top_level) or {file.parts[0].partition(".")[0] for file in found.files or ()}
+    return set()
+
+
+# --- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def _write_sizes(folder: Path) -> None:
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    with (folder / _SIZES).open("x", encoding="utf-8") as file:
+        json.dump(sizes, file)
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        sizes: dict[str, int] = json.loads((folder / _SIZES).read_text("utf-8"))
+        lost = [path for path, size in sizes.items() if (folder / path).stat().st_size != size]
+    except (OSError, ValueError) as error:
+        log.error("cannot use the snapshot %s: %s", folder, error)
+        return False
+    if lost:
+        log.error("cannot use the snapshot %s: %s has lost its content", folder, lost[0])
+    return not lost

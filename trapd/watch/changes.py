@@ -1,0 +1,224 @@
+"""The watch: hears of changes, waits until they have come to an end, and says what is installed then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trapd.contracts import Clock
+from trapd.errors import SnapshotError
+from trapd.model import Disk, DiskState
+from trapd.watch.interpreter import Interpreter
+from trapd.watch.places import Places
+from trapd.watch.quiet import Quiet
+from trapd.watch.survey import Survey, Surveyor
+
+if TYPE_CHECKING:
+    from trapd.watch.observer import Observer
+
+log = logging.getLogger("trapd.watch")
+
+FULL_LOOK = 300.0  # seconds between looks that read everything again, whatever was heard
+DEAF_LOOK = 30.0  # the same where something cannot be watched
+
+
+class Watch:
+    """Watches the named distributions of the application's interpreter, its celeryconfig and the interpreter itself.
+
+    ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError, what
+    is installed has to settle once more, later each time it happens again.
+    """
+
+    def __init__(
+        self,
+        *,
+        python: Path,
+        celeryconfig: Path,
+        distributions: Sequence[str],
+        quiet_period: float,
+        ceiling: float,
+        clock: Clock,
+        on_disk: Callable[[Disk], Awaitable[object]],
+        full_look: float = FULL_LOOK,
+    ) -> None:
+        self._clock, self._on_disk, self._full_look = clock, on_disk, full_look
+        self._quiet_period, self._ceiling = quiet_period, ceiling
+        self._interpreter = Interpreter(python, celeryconfig)
+        self._surveyor = Surveyor(python, celeryconfig, distributions)
+        self._quiet = Quiet(quiet_period, ceiling, clock.now())
+        self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
+        self._told: Disk | None = None
+        self._settled = ""  # the last fingerprint that settled
+        self._refusals = 0  # SnapshotErrors in a row
+        self._observer: Observer | None = None
+        self._deaf = False
+        self._heard = _Heard(clock)
+        self._renew = False
+        self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._fully_looked = -math.inf
+
+    @property
+    def disk(self) -> Disk:
+        """What is installed, as far as it is known now."""
+        return self._disk
+
+    async def run(self) -> None:
+        """Watch until cancelled. The first look comes at once."""
+        loop = asyncio.get_running_loop()
+        self._heard.deliver(lambda: loop.call_soon_threadsafe(self._hear))
+        await asyncio.to_thread(self._listen)
+        try:
+            while True:
+                await self._wait()
+                if self._due() <= self._clock.now():
+                    await self._look(fresh=self._fully_looked + self._interval() <= self._clock.now())
+                await self._tell()
+        finally:
+            observer, self._observer = self._observer, None
+            if observer:
+                await asyncio.to_thread(observer.stop)
+
+    async def look(self) -> Disk:
+        """Look again now, reading every file. What that changes, ``run`` tells ``on_disk``."""
+        await self._look(fresh=True)
+        self._wake.set()
+        return self._disk
+
+    def _listen(self) -> None:
+        from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
+
+        try:
+            self._observer = Observer(self._heard.tell)
+        except OSError as error:
+            self._deaf = True
+            log.error("cannot watch any folder: %s; changes are found only every %g s", error, DEAF_LOOK)
+
+    # --- waiting ----------------------------------------------------------------------------------------------------
+
+    def _interval(self) -> float:
+        if self._deaf or (self._observer is not None and self._observer.deaf):
+            return min(self._full_look, DEAF_LOOK)
+        # nobody says when dpkg's lock becomes free, or when a person has removed pip's remains
+        return min(self._full_look, self._ceiling) if self._quiet.state is DiskState.BROKEN else self._full_look
+
+    def _due(self) -> float:
+        due = self._quiet.due
+        periodic = self._fully_looked + self._interval()
+        return periodic if due is None else min(due, periodic)
+
+    async def _wait(self) -> None:
+        timeout = self._due() - self._clock.now()
+        if timeout > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), timeout)
+        self._wake.clear()
+
+    def _hear(self) -> None:
+        what, at = self._heard.take()
+        self._renew = True
+        self._event(at, f"{what} changed")
+        self._wake.set()
+
+    def _event(self, at: float, what: str) -> None:
+        self._quiet.event(at, what)
+        self._update(None)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    async def _look(self, *, fresh: bool) -> None:
+        async with self._looking:
+            began = self._clock.now()
+            if fresh:
+                self._fully_looked = began
+            answer = await self._interpreter.ask()
+            self._renew, renew = False, self._renew
+            survey = await asyncio.to_thread(
+                self._surveyor.look, answer, self._arming(renew), wall=self._clock.wall(), fresh=fresh
+            )
+            self._quiet.looked(began, self._clock.now(), survey.finding)
+            self._update(survey)
+
+    def _arming(self, renew: bool) -> Callable[[Places], bool]:
+        observer, again = self._observer, [renew]
+
+        def arm(places: Places) -> bool:
+            return observer is not None and observer.arm(places, renew=bool(again and again.pop()))
+
+        return arm
+
+    def _update(self, survey: Survey | None) -> None:
+        if self._quiet.state is not DiskState.SETTLED:
+            versions = (survey and survey.disk.versions) or self._disk.versions
+            self._disk = Disk(self._quiet.state, self._quiet.reason, versions=versions)
+        elif survey and self._disk.state is not DiskState.SETTLED:
+            self._disk = survey.disk
+
+    # --- telling ----------------------------------------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        disk, told = self._disk, self._told
+        if told and (told.state, told.fingerprint, told.reason) == (disk.state, disk.fingerprint, disk.reason):
+            return
+        self._told = disk
+        self._log(disk)
+        try:
+            await self._on_disk(disk)
+            if disk.state is DiskState.SETTLED:
+                self._refusals = 0
+        except SnapshotError as error:
+            # at once the first time; then a full file system, say, gets ever more time
+            later = min(self._ceiling / 2, self._quiet_period * (2**self._refusals - 1))
+            self._refusals += 1
+            log.error("%s; looking again", error)
+            self._event(self._clock.now() + later, str(error))
+            self._wake.set()
+
+    def _log(self, disk: Disk) -> None:
+        match disk.state:
+            case DiskState.SETTLED if disk.fingerprint == self._settled and not self._refusals:
+                log.info("no effect: the content is the same as before (%s)", disk.fingerprint[:12])
+            case DiskState.SETTLED:
+                self._settled = disk.fingerprint
+                versions = ", ".join(f"{name} {version}" for name, version in sorted(disk.versions.items()))
+                log.info("settled: %s (%s)", versions, disk.fingerprint[:12])
+            case DiskState.CHANGING:
+                log.info("changing: %s", disk.reason)
+            case DiskState.BROKEN:
+                log.error("broken: %s", disk.reason)
+
+
+class _Heard:
+    """Carries events from watchdog's threads to the loop: many become one, with the first path and the last time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._first: str | None = None
+        self._last = 0.0
+        self._deliver: Callable[[], object] = lambda: None
+
+    def deliver(self, deliver: Callable[[], object]) -> None:
+        """``deliver`` is called in some thread when there is something to ``take``."""
+        self._deliver = deliver
+
+    def tell(self, path: str) -> None:
+        """Called in watchdog's thread."""
+        with self._lock:
+            self._last = self._clock.now()
+            waiting, self._first = self._first is not None, self._first or path
+        if not waiting:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._deliver()
+
+    def take(self) -> tuple[str, float]:
+        """The first path and the time of the last event since the last take."""
+        with self._lock:
+            what, self._first = self._first or "", None
+            return what, self._last

@@ -1,0 +1,243 @@
+"""Finds a distribution's files, however it was installed.
+
+recorded   a wheel: RECORD says which files are its own
+packaged   as Debian does it: metadata without a RECORD, packages named by top_level.txt or like the distribution
+editable   ``pip install -e``: metadata in site-packages, the files in somebody's source tree
+plain      a folder or module on the import path, without any metadata
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from trapd.watch.sites import Site, find, normalise, read_metadata
+from trapd.watch.tree import SourceFile, Tree, walk
+
+# Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
+_HOW = frozenset(
+    {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "uv_cache.json", "uv_build.json", "SOURCES.txt"}
+)
+_LIBRARY = (".py", ".so")
+
+
+class Kind(Enum):
+    """How it was installed."""
+
+    RECORDED = auto()
+    PACKAGED = auto()
+    EDITABLE = auto()
+    PLAIN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A line of RECORD: ``digest`` as written there ("sha256=..."), empty where there is none."""
+
+    path: str
+    digest: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A distribution that was found."""
+
+    name: str  # as it was asked for
+    version: str
+    kind: Kind
+    site: Site  # where its metadata is, or its files if it has none
+    metadata: str = ""  # name of the metadata folder or file in ``site``
+    installer: str = ""
+    files: tuple[SourceFile, ...] = ()
+    record: tuple[Recorded, ...] = ()
+    trees: Mapping[Path, frozenset[tuple[str, int]]] = field(default_factory=dict)  # top -> its folders
+    litter: tuple[str, ...] = ()
+
+    @property
+    def from_source(self) -> bool:
+        """Whether people and git edit its files, not installers."""
+        return self.kind is Kind.EDITABLE or not self.site.installed
+
+
+class _Finds:
+    """Collects files and trees of one distribution."""
+
+    def __init__(self, *, compiled: bool) -> None:
+        self._compiled = compiled
+        self.files: dict[str, SourceFile] = {}
+        self.trees: dict[Path, frozenset[tuple[str, int]]] = {}
+        self.litter: list[str] = []
+
+    def add(self, file: SourceFile) -> None:
+        self.files.setdefault(file.path, file)
+
+    def folder(self, top: Path, prefix: str) -> Tree:
+        tree = walk(top, prefix, compiled=self._compiled)
+        for file in tree.files:
+            self.add(file)
+        self.trees[top.resolve()] = frozenset(tree.folders)
+        self.litter += tree.litter
+        return tree
+
+    def metadata(self, path: Path) -> None:
+        if path.is_dir():
+            for file in walk(path, path.name, compiled=False).files:
+                how = PurePosixPath(file.path).name in _HOW
+                self.add(SourceFile(file.path, file.source, counted=not how))
+        elif path.is_file():
+            self.add(SourceFile(path.name, str(path)))
+
+    def module(self, site: Path, name: str, stem: str) -> bool:
+        """A folder or file that ``import`` would take for ``stem``, put at ``name``."""
+        top = site / stem
+        if top.is_dir():
+            self.folder(top, name)
+            return True
+        found = [f for f in top.parent.glob(f"{top.name}.*") if f.name.endswith(_LIBRARY) and f.is_file()]
+        for file in found:
+            self.add(SourceFile(f"{name}{file.name[len(top.name) :]}", str(file)))
+        return bool(found)
+
+
+def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Distribution | None:
+    """Find one distribution; None if it is not installed. ``editable``: what setuptools' finders map to where.
+
+    Raises OSError if something vanishes under the walk.
+    """
+    found = find(sites, name)
+    if found is None:
+        return _plain(name, sites)
+    site, metadata = found
+    info = site.path / metadata
+    if _is_editable(info):
+        return _editable(name, site, metadata, sites, editable)
+    record = _read_record(info)
+    if record:
+        return _recorded(name, site, metadata, record)
+    return _packaged(name, site, metadata)
+
+
+def _recorded(name: str, site: Site, metadata: str, record: tuple[Recorded, ...]) -> Distribution:
+    """Folders with an ``__init__`` in RECORD are its own and walked whole: Python imports what lies in them, listed or
+    not. Of folders that several distributions share, only what is listed."""
+    finds = _Finds(compiled=True)
+    own = {PurePosixPath(r.path).parent for r in record if PurePosixPath(r.path).name.startswith("__init__.")}
+    for folder in sorted(own):
+        if not any(parent in own for parent in folder.parents) and (top := site.path / folder).is_dir():
+            finds.folder(top, str(folder))
+    for line in record:
+        path = PurePosixPath(line.path)
+        if path.parts[0] != metadata and not any(parent in own for parent in path.parents) and not _cached(path):
+            source = site.path / path
+            if source.is_file():
+                finds.add(SourceFile(line.path, str(source)))
+                if len(path.parts) > 1:
+                    finds.trees.setdefault(site.path / path.parts[0], frozenset())
+    finds.metadata(site.path / metadata)
+    return _finish(name, Kind.RECORDED, site, metadata, finds, record)
+
+
+def _cached(path: PurePosixPath) -> bool:
+    return path.suffix == ".pyc"
+
+
+def _packaged(name: str, site: Site, metadata: str) -> Distribution:
+    finds = _Finds(compiled=site.installed)
+    for module in _top_level(site.path / metadata, name):
+        finds.module(site.path, module, module)
+    finds.metadata(site.path / metadata)
+    return _finish(name, Kind.PACKAGED, site, metadata, finds)
+
+
+def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Distribution:
+    info = site.path / metadata
+    finds = _Finds(compiled=False)
+    url = _direct_url(info)
+    source = Path(unquote(str(url.get("url", "")).removeprefix("file://")))
+    # several editable installs share one table: ours are those that lie in our source tree
+    mapped = {key: Path(where) for key, where in editable.items() if source in Path(where).parents}
+    for key, where in mapped.items():
+        finds.module(where.parent, key.replace(".", "/"), where.name)
+    homes = [s for s in sites if source in (s.path, *s.path.parents)]
+    for module in [] if mapped else _top_level(info, name):
+        if home := next((s for s in homes if s.has(module)), None):
+            finds.module(home.path, module, module)
+    if not finds.files:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
+        for home in homes:
+            for module in sorted(n for n in home.names if (home.path / n / "__init__.py").is_file()):
+                finds.module(home.path, module, module)
+    finds.metadata(info)
+    return _finish(name, Kind.EDITABLE, site, metadata, finds, _read_record(info))
+
+
+def _plain(name: str, sites: Sequence[Site]) -> Distribution | None:
+    module = normalise(name).replace("-", "_")
+    site = next((site for site in sites if site.has(module)), None)
+    if site is None:
+        return None
+    finds = _Finds(compiled=site.installed)
+    finds.module(site.path, module, module)
+    return _finish(name, Kind.PLAIN, site, "", finds)
+
+
+def _finish(
+    name: str, kind: Kind, site: Site, metadata: str, finds: _Finds, record: tuple[Recorded, ...] = ()
+) -> Distribution:
+    info = site.path / metadata if metadata else None
+    return Distribution(
+        name=name,
+        version=(read_metadata(info).version if info else "") or "unknown",
+        kind=kind,
+        site=site,
+        metadata=metadata,
+        installer=_text(info / "INSTALLER").strip() if info else "",
+        files=tuple(finds.files.values()),
+        record=record,
+        trees=finds.trees,
+        litter=tuple(finds.litter),
+    )
+
+
+# --- metadata -------------------------------------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _top_level(info: Path, name: str) -> Iterable[str]:
+    """What is imported from it: setuptools writes it down; otherwise it is called like the distribution."""
+    return _text(info / "top_level.txt").split() or [normalise(name).replace("-", "_")]
+
+
+def _direct_url(info: Path) -> Mapping[str, object]:
+    try:
+        found = json.loads(_text(info / "direct_url.json") or "{}")
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_editable(info: Path) -> bool:
+    directory = _direct_url(info).get("dir_info")
+    return isinstance(directory, dict) and bool(directory.get("editable"))
+
+
+def _read_record(info: Path) -> tuple[Recorded, ...]:
+    """The lines of RECORD about files below the import root: scripts and man pages are nothing that is imported."""
+    rows = csv.reader(_text(info / "RECORD").splitlines())
+    lines = [[*row, "", ""][:3] for row in rows if row]
+    return tuple(
+        Recorded(path, digest, int(size) if size.isdigit() else None)
+        for path, digest, size in lines
+        if not path.startswith(("/", ".."))
+    )

@@ -1,0 +1,72 @@
+"""The digest of what would run: by content, never by events or times."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# A file written twice within the clock's resolution (4 ms on most kernels) can have the same times and another content.
+_RACY = 50_000_000  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file's content, and the times it was read at."""
+
+    digest: str  # sha256, hex
+    size: int
+    written: float  # mtime, seconds since the epoch
+    identity: tuple[int, int, int, int, int]
+    racy: bool  # read so soon after a change that another change would not show
+
+
+class Hasher:
+    """Digests of files. What was read once is read again only if the file looks changed, or at a fresh look."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Stamp] = {}
+        self._used: dict[str, Stamp] = {}
+
+    def begin(self, *, fresh: bool) -> None:
+        """Begin a look; what the look before did not ask for is forgotten, and with ``fresh`` everything is."""
+        self._known, self._used = {} if fresh else self._used, {}
+
+    def stamp(self, source: str) -> Stamp:
+        """Raises OSError."""
+        known = self._used.get(source)
+        if known is None:
+            known = self._known.get(source)
+            if known is None or known.racy or known.identity != _identity(Path(source)):
+                known = _read(Path(source))
+            self._used[source] = known
+        return known
+
+
+def _identity(path: Path) -> tuple[int, int, int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read(path: Path) -> Stamp:
+    now = time.time_ns()
+    identity = _identity(path)  # before the content: a change in between shows the next time
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _, _, size, written, changed = identity
+    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < _RACY)
+
+
+def fingerprint(
+    digests: Iterable[tuple[str, str]], versions: Mapping[str, str], celeryconfig: str, interpreter: str
+) -> str:
+    """One digest of paths and contents, of all versions in the dependency closure, and of what runs and configures it.
+
+    The order of ``digests`` and ``versions`` does not matter.
+    """
+    lines = ["trapd fingerprint 1", f"interpreter {interpreter}", f"celeryconfig {celeryconfig}"]
+    lines += [f"version {name} {version}" for name, version in sorted(versions.items())]
+    lines += [f"file {digest} {path}" for path, digest in sorted(digests)]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,134 @@
+"""Asks the application's interpreter where it imports from, and what its celeryconfig says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trapd.watch import probe
+
+_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^@\s]+@")
+_PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the interpreter said. With a ``problem`` no worker could start; what else is known is still there."""
+
+    paths: tuple[str, ...] = ()  # import path, standard library left out
+    identity: str = ""  # implementation, version, build and real prefix
+    prefix: str = ""
+    editable: Mapping[str, str] = field(default_factory=dict)  # import name -> folder or file without suffix
+    eager: bool = False
+    celeryconfig: str = ""  # digest of its content as it was before it was executed
+    problem: str = ""
+
+
+class Interpreter:
+    """Remembers the last answer for as long as nothing that it depends on has changed."""
+
+    def __init__(self, python: Path, celeryconfig: Path, *, timeout: float = 60.0) -> None:
+        """``timeout`` in seconds: a celeryconfig may import the application, and Trap takes half a minute."""
+        self.python, self.celeryconfig, self._timeout = python, celeryconfig, timeout
+        self._answer, self._key = Answer(), ""
+
+    async def ask(self) -> Answer:
+        """The present answer; runs the interpreter (30 ms) only if need be. Never raises: see ``Answer.problem``."""
+        key = await asyncio.to_thread(self._present_key)
+        # a failure may have come from half an upgrade, which the key does not show: it is never remembered
+        if self._answer.problem or key != self._key:
+            self._answer = await self._run(await asyncio.to_thread(self._digest))
+            self._key = await asyncio.to_thread(self._present_key)
+        return self._answer
+
+    def _digest(self) -> str:
+        try:
+            return hashlib.sha256(self.celeryconfig.read_bytes()).hexdigest()
+        except OSError:
+            return ""  # the interpreter will meet the same error, and say so
+
+    def _present_key(self) -> str:
+        seen: list[object] = [self._digest(), _stamp(self.python), _stamp(self.python.parent.parent / "pyvenv.cfg")]
+        for path in self._answer.paths:
+            try:
+                listed = sorted((e.name, _stamp(e) if e.suffix in _PATH_FILES else None) for e in Path(path).iterdir())
+            except OSError:
+                listed = []
+            seen.append((os.path.realpath(path), listed))
+        return repr(seen)
+
+    async def _run(self, digest: str) -> Answer:
+        # -P, as on the worker's own command line, and not -I: so both see the same import path
+        command = [str(self.python), "-P", "-B", probe.__file__, str(self.celeryconfig)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON") and k != "VIRTUAL_ENV"}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=environment,
+                limit=2**20,  # bytes of one line: an editable install may map thousands of names
+                start_new_session=True,  # so that what a hanging celeryconfig started ends with it
+            )
+        except OSError as error:
+            return Answer(problem=f"cannot run {self.python}: {(error.strerror or str(error)).lower()}")
+        lines = []
+        try:
+            assert process.stdout is not None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    lines.append(await process.stdout.readline())
+                    lines.append(await process.stdout.readline())
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        return self._read(lines, digest)
+
+    def _read(self, lines: list[bytes], digest: str) -> Answer:
+        where, config = ([_object(line) for line in lines] + [None, None])[:2]
+        if where is None:
+            return Answer(problem=f"cannot ask {self.python} for its import path; is it Python 3.11 or later?")
+        if config is None:
+            ended = len(lines) == 2
+            how = "the interpreter ended" if ended else f"it had not come to its end after {self._timeout:g} s"
+            problem = f"cannot load {self.celeryconfig}: {how}"
+        elif "error" in config:
+            problem = f"cannot load {config['at']}: {_without_password(config['error'])}"
+        else:
+            problem = ""
+        return Answer(
+            paths=tuple(where["paths"]),
+            identity=where["identity"],
+            prefix=where["prefix"],
+            editable=where["editable"],
+            eager=bool(config and config.get("eager")),
+            celeryconfig=digest,
+            problem=problem,
+        )
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    return json.loads(line) if line.endswith(b"}\n") else None
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(r"\1***@", text)
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()  # follows links: a release link that is swapped shows
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

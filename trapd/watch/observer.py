@@ -1,0 +1,151 @@
+"""Hears of changes: the one file that knows watchdog.
+
+An event is only a hint to look, so nothing here has to be exact: events may come late (watchdog holds a file that was
+moved out of sight for 0.5 s), twice, or, when the kernel's queue overflows, not at all. The looks find out.
+
+Idle costs nothing: every thread of watchdog 7.1 blocks without a timeout (0 wake-ups in 60 s, measured), if it is not
+asked for events that reading a file causes; so what is asked for is named here, one by one (gorakhargosh/watchdog#949:
+programs restarted by their own reading).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer as WatchdogObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from trapd.watch.ignore import matters
+from trapd.watch.places import Places
+
+log = logging.getLogger("trapd.watch")
+
+_HEARD: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileModifiedEvent,  # a file that is written slowly is closed only once
+    FileClosedEvent,  # after writing
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+    # not DirModifiedEvent: watchdog makes one for every change in a folder, __pycache__ in it included
+]
+_LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
+
+Place = tuple[Path, object]  # what is watched, and what tells it from its successor
+
+
+@dataclass(frozen=True, eq=False)
+class _Ear(FileSystemEventHandler):
+    """Passes on the paths that matter."""
+
+    tell: Callable[[str], None]
+    top: str
+    names: frozenset[str] | None
+    recursive: bool
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
+            if path and self._matters(path):
+                self.tell(path)
+                return
+
+    def _matters(self, path: str) -> bool:
+        below = path[len(self.top) + 1 :] if path.startswith(self.top) else path.rpartition("/")[2]
+        if self.recursive or self.names is None:
+            return matters(below)
+        return below in self.names
+
+
+class Observer:
+    """Watches places. ``tell(path)`` is called in a thread of its own, often, for paths that may matter."""
+
+    def __init__(self, tell: Callable[[str], None], watchdog: Callable[[], BaseObserver] = WatchdogObserver) -> None:
+        """Starts threads; raises OSError if the system allows no more inotify instances."""
+        self._tell = tell
+        self._watches: dict[Place, ObservedWatch] = {}
+        self._unheard: dict[Path, OSError] = {}
+        self._observer = watchdog()
+        self._observer.start()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether some place could not be watched: then only regular looks find what changes there."""
+        return bool(self._unheard)
+
+    def arm(self, places: Places, *, renew: bool) -> bool:
+        """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
+
+        ``renew``: watch all trees again, whatever they look like. A tree that was replaced keeps its path but not its
+        watches, and new inodes may have the old numbers.
+        """
+        wanted: dict[Place, _Ear] = {}
+        for top, folders in places.trees.items():
+            wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
+        for folder, names in places.folders.items():
+            wanted[folder, names] = _Ear(self._tell, str(folder), names, recursive=False)
+        for place in [p for p in self._watches if p not in wanted or (renew and wanted[p].recursive)]:
+            self._observer.unschedule(self._watches.pop(place))
+        deaf_before, self._unheard = self._unheard, {}
+        new = [place for place in wanted if place not in self._watches and self._watch(place, wanted[place])]
+        if any(wanted[place].recursive for place in new):
+            self._check_limit()
+        for path in self._unheard.keys() - deaf_before.keys():
+            log.warning(
+                "cannot watch %s: %s; what changes there is found only by regular looks",
+                path,
+                _why(self._unheard[path]),
+            )
+        return bool(new)
+
+    def stop(self) -> None:
+        """Forget everything and end the threads."""
+        self._observer.stop()
+        self._observer.join()
+
+    def _watch(self, place: Place, ear: _Ear) -> bool:
+        path = place[0]
+        try:
+            if not os.access(path, os.R_OK):  # watchdog passes over this one in silence
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._watches[place] = self._observer.schedule(ear, str(path), recursive=ear.recursive, event_filter=_HEARD)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # what has vanished is noticed by the look that follows
+                self._unheard[path] = error
+            return False
+        return True
+
+    def _check_limit(self) -> None:
+        """watchdog passes over folders inside a tree for which the kernel has no watch left; one more tells."""
+        try:
+            ear = _Ear(_nobody, "/", frozenset(), recursive=False)
+            self._observer.unschedule(self._observer.schedule(ear, "/", event_filter=_HEARD))
+        except OSError as error:
+            self._unheard[Path("/")] = error
+
+
+def _nobody(path: str) -> None:
+    pass
+
+
+def _why(error: OSError) -> str:
+    why = (error.strerror or str(error)).lower()
+    return f"{why}; raise {_LIMITS[error.errno]}" if error.errno in _LIMITS else why

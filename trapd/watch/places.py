@@ -1,0 +1,73 @@
+"""Which folders have to be watched, so that any change to what would run is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trapd.watch.distributions import Distribution
+from trapd.watch.installers import GIT_AT_WORK, git_folder
+from trapd.watch.sites import Site
+
+# Not index.lock: every `git status` makes and removes one, and a look that finds one is repeated anyway.
+_GIT = frozenset(GIT_AT_WORK) - {"index.lock"}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """``trees``: everything below matters; the folders in them, with their inodes, tell one tree from its successor.
+    ``folders``: only what is directly in them matters, and of that only these names (None: every name)."""
+
+    trees: Mapping[Path, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    folders: Mapping[Path, frozenset[str] | None] = field(default_factory=dict)
+
+
+def places(python: Path, celeryconfig: Path, sites: Iterable[Site], found: Sequence[Distribution]) -> Places:
+    """Where to listen, given what is there now. Raises OSError if something vanishes meanwhile."""
+    trees = {top: folders for one in found for top, folders in one.trees.items()}
+    folders: dict[Path, frozenset[str] | None] = {}
+
+    def watch(folder: Path, names: Iterable[str] | None) -> None:
+        known = folders.get(folder, frozenset())
+        folders[folder] = None if names is None or known is None else known | frozenset(names)
+
+    for site in sites:
+        watch(site.path, None if site.installed else _of_source(site, found))
+    for one in found:
+        for git in {git_folder(top) for top in one.trees} if one.from_source else ():
+            if git is not None:
+                watch(git, _GIT)
+    for path in (celeryconfig, python, *(Path(site.given) for site in sites)):
+        for folder, name in _way_to(path):
+            watch(folder, [name])
+    return Places(trees, folders)
+
+
+def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:
+    """In a source tree lie notes and test results too: only the watched top-level names matter."""
+    here = {top.name for one in found for top in one.trees if top.parent == site.path}
+    modules = {Path(f.source).name for one in found for f in one.files if Path(f.source).parent == site.path}
+    return here | modules | {name for names in site.metadata.values() for name in names}
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, str]]:
+    """The entries that decide what is found at ``path``: each link on the way, and the last one; or the first that is
+    missing. Links directly in / belong to the system and are taken as they are."""
+    seen: set[Path] = set()
+    way = path.absolute()
+    while True:
+        here = Path(way.anchor)
+        for count, part in enumerate(way.parts[1:], start=2):
+            parent, here = here, here / part
+            if here.is_symlink() and here not in seen:
+                seen.add(here)
+                if parent != Path(way.anchor):
+                    yield parent.resolve(), part
+                way = parent.joinpath(here.readlink(), *way.parts[count:])
+                break
+            if count == len(way.parts) or not here.exists():
+                yield parent.resolve(), part
+                return
+        else:
+            return

@@ -1,0 +1,70 @@
+"""Run as a script by the application's interpreter, which need not know trapd: standard library only.
+
+Prints two lines of JSON: where this interpreter imports from, then what its celeryconfig says. Two, because the second
+may never come: a celeryconfig is a program. It is executed without Celery, which would take half a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import sysconfig
+import traceback
+import types
+from pathlib import Path
+
+EAGER = ("task_always_eager", "CELERY_ALWAYS_EAGER")  # Celery's new and old name; it accepts no third
+
+
+def where() -> dict[str, object]:
+    """Import path without the standard library, identity, and what setuptools' editable finders map to where."""
+    standard = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    standard |= {f"{path}/lib-dynload" for path in standard}
+    prefix = os.path.realpath(sys.prefix)  # behind a release link, another release is another interpreter
+    editable: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__editable__"):
+            editable |= {str(key): str(value) for key, value in getattr(module, "MAPPING", {}).items()}
+    return {
+        "paths": [path for path in sys.path if Path(path).is_dir() and os.path.realpath(path) not in standard],
+        "identity": f"{sys.implementation.name} {sys.version} {prefix}",
+        "prefix": sys.prefix,
+        "editable": editable,
+    }
+
+
+def settings(file: str) -> dict[str, object]:
+    """Whether the celeryconfig makes every task run in its caller's process, or why it cannot be loaded."""
+    module = types.ModuleType("celeryconfig")
+    module.__file__ = file
+    sys.modules["celeryconfig"] = module
+    try:
+        exec(compile(Path(file).read_bytes(), file, "exec"), module.__dict__)
+    except BaseException as error:  # sys.exit() in a celeryconfig stops a worker as well
+        return {"error": _last_line(error), "at": _line_in(file, error)}
+    return {"eager": any(bool(getattr(module, name, False)) for name in EAGER)}
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _line_in(file: str, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"{file}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}" if lines else file
+
+
+def main() -> None:
+    """Answer, then leave without waiting for threads that the celeryconfig may have started."""
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)  # what a celeryconfig prints is no answer
+        print(json.dumps(where()), file=answer, flush=True)
+        print(json.dumps(settings(sys.argv[1])), file=answer, flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

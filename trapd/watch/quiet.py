@@ -1,0 +1,121 @@
+"""When has a change come to its end? The decision alone: no clock, no files; times come in, the next look comes out.
+
+    SETTLED    what is installed is whole, and nobody wrote for a quiet period
+    CHANGING   somebody writes, or wrote a moment ago, or left it unfinished; the ceiling runs from the first event
+    BROKEN     the ceiling passed, or what is there cannot work and only another change can cure it
+
+An event only makes us look. One look comes early, after half a quiet period, so that everything is read by then; the
+one at the end of the quiet period decides. If that one finds the work unfinished it is repeated every quiet period up
+to the ceiling; after the ceiling, only events and the owner's periodic look can bring it back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from trapd.model import DiskState
+
+EARLY = 0.5  # of the quiet period: leaves the other half to read everything before the look that decides
+
+
+class Verdict(Enum):
+    """What a look says of the moment it was taken."""
+
+    WHOLE = auto()
+    UNFINISHED = auto()  # somebody is at work, or was interrupted: time may cure it
+    BROKEN = auto()  # only another change can cure it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a look. ``fingerprint`` may be empty if there was nothing to take one of."""
+
+    verdict: Verdict
+    reason: str = ""  # why it is not whole
+    fingerprint: str = ""
+    age: float = math.inf  # seconds since the youngest file was written
+
+
+class Quiet:
+    """Call ``event`` and ``looked`` in the order of time; look when ``due``. Times are monotonic seconds."""
+
+    def __init__(self, quiet_period: float, ceiling: float, now: float) -> None:
+        self._quiet_period, self._ceiling = quiet_period, ceiling
+        self.state, self.reason = DiskState.CHANGING, "not looked at yet"
+        self._first = now  # when it became unsettled
+        self._last: float | None = None  # event
+        self._what = ""  # the first event of this change
+        self._looked: float | None = None  # when the last look began, and ended
+        self._ended = now
+        self._seen: str | None = None  # fingerprint of that look, unless an event came since
+
+    @property
+    def due(self) -> float | None:
+        """When to look next; None: only after an event (or periodically)."""
+        if self._looked is None:
+            return self._first
+        if self.state is DiskState.SETTLED:
+            return None
+        next_look = self._next_look(self._looked)
+        if self.state is DiskState.BROKEN:
+            return next_look
+        return min(self._ended + self._quiet_period if next_look is None else next_look, self._first + self._ceiling)
+
+    def _next_look(self, looked: float) -> float | None:
+        """Early, then at the end of the quiet period; None once that has been done."""
+        if self._last is None:
+            return None
+        if looked <= self._last:
+            return self._last + EARLY * self._quiet_period
+        quiet_at = self._last + self._quiet_period
+        return quiet_at if looked < quiet_at else None
+
+    def event(self, at: float, what: str) -> None:
+        """Something that may matter happened; ``what`` names it for people."""
+        new_burst = self._last is None or at - self._last >= self._quiet_period
+        # a burst that already passed the ceiling stays broken until it ends, or the ceiling would never be seen
+        if self.state is DiskState.SETTLED or (self.state is DiskState.BROKEN and new_burst):
+            self.state, self.reason, self._first, self._what = DiskState.CHANGING, what, at, what
+        self._what = self._what or what
+        self._last = at if self._last is None else max(self._last, at)
+        self._seen = None
+
+    def looked(self, began: float, ended: float, finding: Finding) -> None:
+        """A look was taken between these times."""
+        if self._seen is not None and finding.fingerprint and finding.fingerprint != self._seen:
+            # lost events, or a file system that sends none: the difference itself is the event
+            self.event(math.nextafter(began, -math.inf), "files changed")
+        self._looked, self._ended = began, ended
+        undisturbed = self._last is None or self._last < began
+        if undisturbed:
+            self._note_youth(began, finding)
+        quiet = self._last is None or (undisturbed and self._last + self._quiet_period <= began)
+        if self.state is DiskState.SETTLED and self._seen == finding.fingerprint:
+            return  # a lock of somebody's other work says nothing about files that are as they were
+        self._seen = finding.fingerprint or None if undisturbed else None
+        self._judge(began, quiet, finding)
+
+    def _note_youth(self, began: float, finding: Finding) -> None:
+        """A file that was written a moment ago counts as an event, though nobody heard it."""
+        if finding.age < self._quiet_period:
+            written = began - max(0.0, finding.age)
+            self._last = written if self._last is None else max(self._last, written)
+            self._what = self._what or "files were written a moment ago"
+
+    def _judge(self, began: float, quiet: bool, finding: Finding) -> None:
+        if quiet and finding.verdict is Verdict.WHOLE:
+            self.state, self.reason, self._what = DiskState.SETTLED, "", ""
+        elif quiet and finding.verdict is Verdict.BROKEN:
+            self._break(finding.reason)
+        elif self.state is DiskState.SETTLED:
+            self.state, self.reason, self._first = DiskState.CHANGING, finding.reason, began
+        elif self.state is DiskState.CHANGING and began >= self._first + self._ceiling:
+            still = f"files are still being changed after {self._ceiling:g} s; the first was: {self._what}"
+            self._break(finding.reason or still)
+        elif quiet or self.state is DiskState.CHANGING:
+            self.reason = finding.reason or self._what or self.reason
+
+    def _break(self, reason: str) -> None:
+        self.state, self.reason, self._what = DiskState.BROKEN, reason, ""

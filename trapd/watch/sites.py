@@ -1,0 +1,143 @@
+"""What lies on the import path: installed metadata by name, and what pip left while at work. One listing a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_METADATA = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-py\d.*)?)?\.(?:dist|egg)-info")
+_STASH_FILLER = "-~.=%0123456789"  # what pip puts for the first letters of a name it moves aside
+
+
+def normalise(name: str) -> str:
+    """Names of distributions are equal if this is: ``Radio_PySE`` is ``radio-pyse``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One folder of the import path."""
+
+    given: str  # as the interpreter names it
+    path: Path  # what that really is
+    names: frozenset[str]  # everything directly in it
+    metadata: dict[str, list[str]] = field(default_factory=dict)  # normalised name -> *.dist-info and *.egg-info
+    stashes: tuple[str, ...] = ()  # ~*
+
+    @property
+    def installed(self) -> bool:
+        """Whether installers own this folder; otherwise it is somebody's source tree."""
+        return self.path.name in ("site-packages", "dist-packages")
+
+    def has(self, module: str) -> bool:
+        """Whether importing ``module`` from this folder finds something: a folder, a file or an extension."""
+        return any(name.partition(".")[0] == module for name in self.names if _importable(name))
+
+
+def _importable(name: str) -> bool:
+    return "." not in name or name.endswith((".py", ".so"))
+
+
+def scan(paths: Iterable[str]) -> list[Site]:
+    """List the folders, in order; those that cannot be read are left out, as the import system does."""
+    sites: dict[Path, Site] = {}
+    for given in paths:
+        path = Path(given).resolve()
+        try:
+            names = [entry.name for entry in path.iterdir()]
+        except OSError:
+            continue
+        metadata: dict[str, list[str]] = {}
+        for name in sorted(names):
+            found = None if name.startswith("~") else _METADATA.fullmatch(name)
+            if found:
+                metadata.setdefault(normalise(found["name"]), []).append(name)
+        stashes = tuple(sorted(name for name in names if name.startswith("~")))
+        sites.setdefault(path, Site(given, path, frozenset(names), metadata, stashes))
+    return list(sites.values())
+
+
+def find(sites: Iterable[Site], name: str) -> tuple[Site, str] | None:
+    """Where the metadata of a distribution is; the first on the path wins, as in importlib.metadata."""
+    for site in sites:
+        if names := site.metadata.get(normalise(name)):
+            return site, names[-1]
+    return None
+
+
+def is_stash_of(stash: str, name: str) -> bool:
+    """Whether pip may have moved this distribution's package or metadata aside under the name ``stash``.
+
+    pip replaces the first letters: trap becomes ~rap, then ~-ap, ~~ap ... if that is taken.
+    """
+    found = _METADATA.fullmatch(stash)
+    stem, name = normalise(found["name"] if found else stash), normalise(name)
+    if len(stem) == len(name):
+        return any(stem[n:] == name[n:] and _filler(stem[1:n]) for n in range(1, len(name)))
+    return stem.endswith(name) and _filler(stem[: -len(name)])
+
+
+def _filler(letters: str) -> bool:
+    return all(letter in _STASH_FILLER for letter in letters)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The three headers that matter, of METADATA or PKG-INFO."""
+
+    name: str = ""
+    version: str = ""
+    requires: tuple[str, ...] = ()  # normalised names; requirements of extras are left out, markers not evaluated
+
+
+_cache: dict[Path, tuple[tuple[int, int, int], Metadata]] = {}  # a hundred of them are read at each look otherwise
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read the metadata at ``path`` (a folder, or distutils' single file); empty where there is none."""
+    for file in (path / "METADATA", path / "PKG-INFO", path):
+        try:
+            stat = file.stat()
+            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if file not in _cache or _cache[file][0] != stamp:
+                _cache[file] = (stamp, _parse(file.read_text("utf-8", "replace")))
+            return _cache[file][1]
+        except OSError:
+            continue
+    return Metadata()
+
+
+def _parse(text: str) -> Metadata:
+    headers, _, _ = text.partition("\n\n")
+    name = version = ""
+    requires = []
+    for line in headers.splitlines():
+        key, _, value = line.partition(":")
+        match key:
+            case "Name":
+                name = value.strip()
+            case "Version":
+                version = value.strip()
+            case "Requires-Dist":
+                requirement, _, marker = value.partition(";")
+                found = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
+                if found and not re.search(r"\bextra\s*==", marker):
+                    requires.append(normalise(found[1]))
+    return Metadata(name, version, tuple(requires))
+
+
+def closure(sites: list[Site], names: Iterable[str]) -> dict[str, str]:
+    """Normalised name -> version of the distributions and all that they require, as far as they are installed."""
+    found: dict[str, str] = {}
+    waiting = [normalise(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        where = None if name in found else find(sites, name)
+        if where is None:
+            continue
+        metadata = read_metadata(where[0].path / where[1])
+        found[name] = metadata.version
+        waiting += metadata.requires
+    return found
