@@ -164,8 +164,6 @@ class EmbeddedStage:
         return [*python, str(STUB), id.name, str(self.runtime), script], {**os.environ, **self.environment}
 
     async def __aenter__(self) -> EmbeddedStage:
-        # Popen waits for its child's exec, 1 to 3 ms, and has to do so in the loop's thread: see trapd's spawn().
-        self._blocking.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
         self._blocking.activate()
         await self.backend.open()
         return self

@@ -9,11 +9,11 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 _NOT_FOR_WORKERS = ("WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID")  # our own, from systemd
 
 
@@ -65,27 +65,24 @@ def environment(env: Mapping[str, str], notify: Path, watchdog: float) -> dict[s
     return {**clean, "NOTIFY_SOCKET": str(notify), "TRAPD_PARENT_PID": str(os.getpid())}
 
 
-def spawn(argv: Sequence[str], env: Mapping[str, str], output: int) -> Process:
+def spawn(argv: list[str], env: Mapping[str, str], output: int) -> Process:
     """Start it. Raises OSError if it cannot be executed.
 
     To be called in the thread that lives as long as trapd does, the loop's: the kernel's PR_SET_PDEATHSIG, by which
-    workers learn of our death, follows the thread that started them, not the process. It takes 1 to 3 ms.
+    workers learn of our death, follows the thread that started them, not the process. It takes about 1 ms.
     """
-    child = subprocess.Popen(
-        argv,
-        env=env,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    child.returncode = 0  # Popen's own bookkeeping ends here: we wait by pidfd, and it must not wait or warn as well
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    ]
+    # Ignored signals are inherited (nohup, a shell's background jobs, Python's own SIGPIPE): a worker starts afresh.
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=_SIGNALS)
     try:
-        return Process(child.pid, os.pidfd_open(child.pid))
+        return Process(pid, os.pidfd_open(pid))
     except OSError:
-        os.kill(child.pid, signal.SIGKILL)
-        os.waitpid(child.pid, 0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
 
 

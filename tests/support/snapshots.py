@@ -1,0 +1,102 @@
+"""Snapshots made by hand, for tests of the worker alone: a package in ``code``, trapd's worker part in ``runtime``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import sdnotify
+
+import trapd
+from trapd.model import PoolSpec
+
+TRAPD = Path(trapd.__file__).parent
+
+NAPS = dedent('''
+    """An application with a task that sleeps, and one that imports late."""
+
+    import os
+    import sys
+    import time
+    from pathlib import Path
+
+    from celery import Celery
+
+    app = Celery("naps")
+
+
+    @app.task
+    def nap(seconds, path=None):
+        if path:
+            Path(path + ".started").touch()
+        time.sleep(seconds)
+        if path:
+            with open(path, "a") as file:
+                file.write("done\\n")
+        return os.getppid()
+
+
+    @app.task
+    def late():
+        from naps import later
+
+        return later.__file__
+
+
+    @app.task
+    def stray(folder):
+        sys.path.insert(0, folder)
+        import naps.extra.found
+
+        return naps.extra.found.__file__
+    ''')
+
+
+def make_generation(
+    generations: Path,
+    number: int,
+    *,
+    celeryconfig: str,
+    python: str,
+    files: Mapping[str, str] | None = None,
+    app: str = "naps.jobs:app",
+    pools: Mapping[str, PoolSpec] | None = None,
+    watched: Mapping[str, list[str]] | None = None,
+    **more: object,
+) -> Path:
+    """``files``: what lies in the snapshot's code folder, beside the usual ones of ``naps``. ``more``: the manifest's."""
+    folder = generations / str(number)
+    usual = {"naps/__init__.py": "", "naps/jobs.py": NAPS, "naps/later.py": ""}
+    for name, text in {**usual, **(files or {})}.items():
+        path = folder / "code" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for part in ("worker", "distribute"):
+        shutil.copytree(TRAPD / part, folder / "runtime/trapd" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TRAPD / "__init__.py", folder / "runtime/trapd")
+    shutil.copytree(Path(sdnotify.__file__).parent, folder / "runtime/sdnotify")
+    (folder / "etc").mkdir()
+    (folder / "etc/celeryconfig.py").write_text(celeryconfig)
+    specs = pools or {"default": PoolSpec("default", concurrency=1)}
+    manifest = {
+        "schema": 1,
+        "number": number,
+        "fingerprint": f"fingerprint-{number}",
+        "digest": f"fingerprint-{number}",
+        "versions": {"naps": "1.0"},
+        "reason": "test",
+        "wall": 0.0,
+        "app": app,
+        "python": python,
+        "smoke_test": None,
+        "import_path": ["code", "runtime"],
+        "celeryconfig": "etc/celeryconfig.py",
+        "watched": watched or {"naps": ["naps"]},
+        "pools": {name: spec.launch() for name, spec in specs.items()},
+        **more,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder

@@ -1,0 +1,119 @@
+"""Where we hook into Celery's worker: what tells Health of phases and turns of the loop, and the inspect command."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.bootsteps import CLOSE
+from celery.worker import state
+from celery.worker.control import inspect_command
+
+from trapd.worker import report, unknown
+from trapd.worker.health import Phase, Reporter
+from trapd.worker.job import Job
+
+STAMP_EVERY = 0.5  # s; the timer also wakes the loop, which without it notices a SIGTERM only with the next message
+
+
+def counts() -> tuple[int, int]:
+    """Tasks that run, and tasks that this worker holds in all."""
+    return len(state.active_requests), len(state.reserved_requests)
+
+
+def install(app: Celery, job: Job, reporter: Reporter) -> None:
+    """Before the worker is made."""
+
+    class Connecting(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Of the worker: its pool has forked, its consumer comes next. Only now a thread may start."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, worker: Any) -> None:
+            # Celery's own handler would execute itself anew, without the options that make the snapshot its code.
+            signal.signal(signal.SIGHUP, lambda number, frame: None)
+            reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
+            reporter.enter(Phase.CONNECTING)
+            reporter.start()
+
+        def stop(self, worker: Any) -> None:
+            pass
+
+        terminate = stop
+
+    app.steps["worker"].add(Connecting)
+    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})
+    _listen(job, reporter)
+    _answer(job)
+
+
+def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
+    class Stamping(bootsteps.StartStopStep):  # type: ignore[misc]
+        """Of the consumer: started again with every connection, after its tasks and before its loop."""
+
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+        timer: Any = None
+        first = True
+
+        def start(self, consumer: Any) -> None:
+            # With a hub, timers fire inside the loop. Without one the timer is a thread, which proves nothing: it
+            # asks the loop to stamp, which that does once a cycle, every 2 s at most.
+            self.asked = False
+            stamp = self._stamp if consumer.hub else lambda: self._ask(consumer)
+            self.timer = consumer.timer.call_repeatedly(STAMP_EVERY, stamp)
+            if not consumer.hub:
+                _turn_faster(consumer.connection)
+            if not self.first:
+                reporter.enter(Phase.READY)
+            self.first = False
+
+        def stop(self, consumer: Any) -> None:
+            if self.timer is not None:
+                consumer.timer.cancel(self.timer)
+                self.timer = None
+            reporter.enter(Phase.DRAINING if consumer.blueprint.state == CLOSE else Phase.RECONNECTING)
+
+        shutdown = stop
+
+        def _stamp(self) -> None:
+            self.asked = False
+            reporter.stamp()
+
+        def _ask(self, consumer: Any) -> None:
+            if not self.asked:
+                self.asked = True
+                consumer.call_soon(self._stamp)
+
+    return Stamping
+
+
+def _turn_faster(connection: Any) -> None:
+    """A loop without a hub waits 2 s in each turn; so would a SIGTERM, twice, while it goes on taking tasks."""
+    wait = connection.drain_events
+
+    def drain_events(timeout: float = STAMP_EVERY, **options: Any) -> Any:
+        if state.should_stop is not None or state.should_terminate is not None:
+            raise TimeoutError  # as if there were no message: the loop then looks whether it should go on
+        return wait(timeout=min(timeout, STAMP_EVERY), **options)
+
+    connection.drain_events = drain_events
+
+
+def _listen(job: Job, reporter: Reporter) -> None:
+    def ready(**_: Any) -> None:
+        report.write(job, report.code_report(job))  # before READY: who hears that may read this
+        reporter.enter(Phase.READY)
+
+    def draining(**_: Any) -> None:
+        reporter.enter(Phase.DRAINING)
+
+    signals.worker_ready.connect(ready, weak=False)
+    signals.worker_shutting_down.connect(draining, weak=False)
+
+
+def _answer(job: Job) -> None:
+    @inspect_command(name="trapd_code")  # type: ignore[untyped-decorator]
+    def trapd_code(state: Any) -> dict[str, Any]:
+        """The code that this worker has loaded."""
+        return report.code_report(job)

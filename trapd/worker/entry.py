@@ -1,0 +1,52 @@
+"""The worker's main line: find the code, load it, run Celery's worker in this process, say how it went."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+from trapd.worker import imports, report
+from trapd.worker.job import Job
+from trapd.worker.launch import EX_CONFIG, LaunchError
+from trapd.worker.notify import Notifier, watchdog_seconds
+
+EX_SOFTWARE = 70  # the application or its configuration could not be loaded
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status: 0 drained, 70 the code could not be loaded, 78 there is nothing to load, else Celery's own."""
+    try:
+        job = Job.parse(arguments)
+    except LaunchError as error:
+        print(f"trapd-worker: cannot start: {error}", file=sys.stderr)
+        return EX_CONFIG
+    drain_with_parent()
+    imports.put_first(job.folders)
+    imports.blind_finders(job.packages)
+    notifier = Notifier()
+    notifier.send({"STATUS": "importing"})
+    from trapd.worker.running import Running  # Celery comes with it: not before the snapshot is on the path
+
+    try:
+        running = Running(job, notifier, watchdog_seconds(), time.monotonic())
+    except (Exception, SystemExit) as error:
+        failure = report.failure_report(job, error)
+        report.write(job, failure)
+        print(f"{failure['failure']['detail']}trapd-worker: cannot load the code", file=sys.stderr)
+        return EX_SOFTWARE
+    return running.run()
+
+
+def drain_with_parent() -> None:
+    """Where trapd itself is the parent, its death is our SIGTERM: workers must not be orphans."""
+    parent = os.environ.pop("TRAPD_PARENT_PID", "")
+    if not parent:
+        return
+    os.chdir("/")  # as systemd has it
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != int(parent):  # it died before we asked
+        sys.exit(0)

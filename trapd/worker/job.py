@@ -1,0 +1,77 @@
+"""What one worker process was started for."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trapd.worker import launch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One slot of one generation of one pool, and what the generation's manifest says."""
+
+    pool: str
+    slot: str  # GENERATION-SLOT
+    generation: Path  # the snapshot
+    runtime: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> Job:
+        """From the command line. Raises LaunchError."""
+        match arguments:
+            case [pool, slot, "--generation", generation, "--runtime", runtime] if slot.partition("-")[2].isdecimal():
+                manifest = launch.read_manifest(Path(generation))
+                launch.pool_of(manifest, pool)
+                return cls(pool, slot, Path(generation), Path(runtime), manifest)
+            case _:
+                raise launch.LaunchError(
+                    "expected POOL GENERATION-SLOT --generation DIRECTORY --runtime DIRECTORY, "
+                    f"not {' '.join(arguments)!r}"
+                )
+
+    @property
+    def instance(self) -> str:
+        """``default@7-1``"""
+        return f"{self.pool}@{self.slot}"
+
+    @cached_property
+    def node(self) -> str:
+        """Celery's node name, ``default-7-1@host``: unique, so old and new can run side by side."""
+        return f"{self.pool}-{self.slot}@{socket.gethostname()}"
+
+    @property
+    def number(self) -> int:
+        return int(self.manifest["number"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return launch.pool_of(self.manifest, self.pool)
+
+    @property
+    def folders(self) -> list[Path]:
+        """What comes first on the import path."""
+        return [self.generation / folder for folder in self.manifest["import_path"]]
+
+    @property
+    def code(self) -> Path:
+        """Where the watched packages have to come from."""
+        return self.folders[0]
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The watched top-level packages."""
+        return frozenset(name for names in self.manifest["watched"].values() for name in names)
+
+    @property
+    def celeryconfig(self) -> Path:
+        return self.generation / str(self.manifest["celeryconfig"])
+
+    @property
+    def report_file(self) -> Path:
+        return self.runtime / "instances" / f"{self.instance}.json"

@@ -1,0 +1,107 @@
+"""How a worker is started: the command line and the environment that make a generation's snapshot its code.
+
+Standard library only. The daemon imports this for its embedded backend; systemd's units run ``main``: trapd-worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+EX_CONFIG = 78
+STATE_DIRECTORY, RUNTIME_DIRECTORY = "/var/lib/trapd", "/run/trapd"
+SCHEMA = 1  # of the manifest
+
+# Of the environment that trapd itself was started in. REMAP_SIGTERM would turn every drain into a cold shutdown.
+_NOT_FOR_WORKERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
+
+_USAGE = """usage: trapd-worker POOL GENERATION-SLOT
+
+Runs one worker of a pool on a generation's snapshot. TRAPD_STATE_DIRECTORY and TRAPD_RUNTIME_DIRECTORY name
+the directories, if they are not /var/lib/trapd and /run/trapd."""
+
+
+class LaunchError(ValueError):
+    """A worker cannot be started as asked: no such generation or pool, or a manifest that cannot be read."""
+
+
+def command(
+    generations: Path, runtime: Path, instance: str, base_env: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Argument list and whole environment of ``default@7-1``. Raises LaunchError."""
+    pool, at, slot = instance.partition("@")
+    number = slot.partition("-")[0]
+    if not (pool and at and number.isdecimal() and slot.partition("-")[2].isdecimal()):
+        raise LaunchError(f"cannot read {instance!r} as POOL@GENERATION-SLOT")
+    directory = generations / str(int(number))
+    manifest = read_manifest(directory)
+    launch = pool_of(manifest, pool)
+    argv = [str(manifest["python"]), "-P", "-m", "trapd.worker", pool, slot]
+    argv += ["--generation", str(directory), "--runtime", str(runtime)]
+    folders = [str(directory / folder) for folder in manifest["import_path"]]
+    return argv, environment(base_env, launch.get("environment", {}), folders)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """A generation's manifest. Raises LaunchError."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_bytes())
+    except FileNotFoundError:
+        raise LaunchError(f"there is no generation {directory.name} in {directory.parent}") from None
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"cannot read {directory / 'manifest.json'}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise LaunchError(f"cannot use {directory / 'manifest.json'}: its schema is not {SCHEMA}")
+    return manifest
+
+
+def pool_of(manifest: Mapping[str, Any], pool: str) -> dict[str, Any]:
+    """What a generation says of one pool. Raises LaunchError."""
+    pools = manifest.get("pools", {})
+    if pool not in pools:
+        known = ", ".join(sorted(pools)) or "none"
+        raise LaunchError(f"generation {manifest.get('number')} has no pool {pool!r}; its pools: {known}")
+    found: dict[str, Any] = pools[pool]
+    return found
+
+
+def environment(base: Mapping[str, str], pool: Mapping[str, str], folders: list[str]) -> dict[str, str]:
+    """What a worker sees: nothing of trapd's own Python, the snapshot first on its import path, its pool's wishes."""
+    env = {
+        name: value for name, value in base.items() if not name.startswith("PYTHON") and name not in _NOT_FOR_WORKERS
+    }
+    if "VIRTUAL_ENV" in base and "PATH" in base:
+        own = str(Path(base["VIRTUAL_ENV"], "bin"))
+        env["PATH"] = os.pathsep.join(folder for folder in base["PATH"].split(os.pathsep) if folder != own)
+    env |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **pool}
+    more = [pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else []
+    return {**env, "PYTHONPATH": os.pathsep.join(folders + more)}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Become the worker. Exits with 78, and a word on standard error, if there is no such thing to become."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments in (["-h"], ["--help"]):
+        print(_USAGE)
+        sys.exit(0)
+    if len(arguments) != 2:
+        _refuse(_USAGE)
+    state = Path(os.environ.get("TRAPD_STATE_DIRECTORY") or STATE_DIRECTORY)
+    runtime = Path(os.environ.get("TRAPD_RUNTIME_DIRECTORY") or RUNTIME_DIRECTORY)
+    instance = "@".join(arguments)
+    try:
+        argv, env = command(state / "generations", runtime, instance, os.environ)
+        os.execve(argv[0], argv, env)
+    except LaunchError as error:
+        _refuse(f"trapd-worker: cannot start {instance}: {error}")
+    except OSError as error:
+        _refuse(f"trapd-worker: cannot start {instance}: cannot execute {argv[0]}: {error.strerror}")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(EX_CONFIG)

@@ -1,0 +1,85 @@
+"""What a worker says of itself in a file: the code it has really loaded, or why it could not load it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from trapd.worker.imports import strays
+from trapd.worker.job import Job
+
+# Greedy up to the last "@": a password may hold ":" or "@", and hiding too much does no harm.
+_PASSWORD = re.compile(r"://([^\s:/@]*):\S*@")
+
+
+class ConfigurationError(Exception):
+    """The configuration or the application cannot be used; the message stands for itself."""
+
+
+def mask(text: str) -> str:
+    """The text without the passwords of its URLs."""
+    return _PASSWORD.sub(r"://\1:***@", text)
+
+
+def code_report(job: Job) -> dict[str, Any]:
+    """The code as it is loaded now, in plain values."""
+    return {
+        "schema": 1,
+        "instance": job.instance,
+        "pid": os.getpid(),
+        "generation": job.number,
+        "digest": job.manifest["digest"],
+        "versions": _versions(job),
+        "strays": strays(job.packages, job.code),
+        "failure": None,
+        "wall": time.time(),
+    }
+
+
+def failure_report(job: Job, error: BaseException) -> dict[str, Any]:
+    """The code report of a worker that could not load its code."""
+    failure = {"kind": "code", "summary": mask(_summary(error)), "detail": mask(_detail(error))}
+    return {**code_report(job), "failure": failure}
+
+
+def write(job: Job, report: dict[str, Any]) -> None:
+    """Replace the report file in one step. A worker that cannot write it works all the same, and says so."""
+    fresh = job.report_file.with_name(f".{job.report_file.name}.new")
+    try:
+        fresh.write_text(json.dumps(report))
+        fresh.replace(job.report_file)
+    except OSError as error:
+        print(f"trapd-worker: cannot write {job.report_file}: {error}", file=sys.stderr)
+
+
+def _versions(job: Job) -> dict[str, str]:
+    """As the worker itself sees them; where it sees none, as the generation was recorded."""
+    found = dict(job.manifest["versions"])
+    for distribution in job.manifest["watched"]:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[distribution] = metadata.version(distribution)
+    return found
+
+
+def _summary(error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, ConfigurationError):
+        return text
+    first = text.splitlines()[0] if text else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _detail(error: BaseException) -> str:
+    """The traceback from where our own code was left."""
+    here, trace = str(Path(__file__).parent), error.__traceback__
+    while trace and trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(here):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))

@@ -1,0 +1,65 @@
+"""Celery's worker, in this process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import celery
+
+from trapd.worker import application, bootsteps, broker_files, report
+from trapd.worker.health import Health, Phase, Reporter
+from trapd.worker.job import Job
+from trapd.worker.notify import Notifier
+
+_GREEN = ("eventlet", "gevent")
+
+
+class Running:
+    """Loads everything when it is made: whatever that raises is the code's own fault."""
+
+    def __init__(self, job: Job, notifier: Notifier, watchdog: float, now: float) -> None:
+        self.job = job
+        self._modules = 0
+        settings = job.settings
+        if settings["celery_pool"] in _GREEN:  # they replace parts of the standard library, which has to come first
+            celery.maybe_patch_concurrency(["worker", "-P", settings["celery_pool"]])
+        self.app = application.load(job)
+        self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, self._look)
+        bootsteps.install(self.app, job, self.reporter)
+        broker_files.prepare(self.app, job.node)
+        self.worker: Any = self.app.Worker(
+            hostname=job.node,
+            pool=settings["celery_pool"],
+            concurrency=settings["concurrency"],
+            queues=settings["queues"] or None,
+            max_tasks_per_child=settings["max_tasks_per_child"],
+            without_mingle=True,  # a second's wait at each start, only to learn revoked tasks
+            without_gossip=True,
+            loglevel="INFO",
+            quiet=True,
+        )
+
+    def run(self) -> int:
+        """Until it is told to stop and has drained; the exit status."""
+        versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
+        print(f"trapd-worker: {self.job.instance} runs generation {self.job.number} ({versions})", flush=True)
+        try:
+            self.worker.start()
+        finally:
+            broker_files.leave(self.app, self.job.node)
+        return self.worker.exitcode or 0
+
+    def _look(self) -> None:
+        """Modules may be imported late, by the main process too: is there a stray among them now?
+
+        A report with a new one is written before the status that tells of it. Called by the reporter's thread.
+        """
+        health = self.reporter.health
+        if health.phase is not Phase.READY or len(sys.modules) == self._modules:
+            return
+        self._modules = len(sys.modules)
+        found = report.code_report(self.job)
+        if len(found["strays"]) != health.strays:
+            report.write(self.job, found)
+            health.strays = len(found["strays"])
