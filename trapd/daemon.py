@@ -130,8 +130,9 @@ class Daemon:
     # -- what the parts need of each other -------------------------------------------------------------------------
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
-        generations = self.settings.state_directory / "generations"
-        return launch.command(generations, self.settings.runtime_directory, instance.name, os.environ)
+        state, runtime = self.settings.state_directory, self.settings.runtime_directory
+        own = {"TRAPD_STATE_DIRECTORY": str(state), "TRAPD_RUNTIME_DIRECTORY": str(runtime)}
+        return launch.command(state / "generations", runtime, instance.name, {**os.environ, **own})
 
     def _start_timeout(self, instance: InstanceId) -> float:
         return self.service.pool(instance.pool).spec.policy.progress_deadline
