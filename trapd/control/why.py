@@ -63,10 +63,10 @@ def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:
 def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
     chain = _generation(desk, rollout.generation, rollout.previous)
     chain += [_event(event) for event in desk.controller.journal.events(rollout=rollout.id, limit=_EVENTS)]
-    if rollout.state.over:
-        chain.append(_step(rollout.ended_wall, rollout.state.value, rollout.reason))
-    else:
+    if not rollout.state.over:
         chain.append(_step(None, rollout.state.value, f"rollout {rollout.id}: {rollout.reason}"))
+    elif not chain[-1]["text"].endswith(rollout.reason):  # as its last event says it mostly already
+        chain.append(_step(rollout.ended_wall, rollout.state.value, rollout.reason))
     view = desk.controller.pool(rollout.pool)
     if view.state.rollout is not None and view.state.rollout.id == rollout.id:
         chain += _now(view)

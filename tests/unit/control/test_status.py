@@ -157,6 +157,14 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
     assert problems(controller) == []
 
 
+@pytest.mark.parametrize("state", ["starting", "stopping"])
+def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state: str) -> None:
+    controller = settled(CLOCK)
+    controller.put("default", wanted_workers=0)
+    said = status(Desk(replace(about(), state=lambda: state), controller, CLOCK))
+    assert said["problems"] == [f"trapd is {state}"]
+
+
 def test_a_broken_disk_is_a_problem_and_a_changing_one_is_not() -> None:
     controller = settled(CLOCK)
     controller.disk = Disk(DiskState.BROKEN, reason="pip left ~rap behind")

@@ -1,0 +1,219 @@
+"""The table: who may, what goes in, what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fake_controller import FakeController, about, settled, worker
+from tests.support.virtual_clock import VirtualClock
+from trapd.control.commands import COMMANDS, TABLE, Access, Caller, Commands, Kind, read_params
+from trapd.control.protocol import Code, ProtocolError, Request
+from trapd.ctl import main
+from trapd.errors import NotPermittedError, RefusedError
+from trapd.model import InstanceId, PoolSpec, PoolState
+from trapd.rollout.actions import Start
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
+ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
+EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default"}
+
+
+def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:
+    async def report(_: object) -> None: ...
+
+    commands = Commands(controller, about=about(), clock=VirtualClock())
+    return asyncio.run(commands.call(Request(method, params), caller, report))
+
+
+# --- the table itself ---
+
+
+@pytest.mark.parametrize("command", TABLE, ids=lambda command: command.name)
+def test_each_command_has_a_trapctl_verb_and_a_paragraph(command: Any) -> None:
+    assert command.verb in main.verbs()
+    paragraph = rf"^### `{re.escape(command.name)}`.*\n\n(?P<text>(?:.+\n)+)"
+    heading = re.search(paragraph, DOCUMENT.read_text(), re.MULTILINE)
+    assert heading, f"no paragraph in {DOCUMENT.name}"
+    for param in command.params:
+        assert f"`{param.name}`" in heading["text"]
+    assert ("**admin**" in heading["text"]) is (command.access is Access.ADMIN)
+
+
+def test_the_document_describes_no_command_that_is_not_there() -> None:
+    assert set(re.findall(r"^### `([\w.]+)`", DOCUMENT.read_text(), re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [c for c in TABLE if c.access is Access.ADMIN], ids=lambda command: command.name)
+def test_what_changes_anything_is_for_administrators_and_the_refusal_says_what_to_do(command: Any) -> None:
+    controller = settled(VirtualClock())
+    params = {param.name: EXAMPLES[param.name] for param in command.params if param.required}
+    with pytest.raises(NotPermittedError, match=r"cannot .*: bob \(uid 1002\) may only look; run it as root or"):
+        call(controller, command.name, GUEST, **params)
+    assert controller.asked == []
+
+
+@pytest.mark.parametrize("command", [c for c in TABLE if c.access is Access.READ], ids=lambda command: command.name)
+def test_looking_is_for_everybody_and_changes_nothing(command: Any) -> None:
+    controller = settled(VirtualClock())
+    begun = asyncio.run(controller.recycle(["default"], actor="root", reason="for show"))
+    controller.to("default", type(begun[0].state).COMPLETE)
+    controller.asked.clear()
+    params = {param.name: EXAMPLES[param.name] for param in command.params if param.required}
+    assert call(controller, command.name, GUEST, **params)["schema"] == 1
+    assert [asked for asked in controller.asked if asked[0] != "observe"] == []
+
+
+def test_an_unknown_command_is_refused_by_name() -> None:
+    with pytest.raises(ProtocolError, match="cannot do 'reboot': no such command") as error:
+        call(settled(VirtualClock()), "reboot")
+    assert error.value.code is Code.UNKNOWN_METHOD
+
+
+# --- parameters ---
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "words"),
+    [
+        ("recycle", {"pool": "default"}, "cannot use 'pool' with recycle: it takes pools, reason"),
+        ("ping", {"x": 1}, "cannot use 'x' with ping: it takes none"),
+        ("scale", {"pool": "default"}, "cannot do scale without workers: N, +N or -N"),
+        ("recycle", {"pools": "default"}, "has to be a list of texts"),
+        ("recycle", {"pools": [1]}, "has to be a list of texts"),
+        ("recycle", {"reason": "x" * 1001}, "has to be a text"),
+        ("rollout.wait", {"id": True}, "has to be a whole number"),
+        ("rollout.wait", {"id": -1}, "has to be a whole number"),
+        ("rollout.wait", {"id": 10**400}, "has to be a whole number"),
+        ("rollout.wait", {"id": 1, "timeout": float("inf")}, "has to be a number of seconds"),
+        ("rollout.wait", {"id": 1, "timeout": -1}, "has to be a number of seconds"),
+    ],
+)
+def test_wrong_parameters_are_refused_with_what_would_be_right(method: str, params: dict[str, Any], words: str) -> None:
+    with pytest.raises(ProtocolError, match=re.escape(words)) as error:
+        call(settled(VirtualClock()), method, **params)
+    assert error.value.code is Code.INVALID_PARAMS
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text() | st.integers())
+
+
+@given(st.sampled_from(TABLE), st.data())
+def test_whatever_is_sent_handlers_see_the_types_that_the_table_says(command: Any, data: st.DataObject) -> None:
+    names = st.sampled_from([param.name for param in command.params] or ["x"])
+    params = data.draw(st.dictionaries(names, ANYTHING))
+    try:
+        read = read_params(command, Request(command.name, params))
+    except ProtocolError:
+        return
+    python = {Kind.TEXT: str, Kind.TEXTS: list | tuple, Kind.NUMBER: int, Kind.SECONDS: int | float}
+    for param in command.params:
+        value = read[param.name]
+        assert isinstance(value, python[param.kind]) or value == param.default
+        assert not (param.required and value is None)
+
+
+# --- what the handlers make of it ---
+
+
+def test_recycle_without_names_means_every_configured_pool_and_passes_who_and_why() -> None:
+    controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
+    said = call(controller, "recycle", reason="a new\nkernel \x1b[31m")
+    assert controller.asked == [("recycle", ["default", "gpu"], "root", "a new kernel [31m")]
+    assert [(one["id"], one["pool"], one["state"]) for one in said["rollouts"]] == [
+        (1, "default", "pending"),
+        (2, "gpu", "pending"),
+    ]
+
+
+def test_a_pool_named_twice_is_recycled_once() -> None:
+    controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
+    call(controller, "recycle", pools=["gpu", "gpu"])
+    assert controller.asked == [("recycle", ["gpu"], "root", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("defualt", "did you mean default?"), ("web", "there are: default, gpu")], ids=["near", "far"]
+)
+def test_an_unknown_pool_is_refused_with_a_hint(name: str, hint: str) -> None:
+    controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
+    with pytest.raises(RefusedError, match=re.escape(f"cannot find pool {name!r}: {hint}")):
+        call(controller, "recycle", pools=[name])
+    assert controller.asked == []
+
+
+@pytest.mark.parametrize(("amount", "wanted"), [("5", 5), ("+3", 5), ("-2", 0), ("0", 0)])
+def test_scale_counts_from_what_is_wanted_now(amount: str, wanted: int) -> None:
+    controller = settled(VirtualClock())
+    said = call(controller, "scale", pool="default", workers=amount)
+    assert controller.asked == [("scale", "default", wanted, "root")]
+    assert (said["before"], said["wanted"]) == (2, wanted)
+
+
+@pytest.mark.parametrize("amount", ["-3", "many", "", "1.5", "+", "99999", "٣"])
+def test_scale_refuses_what_is_no_number_of_workers(amount: str) -> None:
+    controller = settled(VirtualClock())
+    with pytest.raises(RefusedError, match="cannot scale default"):
+        call(controller, "scale", pool="default", workers=amount)
+    assert controller.asked == []
+
+
+def test_pause_resume_and_undo_reach_the_controller_with_the_name_of_who_asked() -> None:
+    controller = settled(VirtualClock())
+    assert call(controller, "rollout.pause", pool="default")["paused"] is True
+    assert call(controller, "rollout.resume", pool="default")["paused"] is False
+    assert call(controller, "rollout.undo", pool="default")["rollouts"][0]["reason"] == "undo"
+    assert controller.asked == [(verb, "default", "root") for verb in ("pause", "resume", "undo")]
+
+
+def test_plan_says_every_action_with_its_reason() -> None:
+    controller = settled(VirtualClock())
+    assert call(controller, "plan")["changes"] is False
+    action = Start(InstanceId("default", 8, 1), "canary of generation 8")
+    controller.put("default", actions=(action,), waiting="room")
+    said = call(controller, "plan")
+    assert said["changes"] is True
+    assert said["pools"][0]["actions"] == [
+        {
+            "verb": "start",
+            "instance": "default@8-1",
+            "why": "canary of generation 8",
+            "text": "start default@8-1: canary of generation 8",
+        }
+    ]
+
+
+def test_generations_say_who_wants_them_for_whom_they_are_good_and_why_they_were_refused() -> None:
+    controller = settled(VirtualClock())
+    controller.generation(8, "trap 1.3.0 -> 1.4.0", versions={"trap": "1.4.0"}, launch={"default": "l"})
+    controller.put("default", state=PoolState("default", wanted=7, good=(7,), refused={"f8+l": "it does not import"}))
+    new, old = call(controller, "generations")["generations"]
+    assert (new["number"], new["wanted_by"], new["refused"], new["workers"]) == (8, [], "it does not import", 0)
+    assert (old["number"], old["wanted_by"], old["good_for"], old["workers"]) == (7, ["default"], ["default"], 2)
+    assert old["refused"] is None
+
+
+def test_history_and_events_can_be_asked_of_one_pool_and_no_password_is_in_them() -> None:
+    controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
+    call(controller, "recycle", reason="moved to amqp://u:secret@host//")
+    assert [one["pool"] for one in call(controller, "rollout.history")["rollouts"]] == ["gpu", "default"]
+    (mine,) = call(controller, "rollout.history", pool="gpu")["rollouts"]
+    assert mine["reason"] == "moved to amqp://u:***@host//"
+    (event,) = call(controller, "events", pool="default")["events"]
+    assert (event["what"], event["why"], event["actor"]) == ("wanted", "moved to amqp://u:***@host//", "root")
+    assert len(call(controller, "events", limit=1)["events"]) == 1
+
+
+def test_a_pool_that_was_taken_out_of_the_configuration_still_shows_while_it_has_workers() -> None:
+    clock = VirtualClock()
+    controller = settled(clock)
+    controller.put("default", instances=(worker(clock, "default@7-1", "draining"),))
+    controller.specs = {}
+    assert call(controller, "status")["pools"][0]["instances"][0]["state"] == "draining"
+    assert call(controller, "rollout.status")["pools"][0]["pool"] == "default"

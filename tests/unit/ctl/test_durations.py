@@ -1,0 +1,29 @@
+"""Durations in and out."""
+
+from __future__ import annotations
+
+import pytest
+
+from trapd.ctl.durations import age, seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("10min", 600.0), ("10m", 600.0), ("1h30min", 5400.0), ("500ms", 0.5)],
+)
+def test_people_write_seconds_or_units(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "5 parsecs", "1e9", "10s later"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="write one such as"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("since", "text"),
+    [(-3, "0s"), (0.4, "0s"), (59.9, "59s"), (60, "1m00s"), (250, "4m10s"), (11100, "3h05m"), (1051200, "12d4h")],
+)
+def test_an_age_has_two_units_at_most(since: float, text: str) -> None:
+    assert age(since) == text

@@ -1,0 +1,173 @@
+"""What people see, at any width, with and without colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.fake_controller import TRACEBACK, FakeController, RealClock, about, settled, worker
+from trapd.control.needs import Desk
+from trapd.control.status import status
+from trapd.ctl import show
+from trapd.ctl.render import Bars, Lines, Screen, clean
+from trapd.model import Disk, DiskState, Rollout, RolloutState
+
+CLOCK = RealClock()
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def troubled() -> FakeController:
+    """An upgrade was rejected; one old worker drains, one is mixed; the disk broke since."""
+    controller = settled(CLOCK)
+    controller.disk = Disk(DiskState.BROKEN, "pip was killed: ~rap is left in site-packages", "f9", {"trap": "1.4.0"})
+    rollout = Rollout(3, "default", 8, 7, RolloutState.REJECTED, "default@8-1 failed to start", "watch", 0.0, 0.0)
+    controller.put(
+        "default",
+        state=replace(controller.pool("default").state, rollout=replace(rollout, detail=TRACEBACK)),
+        instances=(
+            worker(CLOCK, "default@8-1", "failed", ago=7230.0),
+            worker(CLOCK, "default@7-1", "draining", ago=7230.0),
+            worker(CLOCK, "default@7-2", ago=7230.0, active_tasks=None),
+        ),
+        waiting="default@7-1 to finish its tasks",
+    )
+    return controller
+
+
+def document(controller: FakeController) -> dict[str, Any]:
+    return status(Desk(about(), controller, CLOCK))
+
+
+def shown(width: int | None, *, terminal: bool, environ: Mapping[str, str] | None = None) -> str:
+    stream = Terminal() if terminal else io.StringIO()
+    show.status(Screen(stream, width=width, environ=environ or {}), document(troubled()))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_on_a_terminal_no_line_is_longer_than_it_is_wide_but_a_traceback_is_whole(width: int) -> None:
+    lines = ANSI.sub("", shown(width, terminal=True)).splitlines()
+    assert [line for line in lines if len(line) > width and not line.startswith(" " * 6)] == []
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_what_matters_is_there_at_any_width(width: int) -> None:
+    text = " ".join(ANSI.sub("", shown(width, terminal=True)).split())
+    for words in (
+        "pid 4242, embedded",
+        "disk broken, trap 1.4.0: pip was killed: ~rap is left in site-packages",
+        "pool default: 1 of 2 ready, generation 7",
+        "rollout 3 rejected: default@8-1 failed to start",
+        "ModuleNotFoundError: No module named 'numba_next'",
+        "waiting for default@7-1 to finish its tasks",
+        "problem: 1 of 2 workers are ready",
+        "default@8-1 failed stale",
+        "default@7-1 draining current",
+    ):
+        assert words in text, words
+
+
+def test_the_less_important_columns_go_first_where_it_is_narrow() -> None:
+    def headings(width: int) -> list[str]:
+        lines = ANSI.sub("", shown(width, terminal=True)).splitlines()
+        return next(line.split() for line in lines if line.startswith("WORKER"))
+
+    assert headings(100) == ["WORKER", "STATE", "CODE", "VERSIONS", "TASKS", "AGE", "PID"]
+    assert headings(60) == ["WORKER", "STATE", "CODE", "VERSIONS", "TASKS", "AGE"]
+    assert headings(36) == ["WORKER", "STATE", "CODE"]
+
+
+def test_in_a_pipe_lines_are_whole_and_plain() -> None:
+    text = shown(None, terminal=False)
+    assert "\x1b" not in text
+    assert not any(line.endswith(" ") for line in text.splitlines())
+    assert "disk  broken, trap 1.4.0: pip was killed: ~rap is left in site-packages" in text.splitlines()
+
+
+def test_columns_sets_the_width_of_a_pipe_too() -> None:
+    lines = shown(None, terminal=False, environ={"COLUMNS": "50"}).splitlines()
+    assert [line for line in lines if len(line) > 50 and not line.startswith(" " * 6)] == []
+    assert any(line.startswith(("  ~rap", "  is left")) for line in lines)
+
+
+def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = shown(100, terminal=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = shown(100, terminal=True)
+    colours = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+    assert colours.search(coloured)
+    assert not colours.search(plain)
+    assert ANSI.sub("", coloured) == ANSI.sub("", plain)
+
+
+def test_named_pools_are_shown_alone() -> None:
+    stream = io.StringIO()
+    show.status(Screen(stream, environ={}), document(settled(CLOCK)), ["other"])
+    assert "pool default" not in stream.getvalue()
+
+
+def test_what_others_wrote_cannot_steer_a_terminal() -> None:
+    assert clean("a\x1b[31mb\x07\rc\udcffd\u202ee\nf") == "a [31mb  c d e\nf"
+    stream = Terminal()
+    screen = Screen(stream, width=80, environ={"NO_COLOR": "1"})
+    screen.line("[red]reason[/red] :bomb: \x1b]0;owned\x07")
+    screen.lines(["\x1b[2J"], indent=2)
+    screen.table(["A"], [["\x1b[2J"]])
+    assert "\x1b]0" not in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "[red]reason[/red] :bomb:" in stream.getvalue()
+
+
+def test_a_long_line_goes_on_below_indented() -> None:
+    stream = Terminal()
+    Screen(stream, width=30, environ={}).line("word " * 12, indent=2)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 1
+    assert lines[0].startswith("  word")
+    assert all(line.startswith("    word") for line in lines[1:])
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def said(updated: int, message: str, waiting: str = "") -> dict[str, Any]:
+    return {"pool": "default", "wanted": 2, "updated": updated, "message": message, "waiting": waiting}
+
+
+def test_in_a_pipe_progress_is_one_line_for_each_change() -> None:
+    stream = io.StringIO()
+    with Lines(Screen(stream, environ={})) as lines:
+        for one in (said(0, "a"), said(0, "a"), said(1, "b", "READY"), said(1, "b"), said(2, "c")):
+            lines.progress(one)
+    assert stream.getvalue().splitlines() == ["a", "b waiting for READY", "b", "c"]
+
+
+def test_on_a_terminal_progress_is_a_bar_and_its_last_words_stay() -> None:
+    stream = Terminal()
+    with Bars(Screen(stream, width=80, environ={})) as bars:
+        bars.progress(said(1, "half"))
+        bars.note("something else happened")
+        bars.progress(said(2, "all of it"))
+    text = ANSI.sub("", stream.getvalue())
+    assert "##########.......... half" in text
+    assert "something else happened" in text
+    assert text.rstrip().endswith("all of it")
+
+
+def test_a_bar_fits_into_the_width() -> None:
+    stream = Terminal()
+    with Bars(Screen(stream, width=60, environ={})) as bars:
+        bars.progress(said(1, "x" * 200))
+        drawn = [ANSI.sub("", line) for line in re.split(r"[\r\n]", stream.getvalue())]
+    assert max(len(line) for line in drawn) <= 60

@@ -1,0 +1,24 @@
+"""Running something on the application's own interpreter, as a worker would be run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import trapd
+
+_STANDALONE = Path(trapd.__file__).parent / "worker" / "standalone.py"
+_NOT_PASSED_ON = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
+
+
+def command(python: Path, module: str, arguments: Sequence[str]) -> list[str]:
+    """``module`` may be one of trapd's worker part: that interpreter need not have trapd."""
+    return [str(python), "-P", str(_STANDALONE), module, *arguments]
+
+
+def environment(environ: Mapping[str, str], pool: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, str]:
+    """Nothing of trapd's own Python; ``folders`` first on the import path; the pool's variables."""
+    kept = {n: v for n, v in environ.items() if not n.startswith("PYTHON") and n not in _NOT_PASSED_ON}
+    path = [*(str(folder) for folder in folders), *([pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else [])]
+    return kept | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})

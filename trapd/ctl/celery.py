@@ -1,0 +1,68 @@
+"""`trapctl celery ARGUMENTS...`: Celery's own command line on the service's application, settings and code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trapd.ctl.application import command, environment
+from trapd.ctl.session import Session
+from trapd.errors import TrapdError
+
+_CLI = ["-A", "trapd.worker.configured:app"]
+
+
+def become(session: Session, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by Celery, on the good generation's snapshot; without one, on what is installed."""
+    found, app = usable(session), session.settings.app
+    pool = session.settings.pools[0].environment if session.settings.pools else {}
+    if found is not None:
+        folder, manifest = found
+        python = Path(manifest["python"])
+        # for what Celery starts in its turn: its `multi` and --detach run `python -m celery` afresh
+        folders = [*(folder / name for name in manifest["import_path"]), (folder / manifest["celeryconfig"]).parent]
+        own = {"TRAPD_GENERATION": str(folder)}
+    else:
+        python, folders = app.python, [app.celeryconfig.parent]
+        own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": str(app.celeryconfig)}
+        print("trapctl: no generation is there to read; using what is installed now", file=sys.stderr)
+    env = environment(session.environ, pool, folders) | own
+    argv = command(python, "celery", [*_CLI, *arguments])
+    sys.stdout.flush()
+    try:
+        os.execve(argv[0], argv, env)
+    except OSError as error:
+        raise TrapdError(f"cannot run {python}: {error.strerror}; see [app] python in trapd.toml") from None
+
+
+def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
+    """Folder and manifest of the generation to use: what the running trapd knows as good, else the newest there is."""
+    generations = session.settings.state_directory / "generations"
+    for number in [*_asked(session), *_newest_first(generations)]:
+        try:
+            manifest = json.loads((generations / str(number) / "manifest.json").read_bytes())
+        except (OSError, ValueError):  # being made, collected a moment ago, or not for us to read
+            continue
+        if isinstance(manifest, dict) and manifest.get("schema") == 1:
+            return generations / str(number), manifest
+    return None
+
+
+def _asked(session: Session) -> Iterator[int]:
+    try:
+        pools = session.ask("status", patience=2.0)["pools"]
+    except TrapdError:
+        return
+    for key in ("last_good", "generation"):
+        yield from (pool[key] for pool in pools if isinstance(pool.get(key), int))
+
+
+def _newest_first(generations: Path) -> list[int]:
+    try:
+        return sorted((int(path.name) for path in generations.iterdir() if path.name.isdecimal()), reverse=True)
+    except OSError:
+        return []

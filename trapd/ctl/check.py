@@ -1,0 +1,74 @@
+"""`trapctl check`: needs no running trapd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from trapd.control.masking import masked
+from trapd.ctl.application import command, environment
+from trapd.ctl.celery_rules import celery_findings
+from trapd.ctl.exits import Exit
+from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
+from trapd.ctl.session import Session
+from trapd.settings import Settings
+
+PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
+
+
+def check(session: Session) -> Exit:
+    """Raises SettingsError, which is exit status 78: without settings there is nothing to check."""
+    settings = session.settings
+    if sys.stderr.isatty():
+        print(f"importing {settings.app.app} on {settings.app.python} ...", file=sys.stderr)
+    found = findings(Facts(settings, inspect(settings, session.environ), session.environ))
+    documents: list[dict[str, str]] = masked([one.document() for one in found])
+    errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
+    if session.as_json:
+        session.print_json({"schema": 1, "errors": errors, "warnings": warnings, "findings": documents})
+    else:
+        from trapd.ctl import show
+
+        show.findings(session.screen, documents)
+        session.screen.line(f"{errors} error(s), {warnings} warning(s)")
+    return Exit.FAILED if errors else Exit.OK
+
+
+def findings(facts: Facts) -> list[Finding]:
+    found = [one for rule in ALWAYS for one in rule(facts)]
+    return found if "failed" in facts.report else [*found, *celery_findings(facts)]
+
+
+def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PATIENCE) -> dict[str, Any]:
+    """inspect_app.py's report, made on the application's interpreter in the environment of the first pool."""
+    app = settings.app
+    asked = {
+        "app": app.app,
+        "celeryconfig": str(app.celeryconfig),
+        "distributions": list(settings.watch.distributions),
+        "smoke_test": app.smoke_test,
+    }
+    pool = settings.pools[0].environment if settings.pools else {}
+    # no .pyc files: they would be the administrator's, in folders that the application's owner has to replace
+    env = environment(environ, pool) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command(app.python, "trapd.worker.inspect_app", [json.dumps(asked)]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=env,
+            cwd="/",
+            timeout=patience,
+        )
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+    except subprocess.TimeoutExpired:
+        return {"failed": "time", "summary": f"still not imported after {patience:g} s"}
+    except OSError as error:
+        return {"failed": "start", "summary": error.strerror or str(error)}
+    except ValueError:  # it ended without a report: a crash while importing, or sys.exit
+        words = done.stderr.decode(errors="replace").strip()
+        return {"failed": "app", "summary": f"it ended with status {done.returncode}", "detail": words}

@@ -1,0 +1,130 @@
+"""The other end of the control socket: blocking, and quick to start (no asyncio)."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from trapd.control.protocol import Failed, Progress, ProtocolError, Request, Result, format_request, parse_answer
+from trapd.errors import TrapdError
+
+LOOKING = 10.0  # s that an answer to a question may take
+CHANGING = 120.0  # s that a change may take: a recycle copies a whole snapshot before it answers
+
+
+class UnreachableError(TrapdError):
+    """Nobody answers at the socket. ``absent``: nobody is there, for certain; else it may be slow, or closed to us."""
+
+    def __init__(self, message: str, *, absent: bool) -> None:
+        super().__init__(message)
+        self.absent = absent
+
+
+class AnswerError(TrapdError):
+    """trapd answered that it cannot."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message)
+        self.code, self.data = failed.code, failed.data
+
+
+class Client:
+    """One connection; use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket: socket.socket | None = None
+        self._read = b""
+        self._ids = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(LOOKING)
+        try:
+            connection.connect(str(self.path))
+        except OSError as error:
+            connection.close()
+            raise self._cannot_connect(error) from None
+        self._socket = connection
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def ask(self, method: str, *, patience: float = LOOKING, **params: Any) -> dict[str, Any]:
+        """One command, its answer. Raises AnswerError for a refusal, UnreachableError for none within ``patience``."""
+        id = self.send(method, **params)
+        deadline = time.monotonic() + patience
+        while True:
+            match self.receive(deadline):
+                case Result(answered, value) if answered == id and isinstance(value, dict):
+                    return value
+                case Failed(answered) as failed if answered in (id, None):
+                    raise AnswerError(failed)
+
+    def send(self, method: str, **params: Any) -> int:
+        """Returns the request's id; parameters that are None are left out."""
+        id = next(self._ids)
+        given = {name: value for name, value in params.items() if value is not None}
+        try:
+            self._open().settimeout(LOOKING)
+            self._open().sendall(format_request(Request(method, given, id)))
+        except OSError as error:
+            raise self._lost(error) from None
+        return id
+
+    def receive(self, deadline: float | None) -> Progress | Result | Failed:
+        """The next message, whatever request it is about. ``deadline`` is of CLOCK_MONOTONIC; None waits for ever."""
+        while b"\n" not in self._read:
+            left = None if deadline is None else max(0.001, deadline - time.monotonic())
+            try:
+                self._open().settimeout(left)
+                more = self._open().recv(1 << 16)
+            except TimeoutError:
+                raise self._silent() from None
+            except OSError as error:
+                raise self._lost(error) from None
+            if not more:
+                raise self._lost(None)
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        try:
+            return parse_answer(line)
+        except ProtocolError as error:
+            raise UnreachableError(f"cannot understand what answers at {self.path}: {error}", absent=False) from None
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            raise UnreachableError(f"cannot ask at {self.path}: not connected", absent=True)
+        return self._socket
+
+    def _cannot_connect(self, error: OSError) -> UnreachableError:
+        what, absent = _WHY.get(error.errno or 0, (f"{error.strerror or error}; see trapd's log", False))
+        return UnreachableError(f"cannot reach trapd at {self.path}: {what}", absent=absent)
+
+    def _silent(self) -> UnreachableError:
+        return UnreachableError(f"cannot reach trapd at {self.path}: no answer in time; see its log", absent=False)
+
+    def _lost(self, error: OSError | None) -> UnreachableError:
+        what = error.strerror if error and error.strerror else "it closed the connection"
+        return UnreachableError(f"cannot reach trapd at {self.path} any more: {what}; see its log", absent=False)
+
+
+_START = "start it with systemctl start trapd, or trapd --config FILE"
+_WHY: Mapping[int, tuple[str, bool]] = {
+    errno.ENOENT: (f"no such socket; is it running? {_START}", True),
+    errno.ECONNREFUSED: (f"nobody listens there any more; {_START}", True),
+    errno.ENOTDIR: ("that is no place for a socket; see --socket, and runtime_directory in trapd.toml", True),
+    errno.ENOTSOCK: ("that is not a socket; see --socket, and runtime_directory in trapd.toml", True),
+    errno.EACCES: ("permission denied; look at the rights of that folder", False),
+    errno.EAGAIN: ("it is too busy to answer; try again", False),
+}

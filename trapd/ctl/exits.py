@@ -1,0 +1,40 @@
+"""trapctl's exit statuses: as `systemctl status` and sysexits.h have them, where they have one."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from trapd.control.protocol import Code
+from trapd.ctl.client import AnswerError, UnreachableError
+from trapd.errors import SettingsError, TrapdError
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1  # the action failed; `status`: degraded, held or failed; `plan`: something would be done
+    USAGE = 2
+    NOT_RUNNING = 3  # `status` only
+    NOT_PERMITTED = 4
+    UNKNOWN = 4  # `status` only: there is no answer, or no such pool
+    UNREACHABLE = 69  # EX_UNAVAILABLE, as `celery status`
+    TIMED_OUT = 75  # EX_TEMPFAIL: the waiting ended, what was waited for goes on
+    CONFIG = 78  # EX_CONFIG
+    INTERRUPTED = 130  # by Ctrl-C
+    PLAN_FAILED = 255  # `plan` only, where 1 means something else
+
+
+def exit_of(error: TrapdError, verb: str) -> Exit:
+    """The exit status of a verb that ended with this error."""
+    if verb == "plan":
+        return Exit.PLAN_FAILED
+    match error:
+        case SettingsError():
+            return Exit.CONFIG
+        case UnreachableError(absent=absent):
+            return (Exit.NOT_RUNNING if absent else Exit.UNKNOWN) if verb == "status" else Exit.UNREACHABLE
+        case AnswerError(code=Code.NOT_PERMITTED):
+            return Exit.NOT_PERMITTED
+        case AnswerError(code=Code.TIMED_OUT):
+            return Exit.TIMED_OUT
+        case _:
+            return Exit.FAILED

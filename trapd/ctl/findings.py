@@ -1,0 +1,116 @@
+"""What `trapctl check` has to say, and the rules that need nothing of the application. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trapd.settings import Settings
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``what`` is so; ``reason``: why that matters; ``remedy``: what to do. Both empty if all is well."""
+
+    level: str
+    what: str
+    reason: str = ""
+    remedy: str = ""
+    detail: str = ""
+
+    def document(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rules look at. ``report`` is inspect_app.py's; ``environ`` is what trapd is started with."""
+
+    settings: Settings
+    report: Mapping[str, Any]
+    environ: Mapping[str, str]
+
+    def conf(self, name: str) -> Any:
+        return self.report["settings"].get(name)
+
+    @property
+    def transport(self) -> str:
+        return str(self.report["broker"]["transport"])
+
+    @property
+    def tasks_late(self) -> bool:
+        """Does any task acknowledge late?"""
+        return bool(self.conf("task_acks_late") or self.report["late"])
+
+
+Rule = Callable[[Facts], Iterator[Finding]]
+
+
+# --- rules that need nothing of the application ---
+
+
+def configuration(facts: Facts) -> Iterator[Finding]:
+    pools = ", ".join(f"{pool.name} ({pool.workers})" for pool in facts.settings.pools)
+    yield Finding(OK, f"{facts.settings.file} is sound; pools: {pools}")
+
+
+def remapped_sigterm(facts: Facts) -> Iterator[Finding]:
+    where = [f"[pools.{pool.name}] environment" for pool in facts.settings.pools if "REMAP_SIGTERM" in pool.environment]
+    if where:
+        yield Finding(
+            ERROR,
+            f"REMAP_SIGTERM is set in {', '.join(where)}",
+            "SIGTERM, which asks a worker to finish its tasks, then stops it at once: each recycle loses running tasks",
+            "remove it; trapd needs Celery's own meaning of SIGTERM",
+        )
+    elif "REMAP_SIGTERM" in facts.environ:
+        yield Finding(OK, "REMAP_SIGTERM is set here; trapd does not pass it on to workers")
+
+
+def distributions(facts: Facts) -> Iterator[Finding]:
+    for name, version in facts.report.get("distributions", {}).items():
+        if version is not None:
+            yield Finding(OK, f"{name} {version} is installed for {facts.settings.app.python}")
+        else:
+            yield Finding(
+                ERROR,
+                f"{name} is not installed for {facts.settings.app.python}",
+                "it is named in [watch] distributions: nothing can be rolled out without it",
+                f"install it there, or correct [watch] distributions or [app] python in {facts.settings.file}",
+            )
+
+
+_FAILED_REMEDY = {
+    "start": "set [app] python to the python of the application's virtual environment",
+    "time": "run the import by hand and see where it hangs",
+    "python": "install celery for that interpreter, or set [app] python to the one that has it",
+    "config": "correct the file",
+    "app": "set [app] app to module:attribute of the application, and see that it is installed for [app] python",
+    "settings": "write all names in the new spelling: Celery's documentation has the table",
+    "tasks": "correct what the traceback shows; `imports` and `include` name the modules",
+    "smoke test": "set [app] smoke_test to module:function",
+}
+
+
+def failed(facts: Facts) -> Iterator[Finding]:
+    step = facts.report.get("failed")
+    if step is None:
+        return
+    app = facts.settings.app
+    what = {
+        "config": f"cannot load {app.celeryconfig}",
+        "settings": f"cannot use the settings in {app.celeryconfig}",
+        "tasks": f"cannot import the task modules of {app.app}",
+        "smoke test": f"cannot find the smoke test {app.smoke_test}",
+        "python": f"cannot load Celery on {app.python}",
+        "start": f"cannot run {app.python}",
+        "time": f"cannot import {app.app} in time",
+    }.get(step, f"cannot import {app.app} on {app.python}")
+    reason = str(facts.report["summary"]) + "; no worker can start"
+    yield Finding(ERROR, what, reason, _FAILED_REMEDY[step], facts.report.get("detail", ""))
+
+
+ALWAYS: tuple[Rule, ...] = (configuration, remapped_sigterm, distributions, failed)

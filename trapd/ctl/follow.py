@@ -1,0 +1,78 @@
+"""Waiting for rollouts: over a restart of trapd, and on to the rollout that superseded the one waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from trapd.control.protocol import Failed, Progress, Result
+from trapd.ctl.client import LOOKING, AnswerError, Client, UnreachableError
+
+AWAY = 15.0  # s that trapd may be gone for while we wait: an upgrade of trapd itself takes a few
+_TRY_AGAIN = 0.5  # s
+
+
+class Show(Protocol):
+    def progress(self, said: Mapping[str, Any]) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Waiting:
+    """One wait, for any number of rollouts side by side; ``timeout`` in seconds, None: as long as it takes."""
+
+    def __init__(self, connect: Callable[[], Client], show: Show, timeout: float | None) -> None:
+        self._connect, self._show = connect, show
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._timeout = timeout
+        self._pending: list[int] = []
+        self._ended: list[dict[str, Any]] = []
+
+    def wait(self, rollouts: Iterable[int]) -> list[dict[str, Any]]:
+        """The last progress of each, once it is over; a superseded one's successor stands in its place.
+
+        Raises AnswerError with code 75 when the timeout is over, UnreachableError when trapd stayed away.
+        """
+        self._pending = list(rollouts)
+        gone_at: float | None = None
+        while self._pending:
+            try:
+                with self._connect() as client:
+                    gone_at = None
+                    self._listen(client)
+            except UnreachableError:
+                if gone_at is None:
+                    gone_at = time.monotonic()
+                    self._show.note("trapd does not answer; waiting for it to come back ...")
+                if time.monotonic() - gone_at > AWAY:
+                    raise
+                time.sleep(_TRY_AGAIN)
+        return self._ended
+
+    def _listen(self, client: Client) -> None:
+        requests = {self._request(client, rollout): rollout for rollout in self._pending}
+        while requests:
+            match client.receive(None if self._deadline is None else self._deadline + LOOKING):
+                case Progress(_, params):
+                    self._show.progress(params)
+                case Result(int(id), dict(value)) if id in requests:
+                    rollout = requests.pop(id)
+                    self._pending.remove(rollout)
+                    if (successor := self._over(value)) is not None:
+                        self._pending.append(successor)
+                        requests[self._request(client, successor)] = successor
+                case Failed() as failed:
+                    raise AnswerError(failed)
+
+    def _request(self, client: Client, rollout: int) -> int:
+        left = None if self._deadline is None else max(0.0, round(self._deadline - time.monotonic(), 3))
+        return client.send("rollout.wait", id=rollout, timeout=left)
+
+    def _over(self, value: dict[str, Any]) -> int | None:
+        """Keep the result, or return the rollout that took over."""
+        rollout, successor = value["rollout"], value.get("superseded_by")
+        if rollout["state"] == "superseded" and isinstance(successor, int):
+            self._show.note(f"pool {value['pool']}: rollout {successor} took over from {rollout['id']}; waiting for it")
+            return successor
+        self._ended.append(value)
+        return None

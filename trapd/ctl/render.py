@@ -1,0 +1,190 @@
+"""What trapctl puts on a terminal or into a pipe. The one file that knows rich.
+
+On a terminal: colours, unless NO_COLOR is set, and a width that is kept. In a pipe: whole lines, as wide as they are
+(or COLUMNS wide, where that is set). A colour never says anything that the words do not.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trapd.ctl.durations import age
+
+_UNBROKEN = 10_000  # columns: no line of ours is as long
+_STYLE = {
+    "ready": "green", "starting": "yellow", "draining": "cyan", "stopping": "cyan", "failed": "red",
+    "current": "green", "stale": "yellow", "mixed": "red", "unknown": "magenta",
+    "settled": "green", "changing": "yellow", "broken": "red", "running": "green",
+    "complete": "green", "rejected": "red", "superseded": "yellow",
+    "ok": "green", "warning": "yellow", "error": "red",
+}  # fmt: skip
+_TRACEBACK_LINES = 8
+Cell = str | Text
+
+
+def clean(text: object) -> str:
+    """Without control characters: what a broken package prints must not steer an administrator's terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in str(text).expandtabs(4))
+
+
+def word(text: object) -> Text:
+    """One of our own words, in its colour if it has one."""
+    return Text(clean(text), style=_STYLE.get(str(text), ""))
+
+
+def versions(found: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(found.items())) or "-"
+
+
+def moment(wall: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) if wall is not None else "now"
+
+
+def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:
+    """The end of a traceback, which says what was raised."""
+    return clean(detail).rstrip("\n").split("\n")[-lines:] if detail.strip() else []
+
+
+class Screen:
+    """Writes to one stream; a terminal's width unless told another."""
+
+    def __init__(self, file: IO[str] | None = None, *, width: int | None = None, environ: Mapping[str, str]) -> None:
+        stream = file if file is not None else sys.stdout
+        columns = environ.get("COLUMNS", "")
+        if width is None and columns.isdecimal() and int(columns) > 0:
+            width = int(columns)
+        self.terminal = stream.isatty()
+        if width is None and not self.terminal:
+            width = _UNBROKEN
+        self._wide = width == _UNBROKEN
+        self.console = Console(
+            file=stream, width=width, highlight=False, markup=False, emoji=False, force_terminal=self.terminal or None
+        )
+
+    def line(self, *parts: Cell, indent: int = 0) -> None:
+        """One line; on a terminal one that is too long goes on below, indented."""
+        text = Text.assemble(*(Text(clean(part)) if isinstance(part, str) else part for part in parts))
+        if self._wide:
+            self.console.print(Text(" " * indent) + text, soft_wrap=True)
+            return
+        for number, piece in enumerate(text.wrap(self.console, max(20, self.console.width - indent - 2))):
+            piece.rstrip()
+            self.console.print(Text(" " * (indent + (2 if number else 0))) + piece, soft_wrap=True)
+
+    def lines(self, texts: Iterable[str], indent: int = 0) -> None:
+        for text in texts:
+            self.console.print(Text(" " * indent + clean(text)), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], spare: Sequence[str] = ()) -> None:
+        """Aligned columns; where they do not fit, those in ``spare`` go, in that order, and then cells wrap."""
+        shown = list(columns)
+        table = _table(columns, rows, shown)
+        anything = self.console.options.update(max_width=_UNBROKEN)
+        for column in spare:
+            if self.console.measure(table, options=anything).maximum <= self.console.width:
+                break
+            shown.remove(column)
+            table = _table(columns, rows, shown)
+        with self.console.capture() as captured:
+            self.console.print(table)
+        self.console.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], shown: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
+    keep = [columns.index(column) for column in shown]
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(row[i])) if isinstance(cell := row[i], str) else cell for i in keep))
+    return table
+
+
+class Bars:
+    """Progress of rollouts as bars that stay in place; for terminals."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._said: dict[str, Mapping[str, Any]] = {}
+        self._live = Live(console=screen.console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        for said in self._said.values():  # the bars are gone; what they came to stays
+            self._screen.line(_described(said))
+
+    def progress(self, said: Mapping[str, Any]) -> None:
+        self._said[said["pool"]] = said
+        self._live.update(Text("\n").join(_bar(one, self._screen.console.width) for one in self._said.values()))
+        self._live.refresh()
+
+    def note(self, text: str) -> None:
+        self._live.console.print(Text(clean(text)), soft_wrap=True)
+
+
+class Lines:
+    """Progress of rollouts as a line for each change, in the manner of `kubectl rollout status`; for pipes and logs."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def progress(self, said: Mapping[str, Any]) -> None:
+        text = _described(said)
+        if self._last.get(said["pool"]) != text:
+            self._last[said["pool"]] = text
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        self._screen.line(text)
+        self._screen.console.file.flush()
+
+
+class Silence(Lines):
+    """For --json: only the end is said."""
+
+    def progress(self, said: Mapping[str, Any]) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None
+
+
+def _described(said: Mapping[str, Any]) -> str:
+    return str(said["message"]) + (f" waiting for {said['waiting']}" if said.get("waiting") else "")
+
+
+def _bar(said: Mapping[str, Any], width: int) -> Text:
+    """``[######....] pool default: 1 of 2 workers are on generation 8 (1 draining) ...``"""
+    wanted, cells = max(1, said["wanted"]), 20 if width >= 80 else 10
+    done = min(cells, cells * said["updated"] // wanted)
+    text = Text.assemble(("#" * done, "green"), "." * (cells - done), " ", clean(_described(said)))
+    text.truncate(width - 1, overflow="ellipsis")
+    return text
+
+
+def since(wall: float | None, now: float) -> str:
+    return age(now - wall) if wall is not None else "-"

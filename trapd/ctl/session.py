@@ -1,0 +1,74 @@
+"""One run of trapctl: which trapd it is about, and where its words go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trapd.ctl.client import LOOKING, Client
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Bars, Lines, Screen
+    from trapd.settings import Settings
+
+
+@dataclass
+class Session:
+    """``as_json``: the answer as one JSON document on standard output, and nothing else there."""
+
+    config: str | None
+    socket_option: Path | None
+    environ: Mapping[str, str]
+    as_json: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises SettingsError."""
+        from trapd.settings import find, load  # not needed with --socket
+
+        return load(find(self.config, self.environ))
+
+    @property
+    def socket(self) -> Path:
+        """trapd's control socket. Raises SettingsError where it has to be looked up and cannot be."""
+        return self.socket_option or self.settings.runtime_directory / "control.sock"
+
+    @cached_property
+    def screen(self) -> Screen:
+        from trapd.ctl.render import Screen  # rich takes 40 ms to import: never for --json
+
+        return Screen(environ=self.environ)
+
+    def client(self) -> Client:
+        return Client(self.socket)
+
+    def ask(self, method: str, *, patience: float = LOOKING, **params: Any) -> dict[str, Any]:
+        """One command on a connection of its own."""
+        with self.client() as client:
+            return client.ask(method, patience=patience, **params)
+
+    def print_json(self, document: Mapping[str, Any]) -> None:
+        json.dump(document, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def complain(self, message: str, status: int) -> None:
+        """What went wrong, on standard error; with --json also where the answer would have been."""
+        from trapd.control.masking import mask
+
+        print(f"trapctl: {mask(message)}", file=sys.stderr)
+        if self.as_json:
+            self.print_json({"schema": 1, "error": {"exit": int(status), "message": mask(message)}})
+
+    def progress(self) -> Bars | Lines:
+        """Where the progress of a wait is shown."""
+        from trapd.ctl.render import Bars, Lines, Silence
+
+        if self.as_json:
+            return Silence(self.screen)
+        return Bars(self.screen) if self.screen.terminal else Lines(self.screen)

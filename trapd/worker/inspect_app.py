@@ -1,0 +1,147 @@
+"""What `trapctl check` wants to know of the application, found out on the application's own interpreter.
+
+Imports the installed code, loads the settings, asks the broker for a connection; changes nothing. Prints one JSON
+document on standard output; whatever the application itself prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+BROKER_PATIENCE = 5.0  # s
+SETTINGS = (
+    "accept_content",
+    "broker_connection_max_retries",
+    "broker_connection_retry_on_startup",
+    "result_backend",
+    "task_acks_late",
+    "task_acks_on_failure_or_timeout",
+    "task_always_eager",
+    "task_create_missing_queues",
+    "task_reject_on_worker_lost",
+    "worker_cancel_long_running_tasks_on_connection_loss",
+    "worker_direct",
+    "worker_enable_remote_control",
+    "worker_soft_shutdown_timeout",
+)
+# Of broker_transport_options only these: others may hold passwords.
+TRANSPORT_OPTIONS = ("visibility_timeout", "data_folder_in", "data_folder_out", "control_folder", "polling_interval")
+_LOOKS_LIKE_A_SETTING = ("broker_", "celery_", "celerybeat_", "celeryd_", "result_", "task_", "worker_")
+Report = dict[str, Any]
+
+
+def inspect(app: str, celeryconfig: Path, distributions: list[str], smoke_test: str | None) -> Report:
+    """``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
+    test; with ``summary`` and ``detail`` (a traceback)."""
+    report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
+    report["distributions"] = {name: _version(name) for name in distributions}
+    try:
+        from trapd.worker import application, configured
+        from trapd.worker.report import ConfigurationError
+    except ImportError as error:
+        return report | _failed("python", error, plain=True)
+    report["celery"] = metadata.version("celery")
+    found: dict[str, Any] = {}
+
+    def settings() -> None:
+        application.configure(found["app"], found["config"], configured.installed(app, celeryconfig))
+
+    def tasks() -> None:
+        found["app"].finalize()
+        found["app"].loader.import_default_modules()
+
+    steps: list[tuple[str, Callable[[], Any]]] = [
+        ("config", lambda: found.update(config=application.load_config(celeryconfig))),
+        ("app", lambda: found.update(app=application.find_app(app))),
+        ("settings", settings),
+        ("tasks", tasks),
+        ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),
+    ]
+    started = time.monotonic()
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:
+            return report | _failed(name, error, plain=isinstance(error, ConfigurationError))
+    report["seconds"] = round(time.monotonic() - started, 2)
+    return report | _look(found["app"], vars(found["config"]))
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _failed(step: str, error: Exception, *, plain: bool) -> Report:
+    """``plain``: the message says it all, a traceback would only hide it."""
+    from traceback import format_exception
+
+    text = str(error).partition(" (generation ")[0]  # of which there is none here
+    summary = text if plain and text else f"{type(error).__name__}: {text}"
+    return {"failed": step, "summary": summary, "detail": "" if plain else "".join(format_exception(error))}
+
+
+def _look(app: Any, written: Mapping[str, Any]) -> Report:
+    tasks = [task for name, task in app.tasks.items() if not name.startswith("celery.")]
+    late = [task for task in tasks if task.acks_late]
+    options = app.conf.broker_transport_options or {}
+    return {
+        "settings": {name: app.conf.get(name) for name in SETTINGS},
+        "transport_options": {name: options[name] for name in TRANSPORT_OPTIONS if name in options},
+        "unknown": _unknown(written),
+        "queues": sorted(app.amqp.queues),
+        "default_queue": app.conf.task_default_queue,
+        "tasks": len(tasks),
+        "late": sorted(task.name for task in late),
+        "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
+        "early": sorted(task.name for task in tasks if not task.acks_late),
+        "broker": _broker(app),
+    }
+
+
+def _unknown(written: Mapping[str, Any]) -> dict[str, str | None]:
+    """Names in the file that look like settings and that Celery ignores without a word -> what may have been meant."""
+    from celery.app import defaults
+
+    known = {*defaults.SETTING_KEYS, *defaults._OLD_SETTING_KEYS}
+    names = [name for name in written if name.lower().startswith(_LOOKS_LIKE_A_SETTING) and not callable(written[name])]
+    unknown = [name for name in names if name not in known]
+    alike = {True: list(defaults._OLD_SETTING_KEYS), False: list(defaults.SETTING_KEYS)}
+    return {name: next(iter(difflib.get_close_matches(name, alike[name.isupper()], 1)), None) for name in unknown}
+
+
+def _broker(app: Any) -> Report:
+    """Connect as a worker would, once."""
+    with app.connection_for_write(connect_timeout=BROKER_PATIENCE) as connection:
+        report: Report = {"url": connection.as_uri(), "transport": connection.transport.driver_type}
+        try:
+            connection.ensure_connection(max_retries=1, timeout=BROKER_PATIENCE)
+            connection.channel().close()  # Redis says only now whether it is there
+        except Exception as error:  # every transport has errors of its own
+            return report | {"error": f"{type(error).__name__}: {error}"}
+        return report | {"error": None}
+
+
+def main() -> None:
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with answer:
+        asked = json.loads(sys.argv[1])
+        report = inspect(asked["app"], Path(asked["celeryconfig"]), asked["distributions"], asked["smoke_test"])
+        json.dump(report, answer, default=repr)
+
+
+if __name__ == "__main__":
+    main()
