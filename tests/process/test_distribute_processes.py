@@ -70,14 +70,14 @@ def test_finish_tells_why_a_child_failed(processes: Processes) -> None:
 
 def test_stop_asks_first(processes: Processes) -> None:
     child = processes.start("child", FOREVER)
-    assert processes.stop("child", 10)
+    assert processes.stop("child")
     assert child.returncode == -signal.SIGTERM
 
 
 def test_stop_kills_what_does_not_end_and_says_so(processes: Processes) -> None:
-    child = processes.start("child", STUBBORN)
+    child = processes.start("child", STUBBORN, patience=0.2)
     up(processes, "child")
-    assert not processes.stop("child", 0.2)
+    assert not processes.stop("child")
     assert child.returncode == -signal.SIGKILL
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_interrupts_a_wait(processes: Processes) -> None:
 
 
 def test_a_second_ctrl_c_ends_the_patience(processes: Processes) -> None:
-    processes.start("child", STUBBORN)
+    processes.start("child", STUBBORN, patience=30)
     up(processes, "child")
     with processes.signals():
         os.kill(os.getpid(), signal.SIGINT)
@@ -98,7 +98,7 @@ def test_a_second_ctrl_c_ends_the_patience(processes: Processes) -> None:
         before = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         began = time.monotonic()
         try:
-            assert not processes.stop("child", 30)
+            assert not processes.stop("child")
         finally:
             signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - began < 5

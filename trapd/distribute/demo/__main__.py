@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from trapd.distribute.demo import images, summary
 from trapd.distribute.demo.drive import NEW, OLD, Drive
@@ -21,23 +22,33 @@ from trapd.distribute.submit import Submitter
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make run", description="Upgrade Trap under running workers, and watch.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="radio images (FITS); none: made by the command")
-    own = parser.parse_args(arguments).images
+    parser.add_argument("--trap", type=Path, metavar="DIR", help="Trap's virtual environment (default: in trapd's own)")
+    options = parser.parse_args(arguments)
     show = choose()
-    world = World()
+    world = World(options.trap and options.trap.absolute())
     try:
         with world.processes.signals(), world:
-            wrong = run(world, show, own)
-    except Interrupted:
-        show.event("interrupted: everything was stopped and removed")
-        return 130
-    except DemoError as error:
-        wrong = [str(error)]
+            wrong = attempt(world, show, options.images)
     finally:
         show.close()
+    if wrong is None:
+        print("Interrupted: everything was stopped and removed.")
+        return 130
     wrong += [f"left running, and killed: {words}" for words in world.left]
     print()
     print(*(f"NOT GOOD: {words}" for words in wrong), sep="\n") if wrong else print("All good: nobody noticed.")
     return 1 if wrong else 0
+
+
+def attempt(world: World, show: Show, own: Sequence[str]) -> list[str] | None:
+    """What was wrong; None: it was interrupted."""
+    try:
+        return run(world, show, own)
+    except DemoError as error:
+        return [str(error)]
+    except Interrupted:
+        show.event("interrupted: stopping trapd and its workers; once more, and they are killed")
+        return None
 
 
 def run(world: World, show: Show, own: Sequence[str]) -> list[str]:

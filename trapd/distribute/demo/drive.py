@@ -80,7 +80,7 @@ class Drive:
         if self.status is None:
             return False
         if self.status.failed:
-            raise DemoError(f"cannot go on: {self.status.failed}")
+            raise DemoError(f"cannot go on: {self.status.failed}\n{self.world.logs()}")
         return self.status.settled_on(version)
 
     def _stale(self, version: str) -> list[str]:

@@ -38,6 +38,7 @@ class Processes:
         self.mark = f"TMPDIR={logs / 'tmp'}"  # in the environment of every child, and of its children
         self.interrupted = 0
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._patience: dict[str, float] = {}
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
@@ -58,10 +59,12 @@ class Processes:
         if self.interrupted:
             raise Interrupted
 
-    def start(self, name: str, command: Sequence[str], output: str = "") -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, command: Sequence[str], *, output: str = "", patience: float = 5.0
+    ) -> subprocess.Popen[bytes]:
         """Start a child whose output goes to ``<name>.log``, or what it prints to the file ``output`` instead.
 
-        The kernel ends it with us, if it comes to that.
+        Asked to end, it gets ``patience`` seconds for it. The kernel ends it with us, if it comes to that.
         """
         setpriv = shutil.which("setpriv")
         guarded = [setpriv, "--pdeathsig", "TERM", *command] if setpriv else list(command)
@@ -76,7 +79,7 @@ class Processes:
                 env={**os.environ, variable: place},
                 start_new_session=True,
             )
-        self._children[name] = child
+        self._children[name], self._patience[name] = child, patience
         return child
 
     def finish(self, name: str, command: Sequence[str], tick: Callable[[], None]) -> None:
@@ -100,13 +103,13 @@ class Processes:
             return "\n".join((self.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
         return ""
 
-    def stop(self, name: str, patience: float) -> bool:
-        """SIGTERM to the child alone, and SIGKILL to its group after ``patience`` seconds; False if it took that."""
+    def stop(self, name: str) -> bool:
+        """SIGTERM to the child alone, and SIGKILL to its group when our patience ends; False if it took that."""
         child = self._children.get(name)
         if child is None or child.poll() is not None:
             return True
         child.terminate()
-        deadline, requests = time.monotonic() + patience, self.interrupted
+        deadline, requests = time.monotonic() + self._patience[name], self.interrupted
         while child.poll() is None and time.monotonic() < deadline and self.interrupted == requests:
             time.sleep(STEP)
         if child.poll() is not None:
@@ -119,7 +122,7 @@ class Processes:
     def stop_all(self) -> None:
         """End what still runs, the latest first."""
         for name in reversed(self._children):
-            self.stop(name, 5.0)
+            self.stop(name)
 
 
 def marked(mark: str) -> dict[int, str]:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,7 @@ from trapd.distribute.demo.trapenv import TrapEnvironment, default_place
 
 EMBEDDED = Path(__file__).parents[3] / "etc" / "celeryconfig-embedded.py"
 WORKERS = 2
+DRAIN = 60.0  # s that trapd gets to let its workers finish
 ASK_EVERY = 1.0  # s between two questions to trapctl: each costs it a start of Python
 
 CONFIGURATION = """\
@@ -48,10 +48,11 @@ environment = {{ {variable} = {ledger} }}
 class World:
     """A context: leaving it ends every process that was started in it, and removes every file."""
 
-    def __init__(self, processes: Callable[[Path], Processes] = Processes) -> None:
+    def __init__(self, trap: Path | None = None) -> None:
+        """``trap``: where Trap's own virtual environment is, or is to be; None: the usual place."""
         self.work = Path(tempfile.mkdtemp(prefix="trapd-run-"))  # short: there is a socket below it
-        self.processes = processes(self.work)
-        self.trap = TrapEnvironment(default_place(self.work), self.processes)
+        self.processes = Processes(self.work)
+        self.trap = TrapEnvironment(trap or default_place(self.work), self.processes)
         self.ledger = self.work / "ledger"
         self.left: list[str] = []  # processes that did not end as they should, known after leaving
         self._asking: subprocess.Popen[bytes] | None = None
@@ -93,12 +94,13 @@ class World:
     # -- trapd -----------------------------------------------------------------------------------------------------
 
     def start_trapd(self) -> subprocess.Popen[bytes]:
-        return self.processes.start("trapd", [sys.executable, "-m", "trapd", "--config", str(self.work / "trapd.toml")])
+        command = [sys.executable, "-m", "trapd", "--config", str(self.work / "trapd.toml")]
+        return self.processes.start("trapd", command, patience=DRAIN)
 
     def stop_trapd(self) -> None:
         """Let it drain its workers. Raises DemoError if it had to be killed, or failed."""
-        if not self.processes.stop("trapd", 60.0):
-            raise DemoError("cannot stop trapd: still there 60 s after SIGTERM")
+        if not self.processes.stop("trapd"):
+            raise DemoError(f"cannot stop trapd: still there {DRAIN:.0f} s after SIGTERM")
         self.processes.must_have_succeeded("trapd")
 
     def look(self) -> dict[str, Any] | None:
