@@ -67,7 +67,7 @@ def make_generation(
     watched: Mapping[str, list[str]] | None = None,
     **more: object,
 ) -> Path:
-    """``files``: what lies in the snapshot's code folder, beside the usual ones of ``naps``. ``more``: the manifest's."""
+    """``files``: in the snapshot's code folder, beside the usual ones of ``naps``. ``more``: keys of the manifest."""
     folder = generations / str(number)
     usual = {"naps/__init__.py": "", "naps/jobs.py": NAPS, "naps/later.py": ""}
     for name, text in {**usual, **(files or {})}.items():

@@ -29,9 +29,14 @@ class Notifier:
         except BlockingIOError:
             return False
         except OSError:  # the supervisor is gone; the next one may listen at the same place
-            self._line = None
+            self.close()
             return False
         return True
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.socket.close()
+            self._line = None
 
     def _connected(self) -> SystemdNotifier:
         if self._line is None:

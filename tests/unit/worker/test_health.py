@@ -1,0 +1,178 @@
+"""What a worker tells its supervisor, phase by phase, in virtual time."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from trapd.worker.health import QUIET_DRAIN, Health, Phase
+
+WATCHDOG = 60.0
+
+
+class Case:
+    """A worker whose time and tasks the test sets."""
+
+    def __init__(self, watchdog: float = WATCHDOG) -> None:
+        self.now, self.active, self.reserved = 100.0, 0, 0
+        self.heard: list[tuple[float, dict[str, str]]] = []
+        self.health = Health(lambda: (self.active, self.reserved), watchdog, self.now)
+
+    def enter(self, *phases: Phase) -> None:
+        for phase in phases:
+            self.health.enter(phase, self.now)
+
+    def tick(self, heard: bool = True) -> dict[str, str]:
+        fields = self.health.message(self.now, lambda: "hang.py:7")
+        if heard:
+            self.health.sent(fields, self.now)
+            if fields:
+                self.heard.append((self.now, fields))
+        return fields
+
+    def run(self, seconds: float, turning: bool = True) -> list[tuple[float, dict[str, str]]]:
+        """Let so much time pass, a look each second; the messages of that time."""
+        self.heard.clear()
+        for _ in range(math.ceil(seconds)):
+            self.now += 1
+            if turning:
+                self.health.stamped = self.now
+            self.tick()
+        return list(self.heard)
+
+    def ready(self) -> Case:
+        self.enter(Phase.CONNECTING, Phase.READY)
+        self.tick()
+        return self
+
+
+def times(messages: list[tuple[float, dict[str, str]]], key: str) -> list[float]:
+    return [at for at, fields in messages if key in fields]
+
+
+def test_ready_is_said_once_together_with_a_sign_of_life() -> None:
+    case = Case()
+    case.enter(Phase.CONNECTING, Phase.READY)
+    assert case.tick() == {"READY": "1", "WATCHDOG": "1", "STATUS": "ready, 0 active"}
+    assert not times(case.run(300), "READY")
+
+
+def test_ready_is_said_again_until_it_is_heard() -> None:
+    case = Case()
+    case.enter(Phase.CONNECTING, Phase.READY)
+    assert "READY" in case.tick(heard=False)
+    assert "READY" in case.tick(heard=True)
+    assert "READY" not in case.tick()
+
+
+def test_an_idle_worker_says_one_word_in_a_third_of_the_watchdogs_time() -> None:
+    assert [fields for _, fields in Case().ready().run(60)] == [{"WATCHDOG": "1"}] * 3
+
+
+def test_without_a_watchdog_an_idle_worker_says_as_little() -> None:
+    assert len(Case(watchdog=0).ready().run(60)) == 3
+
+
+def test_counts_are_told_when_they_change_but_not_more_often_than_every_10_seconds() -> None:
+    case = Case().ready()
+    case.run(15)
+    case.active, case.reserved = 2, 3
+    assert [fields["STATUS"] for _, fields in case.run(1)] == ["ready, 2 active, 1 reserved"]
+    said = []
+    for count in range(40):
+        case.active = case.reserved = count
+        said += times(case.run(1), "STATUS")
+    assert len(said) <= 5
+    assert min(later - earlier for earlier, later in itertools.pairwise(said)) >= 10
+
+
+def test_a_loop_that_stands_still_gets_no_sign_of_life_and_is_located() -> None:
+    case = Case().ready()
+    messages = case.run(90, turning=False)
+    assert max(times(messages, "WATCHDOG")) - 100.0 < WATCHDOG / 2
+    told = [fields["STATUS"] for _, fields in messages if "STATUS" in fields]
+    assert told[0].startswith("main loop stalled for 3")
+    assert told[0].endswith(" s at hang.py:7, 0 active")
+
+
+def test_a_loop_that_turns_again_is_well_again() -> None:
+    case = Case().ready()
+    case.run(40, turning=False)
+    [*_, (_, last)] = case.run(11)
+    assert last["STATUS"] == "ready, 0 active"
+    assert times(case.run(25), "WATCHDOG")
+
+
+@pytest.mark.parametrize(("active", "alive"), [(1, True), (0, False)])
+def test_a_solo_pool_stands_still_rightly_only_while_a_task_runs(active: int, alive: bool) -> None:
+    case = Case().ready()
+    case.health.inline, case.active = True, active
+    case.run(60, turning=False)
+    assert bool(times(case.run(30, turning=False), "WATCHDOG")) is alive
+
+
+def test_a_lost_broker_is_no_hang_and_is_told_at_once() -> None:
+    case = Case().ready()
+    case.run(3)
+    case.enter(Phase.RECONNECTING)
+    case.active = 1
+    assert case.tick()["STATUS"] == "reconnecting, 1 active"
+    messages = case.run(120, turning=False)
+    assert len(times(messages, "WATCHDOG")) == 6
+    assert messages[-1][1]["STATUS"] == "broker unreachable for 117 s, 1 active"
+    case.enter(Phase.READY)
+    assert case.tick()["STATUS"] == "ready, 1 active"
+    assert "READY" not in case.tick()
+
+
+def test_a_broker_that_is_away_at_the_start_prolongs_the_start() -> None:
+    case = Case()
+    case.enter(Phase.CONNECTING)
+    assert "EXTEND_TIMEOUT_USEC" not in case.tick()
+    messages = case.run(60)
+    assert times(messages, "EXTEND_TIMEOUT_USEC") == [101.0, 111.0, 121.0, 131.0, 141.0, 151.0]
+    assert {fields["EXTEND_TIMEOUT_USEC"] for _, fields in messages} == {"30000000"}
+    assert not times(messages, "WATCHDOG")
+    assert messages[-1][1]["STATUS"] == "broker unreachable for 51 s, 0 active"
+
+
+def test_an_import_that_hangs_is_not_prolonged() -> None:
+    case = Case()
+    case.tick()
+    assert not times(case.run(600), "EXTEND_TIMEOUT_USEC")
+
+
+def test_a_drain_is_told_at_once_and_gets_time_as_long_as_a_task_runs() -> None:
+    case = Case().ready()
+    case.active = 1
+    case.run(3)
+    case.enter(Phase.DRAINING)
+    assert case.tick() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "30000000", "STATUS": "draining, 1 active"}
+    messages = case.run(3600, turning=False)
+    extended = times(messages, "EXTEND_TIMEOUT_USEC")
+    assert max(later - earlier for earlier, later in itertools.pairwise(extended)) == 10.0
+    assert not times(messages, "WATCHDOG")
+    assert not times(messages, "STOPPING")
+
+
+def test_a_drain_without_tasks_gets_no_time_for_ever() -> None:
+    case = Case().ready()
+    case.enter(Phase.DRAINING)
+    case.tick()
+    messages = case.run(600)
+    assert max(times(messages, "EXTEND_TIMEOUT_USEC")) <= 100.0 + QUIET_DRAIN
+    assert "not leaving" in messages[-1][1]["STATUS"]
+
+
+def test_a_drain_is_never_left_again() -> None:
+    case = Case().ready()
+    case.enter(Phase.DRAINING, Phase.RECONNECTING, Phase.READY)
+    assert case.tick()["STATUS"] == "draining, 0 active"
+
+
+def test_strays_are_told() -> None:
+    case = Case().ready()
+    case.health.strays = 2
+    assert case.run(11)[-1][1]["STATUS"] == "ready, 0 active, 2 stray modules"

@@ -1,0 +1,149 @@
+"""A task that this worker does not know is handed back for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trapd.worker import unknown
+
+
+class Message:
+    def __init__(self, id: str = "a", protocol: int = 2) -> None:
+        fields = {"id": id, "task": "naps.new"}
+        self.headers = fields if protocol == 2 else {}
+        self.payload = fields
+        self.acknowledged = False
+        self.requeued = 0
+
+    def reject_log_error(self, logger: object, errors: object, requeue: bool = False) -> None:
+        self.acknowledged = True
+        self.requeued += requeue
+
+
+class Consumer:
+    """As much of Celery's as is needed; a call for later is kept with its delay."""
+
+    connection_errors = ()
+
+    def __init__(self, hub: bool) -> None:
+        self.hub, self.room = hub, 0
+        self.discarded: list[Message] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self.soon: list[Callable[[], None]] = []
+        self.qos = self.timer = self
+
+    def on_unknown_task(self, body: object, message: Message, error: Exception) -> None:
+        self.discarded.append(message)
+
+    def increment_eventually(self) -> None:
+        self.room += 1
+
+    def decrement_eventually(self) -> None:
+        self.room -= 1
+
+    def call_after(self, seconds: float, function: Callable[[], None]) -> None:
+        self.later.append((seconds, function))
+
+    def call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
+        self.soon.append(lambda: function(*arguments))
+
+
+class Case:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, hub: bool = True) -> None:
+        (folder / "7").mkdir()
+        self.now = 100.0
+        monkeypatch.setattr(unknown, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.consumer = Consumer(hub)
+        self.hand_back = unknown.HandBack(self.consumer, folder / "7")
+
+    def receive(self, message: Message) -> Message:
+        self.hand_back(None, message, KeyError("naps.new"))
+        return message
+
+    def wait(self) -> float:
+        """Let the next delay pass; its length."""
+        seconds, function = self.consumer.later.pop(0)
+        self.now += seconds
+        function()
+        for call in self.consumer.soon:
+            call()
+        self.consumer.soon.clear()
+        return seconds
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    return Case(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_it_is_held_a_moment_and_handed_back_and_takes_no_room_meanwhile(case: Case, protocol: int) -> None:
+    message = case.receive(Message(protocol=protocol))
+    assert (message.requeued, case.consumer.room) == (0, 1)
+    assert case.wait() == unknown.FIRST_PAUSE
+    assert (message.requeued, case.consumer.room, case.consumer.discarded) == (1, 0, [])
+
+
+def test_the_pauses_grow_so_that_no_message_runs_in_circles(case: Case) -> None:
+    pauses = []
+    while not case.consumer.discarded:
+        case.receive(Message())
+        if case.consumer.later:
+            pauses.append(case.wait())
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_nobody_knows_it_after_a_while_so_it_is_discarded_as_ever(case: Case) -> None:
+    case.receive(Message())
+    case.now += unknown.PATIENCE
+    assert case.consumer.discarded == [case.receive(Message())]
+
+
+def test_where_newer_code_exists_it_is_handed_back_for_longer(case: Case, tmp_path: Path) -> None:
+    (tmp_path / "8").mkdir()
+    case.receive(Message())
+    case.now += unknown.PATIENCE_WHEN_OLD - 1
+    case.receive(Message())
+    assert not case.consumer.discarded
+    case.now += 1
+    assert case.consumer.discarded == [case.receive(Message())]
+
+
+def test_older_code_does_not_count(case: Case, tmp_path: Path) -> None:
+    for name in ("6", "8.tmp", "x"):
+        (tmp_path / name).mkdir()
+    assert unknown.newest_beside(tmp_path / "7") is None
+    (tmp_path / "10").mkdir()
+    assert unknown.newest_beside(tmp_path / "7") == 10
+
+
+def test_without_a_hub_the_loop_hands_it_back_and_not_the_timers_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(tmp_path, monkeypatch, hub=False)
+    message = case.receive(Message())
+    _, function = case.consumer.later.pop()
+    function()
+    assert message.requeued == 0
+    [call] = case.consumer.soon
+    call()
+    assert message.requeued == 1
+
+
+def test_one_that_was_settled_meanwhile_is_left_alone(case: Case) -> None:
+    message = case.receive(Message())
+    message.acknowledged = True
+    case.wait()
+    assert (message.requeued, case.consumer.room) == (0, 0)
+
+
+def test_what_is_remembered_is_bounded(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "_REMEMBERED", 3)
+    for id in "abcdef":
+        case.receive(Message(id))
+    assert len(case.hand_back._seen) == 3
