@@ -20,7 +20,7 @@ from trapd.errors import TrapdError
 from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
 
 SCHEMA = 1
-KEPT_EVENTS = 100_000  # some 30 MB; a crash loop at its slowest pace writes 300 events a day
+KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _TABLES = (
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
