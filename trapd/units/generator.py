@@ -1,0 +1,89 @@
+"""What systemd runs at boot and at each daemon-reload: writes every pool's template, and keeps a copy of what was good.
+
+It may run before anything but / and /usr is mounted, and while PID 1 waits for it: so it asks PID 1 nothing, looks up
+no user, and needs only the standard library. Whatever goes wrong, the shell script that calls it puts the kept copy in
+place and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from trapd.errors import SettingsError
+from trapd.settings import DEFAULT_FILE, load
+from trapd.units import directives
+from trapd.units.render import Rendered, render
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 written, 1 nothing is to be relied on. What it prints is for the journal, a line a message."""
+    parser = argparse.ArgumentParser(prog="trapd-generator", description="Writes the pools' unit templates.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE)
+    parser.add_argument("--base", type=Path, required=True, help="the base template")
+    parser.add_argument("--kept", type=Path, required=True, help="where to keep a copy of what was good")
+    parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
+    parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
+    options = parser.parse_args(argv)
+    try:
+        rendered = rendering(options.config, options.base)
+        for refusal in rendered.refusals:
+            print(f"ignored: {refusal}", file=sys.stderr)
+        if options.folders and not options.keep:
+            write(rendered.files, options.folders[0])
+    except (SettingsError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        keep(rendered.files, options.kept)
+    except OSError as error:
+        if options.keep:  # at boot / may still be read-only; --keep comes later, when it is not
+            print(f"cannot keep a copy of the units in {options.kept}: {error.strerror}", file=sys.stderr)
+    return 0
+
+
+def rendering(config: Path, base: Path) -> Rendered:
+    """Raises SettingsError, and OSError if the base template cannot be read."""
+    settings = load(config)
+    known = directives.ask() if settings.systemd else {}
+    return render(settings, base.read_text("utf-8"), known)
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write each file in one step, if it is not there as it should be. Raises OSError."""
+    for name, text in files.items():
+        path = folder / name
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_text("utf-8") == text:
+                continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(text, "utf-8")
+        fresh.chmod(0o644)
+        fresh.replace(path)
+
+
+def keep(files: Mapping[str, str], folder: Path) -> None:
+    """Make the folder hold these files and no others; each of them is whole at any moment. Raises OSError."""
+    write(files, folder)
+    wanted = {folder / name for name in files}
+    for path in _below(folder):
+        if path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+        elif path not in wanted:
+            path.unlink()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in it, the deepest first."""
+    for place, folders, names in os.walk(folder, topdown=False):
+        yield from (Path(place, name) for name in [*names, *folders])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Which file of ``systemd/`` goes where on a machine, for the package (/usr) and for installations by pip (/usr/local).
+
+The files name where trapd is installed by placeholders: @bindir@ (folder of its console scripts), @libdir@ and
+@generator@.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapd.units.render import fill
+
+# kind of file -> folder
+PACKAGE: Mapping[str, Path] = {
+    "units": Path("/usr/lib/systemd/system"),
+    "generators": Path("/usr/lib/systemd/system-generators"),
+    "sysusers": Path("/usr/lib/sysusers.d"),
+    "tmpfiles": Path("/usr/lib/tmpfiles.d"),
+    "rules": Path("/usr/share/polkit-1/rules.d"),
+    "lib": Path("/usr/lib/trapd"),
+}
+LOCAL: Mapping[str, Path] = {
+    **{kind: Path("/usr/local", folder.relative_to("/usr")) for kind, folder in PACKAGE.items()},
+    "rules": Path("/etc/polkit-1/rules.d"),  # polkit looks into no folder of /usr/local
+}
+
+_FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
+    "trapd.service": ("units", 0o644),
+    "trapd-boot.service": ("units", 0o644),
+    "trapd-shutdown.service": ("units", 0o644),
+    "trapd.slice": ("units", 0o644),
+    "trapd-workers.slice": ("units", 0o644),
+    "trapd-worker@.service.in": ("lib", 0o644),
+    "trapd-shutdown": ("lib", 0o644),
+    "system-generators/trapd-generator": ("generators", 0o755),
+    "sysusers.d/trapd.conf": ("sysusers", 0o644),
+    "tmpfiles.d/trapd.conf": ("tmpfiles", 0o644),
+    "polkit-1/rules.d/50-trapd.rules": ("rules", 0o644),
+}
+GENERATOR = "system-generators/trapd-generator"
+KEPT = Path("/etc/trapd/units.last-good")  # the generator's own; to be removed with the configuration
+
+# What an administrator edits: where, from which shipped file, owner, mode. The broker's password is in the second.
+CONFIGURATION = (
+    (Path("/etc/trapd/trapd.toml"), "etc/trapd.toml", "root:root", 0o644),
+    (Path("/etc/trapd/celeryconfig.py"), "etc/celeryconfig.py", "root:trapd-worker", 0o640),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file as it is to be installed; it belongs to root."""
+
+    path: Path
+    text: str
+    mode: int
+
+
+def placed(source: Path, bindir: Path, folders: Mapping[str, Path] = PACKAGE) -> Iterator[Placed]:
+    """Every file but the configuration. ``source``: the shipped folder ``systemd``. Raises OSError."""
+    values = {
+        "bindir": str(bindir),
+        "libdir": str(folders["lib"]),
+        "generator": str(folders["generators"] / Path(GENERATOR).name),
+    }
+    for name, (kind, mode) in _FILES.items():
+        text = (source / name).read_text("utf-8")
+        yield Placed(folders[kind] / Path(name).name, fill(text, values), mode)

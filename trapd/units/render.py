@@ -1,0 +1,105 @@
+"""From the settings and the base template to the text of every generated unit file. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapd.model import PoolSpec
+from trapd.settings import Settings
+from trapd.settings.keys import KEYS
+from trapd.units.directives import SECTIONS, Known, Refusal, objection, section, shown
+
+POOL_DROP_IN = "50-pool.conf"  # below what `systemctl edit` writes (override.conf) and the 60s and above of others
+DAEMON_DROP_IN = "trapd.service.d/50-directories.conf"
+_BY = "# Written by trapd-generator from {source}; it is written anew at each daemon-reload.\n"
+_PLACEHOLDER = re.compile(r"@([a-z_]+)@")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """``files``: path below a unit folder -> text. ``refusals``: settings that are left out of them."""
+
+    files: Mapping[str, str]
+    refusals: tuple[Refusal, ...] = ()
+
+
+def template_name(pool: str) -> str:
+    """``trapd-worker-gpu@.service``"""
+    return f"trapd-worker-{pool}@.service"
+
+
+def render(settings: Settings, base: str, known: Known) -> Rendered:
+    """All files of a configuration; none where trapd runs the workers itself. ``known``: see directives.ask."""
+    if settings.backend == "embedded":
+        return Rendered({})
+    files: dict[str, str] = {}
+    refusals: list[Refusal] = []
+    by = _BY.format(source=settings.file)
+    for pool in settings.pools:
+        files[template_name(pool.name)] = by + template(settings, pool, base)
+        asked = settings.systemd.get(pool.name, {})
+        reasons = {name: objection(name, value, known) for name, value in asked.items()}
+        refusals += [Refusal(pool.name, name, why) for name, why in reasons.items() if why]
+        if taken := {name: value for name, value in asked.items() if not reasons[name]}:
+            files[f"{template_name(pool.name)}.d/{POOL_DROP_IN}"] = by + _drop_in(taken, known)
+    if folders := _folders_elsewhere(settings):
+        files[DAEMON_DROP_IN] = by + "\n[Service]\n" + "".join(f"ReadWritePaths=-{quoted(p)}\n" for p in folders)
+    return Rendered(files, tuple(refusals))
+
+
+def template(settings: Settings, pool: PoolSpec, base: str) -> str:
+    """One pool's template."""
+    values = {
+        "pool": pool.name,
+        "source": literal(str(settings.file)),
+        "state_directory": escaped(str(settings.state_directory)),
+        "start_timeout": seconds(pool.policy.progress_deadline),
+        "watchdog": seconds(settings.watchdog),
+    }
+    return fill(base, values)
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Put values in the place of ``@name@``; what has no value stays."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def _drop_in(taken: Mapping[str, object], known: Known) -> str:
+    text = ""
+    for place in SECTIONS:
+        lines = [f"{name}={shown(value)}\n" for name, value in taken.items() if section(name, known) == place]
+        text += f"\n[{place}]\n" + "".join(lines) if lines else ""
+    return text
+
+
+def _folders_elsewhere(settings: Settings) -> list[Path]:
+    """What trapd.service's own StateDirectory= and RuntimeDirectory= do not open to the daemon."""
+    names = ("state_directory", "runtime_directory")
+    return [getattr(settings, name) for name in names if getattr(settings, name) != KEYS["trapd"][name].default]
+
+
+# --- how systemd reads values ---------------------------------------------------------------------------------------
+
+
+def seconds(value: float) -> str:
+    """``"600s"``, ``"0.5s"``: never with an exponent, which systemd does not read."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") + "s"
+
+
+def literal(text: str) -> str:
+    """With nothing left that systemd would take for a specifier."""
+    return text.replace("%", "%%")
+
+
+def escaped(text: str) -> str:
+    """For the inside of double quotes."""
+    return literal(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def quoted(path: Path) -> str:
+    """One word of a list, whatever is in it."""
+    text = escaped(str(path))
+    return f'"{text}"' if re.search(r"[\s\"'\\;]", text) else text
