@@ -18,8 +18,8 @@ Looks at trapd and tells it what to do, over the socket that [protocol.md](proto
 same configuration that trapd uses (`--config`, else `TRAPD_CONFIG`, else `/etc/trapd/trapd.toml`), or by `--socket`.
 This file is made from `trapctl --help` by `python -m docs.trapctl_reference`.
 
-On a terminal there are colours and progress bars, in a pipe plain lines of any length. `NO_COLOR` switches colours off,
-`COLUMNS` sets the width. With `--json` the answer is one JSON document (schema 1) on standard output, errors included:
+On a terminal there are colours and progress bars, in a pipe plain lines of any length. `NO_COLOR` switches colours off.
+With `--json` the answer is one JSON document (schema 1) on standard output, errors included:
 `{"schema": 1, "error": {"exit": 69, "message": "..."}}`. No password is shown; those in URLs are replaced by stars.
 
 ## Exit statuses

@@ -103,7 +103,9 @@ async def rollout_wait(call: Call) -> Document:
             return {"schema": SCHEMA} | now | {"superseded_by": _successor(call, rollout)}
         left = None if deadline is None else deadline - call.desk.clock.now()
         if left is not None and left <= 0:
-            raise StillGoingError(f"rollout {number} still goes on after {timeout:g} s: {now['message']}", now)
+            far = str(now["message"]).rstrip(" .")
+            again = f"wait again with trapctl rollout status {rollout.pool}"
+            raise StillGoingError(f"rollout {number} still goes on ({far}); {again}", now)
         # not wait_for: it cancels what it waits for, and this future is everybody's
         await asyncio.wait([changed], timeout=left)
 

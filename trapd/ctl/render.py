@@ -1,7 +1,7 @@
 """What trapctl puts on a terminal or into a pipe. The one file that knows rich.
 
-On a terminal: colours, unless NO_COLOR is set, and a width that is kept. In a pipe: whole lines, as wide as they are
-(or COLUMNS wide, where that is set). A colour never says anything that the words do not.
+On a terminal: colours, unless NO_COLOR is set, and a width that is kept. In a pipe: whole lines, as wide as they are.
+A colour never says anything that the words do not.
 """
 
 from __future__ import annotations
@@ -57,14 +57,11 @@ def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:
 class Screen:
     """Writes to one stream; a terminal's width unless told another."""
 
-    def __init__(self, file: IO[str] | None = None, *, width: int | None = None, environ: Mapping[str, str]) -> None:
+    def __init__(self, file: IO[str] | None = None, *, width: int | None = None) -> None:
         stream = file if file is not None else sys.stdout
-        columns = environ.get("COLUMNS", "")
-        if width is None and columns.isdecimal() and int(columns) > 0:
-            width = int(columns)
         self.terminal = stream.isatty()
         if width is None and not self.terminal:
-            width = _UNBROKEN
+            width = _UNBROKEN  # even where COLUMNS is exported: a line that was broken cannot be searched
         self._wide = width == _UNBROKEN
         self.console = Console(
             file=stream, width=width, highlight=False, markup=False, emoji=False, force_terminal=self.terminal or None

@@ -42,7 +42,7 @@ class Session:
     def screen(self) -> Screen:
         from trapd.ctl.render import Screen  # rich takes 40 ms to import: never for --json
 
-        return Screen(environ=self.environ)
+        return Screen()
 
     def client(self) -> Client:
         return Client(self.socket)

@@ -252,7 +252,7 @@ def test_a_wait_that_times_out_says_how_far_it_is(short_path: Path) -> None:
             await one.answer()
             error = (await one.answer())["error"]
             assert error["code"] == Code.TIMED_OUT
-            assert error["message"].startswith("rollout 1 still goes on after 0 s: pool default: 0 of 2 workers")
+            assert error["message"].startswith("rollout 1 still goes on (pool default: 0 of 2 workers")
             assert error["data"]["rollout"]["id"] == 1
 
     run(test)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,9 +47,9 @@ def document(controller: FakeController) -> dict[str, Any]:
     return status(Desk(about(), controller, CLOCK))
 
 
-def shown(width: int | None, *, terminal: bool, environ: Mapping[str, str] | None = None) -> str:
+def shown(width: int | None, *, terminal: bool) -> str:
     stream = Terminal() if terminal else io.StringIO()
-    show.status(Screen(stream, width=width, environ=environ or {}), document(troubled()))
+    show.status(Screen(stream, width=width), document(troubled()))
     return stream.getvalue()
 
 
@@ -87,17 +86,12 @@ def test_the_less_important_columns_go_first_where_it_is_narrow() -> None:
     assert headings(36) == ["WORKER", "STATE", "CODE"]
 
 
-def test_in_a_pipe_lines_are_whole_and_plain() -> None:
+def test_in_a_pipe_lines_are_whole_and_plain_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     text = shown(None, terminal=False)
     assert "\x1b" not in text
     assert not any(line.endswith(" ") for line in text.splitlines())
     assert "disk  broken, trap 1.4.0: pip was killed: ~rap is left in site-packages" in text.splitlines()
-
-
-def test_columns_sets_the_width_of_a_pipe_too() -> None:
-    lines = shown(None, terminal=False, environ={"COLUMNS": "50"}).splitlines()
-    assert [line for line in lines if len(line) > 50 and not line.startswith(" " * 6)] == []
-    assert any(line.startswith(("  ~rap", "  is left")) for line in lines)
 
 
 def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,14 +107,15 @@ def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.M
 
 def test_named_pools_are_shown_alone() -> None:
     stream = io.StringIO()
-    show.status(Screen(stream, environ={}), document(settled(CLOCK)), ["other"])
+    show.status(Screen(stream), document(settled(CLOCK)), ["other"])
     assert "pool default" not in stream.getvalue()
 
 
-def test_what_others_wrote_cannot_steer_a_terminal() -> None:
+def test_what_others_wrote_cannot_steer_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
     assert clean("a\x1b[31mb\x07\rc\udcffd\u202ee\nf") == "a [31mb  c d e\nf"
     stream = Terminal()
-    screen = Screen(stream, width=80, environ={"NO_COLOR": "1"})
+    screen = Screen(stream, width=80)
     screen.line("[red]reason[/red] :bomb: \x1b]0;owned\x07")
     screen.lines(["\x1b[2J"], indent=2)
     screen.table(["A"], [["\x1b[2J"]])
@@ -131,7 +126,7 @@ def test_what_others_wrote_cannot_steer_a_terminal() -> None:
 
 def test_a_long_line_goes_on_below_indented() -> None:
     stream = Terminal()
-    Screen(stream, width=30, environ={}).line("word " * 12, indent=2)
+    Screen(stream, width=30).line("word " * 12, indent=2)
     lines = stream.getvalue().splitlines()
     assert len(lines) > 1
     assert lines[0].startswith("  word")
@@ -147,7 +142,7 @@ def said(updated: int, message: str, waiting: str = "") -> dict[str, Any]:
 
 def test_in_a_pipe_progress_is_one_line_for_each_change() -> None:
     stream = io.StringIO()
-    with Lines(Screen(stream, environ={})) as lines:
+    with Lines(Screen(stream)) as lines:
         for one in (said(0, "a"), said(0, "a"), said(1, "b", "READY"), said(1, "b"), said(2, "c")):
             lines.progress(one)
     assert stream.getvalue().splitlines() == ["a", "b waiting for READY", "b", "c"]
@@ -155,7 +150,7 @@ def test_in_a_pipe_progress_is_one_line_for_each_change() -> None:
 
 def test_on_a_terminal_progress_is_a_bar_and_its_last_words_stay() -> None:
     stream = Terminal()
-    with Bars(Screen(stream, width=80, environ={})) as bars:
+    with Bars(Screen(stream, width=80)) as bars:
         bars.progress(said(1, "half"))
         bars.note("something else happened")
         bars.progress(said(2, "all of it"))
@@ -167,7 +162,7 @@ def test_on_a_terminal_progress_is_a_bar_and_its_last_words_stay() -> None:
 
 def test_a_bar_fits_into_the_width() -> None:
     stream = Terminal()
-    with Bars(Screen(stream, width=60, environ={})) as bars:
+    with Bars(Screen(stream, width=60)) as bars:
         bars.progress(said(1, "x" * 200))
         drawn = [ANSI.sub("", line) for line in re.split(r"[\r\n]", stream.getvalue())]
     assert max(len(line) for line in drawn) <= 60

@@ -1,0 +1,196 @@
+"""Each rule of `trapctl check`: it speaks when it should, is silent when it should, and says why and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trapd.ctl.check import findings
+from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding
+from trapd.model import Policy, PoolSpec
+from trapd.settings import App, Settings, WatchSettings
+
+SETTINGS = Settings(
+    file=Path("/etc/trapd/trapd.toml"),
+    backend="embedded",
+    state_directory=Path("/var/lib/trapd"),
+    runtime_directory=Path("/run/trapd"),
+    app=App("tasks:app", Path("/etc/trapd/celeryconfig.py"), Path("/opt/app/bin/python"), None),
+    watch=WatchSettings(("trap",), 2.0, 120.0),
+    pools=(PoolSpec("default", workers=2),),
+)
+SOUND: dict[str, Any] = {
+    "schema": 1,
+    "python": "3.11.7",
+    "celery": "5.7.0",
+    "distributions": {"trap": "1.3.0"},
+    "seconds": 1.25,
+    "settings": {
+        "result_backend": "rpc://",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_retry_on_startup": True,
+        "task_create_missing_queues": True,
+    },
+    "transport_options": {},
+    "unknown": {},
+    "queues": ["celery"],
+    "default_queue": "celery",
+    "tasks": 1,
+    "late": ["a"],
+    "late_lost": [],
+    "early": [],
+    "broker": {"url": "amqp://guest:**@localhost:5672//", "transport": "amqp", "error": None},
+}
+
+
+def found(
+    *, conf: dict[str, Any] | None = None, pool: dict[str, Any] | None = None, environ: dict[str, str] | None = None,
+    **report: Any,
+) -> list[Finding]:  # fmt: skip
+    """What is found where all is sound but for this."""
+    settings = replace(SETTINGS, pools=(replace(SETTINGS.pools[0], **(pool or {})),))
+    document = SOUND | report | {"settings": SOUND["settings"] | (conf or {})}
+    return findings(Facts(settings, document, environ or {}))
+
+
+def wrong(**changes: Any) -> list[tuple[str, str]]:
+    return [(one.level, one.what) for one in found(**changes) if one.level != OK]
+
+
+def test_where_all_is_sound_nothing_is_wrong_and_it_says_what_was_looked_at() -> None:
+    assert [one.what for one in found()] == [
+        "/etc/trapd/trapd.toml is sound; pools: default (2)",
+        "trap 1.3.0 is installed for /opt/app/bin/python",
+        "tasks:app imports in 1.2 s: 1 task(s), Celery 5.7.0, Python 3.11.7",
+        "the broker amqp://guest:**@localhost:5672// answers",
+    ]
+    assert wrong() == []
+
+
+def on(transport: str, **options: Any) -> dict[str, Any]:
+    return {"broker": SOUND["broker"] | {"transport": transport}, "transport_options": options}
+
+
+REDIS = on("redis", visibility_timeout=90000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}
+CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
+NO_CANCEL = {CANCEL: False}
+FOLDER = on("filesystem", data_folder_in="/q", data_folder_out="/q")
+TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"distributions": {"trap": None}}, [(ERROR, "trap is not installed for /opt/app/bin/python")]),
+        (
+            {"pool": {"environment": {"REMAP_SIGTERM": "SIGQUIT"}}},
+            [(ERROR, "REMAP_SIGTERM is set in [pools.default] environment")],
+        ),
+        (
+            {"broker": SOUND["broker"] | {"error": "OSError: refused"}},
+            [(ERROR, "cannot reach the broker amqp://guest:**@localhost:5672//")],
+        ),
+        ({"conf": {"task_always_eager": True}}, [(WARNING, "task_always_eager is on: THE WORKERS GET NO TASKS")]),
+        ({"conf": {"result_backend": None}}, [(WARNING, "there is no result backend")]),
+        ({"conf": {"result_backend": "disabled://"}}, [(WARNING, "there is no result backend")]),
+        ({"early": ["a"]}, [(WARNING, "task a is acknowledged before it runs")]),
+        ({"early": ["a", "b", "c"]}, [(WARNING, "3 tasks (a, b, ...) are acknowledged before it runs")]),
+        (
+            {"late_lost": ["a"]},
+            [(WARNING, "task a is acknowledged late, without task_reject_on_worker_lost")],
+        ),
+        (
+            {"conf": NO_CANCEL},
+            [(WARNING, f"{CANCEL} is off with RabbitMQ and late acknowledgement")],
+        ),
+        ({"conf": NO_CANCEL | {"task_acks_late": False}, "late": []}, []),
+        (REDIS, [(WARNING, f"{CANCEL} is on with Redis")]),
+        (REDIS | {"conf": NO_CANCEL}, []),
+        (
+            REDIS | {"conf": NO_CANCEL} | on("redis"),
+            [],
+        ),
+        (
+            on("redis") | {"conf": NO_CANCEL},
+            [(WARNING, "Redis hands a task out again after 1h00m, and a drain of default may take longer")],
+        ),
+        (
+            on("redis", visibility_timeout=300) | {"conf": NO_CANCEL, "pool": {"policy": Policy(drain_timeout=600.0)}},
+            [(WARNING, "Redis hands a task out again after 5m00s, and a drain of default may take longer")],
+        ),
+        (on("redis", visibility_timeout=300) | {"conf": NO_CANCEL, "pool": {"policy": Policy(drain_timeout=0.0)}}, []),
+        (on("memory"), [(ERROR, "the broker is in memory")]),
+        (FOLDER, [TRY_OUT]),
+        (
+            on("filesystem", data_folder_in="/q", data_folder_out="/r"),
+            [TRY_OUT, (ERROR, "data_folder_in and data_folder_out are two folders")],
+        ),
+        (on("sqlalchemy"), [(WARNING, "the broker is a database (sqla+)")]),
+        ({"conf": {"worker_soft_shutdown_timeout": 5.0}}, [(WARNING, "worker_soft_shutdown_timeout is set")]),
+        ({"conf": {"worker_direct": True}}, [(WARNING, "worker_direct is on")]),
+        (
+            {"conf": {"task_create_missing_queues": False}, "pool": {"queues": ("celery", "gpu")}},
+            [(ERROR, "pool default reads gpu, which task_queues does not have")],
+        ),
+        ({"pool": {"queues": ("celery", "gpu")}}, []),
+        ({"pool": {"queues": ("gpu",)}}, [(WARNING, "no pool reads the default queue 'celery'")]),
+        (
+            {"conf": {"broker_connection_max_retries": 100}},
+            [(WARNING, "broker_connection_max_retries is 100")],
+        ),
+        (
+            {"conf": {"broker_connection_retry_on_startup": False}},
+            [(WARNING, "broker_connection_retry_on_startup is off")],
+        ),
+        ({"unknown": {"CELERYD_FORCE_EXECV": None}}, [(WARNING, "Celery knows no setting CELERYD_FORCE_EXECV")]),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_setting_that_can_lose_work_is_named(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert wrong(**changes) == expected
+    for one in found(**changes):
+        assert one.level == OK or (one.reason and one.remedy)
+
+
+def test_where_tasks_run_in_their_submitters_the_broker_and_the_rest_do_not_matter() -> None:
+    eager = {"task_always_eager": True, "result_backend": None, "worker_direct": True}
+    assert [what for _, what in wrong(conf=eager, broker=SOUND["broker"] | {"error": "refused"}, early=["a"])] == [
+        "task_always_eager is on: THE WORKERS GET NO TASKS"
+    ]
+
+
+def test_a_remapped_sigterm_of_ones_own_shell_is_harmless_and_said() -> None:
+    (said,) = [one for one in found(environ={"REMAP_SIGTERM": "SIGQUIT"}) if "REMAP_SIGTERM" in one.what]
+    assert (said.level, said.what) == (OK, "REMAP_SIGTERM is set here; trapd does not pass it on to workers")
+
+
+def test_a_misspelt_setting_comes_with_what_was_meant() -> None:
+    (said,) = [one for one in found(unknown={"task_ack_late": "task_acks_late"}) if one.level != OK]
+    assert said.remedy == "did you mean task_acks_late?"
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        ("start", "cannot run /opt/app/bin/python"),
+        ("time", "cannot import tasks:app in time"),
+        ("python", "cannot load Celery on /opt/app/bin/python"),
+        ("config", "cannot load /etc/trapd/celeryconfig.py"),
+        ("app", "cannot import tasks:app on /opt/app/bin/python"),
+        ("settings", "cannot use the settings in /etc/trapd/celeryconfig.py"),
+        ("tasks", "cannot import the task modules of tasks:app"),
+        ("smoke test", "cannot find the smoke test None"),
+    ],
+)
+def test_what_failed_is_one_error_and_nothing_is_claimed_of_what_was_not_tried(step: str, what: str) -> None:
+    report = {"failed": step, "summary": "it said so", "detail": "Traceback"}
+    (said,) = [one for one in findings(Facts(SETTINGS, report, {})) if one.level != OK]
+    assert (said.level, said.what, said.detail) == (ERROR, what, "Traceback")
+    assert said.reason == "it said so; no worker can start"
+    assert said.remedy
