@@ -98,16 +98,24 @@ def test_messages_come_in_order_whole_and_once(connection: Connection, tmp_path:
 
 
 def test_a_message_that_is_half_written_is_not_taken(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_to_take() -> None:
+        with pytest.raises(Empty):
+            take(connection)
+
+    class Body:
+        def __json__(self) -> str:  # kombu's own transport has opened the file by the time it asks for this
+            nothing_to_take()
+            return "whole"
+
     def slowly(path: Path, text: str) -> None:
         with path.open("w") as stream:
             for part in (text[:5], text[5:]):
-                with pytest.raises(Empty):
-                    take(connection)
+                nothing_to_take()
                 stream.write(part)
                 stream.flush()
 
     monkeypatch.setattr(Path, "write_text", slowly)
-    connection.channel()._put("q", {"body": "whole"})
+    connection.channel()._put("q", {"body": Body()})
     monkeypatch.undo()
     assert take(connection) == {"body": "whole"}
 
