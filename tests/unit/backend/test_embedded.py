@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from trapd.backend.embedded.notify import microseconds, parse
-from trapd.backend.embedded.records import LAST_LINES, Records, mask
+from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
 from trapd.backend.embedded.spawn import environment
+from trapd.backend.words import LAST_LINES, mask
 from trapd.model import Failure, FailureKind, InstanceId, InstanceState
 
 ONE = InstanceId("default", 7, 1)

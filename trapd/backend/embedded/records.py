@@ -4,38 +4,17 @@ its code, and its words. Every function here reads or writes files: call them of
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from trapd.backend import reports, words
 from trapd.backend.embedded import spawn
-from trapd.model import CodeReport, Failure, FailureKind, InstanceId
+from trapd.backend.reports import Report
+from trapd.model import InstanceId
 
-LAST_LINES = 20  # of the log, in a failure's detail
-_STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
 _TAIL = 32 * 1024  # bytes of a log that are looked at
 _LOGS_KEPT = 100
-_FATAL = "Fatal Python error:"
-# Greedy up to the last "@": a password may hold ":" or "@", and hiding too much does no harm.
-_PASSWORD = re.compile(r"://([^\s:/@]*):\S*@")
-
-
-def mask(text: str) -> str:
-    """The text without the passwords of its URLs."""
-    return _PASSWORD.sub(r"://\1:***@", text)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A worker's report file."""
-
-    pid: int
-    code: CodeReport
-    failure: Failure | None  # its time is not the worker's to say: 0
 
 
 class Records:
@@ -82,10 +61,7 @@ class Records:
 
     def report(self, id: InstanceId, pid: int) -> Report | None:
         """Its report file, if that is whole and of this very process."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            found = _parse((self.instances / f"{id.name}.json").read_bytes())
-            return found if found.pid == pid else None
-        return None
+        return reports.read(self.instances / f"{id.name}.json", pid)
 
     def open_log(self, id: InstanceId) -> int:
         """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``."""
@@ -109,9 +85,7 @@ class Records:
                 lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return ""
-        fatal = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_FATAL)), None)
-        kept = lines[-LAST_LINES:] if fatal is None else lines[fatal : fatal + _STACK_LINES]
-        return mask("\n".join(kept))
+        return words.last_words(lines)
 
 
 def _age(path: Path) -> float:
@@ -119,15 +93,3 @@ def _age(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _parse(text: bytes) -> Report:
-    found = json.loads(text)
-    versions = {str(name): str(version) for name, version in found["versions"].items()}
-    strays = tuple(str(stray) for stray in found["strays"])
-    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays)
-    failure = None
-    if found["failure"]:
-        summary, detail = str(found["failure"]["summary"]), str(found["failure"]["detail"])
-        failure = Failure(FailureKind(found["failure"]["kind"]), mask(summary), mask(detail), 0.0)
-    return Report(int(found["pid"]), code, failure)

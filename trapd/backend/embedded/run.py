@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trapd.backend.embedded.notify import microseconds
-from trapd.backend.embedded.records import mask
 from trapd.backend.embedded.spawn import Process
+from trapd.backend.words import active_tasks, ending, mask
 from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
 FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
-_ACTIVE = re.compile(r"(\d+) active")
 _CLEAN = (
     0,
     -signal.SIGTERM,
@@ -76,8 +73,7 @@ class Run:
         """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time."""
         if "STATUS" in fields:
             self.status = mask(fields["STATUS"])
-            found = _ACTIVE.search(self.status)
-            self.active_tasks = int(found[1]) if found else None
+            self.active_tasks = active_tasks(self.status)
         if fields.get("ERRNO", "").isdigit():
             self.errno = int(fields["ERRNO"])
         if self.state is InstanceState.STARTING:
@@ -95,19 +91,4 @@ class Run:
             return self.verdict
         if said:
             return said.kind, said.summary
-        return FailureKind.CRASH, _in_words(exit_status, self.asked) + _errno(self.errno)
-
-
-def _in_words(exit_status: int | None, asked: bool) -> str:
-    if exit_status is None:
-        return "ended"
-    if exit_status < 0:
-        number = -exit_status
-        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        hint = ", not by trapd: out of memory?" if number == signal.SIGKILL else ""
-        return f"was killed by {name}{hint}"
-    return f"exited with status {exit_status}" + ("" if exit_status or asked else " without being asked to")
-
-
-def _errno(number: int) -> str:
-    return f" ({errno.errorcode.get(number, number)})" if number else ""
+        return FailureKind.CRASH, ending(exit_status, self.errno, self.asked)
