@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trapd
+from trapd.settings import Settings
 
 _STANDALONE = Path(trapd.__file__).parent / "worker" / "standalone.py"
 _NOT_PASSED_ON = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
@@ -17,8 +18,13 @@ def command(python: Path, module: str, arguments: Sequence[str]) -> list[str]:
     return [str(python), "-P", str(_STANDALONE), module, *arguments]
 
 
-def environment(environ: Mapping[str, str], pool: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, str]:
-    """Nothing of trapd's own Python; ``folders`` first on the import path; the pool's variables."""
+def environment(settings: Settings, environ: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, str]:
+    """As a worker of the first pool has it: nothing of trapd's own Python, ``folders`` first on the import path."""
+    pool = settings.pools[0].environment if settings.pools else {}
     kept = {n: v for n, v in environ.items() if not n.startswith("PYTHON") and n not in _NOT_PASSED_ON}
     path = [*(str(folder) for folder in folders), *([pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else [])]
-    return kept | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+    own = {
+        "TRAPD_STATE_DIRECTORY": str(settings.state_directory),
+        "TRAPD_RUNTIME_DIRECTORY": str(settings.runtime_directory),
+    }
+    return kept | own | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})

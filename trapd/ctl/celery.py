@@ -19,7 +19,6 @@ _CLI = ["-A", "trapd.worker.configured:app"]
 def become(session: Session, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by Celery, on the good generation's snapshot; without one, on what is installed."""
     found, app = usable(session), session.settings.app
-    pool = session.settings.pools[0].environment if session.settings.pools else {}
     if found is not None:
         folder, manifest = found
         python = Path(manifest["python"])
@@ -30,7 +29,7 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
         python, folders = app.python, [app.celeryconfig.parent]
         own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": str(app.celeryconfig)}
         print("trapctl: no generation is there to read; using what is installed now", file=sys.stderr)
-    env = environment(session.environ, pool, folders) | own
+    env = environment(session.settings, session.environ, folders) | own
     argv = command(python, "celery", [*_CLI, *arguments])
     sys.stdout.flush()
     try:

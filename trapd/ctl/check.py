@@ -51,9 +51,8 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
     }
-    pool = settings.pools[0].environment if settings.pools else {}
     # no .pyc files: they would be the administrator's, in folders that the application's owner has to replace
-    env = environment(environ, pool) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    env = environment(settings, environ) | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
             command(app.python, "trapd.worker.inspect_app", [json.dumps(asked)]),

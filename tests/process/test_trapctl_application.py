@@ -1,0 +1,334 @@
+"""`trapctl check` and `trapctl celery`: an application in a virtual environment that has never heard of trapd."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.test_trapctl_commands import ctl, exactly, trapd
+from tests.support.brokers import Broker, free_port
+from tests.support.site_packages import install
+from trapd import settings
+from trapd.ctl.check import inspect
+
+PACKAGE = Path(settings.__file__).parents[1]
+NAMES = {"harbour/__init__.py": "", "harbour/later.py": ""}
+TASKS = """
+import sys
+from celery import Celery
+print("harbour says hello on standard output")
+print("harbour {version}", file=sys.stderr)
+app = Celery("harbour")
+@app.task(name="harbour.moor", acks_late={late}, reject_on_worker_lost={late})
+def moor(): ...
+"""
+
+
+@dataclass
+class Harbour:
+    """The application, its interpreter, and a folder with trapd.toml, celeryconfig.py and state."""
+
+    python: Path
+    site: Path
+    folder: Path
+
+    def install(self, version: str = "1.0", *, tasks: str = TASKS, late: bool = True) -> None:
+        install(self.site, "harbour", version, NAMES | {"harbour/tasks.py": tasks.format(version=version, late=late)})
+
+    def configure(self, celeryconfig: str, app: str = "harbour.tasks:app", **tables: Mapping[str, str]) -> Path:
+        (self.folder / "celeryconfig.py").write_text(celeryconfig)
+        lines = [
+            "[trapd]\nbackend = 'embedded'\nstate_directory = 'state'\nruntime_directory = 'run'",
+            f"[app]\napp = '{app}'\nceleryconfig = 'celeryconfig.py'\npython = '{self.python}'",
+            "[watch]\ndistributions = ['harbour']",
+            *(f"[{name}]\n" + "\n".join(f"{k} = {v}" for k, v in table.items()) for name, table in tables.items()),
+        ]
+        file = self.folder / "trapd.toml"
+        file.write_text("\n".join(lines))
+        return file
+
+    def ctl(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return ctl("--config", str(self.folder / "trapd.toml"), *arguments, **environ)
+
+    def generation(self, number: int, version: str, celeryconfig: str) -> None:
+        """A snapshot as trapd lays it out."""
+        folder = self.folder / "state" / "generations" / str(number)
+        code = folder / "code" / "harbour"
+        code.mkdir(parents=True)
+        (code / "__init__.py").touch()
+        (code / "tasks.py").write_text(TASKS.format(version=version, late=True))
+        shutil.copytree(PACKAGE / "worker", folder / "runtime" / "trapd" / "worker")
+        shutil.copy(PACKAGE / "__init__.py", folder / "runtime" / "trapd")
+        (folder / "etc").mkdir()
+        (folder / "etc" / "celeryconfig.py").write_text(celeryconfig)
+        manifest = {
+            "schema": 1,
+            "number": number,
+            "app": "harbour.tasks:app",
+            "python": str(self.python),
+            "import_path": ["code", "runtime"],
+            "celeryconfig": "etc/celeryconfig.py",
+            "watched": {"harbour": ["harbour"]},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def harbour(short_path: Path) -> Harbour:
+    """Its interpreter sees this one's Celery by a .pth file, in which trapd's own (editable) .pth does not count."""
+    venv = short_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    site = next(venv.glob("lib/python3*/site-packages"))
+    (site / "more.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    made = Harbour(venv / "bin" / "python", site, short_path)
+    made.install()
+    return made
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+    """level -> what was found."""
+    said = json.loads(done.stdout)
+    assert said["schema"] == 1
+    levels: dict[str, list[str]] = {"ok": [], "warning": [], "error": []}
+    for one in said["findings"]:
+        levels[one["level"]].append(one["what"])
+        assert one["level"] == "ok" or (one["reason"] and one["remedy"])
+    assert (said["errors"], said["warnings"]) == (len(levels["error"]), len(levels["warning"]))
+    return levels
+
+
+def the_error(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    exactly(done, 1)
+    (one,) = [one for one in json.loads(done.stdout)["findings"] if one["level"] == "error"]
+    return dict(one)
+
+
+def nowhere() -> str:
+    return f"broker_url = 'amqp://user:s3cret@127.0.0.1:{free_port()}//'\nresult_backend = 'rpc://'\n"
+
+
+# --- check ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_application_passes_on_every_broker(harbour: Harbour, broker: Broker) -> None:
+    has_trapd = subprocess.run([harbour.python, "-P", "-c", "import trapd"], capture_output=True)
+    assert has_trapd.returncode != 0  # or this test shows nothing
+    harbour.configure(broker.celeryconfig())
+    done = harbour.ctl("check", "--json")
+    exactly(done, 0)
+    found = findings(done)
+    assert "harbour 1.0 is installed for" in found["ok"][1]
+    assert found["ok"][2].startswith("harbour.tasks:app imports in")
+    assert "1 task(s)" in found["ok"][2]
+    assert found["ok"][3].startswith("the broker ")
+    assert found["ok"][3].endswith(" answers")
+
+
+def test_a_broker_that_is_not_there_is_an_error_and_its_password_is_not_shown(harbour: Harbour) -> None:
+    harbour.configure(nowhere())
+    done = harbour.ctl("check")
+    exactly(done, 1)
+    assert "error   cannot reach the broker amqp://user:" in done.stdout
+    assert "s3cret" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "1 error(s), 2 warning(s)"
+    assert "s3cret" not in harbour.ctl("check", "--json").stdout
+
+
+def test_checking_leaves_no_file_behind(harbour: Harbour) -> None:
+    harbour.configure("broker_url = 'memory://'\n")
+    before = sorted(harbour.folder.rglob("*"))
+    harbour.ctl("check")
+    assert sorted(harbour.folder.rglob("*")) == before
+
+
+def test_mixed_names_are_told_in_our_words(harbour: Harbour) -> None:
+    harbour.configure("BROKER_URL = 'memory://'\ntask_acks_late = True\nresult_backend = 'rpc://'\n")
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == f"cannot use the settings in {harbour.folder}/celeryconfig.py"
+    assert (
+        "cannot mix old and new names of settings in celeryconfig.py: rename BROKER_URL to broker_url; no"
+        in error["reason"]
+    )
+    assert error["detail"] == ""
+
+
+def test_old_names_alone_are_fine_and_unknown_ones_are_named(harbour: Harbour, tmp_path: Path) -> None:
+    folder = f"{{'data_folder_in': '{tmp_path}', 'data_folder_out': '{tmp_path}'}}"
+    harbour.configure(
+        f"BROKER_URL = 'filesystem://'\nBROKER_TRANSPORT_OPTIONS = {folder}\nCELERY_RESULT_BACKEND = 'rpc://'\n"
+        "CELERYD_FORCE_EXECV = True\nCELERY_ACK_LATE = True\n"
+    )
+    done = harbour.ctl("check", "--json")
+    exactly(done, 0)
+    assert "Celery knows no setting CELERYD_FORCE_EXECV" in findings(done)["warning"]
+    (late,) = [one for one in json.loads(done.stdout)["findings"] if one["what"].endswith("CELERY_ACK_LATE")]
+    assert late["remedy"] == "did you mean CELERY_ACKS_LATE?"
+
+
+def test_an_eager_application_is_flagged_loudly(harbour: Harbour) -> None:
+    harbour.configure("CELERY_ALWAYS_EAGER = True\n")
+    done = harbour.ctl("check")
+    exactly(done, 0)
+    assert "warning task_always_eager is on: THE WORKERS GET NO TASKS" in done.stdout
+
+
+def test_a_task_module_that_raises_is_an_error_with_its_traceback(harbour: Harbour) -> None:
+    harbour.install("2.0", tasks=TASKS + "\nraise RuntimeError('the hull leaks: amqp://u:s3cret@h')\n")
+    harbour.configure(nowhere())
+    done = harbour.ctl("check", "--json")
+    error = the_error(done)
+    assert error["what"] == f"cannot import harbour.tasks:app on {harbour.python}"
+    assert error["reason"].startswith("RuntimeError: the hull leaks")
+    assert 'harbour/tasks.py", line' in error["detail"]
+    assert "s3cret" not in done.stdout
+
+
+def test_an_application_that_ends_the_interpreter_is_an_error_too(harbour: Harbour) -> None:
+    harbour.install("2.0", tasks="import os\nos._exit(3)\n")
+    harbour.configure(nowhere())
+    assert the_error(harbour.ctl("check", "--json"))["reason"] == "it ended with status 3; no worker can start"
+    harbour.install("2.1", tasks="raise SystemExit('no licence')\n")
+    assert "no licence" in the_error(harbour.ctl("check", "--json"))["detail"]
+
+
+def test_an_import_that_hangs_is_given_up(harbour: Harbour) -> None:
+    harbour.install("2.0", tasks="import time\ntime.sleep(1000)\n")
+    report = inspect(settings.load(harbour.configure(nowhere())), os.environ, patience=1.5)
+    assert report == {"failed": "time", "summary": "still not imported after 1.5 s"}
+
+
+@pytest.mark.parametrize(
+    ("app", "tables", "what", "words"),
+    [
+        ("harbour.tasks:application", {}, "cannot import harbour.tasks:application on", "has no 'application'"),
+        ("harbour.tasks:moor", {}, "cannot import harbour.tasks:moor on", "not a Celery application"),
+        ("nothing.at_all:app", {}, "cannot import nothing.at_all:app on", "No module named 'nothing'"),
+    ],
+    ids=["no such attribute", "no application", "no such module"],
+)
+def test_an_application_that_is_not_there_is_an_error(
+    harbour: Harbour, app: str, tables: dict[str, Any], what: str, words: str
+) -> None:
+    harbour.configure(nowhere(), app, **tables)
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"].startswith(what)
+    assert words in error["reason"]
+
+
+def test_a_distribution_and_an_interpreter_that_are_not_there_are_errors(harbour: Harbour) -> None:
+    file = harbour.configure("broker_url = 'memory://'\nresult_backend = 'rpc://'\n")
+    text = file.read_text()
+    file.write_text(text.replace("['harbour']", "['harbor']"))
+    assert "harbor is not installed for" in findings(harbour.ctl("check", "--json"))["error"][0]
+    file.write_text(text.replace(str(harbour.python), "/nonexistent/python"))
+    assert the_error(harbour.ctl("check", "--json"))["what"] == "cannot run /nonexistent/python"
+
+
+def test_a_celeryconfig_with_a_mistake_and_one_that_is_missing(harbour: Harbour) -> None:
+    harbour.configure("broker_url = \n")
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == f"cannot load {harbour.folder}/celeryconfig.py"
+    assert error["reason"].startswith("SyntaxError")
+    (harbour.folder / "celeryconfig.py").unlink()
+    assert "cannot find the Celery configuration" in the_error(harbour.ctl("check", "--json"))["reason"]
+
+
+def test_trapds_own_application_is_found_where_trapd_is_not_installed(harbour: Harbour) -> None:
+    harbour.configure(nowhere(), "trapd.distribute.app:app")
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == "cannot import the task modules of trapd.distribute.app:app"
+    assert "No module named 'trap'" in error["reason"]  # the package Trap itself, which is not here either
+
+
+def test_without_a_configuration_there_is_nothing_to_check(harbour: Harbour) -> None:
+    exactly(ctl("--config", str(harbour.folder / "none.toml"), "check"), 78)
+
+
+# --- celery ---------------------------------------------------------------------------------------------------------
+
+
+def test_celery_runs_on_what_is_installed_where_there_is_no_generation(harbour: Harbour) -> None:
+    harbour.configure("broker_url = 'memory://elsewhere'\ntask_default_queue = 'jetty'\n")
+    done = harbour.ctl("celery", "report")
+    exactly(done, 0)
+    assert "task_default_queue: 'jetty'" in done.stdout
+    assert "harbour 1.0" in done.stderr
+    assert "trapctl: no generation is there to read; using what is installed now" in done.stderr
+
+
+def test_the_exit_status_is_celerys_own(harbour: Harbour, tmp_path: Path) -> None:
+    folder = f"broker_transport_options = {{'data_folder_in': '{tmp_path}', 'data_folder_out': '{tmp_path}', "
+    harbour.configure(f"broker_url = 'filesystem://'\n{folder}'control_folder': '{tmp_path}'}}\n")
+    exactly(harbour.ctl("celery", "--version"), 0)
+    exactly(harbour.ctl("celery", "nonsense"), 2)
+    done = harbour.ctl("celery", "inspect", "--timeout", "0.2", "ping")
+    exactly(done, 69)
+    assert "No nodes replied" in done.stdout + done.stderr
+    assert "inspect" in harbour.ctl("celery", "--help").stdout
+
+
+def test_celery_runs_on_the_newest_generation_where_trapd_is_not_running(harbour: Harbour) -> None:
+    harbour.configure("task_default_queue = 'not this one'\n")
+    for number, version in ((9, "9.0"), (10, "10.0")):
+        harbour.generation(number, version, f"broker_url = 'memory://'\ntask_default_queue = 'jetty-{number}'\n")
+    (harbour.folder / "state/generations/11").mkdir()  # half made
+    done = harbour.ctl("celery", "report")
+    exactly(done, 0)
+    assert "task_default_queue: 'jetty-10'" in done.stdout
+    assert "harbour 10.0" in done.stderr
+    assert "harbour 1.0\n" not in done.stderr
+
+
+def test_celery_runs_on_the_generation_that_the_running_trapd_knows_as_good(harbour: Harbour) -> None:
+    harbour.configure("broker_url = 'memory://'\n")
+    for number, version in ((7, "7.0"), (8, "8.0")):
+        harbour.generation(number, version, f"broker_url = 'memory://'\ntask_default_queue = 'jetty-{number}'\n")
+    (harbour.folder / "run").mkdir()
+    with trapd(harbour.folder / "run"):  # it knows 7 as good
+        done = harbour.ctl("celery", "report")
+    exactly(done, 0)
+    assert "task_default_queue: 'jetty-7'" in done.stdout
+    assert "harbour 7.0" in done.stderr
+
+
+def test_the_working_directory_does_not_get_onto_the_import_path_first(harbour: Harbour, tmp_path: Path) -> None:
+    harbour.configure("broker_url = 'memory://'\n")
+    (tmp_path / "harbour").mkdir()
+    (tmp_path / "harbour" / "__init__.py").write_text("raise RuntimeError('the wrong harbour')")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "trapd.ctl.main",
+            "--config",
+            str(harbour.folder / "trapd.toml"),
+            "celery",
+            "report",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+    )
+    exactly(done, 0)
+    assert "harbour 1.0" in done.stderr
+
+
+def test_an_interpreter_that_cannot_run_is_told(harbour: Harbour) -> None:
+    file = harbour.configure("broker_url = 'memory://'\n")
+    file.write_text(file.read_text().replace(str(harbour.python), "/nonexistent/python"))
+    done = harbour.ctl("celery", "report")
+    exactly(done, 1)
+    assert "cannot run /nonexistent/python: No such file or directory; see [app] python" in done.stderr
