@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,26 @@ class Stamp:
     racy: bool  # read so soon after a change that another change would not show
 
 
+def read(path: Path) -> Stamp:
+    """Read a file now. Raises OSError."""
+    now = time.time_ns()
+    identity = _identity(path)  # before the content: a change in between shows the next time
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _, _, size, written, changed = identity
+    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < _RACY)
+
+
+def _identity(path: Path) -> tuple[int, int, int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 class Hasher:
     """Digests of files. What was read once is read again only if the file looks changed, or at a fresh look."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Path], Stamp] = read) -> None:
+        self._read = read
         self._known: dict[str, Stamp] = {}
         self._used: dict[str, Stamp] = {}
 
@@ -40,23 +56,9 @@ class Hasher:
         if known is None:
             known = self._known.get(source)
             if known is None or known.racy or known.identity != _identity(Path(source)):
-                known = _read(Path(source))
+                known = self._read(Path(source))
             self._used[source] = known
         return known
-
-
-def _identity(path: Path) -> tuple[int, int, int, int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _read(path: Path) -> Stamp:
-    now = time.time_ns()
-    identity = _identity(path)  # before the content: a change in between shows the next time
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _, _, size, written, changed = identity
-    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < _RACY)
 
 
 def fingerprint(

@@ -83,13 +83,14 @@ class Observer:
         self._tell = tell
         self._watches: dict[Place, ObservedWatch] = {}
         self._unheard: dict[Path, OSError] = {}
+        self._short: OSError | None = None  # the kernel has no watch left
         self._observer = watchdog()
         self._observer.start()
 
     @property
     def deaf(self) -> bool:
         """Whether some place could not be watched: then only regular looks find what changes there."""
-        return bool(self._unheard)
+        return bool(self._unheard) or self._short is not None
 
     def arm(self, places: Places, *, renew: bool) -> bool:
         """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
@@ -97,6 +98,9 @@ class Observer:
         ``renew``: watch all trees again, whatever they look like. A tree that was replaced keeps its path but not its
         watches, and new inodes may have the old numbers.
         """
+        if self._short is not None:
+            self._check_limit(places)
+            renew = renew or self._short is None
         wanted: dict[Place, _Ear] = {}
         for top, folders in places.trees.items():
             wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
@@ -106,14 +110,10 @@ class Observer:
             self._observer.unschedule(self._watches.pop(place))
         deaf_before, self._unheard = self._unheard, {}
         new = [place for place in wanted if place not in self._watches and self._watch(place, wanted[place])]
-        if any(wanted[place].recursive for place in new):
-            self._check_limit()
         for path in self._unheard.keys() - deaf_before.keys():
-            log.warning(
-                "cannot watch %s: %s; what changes there is found only by regular looks",
-                path,
-                _why(self._unheard[path]),
-            )
+            _warn(str(path), self._unheard[path])
+        if any(wanted[place].recursive for place in new):
+            self._check_limit(places)
         return bool(new)
 
     def stop(self) -> None:
@@ -124,28 +124,35 @@ class Observer:
     def _watch(self, place: Place, ear: _Ear) -> bool:
         path = place[0]
         try:
-            if not os.access(path, os.R_OK):  # watchdog passes over this one in silence
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if not os.access(path, os.R_OK):
+                path.stat()
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # watchdog would pass over it in silence
             self._watches[place] = self._observer.schedule(ear, str(path), recursive=ear.recursive, event_filter=_HEARD)
+        except FileNotFoundError:
+            return False  # it has just vanished: that is for the look to find
         except OSError as error:
-            if error.errno != errno.ENOENT:  # what has vanished is noticed by the look that follows
-                self._unheard[path] = error
+            self._unheard[path] = error
             return False
         return True
 
-    def _check_limit(self) -> None:
-        """watchdog passes over folders inside a tree for which the kernel has no watch left; one more tells."""
+    def _check_limit(self, places: Places) -> None:
+        """watchdog passes over folders inside a tree for which the kernel has no watch left; one more folder tells."""
+        short_before, self._short = self._short, None
         try:
             ear = _Ear(_nobody, "/", frozenset(), recursive=False)
             self._observer.unschedule(self._observer.schedule(ear, "/", event_filter=_HEARD))
         except OSError as error:
-            self._unheard[Path("/")] = error
+            self._short = error
+            if short_before is None:
+                _warn(f"everything below {', '.join(map(str, places.trees))}", error)
 
 
 def _nobody(path: str) -> None:
     pass
 
 
-def _why(error: OSError) -> str:
+def _warn(what: str, error: OSError) -> None:
     why = (error.strerror or str(error)).lower()
-    return f"{why}; raise {_LIMITS[error.errno]}" if error.errno in _LIMITS else why
+    if error.errno in _LIMITS:
+        why += f"; raise {_LIMITS[error.errno]}"
+    log.warning("cannot watch %s: %s; until then its changes are found only by regular looks", what, why)

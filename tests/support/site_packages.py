@@ -1,0 +1,70 @@
+"""Installs without pip: puts a wheel's files where pip would, for tests that need no virtual environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.support.wheels import write_wheel
+
+
+def install(
+    site: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    *,
+    requires: Sequence[str] = (),
+    installer: str = "pip",
+) -> Path:
+    """Unpack a wheel of these files into ``site`` as ``installer`` does; returns its dist-info folder.
+
+    An installed version of the same name is removed first. The files are a day old.
+    """
+    uninstall(site, name)
+    wheel = write_wheel(site.parent / "wheels", name, version, files, requires=requires)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    (info / "INSTALLER").write_text(f"{installer}\n")
+    with (info / "RECORD").open("a") as record:
+        record.write(f"{info.name}/INSTALLER,,\n../../../bin/{name},sha256=none,1\n")
+    make_old(site)
+    return info
+
+
+def make_old(*tops: Path) -> None:
+    """Set the modification time of every file below these folders, or of these files, a day back."""
+    yesterday = time.time() - 86400
+    for top in tops:
+        for file in [top, *top.rglob("*")]:
+            os.utime(file, (yesterday, yesterday))
+
+
+def uninstall(site: Path, name: str) -> None:
+    """Remove a distribution and whatever lies in its folders."""
+    for info in site.glob(f"{name.replace('-', '_')}-*.dist-info"):
+        tops = {line.partition(",")[0].partition("/")[0] for line in (info / "RECORD").read_text().splitlines()}
+        for top in (site / name for name in tops - {"", ".."}):
+            if top.is_dir():
+                shutil.rmtree(top)
+            elif top.is_file():
+                top.unlink()
+
+
+def install_editable(site: Path, source: Path, name: str, version: str, *, top_level: Sequence[str] = ()) -> Path:
+    """What ``pip install -e`` leaves in site-packages for ``source``; returns the dist-info folder.
+
+    The path file itself is not written: to the watch, its effect on the import path is all there is of it.
+    """
+    pth = f"__editable__.{name}-{version}.pth"
+    info = install(site, name, version, {pth: f"{source}\n"})
+    (info / "direct_url.json").write_text(json.dumps({"dir_info": {"editable": True}, "url": source.as_uri()}))
+    if top_level:
+        (info / "top_level.txt").write_text("\n".join(top_level) + "\n")
+    return info

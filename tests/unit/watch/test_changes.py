@@ -1,0 +1,250 @@
+"""The watch as a whole: real files and real events, an interpreter that only pretends, and short quiet periods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.site_packages import install, make_old, uninstall
+from trapd.errors import SnapshotError
+from trapd.model import Disk, DiskState
+from trapd.watch import Watch, observer
+
+QUIET, CEILING = 0.1, 0.6
+FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
+
+
+class Clock:
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+
+class Home:
+    """An application, a watch on it, and what the watch told."""
+
+    def __init__(self, home: Path, *, full_look: float = 300) -> None:
+        self.home, self.site, self.celeryconfig = home, home / "site-packages", home / "celeryconfig.py"
+        self.celeryconfig.write_text("broker_url = 'redis://'\n")
+        install(self.site, "trap", "1.3.0", FILES)
+        make_old(self.celeryconfig)
+        where = {"paths": [str(self.site)], "identity": "python", "prefix": str(home), "editable": {}}
+        python = home / "python"
+        python.write_text(f"#!/bin/sh\necho '{json.dumps(where)}'\necho '{{\"eager\": true}}'\n")
+        python.chmod(0o755)
+        self.refuse: list[Exception] = []
+        self.told: asyncio.Queue[Disk] = asyncio.Queue()
+        self.watch = Watch(
+            python=python,
+            celeryconfig=self.celeryconfig,
+            distributions=["trap"],
+            quiet_period=QUIET,
+            ceiling=CEILING,
+            clock=Clock(),
+            on_disk=self._on_disk,
+            full_look=full_look,
+        )
+
+    async def _on_disk(self, disk: Disk) -> None:
+        assert disk is self.watch.disk
+        await self.told.put(disk)
+        if self.refuse and disk.state is DiskState.SETTLED:
+            raise self.refuse.pop()
+
+    async def next(self, state: DiskState) -> Disk:
+        """The next thing told, which must be in this state."""
+        async with asyncio.timeout(5):
+            disk = await self.told.get()
+        assert disk.state is state, disk.reason
+        return disk
+
+    async def settled(self) -> Disk:
+        """Passes over everything until it has settled."""
+        async with asyncio.timeout(5):
+            while (disk := await self.told.get()).state is not DiskState.SETTLED:
+                pass
+        return disk
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.watch.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def play(home: Home, story: Callable[[Home], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with home.watching():
+            await story(home)
+        assert home.told.empty()
+
+    asyncio.run(main())
+
+
+def write(path: Path, text: str) -> Awaitable[int]:
+    return asyncio.to_thread(path.write_text, text)
+
+
+def test_what_is_there_and_whole_settles_at_once(tmp_path: Path) -> None:
+    async def story(home: Home) -> None:
+        disk = await home.next(DiskState.SETTLED)
+        assert disk.versions == {"trap": "1.3.0"}
+        assert disk.eager
+        assert {file.path for file in disk.files} >= {"code/trap/run.py", "etc/celeryconfig.py"}
+
+    play(Home(tmp_path), story)
+
+
+def test_a_change_is_told_when_it_begins_and_when_it_has_settled(tmp_path: Path) -> None:
+    async def story(home: Home) -> None:
+        before = await home.next(DiskState.SETTLED)
+        await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+        changing = await home.next(DiskState.CHANGING)
+        assert changing.reason == f"{home.celeryconfig} changed"
+        assert (changing.fingerprint, changing.files) == ("", ())
+        after = await home.next(DiskState.SETTLED)
+        assert after.fingerprint != before.fingerprint
+
+    play(Home(tmp_path), story)
+
+
+def test_an_upgrade_is_one_change_and_the_new_folder_is_watched_like_the_old(tmp_path: Path) -> None:
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        await asyncio.to_thread(install, home.site, "trap", "1.4.0", {**FILES, "trap/sub/__init__.py": ""})
+        assert (await home.settled()).versions == {"trap": "1.4.0"}
+        await asyncio.to_thread((home.site / "trap/sub/new.txt").write_text, "new")
+        assert (await home.next(DiskState.CHANGING)).reason == f"{home.site}/trap/sub/new.txt changed"
+        assert "code/trap/sub/new.txt" in {file.path for file in (await home.next(DiskState.SETTLED)).files}
+
+    play(Home(tmp_path), story)
+
+
+def test_a_change_without_effect_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "trapd.watch")
+
+    async def story(home: Home) -> None:
+        before = await home.next(DiskState.SETTLED)
+        await write(home.site / "trap/run.py", FILES["trap/run.py"])
+        await home.next(DiskState.CHANGING)
+        assert (await home.next(DiskState.SETTLED)).fingerprint == before.fingerprint
+
+    play(Home(tmp_path), story)
+    assert caplog.messages[-1].startswith("no effect: the content is the same as before")
+
+
+def test_what_stays_unfinished_is_broken_at_the_ceiling_and_cured_by_the_next_change(tmp_path: Path) -> None:
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        began = time.monotonic()
+        await asyncio.to_thread((home.site / "~rap").mkdir)
+        await home.next(DiskState.CHANGING)
+        reason = (await home.next(DiskState.CHANGING)).reason
+        assert "pip is replacing trap, or was killed" in reason
+        broken = await home.next(DiskState.BROKEN)
+        assert broken.reason == reason
+        assert broken.versions == {"trap": "1.3.0"}
+        assert CEILING <= time.monotonic() - began < CEILING + 1
+        await asyncio.to_thread((home.site / "~rap").rmdir)
+        await home.next(DiskState.CHANGING)
+        await home.next(DiskState.SETTLED)
+
+    play(Home(tmp_path), story)
+
+
+def test_a_distribution_that_is_missing_at_the_start_is_broken_until_it_comes(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    uninstall(home.site, "trap")
+
+    async def story(home: Home) -> None:
+        assert "install it there" in (await home.next(DiskState.BROKEN)).reason
+        await asyncio.to_thread(install, home.site, "trap", "1.3.0", FILES)
+        await home.settled()
+
+    play(home, story)
+
+
+def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.refuse = [SnapshotError("cannot copy a: it has changed"), SnapshotError("cannot copy b: no space left")]
+
+    async def story(home: Home) -> None:
+        told = [await home.next(DiskState.SETTLED)]
+        for reason in ("cannot copy b: no space left", "cannot copy a: it has changed"):
+            assert (await home.next(DiskState.CHANGING)).reason == reason
+            told.append(await home.next(DiskState.SETTLED))
+        assert len({disk.fingerprint for disk in told}) == 1
+
+    play(home, story)
+
+
+def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_path: Path) -> None:
+    """Times and size are as before, and nothing was heard: only reading tells."""
+    home = Home(tmp_path, full_look=0.1)
+    pipe = home.site / "trap/run.py"
+    hidden = tmp_path / "hidden.py"
+    hidden.hardlink_to(pipe)  # writing to another name of the file is not heard in the watched folder
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        await asyncio.to_thread((home.site / "trap-1.3.0.dist-info/RECORD").write_text, "trap/__init__.py,,\n")
+        await asyncio.to_thread(hidden.write_text, "y = 3\n")
+        assert (await home.next(DiskState.CHANGING)).reason == "files changed"
+        await home.next(DiskState.SETTLED)
+
+    play(home, story)
+
+
+def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        home = Home(tmp_path)
+        assert home.watch.disk.state is DiskState.CHANGING
+        first = await home.watch.look()
+        assert first.state is DiskState.SETTLED
+        await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+        assert (await home.watch.look()).state is DiskState.CHANGING
+
+    asyncio.run(story())
+
+
+def test_without_any_inotify_it_still_looks_regularly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left(tell: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(observer, "Observer", none_left)
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+        await home.next(DiskState.CHANGING)
+        await home.next(DiskState.SETTLED)
+
+    play(Home(tmp_path, full_look=0.1), story)
+    assert "cannot watch any folder" in caplog.text
+
+
+def test_a_fault_of_whoever_is_told_ends_the_watch_and_its_threads(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.refuse = [RuntimeError("a fault")]
+
+    async def story() -> None:
+        with pytest.raises(RuntimeError, match="a fault"):
+            await home.watch.run()
+
+    asyncio.run(story())

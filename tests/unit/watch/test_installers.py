@@ -1,0 +1,212 @@
+"""Facts that say whether somebody is still writing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.site_packages import install, install_editable
+from trapd.watch import installers
+from trapd.watch.distributions import locate
+from trapd.watch.fingerprint import Hasher
+from trapd.watch.installers import git_folder, unfinished
+from trapd.watch.sites import scan
+
+FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    site = tmp_path / "site-packages"
+    install(site, "trap", "1.3.0", FILES)
+    return site
+
+
+def reason(*paths: Path, names: tuple[str, ...] = ("trap",), prefix: str = "", proc: Path = Path("/nowhere")) -> str:
+    sites = scan([str(path) for path in paths])
+    found = [one for name in names if (one := locate(name, sites, {}))]
+    return unfinished(found, sites, {"trap", "numpy"}, Hasher(), prefix=prefix, proc=proc)
+
+
+def test_a_whole_wheel_is_whole(site: Path) -> None:
+    (site / "trap/local.py").write_text("not recorded, and no fault\n")
+    assert reason(site) == ""
+
+
+def test_pips_stash_of_a_watched_distribution_or_of_what_it_requires_says_so(site: Path) -> None:
+    (site / "~rap").mkdir()
+    assert f"pip is replacing trap, or was killed while it did: {site}/~rap is there" in reason(site)
+    (site / "~rap").rename(site / "~umpy-2.0.dist-info")
+    assert "pip is replacing numpy" in reason(site)
+
+
+def test_an_old_stash_of_something_else_blocks_nothing(site: Path) -> None:
+    (site / "~rapping").mkdir()
+    (site / "~equests-2.0.dist-info").mkdir()
+    assert reason(site) == ""
+
+
+def test_the_stash_is_named_even_while_the_distribution_is_gone(site: Path) -> None:
+    (site / "trap").rename(site / "~rap")
+    (site / "trap-1.3.0.dist-info").rename(site / "~rap-1.3.0.dist-info")
+    assert "~rap is there" in reason(site)
+
+
+def break_missing(site: Path) -> str:
+    (site / "trap/run.py").unlink()
+    return "trap/run.py is missing; install it again"
+
+
+def break_size(site: Path) -> str:
+    (site / "trap/run.py").write_text("y = 20\n")
+    return "trap/run.py has 7 bytes, not 6 as installed"
+
+
+def break_content(site: Path) -> str:
+    (site / "trap/run.py").write_text("y = 3\n")
+    return "trap/run.py has another content than was installed"
+
+
+def break_record(site: Path) -> str:
+    (site / "trap-1.3.0.dist-info/RECORD").unlink()
+    return "trap-1.3.0.dist-info has no RECORD"
+
+
+def break_double(site: Path) -> str:
+    (site / "trap-1.4.0.dist-info").mkdir()
+    return f"two versions of trap are in {site}: trap-1.3.0.dist-info, trap-1.4.0.dist-info"
+
+
+def break_dpkg_new(site: Path) -> str:
+    (site / "trap/run.py.dpkg-new").write_text("")
+    return "trap/run.py.dpkg-new is there"
+
+
+@pytest.mark.parametrize(
+    "breaking", [break_missing, break_size, break_content, break_record, break_double, break_dpkg_new]
+)
+def test_what_is_not_as_it_was_installed_is_unfinished(site: Path, breaking: Callable[[Path], str]) -> None:
+    expected = breaking(site)
+    assert expected in reason(site)
+
+
+def test_conda_rewrites_files_after_recording_them(site: Path) -> None:
+    install(site, "trap", "1.3.0", FILES, installer="conda")
+    (site / "trap/run.py").write_text("prefix = '/opt/conda'\n")
+    assert reason(site) == ""
+
+
+@pytest.mark.parametrize("installer", ["rpm", "debian"])
+def test_a_distributions_packager_may_leave_record_out(site: Path, installer: str) -> None:
+    info = install(site, "trap", "1.3.0", FILES, installer=installer)
+    (info / "RECORD").unlink()
+    assert reason(site) == ""
+
+
+# --- git ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A work tree with an editable install, on the import path."""
+    source = tmp_path / "tree"
+    (source / "trap").mkdir(parents=True)
+    (source / "trap/__init__.py").write_text("")
+    (source / ".git").mkdir()
+    return source
+
+
+@pytest.mark.parametrize("mark", installers.GIT_AT_WORK)
+def test_git_at_work_in_the_tree_of_an_editable_install(tmp_path: Path, tree: Path, mark: str) -> None:
+    site = tmp_path / "editable/site-packages"
+    install_editable(site, tree, "trap", "1.4.dev0", top_level=["trap"])
+    pth = site / "__editable__.trap-1.4.dev0.pth"
+    assert pth.exists()
+    assert reason(site, tree) == ""
+    (tree / ".git" / mark).touch()
+    assert reason(site, tree) == f"git is at work on trap, or waits for you: {tree}/.git/{mark} is there"
+
+
+def test_a_linked_work_tree_has_its_git_folder_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "tree/trap").mkdir(parents=True)
+    (tmp_path / "main/.git/worktrees/tree").mkdir(parents=True)
+    (tmp_path / "tree/.git").write_text(f"gitdir: {tmp_path}/main/.git/worktrees/tree\n")
+    assert git_folder(tmp_path / "tree/trap") == tmp_path / "main/.git/worktrees/tree"
+    assert git_folder(Path("/")) is None
+
+
+# --- dpkg -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for dpkg's lock; every folder counts as Debian's."""
+    lock = tmp_path / "lock"
+    lock.touch()
+    monkeypatch.setattr(installers, "_DPKG_LOCKS", (lock,))
+    return lock
+
+
+def dpkg(site: Path, proc: Path = Path("/proc")) -> str:
+    [found] = scan([str(site)])
+    one = locate("trap", [found], {})
+    assert one is not None
+    one = replace(one, site=replace(one.site, path=Path("/usr/lib/python3/dist-packages")), record=())
+    return unfinished([one], [found], {"trap"}, Hasher(), prefix="", proc=proc)
+
+
+def test_dpkgs_lock_is_seen_while_somebody_holds_it_and_never_taken(site: Path, lock: Path) -> None:
+    assert dpkg(site) == ""
+    with lock.open("w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        assert dpkg(site) == f"a package installation is going on (process {os.getpid()} holds dpkg's lock)"
+    assert dpkg(site) == ""
+
+
+def test_waiting_for_dpkgs_lock_is_not_holding_it(site: Path, lock: Path, tmp_path: Path) -> None:
+    stat = lock.stat()
+    where = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    (tmp_path / "locks").write_text(f"1: -> POSIX  ADVISORY  WRITE 77 {where} 0 EOF\n")
+    assert dpkg(site, tmp_path) == ""
+    (tmp_path / "locks").write_text(f"1: POSIX  ADVISORY  WRITE 77 {where} 0 EOF\n")
+    assert "process 77" in dpkg(site, tmp_path)
+
+
+def test_dpkg_is_no_concern_of_a_virtual_environment(site: Path, lock: Path) -> None:
+    with lock.open("w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        assert reason(site, proc=Path("/proc")) == ""
+
+
+# --- a running pip --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["{venv}/bin/python", "{venv}/bin/pip", "install", "trap"], True),
+        (["{venv}/bin/python3.11", "-m", "pip", "--quiet", "--no-cache-dir", "install", "trap"], True),
+        (["{venv}/bin/python", "-I", "-m", "pip", "uninstall", "trap"], True),
+        (["{link}/bin/python", "-m", "pip", "install", "trap"], True),
+        (["{venv}/bin/python", "-m", "pip", "list"], False),
+        (["/elsewhere/bin/python", "-m", "pip", "install", "trap"], False),
+        (["python", "-m", "pip", "install", "trap"], False),
+        (["{venv}/bin/python", "install.py"], False),
+        ([""], False),
+    ],
+)
+def test_a_pip_that_still_runs_in_this_environment(
+    site: Path, tmp_path: Path, command: list[str], expected: bool
+) -> None:
+    venv, link, process = tmp_path / "venv", tmp_path / "link", tmp_path / "proc/4711"
+    for folder in (venv / "bin", process, tmp_path / "proc/self"):
+        folder.mkdir(parents=True)
+    link.symlink_to(venv)
+    (process / "cmdline").write_text("".join(word.format(venv=venv, link=link) + "\0" for word in command))
+    found = reason(site, prefix=str(venv), proc=tmp_path / "proc")
+    assert found == ("pip is running (process 4711)" if expected else "")

@@ -1,0 +1,181 @@
+"""What the application's interpreter says of its import path and of its celeryconfig."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from trapd.watch.interpreter import Answer, Interpreter
+
+
+@pytest.fixture
+def celeryconfig(tmp_path: Path) -> Path:
+    path = tmp_path / "celeryconfig.py"
+    path.write_text("broker_url = 'redis://'\n")
+    return path
+
+
+def ask(celeryconfig: Path, python: str | Path = sys.executable, timeout: float = 30) -> Answer:
+    return asyncio.run(Interpreter(Path(python), celeryconfig, timeout=timeout).ask())
+
+
+def test_it_says_where_it_imports_from_and_who_it_is(celeryconfig: Path) -> None:
+    answer = ask(celeryconfig)
+    assert answer.problem == ""
+    assert sys.version in answer.identity
+    assert answer.prefix == sys.prefix
+    assert any(path.endswith("site-packages") for path in answer.paths)
+    assert not any(
+        path.endswith(("lib-dynload", ".zip")) or path == str(Path(os.__file__).parent) for path in answer.paths
+    )
+
+
+def test_the_daemons_own_python_variables_are_none_of_the_applications(
+    celeryconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert str(tmp_path) not in ask(celeryconfig).paths
+
+
+@pytest.mark.parametrize("name", ["task_always_eager", "CELERY_ALWAYS_EAGER"])
+@pytest.mark.parametrize("value", [True, False])
+def test_eager_is_known_by_its_new_and_its_old_name(celeryconfig: Path, name: str, value: bool) -> None:
+    celeryconfig.write_text(f"import celeryconfig\n{name} = {value}\nprint('not an answer', celeryconfig.__file__)\n")
+    assert ask(celeryconfig).eager is value
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = 1\n\nraise ValueError('no disk')\n", "{path}:3: ValueError: no disk"),
+        ("import absent_module\n", "{path}:1: ModuleNotFoundError: No module named 'absent_module'"),
+        ("x = (\n", "{path}:1: SyntaxError: '(' was never closed"),
+        (
+            "import json\n\n\ndef f():\n    json.loads('')\n\n\nf()\n",
+            "{path}:5: json.decoder.JSONDecodeError: Expecting value",
+        ),
+        ("import sys\nsys.exit('off')\n", "{path}:2: SystemExit: off"),
+    ],
+)
+def test_a_celeryconfig_that_raises_is_named_with_its_line(celeryconfig: Path, text: str, problem: str) -> None:
+    celeryconfig.write_text(text)
+    answer = ask(celeryconfig)
+    assert answer.problem.startswith("cannot load " + problem.format(path=celeryconfig))
+    assert answer.paths, "where code comes from is known all the same"
+
+
+def test_passwords_in_an_error_are_masked(celeryconfig: Path) -> None:
+    celeryconfig.write_text("raise ValueError('cannot reach amqp://trap:s3cret@host//')\n")
+    assert "amqp://trap:***@host//" in ask(celeryconfig).problem
+
+
+def test_a_celeryconfig_that_is_missing(celeryconfig: Path) -> None:
+    celeryconfig.unlink()
+    assert ask(celeryconfig).problem.startswith(f"cannot load {celeryconfig}: FileNotFoundError")
+
+
+def test_a_celeryconfig_that_hangs_is_given_up_with_all_it_started(celeryconfig: Path) -> None:
+    pid = celeryconfig.with_name("pid")
+    celeryconfig.write_text(
+        textwrap.dedent(f"""
+            import subprocess, time
+            child = subprocess.Popen(["sleep", "600"])
+            open({str(pid)!r}, "w").write(str(child.pid))
+            time.sleep(600)
+            """)
+    )
+    answer = ask(celeryconfig, timeout=0.4)
+    assert answer.problem == f"cannot load {celeryconfig}: it had not come to its end after 0.4 s"
+    assert answer.paths
+    child = Path(f"/proc/{pid.read_text()}/stat")
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_celeryconfig_that_kills_its_interpreter(celeryconfig: Path) -> None:
+    celeryconfig.write_text("import os\nos.kill(os.getpid(), 9)\n")
+    assert ask(celeryconfig).problem == f"cannot load {celeryconfig}: the interpreter ended"
+
+
+def test_threads_that_a_celeryconfig_starts_keep_nobody_waiting(celeryconfig: Path) -> None:
+    celeryconfig.write_text("import threading, time\nthreading.Thread(target=time.sleep, args=[600]).start()\n")
+    assert ask(celeryconfig, timeout=10).problem == ""
+
+
+def test_an_interpreter_that_cannot_run(celeryconfig: Path, tmp_path: Path) -> None:
+    assert ask(celeryconfig, tmp_path / "gone") == Answer(
+        problem=f"cannot run {tmp_path}/gone: no such file or directory"
+    )
+
+
+def test_something_that_is_no_python(celeryconfig: Path) -> None:
+    assert ask(celeryconfig, "/bin/true").problem == (
+        "cannot ask /bin/true for its import path; is it Python 3.11 or later?"
+    )
+
+
+# --- what is remembered ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_python(tmp_path: Path) -> Path:
+    """Answers with what is in ``answer``, and leaves a line in ``runs`` each time."""
+    site = tmp_path / "lib/site-packages"
+    site.mkdir(parents=True)
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/runs\ncat {tmp_path}/answer\n")
+    python.chmod(0o755)
+    (tmp_path / "answer").write_text(
+        f'{{"paths": ["{site}"], "identity": "fake", "prefix": "{tmp_path}", "editable": {{}}}}\n{{"eager": false}}\n'
+    )
+    return python
+
+
+def runs(python: Path) -> int:
+    return len((python.parent.parent / "runs").read_text().splitlines())
+
+
+def test_it_is_asked_again_only_when_something_changed_that_it_depends_on(
+    fake_python: Path, celeryconfig: Path
+) -> None:
+    site = fake_python.parent.parent / "lib/site-packages"
+    another = fake_python.read_text() + "\n"
+
+    async def story() -> None:
+        interpreter = Interpreter(fake_python, celeryconfig)
+        await interpreter.ask()
+        await interpreter.ask()
+        assert runs(fake_python) == 1
+        changes = [
+            (celeryconfig, "broker_url = 'amqp://'\n"),
+            (site / "trap.pth", "/src\n"),
+            (site / "trap.pth", "/src2\n"),
+            (site / "trap-1.4.dist-info", ""),
+            (fake_python, another),
+        ]
+        for count, (path, text) in enumerate(changes, start=2):
+            path.write_text(text)
+            await interpreter.ask()
+            await interpreter.ask()
+            assert runs(fake_python) == count, path
+
+    asyncio.run(story())
+
+
+def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Path) -> None:
+    answer = fake_python.parent.parent / "answer"
+    good = answer.read_text()
+
+    async def story() -> None:
+        interpreter = Interpreter(fake_python, celeryconfig)
+        answer.write_text(good.splitlines()[0] + '\n{"error": "ImportError: half a package", "at": "x:1"}\n')
+        assert (await interpreter.ask()).problem == "cannot load x:1: ImportError: half a package"
+        answer.write_text(good)
+        assert (await interpreter.ask()).problem == ""
+
+    asyncio.run(story())

@@ -1,0 +1,251 @@
+"""What is heard, and what is not. Each silence is proved by the noise after it being the first thing heard."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from watchdog.observers import Observer as WatchdogObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
+
+from trapd.watch.observer import Observer
+from trapd.watch.places import Places
+
+PATIENCE = 5  # seconds until a missing event fails a test
+
+
+class Listener:
+    """An observer and the paths that it told."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[str] = queue.Queue()
+        self.observer = Observer(self.told.put)
+
+    def hears(self, path: Path) -> None:
+        assert self.told.get(timeout=PATIENCE) == str(path)
+
+    def forget(self) -> None:
+        while not self.told.empty():
+            self.told.get()
+
+
+@pytest.fixture
+def ears() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.observer.stop()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    tree = tmp_path / "site-packages/trap"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "run.py").write_text("x = 1\n")
+    return tree
+
+
+def shape(tree: Path) -> frozenset[tuple[str, int]]:
+    return frozenset((str(path), path.stat().st_ino) for path in [tree, *tree.rglob("*/")])
+
+
+def as_tree(tree: Path) -> Places:
+    return Places(trees={tree: shape(tree)})
+
+
+def write(tree: Path) -> Path:
+    (tree / "run.py").write_text("x = 2\n")
+    return tree / "run.py"
+
+
+def make(tree: Path) -> Path:
+    (tree / "sub/new.py").touch()
+    return tree / "sub/new.py"
+
+
+def make_folder(tree: Path) -> Path:
+    (tree / "other").mkdir()
+    return tree / "other"
+
+
+def remove(tree: Path) -> Path:
+    (tree / "run.py").unlink()
+    return tree / "run.py"
+
+
+def rename(tree: Path) -> Path:
+    (tree / "run.py").rename(tree / "walk.py")
+    return tree / "run.py"
+
+
+def replace_as_editors_do(tree: Path) -> Path:
+    (tree / ".run.py.swp").touch()
+    (tree / ".run.py.swp").rename(tree / "run.py")
+    return tree / "run.py"
+
+
+@pytest.mark.parametrize("change", [write, make, make_folder, remove, rename, replace_as_editors_do])
+def test_changes_in_a_tree_are_heard(ears: Listener, tree: Path, change: Callable[[Path], Path]) -> None:
+    assert ears.observer.arm(as_tree(tree), renew=False)
+    ears.hears(change(tree))
+
+
+def read(tree: Path) -> None:
+    assert (tree / "run.py").read_text()
+    assert list(tree.iterdir())
+
+
+def change_mode(tree: Path) -> None:
+    (tree / "run.py").chmod(0o600)
+    tree.chmod(0o700)
+
+
+def touch(tree: Path) -> None:
+    os.utime(tree / "run.py")
+
+
+def compile_it(tree: Path) -> None:
+    (tree / "__pycache__").mkdir()
+    (tree / "__pycache__/run.cpython-311.pyc.17").touch()
+    (tree / "__pycache__/run.cpython-311.pyc.17").rename(tree / "__pycache__/run.cpython-311.pyc")
+
+
+def edit_without_saving(tree: Path) -> None:
+    (tree / ".run.py.swp").write_text("x")
+    (tree / ".run.py.swp").unlink()
+
+
+@pytest.mark.parametrize("silent", [read, change_mode, touch, compile_it, edit_without_saving])
+def test_what_changes_no_code_is_not_heard(ears: Listener, tree: Path, silent: Callable[[Path], None]) -> None:
+    ears.observer.arm(as_tree(tree), renew=False)
+    silent(tree)
+    ears.hears(make(tree))
+
+
+def test_in_a_folder_only_the_names_that_matter_are_heard(ears: Listener, tmp_path: Path) -> None:
+    ears.observer.arm(Places(folders={tmp_path: frozenset({"celeryconfig.py", "current"})}), renew=False)
+    (tmp_path / "trapd.log").write_text("noise")
+    (tmp_path / "celeryconfig.py").write_text("x = 1\n")
+    ears.hears(tmp_path / "celeryconfig.py")
+    ears.observer.arm(Places(), renew=False)
+    ears.forget()
+    ears.observer.arm(Places(folders={tmp_path: frozenset({"current"})}), renew=False)
+    (tmp_path / "celeryconfig.py").write_text("x = 2\n")
+    (tmp_path / "next").symlink_to("release2")
+    (tmp_path / "next").rename(tmp_path / "current")
+    ears.hears(tmp_path / "current")
+
+
+def test_in_site_packages_every_name_matters_but_not_what_is_deeper(ears: Listener, tree: Path) -> None:
+    ears.observer.arm(Places(folders={tree.parent: None}), renew=False)
+    make(tree)
+    (tree.parent / "numpy-2.0.dist-info").mkdir()
+    ears.hears(tree.parent / "numpy-2.0.dist-info")
+
+
+def test_only_what_is_not_yet_watched_is_armed(ears: Listener, tree: Path) -> None:
+    assert ears.observer.arm(as_tree(tree), renew=False)
+    assert not ears.observer.arm(as_tree(tree), renew=False)
+    make_folder(tree)
+    assert ears.observer.arm(as_tree(tree), renew=False), "it has another shape"
+    assert ears.observer.arm(as_tree(tree), renew=True)
+
+
+def test_a_tree_that_was_replaced_is_heard_again_once_it_is_armed_again(ears: Listener, tree: Path) -> None:
+    ears.observer.arm(as_tree(tree), renew=False)
+    tree.rename(tree.with_name("~rap"))
+    (tree / "sub").mkdir(parents=True)
+    assert ears.observer.arm(as_tree(tree), renew=False)
+    ears.forget()
+    ears.hears(make(tree))
+
+
+def test_a_tree_that_was_removed_and_made_again_is_heard_after_a_renewal(ears: Listener, tree: Path) -> None:
+    """Its inodes may have the same numbers as before, so its shape tells nothing."""
+    places = as_tree(tree)
+    ears.observer.arm(places, renew=False)
+    (tree / "run.py").unlink()
+    (tree / "sub").rmdir()
+    tree.rmdir()
+    (tree / "sub").mkdir(parents=True)
+    ears.observer.arm(places, renew=True)
+    ears.forget()
+    ears.hears(make(tree))
+
+
+def test_what_is_no_longer_watched_is_not_heard(ears: Listener, tree: Path, tmp_path: Path) -> None:
+    ears.observer.arm(as_tree(tree), renew=False)
+    ears.observer.arm(Places(folders={tmp_path: None}), renew=False)
+    make(tree)
+    (tmp_path / "other").touch()
+    ears.hears(tmp_path / "other")
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def limited(after: int, error: int) -> Callable[[], BaseObserver]:
+    """A watchdog that can watch ``after`` folders and then fails."""
+
+    class Limited(WatchdogObserver):  # type: ignore[valid-type,misc]
+        left = after
+
+        def schedule(self, *args: object, **kwargs: object) -> ObservedWatch:
+            if self.left == 0:
+                raise OSError(error, os.strerror(error))
+            self.left -= 1
+            return super().schedule(*args, **kwargs)
+
+    return Limited
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [(errno.ENOSPC, "raise fs.inotify.max_user_watches"), (errno.EMFILE, "raise fs.inotify.max_user_instances")],
+)
+def test_a_limit_of_the_kernel_is_named_once_with_its_remedy(
+    tree: Path, caplog: pytest.LogCaptureFixture, error: int, remedy: str
+) -> None:
+    observer = Observer(lambda path: None, limited(0, error))
+    assert not observer.arm(as_tree(tree), renew=False)
+    assert not observer.arm(as_tree(tree), renew=False)
+    assert observer.deaf
+    [message] = caplog.messages
+    assert message.startswith(f"cannot watch {tree}: ")
+    assert remedy in message
+    observer.stop()
+
+
+def test_a_limit_that_is_met_inside_a_tree_is_found_until_it_is_gone(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """watchdog says nothing then; but the next folder cannot be watched either."""
+    observer = Observer(lambda path: None, limited(1, errno.ENOSPC))
+    assert observer.arm(as_tree(tree), renew=False)
+    assert not observer.arm(as_tree(tree), renew=False)
+    assert observer.deaf
+    assert len(caplog.messages) == 1
+    assert f"cannot watch everything below {tree}: " in caplog.text
+    observer._observer.left = 9  # type: ignore[attr-defined]
+    assert observer.arm(as_tree(tree), renew=False), "all of the tree is watched anew"
+    assert not observer.deaf
+    observer.stop()
+
+
+def test_a_folder_that_may_not_be_read_cannot_be_watched(
+    tree: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
+    observer = Observer(lambda path: None)
+    assert not observer.arm(as_tree(tree), renew=False)
+    assert observer.deaf
+    assert f"cannot watch {tree}: permission denied" in caplog.text
+    observer.stop()
+
+
+def test_what_has_vanished_is_no_limit(ears: Listener, tmp_path: Path) -> None:
+    assert not ears.observer.arm(Places(folders={tmp_path / "gone": None}), renew=False)
+    assert not ears.observer.deaf

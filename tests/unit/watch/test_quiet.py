@@ -1,0 +1,277 @@
+"""When a change has come to its end: stories, then safety and liveness of anything that can happen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from trapd.model import DiskState
+from trapd.watch.quiet import Finding, Quiet, Verdict
+
+QUIET, CEILING = 2.0, 20.0
+
+
+def whole(fingerprint: str = "one", age: float = math.inf) -> Finding:
+    return Finding(Verdict.WHOLE, fingerprint=fingerprint, age=age)
+
+
+def unfinished(reason: str = "pip is at work", fingerprint: str = "") -> Finding:
+    return Finding(Verdict.UNFINISHED, reason, fingerprint)
+
+
+def look(quiet: Quiet, finding: Finding, *, at: float | None = None) -> float:
+    """Take the look that is due, or one at this time; returns when."""
+    began = quiet.due if at is None else at
+    assert began is not None
+    quiet.looked(began, began + 0.01, finding)
+    return began
+
+
+def settled() -> Quiet:
+    quiet = Quiet(QUIET, CEILING, 0)
+    look(quiet, whole())
+    return quiet
+
+
+def test_what_is_whole_at_the_start_settles_at_once() -> None:
+    quiet = Quiet(QUIET, CEILING, 100)
+    assert quiet.due == 100
+    look(quiet, whole())
+    assert (quiet.state, quiet.reason, quiet.due) == (DiskState.SETTLED, "", None)
+
+
+def test_files_written_just_before_the_start_have_their_quiet_period_first() -> None:
+    quiet = Quiet(QUIET, CEILING, 100)
+    look(quiet, whole(age=0.5))
+    assert (quiet.state, quiet.reason) == (DiskState.CHANGING, "files were written a moment ago")
+    assert look(quiet, whole(age=2.0)) == pytest.approx(101.5)
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_an_event_unsettles_and_one_look_early_and_one_at_the_end_of_the_quiet_period_settle_again() -> None:
+    quiet = settled()
+    quiet.event(10, "trap/run.py changed")
+    assert (quiet.state, quiet.reason) == (DiskState.CHANGING, "trap/run.py changed")
+    assert look(quiet, whole("two")) == 11
+    assert quiet.state is DiskState.CHANGING
+    assert look(quiet, whole("two")) == 12
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_every_event_starts_the_quiet_period_again() -> None:
+    quiet = settled()
+    for at in (10, 10.9, 11.8, 12.7):
+        quiet.event(at, "x")
+        assert quiet.due == at + 1
+    look(quiet, whole("two"))
+    quiet.event(14.6, "x")
+    look(quiet, whole("two"), at=14.7)
+    assert quiet.state is DiskState.CHANGING
+    assert quiet.due == pytest.approx(16.6)
+
+
+def test_an_event_during_the_last_look_makes_it_count_for_nothing() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    look(quiet, whole("two"))
+    quiet.event(12.005, "x")
+    quiet.looked(12, 12.01, whole("two"))
+    assert quiet.state is DiskState.CHANGING
+    assert quiet.due == pytest.approx(13.005)
+
+
+def test_unfinished_work_is_looked_at_every_quiet_period_and_broken_at_the_ceiling() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    looks = []
+    while quiet.state is DiskState.CHANGING:
+        looks.append(look(quiet, unfinished()))
+    assert looks[:3] == [11, 12, pytest.approx(14.01)]
+    assert looks[-1] == 30
+    assert (quiet.state, quiet.reason, quiet.due) == (DiskState.BROKEN, "pip is at work", None)
+
+
+def test_a_trickle_that_never_ends_is_broken_at_the_ceiling_and_says_what_began_it() -> None:
+    quiet = settled()
+    for tenth in range(100, 301, 4):
+        quiet.event(tenth / 10, f"file {tenth} changed")
+    assert quiet.due == 30
+    look(quiet, whole("two"))
+    assert quiet.state is DiskState.BROKEN
+    assert quiet.reason == "files are still being changed after 20 s; the first was: file 100 changed"
+    quiet.event(31, "x")  # the same trickle goes on: the ceiling does not begin again
+    assert quiet.state is DiskState.BROKEN
+    look(quiet, whole("three"))
+    look(quiet, whole("three"))
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_what_only_another_change_can_cure_is_broken_after_the_quiet_period() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    wrong = Finding(Verdict.BROKEN, "trap cannot be found")
+    look(quiet, wrong)
+    assert quiet.state is DiskState.CHANGING
+    look(quiet, wrong)
+    assert (quiet.state, quiet.reason, quiet.due) == (DiskState.BROKEN, "trap cannot be found", None)
+
+
+def test_an_event_after_a_breakdown_gives_a_new_ceiling() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    while quiet.state is DiskState.CHANGING:
+        look(quiet, unfinished())
+    quiet.event(50, "repaired")
+    assert (quiet.state, quiet.reason) == (DiskState.CHANGING, "repaired")
+    look(quiet, unfinished())
+    look(quiet, whole("two"))
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_a_regular_look_that_finds_other_content_counts_as_an_event() -> None:
+    quiet = settled()
+    look(quiet, whole("one"), at=300)
+    assert quiet.state is DiskState.SETTLED
+    look(quiet, whole("two"), at=600)
+    assert (quiet.state, quiet.reason) == (DiskState.CHANGING, "files changed")
+    look(quiet, whole("two"))
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_content_that_changes_unheard_between_two_looks_starts_the_quiet_period_again() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    look(quiet, whole("two"))
+    look(quiet, whole("three"))
+    assert quiet.state is DiskState.CHANGING
+    assert quiet.due == pytest.approx(14)
+
+
+def test_somebody_elses_lock_does_not_unsettle_what_is_as_it_was() -> None:
+    quiet = settled()
+    look(quiet, unfinished("dpkg is at work", "one"), at=300)
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_a_breakdown_that_nobody_heard_is_found_by_the_regular_look() -> None:
+    quiet = settled()
+    look(quiet, Finding(Verdict.BROKEN, "trap cannot be found"), at=300)
+    assert quiet.state is DiskState.BROKEN
+    look(quiet, whole("one"), at=420)
+    assert quiet.state is DiskState.SETTLED
+
+
+# --- anything that can happen ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something happens to the disk, heard or not, and leaves it in this state."""
+
+    after: float  # seconds since the change before
+    verdict: Verdict
+    heard: bool
+    delay: float  # until it is heard
+
+
+changes = st.lists(
+    st.builds(
+        Change,
+        after=st.sampled_from([0.0, 0.1, 0.9, 1.0, 1.5, 2.0, 2.1, 5.0, 19.9, 20.0, 45.0]),
+        verdict=st.sampled_from(Verdict),
+        heard=st.booleans(),
+        delay=st.sampled_from([0.0, 0.0, 0.005, 0.5]),
+    ),
+    max_size=25,
+)
+
+
+@dataclass
+class World:
+    """Plays changes to a ``Quiet``, takes every look that is due, and checks each step."""
+
+    changes: list[Change]
+    duration: float  # of a look
+    now: float = 0.0
+    heard: list[float] = field(default_factory=list)
+    looks: int = 0
+    states: set[DiskState] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.quiet = Quiet(QUIET, CEILING, 0.0)
+        at = 0.0
+        self.happens = [(at := at + change.after, number, change) for number, change in enumerate(self.changes)]
+        self.to_hear = sorted(at + change.delay for at, _, change in self.happens if change.heard)
+        self.changing_since: float | None = 0.0
+
+    def finding(self, at: float) -> Finding:
+        verdict, mark = Verdict.WHOLE, "start"
+        for when, number, change in self.happens:
+            if when <= at:
+                verdict, mark = change.verdict, str(number)
+        return Finding(verdict, "" if verdict is Verdict.WHOLE else "not whole", mark)
+
+    def hear_until(self, at: float) -> None:
+        while self.to_hear and self.to_hear[0] <= at:
+            self.now = self.to_hear.pop(0)
+            self.heard.append(self.now)
+            self.quiet.event(self.now, "x")
+            self.check()
+
+    def take_look(self, began: float) -> None:
+        before, finding = self.quiet.state, self.finding(began)
+        self.hear_until(began + self.duration)
+        self.quiet.looked(began, began + self.duration, finding)
+        self.now, self.looks = began + self.duration, self.looks + 1
+        if self.quiet.state is DiskState.SETTLED and before is not DiskState.SETTLED:
+            assert finding.verdict is Verdict.WHOLE
+            assert all(heard + QUIET <= began for heard in self.heard), "settled within the quiet period of an event"
+        self.check()
+
+    def check(self) -> None:
+        self.states.add(self.quiet.state)
+        if self.quiet.state is not DiskState.CHANGING:
+            self.changing_since = None
+        elif self.changing_since is None:
+            self.changing_since = self.now
+        else:
+            assert self.now <= self.changing_since + CEILING + 2 * self.duration, "neither settles nor breaks"
+
+    def play(self, until: Callable[[], bool]) -> None:
+        while not until():
+            due = self.quiet.due
+            if self.to_hear and (due is None or self.to_hear[0] < due):
+                self.hear_until(self.to_hear[0])
+            elif due is not None:
+                self.take_look(max(self.now, due))
+            else:
+                return
+
+
+@given(changes=changes, duration=st.sampled_from([0.0, 0.01, 0.7, 3.0]))
+def test_it_never_settles_too_soon_and_never_waits_for_ever(changes: list[Change], duration: float) -> None:
+    world = World(changes, duration)
+    world.play(until=lambda: False)
+    assert world.looks <= 2 * len(changes) + 3 + 2 * world.now / QUIET, "looks without end"
+    # whatever was never heard is found by a regular look, and then it comes to an end as well
+    world.take_look(max(world.now, sum(change.after for change in changes)) + 300)
+    world.play(until=lambda: False)
+    last = world.finding(world.now).verdict
+    assert world.quiet.state is not DiskState.CHANGING
+    assert last is not Verdict.WHOLE or world.quiet.state is DiskState.SETTLED
+    event(f"ends {world.quiet.state.value}")
+    event(f"passes through {len(world.states)} states")
+
+
+@given(changes=changes)
+def test_what_settles_is_what_is_there(changes: list[Change]) -> None:
+    """If every change is heard without delay, the end says exactly what the last change left."""
+    world = World([Change(c.after, c.verdict, heard=True, delay=0) for c in changes], 0.01)
+    world.play(until=lambda: False)
+    last = world.finding(world.now).verdict
+    assert world.quiet.state is (DiskState.SETTLED if last is Verdict.WHOLE else DiskState.BROKEN)

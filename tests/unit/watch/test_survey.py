@@ -1,0 +1,295 @@
+"""One look: what counts, what does not, and how it is judged."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.site_packages import install, install_editable, make_old, uninstall
+from trapd.watch.interpreter import Answer
+from trapd.watch.places import Places
+from trapd.watch.quiet import Verdict
+from trapd.watch.survey import Survey, Surveyor
+
+FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n", "trap/data.csv": "1;2\n"}
+
+
+@dataclass
+class Machine:
+    """An installation, and looks at it."""
+
+    home: Path
+    surveyor: Surveyor
+    answer: Answer
+
+    @property
+    def site(self) -> Path:
+        return self.home / "site-packages"
+
+    @property
+    def celeryconfig(self) -> Path:
+        return self.home / "celeryconfig.py"
+
+    def look(self, *, fresh: bool = False, arm: Callable[[Places], bool] = lambda places: False) -> Survey:
+        config = self.celeryconfig.read_bytes() if self.celeryconfig.exists() else b""
+        answer = replace(self.answer, celeryconfig=config and hashlib.sha256(config).hexdigest())
+        return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh)
+
+    def fingerprint(self) -> str:
+        found = self.look()
+        assert found.finding.verdict is Verdict.WHOLE, found.finding.reason
+        assert found.finding.fingerprint == found.disk.fingerprint != ""
+        return found.disk.fingerprint
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    celeryconfig = tmp_path / "celeryconfig.py"
+    celeryconfig.write_text("broker_url = 'redis://'\n")
+    make_old(celeryconfig)
+    site = tmp_path / "site-packages"
+    install(site, "trap", "1.3.0", FILES, requires=["numpy"])
+    install(site, "numpy", "2.0", {"numpy/__init__.py": ""})
+    surveyor = Surveyor(tmp_path / "python", celeryconfig, ["trap"])
+    return Machine(tmp_path, surveyor, Answer(paths=(str(site),), identity="python 3.11", prefix=str(tmp_path)))
+
+
+def test_a_whole_installation_is_described_with_all_that_is_to_be_copied(machine: Machine) -> None:
+    found = machine.look()
+    assert found.finding.verdict is Verdict.WHOLE
+    assert found.finding.age > 3600
+    assert found.disk.versions == {"trap": "1.3.0"}
+    files = {file.path: file for file in found.disk.files}
+    assert list(files) == [*sorted(path for path in files if path != "etc/celeryconfig.py"), "etc/celeryconfig.py"]
+    assert files.keys() == {
+        *(f"code/{path}" for path in FILES),
+        *(f"code/trap-1.3.0.dist-info/{name}" for name in ("INSTALLER", "METADATA", "RECORD", "WHEEL")),
+        "etc/celeryconfig.py",
+    }
+    assert files["code/trap/run.py"].digest == hashlib.sha256(b"y = 2\n").hexdigest()
+    assert files["code/trap/run.py"].source == str(machine.site / "trap/run.py")
+    assert files["etc/celeryconfig.py"].digest == hashlib.sha256(machine.celeryconfig.read_bytes()).hexdigest()
+    assert files["code/trap-1.3.0.dist-info/RECORD"].digest == "", "how it was installed may change"
+
+
+# --- no effect ------------------------------------------------------------------------------------------------------
+
+
+def touch(machine: Machine) -> None:
+    os.utime(machine.site / "trap/run.py")
+
+
+def change_mode(machine: Machine) -> None:
+    (machine.site / "trap/run.py").chmod(0o600)
+
+
+def compile_it(machine: Machine) -> None:
+    (machine.site / "trap/__pycache__").mkdir()
+    (machine.site / "trap/__pycache__/run.cpython-311.pyc").write_text("compiled")
+
+
+def install_again(machine: Machine) -> None:
+    info = install(machine.site, "trap", "1.3.0", FILES, requires=["numpy"], installer="uv")
+    (info / "REQUESTED").touch()
+    (info / "direct_url.json").write_text('{"url": "file:///tmp/trap.whl", "archive_info": {}}')
+
+
+def install_something_else(machine: Machine) -> None:
+    install(machine.site, "other", "1.0", {"other/__init__.py": ""})
+
+
+def edit_a_dependency_in_place(machine: Machine) -> None:
+    (machine.site / "numpy/__init__.py").write_text("only its version counts")
+
+
+def open_in_an_editor(machine: Machine) -> None:
+    (machine.site / "trap/.run.py.swp").touch()
+    (machine.site / "trap/run.py~").touch()
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        touch,
+        change_mode,
+        compile_it,
+        install_again,
+        install_something_else,
+        edit_a_dependency_in_place,
+        open_in_an_editor,
+    ],
+)
+def test_what_changes_nothing_is_the_same(machine: Machine, happen: Callable[[Machine], None]) -> None:
+    before = machine.fingerprint()
+    happen(machine)
+    assert machine.fingerprint() == before
+
+
+# --- an effect ------------------------------------------------------------------------------------------------------
+
+
+def upgrade(machine: Machine) -> None:
+    install(machine.site, "trap", "1.4.0", FILES, requires=["numpy"])
+
+
+def rebuild_under_the_same_version(machine: Machine) -> None:
+    install(machine.site, "trap", "1.3.0", {**FILES, "trap/run.py": "y = 3\n"}, requires=["numpy"])
+
+
+def add_a_module(machine: Machine) -> None:
+    (machine.site / "trap/local.py").write_text("")
+
+
+def upgrade_a_dependency(machine: Machine) -> None:
+    install(machine.site, "numpy", "2.1", {"numpy/__init__.py": ""})
+
+
+def edit_the_celeryconfig(machine: Machine) -> None:
+    machine.celeryconfig.write_text("broker_url = 'amqp://'\n")
+
+
+def use_another_interpreter(machine: Machine) -> None:
+    machine.answer = replace(machine.answer, identity="python 3.12")
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        upgrade,
+        rebuild_under_the_same_version,
+        add_a_module,
+        upgrade_a_dependency,
+        edit_the_celeryconfig,
+        use_another_interpreter,
+    ],
+)
+def test_what_would_run_differently_is_another(machine: Machine, happen: Callable[[Machine], None]) -> None:
+    before = machine.fingerprint()
+    happen(machine)
+    assert machine.fingerprint() != before
+
+
+def test_an_editable_install_counts_by_its_source(machine: Machine) -> None:
+    source = machine.home / "tree"
+    (source / "trap").mkdir(parents=True)
+    (source / "trap/__init__.py").write_text("one")
+    uninstall(machine.site, "trap")
+    install_editable(machine.site, source, "trap", "1.4.dev0", top_level=["trap"])
+    machine.answer = replace(machine.answer, paths=(str(machine.site), str(source)))
+    before = machine.fingerprint()
+    assert {"code/trap/__init__.py"} == {f.path for f in machine.look().disk.files if "/trap/" in f.path}
+    (source / "trap/__init__.py").write_text("two")
+    assert machine.fingerprint() != before
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_written_a_moment_ago_makes_it_young(machine: Machine) -> None:
+    (machine.site / "trap/local.py").write_text("")
+    assert 0 <= machine.look().finding.age < 60
+    tomorrow = time.time() + 86400
+    os.utime(machine.site / "trap/local.py", (tomorrow, tomorrow))
+    assert machine.look().finding.age == math.inf, "a file of the future says nothing"
+
+
+def test_what_is_not_installed_is_broken_and_named(machine: Machine) -> None:
+    uninstall(machine.site, "trap")
+    finding = machine.look().finding
+    assert finding.verdict is Verdict.BROKEN
+    assert finding.reason == f"trap cannot be found by {machine.home}/python; install it there"
+
+
+def test_in_the_middle_of_an_upgrade_it_is_unfinished_even_though_it_is_gone(machine: Machine) -> None:
+    (machine.site / "trap").rename(machine.site / "~rap")
+    uninstall(machine.site, "trap")
+    finding = machine.look().finding
+    assert finding.verdict is Verdict.UNFINISHED
+    assert "~rap is there" in finding.reason
+
+
+def test_the_stash_of_a_dependency_counts_while_what_requires_it_is_gone(machine: Machine) -> None:
+    machine.look()
+    uninstall(machine.site, "trap")
+    (machine.site / "~umpy-2.0.dist-info").mkdir()
+    assert "pip is replacing numpy" in machine.look().finding.reason
+
+
+def test_metadata_without_any_file_of_the_package_is_broken(machine: Machine) -> None:
+    uninstall(machine.site, "trap")
+    info = machine.site / "trap-1.3.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: trap\nVersion: 1.3.0\n")
+    (info / "INSTALLER").write_text("rpm\n")
+    finding = machine.look().finding
+    assert finding.verdict is Verdict.BROKEN
+    assert "none of its files can be found" in finding.reason
+
+
+def test_a_celeryconfig_that_no_worker_could_load_is_broken(machine: Machine) -> None:
+    machine.answer = replace(machine.answer, problem="cannot load celeryconfig.py:3: ValueError: no")
+    found = machine.look()
+    assert (found.finding.verdict, found.finding.reason) == (Verdict.BROKEN, machine.answer.problem)
+    assert found.disk.versions == {"trap": "1.3.0"}
+
+
+def test_an_interpreter_that_says_nothing_is_broken(machine: Machine) -> None:
+    machine.answer = Answer(problem="cannot run python: no such file or directory")
+    assert machine.look().finding.reason == machine.answer.problem
+
+
+def test_a_celeryconfig_that_changed_since_it_was_executed_is_unfinished(machine: Machine) -> None:
+    answer = replace(machine.answer, celeryconfig="another digest")
+    finding = machine.surveyor.look(answer, lambda places: False, wall=time.time(), fresh=False).finding
+    assert finding.verdict is Verdict.UNFINISHED
+    assert "changed while it was read" in finding.reason
+
+
+def test_files_that_vanish_under_the_look_make_it_unfinished(machine: Machine) -> None:
+    def vanish(places: Places) -> bool:
+        (machine.site / "trap/data.csv").unlink(missing_ok=True)
+        return False
+
+    with (machine.site / "trap-1.3.0.dist-info/RECORD").open("w") as record:
+        record.write("trap/__init__.py,,\n")  # data.csv is there, but nobody expects it
+    finding = machine.look(arm=vanish).finding
+    assert finding.verdict is Verdict.UNFINISHED
+    assert finding.reason == f"files are being replaced: {machine.site}/trap/data.csv vanished"
+
+
+def test_what_cannot_be_read_is_broken_and_says_why(machine: Machine) -> None:
+    (machine.site / "trap/run.py").unlink()
+    (machine.site / "trap/run.py").symlink_to("run.py")
+    finding = machine.look().finding
+    assert finding.verdict is Verdict.BROKEN
+    assert finding.reason == f"cannot read {machine.site}/trap/run.py: too many levels of symbolic links"
+
+
+# --- listening ------------------------------------------------------------------------------------------------------
+
+
+def test_it_looks_again_at_what_it_only_now_listens_to(machine: Machine) -> None:
+    asked: list[Places] = []
+
+    def arm(places: Places) -> bool:
+        asked.append(places)
+        if len(asked) == 1:  # written after it was found, and before it was listened to
+            (machine.site / "trap/late.py").write_text("")
+        return len(asked) < 3
+
+    files = {file.path for file in machine.look(arm=arm).disk.files}
+    assert len(asked) == 3
+    assert "code/trap/late.py" in files
+
+
+def test_folders_that_never_stop_changing_do_not_hold_a_look_up(machine: Machine) -> None:
+    asked = []
+    machine.look(arm=lambda places: not asked.append(places))
+    assert len(asked) == 5
