@@ -31,24 +31,21 @@ _SIZES = "files.json"
 class SnapshotStore(Snapshots):
     """Keeps snapshots in ``directory``. ``app``, ``python`` and ``smoke_test`` go into the manifests of new ones.
 
-    Nothing is read or written before ``open``, ``present`` or another call; files are handled in threads.
+    One process at a time. Files are handled in threads, except at construction, which removes what an earlier run left
+    unfinished and learns which snapshots there are.
     """
 
     def __init__(self, directory: Path, *, app: str, python: Path, smoke_test: str | None) -> None:
         self.directory = directory
         self._app, self._python, self._smoke_test = app, python, smoke_test
-        self._present: frozenset[int] | None = None
         self._in_work: set[Path] = set()
-
-    async def open(self) -> None:
-        """Remove what an earlier run left unfinished, and learn which snapshots there are."""
-        await self.sweep()
-        self._present = await asyncio.to_thread(self._scan)
+        self._sweep()
+        self._present = self._scan()
 
     async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
         """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
         await asyncio.to_thread(self._make, generation, disk, pools)
-        self._present = self.present() | {generation.number}
+        self._present |= {generation.number}
 
     async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
         """The code and celeryconfig of an earlier snapshot under a new number, with trapd's present worker part.
@@ -56,17 +53,15 @@ class SnapshotStore(Snapshots):
         Raises SnapshotError if there is no such snapshot.
         """
         await asyncio.to_thread(self._copy, generation, source, pools)
-        self._present = self.present() | {generation.number}
+        self._present |= {generation.number}
 
     async def remove(self, number: int) -> None:
         """Remove a snapshot: at one moment it is whole, at the next it is gone."""
-        self._present = self.present() - {number}
+        self._present -= {number}
         await asyncio.to_thread(self._remove, number)
 
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""
-        if self._present is None:
-            self._present = self._scan()
         return self._present
 
     async def sweep(self) -> None:
@@ -92,7 +87,7 @@ class SnapshotStore(Snapshots):
             self._complete(folder, about)
 
     def _copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
-        if source not in self.present():
+        if source not in self._present:
             raise SnapshotError(
                 f"cannot copy generation {source}: it has no snapshot; recycle what is installed instead"
             )

@@ -1,0 +1,210 @@
+"""What is particular to snapshots on disk: modes, times, links, leftovers, and which names belong to what."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.site_packages import install, install_editable
+from trapd.errors import SnapshotError
+from trapd.generations import manifest
+from trapd.generations.copying import copy_file, discard
+from trapd.generations.snapshot import SnapshotStore, watched
+from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SnapshotStore:
+    directory = tmp_path / "generations"
+    directory.mkdir()
+    return SnapshotStore(directory, app="trap.app:app", python=Path("/venv/bin/python"), smoke_test="trap:smoke")
+
+
+def disk_of(home: Path, files: Mapping[str, str]) -> Disk:
+    found = []
+    for path, text in files.items():
+        source = home / "installed" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(text)
+        found.append(TreeFile(path, str(source), hashlib.sha256(text.encode()).hexdigest()))
+    return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.3.0"}, files=tuple(found))
+
+
+FILES = {"code/trap/__init__.py": "x = 1\n", "etc/celeryconfig.py": "broker_url = 'amqp://trap:secret@host'\n"}
+
+
+def generation(number: int, reason: str = "a test") -> Generation:
+    return Generation(number, "f1", {"trap": "1.3.0"}, {}, reason, "tests", 1_700_000_000.0)
+
+
+def make(store: SnapshotStore, home: Path, number: int = 7, files: Mapping[str, str] = FILES) -> Path:
+    asyncio.run(store.make(generation(number), disk_of(home, files), [PoolSpec("default")]))
+    return store.directory / str(number)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_snapshot_is_read_only_and_its_celeryconfig_is_not_for_everybody(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    made = make(store, tmp_path)
+    assert {mode(path) for path in [made, *made.rglob("*")] if path.is_dir()} == {0o555}
+    assert mode(made / "code/trap/__init__.py") == 0o444
+    assert mode(made / "etc/celeryconfig.py") == 0o440
+    assert (made / "etc/celeryconfig.py").stat().st_gid == store.directory.stat().st_gid
+
+
+def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
+    source = tmp_path / "tool"
+    source.write_text("#!/bin/sh\n")
+    source.chmod(0o755)
+    copy_file(source, tmp_path / "copy", "")
+    assert mode(tmp_path / "copy") == 0o555
+
+
+def test_files_keep_their_times_so_that_what_was_compiled_stays_valid(store: SnapshotStore, tmp_path: Path) -> None:
+    disk = disk_of(tmp_path, FILES)
+    os.utime(disk.files[0].source, ns=(1_600_000_000_123_456_789, 1_600_000_000_987_654_321))
+    asyncio.run(store.make(generation(7), disk, []))
+    assert (store.directory / "7/code/trap/__init__.py").stat().st_mtime_ns == 1_600_000_000_987_654_321
+
+
+def test_a_snapshot_shares_no_file_with_what_is_installed(store: SnapshotStore, tmp_path: Path) -> None:
+    made = make(store, tmp_path)
+    assert (made / "code/trap/__init__.py").stat().st_nlink == 1
+
+
+def test_a_copy_shares_its_files_with_its_source_and_keeps_what_belongs_to_the_code(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    made = make(store, tmp_path)
+    later = SnapshotStore(store.directory, app="other:app", python=Path("/other/python"), smoke_test=None)
+    asyncio.run(later.copy(generation(9, "undo"), 7, [PoolSpec("gpu")]))
+    copied = store.directory / "9"
+    assert (copied / "code/trap/__init__.py").samefile(made / "code/trap/__init__.py")
+    assert mode(copied / "etc/celeryconfig.py") == 0o440
+    about = manifest.read(copied)
+    assert (about.number, about.reason, list(about.pools)) == (9, "undo", ["gpu"])
+    assert (about.app, about.python, about.smoke_test) == ("trap.app:app", "/venv/bin/python", "trap:smoke")
+
+
+def test_the_manifest_names_what_is_watched_and_how_to_start(store: SnapshotStore, tmp_path: Path) -> None:
+    about = manifest.read(make(store, tmp_path))
+    assert about.watched == {"trap": ["trap"]}
+    assert (about.fingerprint, about.versions) == ("f1", {"trap": "1.3.0"})
+    assert list(about.pools) == ["default"]
+
+
+def test_trapds_worker_part_comes_along(store: SnapshotStore, tmp_path: Path) -> None:
+    runtime = make(store, tmp_path) / "runtime"
+    assert (runtime / "trapd/worker/__init__.py").is_file()
+    assert (runtime / "sdnotify/__init__.py").is_file()
+    assert not (runtime / "trapd/model.py").exists()
+
+
+def test_a_path_that_leads_out_of_the_snapshot_is_refused(store: SnapshotStore, tmp_path: Path) -> None:
+    disk = disk_of(tmp_path, FILES)
+    disk = replace(disk, files=(replace(disk.files[0], path="code/../../../x.py"),))
+    with pytest.raises(SnapshotError, match="it would leave the snapshot"):
+        asyncio.run(store.make(generation(7), disk, []))
+
+
+def test_a_source_that_is_gone_is_named(store: SnapshotStore, tmp_path: Path) -> None:
+    disk = disk_of(tmp_path, FILES)
+    Path(disk.files[0].source).unlink()
+    with pytest.raises(SnapshotError, match=r"cannot make generation 7: .*__init__\.py: no such file or directory"):
+        asyncio.run(store.make(generation(7), disk, []))
+    assert not list(store.directory.iterdir())
+
+
+def test_leftovers_of_one_who_was_killed_are_removed_and_are_no_snapshots(store: SnapshotStore, tmp_path: Path) -> None:
+    make(store, tmp_path)
+    for name in (".making-8", ".removing-3"):
+        (store.directory / name / "code/trap").mkdir(parents=True)
+        (store.directory / name / "code/trap/a.py").touch()
+        (store.directory / name / "code/trap").chmod(0o555)
+    (store.directory / "12").mkdir()  # no manifest: not one of ours
+    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    assert again.present() == {7}
+    assert {path.name for path in store.directory.iterdir()} == {"7", "12"}
+
+
+def test_sweeping_leaves_alone_what_is_being_made(store: SnapshotStore, tmp_path: Path) -> None:
+    with store._building(8) as folder:
+        asyncio.run(store.sweep())
+        assert folder.is_dir()
+
+
+def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(
+    store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make(store, tmp_path)
+    make(store, tmp_path, 8)
+    (made / "code/trap/__init__.py").chmod(0o600)
+    os.truncate(made / "code/trap/__init__.py", 0)
+    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    assert again.present() == {8}
+    assert "7: code/trap/__init__.py has lost its content" in caplog.text
+
+
+def test_there_is_nothing_where_the_directory_is_missing(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "absent", app="a:b", python=Path("/p"), smoke_test=None)
+    assert store.present() == frozenset()
+    make(store, tmp_path)
+    assert store.present() == {7}
+
+
+def test_discarding_removes_what_is_read_only_and_does_not_mind_absence(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c").touch(mode=0o400)
+    (tmp_path / "a/b").chmod(0o500)
+    (tmp_path / "a").chmod(0o500)
+    discard(tmp_path / "a")
+    discard(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_told_from_the_metadata_in_the_snapshot(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    install(
+        code,
+        "trap",
+        "1.3.0",
+        {"trap/__init__.py": "", "_trap.cpython-311-x86_64-linux-gnu.so": "", "trap.libs/a.so": ""},
+    )
+    install(code, "radio-pyse", "0.7", {"sourcefinder/__init__.py": ""})
+    assert watched(code, {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
+        "trap": ["_trap", "trap"],
+        "radio-pyse": ["sourcefinder"],
+    }
+
+
+def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    install(code, "trap", "1.3.0", {"trap/__init__.py": ""})
+    install_editable(code, tmp_path, "radio-pyse", "0.7")
+    (code / "sourcefinder").mkdir()
+    (code / "single.py").touch()
+    assert watched(code, {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
+        "trap": ["trap"],
+        "radio-pyse": ["single", "sourcefinder"],
+    }
+
+
+def test_sizes_are_kept_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:
+    made = make(store, tmp_path)
+    sizes = json.loads((made / "files.json").read_text())
+    assert sizes["code/trap/__init__.py"] == 6
+    assert "manifest.json" not in sizes
