@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -64,9 +65,11 @@ class Daemon:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self.stop()
+        stubborn = self._end()
         if error is not None:
             error.add_note(self.words())
+        else:
+            assert not stubborn, f"still there {STOP_PATIENCE:g} s after SIGTERM: {stubborn}\n{self.words()}"
 
     # -- its life --------------------------------------------------------------------------------------------------
 
@@ -82,14 +85,21 @@ class Daemon:
             )
 
     def stop(self) -> None:
-        """SIGTERM, as a system would; whatever is still there after STOP_PATIENCE is killed."""
+        """SIGTERM, as a system would. Raises AssertionError if trapd or a worker does not leave in STOP_PATIENCE."""
+        stubborn = self._end()
+        assert not stubborn, f"still there {STOP_PATIENCE:g} s after SIGTERM: {stubborn}\n{self.words()}"
+
+    def _end(self) -> list[str]:
+        """Whatever is still there after STOP_PATIENCE is killed, and returned."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            try:
+        if self.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        processes.end_all(self._mark, STOP_PATIENCE)
+        stubborn = processes.end_all(self._mark, STOP_PATIENCE / 10)
+        if self.process is not None:
+            self.process.wait()
+        return stubborn
 
     def kill(self) -> None:
         """SIGKILL to trapd alone: its workers learn of it by themselves."""

@@ -55,7 +55,7 @@ def rejected(status: Status) -> bool:
     ("broken", "reason", "evidence"),
     [
         pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
-        pytest.param(sample.hanging, "deadline", "deadline", id="hangs on import"),
+        pytest.param(sample.hanging, "did not say READY within 8 s", "default@2-1", id="hangs on import"),
     ],
 )
 def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(
@@ -72,7 +72,7 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
     status = daemon.wait_until("rejection of 2.0", rejected)
     assert reason in pool(status)["rollout"]["reason"]
     assert reason in daemon.ctl("status").stdout
-    why = daemon.ctl("why").stdout
+    why = daemon.ctl("why", "default").stdout
     assert reason in why
     assert evidence in why
     settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)
