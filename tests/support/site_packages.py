@@ -57,14 +57,16 @@ def uninstall(site: Path, name: str) -> None:
                 top.unlink()
 
 
-def install_editable(site: Path, source: Path, name: str, version: str, *, top_level: Sequence[str] = ()) -> Path:
+def install_editable(
+    site: Path, source: Path, name: str, version: str, *, top_level: Sequence[str] = (), files: Mapping[str, str] = {}
+) -> Path:
     """What ``pip install -e`` leaves in site-packages for ``source``; returns the dist-info folder.
 
-    The path file itself is not written: to the watch, its effect on the import path is all there is of it.
+    ``files`` are the path file and the finder, if an interpreter is to see them; by default the source tree's path.
     """
-    pth = f"__editable__.{name}-{version}.pth"
-    info = install(site, name, version, {pth: f"{source}\n"})
+    info = install(site, name, version, files or {f"__editable__.{name}-{version}.pth": f"{source}\n"})
     (info / "direct_url.json").write_text(json.dumps({"dir_info": {"editable": True}, "url": source.as_uri()}))
     if top_level:
         (info / "top_level.txt").write_text("\n".join(top_level) + "\n")
+    make_old(info)
     return info
