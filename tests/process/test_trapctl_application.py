@@ -22,7 +22,7 @@ from trapd import settings
 from trapd.ctl.check import inspect
 
 PACKAGE = Path(settings.__file__).parents[1]
-NAMES = {"harbour/__init__.py": "", "harbour/later.py": ""}
+NAMES = {"harbour/__init__.py": "", "anchor.py": ""}
 TASKS = """
 import sys
 from celery import Celery
@@ -301,21 +301,13 @@ def test_celery_runs_on_the_generation_that_the_running_trapd_knows_as_good(harb
     assert "harbour 7.0" in done.stderr
 
 
-def test_the_working_directory_does_not_get_onto_the_import_path_first(harbour: Harbour, tmp_path: Path) -> None:
-    harbour.configure("broker_url = 'memory://'\n")
-    (tmp_path / "harbour").mkdir()
-    (tmp_path / "harbour" / "__init__.py").write_text("raise RuntimeError('the wrong harbour')")
+def test_a_module_in_the_working_directory_is_not_taken_for_an_installed_one(harbour: Harbour, tmp_path: Path) -> None:
+    harbour.configure("broker_url = 'memory://'\nimports = ['anchor']\n")
+    (tmp_path / "harbour.py").write_text("raise RuntimeError('the wrong harbour')")
+    (tmp_path / "anchor.py").write_text("raise RuntimeError('the wrong anchor')")
+    config = ["--config", str(harbour.folder / "trapd.toml")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "trapd.ctl.main",
-            "--config",
-            str(harbour.folder / "trapd.toml"),
-            "celery",
-            "report",
-        ],
+        [sys.executable, "-P", "-m", "trapd.ctl.main", *config, "celery", "report"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import select
 from collections.abc import Awaitable, Callable
@@ -58,19 +57,16 @@ class Connection:
         try:
             await self._read()
             await self._last_answers()
+            self._writer.close()
+            async with asyncio.timeout(self._patience.writing):
+                await self._writer.wait_closed()  # until the last answer is taken
         except (ConnectionError, TimeoutError):
             pass  # it went away, or does not read: nobody is left to tell
         finally:
             for task in self._under_way:
                 task.cancel()
+            self._writer.transport.abort()  # before the next await: that may be where we are cancelled
             await asyncio.gather(*self._under_way, return_exceptions=True)
-            self._writer.transport.abort() if self._unread() else self._writer.close()
-            with contextlib.suppress(ConnectionError):
-                await self._writer.wait_closed()
-
-    def _unread(self) -> bool:
-        """Is there an answer that the client did not take? Closing would wait for it for ever."""
-        return self._writer.transport.get_write_buffer_size() > 0
 
     async def _read(self) -> None:
         while True:

@@ -17,6 +17,7 @@ from blockbuster import blockbuster_ctx
 
 from tests.support.fake_controller import FakeController, about, settled
 from tests.support.virtual_clock import VirtualClock
+from trapd.control import connection
 from trapd.control import server as module
 from trapd.control.commands import Commands
 from trapd.control.connection import Patience
@@ -195,11 +196,34 @@ def test_a_notification_is_carried_out_and_not_answered(short_path: Path) -> Non
 
 def test_one_that_shut_its_sending_side_still_gets_its_answers(short_path: Path) -> None:
     async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            await one.send("status")
+        controller = settled(VirtualClock())
+        await controller.recycle(["default"], actor="root", reason="why")
+        async with serving(short_path, controller), client(short_path) as one:
+            await one.raw(b'{"jsonrpc":"2.0","id":7,"method":"rollout.wait","params":{"id":1}}\n')
             one.writer.write_eof()
-            assert "result" in await one.answer()
+            assert (await one.answer())["params"]["rollout"]["state"] == "pending"
+            controller.to("default", RolloutState.COMPLETE)
+            await one.answer()
+            assert (await one.answer())["result"]["rollout"]["state"] == "complete"
             assert await one.closed()
+
+    run(test)
+
+
+def test_one_that_shut_its_sending_side_and_then_went_is_seen_to_be_gone(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LOOK_AGAIN", 0.02)
+
+    async def test() -> None:
+        controller = settled(VirtualClock())
+        await controller.recycle(["default"], actor="root", reason="why")
+        async with serving(short_path, controller):
+            async with client(short_path) as one:
+                await one.raw(b'{"jsonrpc":"2.0","id":7,"method":"rollout.wait","params":{"id":1}}\n')
+                one.writer.write_eof()
+                await one.answer()
+            await until(lambda: under_way("rollout.wait") == [])
 
     run(test)
 
