@@ -294,7 +294,8 @@ def test_celery_runs_on_the_generation_that_the_running_trapd_knows_as_good(harb
     for number, version in ((7, "7.0"), (8, "8.0")):
         harbour.generation(number, version, f"broker_url = 'memory://'\ntask_default_queue = 'jetty-{number}'\n")
     (harbour.folder / "run").mkdir()
-    with trapd(harbour.folder / "run"):  # it knows 7 as good
+    with trapd(harbour.folder / "run", "stuck"):  # it knows 7 as good, and then wants 8
+        exactly(harbour.ctl("recycle", "--no-wait"), 0)
         done = harbour.ctl("celery", "report")
     exactly(done, 0)
     assert "task_default_queue: 'jetty-7'" in done.stdout
