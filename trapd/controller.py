@@ -16,7 +16,7 @@ from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
-from trapd.rollout.actions import Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start
+from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World
@@ -153,7 +153,7 @@ class Controller:
     async def _carry_out(self, name: str, thought: Plan) -> bool:
         failed = False
         for action in thought.actions:
-            log.info("%s: %s", name, action)
+            log.info("%s: %s", name, action, extra=self._fields(name, action))
             if not isinstance(action, Start | Drain | Kill | Forget):
                 continue
             try:
@@ -164,6 +164,13 @@ class Controller:
                 wall = self.clock.wall()
                 self.save([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
         return failed
+
+    def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
+        """For ``journalctl POOL=... INSTANCE=...``."""
+        rollout, instance = self.state(name).rollout, action.instance
+        named: dict[str, object] = {"POOL": name, "INSTANCE": instance, "ROLLOUT": rollout and rollout.id}
+        named["GENERATION"] = instance.generation if instance else self.state(name).wanted
+        return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 
     def save(
         self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()

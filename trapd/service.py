@@ -196,7 +196,7 @@ class Service(Controller):
 
     def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
         return Generation(
-            number=self.journal.next_generation(),
+            number=self._next_number(),
             fingerprint=fingerprint,
             versions=dict(like.versions),
             launch=dict(self._launch),
@@ -205,6 +205,12 @@ class Service(Controller):
             wall=self.clock.wall(),
             eager=like.eager,
         )
+
+    def _next_number(self) -> int:
+        """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
+        while (number := self.journal.next_generation()) in self.snapshots.present():
+            pass
+        return number
 
     async def _again(self, source: int, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
         """A new number for an old fingerprint."""

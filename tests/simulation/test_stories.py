@@ -8,6 +8,7 @@ from dataclasses import replace
 from tests.simulation.universe import POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
+from tests.support.fake_journal import FakeJournal
 from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
 
 GOOD = Behaviour(start=20, drain=10)
@@ -284,3 +285,15 @@ def test_a_pool_that_is_no_longer_configured_drains() -> None:
     universe._tell(universe.service.reconfigure([]))
     universe.run(60)
     assert universe.backend.seen() == ()
+
+
+def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.journal = FakeJournal()  # the damaged file was moved away
+    universe.backend._runs.clear()
+    universe.die()
+    universe.run(60)
+    universe.settle("two")
+    assert universe.service.state(POOL).wanted == 3
