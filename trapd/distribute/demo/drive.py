@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from trapd.distribute.demo.world import World
 from trapd.distribute.submit import Answer, Submitter
 
 OLD, NEW = "1.3.0", "1.4.0"
-RATE = 5.0  # images per second
+RATE, JITTER = 5.0, 0.3  # images per second; each pause is this part shorter or longer
 STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
 START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 240.0, 360.0, 60.0  # s
 RECENT = 5.0  # s over which the shown rate is taken
@@ -34,6 +35,8 @@ class Drive:
         self._next_image = cycle(images)
         self._due: float | None = None  # when to send the next image; None: not now
         self._recent: deque[float] = deque()
+        # Workers poll the broker of files every 0.1 s: at fixed times, the same one would come first again and again.
+        self._chance = random.Random(1)
 
     def run(self) -> tuple[summary.Times, list[str]]:
         """The whole course. Returns when what happened, and the workers that are stale at the end."""
@@ -121,7 +124,8 @@ class Drive:
         now = time.monotonic()
         if self._due is not None and now >= self._due:
             self.tasks.append(self.submitter.send(next(self._next_image).path))
-            self._due = max(self._due + 1 / RATE, now)  # late once is late once: no burst afterwards
+            pause = self._chance.uniform(1 - JITTER, 1 + JITTER) / RATE
+            self._due = max(self._due + pause, now)  # late once is late once: no burst afterwards
         self._take(self.submitter.gather(0.05))
         if not self.submitter.waiting:
             time.sleep(0.05)

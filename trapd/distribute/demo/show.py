@@ -111,6 +111,7 @@ class LiveShow:
     def table(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
         self.close()
         figures = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+        figures.add_column(overflow="fold")
         for what, figure in lines:
             figures.add_row(what, Text(figure, style="bold"))
         self._console.print()

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import PurePath
 
 from trapd.distribute.demo.images import Image, shows_transient
 from trapd.distribute.ledger import Run
@@ -169,7 +170,7 @@ def lines(tasks: Account, images: Sequence[Found], old: str, new: str) -> list[t
 
 def _images(images: Sequence[Found]) -> list[tuple[str, str]]:
     made = [one for one in images if _made(one)]
-    rest = [(f"sources in {one.image.path}", _sources(one)) for one in images if not _made(one)]
+    rest = [(f"sources in {PurePath(one.image.path).name}", _sources(one)) for one in images if not _made(one)]
     if not made:
         return rest
     counts = sorted({count for one in made for count in one.sources})

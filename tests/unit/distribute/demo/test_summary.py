@@ -171,7 +171,7 @@ def test_an_error_in_a_made_image_is_a_problem_and_in_the_users_own_is_not() -> 
     ]
     own = found(images.Image("/i"), bad)
     assert summary.problems(account(GOOD), [own], []) == []
-    assert ("sources in /i", "cannot read /i: the file is empty") in summary.lines(account(GOOD), [own], "old", "new")
+    assert ("sources in i", "cannot read /i: the file is empty") in summary.lines(account(GOOD), [own], "old", "new")
 
 
 def test_the_summary_shows_every_figure() -> None:
