@@ -65,7 +65,7 @@ def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
     chain += [_event(event) for event in desk.controller.journal.events(rollout=rollout.id, limit=_EVENTS)]
     if not rollout.state.over:
         chain.append(_step(None, rollout.state.value, f"rollout {rollout.id}: {rollout.reason}"))
-    elif not chain[-1]["text"].endswith(rollout.reason):  # as its last event says it mostly already
+    elif not any(step["text"].endswith(rollout.reason) for step in chain):  # its last event says it mostly
         chain.append(_step(rollout.ended_wall, rollout.state.value, rollout.reason))
     view = desk.controller.pool(rollout.pool)
     if view.state.rollout is not None and view.state.rollout.id == rollout.id:
@@ -102,8 +102,9 @@ def _generation(desk: Desk, number: int, previous: int | None) -> list[Step]:
     if generation is None:
         return [_step(None, "generation", f"generation {number}, of which no record is kept any more")]
     before = known.get(previous) if previous is not None else None
-    text = f"generation {number}: {_versions(before, generation)}; {generation.reason} (by {generation.actor})"
-    return [_step(generation.wall, "generation", text)]
+    changes = _versions(before, generation)
+    reason = "" if generation.reason == changes else f"; {generation.reason}"
+    return [_step(generation.wall, "generation", f"generation {number}: {changes}{reason} (by {generation.actor})")]
 
 
 def _versions(before: Generation | None, after: Generation) -> str:

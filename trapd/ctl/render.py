@@ -50,8 +50,9 @@ def moment(wall: float | None) -> str:
 
 
 def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:
-    """The end of a traceback, which says what was raised."""
-    return clean(detail).rstrip("\n").split("\n")[-lines:] if detail.strip() else []
+    """The end of a traceback, which says what was raised; without the import machinery, of which it is mostly made."""
+    useful = [line for line in clean(detail).rstrip("\n").split("\n") if 'File "<frozen importlib' not in line]
+    return useful[-lines:] if detail.strip() else []
 
 
 class Screen:

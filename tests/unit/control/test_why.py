@@ -43,7 +43,7 @@ def chain(controller: FakeController, subject: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("subject", ["default", "1"])
 def test_a_pool_and_its_rollout_tell_the_versions_who_every_step_and_what_is_awaited(subject: str) -> None:
     assert chain(upgraded(), subject) == [
-        ("generation", "generation 8: trap 1.3.0 -> 1.4.0; trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
+        ("generation", "generation 8: trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
         ("wanted", "trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
         ("started", "default@8-1: canary of generation 8"),
         ("rolling", "trap 1.3.0 -> 1.4.0"),
@@ -73,7 +73,7 @@ def test_an_old_rollout_does_not_claim_what_the_pool_waits_for_now() -> None:
 
 def test_a_worker_tells_its_generation_why_it_was_started_and_how_it_is() -> None:
     assert chain(upgraded(), "default@8-1") == [
-        ("generation", "generation 8: trap 1.3.0 -> 1.4.0; trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
+        ("generation", "generation 8: trap 1.3.0 -> 1.4.0 (by alice (uid 1001))"),
         ("started", "default@8-1: canary of generation 8"),
         ("ready", "ready for 60 s; code current; trap 1.3.0"),
     ]

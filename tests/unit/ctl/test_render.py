@@ -13,7 +13,7 @@ from tests.support.fake_controller import TRACEBACK, FakeController, RealClock, 
 from trapd.control.needs import Desk
 from trapd.control.status import status
 from trapd.ctl import show
-from trapd.ctl.render import Bars, Lines, Screen, clean
+from trapd.ctl.render import Bars, Lines, Screen, clean, last_lines
 from trapd.model import Disk, DiskState, Rollout, RolloutState
 
 CLOCK = RealClock()
@@ -166,3 +166,10 @@ def test_a_bar_fits_into_the_width() -> None:
         bars.progress(said(1, "x" * 200))
         drawn = [ANSI.sub("", line) for line in re.split(r"[\r\n]", stream.getvalue())]
     assert max(len(line) for line in drawn) <= 60
+
+
+def test_the_end_of_a_traceback_leaves_out_the_import_machinery() -> None:
+    frames = [f'  File "<frozen importlib._bootstrap>", line {n}, in _gcd_import' for n in range(9)]
+    detail = "\n".join(["Traceback (most recent call last):", *frames, '  File "x.py", line 1', "ValueError: no", ""])
+    assert last_lines(detail, 3) == ["Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no"]
+    assert last_lines("", 3) == []
