@@ -1,0 +1,314 @@
+"""The watch on a real virtual environment, under a real pip: what an upgrade, an accident and a no-op look like."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_controller import RealClock
+from tests.support.site_packages import make_old
+from tests.support.wheels import write_wheel
+from trapd.generations.snapshot import SnapshotStore
+from trapd.model import Disk, DiskState, Generation
+from trapd.watch import Watch
+
+QUIET, CEILING = 1.0, 5.0
+MODULES = 200
+
+
+def package(version: str) -> dict[str, str]:
+    """So many modules that pip needs a while; each knows its version."""
+    text = f"VERSION = {version!r}\n" + "def f(x):\n    return [x, x + 1, {'x': x}]\n\n\n" * 20
+    return {"demo/__init__.py": text, **{f"demo/m{number}.py": text for number in range(MODULES)}}
+
+
+class Environment:
+    """A virtual environment with pip."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
+        self.python = home / "venv/bin/python"
+        [self.site] = (home / "venv/lib").glob("python3*/site-packages")
+
+    def wheel(self, version: str) -> Path:
+        return write_wheel(self.home / "wheels", "demo", version, package(version))
+
+    def pip(self, *arguments: str) -> subprocess.Popen[bytes]:
+        options = ["--quiet", "--disable-pip-version-check", "--no-input"]
+        return subprocess.Popen([str(self.python), "-m", "pip", *options, *arguments], stdin=subprocess.DEVNULL)
+
+    def install(self, *wheels: Path) -> float:
+        """Returns when pip ended."""
+        found = self.pip("install", "--no-index", "--no-deps", "--force-reinstall", *map(str, wheels)).wait()
+        assert found == 0
+        return time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("environment"))
+
+
+class Watched:
+    """An application with version 1.0 of demo, and what the watch says of it, with the time it said so."""
+
+    def __init__(self, environment: Environment, home: Path, python: Path | None = None) -> None:
+        self.environment, self.celeryconfig = environment, home / "celeryconfig.py"
+        self.celeryconfig.write_text("broker_url = 'memory://'\n")
+        make_old(self.celeryconfig)
+        self.told: list[tuple[float, Disk]] = []
+        self.arrived = asyncio.Event()
+        self.watch = Watch(
+            python=python or environment.python,
+            celeryconfig=self.celeryconfig,
+            distributions=["demo"],
+            quiet_period=QUIET,
+            ceiling=CEILING,
+            clock=RealClock(),
+            on_disk=self.on_disk,
+        )
+
+    async def on_disk(self, disk: Disk) -> None:
+        self.told.append((time.monotonic(), disk))
+        self.arrived.set()
+
+    async def until(self, state: DiskState, *, after: float = 0, patience: float = 15) -> tuple[float, Disk]:
+        """The first thing told after that time which is in this state."""
+        async with asyncio.timeout(patience):
+            while True:
+                for at, disk in self.told:
+                    if disk.state is state and at > after:
+                        return at, disk
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    async def nothing_more(self) -> None:
+        """Two quiet periods in which nothing is told."""
+        count = len(self.told)
+        await asyncio.sleep(2 * QUIET)
+        assert len(self.told) == count, self.told[count:]
+
+    def settled(self) -> list[Disk]:
+        return [disk for _, disk in self.told if disk.state is DiskState.SETTLED]
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[Disk]:
+        task = asyncio.create_task(self.watch.run())
+        try:
+            yield (await self.until(DiskState.SETTLED))[1]
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+Story = Callable[[Watched, Disk], Awaitable[None]]
+
+
+def play(environment: Environment, home: Path, story: Story) -> Watched:
+    environment.install(environment.wheel("1.0"))
+    watched = Watched(environment, home)
+
+    async def main() -> None:
+        async with watched.watching() as before:
+            await story(watched, before)
+
+    asyncio.run(main())
+    return watched
+
+
+def snapshot(disk: Disk, home: Path) -> set[str]:
+    """The versions in the modules of a snapshot of what settled: what is told can be copied, and is one version."""
+    store = SnapshotStore(home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+    number = len(store.present()) + 1
+    generation = Generation(number, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
+    asyncio.run(store.make(generation, disk, []))
+    modules = list((home / f"generations/{number}/code/demo").glob("*.py"))
+    assert len(modules) == MODULES + 1
+    return {path.read_text().partition("\n")[0] for path in modules}
+
+
+def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_path: Path) -> None:
+    wheel = environment.wheel("2.0")
+
+    async def story(watched: Watched, before: Disk) -> None:
+        assert before.versions == {"demo": "1.0"}
+        ended = await asyncio.to_thread(environment.install, wheel)
+        at, after = await watched.until(DiskState.SETTLED, after=ended)
+        print(f"settled {at - ended:.3f} s after pip's exit")
+        assert after.versions == {"demo": "2.0"}
+        assert at - ended < QUIET + 0.5
+        await watched.nothing_more()
+
+    watched = play(environment, tmp_path, story)
+    assert [disk.versions["demo"] for disk in watched.settled()] == ["1.0", "2.0"]
+    assert snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '2.0'"}
+
+
+async def killed_in_the_window(environment: Environment, wheel: Path) -> None:
+    """Start an upgrade, and kill pip as soon as some of the new package is there while its stash still is."""
+
+    def kill() -> None:
+        pip = environment.pip("install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
+        while pip.poll() is None:
+            stash = list(environment.site.glob("~*"))
+            if stash and (environment.site / "demo/m1.py").exists():
+                break
+            time.sleep(0.001)
+        pip.send_signal(signal.SIGKILL)
+        assert pip.wait() == -signal.SIGKILL, "it was not killed in time"
+
+    await asyncio.to_thread(kill)
+
+
+def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
+    environment: Environment, tmp_path: Path
+) -> None:
+    two, three = environment.wheel("2.0"), environment.wheel("3.0")
+
+    async def story(watched: Watched, before: Disk) -> None:
+        await killed_in_the_window(environment, two)
+        killed = time.monotonic()
+        at, broken = await watched.until(DiskState.BROKEN)
+        assert CEILING - 1 < at - killed < CEILING + 1
+        assert "pip is replacing demo, or was killed while it did: " in broken.reason
+        assert f"{environment.site}/~emo" in broken.reason
+        for stash in await asyncio.to_thread(lambda: list(environment.site.glob("~*"))):
+            await asyncio.to_thread(subprocess.run, ["rm", "-r", str(stash)], check=True)
+        ended = await asyncio.to_thread(environment.install, three)
+        _, after = await watched.until(DiskState.SETTLED, after=ended)
+        assert after.versions == {"demo": "3.0"}
+
+    watched = play(environment, tmp_path, story)
+    assert [disk.versions["demo"] for disk in watched.settled()] == ["1.0", "3.0"]
+
+
+def test_what_changes_no_code_makes_no_new_fingerprint(environment: Environment, tmp_path: Path) -> None:
+    same = environment.wheel("1.0")
+
+    def disturb() -> None:
+        environment.install(same)
+        for path in environment.site.glob("demo/m1*.py"):
+            os.utime(path)
+            path.chmod(0o600)
+        subprocess.run(
+            [str(environment.python), "-m", "compileall", "-q", "-f", str(environment.site / "demo")], check=True
+        )
+
+    async def story(watched: Watched, before: Disk) -> None:
+        began = time.monotonic()
+        await asyncio.to_thread(disturb)
+        await watched.until(DiskState.SETTLED, after=began)
+        assert (await watched.watch.look()).fingerprint == before.fingerprint
+
+    watched = play(environment, tmp_path, story)
+    assert len({disk.fingerprint for disk in watched.settled()}) == 1
+
+
+def test_an_edited_celeryconfig_is_one_change(environment: Environment, tmp_path: Path) -> None:
+    async def story(watched: Watched, before: Disk) -> None:
+        text = "broker_url = 'memory://'\nCELERY_ALWAYS_EAGER = True\n"
+        await asyncio.to_thread(watched.celeryconfig.write_text, text)
+        _, after = await watched.until(DiskState.SETTLED, after=time.monotonic())
+        assert (before.eager, after.eager) == (False, True)
+        await watched.nothing_more()
+        await asyncio.to_thread(
+            watched.celeryconfig.write_text, "broker_url = 'memory://'\n\nbroker_heartbeat = 1 / 0\n"
+        )
+        _, broken = await watched.until(DiskState.BROKEN)
+        assert broken.reason == f"cannot load {watched.celeryconfig}:3: ZeroDivisionError: division by zero"
+
+    watched = play(environment, tmp_path, story)
+    assert len(watched.settled()) == 2
+
+
+def source_tree(home: Path) -> Path:
+    """A project with a build backend of its own, so that ``pip install -e`` needs no build tool."""
+    tree = home / "tree"
+    (tree / "demo").mkdir(parents=True)
+    (tree / "demo/__init__.py").write_text("VERSION = '1'\n")
+    wheel = write_wheel(home / "wheels", "demo", "1", {"__editable__.demo-1.pth": f"{tree}\n"})
+    (tree / "backend.py").write_text(
+        "import shutil\n"
+        "def build_editable(directory, config_settings=None, metadata_directory=None):\n"
+        f"    return shutil.copy({str(wheel)!r}, directory).rpartition('/')[2]\n"
+    )
+    backend = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (tree / "pyproject.toml").write_text(backend + '[project]\nname = "demo"\nversion = "1"\n')
+    make_old(tree)
+    return tree
+
+
+def test_a_module_edited_in_an_editable_install_is_one_change(environment: Environment, tmp_path: Path) -> None:
+    module = source_tree(tmp_path) / "demo/__init__.py"
+
+    async def story(watched: Watched, before: Disk) -> None:
+        pip = environment.pip("install", "--no-index", "--no-deps", "-e", str(module.parent.parent))
+        assert await asyncio.to_thread(pip.wait) == 0
+        at, editable = await watched.until(DiskState.SETTLED, after=time.monotonic())
+        assert str(module) in {file.source for file in editable.files}
+        await asyncio.to_thread(module.write_text, "VERSION = '1b'\n")
+        _, edited = await watched.until(DiskState.SETTLED, after=at)
+        assert edited.fingerprint != editable.fingerprint
+        await watched.nothing_more()
+
+    watched = play(environment, tmp_path, story)
+    assert len(watched.settled()) == 3
+    assert environment.pip("uninstall", "-y", "demo").wait() == 0
+
+
+def test_a_release_link_that_is_swapped_is_one_change(environment: Environment, tmp_path: Path) -> None:
+    """Two environments side by side; the link that decides between them is replaced by one rename."""
+    for version in ("1.0", "2.0"):
+        release = tmp_path / f"releases/{version}"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(release)], check=True)
+        target = next((release / "lib").glob("python3*/site-packages"))
+        wheel = environment.wheel(version)
+        found = environment.pip("install", "--no-index", "--no-deps", "--target", str(target), str(wheel)).wait()
+        assert found == 0
+    (tmp_path / "current").symlink_to("releases/1.0")
+    watched = Watched(environment, tmp_path, tmp_path / "current/bin/python")
+
+    def swap() -> None:
+        (tmp_path / "next").symlink_to("releases/2.0")
+        (tmp_path / "next").rename(tmp_path / "current")
+
+    async def main() -> None:
+        async with watched.watching() as before:
+            assert before.versions == {"demo": "1.0"}
+            await asyncio.to_thread(swap)
+            _, after = await watched.until(DiskState.SETTLED, after=time.monotonic())
+            assert after.versions == {"demo": "2.0"}
+            await watched.nothing_more()
+
+    asyncio.run(main())
+    assert len(watched.settled()) == 2
+    assert snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '2.0'"}
+
+
+def test_a_watch_that_has_nothing_to_hear_does_nothing(environment: Environment, tmp_path: Path) -> None:
+    def switches() -> int:
+        tasks = Path("/proc/self/task").glob("*/status")
+        lines = [line for task in tasks for line in task.read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+
+    async def story(watched: Watched, before: Disk) -> None:
+        await asyncio.sleep(0.5)
+        began, used = switches(), time.process_time()
+        await asyncio.sleep(3)
+        more, used = switches() - began, time.process_time() - used
+        print(f"{more / 3:.2f} voluntary context switches a second, {used:.4f} s of CPU in 3 s")
+        assert more <= 3, "one of them is this very measurement's"
+        assert used < 0.01
+
+    play(environment, tmp_path, story)
