@@ -161,13 +161,14 @@ def test_an_error_is_json_too_where_json_was_asked_for(short_path: Path) -> None
 
 def test_status_is_quick(short_path: Path) -> None:
     """150 ms, start of Python and configuration included. Of the processor's time, since other tests may run beside
-    this one, and the best of some; measured on an idle machine: 110 ms, 80 with --json."""
+    this one, and the best of some; with compiled modules, as installed. Measured: 90 ms, 60 with --json."""
     (short_path / "trapd.toml").write_text(f'[trapd]\nruntime_directory = "{short_path}"\n')
+    compiled = {"PYTHONPYCACHEPREFIX": str(short_path / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
     took = []
     with trapd(short_path):
         for _ in range(6):
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            exactly(ctl("--config", str(short_path / "trapd.toml"), "status"), 0)
+            exactly(ctl("--config", str(short_path / "trapd.toml"), "status", **compiled), 0)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of those that have ended
             took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 0.15, took

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from trapd.control.commands import Caller, Commands
 from trapd.control.handlers import Document, StillGoingError
+from trapd.control.masking import mask, masked
 from trapd.control.protocol import (
     MAX_REQUEST,
     Code,
@@ -21,7 +22,7 @@ from trapd.control.protocol import (
     format_answer,
     parse_request,
 )
-from trapd.errors import NotPermittedError, TrapdError
+from trapd.errors import NotPermittedError, RefusedError, TrapdError
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 16  # requests under way on one connection
@@ -129,11 +130,14 @@ class Connection:
         except ProtocolError as error:
             return Failed(request.id, error.code, str(error))
         except StillGoingError as error:
-            return Failed(request.id, Code.TIMED_OUT, str(error), error.data)
+            return Failed(request.id, Code.TIMED_OUT, mask(str(error)), masked(error.data))
         except NotPermittedError as error:
             return Failed(request.id, Code.NOT_PERMITTED, str(error))
-        except TrapdError as error:
-            return Failed(request.id, Code.REFUSED, str(error))
+        except RefusedError as error:
+            return Failed(request.id, Code.REFUSED, mask(str(error)))
+        except TrapdError as error:  # it was tried, and went wrong: the log has to tell as well
+            log.warning("%s: %s", request.method, mask(str(error)))
+            return Failed(request.id, Code.REFUSED, mask(str(error)))
         except (ConnectionError, TimeoutError):
             raise
         except Exception as error:  # a mistake of ours must not take the daemon or the connection with it

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trapd.ctl.application import command, environment
+from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
 
@@ -54,7 +55,7 @@ def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
 def _asked(session: Session) -> Iterator[int]:
     try:
         pools = session.ask("status", patience=2.0)["pools"]
-    except TrapdError:
+    except (UnreachableError, AnswerError):
         return
     for key in ("last_good", "generation"):
         yield from (pool[key] for pool in pools if isinstance(pool.get(key), int))

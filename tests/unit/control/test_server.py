@@ -24,7 +24,7 @@ from trapd.control.connection import Patience
 from trapd.control.protocol import MAX_REQUEST, Code
 from trapd.control.rights import Peer, Rights
 from trapd.control.server import ControlServer
-from trapd.errors import TrapdError
+from trapd.errors import RefusedError, SnapshotError, TrapdError
 from trapd.model import RolloutState
 
 PATIENT = Patience(silence=30.0, writing=30.0)
@@ -158,6 +158,30 @@ def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
 
     run(test)
     assert "KeyError" in caplog.text
+
+
+def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(FakeController):
+        async def undo(self, pool: str, *, actor: str) -> Any:
+            raise RefusedError("cannot undo: amqp://u:s3cret@h")
+
+        async def retry(self, pools: Any, *, actor: str) -> Any:
+            raise SnapshotError("cannot copy amqp://u:s3cret@h")
+
+    async def test() -> None:
+        failing = settled(VirtualClock())
+        await failing.recycle(["default"], actor="root", reason="amqp://u:s3cret@h")
+        failing.__class__ = Failing
+        async with serving(short_path, failing), client(short_path) as one:
+            await one.raw(b'{"jsonrpc":"2.0","id":7,"method":"rollout.wait","params":{"id":1,"timeout":0}}\n')
+            answers = [await one.answer(), await one.answer()]
+            answers += [await one.ask("rollout.undo", pool="default"), await one.ask("retry")]
+            assert [answer["error"]["code"] for answer in answers[1:]] == [Code.TIMED_OUT, Code.REFUSED, Code.REFUSED]
+            assert str(answers).count("amqp://u:***@h") == 4
+            assert "s3cret" not in str(answers)
+
+    run(test)
+    assert "retry: cannot copy amqp://u:***@h" in caplog.text
 
 
 def test_rights_come_from_the_kernel(short_path: Path) -> None:
