@@ -1,0 +1,380 @@
+"""The units and their generator on a real systemd. trapd and its workers are stood in for; their state is real."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nspawn.conftest import Boot
+from tests.support import unit_files
+from tests.support.installation import Installation
+from tests.support.machine import Machine, MachineError
+
+TOML = "/etc/trapd/trapd.toml"
+KEPT = "/etc/trapd/units.last-good"
+GENERATOR = "/usr/lib/systemd/system-generators/trapd-generator"
+SETTINGS = """
+[trapd]
+backend = "systemd"
+watchdog = "45s"
+[rollout]
+progress_deadline = "1h30min"
+[pools.default]
+workers = 2
+[pools.gpu]
+rollout.progress_deadline = "90s"
+[pools.gpu.systemd]
+MemoryMax = "1G"
+Nice = 5
+PrivateDevices = false
+After = "gpu.target"
+"""
+MORE = '[pools.extra]\nqueues = ["extra"]\n'
+UNITS = ("trapd.service", "trapd-boot.service", "trapd-shutdown.service", "trapd.slice", "trapd-workers.slice")
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    unit_files.lay_out(tmp_path / "seed", SETTINGS)
+    unit_files.stand_in(tmp_path / "seed")
+    return tmp_path / "seed"
+
+
+@pytest.fixture(scope="module")
+def shared(
+    boot_for_module: Boot, installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    seed = unit_files.lay_out(tmp_path_factory.mktemp("seed"), SETTINGS)
+    unit_files.stand_in(seed)
+    machine = boot_for_module(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
+    machine.systemctl("start", "trapd")
+    return machine
+
+
+@pytest.fixture
+def machine(shared: Machine) -> Iterator[Machine]:
+    """The module's machine, with the settings and nobody's worker, as each test finds it."""
+    yield shared
+    shared.put(TOML, SETTINGS)
+    shared.sh("rm -rf /etc/systemd/system/trapd-worker* /etc/drain; systemctl daemon-reload").check()
+    shared.systemctl("stop", "trapd-worker-*@*.service")
+    shared.sh("systemctl reset-failed; systemctl start trapd").check()
+
+
+def said_by_the_generator(machine: Machine) -> str:
+    return machine.journal("-t", "trapd-generator")
+
+
+def templates(machine: Machine) -> set[str]:
+    return set(machine.sh("cd /run/systemd/generator; find . -path '*trapd*' -type f").out.split())
+
+
+# --- what the generator writes --------------------------------------------------------------------------------------
+
+
+def test_each_pool_has_a_template_made_from_the_base_and_its_own_settings(machine: Machine) -> None:
+    assert templates(machine) == {
+        "./trapd-worker-default@.service",
+        "./trapd-worker-gpu@.service",
+        "./trapd-worker-gpu@.service.d/50-pool.conf",
+    }
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    shown = machine.show(
+        "trapd-worker-gpu@7-1",
+        *("MemoryMax", "Nice", "PrivateDevices", "After", "TimeoutStartUSec", "WatchdogUSec", "UnitFileState", "Slice"),
+    )
+    assert "gpu.target" in shown.pop("After").split()
+    assert shown == {
+        "MemoryMax": str(1 << 30),
+        "Nice": "5",
+        "PrivateDevices": "no",
+        "TimeoutStartUSec": "1min 30s",
+        "WatchdogUSec": "45s",
+        "UnitFileState": "generated",
+        "Slice": "trapd-workers.slice",
+    }
+    other = machine.show("trapd-worker-default@7-1", "MemoryMax", "TimeoutStartUSec", "PrivateDevices")
+    assert other == {"MemoryMax": "infinity", "TimeoutStartUSec": "1h 30min", "PrivateDevices": "yes"}
+
+
+def test_a_worker_starts_from_its_generations_snapshot_and_says_ready(machine: Machine) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1", "trapd-worker-default@7-2")
+    for name in ("gpu@7-1", "default@7-2"):
+        shown = machine.show(f"trapd-worker-{name}", "ActiveState", "StatusText", "ControlGroup")
+        assert (shown["ActiveState"], shown["StatusText"]) == ("active", "ready, 0 active")
+        assert shown["ControlGroup"].endswith(f"/trapd.slice/trapd-workers.slice/trapd-worker-{name}.service")
+
+
+def test_what_a_worker_prints_can_be_found_by_its_pool(machine: Machine) -> None:
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/print.conf", "[Service]\nExecStartPre=echo hello\n")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "trapd-worker-gpu@7-3", "trapd-worker-default@7-3")
+    machine.run("journalctl", "--sync").check()
+    found = machine.entries("POOL=gpu", "INSTANCE=gpu@7-3", "_TRANSPORT=stdout")
+    assert [(one["MESSAGE"], one["SYSLOG_IDENTIFIER"]) for one in found] == [("hello", "gpu@7-3")]
+
+
+def test_a_setting_that_systemd_does_not_know_is_refused_by_name_and_the_others_apply(machine: Machine) -> None:
+    machine.put(TOML, SETTINGS + 'MemoryMx = "2G"\nKillMode = "process"\nUser = "root"\n')
+    machine.systemctl("daemon-reload")
+    said = said_by_the_generator(machine)
+    assert "[pools.gpu.systemd] MemoryMx: this machine's systemd does not know it; did you mean MemoryMax?" in said
+    assert "[pools.gpu.systemd] KillMode: cannot be set here" in said
+    shown = machine.show("trapd-worker-gpu@7-1", "MemoryMax", "KillMode", "User")
+    assert shown == {"MemoryMax": str(1 << 30), "KillMode": "mixed", "User": "trapd-worker"}
+
+
+def test_the_generator_is_fast(machine: Machine) -> None:
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        machine.run(GENERATOR, "/tmp/a", "/tmp/b", "/tmp/c").check()
+        times.append(time.monotonic() - began)
+    print(f"generator: {min(times):.3f} s")
+    assert min(times) < 1.0
+
+
+# --- how administrators change it -----------------------------------------------------------------------------------
+
+
+def test_drop_ins_apply_at_three_levels_the_most_special_last(machine: Machine) -> None:
+    everybody, one_pool = (
+        "/etc/systemd/system/trapd-worker-.service.d",
+        "/etc/systemd/system/trapd-worker-gpu@.service.d",
+    )
+    machine.put(f"{everybody}/all.conf", "[Service]\nCPUWeight=33\nIOWeight=44\n")
+    machine.put(f"{one_pool}/zz.conf", "[Service]\nIOWeight=55\nNice=6\n")
+    machine.systemctl("daemon-reload")
+    wanted = ("CPUWeight", "IOWeight", "Nice", "MemoryMax")
+    assert machine.show("trapd-worker-gpu@7-1", *wanted) == {
+        "CPUWeight": "33",  # of every pool
+        "IOWeight": "55",  # of this one, over that
+        "Nice": "6",  # of this one, over trapd.toml
+        "MemoryMax": str(1 << 30),  # of trapd.toml
+    }
+    assert machine.show("trapd-worker-default@7-1", *wanted)["IOWeight"] == "44"
+    files = re.findall(r"^# (/.*)$", machine.systemctl("cat", "trapd-worker-gpu@7-1.service"), re.MULTILINE)
+    assert files == [
+        "/run/systemd/generator/trapd-worker-gpu@.service",
+        "/run/systemd/generator/trapd-worker-gpu@.service.d/50-pool.conf",
+        f"{everybody}/all.conf",
+        f"{one_pool}/zz.conf",
+    ]
+
+
+def test_systemctl_edit_works_on_a_pool(machine: Machine) -> None:
+    machine.put("/usr/local/bin/editor", '#!/bin/sh\nsed -i "3i [Service]\\nNice=7\\n" "$1"\n', mode=0o755)
+    edit = "SYSTEMD_EDITOR=/usr/local/bin/editor systemctl edit trapd-worker-gpu@"
+    machine.run("script", "-qec", edit, "/dev/null").check()  # it insists on a terminal
+    assert machine.show("trapd-worker-gpu@7-1", "Nice") == {"Nice": "7"}
+
+
+def test_systemctl_tells_that_trapd_toml_is_newer_than_the_units(machine: Machine) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    assert machine.show("trapd-worker-gpu@7-1", "NeedDaemonReload") == {"NeedDaemonReload": "no"}
+    machine.put(TOML, SETTINGS + MORE)
+    assert machine.show("trapd-worker-gpu@7-1", "NeedDaemonReload") == {"NeedDaemonReload": "yes"}
+    assert "daemon-reload" in machine.run("systemctl", "status", "trapd-worker-gpu@7-1").err
+
+
+def test_reload_writes_the_units_anew_and_tells_trapd_without_a_restart(machine: Machine) -> None:
+    pid = machine.show("trapd", "MainPID")
+    machine.put(TOML, SETTINGS + MORE)
+    machine.systemctl("reload", "trapd")
+    assert "./trapd-worker-extra@.service" in templates(machine)
+    assert machine.show("trapd", "MainPID") == pid
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+
+
+def test_a_pool_that_is_gone_from_the_settings_has_no_template_any_more(machine: Machine) -> None:
+    machine.put(TOML, SETTINGS + MORE)
+    machine.systemctl("daemon-reload")
+    assert machine.exists(f"{KEPT}/trapd-worker-extra@.service")
+    machine.put(TOML, SETTINGS)
+    machine.systemctl("daemon-reload")
+    assert not machine.exists(f"{KEPT}/trapd-worker-extra@.service")
+    with pytest.raises(MachineError, match=r"not found"):
+        machine.systemctl("start", "trapd-worker-extra@7-1")
+
+
+def test_directories_of_ones_own_are_opened_to_the_daemon_and_told_to_the_workers(machine: Machine) -> None:
+    machine.put(TOML, SETTINGS.replace("[trapd]", '[trapd]\nstate_directory = "/srv/trapd state"'))
+    machine.systemctl("daemon-reload")
+    assert machine.show("trapd", "ReadWritePaths") == {"ReadWritePaths": '"-/srv/trapd state"'}
+    worker = machine.show("trapd-worker-gpu@7-1", "Environment")["Environment"]
+    assert '"TRAPD_STATE_DIRECTORY=/srv/trapd state"' in worker
+
+
+# --- what is broken never breaks the boot ---------------------------------------------------------------------------
+
+BROKEN = {
+    "no TOML": "[pools.gpu\n",
+    "an unknown key": SETTINGS + "[watch]\nquiet = 3\n",
+    "a pool's name that is none": '[pools."../../etc"]\nworkers = 1\n',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_with_a_broken_trapd_toml_the_last_good_units_stay_and_the_journal_says_so(machine: Machine, text: str) -> None:
+    before = templates(machine)
+    machine.put(TOML, text)
+    machine.systemctl("daemon-reload")
+    assert templates(machine) == before
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    assert machine.show("trapd-worker-gpu@7-1", "MemoryMax") == {"MemoryMax": str(1 << 30)}
+    said = said_by_the_generator(machine)
+    assert f"cannot write the pools' units: {TOML}" in said
+    assert f"the pools' units stay as they last were, from {KEPT}" in said
+
+
+def test_a_trapd_toml_that_anybody_may_write_is_not_obeyed(machine: Machine) -> None:
+    machine.put(TOML, SETTINGS + MORE, mode=0o666)
+    machine.systemctl("daemon-reload")
+    assert "./trapd-worker-extra@.service" not in templates(machine)
+    assert "./trapd-worker-gpu@.service" in templates(machine)
+    assert "everybody may write it" in said_by_the_generator(machine)
+
+
+def test_without_trapds_interpreter_the_last_good_units_stay(machine: Machine) -> None:
+    """As at boot, if /opt is mounted later."""
+    machine.sh(f"sed -i.whole s,/opt/trapd/bin/python,/opt/later/python, {GENERATOR}").check()
+    before = templates(machine)
+    machine.systemctl("daemon-reload")
+    machine.sh(f"mv {GENERATOR}.whole {GENERATOR}").check()
+    assert templates(machine) == before
+    assert "the pools' units stay as they last were" in said_by_the_generator(machine)
+
+
+def test_a_machine_boots_with_a_broken_trapd_toml_and_its_last_good_units(
+    boot: Boot, installation: Installation, seed: Path
+) -> None:
+    machine = boot(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
+    machine.systemctl("enable", "--now", "trapd")
+    machine.put(TOML, BROKEN["no TOML"])
+    machine.reboot()
+    assert machine.wait_running() == "running"
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    assert machine.show("trapd-worker-gpu@7-1", "Nice") == {"Nice": "5"}
+
+
+# --- life -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["kill --signal=SIGKILL trapd", "restart trapd", "stop trapd", "daemon-reexec"])
+def test_whatever_happens_to_trapd_its_workers_are_not_touched(machine: Machine, how: str) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    before = machine.show("trapd-worker-gpu@7-1", "MainPID", "InvocationID", "ActiveState")
+    machine.systemctl(*how.split())
+    assert machine.show("trapd-worker-gpu@7-1", "MainPID", "InvocationID", "ActiveState") == before
+    assert before["ActiveState"] == "active"
+
+
+def test_a_drain_may_last_longer_than_the_stop_timeout(machine: Machine) -> None:
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStopSec=1\n")
+    machine.put("/etc/drain", "4")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    began = time.monotonic()
+    machine.sh("systemctl stop trapd-worker-gpu@7-1").check()
+    assert time.monotonic() - began > 3.5
+    assert "Deactivated successfully" in machine.journal("-u", "trapd-worker-gpu@7-1")
+
+
+def test_a_stop_of_the_slice_ends_workers_and_trapd(machine: Machine) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    machine.systemctl("stop", "trapd.slice")
+    for unit in ("trapd", "trapd-worker-gpu@7-1"):
+        assert machine.show(unit, "ActiveState") == {"ActiveState": "inactive"}
+
+
+def test_trapd_stays_down_with_a_configuration_that_cannot_be_used(machine: Machine) -> None:
+    real = "/etc/systemd/system/trapd.service.d/the-real.conf"  # after stand-in.conf
+    machine.put(real, "[Service]\nExecStart=\nExecStart=/opt/trapd/bin/trapd\n")
+    machine.put(TOML, BROKEN["no TOML"])
+    machine.sh("systemctl daemon-reload; systemctl stop trapd").check()
+    with pytest.raises(MachineError):
+        machine.systemctl("start", "trapd")
+    shown = machine.show("trapd", "ActiveState", "ExecMainStatus", "NRestarts")
+    machine.sh(f"rm {real}").check()
+    assert shown == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
+
+
+def test_boot_starts_the_listed_workers_even_if_trapd_cannot_start(
+    boot: Boot, installation: Installation, seed: Path
+) -> None:
+    machine = boot(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
+    machine.systemctl("enable", "--now", "trapd")
+    machine.put("/etc/systemd/system/other.service", "[Service]\nExecStart=sleep infinity\n")
+    listed = ["trapd-worker-gpu@7-1.service", "other.service", "trapd-worker-default@7-2.service"]
+    machine.put("/var/lib/trapd/boot", "".join(f"{unit}\n" for unit in listed))
+    machine.put("/etc/systemd/system/trapd.service.d/the-broken.conf", "[Service]\nExecStart=\nExecStart=false\n")
+    machine.reboot()
+    deadline = time.monotonic() + 20
+    active: list[str] = []
+    listing = ["list-units", "--plain", "--no-legend", "--state=active", "trapd-worker-*"]
+    while len(active) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        active = machine.systemctl(*listing).splitlines()
+    assert [line.split()[0] for line in active] == ["trapd-worker-default@7-2.service", "trapd-worker-gpu@7-1.service"]
+    assert machine.show("trapd", "ActiveState")["ActiveState"] != "active"
+    assert machine.show("other", "ActiveState") == {"ActiveState": "inactive"}  # the list is obeyed with trapd's rights
+
+
+def test_a_shutdown_waits_for_the_workers_but_not_for_ever(boot: Boot, installation: Installation, seed: Path) -> None:
+    machine = boot(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
+    bound = "[Service]\nEnvironment=TRAPD_SHUTDOWN_TIMEOUT=4\n"
+    machine.put("/etc/systemd/system/trapd-shutdown.service.d/bound.conf", bound)
+    machine.sh("systemctl daemon-reload; systemctl start trapd").check()
+
+    def reboot_with_a_drain_of(seconds: int) -> float:
+        machine.put("/etc/drain", str(seconds))
+        machine.systemctl("start", "trapd-worker-gpu@7-1")
+        began = time.monotonic()
+        machine.reboot()
+        return time.monotonic() - began
+
+    assert reboot_with_a_drain_of(2) > 2.0
+    assert "Deactivated successfully" in machine.journal("--boot=-1", "-u", "trapd-worker-gpu@7-1")
+    assert 4.0 < reboot_with_a_drain_of(600) < 20.0
+    assert "trapd-worker-gpu@7-1.service" in machine.journal("--boot=-1", "-u", "trapd-shutdown")
+    assert "still busy after 4 s" in machine.journal("--boot=-1", "-u", "trapd-shutdown")
+
+
+def test_the_bound_on_the_shutdown_does_not_touch_a_worker_before_it(machine: Machine) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    assert machine.show("trapd-shutdown", "ActiveState") == {"ActiveState": "active"}
+    machine.systemctl("stop", "trapd-shutdown")
+    assert machine.show("trapd-worker-gpu@7-1", "ActiveState") == {"ActiveState": "active"}
+
+
+# --- what systemd itself says of them -------------------------------------------------------------------------------
+
+
+def test_systemd_finds_no_fault_in_any_unit(machine: Machine) -> None:
+    units = [f"/usr/lib/systemd/system/{unit}" for unit in UNITS]
+    units += [f"/run/systemd/generator/trapd-worker-{pool}@.service" for pool in ("default", "gpu")]
+    done = machine.run("systemd-analyze", "verify", "--man=no", *units)
+    assert (done.code, done.err) == (0, "")
+
+
+SCORES = {
+    "trapd.service": 1.0,
+    "trapd-worker-default@7-1.service": 1.5,
+    "trapd-boot.service": 1.5,
+    "trapd-shutdown.service": 1.5,
+}
+
+
+@pytest.mark.parametrize(("unit", "most"), SCORES.items(), ids=SCORES)
+def test_a_unit_is_exposed_no_more_than_its_share(machine: Machine, unit: str, most: float) -> None:
+    source = machine.systemctl("cat", unit)
+    machine.put(f"/tmp/scored/{unit}", source)
+    said = machine.run("systemd-analyze", "security", "--offline=true", f"/tmp/scored/{unit}").out
+    found = re.search(r"exposure level for .*: ([0-9.]+)", said)
+    assert found is not None, said
+    print(f"{unit}: {found[1]}")
+    assert float(found[1]) <= most, said
