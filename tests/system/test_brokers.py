@@ -35,7 +35,7 @@ def test_the_next_test_starts_with_an_empty_queue(broker: Broker) -> None:
 def test_the_embedded_broker_never_hands_out_half_a_message(request: pytest.FixtureRequest) -> None:
     """kombu's own transport does: it takes a file that is still being written, loses it, and the consumer dies."""
     broker = make_broker("embedded", request)
-    sender = multiprocessing.get_context("spawn").Process(target=_send, args=(broker, 300))
+    sender = multiprocessing.get_context("fork").Process(target=_send, args=(broker, 300))
     sender.start()
     received = _receive(broker, 300)
     sender.join()
