@@ -1,0 +1,148 @@
+"""A stage for the conformance suite on a real systemd: the backend runs here, in the test's own process, and speaks to
+the PID 1 of a machine through that machine's bus; the workers are units there, on tests/support/stub_worker.py.
+
+Machine and test share one folder, for the workers' scripts and reports, and one CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from blockbuster import BlockBuster
+
+from tests.support.machine import Machine
+from tests.support.stages import PATIENCE, START_TIMEOUT, STUB, WATCHDOG, LeapingClock, Script, Seen, look
+from trapd.backend.systemd.backend import SystemdBackend
+from trapd.model import InstanceId
+
+POOLS = ("default", "gpu")
+SHARED = "/srv/stage"  # in the machine
+_UNIT = """
+[Unit]
+StartLimitIntervalSec=60
+StartLimitBurst={burst}
+
+[Service]
+Type=notify
+NotifyAccess=main
+SyslogIdentifier={pool}@%i
+ExecStart=/bin/sh -c 'exec /usr/bin/python3 -I -S -X faulthandler {shared}/stub_worker.py {pool}@%i {shared} \
+    "$$(cat {shared}/scripts/{pool}@%i.json)"'
+TimeoutStartSec={start_timeout}
+TimeoutStartFailureMode=abort
+WatchdogSec={watchdog}
+TimeoutAbortSec=5
+KillMode=mixed
+TimeoutStopSec=infinity
+Restart={restart}
+RestartSec={restart_sec}
+"""
+
+
+def prepare(folder: Path) -> list[str]:
+    """Lay out the shared folder; returns the options for systemd-nspawn that show it to a machine."""
+    for name in ("scripts", "instances"):
+        (folder / name).mkdir()
+    (folder / "stub_worker.py").write_text(STUB.read_text())
+    return [f"--bind={folder}:{SHARED}"]
+
+
+def put_units(
+    machine: Machine,
+    *,
+    restart: str = "no",
+    restart_sec: float = 0.1,
+    burst: int = 1000,
+    start_timeout: float = START_TIMEOUT,
+    watchdog: float = WATCHDOG,
+) -> None:
+    """One template for each pool. Every default makes the unit behave as the contract says of a backend alone."""
+    for pool in POOLS:
+        text = _UNIT.format(
+            pool=pool,
+            shared=SHARED,
+            restart=restart,
+            restart_sec=restart_sec,
+            burst=burst,
+            start_timeout=start_timeout,
+            watchdog=watchdog,
+        )
+        machine.put(f"/run/systemd/system/trapd-worker-{pool}@.service", text)
+    machine.systemctl("daemon-reload")
+
+
+class SystemdStage:
+    """``scripts`` may be given in the stub's own words."""
+
+    def __init__(self, machine: Machine, folder: Path) -> None:
+        self.machine, self.folder = machine, folder
+        self.changed: list[str] = []
+        self.clock = LeapingClock()
+        self.backend = SystemdBackend(
+            reports=folder / "instances",
+            clock=self.clock,
+            on_change=self._on_change,
+            bus_address=f"unix:path=/proc/{machine.leader}/root/run/dbus/system_bus_socket",
+            journalctl=machine.command("journalctl"),
+        )
+        self._wake = asyncio.Event()
+        self._blocking = BlockBuster("trapd")  # a call of ours that blocks the loop is a failure
+
+    def _on_change(self, pool: str) -> None:
+        self.changed.append(pool)
+        self._wake.set()
+
+    async def __aenter__(self) -> SystemdStage:
+        self._blocking.activate()
+        await self.backend.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leaves no unit behind."""
+        try:
+            for id in await look(self.backend):
+                await self.backend.kill(id)
+            await self.until(lambda seen: not any(one.pid for one in seen.values()))
+            for id in await look(self.backend):
+                await self.backend.forget(id)
+            await self.until(lambda seen: not seen)
+            await self.backend.close()
+        finally:
+            self._blocking.deactivate()
+
+    def script(self, id: InstanceId, **script: object) -> None:
+        (self.folder / "scripts" / f"{id.name}.json").write_text(json.dumps(script))
+
+    def set(self, id: InstanceId, script: Script) -> None:
+        self.script(
+            id,
+            ready_after=script.ready_after,
+            drain=script.drain,
+            drain_status=script.drain_status,
+            leave_after=script.leave_after,
+            status=f"ready, {script.active_tasks} active",
+            ping=not script.silent,
+            strays=script.strays,
+            words=script.words,
+            **({"code_failure": script.code_failure} if script.code_failure else {}),
+        )
+
+    async def until(self, condition: Callable[[Seen], bool]) -> Seen:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not condition(seen := await look(self.backend)):
+                    await self._wake.wait()  # so a change that is not told is a test that fails (B10)
+                    self._wake.clear()
+                return seen
+        raise AssertionError(f"it does not happen: {await look(self.backend)}")
+
+    async def settle(self) -> Seen:
+        await asyncio.sleep(0.2)
+        return await look(self.backend)
+
+    def age(self, seconds: float) -> None:
+        self.clock.leap += seconds

@@ -1,0 +1,225 @@
+"""Runs workers as systemd units, one instance of its pool's template each, through PID 1 on the system bus.
+
+Nothing polls: ``observe`` is answered from what PID 1's signals told, checked against a listing of all units whenever a
+signal may have been missed. The units live in systemd alone: opening adopts whatever runs, closing leaves it running.
+
+Of the contract (trapd/contracts.py) this is systemd's own part, by settings of the template:
+
+B3, B4   Type=notify, NotifyAccess=main, KillMode=mixed
+B6       Restart=: what crashed is started again by systemd, also while trapd is away. It is then starting, with its
+         failure and the number of them; it is failed when systemd gives up
+B11      TimeoutStartSec=, TimeoutStartFailureMode=abort
+B12      WatchdogSec=
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+
+from trapd.backend.systemd.bus import BusError, LostError
+from trapd.backend.systemd.facts import Facts
+from trapd.backend.systemd.jobs import Jobs
+from trapd.backend.systemd.known import Known
+from trapd.backend.systemd.pid1 import Pid1
+from trapd.backend.systemd.record import Record
+from trapd.backend.systemd.refusals import cannot, says
+from trapd.contracts import Clock
+from trapd.errors import BackendError
+from trapd.model import Instance, InstanceId, InstanceState
+
+log = logging.getLogger("trapd.backend.systemd")
+BEGUN = 5.0  # s that a verb waits until its effect can be seen; it takes 2 to 80 ms
+CLOSING = 1.0  # s that what is under way in the background gets to end
+CHECK_AFTER = 60.0  # s; a listing older than this is renewed, in the background, by whoever observes
+
+_RUNS = (InstanceState.STARTING, InstanceState.READY)
+_LEAVES = (InstanceState.DRAINING, InstanceState.STOPPING)
+_GONE = ("NoSuchUnit", "NoSuchProcess", "UnitNotLoaded")
+
+
+class SystemdBackend:
+    """Keeps B1 to B10 between ``open`` and ``close``, all in one loop.
+
+    ``reports``: the folder of the workers' report files. ``bus_address``: of another bus than the system's.
+    ``journalctl``: the command that reads the journal.
+    """
+
+    def __init__(
+        self,
+        *,
+        reports: Path,
+        clock: Clock,
+        on_change: Callable[[str], None],
+        bus_address: str | None = None,
+        journalctl: Sequence[str] = ("journalctl",),
+    ) -> None:
+        self._clock = clock
+        self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change)
+        self._jobs = Jobs()
+        self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self.check)
+        self._checking: asyncio.Task[None] | None = None
+        self._check_again = False
+        self._checked_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Connect, and adopt what runs. Raises BackendError if systemd cannot be reached."""
+        try:
+            await self._pid1.open()
+            await self._list()
+        except (LostError, BusError) as error:
+            await self.close()
+            raise BackendError(f"cannot reach systemd: {error}; is the system bus running?") from error
+        await self._known.settled()
+
+    async def close(self) -> None:
+        """Let go of systemd; what runs goes on running."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._known.close()
+        await self._pid1.close()
+        self._jobs.give_up()
+
+    # -- the contract ----------------------------------------------------------------------------------------------
+
+    async def observe(self) -> tuple[Instance, ...]:
+        """While systemd cannot be reached this is what it said last."""
+        if asyncio.get_running_loop().time() - self._checked_at > CHECK_AFTER:
+            self.check()
+        return self._known.seen(self._clock.now())
+
+    async def start(self, id: InstanceId) -> None:
+        record = self._known[id]
+        if record.state not in (None, InstanceState.FAILED):
+            return
+        record.wish = InstanceState.STARTING
+        self._known.moved(record)
+        try:
+            if record.facts.active == "failed":  # else systemd may find that it was started too often
+                await self._pid1.reset_failed(id.unit)
+            job = await self._jobs.begin(self._pid1.start(id.unit))
+        except (BusError, LostError) as error:
+            self._grant(record, InstanceState.STARTING)
+            if says(error, "TransactionIsDestructive") and record.state in _LEAVES:
+                return  # it was told to stop a moment ago
+            raise cannot("start", id, error) from error
+        await self._begun(record, job, lambda: record.shown is not None and record.shown.pid is not None)
+        if job.done() and job.result() == "dependency":
+            raise BackendError(f"cannot start {id}: a unit that it requires failed; see `systemctl status {id.unit}`")
+
+    async def drain(self, id: InstanceId) -> None:
+        record = self._known[id]
+        if record.state not in _RUNS:
+            return
+        try:
+            job = await self._jobs.begin(self._pid1.stop(id.unit))
+        except (BusError, LostError) as error:
+            raise cannot("drain", id, error) from error
+        if record.state in _RUNS:
+            record.wish = InstanceState.DRAINING
+            self._known.moved(record)
+        await self._begun(record, job, lambda: record.wish is None)
+
+    async def kill(self, id: InstanceId) -> None:
+        record = self._known[id]
+        if record.state in (None, InstanceState.FAILED):
+            return
+        before = record.killed, record.in_peace
+        record.killed, record.in_peace = True, record.in_peace or record.state is InstanceState.DRAINING
+        try:
+            await self._pid1.stop(id.unit)  # or systemd would start it again
+            await self._pid1.kill(id.unit)
+        except (BusError, LostError) as error:
+            if not says(error, *_GONE):
+                record.killed, record.in_peace = before
+                raise cannot("kill", id, error) from error
+        self._known.moved(record)
+
+    async def forget(self, id: InstanceId) -> None:
+        record = self._known[id]
+        if record.state is not InstanceState.FAILED:
+            return
+        if not record.left:
+            await self._reset(id)
+        self._known.drop(record)
+
+    async def _reset(self, id: InstanceId) -> None:
+        try:
+            await self._pid1.reset_failed(id.unit)
+        except (BusError, LostError) as error:
+            if not says(error, *_GONE):
+                raise cannot("forget", id, error) from error
+
+    async def _begun(self, record: Record, job: asyncio.Future[str], condition: Callable[[], bool]) -> None:
+        """Wait until the effect of a verb can be seen, or its job is over. What we wished lasts as long as the job."""
+        wish = record.wish
+        job.add_done_callback(lambda _: self._grant(record, wish))
+        await self._known.until(record, lambda: condition() or job.done(), BEGUN)
+
+    def _grant(self, record: Record, wish: InstanceState | None) -> None:
+        """From now on only what systemd says counts."""
+        if wish is not None and record.wish is wish:
+            record.wish = None
+        self._known.moved(record)
+
+    # -- beside the contract ---------------------------------------------------------------------------------------
+
+    async def own_job(self) -> str:
+        """What systemd is doing to trapd's own unit: "stop", "restart", ...; "" if nothing. Raises BackendError."""
+        try:
+            return await self._pid1.own_job()
+        except (BusError, LostError) as error:
+            raise BackendError(f"cannot ask systemd for our own job: {error}") from error
+
+    async def system_state(self) -> str:
+        """ "running", "degraded", "starting", "stopping", ... Raises BackendError."""
+        try:
+            return await self._pid1.system_state()
+        except (BusError, LostError) as error:
+            raise BackendError(f"cannot ask systemd for its state: {error}") from error
+
+    # -- what systemd says -----------------------------------------------------------------------------------------
+
+    def _heard(self, id: InstanceId, facts: Facts) -> None:
+        self._known.heard(id, facts)
+        record = self._known[id]
+        if record.in_peace and facts.active == "failed" and not facts.job:
+            self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
+
+    def check(self) -> None:
+        """Compare what is known with a listing of all units, in the background."""
+        self._check_again = True
+        if self._checking is None or self._checking.done():
+            self._checking = self._do(self._check)
+
+    async def _check(self) -> None:
+        while self._check_again:
+            self._check_again = False
+            await self._list()
+
+    async def _list(self) -> None:
+        """Raises LostError and BusError."""
+        self._known.begin_listing()
+        ids = await self._pid1.units()
+        facts = await asyncio.gather(*(self._pid1.facts(id) for id in ids))
+        self._known.listed(dict(zip(ids, facts, strict=True)))
+        self._checked_at = asyncio.get_running_loop().time()
+
+    def _do(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _logged(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """In the background: what goes wrong is tried again by the next check."""
+        try:
+            await work()
+        except (LostError, BusError, BackendError) as error:
+            log.warning("%s; trying again later", error)

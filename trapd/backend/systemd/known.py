@@ -1,0 +1,160 @@
+"""What is known of all instances: kept current by what PID 1 says, shown once the files that belong to it are read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from trapd.backend import reports
+from trapd.backend.systemd import facts as meaning
+from trapd.backend.systemd import journal
+from trapd.backend.systemd.facts import Facts
+from trapd.backend.systemd.record import Record
+from trapd.backend.words import mask
+from trapd.contracts import Clock
+from trapd.model import Failure, Instance, InstanceId
+
+log = logging.getLogger("trapd.backend.systemd")
+
+
+class Known:
+    """The records of all instances. Every change of a record is followed by ``moved``, and from there all else follows.
+
+    ``reports``: the folder of the workers' report files; ``journalctl``: the command that reads the journal.
+    ``on_change`` gets the pool of each instance that looks different from before.
+    """
+
+    def __init__(
+        self, *, reports: Path, journalctl: Sequence[str], clock: Clock, on_change: Callable[[str], None]
+    ) -> None:
+        self._reports, self._journalctl = reports, journalctl
+        self._clock, self._on_change = clock, on_change
+        self._records: dict[InstanceId, Record] = {}
+        self._touched: set[InstanceId] = set()  # heard of, or changed by us, since the last listing was begun
+        self._watchers: dict[InstanceId, asyncio.Event] = {}
+        self._reading: dict[InstanceId, asyncio.Task[None]] = {}
+
+    def __getitem__(self, id: InstanceId) -> Record:
+        """Its record; a new one, which nobody else sees before it has moved, if it is absent."""
+        return self._records.get(id) or Record(id)
+
+    def seen(self, now: float) -> tuple[Instance, ...]:
+        """In the order of their names."""
+        shown = (self._records[id].shown_at(now) for id in sorted(self._records))
+        return tuple(instance for instance in shown if instance is not None)
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def heard(self, id: InstanceId, facts: Facts, live: bool = True) -> None:
+        """PID 1 says so; ``live``: of what has just happened."""
+        if id not in self._records and facts.active == "inactive" and not facts.job:
+            return
+        record = self[id]
+        record.hear(facts, self._clock.now(), live)
+        self.moved(record)
+
+    def begin_listing(self) -> None:
+        """From now on what is heard is newer than what the listing will say."""
+        self._touched.clear()
+
+    def listed(self, listing: Mapping[InstanceId, Facts]) -> None:
+        """All that PID 1 has loaded."""
+        for id in [*listing, *(set(self._records) - set(listing))]:
+            if id in self._touched:
+                continue
+            if id in listing:
+                self.heard(id, listing[id], live=False)
+            elif not self._records[id].left:
+                self[id].unload(self._clock.now())
+                self.moved(self[id])
+
+    def moved(self, record: Record) -> None:
+        """Show the record as it is now, once the files that belong to that have been read."""
+        if self._records.setdefault(record.id, record) is not record:
+            return  # it was dropped, and another took its place
+        self._touched.add(record.id)
+        if record.id not in self._reading:
+            if record.unexplained or record.unread:
+                self._reading[record.id] = asyncio.create_task(self._read(record))
+            else:
+                self._show(record)
+
+    def drop(self, record: Record) -> None:
+        """It is absent now."""
+        record.shown = None
+        self._touched.add(record.id)
+        if self._records.get(record.id) is record:
+            del self._records[record.id]
+            self._on_change(record.id.pool)
+            self._wake(record.id)
+
+    # -- what goes out ---------------------------------------------------------------------------------------------
+
+    def _show(self, record: Record) -> None:
+        if self._records.get(record.id) is record:
+            before, record.shown = record.shown, record.view()
+            if record.done_with:
+                del self._records[record.id]
+            if record.shown != before:
+                self._on_change(record.id.pool)
+        self._wake(record.id)
+
+    def _wake(self, id: InstanceId) -> None:
+        watcher = self._watchers.pop(id, None)
+        if watcher is not None:
+            watcher.set()
+
+    async def until(self, record: Record, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait for the condition, looking at each move of the record; or until the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not condition() or record.id in self._reading:
+                    await self._watchers.setdefault(record.id, asyncio.Event()).wait()
+
+    async def settled(self) -> None:
+        """Wait until no file is being read."""
+        while self._reading:
+            await asyncio.wait(self._reading.values())
+
+    async def close(self) -> None:
+        reading = list(self._reading.values())
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+    # -- the files -------------------------------------------------------------------------------------------------
+
+    async def _read(self, record: Record) -> None:
+        try:
+            while record.unexplained or record.unread:
+                await (self._explain(record) if record.unexplained else self._read_report(record))
+        except Exception:  # nobody awaits this task, and what cannot be read must not hide the instance
+            log.exception("cannot read what %s left", record.id)
+        finally:
+            del self._reading[record.id]
+        self._show(record)
+
+    async def _explain(self, record: Record) -> None:
+        facts, asked, killed = record.facts, record.asked, record.killed
+        report = await asyncio.to_thread(reports.read, self._file(record.id), facts.last_pid)
+        said = report.failure if report else None
+        kind, summary = meaning.explain(facts, said, asked=asked, killed=killed)
+        if said is not None and kind is said.kind:
+            detail = said.detail
+        else:
+            detail = await journal.of_run(self._journalctl, facts.invocation)
+        record.failure, record.explained = Failure(kind, mask(summary), detail, facts.ended), facts.invocation
+
+    async def _read_report(self, record: Record) -> None:
+        """It was written before the worker said READY, and may be written anew before it says another status."""
+        facts = record.facts
+        report = await asyncio.to_thread(reports.read, self._file(record.id), facts.pid)
+        if record.facts.invocation == facts.invocation:
+            record.reported = facts.invocation, facts.text
+            record.report = report.code if report else record.report
+
+    def _file(self, id: InstanceId) -> Path:
+        return self._reports / f"{id.name}.json"

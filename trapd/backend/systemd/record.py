@@ -1,0 +1,162 @@
+"""One instance as it is known: PID 1's latest facts, and what only memory can add to them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from trapd.backend.systemd import facts as meaning
+from trapd.backend.systemd.facts import Facts
+from trapd.backend.words import active_tasks, mask
+from trapd.model import CodeReport, Failure, Instance, InstanceId, InstanceState
+
+FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
+
+
+@dataclass(eq=False)
+class Record:
+    """From the first word about a unit until it is gone and need not be remembered. Changed by ``hear`` alone, but for
+    the fields that say what we asked, and for what was read in files."""
+
+    id: InstanceId
+    facts: Facts = field(default_factory=Facts)
+    # What we asked of PID 1.
+    wish: InstanceState | None = None  # STARTING or DRAINING: told to systemd, which has not begun yet
+    killed: bool = False  # by us
+    in_peace: bool = False  # it was draining when we killed it: no failure, whatever its end looks like
+    # What was heard.
+    asked: bool = False  # this run was told to leave, by whomever
+    left: bool = (
+        False  # it ended with status 0 without being asked: no failure to systemd, which forgets it; to us it is
+    )
+    start_job: int = 0
+    stop_job: int = 0
+    failures: int = 0  # in a row, forgiveness not yet considered
+    counted: str = ""  # the run that was counted last
+    noticed: float = 0.0  # when its present state was first seen
+    # What was read in files.
+    failure: Failure | None = None
+    explained: str = ""  # the run that ``failure`` is of
+    report: CodeReport | None = None
+    reported: tuple[str, str] = ("", "")  # the run, and its status text, at which ``report`` was read
+    # What ``observe`` shows: not before the files that belong to it have been read.
+    shown: Instance | None = None
+
+    @property
+    def state(self) -> InstanceState | None:
+        """As of the latest facts and wishes; None if it is absent."""
+        seen = meaning.state(self.facts, start_job=self.start_job, stop_job=self.stop_job)
+        match seen:
+            case None | InstanceState.FAILED if self.wish is InstanceState.STARTING:
+                return self.wish
+            case None if self.left:
+                return InstanceState.FAILED
+            case InstanceState.STARTING | InstanceState.READY if self.wish is InstanceState.DRAINING:
+                return self.wish
+            case InstanceState.DRAINING if self.killed:
+                return InstanceState.STOPPING
+            case InstanceState.FAILED if self.in_peace:
+                return None
+            case _:
+                return seen
+
+    def hear(self, new: Facts, now: float, live: bool = True) -> None:
+        """Take in what PID 1 says. ``live``: it has just happened; else it is a listing of what happened sometime."""
+        old, before = self.facts, self.state
+        if new.invocation != old.invocation:
+            self._begin_run(first=not old.invocation)
+        self.facts = new
+        if new.leaving_in_peace:
+            self.asked = True
+        if new.job and new.active == "deactivating":
+            self.stop_job = new.job
+        if new.job and new.active == "activating":
+            self.start_job = new.job
+        if new.active not in ("inactive", "failed") and self.wish is InstanceState.STARTING:
+            self.wish = None
+        if new.active not in ("active", "activating", "reloading") and self.wish is InstanceState.DRAINING:
+            self.wish = None
+        self._count(old, now if live else new.ended)
+        if self.state is not before:
+            self.noticed = now
+
+    def _begin_run(self, first: bool) -> None:
+        self.asked = self.left = False
+        self.report = None
+        if not first:  # what was asked before the first run began is meant for it
+            self.killed = self.in_peace = False
+
+    def unload(self, now: float) -> None:
+        """PID 1 does not have it any more, and its end went unheard: then it was no failure, which stays loaded."""
+        self.asked, self.killed = True, False
+        self.hear(replace(self.facts, active="inactive", sub="dead", job=0, pid=0), now, live=False)
+
+    def _count(self, old: Facts, ended: float) -> None:
+        """Failed runs: the last one, once, and those that came and went while nobody listened."""
+        new = self.facts
+        missed = new.restarts - old.restarts - old.failing
+        if missed > 0:
+            self.failures += missed
+        ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
+        if new.active == "inactive" and not new.job and ran and (self.killed or not self.asked) and not self.in_peace:
+            self.left = True
+        failed = (new.failing and not self.in_peace) or self.left
+        if failed and self.counted != new.invocation:
+            forgiven = new.was_ready and ended - new.ready >= FRESH_AGAIN
+            self.failures = 1 if forgiven else self.failures + 1
+            self.counted = new.invocation
+
+    @property
+    def unexplained(self) -> bool:
+        """Its last run failed, and ``failure`` does not tell yet how."""
+        failed = self.left or (self.facts.failing and not self.in_peace)
+        return failed and self.explained != self.facts.invocation
+
+    @property
+    def unread(self) -> bool:
+        """It may have written a report that was not read yet."""
+        return self.state is InstanceState.READY and self.reported != (self.facts.invocation, self.facts.text)
+
+    def view(self) -> Instance | None:
+        """What is known of it now, but for forgiveness."""
+        state, facts = self.state, self.facts
+        if state is None:
+            return None
+        running = bool(facts.pid) and state is not InstanceState.FAILED
+        return Instance(
+            self.id,
+            state,
+            self._since(state),
+            pid=facts.pid or None,
+            ready_at=facts.ready if running and facts.was_ready and state is not InstanceState.STARTING else None,
+            active_tasks=active_tasks(facts.text) if running else None,
+            status="" if state is InstanceState.STARTING and not running else mask(facts.text),
+            failures=self.failures,
+            failure=self.failure,
+            report=self.report,
+        )
+
+    def _since(self, state: InstanceState) -> float:
+        facts = self.facts
+        match state, facts.active:
+            case InstanceState.READY, _:
+                return facts.ready
+            case InstanceState.STARTING, "activating" | "active":
+                return facts.began
+            case ((InstanceState.DRAINING | InstanceState.STOPPING), "deactivating"):
+                return facts.changed
+            case InstanceState.FAILED, _:
+                return facts.ended
+            case _:
+                return self.noticed
+
+    def shown_at(self, now: float) -> Instance | None:
+        """What ``observe`` shows at this time (B9)."""
+        shown = self.shown
+        if shown and shown.failures and shown.ready_at is not None and now - shown.ready_at >= FRESH_AGAIN:
+            return replace(shown, failures=0)
+        return shown
+
+    @property
+    def done_with(self) -> bool:
+        """Absent, and nothing about it needs to be remembered."""
+        return self.state is None and self.facts.active != "failed"

@@ -1,0 +1,29 @@
+"""What went wrong between us and systemd, in words for people."""
+
+from __future__ import annotations
+
+from trapd.backend.systemd.bus import BusError, LostError
+from trapd.errors import BackendError
+from trapd.model import InstanceId
+
+Refusal = BusError | LostError
+
+_NOT_ALLOWED = "systemd does not allow it; is trapd's polkit rule installed, and polkit running?"
+_REMEDIES = {
+    "AccessDenied": _NOT_ALLOWED,
+    "InteractiveAuthorizationRequired": _NOT_ALLOWED,
+    "NoSuchUnit": "its pool has no unit template; run `systemctl daemon-reload` as root, which makes them",
+    "UnitMasked": "its unit is masked; run `systemctl unmask` as root",
+    "TransactionIsDestructive": "systemd has another job for it; is the machine shutting down?",
+}
+
+
+def says(error: Refusal, *names: str) -> bool:
+    """Whether it is one of these D-Bus errors, by the last part of their names."""
+    return isinstance(error, BusError) and error.name.rpartition(".")[2] in names
+
+
+def cannot(verb: str, id: InstanceId, error: Refusal) -> BackendError:
+    """What the caller of a verb gets."""
+    remedy = _REMEDIES.get(error.name.rpartition(".")[2], "") if isinstance(error, BusError) else ""
+    return BackendError(f"cannot {verb} {id}: {remedy}" + (f" ({error})" if remedy else str(error)))
