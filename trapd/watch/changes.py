@@ -116,8 +116,10 @@ class Watch:
     async def _wait(self) -> None:
         timeout = self._due() - self._clock.now()
         if timeout > 0:
+            # not wait_for: that of Python 3.11 loses a cancellation which comes together with the event (bpo-37658)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
         self._wake.clear()
 
     def _hear(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trapd.watch.distributions import Distribution
 from trapd.watch.installers import GIT_AT_WORK, git_folder
-from trapd.watch.sites import Site
+from trapd.watch.sites import Site, normalise
 
 # Not index.lock: every `git status` makes and removes one, and a look that finds one is repeated anyway.
 _GIT = frozenset(GIT_AT_WORK) - {"index.lock"}
@@ -23,8 +23,11 @@ class Places:
     folders: Mapping[Path, frozenset[str] | None] = field(default_factory=dict)
 
 
-def places(python: Path, celeryconfig: Path, sites: Iterable[Site], found: Sequence[Distribution]) -> Places:
+def places(
+    python: Path, celeryconfig: Path, sites: Iterable[Site], found: Sequence[Distribution], absent: Sequence[str] = ()
+) -> Places:
     """Where to listen, given what is there now. Raises OSError if something vanishes meanwhile."""
+    awaited = {normalise(name).replace("-", "_") for name in absent}
     trees = {top: folders for one in found for top, folders in one.trees.items()}
     folders: dict[Path, frozenset[str] | None] = {}
 
@@ -33,7 +36,7 @@ def places(python: Path, celeryconfig: Path, sites: Iterable[Site], found: Seque
         folders[folder] = None if names is None or known is None else known | frozenset(names)
 
     for site in sites:
-        watch(site.path, None if site.installed else _of_source(site, found))
+        watch(site.path, None if site.installed else _of_source(site, found) | awaited)
     for one in found:
         for git in {git_folder(top) for top in one.trees} if one.from_source else ():
             if git is not None:
@@ -41,7 +44,7 @@ def places(python: Path, celeryconfig: Path, sites: Iterable[Site], found: Seque
     for path in (celeryconfig, python, *(Path(site.given) for site in sites)):
         for folder, name in _way_to(path):
             watch(folder, [name])
-    return Places(trees, folders)
+    return Places(trees, {folder: names for folder, names in folders.items() if names is None or names})
 
 
 def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:

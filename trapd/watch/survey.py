@@ -62,9 +62,10 @@ class Surveyor:
             sites = scan(answer.paths)
             located = {name: locate(name, sites, answer.editable) for name in self._names}
             found = [one for one in located.values() if one]
-            if not arm(places(self._python, self._celeryconfig, sites, found)):
+            absent = [name for name, one in located.items() if not one]
+            if not arm(places(self._python, self._celeryconfig, sites, found, absent)):
                 break
-        return _Scene(sites, found, [name for name, one in located.items() if not one])
+        return _Scene(sites, found, absent)
 
     def _read(self, scene: _Scene, answer: Answer, wall: float) -> Survey:
         required = closure(scene.sites, self._names)

@@ -221,6 +221,14 @@ def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_cancellation_that_comes_together_with_an_event_is_not_lost(tmp_path: Path) -> None:
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        await home.watch.look()  # wakes the watch in the same turn of the loop in which it is cancelled
+
+    play(Home(tmp_path), story)
+
+
 def test_without_any_inotify_it_still_looks_regularly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

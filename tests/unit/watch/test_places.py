@@ -26,7 +26,10 @@ def home(tmp_path: Path) -> Path:
 def of(home: Path, *paths: Path, python: Path | None = None) -> Places:
     sites = scan([str(path) for path in paths or (home / "venv/lib/site-packages",)])
     found = locate("trap", sites, {})
-    return places(python or home / "venv/bin/python", home / "etc/celeryconfig.py", sites, [found] if found else [])
+    python = python or home / "venv/bin/python"
+    if found:
+        return places(python, home / "etc/celeryconfig.py", sites, [found])
+    return places(python, home / "etc/celeryconfig.py", sites, [], ["trap"])
 
 
 def test_the_package_as_a_tree_and_of_other_folders_what_matters(home: Path) -> None:
@@ -92,3 +95,9 @@ def test_of_a_source_tree_only_the_watched_names_and_gits_marks_matter(home: Pat
     assert git is not None
     assert "MERGE_HEAD" in git
     assert "index.lock" not in git, "git status makes one each time"
+
+
+def test_what_is_not_there_yet_is_awaited_in_source_trees_too(home: Path) -> None:
+    (home / "tree").mkdir()
+    (home / "tree/notes.txt").touch()
+    assert of(home, home / "tree").folders[home / "tree"] == {"trap"}
