@@ -49,7 +49,8 @@ def ctl(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def begun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """trapctl while it runs."""
     pipe = subprocess.PIPE
-    with subprocess.Popen([*TRAPCTL, *arguments], stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
+    env = os.environ | {"PYTHONUNBUFFERED": ""}  # what is said in a pipe has to be said at once all the same
+    with subprocess.Popen([*TRAPCTL, *arguments], stdout=pipe, stderr=pipe, text=True, env=env, cwd=ROOT) as process:
         try:
             yield process
         finally:
@@ -190,6 +191,17 @@ def test_status_imports_nothing_heavy(running: Trapd, arguments: list[str], bann
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = done.stderr.split()
     assert [name for name in loaded if name.startswith(banned)] == []
+
+
+def test_status_can_be_watched_until_ctrl_c_whether_trapd_is_there_or_not(short_path: Path) -> None:
+    path = short_path / "control.sock"
+    with trapd(short_path), begun("--socket", str(path), "status", "--watch") as process:
+        read_until(process, "pool default: 2 of 2 ready, generation 7")
+        read_until(process, "pool default: 2 of 2 ready, generation 7")
+    with begun("--socket", str(path), "status", "--watch") as process:
+        read_until(process, "no such socket; is it running?")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
 
 
 # --- changing and waiting -------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def early_acks(facts: Facts) -> Iterator[Finding]:
     if facts.report["early"]:
         yield Finding(
             WARNING,
-            f"{_some(facts.report['early'])} acknowledged before it runs",
+            f"{_some(facts.report['early'])} acknowledged early, before running",
             "a recycle loses nothing, but a worker that is killed (out of memory, power cut) loses what it runs",
             "set task_acks_late and task_reject_on_worker_lost, if running twice does no harm",
         )

@@ -51,6 +51,7 @@ def watch_status(session: Session, pools: Sequence[str]) -> Exit:
             status(session, pools)
         except UnreachableError as error:
             session.screen.line(str(error))
+        session.screen.console.file.flush()
         time.sleep(_EVERY)
 
 

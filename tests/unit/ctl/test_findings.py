@@ -99,8 +99,8 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
         ({"conf": {"task_always_eager": True}}, [(WARNING, "task_always_eager is on: THE WORKERS GET NO TASKS")]),
         ({"conf": {"result_backend": None}}, [(WARNING, "there is no result backend")]),
         ({"conf": {"result_backend": "disabled://"}}, [(WARNING, "there is no result backend")]),
-        ({"early": ["a"]}, [(WARNING, "task a is acknowledged before it runs")]),
-        ({"early": ["a", "b", "c"]}, [(WARNING, "3 tasks (a, b, ...) are acknowledged before it runs")]),
+        ({"early": ["a"]}, [(WARNING, "task a is acknowledged early, before running")]),
+        ({"early": ["a", "b", "c"]}, [(WARNING, "3 tasks (a, b, ...) are acknowledged early, before running")]),
         (
             {"late_lost": ["a"]},
             [(WARNING, "task a is acknowledged late, without task_reject_on_worker_lost")],
