@@ -19,7 +19,6 @@ NAPS = dedent('''
     """An application with a task that sleeps, and one that imports late."""
 
     import os
-    import sys
     import time
     from pathlib import Path
 
@@ -45,13 +44,6 @@ NAPS = dedent('''
 
         return later.__file__
 
-
-    @app.task
-    def stray(folder):
-        sys.path.insert(0, folder)
-        import naps.extra.found
-
-        return naps.extra.found.__file__
     ''')
 
 

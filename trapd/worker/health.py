@@ -47,7 +47,8 @@ class Health:
         self.inline = False  # tasks run inside that loop (solo pool)
         self.strays = 0
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._said_phase, self._said, self._said_at = self.phase, "", now - STATUS_EVERY
+        self._about: tuple[Phase, bool, int] = (self.phase, False, 0)  # a change of this is told at once
+        self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = now
 
@@ -71,13 +72,16 @@ class Health:
             self._busy_at = now
         fields = dict(self._announce)
         stalled = self.phase is Phase.READY and now - self.stamped >= self._stall and not (self.inline and active)
+        away = self.phase in (Phase.CONNECTING, Phase.RECONNECTING) and now - self.since >= UNREACHABLE_AFTER
+        self._about = self.phase, stalled or away, self.strays
         if self.phase in (Phase.READY, Phase.RECONNECTING) and not stalled and now >= self._pinged + self._period:
             fields["WATCHDOG"] = "1"
         if self._deserves_time(now) and now >= self._extended + min(EXTEND_EVERY, self._period):
             fields["EXTEND_TIMEOUT_USEC"] = str(int(EXTEND_BY * 1e6))
         text = f"main loop stalled for {now - self.stamped:.0f} s at {where()}, {active} active" if stalled else ""
         text = text or self._text(now, active, reserved)
-        if text != self._said and (fields or self.phase is not self._said_phase or now >= self._said_at + STATUS_EVERY):
+        news = fields or self._about != self._said_about or now >= self._said_at + STATUS_EVERY
+        if news and text != self._said:
             fields["STATUS"] = text
         return fields
 
@@ -89,7 +93,7 @@ class Health:
         if "EXTEND_TIMEOUT_USEC" in fields:
             self._extended = now
         if "STATUS" in fields:
-            self._said_phase, self._said, self._said_at = self.phase, fields["STATUS"], now
+            self._said_about, self._said, self._said_at = self._about, fields["STATUS"], now
 
     def _deserves_time(self, now: float) -> bool:
         if self.phase is Phase.DRAINING:

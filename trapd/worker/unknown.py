@@ -6,6 +6,7 @@ not been recycled yet, and those would mark them as failed and drop them.
 
 from __future__ import annotations
 
+import random
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -18,7 +19,9 @@ log = get_logger("trapd.worker")
 
 PATIENCE = 30.0  # s: until a change that was just installed has become a generation
 PATIENCE_WHEN_OLD = 600.0  # s: until the recycle has got to the workers
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s for which a message is held: a queue must not be asked in a hot loop
+# Seconds for which a message is held: it must not run in circles. Every second time they double, and no two are quite
+# alike: workers poll in steady cycles (Redis: each second), so that at even pauses it is the same one that wins always.
+FIRST_PAUSE, LONGEST_PAUSE, SPREAD = 0.5, 5.0, 0.3
 _REMEMBERED = 10_000
 
 
@@ -43,7 +46,8 @@ class HandBack:
             self._seen.popitem(last=False)
         if not times:
             log.warning("task %s[%s] is not known here; handed back for a newer worker", name, id)
-        self._hold(message, min(LONGEST_PAUSE, FIRST_PAUSE * 2**times))
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (times // 2))
+        self._hold(message, pause * random.uniform(1 - SPREAD, 1 + SPREAD))
 
     def _hold(self, message: Any, seconds: float) -> None:
         """As with a task that has an eta: one more message may come meanwhile."""
@@ -57,7 +61,14 @@ class HandBack:
         consumer = self._consumer
         if not message.acknowledged:
             message.reject_log_error(log, consumer.connection_errors, requeue=True)
+            self._give_way()
         consumer.qos.decrement_eventually()
+
+    def _give_way(self) -> None:
+        """Without a hub the loop polls as soon as we return, before others can: it would meet the message again."""
+        transport = getattr(self._consumer.connection, "transport", None)
+        if not self._consumer.hub and transport is not None:
+            time.sleep(min(2.0, 2 * (transport.polling_interval or 0.0)))
 
 
 def newest_beside(generation: Path) -> int | None:

@@ -97,6 +97,14 @@ def test_a_loop_that_stands_still_gets_no_sign_of_life_and_is_located() -> None:
     assert told[0].endswith(" s at hang.py:7, 0 active")
 
 
+def test_a_stall_and_a_stray_are_told_at_once_however_fresh_the_last_status_is() -> None:
+    case = Case(watchdog=6.0).ready()
+    case.run(2)
+    case.health.strays = 2
+    assert case.run(1)[0][1]["STATUS"] == "ready, 0 active, 2 stray modules"
+    assert case.run(3, turning=False)[-1][1]["STATUS"] == "main loop stalled for 3 s at hang.py:7, 0 active"
+
+
 def test_a_loop_that_turns_again_is_well_again() -> None:
     case = Case().ready()
     case.run(40, turning=False)
@@ -170,9 +178,3 @@ def test_a_drain_is_never_left_again() -> None:
     case = Case().ready()
     case.enter(Phase.DRAINING, Phase.RECONNECTING, Phase.READY)
     assert case.tick()["STATUS"] == "draining, 0 active"
-
-
-def test_strays_are_told() -> None:
-    case = Case().ready()
-    case.health.strays = 2
-    assert case.run(11)[-1][1]["STATUS"] == "ready, 0 active, 2 stray modules"

@@ -29,6 +29,7 @@ class Consumer:
     """As much of Celery's as is needed; a call for later is kept with its delay."""
 
     connection_errors = ()
+    connection = SimpleNamespace(transport=SimpleNamespace(polling_interval=0.1))
 
     def __init__(self, hub: bool) -> None:
         self.hub, self.room = hub, 0
@@ -57,7 +58,9 @@ class Case:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, hub: bool = True) -> None:
         (folder / "7").mkdir()
         self.now = 100.0
-        monkeypatch.setattr(unknown, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.slept: list[float] = []
+        monkeypatch.setattr(unknown, "SPREAD", 0.0)
+        monkeypatch.setattr(unknown, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.slept.append))
         self.consumer = Consumer(hub)
         self.hand_back = unknown.HandBack(self.consumer, folder / "7")
 
@@ -95,7 +98,18 @@ def test_the_pauses_grow_so_that_no_message_runs_in_circles(case: Case) -> None:
         case.receive(Message())
         if case.consumer.later:
             pauses.append(case.wait())
-    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert pauses[:7] == [0.5, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0]
+    assert set(pauses[8:]) == {unknown.LONGEST_PAUSE}
+
+
+def test_no_two_pauses_are_quite_alike(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "SPREAD", 0.3)
+    pauses = []
+    for id in range(50):
+        case.receive(Message(str(id)))
+        pauses.append(case.wait())
+    assert len(set(pauses)) == 50
+    assert 0.35 <= min(pauses) < max(pauses) <= 0.65
 
 
 def test_nobody_knows_it_after_a_while_so_it_is_discarded_as_ever(case: Case) -> None:
@@ -133,6 +147,7 @@ def test_without_a_hub_the_loop_hands_it_back_and_not_the_timers_thread(
     [call] = case.consumer.soon
     call()
     assert message.requeued == 1
+    assert case.slept == [0.2]  # so that another worker polls before this one
 
 
 def test_one_that_was_settled_meanwhile_is_left_alone(case: Case) -> None:

@@ -1,0 +1,240 @@
+"""Real workers and their code: what is loaded comes from the snapshot, and what cannot be loaded is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support.brokers import Broker
+from tests.support.snapshots import NAPS
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings
+from trapd.model import CodeReport, FailureKind, PoolSpec
+from trapd.worker.launch import EX_CONFIG
+
+pytestmark = client_warnings
+
+
+@pytest.fixture
+def files(request: pytest.FixtureRequest) -> Broker:
+    return make_broker("embedded", request)
+
+
+def installed(folder: Path, version: str) -> Path:
+    """The same package, as it is installed: in another folder of the import path."""
+    for name, text in {"naps/__init__.py": "", "naps/jobs.py": NAPS, "naps/later.py": "", "naps/only.py": ""}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{text}\nVERSION = '{version}'\n")
+    return folder
+
+
+def on_the_path_of(folder: Path, celery_pool: str = "prefork") -> PoolSpec:
+    return PoolSpec("default", celery_pool=celery_pool, environment={"PYTHONPATH": str(folder)})
+
+
+# --- what is loaded -------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(short_path: Path, files: Broker) -> None:
+    lab = WorkerLab(short_path, files)
+
+    async def story() -> None:
+        instance = await lab.start()
+        assert instance.report == CodeReport(7, "fingerprint-7", {"naps": "1.0"})
+        [answer] = await lab.ask("trapd_code")
+        [(node, code)] = answer.items()
+        assert node.startswith("default-7-1@")
+        assert (code["pid"], code["generation"], code["strays"]) == (instance.pid, 7, [])
+
+    lab.play(story)
+
+
+def test_a_module_imported_after_an_upgrade_still_comes_from_the_snapshot(short_path: Path, files: Broker) -> None:
+    site = installed(short_path / "site", "1.0")
+    lab = WorkerLab(short_path, files, spec=on_the_path_of(site))
+
+    async def story() -> None:
+        await lab.start()
+        installed(site, "2.0")
+        assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
+
+    lab.play(story)
+
+
+EDITABLE = """
+import importlib.machinery
+import sys
+
+MAPPING = {"naps": "%s/naps"}
+
+
+class EditableFinder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        parent = name.rpartition(".")[0]
+        if parent in MAPPING:
+            return importlib.machinery.PathFinder.find_spec(name, path=[MAPPING[parent]])
+
+
+sys.meta_path.append(EditableFinder)
+"""
+
+
+def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
+    short_path: Path, files: Broker
+) -> None:
+    site, elsewhere = short_path / "site", installed(short_path / "src", "2.0")
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(EDITABLE % elsewhere)
+    extra = "\n\n@app.task\ndef only():\n    import naps.only\n"
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=on_the_path_of(site))
+
+    async def story() -> None:
+        await lab.start()
+        with pytest.raises(ModuleNotFoundError, match=r"naps\.only"):
+            await lab.call("only")
+
+    lab.play(story)
+
+
+def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Path, files: Broker) -> None:
+    """Celery puts the working directory first while it imports task modules."""
+    here = installed(short_path / "here", "2.0")
+    jobs = f"import os\nos.chdir({str(here)!r})\n" + NAPS
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, celeryconfig="imports = ['naps.later']\n")
+
+    async def story() -> None:
+        assert (await lab.start()).report == CodeReport(7, "fingerprint-7", {"naps": "1.0"})
+        assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
+
+    lab.play(story)
+
+
+def test_a_stray_is_found_at_the_start(short_path: Path, files: Broker) -> None:
+    jobs = f"import naps\nnaps.__path__.append({str(short_path / 'site/naps')!r})\nimport naps.only\n" + NAPS
+    installed(short_path / "site", "2.0")
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs})
+
+    async def story() -> None:
+        report = (await lab.start()).report
+        assert report is not None
+        assert report.strays == (f"naps.only={short_path}/site/naps/only.py",)
+
+    lab.play(story)
+
+
+def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Broker) -> None:
+    installed(short_path / "site", "2.0")
+    extra = (
+        "\n\n@app.task\ndef stray(folder):\n    import naps\n    naps.__path__.append(folder)\n    import naps.only\n"
+    )
+    spec = PoolSpec("default", celery_pool="threads")  # tasks run in the main process
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=spec)
+
+    async def story() -> None:
+        report = (await lab.start()).report
+        assert report is not None
+        assert not report.mixed
+        await lab.call("stray", str(short_path / "site/naps"))
+        await lab.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
+
+    lab.play(story)
+
+
+# --- what cannot be loaded ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("jobs", "summary"),
+    [
+        ("import nosuchmodule\n", "ModuleNotFoundError: No module named 'nosuchmodule'"),
+        ("def f(:\n", "SyntaxError: invalid syntax (jobs.py, line 1)"),
+        ("raise SystemExit(0)\n", "SystemExit: 0"),
+        ("app = 3\n", "cannot use naps.jobs:app: it is a int, not a Celery application"),
+        ("", "cannot find the application naps.jobs:app: naps.jobs has no 'app'"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_the_codes_failure(
+    short_path: Path, files: Broker, jobs: str, summary: str
+) -> None:
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs})
+
+    async def story() -> None:
+        failure = await lab.fail()
+        assert (failure.kind, failure.summary) == (FailureKind.CODE, summary)
+        assert failure.detail.rstrip().endswith(summary.partition(" (")[0])
+        assert "cannot load the code" in lab.told()
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize(
+    ("config", "summary"),
+    [
+        ("imports = ['naps.nosuchmodule']\n", "ModuleNotFoundError: No module named 'naps.nosuchmodule'"),
+        ("CELERY_IMPORTS = ['naps.later']\n", "cannot mix old and new names of settings in celeryconfig.py: rename"),
+        ("result_backend = 'nonsense://'\n", "ModuleNotFoundError: No module named 'nonsense'"),
+        ("broker_url = 'nonsense://'\n", "KeyError: 'No such transport: nonsense'"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_the_codes_failure_too(
+    short_path: Path, files: Broker, config: str, summary: str
+) -> None:
+    lab = WorkerLab(short_path, files, celeryconfig=config)
+
+    async def story() -> None:
+        failure = await lab.fail()
+        assert failure.kind is FailureKind.CODE
+        assert failure.summary.startswith(summary)
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, good: bool) -> None:
+    smoke = f"def test():\n    print('smoke')\n    assert {good}, 'the numbers are wrong'\n"
+    lab = WorkerLab(short_path, files, files={"naps/smoke.py": smoke}, smoke_test="naps.smoke:test")
+
+    async def story() -> None:
+        if good:
+            await lab.start()
+            assert "smoke" in lab.told()
+        else:
+            failure = await lab.fail()
+            assert (failure.kind, failure.summary) == (FailureKind.CODE, "AssertionError: the numbers are wrong")
+
+    lab.play(story)
+
+
+def test_an_import_that_hangs_is_ended_and_located(short_path: Path, files: Broker) -> None:
+    jobs = "import time\n\n\ndef connect():\n    time.sleep(3600)\n\n\nconnect()\n"
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, start_timeout=1.5)
+
+    async def story() -> None:
+        failure = await lab.fail()
+        assert failure.kind is FailureKind.TIMEOUT
+        assert 'naps/jobs.py", line 5 in connect' in failure.detail
+
+    lab.play(story)
+
+
+def test_a_worker_that_imports_can_be_drained_at_once(short_path: Path, files: Broker) -> None:
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": "import time\ntime.sleep(3600)\n"})
+
+    async def story() -> None:
+        await lab.backend.start(ONE)
+        await lab.until(lambda seen: seen[ONE].status == "importing")
+        await lab.drain()
+
+    lab.play(story)
+
+
+def test_what_does_not_exist_is_refused_with_78() -> None:
+    command = [sys.executable, "-m", "trapd.worker", "default", "7-1", "--generation", "/nowhere/7", "--runtime", "/r"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == EX_CONFIG
+    assert done.stderr == "trapd-worker: cannot start: there is no generation 7 in /nowhere\n"

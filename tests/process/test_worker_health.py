@@ -1,0 +1,175 @@
+"""Real workers that hang, or only seem to; and what becomes of them when trapd dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import brokers
+from tests.support.brokers import Broker
+from tests.support.processes import ended
+from tests.support.snapshots import NAPS
+from tests.support.stages import EmbeddedStage
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings
+from trapd.model import FailureKind, InstanceState, PoolSpec
+
+pytestmark = client_warnings
+
+WATCHDOG = 3.0  # s
+ROOT = Path(__file__).parents[2]
+
+BLOCK = (
+    NAPS
+    + """
+from celery.worker.control import control_command
+
+
+@control_command()
+def block(state):
+    time.sleep(3600)
+"""
+)
+
+
+@pytest.fixture
+def files(request: pytest.FixtureRequest) -> Broker:
+    return make_broker("embedded", request)
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "redis"])
+def test_a_main_loop_that_hangs_is_ended_and_located(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Pings come from the loop itself: on the embedded broker the loop has no timers, on Redis it has."""
+    lab = WorkerLab(short_path, make_broker(kind, request), files={"naps/jobs.py": BLOCK}, watchdog=WATCHDOG)
+
+    async def story() -> None:
+        await lab.start()
+        await asyncio.to_thread(lab.client.control.broadcast, "block")
+        failure = await lab.failure()
+        assert failure.kind is FailureKind.WATCHDOG
+        assert "main loop stalled" in failure.summary
+        assert "jobs.py:" in failure.summary
+        assert "in block" in failure.detail
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize("celery_pool", ["solo", "prefork"])
+def test_a_long_task_is_no_hang(short_path: Path, files: Broker, celery_pool: str) -> None:
+    lab = WorkerLab(short_path, files, spec=PoolSpec("default", celery_pool=celery_pool), watchdog=WATCHDOG)
+
+    async def story() -> None:
+        await lab.start()
+        sent = await lab.send("nap", WATCHDOG * 2)
+        assert await lab.result(sent)
+        assert (await lab.settle())[ONE].state is InstanceState.READY
+
+    lab.play(story)
+
+
+def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(short_path: Path) -> None:
+    with brokers.redis_server(short_path) as (url, server):
+        lab = WorkerLab(short_path, brokers.on_redis(url, 0), watchdog=WATCHDOG)
+
+        async def story() -> None:
+            pid = (await lab.start()).pid
+            server.process.send_signal(signal.SIGKILL)
+            seen = await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
+            assert seen[ONE].state is InstanceState.READY
+            await asyncio.sleep(WATCHDOG)
+            await asyncio.to_thread(server.process.wait)
+            port = url.rpartition(":")[2]
+            again = brokers.spawn("redis", ["redis-server", "--port", port, "--save", ""], short_path / "again.log")
+            try:
+                seen = await lab.until(lambda seen: seen[ONE].status.startswith("ready"))
+                assert (seen[ONE].pid, seen[ONE].state) == (pid, InstanceState.READY)
+                assert await lab.call("nap", 0) == pid
+            finally:
+                await asyncio.to_thread(again.stop)
+
+        lab.play(story)
+
+
+def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> None:
+    port = brokers.free_port()
+    lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{port}", 0), start_timeout=4.0)
+
+    async def story() -> None:
+        await lab.backend.start(ONE)
+        seen = await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
+        assert seen[ONE].state is InstanceState.STARTING
+        await asyncio.sleep(5.0)  # longer than the start may take
+        server = brokers.spawn("redis", ["redis-server", "--port", str(port), "--save", ""], short_path / "redis.log")
+        try:
+            await lab.until(lambda seen: seen[ONE].state is InstanceState.READY)
+            await lab.drain()
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    lab.play(story)
+
+
+PARENT = """
+import asyncio, json, sys
+from pathlib import Path
+from tests.support.worker_lab import ONE, WorkerLab
+from tests.support.brokers import Broker
+
+directory, broker = Path(sys.argv[1]), Broker(**json.loads(sys.argv[2]))
+
+
+async def main():
+    lab = WorkerLab(directory, broker)
+    async with lab:
+        await lab.start()
+        await lab.send("nap", 2.0, str(directory / "ledger"))
+        await asyncio.to_thread(sys.stdin.read)
+
+
+asyncio.run(main())
+"""
+
+
+def test_when_trapd_is_killed_its_workers_finish_what_they_run_and_leave(short_path: Path, files: Broker) -> None:
+    facts = json.dumps(asdict(files))
+    trapd = subprocess.Popen([sys.executable, "-c", PARENT, str(short_path), facts], cwd=ROOT, stdin=subprocess.PIPE)
+    with trapd:
+        wait((short_path / "ledger.started").exists)
+        worker = int((short_path / "run/instances" / f"{ONE.name}.pid").read_text().split()[0])
+        trapd.kill()
+        trapd.wait()
+    assert not ended(worker)
+
+    async def next_trapd() -> None:
+        async with EmbeddedStage(short_path) as stage:
+            [seen] = await stage.backend.observe()
+            assert (seen.id, seen.pid, seen.state) == (ONE, worker, InstanceState.DRAINING)
+            await stage.until(lambda seen: ONE not in seen)
+
+    asyncio.run(next_trapd())
+    assert (short_path / "ledger").read_text() == "done\n"
+    assert ended(worker)
+
+
+def test_a_worker_whose_trapd_died_before_it_could_ask_leaves_at_once(short_path: Path, files: Broker) -> None:
+    argv, env = WorkerLab(short_path, files)._command(ONE)
+    done = subprocess.run(argv, env={**env, "TRAPD_PARENT_PID": "1"}, timeout=20, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
