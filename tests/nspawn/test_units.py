@@ -378,3 +378,20 @@ def test_a_unit_is_exposed_no_more_than_its_share(machine: Machine, unit: str, m
     assert found is not None, said
     print(f"{unit}: {found[1]}")
     assert float(found[1]) <= most, said
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_values_that_systemd_cannot_use_are_found_before_it_has_to(machine: Machine, user: str) -> None:
+    wrong = 'MemoryHigh = "1Q"\nNicer = 1\nReadWritePaths = "data"\nPrivateTmp = "maybe"\nCPUWeight = 50\n'
+    machine.put("/srv/trapd.toml", SETTINGS + wrong)
+    script = "from pathlib import Path; from trapd.settings import load; from trapd.units.verify import faults;"
+    script += "print(*faults(load(Path('/srv/trapd.toml'))), sep='\\n')"
+    assert machine.run("/opt/trapd/bin/python", "-IBc", script, user=user).check().splitlines() == [
+        "[pools.gpu.systemd] Nicer: this machine's systemd does not know it; did you mean Nice?",
+        "[pools.gpu.systemd] MemoryHigh: systemd cannot use it: Invalid memory limit '1Q', ignoring: Invalid argument; "
+        "correct it",
+        "[pools.gpu.systemd] ReadWritePaths: systemd cannot use it: ReadWritePaths= path is not absolute, ignoring: "
+        "data; correct it",
+        "[pools.gpu.systemd] PrivateTmp: systemd cannot use it: Failed to parse boolean value, ignoring: maybe; "
+        "correct it",
+    ]
