@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
+# What the tests need beside Python: brokers, and what boots a throw-away machine with a real systemd.
+PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux
 
 .PHONY: help venv run test check unit system bench format clean python packages dev
 
@@ -10,7 +12,7 @@ help:
 	@echo "make test      install what the tests need, then check and run all of them (15 to 25 minutes)"
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
-	@echo "make system    the slow tests: real processes, brokers and pip"
+	@echo "make system    the slow tests: real processes, brokers, pip and systemd"
 	@echo "make bench     the figures of benchmarks/README.md"
 	@echo "make format    let ruff format the code"
 	@echo "make clean     remove what make made"
@@ -31,7 +33,7 @@ unit: dev
 	$(BIN)/python -m pytest tests/unit tests/contract tests/simulation tests/docs
 
 system: packages dev
-	$(BIN)/python -m pytest tests/process tests/system
+	$(BIN)/python -m pytest tests/process tests/system tests/nspawn
 
 bench: packages dev
 	$(BIN)/python -m benchmarks.idle
@@ -62,7 +64,7 @@ python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bash .ci/packages python3-venv
 
 packages:
-	@bash .ci/packages rabbitmq-server redis-server
+	@bash .ci/packages $(PACKAGES)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
