@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 
-from trapd import __version__
+from trapd import __version__, journald
 from trapd.daemon import only_one, serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.settings import find, load
@@ -22,9 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml")
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
-    # the journal adds the time itself
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
-    logging.basicConfig(level=logging.INFO, format=stamp + "%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    journald.set_up()
     try:
         settings = load(find(options.config, os.environ))
         with only_one(settings.state_directory):

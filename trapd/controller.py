@@ -62,9 +62,9 @@ class Controller:
 
     def pool(self, name: str) -> PoolView:
         """The last pass's view. A pool that is no longer configured, but still has workers, wants none."""
-        spec = self.specs.get(name) or PoolSpec(name, workers=0)
-        view = self._views.get(name)
-        return PoolView(spec, self.state(name)) if view is None else replace(view, spec=spec, state=self.state(name))
+        spec, state = self.specs.get(name) or PoolSpec(name, workers=0), self.state(name)
+        wanted = spec.workers if state.workers is None else state.workers
+        return replace(self._views.get(name) or PoolView(spec, state, wanted_workers=wanted), spec=spec, state=state)
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sdnotify
 
@@ -26,11 +27,16 @@ from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteJournal
 from trapd.model import InstanceId
 from trapd.service import Service
-from trapd.settings import Settings, resolve_backend
+from trapd.settings import Settings, load, resolve_backend
 from trapd.watch import Watch
 from trapd.worker import launch
 
+if TYPE_CHECKING:
+    from trapd.backend.systemd.backend import SystemdBackend
+
 log = logging.getLogger("trapd.daemon")
+REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
+DRAIN_SIGN = 10.0  # seconds between two signs of life while workers drain
 
 
 class SystemClock(Clock):
@@ -42,29 +48,17 @@ class SystemClock(Clock):
 
 
 class Daemon:
-    """One trapd. ``run`` it once; it returns when it was told to stop and its workers are gone."""
+    """One trapd. ``run`` it once; it returns when it was told to stop and, where it has to, its workers are gone."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.clock = settings, SystemClock()
         self.state = "starting"
-        self._stop = asyncio.Event()
-        self.backend_name = _backend_name(settings)
+        self.systemd: SystemdBackend | None = None  # where systemd runs the workers
+        self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._notifier = sdnotify.SystemdNotifier()
         self.journal = SqliteJournal(settings.state_directory / "history.sqlite")
-        self.snapshots = SnapshotStore(
-            settings.state_directory / "generations",
-            app=settings.app.app,
-            python=settings.app.python,
-            smoke_test=settings.app.smoke_test,
-        )
-        self.backend = EmbeddedBackend(
-            command=self._command,
-            runtime=settings.runtime_directory,
-            logs=settings.state_directory / "logs",
-            start_timeout=self._start_timeout,
-            watchdog=settings.watchdog,
-            clock=self.clock,
-            on_change=lambda pool: self.service.wake(pool),
-        )
+        self.snapshots = self._make_snapshots()
+        self.backend = self._make_backend()
         self.service = Service(
             settings.pools,
             backend=self.backend,
@@ -72,62 +66,48 @@ class Daemon:
             journal=self.journal,
             clock=self.clock,
             collect=removable,
-            application=f"{settings.app.app} {settings.app.smoke_test or ''}",
+            application=_application(settings),
         )
-        self.watch = Watch(
-            python=settings.app.python,
-            celeryconfig=settings.app.celeryconfig,
-            distributions=settings.watch.distributions,
-            quiet_period=settings.watch.quiet_period,
-            ceiling=settings.watch.ceiling,
-            clock=self.clock,
-            on_disk=self.service.disk_changed,
-        )
-        about = About(__version__, os.getpid(), self.backend_name, lambda: self.state)
+        self.watch = self._make_watch()
+        about = About(__version__, os.getpid(), "systemd" if self.systemd else "embedded", lambda: self.state)
         commands = Commands(self.service, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
 
-    # -- life ------------------------------------------------------------------------------------------------------
+    def _make_snapshots(self) -> SnapshotStore:
+        app = self.settings.app
+        directory = self.settings.state_directory / "generations"
+        return SnapshotStore(directory, app=app.app, python=app.python, smoke_test=app.smoke_test)
 
-    async def run(self) -> None:
-        """Come up, keep the pools, go down in the reverse order. Workers drain before this returns."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        tell = sdnotify.SystemdNotifier()
-        await self.backend.open()
-        try:
-            await self.control.open()
-            try:
-                tell.notify(f"READY=1\nSTATUS=keeping {len(self.service.specs)} pool(s), {self.backend_name} backend")
-                await self._keep()
-            finally:
-                await self.control.close()
-        finally:
-            await self.backend.close()
-            self.journal.close()
+    def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
+        def wake(pool: str) -> None:
+            self.service.wake(pool)
 
-    async def _keep(self) -> None:
-        pools, watch = asyncio.create_task(self.service.run()), asyncio.create_task(self.watch.run())
-        stop = asyncio.create_task(self._stop.wait())
-        self.state = "running"
-        log.info(
-            "trapd %s runs (pid %d, %s backend, %s)", __version__, os.getpid(), self.backend_name, self.settings.file
+        if resolve_backend(self.settings) == "systemd":
+            from trapd.backend.systemd.backend import SystemdBackend  # D-Bus costs memory where nobody needs it
+
+            self.systemd = SystemdBackend(reports=REPORTS, clock=self.clock, on_change=wake)
+            return self.systemd
+        return EmbeddedBackend(
+            command=self._command,
+            runtime=self.settings.runtime_directory,
+            logs=self.settings.state_directory / "logs",
+            start_timeout=self._start_timeout,
+            watchdog=self.settings.watchdog,
+            clock=self.clock,
+            on_change=wake,
         )
-        try:
-            done, _ = await asyncio.wait({pools, watch, stop}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stop}:
-                task.result()
-            self.state = "stopping"
-            log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
-            sdnotify.SystemdNotifier().notify("STOPPING=1\nSTATUS=workers finish their tasks")
-            await self.service.stop()
-        finally:
-            for task in (watch, pools, stop):
-                task.cancel()
-            await asyncio.gather(watch, pools, stop, return_exceptions=True)
 
-    # -- what the parts need of each other -------------------------------------------------------------------------
+    def _make_watch(self) -> Watch:
+        app, watch = self.settings.app, self.settings.watch
+        return Watch(
+            python=app.python,
+            celeryconfig=app.celeryconfig,
+            distributions=watch.distributions,
+            quiet_period=watch.quiet_period,
+            ceiling=watch.ceiling,
+            clock=self.clock,
+            on_disk=self.service.disk_changed,
+        )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
         state, runtime = self.settings.state_directory, self.settings.runtime_directory
@@ -137,18 +117,110 @@ class Daemon:
     def _start_timeout(self, instance: InstanceId) -> float:
         return self.service.pool(instance.pool).spec.policy.progress_deadline
 
+    # -- life ------------------------------------------------------------------------------------------------------
 
-def _backend_name(settings: Settings) -> str:
-    if settings.backend == "systemd":
-        raise SettingsError(
-            "cannot use the systemd backend: this version of trapd does not have it yet",
-            file=str(settings.file),
-            key="trapd.backend",
-            remedy='set backend = "embedded"',
-        )
-    if resolve_backend(settings) == "systemd":
-        log.info("this machine runs systemd, but this version of trapd has the embedded backend only")
-    return "embedded"
+    async def run(self) -> None:
+        """Come up, keep the pools, go down in the reverse order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._orders.put_nowait, number)
+        async with contextlib.AsyncExitStack() as down:
+            down.callback(self.journal.close)
+            await self.backend.open()
+            down.push_async_callback(self.backend.close)
+            await self.control.open()
+            down.push_async_callback(self.control.close)
+            async with asyncio.TaskGroup() as tasks:
+                pools = tasks.create_task(self.service.run(), name="pools")
+                alive = tasks.create_task(self._say_alive(), name="watchdog")
+                self.state = "running"
+                self._tell("READY=1")
+                log.info("trapd %s runs: %s", __version__, self.settings.file)
+                await self._obey(tasks)
+                for task in (pools, alive):
+                    task.cancel()
+
+    async def _obey(self, tasks: asyncio.TaskGroup) -> None:
+        """Watch, and do what signals say, until one of them ends us."""
+        watching = tasks.create_task(self.watch.run(), name="watch")
+        while await self._orders.get() is signal.SIGHUP:
+            if await self._reload():
+                watching.cancel()
+                watching = tasks.create_task(self.watch.run(), name="watch")
+        watching.cancel()
+        self.state = "stopping"
+        if await self._leaves_workers():
+            log.info("stopping; the workers stay, and the next trapd adopts them")
+            self._tell("STOPPING=1")
+        else:
+            await self._drain(tasks)
+
+    async def _leaves_workers(self) -> bool:
+        """Under systemd only ``systemctl stop`` means the workers too: not a restart, an upgrade, or a bare kill.
+
+        When the machine goes down systemd stops every unit itself, and each worker drains on its own.
+        """
+        if not self.systemd:
+            return False
+        try:
+            return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"
+        except TrapdError as error:
+            log.warning("%s; leaving the workers", error)
+            return True
+
+    async def _drain(self, tasks: asyncio.TaskGroup) -> None:
+        """However long their tasks take: systemd is asked for more time as long as somebody works."""
+        stopping = tasks.create_task(self.service.stop(), name="stop")
+        log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
+        while not stopping.done():
+            seen = await self.backend.observe()
+            busy = sum(i.active_tasks or 0 for i in seen)
+            self._tell("STOPPING=1", f"draining {len(seen)} worker(s), {busy} task(s)", extend=DRAIN_SIGN * 3)
+            await asyncio.wait({stopping}, timeout=DRAIN_SIGN if self._notifier.socket else None)
+
+    async def _reload(self) -> bool:
+        """Read trapd.toml again. True if the watch has to begin anew; a bad configuration changes nothing."""
+        self._tell("RELOADING=1")
+        try:
+            fresh = load(self.settings.file)
+            for name in ("backend", "state_directory", "runtime_directory"):
+                if getattr(fresh, name) != getattr(self.settings, name):
+                    raise SettingsError(
+                        "cannot change this while trapd runs",
+                        file=str(fresh.file),
+                        key=f"trapd.{name}",
+                        remedy="restart trapd",
+                    )
+        except SettingsError as error:
+            log.error("%s; the old configuration stays in force", error)
+            return False
+        else:
+            log.info("read %s again", fresh.file)
+            self.settings = fresh
+            self.snapshots = self.service.snapshots = self._make_snapshots()
+            await self.service.reconfigure(fresh.pools, application=_application(fresh))
+            self.watch = self._make_watch()
+            return True
+        finally:
+            self._tell("READY=1")
+
+    # -- what systemd hears ----------------------------------------------------------------------------------------
+
+    def _tell(self, what: str, status: str = "", *, extend: float = 0) -> None:
+        status = status or f"keeping {len(self.service.specs)} pool(s)"
+        lines = [what, f"STATUS={status}"] + ([f"EXTEND_TIMEOUT_USEC={int(extend * 1e6)}"] if extend else [])
+        self._notifier.notify("\n".join(lines))
+
+    async def _say_alive(self) -> None:
+        """WATCHDOG=1 for as long as this loop turns, at a third of the time that systemd allows."""
+        allowed = int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6
+        while allowed:
+            self._notifier.notify("WATCHDOG=1")
+            await asyncio.sleep(allowed / 3)
+
+
+def _application(settings: Settings) -> str:
+    return f"{settings.app.app} {settings.app.smoke_test or ''}"
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ class Service(Controller):
 
     # -- the code on disk ------------------------------------------------------------------------------------------
 
-    async def disk_changed(self, disk: Disk) -> list[Rollout]:
+    async def disk_changed(self, disk: Disk, *, actor: str = "watch") -> list[Rollout]:
         """Take note of what is installed; roll out what is new and whole. Raises SnapshotError if it changed again."""
         async with self._making:
             self.disk = disk
@@ -47,7 +47,7 @@ class Service(Controller):
             behind = [name for name in behind if name not in returning]
             if not behind:
                 return []
-            generation = self._number(disk.fingerprint, disk, self._why(disk, behind), "watch")
+            generation = self._number(disk.fingerprint, disk, self._why(disk, behind), actor)
             await self.snapshots.make(generation, disk, list(self.specs.values()))
             return self._begin(behind, generation)
 
@@ -106,7 +106,8 @@ class Service(Controller):
                 if state.wanted is not None and state.wanted in self.generations:
                     rollouts += await self._again(state.wanted, [name], "settings changed", "reload")
         self.wake()
-        return rollouts + await self.disk_changed(self.disk)  # new pools want what is installed
+        # new pools want what is installed
+        return rollouts + await self.disk_changed(self.disk, actor="reload")
 
     # -- people ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Service(Controller):
             self.save([want.forgive(state, key)], [Event(wall, "retried", why, actor, name)])
             if held and state.rollout is not None and state.rollout.generation == state.wanted:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
-        rollouts += await self.disk_changed(self.disk)
+        rollouts += await self.disk_changed(self.disk, actor=actor)
         if not rollouts:
             raise RefusedError("nothing to retry: no refused generation is what is installed now")
         return rollouts

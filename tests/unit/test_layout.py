@@ -16,7 +16,7 @@ PACKAGE = ROOT / "trapd"
 MODULE_LINES, FUNCTION_LINES = 300, 40
 
 # Longer than the rule, and why that reads better than splitting it. Path or path:function -> reason.
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES = {"trapd/ctl/main.py": "a table: every verb with its options and its help"}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 CATCH_ALL = {"base", "common", "core", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}
