@@ -168,7 +168,7 @@ SANDBOX: dict[str, tuple[str, Any]] = {  # probe -> expression, what must come o
     "to list trapd's state": ("os.listdir('/var/lib/trapd')", "PermissionError"),
     "to change its own code": ("open('/var/lib/trapd/generations/7/code/sample.py', 'a')", "PermissionError"),
     "to make a generation": ("os.mkdir('/var/lib/trapd/generations/8')", "OSError"),
-    "its code": ("open('/var/lib/trapd/generations/7/code/sample.py').read()", "sample = 1\n"),
+    "its code": ("open('/var/lib/trapd/generations/7/code/sample.py').read()", unit_files.SAMPLE),
     "its celeryconfig": ("open('/var/lib/trapd/generations/7/etc/celeryconfig.py').read()", SECRET),
     "to replace trapd's socket": ("os.mkdir('/run/trapd/x')", "PermissionError"),
     "another user's file": ("open('/home/ann/data').read()", "PermissionError"),
@@ -274,6 +274,13 @@ def test_trapd_sees_in_its_sandbox_who_calls_it(machine: Machine, user: str, ans
     """In a user namespace (PrivateUsers=) every caller but root would be "nobody"."""
     call = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/trapd/who.sock'); print(s.recv(999))"
     assert answer in machine.run("/usr/bin/python3", "-c", call, user=user).check()
+
+
+def test_trapd_can_read_the_journal_and_what_is_the_workers(machine: Machine) -> None:
+    pid = machine.show("trapd", "MainPID")["MainPID"]
+    groups = machine.sh(f"grep ^Groups: /proc/{pid}/status").check().split()[1:]
+    wanted = machine.sh("getent group trapd-worker systemd-journal | cut -d: -f3").check().split()
+    assert set(wanted) <= set(groups)
 
 
 def test_folders_that_somebody_removed_are_there_again_after_a_restart(machine: Machine) -> None:

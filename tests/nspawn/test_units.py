@@ -209,6 +209,51 @@ def test_directories_of_ones_own_are_opened_to_the_daemon_and_told_to_the_worker
     assert '"TRAPD_STATE_DIRECTORY=/srv/trapd state"' in worker
 
 
+CELERYCONFIG = """
+from pathlib import Path
+
+home = Path.home() / "broker"
+for name in ("data", "control", "results"):
+    (home / name).mkdir(parents=True, exist_ok=True)
+broker_url = "filesystem://"
+broker_transport_options = {
+    "data_folder_in": str(home / "data"),
+    "data_folder_out": str(home / "data"),
+    "control_folder": str(home / "control"),
+    "polling_interval": 0.1,
+}
+result_backend = f"file://{home / 'results'}"
+"""
+ASK = """
+import os, sys, celery
+os.environ["HOME"] = "/var/lib/trapd-worker"
+sys.path.insert(0, "/var/lib/trapd/generations/7/etc")
+app = celery.Celery()
+app.config_from_object("celeryconfig")
+print(*app.send_task("sample.who").get(timeout=40), sep="\\n")
+"""
+
+
+def test_a_real_celery_worker_works_in_the_sandbox(boot: Boot, installation: Installation, tmp_path: Path) -> None:
+    seed = unit_files.lay_out(tmp_path / "seed", SETTINGS, celeryconfig=CELERYCONFIG)
+    unit_files.stand_in(seed)
+    (seed / "etc/python").write_text(installation.python)
+    machine = boot(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
+    machine.systemctl("start", "trapd")
+    machine.systemctl("start", "trapd-worker-default@7-1")
+    unit = machine.show("trapd-worker-default@7-1", "ActiveState", "StatusText", "InvocationID")
+    assert unit.pop("ActiveState") == "active"
+    assert unit["StatusText"].startswith("ready, 0 active")
+    assert machine.run(installation.python, "-c", ASK, user="trapd-worker").check().splitlines() == [
+        "trapd-worker",
+        unit["InvocationID"],
+        "/var/lib/trapd/generations/7/code/sample.py",
+    ]
+    assert machine.run("cat", "/run/trapd-worker/instances/default@7-1.json", user="trapd").code == 0
+    machine.systemctl("stop", "trapd-worker-default@7-1")
+    assert "Deactivated successfully" in machine.journal("-u", "trapd-worker-default@7-1")
+
+
 # --- what is broken never breaks the boot ---------------------------------------------------------------------------
 
 BROKEN = {

@@ -20,6 +20,7 @@ from typing import Any
 
 HERE = "/usr/local/lib/stand_in.py"
 PROBES = Path("/etc/probes.json")  # name -> Python expression
+PYTHON = Path("/etc/python")  # the application's interpreter, if it is to be a real one
 DRAIN = Path("/etc/drain")  # seconds that a worker takes to leave; it asks for them in time
 SOCKET = Path("/run/trapd/who.sock")
 STATE = Path("/var/lib/trapd")
@@ -63,11 +64,11 @@ def worker(pool: str, slot: str, runtime: Path) -> None:
     drain(float(DRAIN.read_text()) if DRAIN.exists() else 0.0)
 
 
-async def make_generation() -> None:
+async def make_generation(python: Path) -> None:
     from trapd.generations.snapshot import SnapshotStore
     from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
 
-    store = SnapshotStore(STATE / "generations", app="sample:app", python=Path(HERE), smoke_test=None)
+    store = SnapshotStore(STATE / "generations", app="sample:app", python=python, smoke_test=None)
     if GENERATION in store.present():
         return
     config = "/etc/trapd/celeryconfig.py"
@@ -94,7 +95,7 @@ def tell_callers() -> None:
 def daemon() -> None:
     from trapd.history import SqliteJournal
 
-    asyncio.run(make_generation())
+    asyncio.run(make_generation(Path(PYTHON.read_text() if PYTHON.exists() else HERE)))
     journal = SqliteJournal(STATE / "history.sqlite")
     threading.Thread(target=tell_callers, daemon=True).start()
     until_told()

@@ -16,6 +16,18 @@ systemd-sysusers
 chown root:trapd-worker /etc/trapd/celeryconfig.py
 """
 
+# The application of the stand-in's generation.
+SAMPLE = """import celery
+
+app = celery.Celery("sample")
+
+
+@app.task
+def who():
+    import os, pwd
+    return [pwd.getpwuid(os.getuid()).pw_name, os.environ["INVOCATION_ID"], __file__]
+"""
+
 
 def lay_out(root: Path, settings: str, *, celeryconfig: str = "broker_url = 'memory://'\n") -> Path:
     """Write everything below ``root``, which is returned; ``settings`` is the text of trapd.toml."""
@@ -41,6 +53,6 @@ def stand_in(root: Path) -> None:
     """Put tests/support/stand_in.py in the daemon's place, and make it the application's interpreter."""
     program = f"#!/usr/bin/python3 -B\n{Path(programs.__file__).read_text()}"
     _write(root, Path(programs.HERE), program, 0o755)
-    _write(root, Path("/usr/local/lib/sample.py"), "sample = 1\n", 0o644)
+    _write(root, Path("/usr/local/lib/sample.py"), SAMPLE, 0o644)
     start = f"[Service]\nExecStart=\nExecStart={BINDIR}/python -B {programs.HERE} daemon\n"
     _write(root, Path("/etc/systemd/system/trapd.service.d/stand-in.conf"), start, 0o644)
