@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -110,7 +111,12 @@ class WorkerLab(EmbeddedStage):
             async with self:
                 await story()
 
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        finally:
+            self.client.close()
+            del self.client, story
+            gc.collect()  # now, where the warnings about what the client leaves open are expected
 
 
 def _over(seen: Seen, id: InstanceId) -> bool:
