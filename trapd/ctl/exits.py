@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from trapd.control.protocol import Code
 from trapd.ctl.client import AnswerError, UnreachableError
-from trapd.errors import SettingsError, TrapdError
+from trapd.errors import NotPermittedError, SettingsError, TrapdError
 
 
 class Exit(IntEnum):
@@ -32,7 +32,7 @@ def exit_of(error: TrapdError, verb: str) -> Exit:
             return Exit.CONFIG
         case UnreachableError(absent=absent):
             return (Exit.NOT_RUNNING if absent else Exit.UNKNOWN) if verb == "status" else Exit.UNREACHABLE
-        case AnswerError(code=Code.NOT_PERMITTED):
+        case AnswerError(code=Code.NOT_PERMITTED) | NotPermittedError():
             return Exit.NOT_PERMITTED
         case AnswerError(code=Code.TIMED_OUT):
             return Exit.TIMED_OUT

@@ -1,4 +1,4 @@
-"""trapctl: the verbs, their options and their help. The one file that knows click. Imports nothing heavy by itself."""
+"""trapctl: the verbs, their options and their help. It and install_verbs.py alone know click. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from trapd import __version__
+from trapd.ctl import install_verbs
 from trapd.ctl import verbs as do
 from trapd.ctl.durations import seconds
 from trapd.ctl.exits import Exit, exit_of
@@ -256,6 +257,22 @@ def celery(session: Session, arguments: Sequence[str]) -> int:
     from trapd.ctl.celery import become
 
     return become(session, arguments)
+
+
+@cli.command()
+@click.argument("subject", required=False, metavar="[POOL|INSTANCE]")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is still to come, until Ctrl-C.")
+@click.option("--since", metavar="TIME", help='Not older than this, as journalctl reads it: "10 min ago".')
+@_json
+@click.pass_obj
+def logs(session: Session, subject: str | None, follow: bool, since: str | None) -> None:
+    """What the workers said, and trapd about them."""
+    from trapd.ctl.logs import show
+
+    show(session.settings, subject, follow=follow, since=since, as_json=session.as_json)
+
+
+install_verbs.add_to(cli)
 
 
 def verbs() -> set[str]:

@@ -12,16 +12,20 @@ import pwd
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import trapd
+
+Look = Callable[[Path], os.stat_result]
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 PACKAGED = Path("/usr/lib/systemd/system/trapd.service")
 # ProtectHome= and PrivateTmp= of the units: there trapd would find these empty.
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))
+_ROOT_RUNS = "and root is to run what is in it"
 _NOBODY = 65534
 _PATIENCE = 60.0  # s
 _MOVE = "make the virtual environment elsewhere, for instance: /usr/bin/python3 -m venv /opt/trapd"
@@ -30,11 +34,13 @@ _MOVE = "make the virtual environment elsewhere, for instance: /usr/bin/python3 
 def obstacles() -> Iterator[str]:
     """Everything that stands in the way on this machine: what, why, and what to do."""
     yield from of_machine()
-    found = list(of_places(places()))
+    found = [*of_places(places()), *of_trees(trees())]
     yield from found or unreadable()
 
 
-def of_machine(booted: Path = BOOTED, packaged: Path = PACKAGED, ask: Callable[..., str] | None = None) -> Iterator[str]:
+def of_machine(
+    booted: Path = BOOTED, packaged: Path = PACKAGED, ask: Callable[..., str] | None = None
+) -> Iterator[str]:
     """What systemd has to offer."""
     if packaged.exists():
         yield f"trapd is installed as a package ({packaged} is there); use that one, or remove it: apt remove trapd"
@@ -51,36 +57,54 @@ def of_machine(booted: Path = BOOTED, packaged: Path = PACKAGED, ask: Callable[.
 def places() -> dict[str, Path]:
     """What has to be within reach for the interpreter that runs this: what it is -> where it is."""
     return {
-        "the virtual environment": Path(sys.prefix),
+        "the installation": Path(sys.prefix),
         "its interpreter": Path(sys.executable).resolve(),
         "its standard library": Path(os.__file__).parent.resolve(),
         "trapd's code": Path(trapd.__file__).parent.resolve(),  # elsewhere, if it is installed in editable mode
     }
 
 
-def of_places(places: dict[str, Path], hidden: Sequence[Path] = HIDDEN, look: Callable[[Path], os.stat_result] = os.stat) -> Iterator[str]:
+def trees() -> list[Path]:
+    """Folders that are trapd's alone, so that everything in them is to be root's."""
+    package = Path(trapd.__file__).parent
+    return [package] if sys.prefix == sys.base_prefix else [Path(sys.prefix), package]
+
+
+def of_places(places: Mapping[str, Path], hidden: Sequence[Path] = HIDDEN, look: Look = Path.lstat) -> Iterator[str]:
     """Places that the units cannot see, cannot enter, or that are not root's alone."""
     for what, place in places.items():
-        out_of_sight = next((top for top in hidden if place.is_relative_to(top)), None)
-        if out_of_sight:
-            yield f"{what} is {place}, and services see nothing of {out_of_sight}; {_MOVE}"
+        if unseen := next((top for top in hidden if place.is_relative_to(top)), None):
+            yield f"{what} is in {place}, and services see nothing of {unseen}; {_MOVE}"
             continue
         for folder in (*reversed(place.parents), place):
-            if fault := _fault(folder, look(folder)):
-                yield f"{what} is {place}, but {folder} {fault}"
+            if fault := _closed(folder, look(folder)) or _foreign(folder, look(folder)):
+                yield f"{what} is in {place}, but {fault}"
                 break
 
 
-def _fault(folder: Path, found: os.stat_result) -> str:
-    mode = found.st_mode
-    if not mode & stat.S_IXOTH:
-        return f"is closed to other users (mode {stat.S_IMODE(mode):04o}); chmod o+rx {folder}"
+def of_trees(trees: Iterable[Path], look: Look = Path.lstat) -> Iterator[str]:
+    """The first thing in each of them that somebody else can change."""
+    for tree in trees:
+        paths = (Path(folder, name) for folder, folders, names in os.walk(tree) for name in (*folders, *names))
+        yield from islice(filter(None, (_foreign(path, look(path)) for path in paths)), 1)
+
+
+def _closed(path: Path, found: os.stat_result) -> str:
+    if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_IXOTH:
+        return ""
+    return f"{path} is closed to other users (mode {stat.S_IMODE(found.st_mode):04o}); chmod o+rx {path}"
+
+
+def _foreign(path: Path, found: os.stat_result) -> str:
+    mode, group = found.st_mode, _group(found.st_gid)
     if found.st_uid != 0:
-        return f"belongs to {_user(found.st_uid)}, and root is to run what is in it; chown --recursive root:root {folder}"
+        return f"{path} belongs to {_user(found.st_uid)}, {_ROOT_RUNS}; chown --recursive root:root {path}"
+    if stat.S_ISLNK(mode):
+        return ""
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        return f"can be written by everybody, and root is to run what is in it; chmod o-w {folder}"
-    if mode & stat.S_IWGRP and _group(found.st_gid) not in ("root", "staff"):  # Debian's staff owns /usr/local
-        return f"can be written by group {_group(found.st_gid)}, and root is to run what is in it; chmod g-w {folder}"
+        return f"everybody can write {path}, {_ROOT_RUNS}; chmod o-w {path}"
+    if mode & stat.S_IWGRP and group not in ("root", "staff"):  # whoever is in Debian's staff owns /usr/local anyway
+        return f"group {group} can write {path}, {_ROOT_RUNS}; chmod g-w {path}"
     return ""
 
 
