@@ -5,7 +5,7 @@ IMAGES ?=
 # What the tests need beside Python: brokers, and what boots a throw-away machine with a real systemd.
 PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux
 
-.PHONY: help venv run test check unit system bench format clean python packages dev
+.PHONY: help venv run test check unit system bench deb format clean python packages dev
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
@@ -14,6 +14,7 @@ help:
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, pip and systemd"
 	@echo "make bench     the figures of benchmarks/README.md"
+	@echo "make deb       build the Debian package, in dist/"
 	@echo "make format    let ruff format the code"
 	@echo "make clean     remove what make made"
 
@@ -38,6 +39,9 @@ system: packages dev
 bench: packages dev
 	$(BIN)/python -m benchmarks.idle
 	$(BIN)/python -m benchmarks.upgrade_under_load
+
+deb: | python
+	bash systemd/debian/build.sh dist
 
 format: dev
 	$(BIN)/ruff format .
