@@ -211,7 +211,7 @@ class Machine:
     def _wait_until_booted(self) -> None:
         """Until its PID 1 says READY, which systemd does when the default target is reached."""
         assert self._process is not None
-        began, pidfd = time.monotonic(), os.pidfd_open(self._process.pid)
+        began, pidfd, leader = time.monotonic(), os.pidfd_open(self._process.pid), 0
         try:
             while True:
                 left = began + self.boot_timeout - time.monotonic()
@@ -221,8 +221,9 @@ class Machine:
                     raise MachineError(f"cannot boot {self.name}: {why}\n{self.console()}")
                 lines = self._notify.recv(8192).decode().splitlines()
                 fields = {key: value for key, _, value in (line.partition("=") for line in lines)}
-                self.leader = int(fields.get("X_NSPAWN_LEADER_PID", self.leader))
-                if fields.get("READY") == "1":
+                leader = int(fields.get("X_NSPAWN_LEADER_PID", leader))
+                if fields.get("READY") == "1" and leader:  # without it, it is of the boot before
+                    self.leader = leader
                     self.booted_in = time.monotonic() - began
                     return
         finally:
