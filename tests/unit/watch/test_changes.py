@@ -17,6 +17,7 @@ from tests.support.site_packages import install, make_old, uninstall
 from trapd.errors import SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch import Watch, observer
+from trapd.watch.places import Places
 
 QUIET, CEILING = 0.1, 0.6
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
@@ -245,6 +246,55 @@ def test_without_any_inotify_it_still_looks_regularly(
 
     play(Home(tmp_path, full_look=0.1), story)
     assert "cannot watch any folder" in caplog.text
+
+
+class StandIn:
+    """Instead of an observer: hears only what a test tells, and remembers how it was armed."""
+
+    deaf = False
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell, self.renewals = tell, list[bool]()
+        StandIn.last = self
+
+    last: StandIn
+
+    def arm(self, places: Places, *, renew: bool) -> bool:
+        self.renewals.append(renew)
+        return False
+
+    def stop(self) -> None:
+        pass
+
+
+def test_the_first_look_after_an_event_watches_all_trees_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever removes a folder and makes it again may get the same inode: its watch would be gone unnoticed."""
+    monkeypatch.setattr(observer, "Observer", StandIn)
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        StandIn.last.tell("trap/run.py")
+        assert (await home.next(DiskState.CHANGING)).reason == "trap/run.py changed"
+        await home.next(DiskState.SETTLED)
+        assert StandIn.last.renewals == [False, True, False]
+
+    play(Home(tmp_path), story)
+
+
+def test_what_is_broken_and_gets_whole_unheard_is_found_within_a_ceiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer, "Observer", StandIn)
+    home = Home(tmp_path)
+    (home.site / "trap").rename(tmp_path / "trap")
+    uninstall(home.site, "trap")
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.BROKEN)
+        await asyncio.to_thread(install, home.site, "trap", "1.3.0", FILES)
+        await home.settled()
+
+    play(home, story)
 
 
 def test_a_fault_of_whoever_is_told_ends_the_watch_and_its_threads(tmp_path: Path) -> None:

@@ -85,6 +85,25 @@ def test_an_event_during_the_last_look_makes_it_count_for_nothing() -> None:
     assert quiet.due == pytest.approx(13.005)
 
 
+def test_what_a_disturbed_look_saw_is_not_compared_with() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    quiet.event(11.005, "x")
+    quiet.looked(11, 11.01, whole("two"))
+    look(quiet, whole("three"))
+    assert quiet.due == pytest.approx(13.005), "the difference is explained by the event that was heard"
+
+
+def test_a_look_by_request_settles_nothing_before_the_quiet_period_is_over() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    for at in (10, 10.5, 11.99):
+        look(quiet, whole("two"), at=at)
+        assert quiet.state is DiskState.CHANGING
+    assert look(quiet, whole("two")) == 12
+    assert quiet.state is DiskState.SETTLED
+
+
 def test_unfinished_work_is_looked_at_every_quiet_period_and_broken_at_the_ceiling() -> None:
     quiet = settled()
     quiet.event(10, "x")
