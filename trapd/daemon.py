@@ -197,7 +197,7 @@ class Daemon:
         else:
             log.info("read %s again", fresh.file)
             self.settings = fresh
-            self.snapshots = self.service.snapshots = self._make_snapshots()
+            self.snapshots.use(app=fresh.app.app, python=fresh.app.python, smoke_test=fresh.app.smoke_test)
             await self.service.reconfigure(fresh.pools, application=_application(fresh))
             self.watch = self._make_watch()
             return True

@@ -42,6 +42,10 @@ class SnapshotStore(Snapshots):
         self._sweep()
         self._present = self._scan()
 
+    def use(self, *, app: str, python: Path, smoke_test: str | None) -> None:
+        """From the next snapshot on, these go into the manifests."""
+        self._app, self._python, self._smoke_test = app, python, smoke_test
+
     async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
         """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
         await asyncio.to_thread(self._make, generation, disk, pools)
