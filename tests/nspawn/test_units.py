@@ -329,6 +329,33 @@ def test_a_drain_may_last_longer_than_the_stop_timeout(machine: Machine) -> None
     assert "Deactivated successfully" in machine.journal("-u", "trapd-worker-gpu@7-1")
 
 
+def test_a_worker_that_hangs_at_its_start_says_where(machine: Machine) -> None:
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStartSec=2\nRestart=no\n")
+    machine.put("/etc/probes.json", '{"hang": "__import__(\'threading\').Event().wait()"}')
+    machine.systemctl("daemon-reload")
+    with pytest.raises(MachineError):
+        machine.systemctl("start", "trapd-worker-gpu@7-1")
+    machine.sh("rm /etc/probes.json").check()
+    assert machine.show("trapd-worker-gpu@7-1", "Result") == {"Result": "timeout"}
+    machine.run("journalctl", "--sync").check()
+    said = machine.journal("-u", "trapd-worker-gpu@7-1")
+    assert "Fatal Python error: Aborted" in said
+    assert "in attempt" in said  # the function that hung
+
+
+def test_a_worker_that_crashed_is_started_again_without_trapd(machine: Machine) -> None:
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    machine.systemctl("stop", "trapd")
+    machine.systemctl("kill", "--signal=SIGKILL", "trapd-worker-gpu@7-1")
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        shown = machine.show("trapd-worker-gpu@7-1", "ActiveState", "NRestarts")
+        if shown == {"ActiveState": "active", "NRestarts": "1"}:
+            return
+        time.sleep(0.1)
+    raise AssertionError(shown)
+
+
 def test_a_stop_of_the_slice_ends_workers_and_trapd(machine: Machine) -> None:
     machine.systemctl("start", "trapd-worker-gpu@7-1")
     machine.systemctl("stop", "trapd.slice")

@@ -110,8 +110,8 @@ class SystemdStage:
             for id in await look(self.backend):
                 await self.backend.forget(id)
             await self.until(lambda seen: not seen)
-            await self.backend.close()
         finally:
+            await self.backend.close()
             self._blocking.deactivate()
 
     def script(self, id: InstanceId, **script: object) -> None:

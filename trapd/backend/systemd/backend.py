@@ -187,9 +187,9 @@ class SystemdBackend:
     # -- what systemd says -----------------------------------------------------------------------------------------
 
     def _heard(self, id: InstanceId, facts: Facts) -> None:
+        before = self._known[id].facts.active
         self._known.heard(id, facts)
-        record = self._known[id]
-        if record.in_peace and facts.active == "failed" and not facts.job:
+        if self._known[id].in_peace and facts.active == "failed" != before:
             self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
 
     def check(self) -> None:

@@ -146,6 +146,8 @@ class Known:
             detail = said.detail
         else:
             detail = await journal.of_run(self._journalctl, facts.invocation)
+        if report and record.facts.invocation == facts.invocation:
+            record.report = report.code
         record.failure, record.explained = Failure(kind, mask(summary), detail, facts.ended), facts.invocation
 
     async def _read_report(self, record: Record) -> None:

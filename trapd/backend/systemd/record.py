@@ -114,7 +114,8 @@ class Record:
     @property
     def unread(self) -> bool:
         """It may have written a report that was not read yet."""
-        return self.state is InstanceState.READY and self.reported != (self.facts.invocation, self.facts.text)
+        speaks = self.state in (InstanceState.READY, InstanceState.DRAINING)
+        return speaks and self.reported != (self.facts.invocation, self.facts.text)
 
     def view(self) -> Instance | None:
         """What is known of it now, but for forgiveness."""

@@ -1,0 +1,602 @@
+"""The systemd backend where only a real systemd can show it: what happens to the bus and to PID 1, what systemd does by
+itself, what people do by hand, and how fast it is. What every backend promises is in test_backend_contract.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nspawn.conftest import Boot
+from tests.support.installation import Installation
+from tests.support.machine import Machine
+from tests.support.stages import Seen, look
+from tests.support.systemd_stage import SHARED, SystemdStage, prepare, put_units
+from trapd.backend.systemd import backend, bus, pid1
+from trapd.errors import BackendError
+from trapd.model import FailureKind, InstanceId, InstanceState
+
+HERE = Path(__file__).parent
+RULES = HERE.parents[1] / "systemd/polkit-1/rules.d"
+ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
+
+CALM = {"watchdog": 0, "start_timeout": 60}  # what is tried here makes this machine slow, and nobody is to die of that
+
+Story = Callable[[SystemdStage], Awaitable[None]]
+
+
+def many(number: int, generation: int = 9) -> list[InstanceId]:
+    return [InstanceId("default", generation, slot) for slot in range(1, number + 1)]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Shared with the machine."""
+    path = Path(tempfile.mkdtemp(prefix="td"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def there(boot_for_module: Boot, folder: Path, installation: Installation) -> Machine:
+    """The machine of all these tests: with trapd, a user for it and its rights."""
+    options = prepare(folder)
+    shutil.copy(HERE / "driver.py", folder)
+    machine = boot_for_module(options=options, binds=installation.binds)
+    machine.sh("useradd --system --no-create-home trapd").check()
+    for rule in RULES.glob("*.rules"):
+        machine.put(f"/etc/polkit-1/rules.d/{rule.name}", rule.read_text())
+    put_units(machine, **CALM)
+    return machine
+
+
+@pytest.fixture
+def play(there: Machine, folder: Path) -> Callable[[Story], None]:
+    """Runs a test's story on a fresh stage."""
+
+    def on_stage(story: Story) -> None:
+        async def run() -> None:
+            async with SystemdStage(there, folder) as stage:
+                await story(stage)
+
+        asyncio.run(run())
+
+    return on_stage
+
+
+@pytest.fixture
+def restarting(there: Machine) -> Iterator[None]:
+    """Units that systemd restarts by itself, after 0.3 s, three times a minute."""
+    put_units(there, **CALM, restart="on-failure", restart_sec=0.3, burst=4)
+    yield
+    put_units(there, **CALM)
+
+
+Play = Callable[[Story], None]
+
+
+def reached(state: InstanceState, *ids: InstanceId) -> Callable[[Seen], bool]:
+    return lambda seen: all(id in seen and seen[id].state is state for id in ids)
+
+
+def ready(*ids: InstanceId) -> Callable[[Seen], bool]:
+    return reached(InstanceState.READY, *ids)
+
+
+def gone(*ids: InstanceId) -> Callable[[Seen], bool]:
+    return lambda seen: not any(id in seen for id in ids)
+
+
+async def start(stage: SystemdStage, *ids: InstanceId, **script: object) -> Seen:
+    for id in ids:
+        stage.script(id, **script)
+    await asyncio.gather(*(stage.backend.start(id) for id in ids))
+    return await stage.until(ready(*ids))
+
+
+async def run(stage: SystemdStage, script: str) -> str:
+    """Run shell commands in the machine."""
+    return await asyncio.to_thread(lambda: stage.machine.sh(script).check())
+
+
+# --- the bus and PID 1 ----------------------------------------------------------------------------------------------
+
+
+KILL_BUS = "kill -9 $(pidof dbus-daemon) || :"
+
+
+def test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        before = await start(stage, ONE, TWO)
+        await run(stage, f"{KILL_BUS}; systemctl kill --signal=KILL {TWO.unit}")
+        seen = await stage.until(reached(InstanceState.FAILED, TWO))
+        assert seen[ONE] == before[ONE]
+        assert seen[TWO].failure is not None
+        assert "SIGKILL" in seen[TWO].failure.summary
+        await stage.backend.drain(ONE)
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+def test_what_is_asked_while_the_bus_dies_is_done_all_the_same(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        ids = many(12)
+        for id in ids:
+            stage.script(id)
+        starting = [asyncio.create_task(stage.backend.start(id)) for id in ids]
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            await run(stage, KILL_BUS)
+        await asyncio.gather(*starting)
+        pids = {id: instance.pid for id, instance in (await stage.until(ready(*ids))).items()}
+        draining = [asyncio.create_task(stage.backend.drain(id)) for id in ids]
+        await run(stage, KILL_BUS)
+        await asyncio.gather(*draining)
+        await stage.until(gone(*ids))
+        assert len(set(pids.values())) == len(ids)
+
+    play(story)
+
+
+def test_a_bus_that_does_not_answer_is_given_up_and_found_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.4)
+
+    async def story(stage: SystemdStage) -> None:
+        pid = (await start(stage, ONE))[ONE].pid
+        stage.script(TWO)
+        await run(stage, "kill -STOP $(pidof dbus-daemon)")
+        asking = asyncio.create_task(stage.backend.start(TWO))
+        await asyncio.sleep(1.2)
+        assert not asking.done()
+        assert (await look(stage.backend))[ONE].pid == pid  # what it said last
+        await run(stage, "kill -CONT $(pidof dbus-daemon)")
+        await asking
+        assert (await stage.until(ready(ONE, TWO)))[ONE].pid == pid
+
+    play(story)
+
+
+def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr(pid1, "PATIENCE", 0.6)
+
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE)
+        await run(stage, "kill -STOP $(pidof dbus-daemon)")
+        began = time.monotonic()
+        with pytest.raises(BackendError, match=f"cannot drain {ONE}: no "):
+            await stage.backend.drain(ONE)
+        assert time.monotonic() - began < 2.0
+        await run(stage, "kill -CONT $(pidof dbus-daemon)")
+        monkeypatch.undo()
+        await stage.backend.drain(ONE)
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+def test_who_observes_finds_a_dead_bus_though_nobody_asked_for_anything(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr(backend, "CHECK_AFTER", 0.1)
+
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE)
+        await run(stage, "kill -STOP $(pidof dbus-daemon)")
+        await asyncio.sleep(0.3)
+        await stage.backend.observe()
+        await asyncio.sleep(0.5)
+        await run(stage, f"kill -CONT $(pidof dbus-daemon); systemctl stop {ONE.unit}")
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+@pytest.mark.parametrize("how", ["daemon-reexec", "daemon-reload"])
+def test_jobs_survive_a_storm_of_reloads(play: Play, how: str) -> None:
+    async def story(stage: SystemdStage) -> None:
+        ids = many(16)
+        kept = await start(stage, ONE)
+        for id in ids:
+            stage.script(id, ready_after=0.2, drain=0.2)
+        storm = asyncio.create_task(run(stage, f"for i in 1 2 3 4 5 6; do systemctl {how}; sleep 0.1; done"))
+        await asyncio.gather(*(stage.backend.start(id) for id in ids))
+        await stage.until(ready(*ids))
+        await asyncio.gather(*(stage.backend.drain(id) for id in ids))
+        await storm
+        seen = await stage.until(gone(*ids))
+        assert seen == {ONE: kept[ONE]}
+
+    play(story)
+
+
+def test_what_happens_behind_a_reload_is_not_missed(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, TWO)
+        await run(stage, f"systemctl kill -s KILL {ONE.unit}; systemctl daemon-reexec; systemctl stop {TWO.unit}")
+        await stage.until(lambda seen: reached(InstanceState.FAILED, ONE)(seen) and gone(TWO)(seen))
+
+    play(story)
+
+
+# --- a trapd that comes back ----------------------------------------------------------------------------------------
+
+
+def test_what_runs_is_adopted_with_its_times_and_its_report(play: Play, there: Machine, folder: Path) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, strays=["a=b"], status="ready, 3 active")
+        stage.script(TWO, drain=None)
+        await stage.backend.start(TWO)
+        await stage.until(ready(TWO))
+        await stage.backend.drain(TWO)
+        stage.script(OTHER, leave_after=0.0, words="it was the disk")
+        await stage.backend.start(OTHER)
+        before = await stage.until(reached(InstanceState.FAILED, OTHER))
+        later = SystemdStage(there, folder)
+        await later.backend.open()
+        assert await look(later.backend) == before
+        await later.backend.close()
+        assert await look(stage.backend) == before
+
+    play(story)
+
+
+def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(play: Play, there: Machine, folder: Path) -> None:
+    put_units(there, **CALM, restart="on-failure", restart_sec=0.05)
+
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE)
+        await stage.backend.close()
+        stage.script(ONE, leave_after=0.2)
+        await run(stage, f"systemctl kill -s KILL {ONE.unit}; sleep 1")
+        stage.script(ONE)
+        await asyncio.sleep(0.6)
+        later = SystemdStage(there, folder)
+        async with later:
+            instance = (await later.until(ready(ONE)))[ONE]
+            assert instance.failures == int(there.show(ONE.unit, "NRestarts")["NRestarts"])
+            assert instance.failures >= 3
+
+    async def run_it() -> None:
+        stage = SystemdStage(there, folder)
+        await stage.backend.open()
+        await story(stage)
+
+    asyncio.run(run_it())
+    put_units(there, **CALM)
+
+
+# --- what systemd does by itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("restarting")
+def test_what_systemd_restarts_is_starting_with_its_failure(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE)
+        stage.script(ONE, words="second run")
+        await run(stage, f"systemctl kill -s SEGV --kill-whom=main {ONE.unit}")
+        waiting = (await stage.until(reached(InstanceState.STARTING, ONE)))[ONE]
+        assert (waiting.failures, waiting.pid, waiting.ready_at, waiting.active_tasks) == (1, None, None, None)
+        assert waiting.failure is not None
+        assert waiting.failure.kind is FailureKind.CRASH
+        assert waiting.failure.summary == "was killed by SIGSEGV"
+        assert "Fatal Python error: Segmentation fault" in waiting.failure.detail
+        again = (await stage.until(ready(ONE)))[ONE]
+        assert (again.failures, again.failure) == (1, waiting.failure)
+
+    play(story)
+
+
+@pytest.mark.usefixtures("restarting")
+def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE, leave_after=0.0)
+        await stage.backend.start(ONE)
+        seen = await stage.until(reached(InstanceState.FAILED, ONE))
+        assert seen[ONE].failures == 4
+        assert seen[ONE].failure is not None
+        assert seen[ONE].failure.summary == "exited with status 1"
+        assert (await start(stage, ONE))[ONE].failures == 4
+
+    play(story)
+
+
+@pytest.mark.usefixtures("restarting")
+@pytest.mark.parametrize("verb", ["drain", "kill"])
+def test_one_that_waits_for_its_restart_can_be_ended(play: Play, verb: str) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE, leave_after=0.0)
+        await stage.backend.start(ONE)
+        await stage.until(lambda seen: ONE in seen and seen[ONE].failures == 1 and seen[ONE].pid is None)
+        await getattr(stage.backend, verb)(ONE)
+        await stage.until(gone(ONE))
+        assert await stage.settle() == {}
+
+    play(story)
+
+
+@pytest.mark.usefixtures("restarting")
+def test_a_killed_instance_is_not_restarted(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, drain=None)
+        await stage.backend.kill(ONE)
+        seen = await stage.until(reached(InstanceState.FAILED, ONE))
+        assert seen[ONE].failure is not None
+        assert seen[ONE].failure.summary == "killed"
+        await asyncio.sleep(0.5)
+        assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
+
+    play(story)
+
+
+def test_one_that_leaves_with_status_0_unasked_is_failed_though_systemd_forgets_it(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE, leave_after=0.1, leave_status=0)
+        await stage.backend.start(ONE)
+        instance = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE]
+        assert instance.failure is not None
+        assert instance.failure.summary == "exited with status 0 without being asked to"
+        assert instance.failure.detail == "hello"
+        await stage.backend._list()
+        assert (await stage.settle())[ONE] == instance
+        assert (await start(stage, ONE))[ONE].failures == 1
+        await stage.backend.kill(ONE)
+        await stage.until(reached(InstanceState.FAILED, ONE))
+        await stage.backend.forget(ONE)
+        assert await stage.settle() == {}
+
+    play(story)
+
+
+def test_what_cannot_be_executed_is_failed_with_systemds_words(play: Play, there: Machine) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE)
+        await stage.backend.start(ONE)
+        failure = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE].failure
+        assert failure is not None
+        assert failure.summary == "systemd could not run it: status 217/USER"
+        assert "Failed to determine user credentials" in failure.detail
+
+    drop_in = f"/run/systemd/system/{ONE.unit}.d/user.conf"
+    there.put(drop_in, "[Service]\nUser=nobody-of-that-name\n")
+    there.systemctl("daemon-reload")
+    play(story)
+    there.sh(f"rm {drop_in}; systemctl daemon-reload").check()
+
+
+# --- what people do by hand -----------------------------------------------------------------------------------------
+
+
+def test_a_unit_stopped_by_hand_drains_and_is_no_failure(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, drain=0.3)
+        await run(stage, f"systemctl stop --no-block {ONE.unit}")
+        await stage.until(reached(InstanceState.DRAINING, ONE))
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+def test_a_unit_restarted_by_hand_comes_back_and_is_no_failure(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        pid = (await start(stage, ONE, drain=0.3))[ONE].pid
+        await run(stage, f"systemctl restart --no-block {ONE.unit}")
+        await stage.until(reached(InstanceState.DRAINING, ONE))
+        again = (await stage.until(ready(ONE)))[ONE]
+        assert (again.pid != pid, again.failures, again.failure) == (True, 0, None)
+
+    play(story)
+
+
+def test_a_unit_started_by_hand_is_noticed(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(OTHER)
+        await run(stage, f"systemctl start {OTHER.unit}")
+        await stage.until(ready(OTHER))
+        assert set(stage.changed) == {"gpu"}
+
+    play(story)
+
+
+def test_a_worker_told_to_leave_by_somebody_else_drains_if_it_says_so(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, drain=0.3, stopping=True)
+        await run(stage, f"systemctl kill --kill-whom=main {ONE.unit}")
+        await stage.until(reached(InstanceState.DRAINING, ONE))
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+def test_a_failed_unit_reset_by_hand_is_forgotten(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE, leave_after=0.0)
+        await stage.backend.start(ONE)
+        await stage.until(reached(InstanceState.FAILED, ONE))
+        await run(stage, f"systemctl reset-failed {ONE.unit}")
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
+# --- what the verbs do ----------------------------------------------------------------------------------------------
+
+
+def test_drain_tells_the_main_process_alone_and_kill_ends_all(play: Play, folder: Path) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, drain=None, child=f"{SHARED}/child", note=f"{SHARED}/note")
+        await stage.backend.drain(ONE)
+        await stage.settle()
+        assert (folder / "note").read_text().endswith("signal 15\n")
+        child, *signals = (folder / "child").read_text().split("\n", 1)
+        assert signals == [""]
+        await stage.backend.kill(ONE)
+        await stage.until(gone(ONE))
+        assert not there_is(stage.machine, child)
+
+    play(story)
+
+
+def there_is(machine: Machine, pid: str) -> bool:
+    return machine.exists(f"/proc/{pid}")
+
+
+def test_a_pool_without_a_template_cannot_be_started(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        id = InstanceId("unheard_of", 1, 1)
+        with pytest.raises(
+            BackendError, match=f"cannot start {id}: its pool has no unit template; run `systemctl daemon"
+        ):
+            await stage.backend.start(id)
+        assert await stage.settle() == {}
+
+    play(story)
+
+
+def test_a_start_that_waits_for_another_unit_is_starting(play: Play, there: Machine) -> None:
+    there.put("/run/systemd/system/slow.service", "[Service]\nType=oneshot\nExecStart=sleep 0.7\n")
+    drop_in = f"/run/systemd/system/{ONE.unit}.d/after.conf"
+    there.put(drop_in, "[Unit]\nRequires=slow.service\nAfter=slow.service\n")
+    there.systemctl("daemon-reload")
+
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE)
+        starting = asyncio.create_task(stage.backend.start(ONE))
+        instance = (await stage.until(reached(InstanceState.STARTING, ONE)))[ONE]
+        assert instance.pid is None
+        await starting
+        await stage.until(ready(ONE))
+        await stage.backend.drain(ONE)
+        await stage.until(gone(ONE))
+        await asyncio.to_thread(
+            there.put, "/run/systemd/system/slow.service", "[Service]\nExecStart=/bin/false\nType=oneshot"
+        )
+        await run(stage, "systemctl daemon-reload")
+        with pytest.raises(BackendError, match="a unit that it requires failed"):
+            await stage.backend.start(ONE)
+        assert await stage.settle() == {}
+
+    play(story)
+    there.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl reset-failed slow.service").check()
+
+
+# --- as trapd's own user --------------------------------------------------------------------------------------------
+
+
+def as_trapd(machine: Machine, *orders: str) -> dict[str, dict[str, str]]:
+    done = machine.run("/opt/trapd/bin/python", f"{SHARED}/driver.py", "verbs", *orders, user="trapd")
+    return json.loads(done.check())
+
+
+def test_an_unprivileged_trapd_may_do_all_verbs(play: Play, there: Machine) -> None:
+    async def story(stage: SystemdStage) -> None:
+        for id in (ONE, TWO):
+            stage.script(id, drain=None)
+        stage.script(OTHER, leave_after=0.0)
+        told = as_trapd(there, *(f"start:{id}" for id in (ONE, TWO, OTHER)))
+        assert set(told["results"].values()) == {""}
+        await stage.until(lambda seen: ready(ONE, TWO)(seen) and reached(InstanceState.FAILED, OTHER)(seen))
+        told = as_trapd(there, f"drain:{ONE}", f"kill:{TWO}", f"forget:{OTHER}")
+        assert set(told["results"].values()) == {""}
+        await stage.until(lambda seen: reached(InstanceState.DRAINING, ONE)(seen) and gone(OTHER)(seen))
+        await stage.until(reached(InstanceState.FAILED, TWO))
+
+    play(story)
+
+
+def test_a_restart_of_polkit_is_not_noticed(play: Play, there: Machine) -> None:
+    async def story(stage: SystemdStage) -> None:
+        ids = many(16)
+        for id in ids:
+            stage.script(id)
+        storm = asyncio.create_task(run(stage, "for i in 1 2 3 4; do systemctl restart polkit; sleep 0.2; done"))
+        told = await asyncio.to_thread(as_trapd, there, *(f"start:{id}" for id in ids))
+        assert set(told["results"].values()) == {""}
+        await stage.until(ready(*ids))
+        await storm
+
+    play(story)
+
+
+def test_without_the_right_a_verb_says_so(play: Play, there: Machine) -> None:
+    async def story(stage: SystemdStage) -> None:
+        stage.script(ONE)
+        done = there.run("/opt/trapd/bin/python", f"{SHARED}/driver.py", "verbs", f"start:{ONE}", user="daemon")
+        told = json.loads(done.check())["results"][f"start:{ONE}"]
+        assert told.startswith(f"cannot start {ONE}: systemd does not allow it; is trapd's polkit rule installed")
+        assert await stage.settle() == {}
+
+    play(story)
+
+
+@pytest.mark.parametrize(("how", "job"), [("stop", "stop"), ("restart", "restart"), ("kill", "")])
+def test_trapd_knows_what_systemd_is_doing_to_it(there: Machine, how: str, job: str) -> None:
+    unit = ["--unit=itself", "--collect", "--uid=trapd", "-p", "Type=notify", "-p", "NotifyAccess=main"]
+    there.run("systemd-run", *unit, "/opt/trapd/bin/python", f"{SHARED}/driver.py", "job", "/tmp/told").check()
+    there.systemctl(how, "itself")
+    deadline = time.monotonic() + 10.0
+    while not there.exists("/tmp/told") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    told, state, took = json.loads(there.read("/tmp/told"))
+    print(f"asked in {took * 1000:.1f} ms")
+    assert (told, state) == (job, "running")
+    there.sh("systemctl stop itself || :; rm /tmp/told").check()
+
+
+# --- how fast -------------------------------------------------------------------------------------------------------
+
+
+def test_ready_is_seen_within_50_ms_of_the_workers_word(play: Play, folder: Path) -> None:
+    """Measured from the report, which the worker writes just before, to what ``observe`` shows."""
+    took: list[float] = []
+
+    async def story(stage: SystemdStage) -> None:
+        for id in many(20):
+            await start(stage, id)
+            seen_at = time.time()
+            report = json.loads((folder / "instances" / f"{id.name}.json").read_text())
+            took.append(seen_at - report["wall"])
+            await stage.backend.kill(id)
+
+    play(story)
+    print(
+        f"READY seen after {statistics.median(took) * 1000:.1f} ms (max {max(took) * 1000:.1f}) in {len(took)} starts"
+    )
+    assert statistics.median(took) < 0.05
+
+
+def test_64_instances_are_started_and_adopted(play: Play, there: Machine, folder: Path) -> None:
+    async def story(stage: SystemdStage) -> None:
+        ids = many(64)
+        for id in ids:
+            stage.script(id, ping=False)
+        began = time.monotonic()
+        await asyncio.gather(*(stage.backend.start(id) for id in ids))
+        started = time.monotonic()
+        await stage.until(ready(*ids))
+        all_ready = time.monotonic()
+        later = SystemdStage(there, folder)
+        await later.backend.open()
+        adopted = time.monotonic()
+        assert await look(later.backend) == await look(stage.backend)
+        await later.backend.close()
+        print(f"64 started in {started - began:.2f} s, ready in {all_ready - began:.2f} s, adopted in ", end="")
+        print(f"{(adopted - all_ready) * 1000:.0f} ms")
+        draining = time.monotonic()
+        await asyncio.gather(*(stage.backend.drain(id) for id in ids))
+        await stage.until(gone(*ids))
+        print(f"64 drained in {time.monotonic() - draining:.2f} s")
+        assert adopted - all_ready < 5.0
+
+    play(story)

@@ -1,0 +1,253 @@
+"""The Debian package, on a Debian: what it brings, what an upgrade leaves alone, and what is left when it goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.nspawn.conftest import Boot
+from tests.support import debian, fake_trap, packaged
+from tests.support.machine import Machine
+from tests.support.packaged import PLACE, PREPARE, UNITS, Host
+from tests.support.sample import NAME, good
+
+pytestmark = pytest.mark.timeout(600)  # the package is built within the first test that needs it
+
+USERS = ("trapd", "trapd-worker")
+SITE = "/usr/lib/python3/dist-packages"
+
+
+@pytest.fixture(scope="session")
+def package(machines: None, pytestconfig: pytest.Config) -> Path:
+    """trapd's package, as it is now."""
+    assert pytestconfig.cache is not None
+    return debian.build_package(pytestconfig.cache.mkdir("package"))
+
+
+@pytest.fixture(scope="session")
+def application(machines: None, pytestconfig: pytest.Config) -> Path:
+    assert pytestconfig.cache is not None
+    return packaged.make_application(pytestconfig.cache.mkdir("trap-environment"))
+
+
+@pytest.fixture
+def host(boot: Boot, tmp_path: Path) -> Host:
+    """A Debian that has never heard of trapd."""
+    return Host(boot(prepare=PREPARE), tmp_path)
+
+
+@pytest.fixture
+def working(host: Host, package: Path, application: Path) -> Host:
+    """One on which trapd is installed, with two workers that are current."""
+    host.dpkg("--install", package)
+    host.bring_application(application)
+    host.machine.systemctl("reload", "trapd")
+    host.wait_current()
+    return host
+
+
+def traces(machine: Machine) -> set[str]:
+    """Every path that speaks of trapd, or lies in a folder of its own."""
+    found = machine.sh("find /etc /opt /run /usr /var -xdev -path '*trapd*' -not -path '/var/log/*'").check()
+    return set(found.splitlines())
+
+
+# --- install --------------------------------------------------------------------------------------------------------
+
+
+def test_apt_installs_and_starts_it_and_it_says_what_is_missing(host: Host, package: Path) -> None:
+    machine = host.machine
+    told = host.apt("install", package)
+    assert told.code == 0, told
+    assert "trapctl check" in told.out
+    assert machine.systemctl("is-enabled", "trapd") == "enabled\n"
+    assert machine.systemctl("is-active", "trapd") == "active\n"
+    assert machine.wait_running() == "running"
+    shown = machine.run("trapctl", "status", user="nobody")
+    assert shown.code == 1
+    assert "trap cannot be found" in shown.out
+    checked = machine.run("trapctl", "check")
+    assert checked.code == 1
+    assert "trap is not installed" in checked.out
+
+
+def test_it_brings_users_units_commands_pages_and_completions(host: Host, package: Path) -> None:
+    machine = host.machine
+    host.dpkg("--install", package)
+    assert machine.run("dpkg", "--verify", "trapd").check() == ""
+    assert machine.run("getent", "passwd", *USERS).check().count("nologin") == 2
+    assert machine.exists("/run/systemd/generator/trapd-worker-default@.service")
+    for command in ("trapd", "trapctl"):
+        assert machine.run(command, "--version", user="nobody").check().startswith(command)
+    pages = machine.run("man", "-w", "trapd", "trapctl", "trapd.toml").check().split()
+    assert [Path(page).parent.name for page in pages] == ["man8", "man1", "man5"]
+    complete = (
+        ". /usr/share/bash-completion/completions/trapctl; COMP_WORDS=(trapctl rollout u); COMP_CWORD=2;"
+        " _trapctl_completion trapctl; echo ${COMPREPLY[@]}"
+    )
+    assert machine.run("bash", "-c", complete).check() == "undo\n"
+    assert "trapctl" in machine.read("/usr/share/zsh/vendor-completions/_trapctl")
+    assert "trapctl" in machine.read("/usr/share/fish/vendor_completions.d/trapctl.fish")
+    assert machine.sh("systemd-analyze verify trapd.service trapd-shutdown.service 2>&1").check() == ""
+
+
+def test_only_root_and_the_workers_can_read_the_password(host: Host, package: Path) -> None:
+    host.dpkg("--install", package)
+    config = "/etc/trapd/celeryconfig.py"
+    assert host.machine.run("stat", "--format=%U:%G:%a", config).out == "root:trapd-worker:640\n"
+    readers = [
+        user for user in ("trapd", "trapd-worker", "nobody") if not host.machine.run("cat", config, user=user).code
+    ]
+    assert readers == ["trapd", "trapd-worker"]
+
+
+def test_with_the_shipped_configuration_it_works_once_there_is_a_broker(
+    host: Host, package: Path, application: Path, tmp_path: Path
+) -> None:
+    """RabbitMQ, as it is after its installation, on the same machine; and Trap in /opt/trap."""
+    machine = host.machine
+    host.dpkg("--install", package)
+    machine.copy_in(application, "/srv")
+    machine.sh(f"mv /srv/{application.name} {PLACE}").check()
+    trap = fake_trap.write(tmp_path / "trap", "1.4.0")
+    host.pip_install("trap", "1.4.0", {str(f.relative_to(trap)): f.read_text() for f in trap.glob("trap/*.py")})
+    machine.sh("sed -i 's/^# Example: python = /python = /' /etc/trapd/trapd.toml; systemctl reload trapd").check()
+    host.wait("word of the broker", lambda: "broker unreachable" in machine.run("trapctl", "status").out)
+    assert "localhost:5672" in machine.run("trapctl", "check").out
+    machine.sh("systemctl start rabbitmq-server", timeout=90).check()
+    host.wait_current(90)
+    assert machine.run("trapctl", "celery", "inspect", "ping").check().count("pong") == 1
+
+
+# --- upgrade --------------------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
+    working: Host, package: Path, tmp_path: Path
+) -> None:
+    before, old, generation = working.workers(), working.trapd(), working.generation()
+    assert len(before) == 2
+    task = working.nap(20.0)
+    working.wait("start of the task", lambda: task in working.ledger("start"))
+    configuration = working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check()
+    told = working.apt("install", debian.next_revision(package, tmp_path))
+    assert told.code == 0, told
+    assert working.trapd() not in (0, old)
+    assert working.workers() == before
+    assert task not in working.ledger("end")
+    working.wait_current()
+    assert (working.workers(), working.generation()) == (before, generation)
+    working.wait("end of the task", lambda: task in working.ledger("end"))
+    assert working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check() == configuration
+
+
+def test_a_trapd_that_was_stopped_stays_stopped_over_an_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
+    host.dpkg("--install", package)
+    host.machine.systemctl("stop", "trapd")
+    host.dpkg("--install", debian.next_revision(package, tmp_path))
+    assert host.machine.run("systemctl", "is-active", "trapd").out == "inactive\n"
+    assert host.machine.systemctl("is-enabled", "trapd") == "enabled\n"
+
+
+def test_a_configuration_that_cannot_be_used_stops_no_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
+    host.dpkg("--install", package)
+    host.machine.sh("echo 'nonsense = 1' >>/etc/trapd/trapd.toml; systemctl restart trapd || :").check()
+    told = host.dpkg("--install", debian.next_revision(package, tmp_path))
+    assert "Setting up trapd" in told
+    assert "nonsense" in host.machine.journal("-u", "trapd")
+
+
+# --- remove and purge -----------------------------------------------------------------------------------------------
+
+
+def test_removal_lets_running_tasks_end_and_purge_leaves_nothing(working: Host) -> None:
+    machine = working.machine
+    task = working.nap(8.0)
+    working.wait("start of the task", lambda: task in working.ledger("start"))
+    removed = working.apt("remove", "trapd")
+    assert removed.code == 0, removed
+    assert "finish their tasks" in removed.out
+    assert task in working.ledger("end")
+    assert working.workers() == {}
+    assert machine.sh("systemctl list-units --all --plain --no-legend '*trapd*'").check() == ""
+    left = {path for path in traces(machine) if not path.startswith(("/etc/trapd", "/var/lib/", "/var/cache/"))}
+    assert left <= {"/etc/systemd/system/trapd.service", "/etc/systemd/system/multi-user.target.wants/trapd.service"}
+    assert f'app = "{NAME}.jobs:app"' in machine.read("/etc/trapd/trapd.toml")
+    purged = working.apt("purge", "trapd")
+    assert purged.code == 0, purged
+    assert traces(machine) == set()
+    assert machine.run("getent", "passwd", *USERS).check().count("\n") == 2
+    assert not machine.run("systemctl", "--failed", "--plain", "--no-legend").check()
+
+
+def test_what_was_removed_comes_back_as_it_was(working: Host, package: Path) -> None:
+    generation = working.generation()
+    working.apt("remove", "trapd").check()
+    working.apt("install", package).check()
+    working.wait_current()
+    assert working.generation() == generation
+    assert len(working.workers()) == 2
+
+
+def test_workers_are_stopped_though_trapd_is_dead(working: Host) -> None:
+    machine = working.machine
+    machine.sh("systemctl mask --runtime trapd; systemctl kill --signal=KILL trapd").check()
+    machine.sh("systemctl unmask --runtime trapd").check()
+    assert len(working.workers()) == 2
+    working.apt("remove", "trapd").check()
+    assert working.workers() == {}
+
+
+# --- the application as a Debian package ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def debianised(host: Host, package: Path, application: Path, tmp_path: Path) -> Callable[..., Path]:
+    """trapd works on an application that is a Debian package; makes another version of that package."""
+    host.dpkg("--install", package)
+    host.bring_application(application)
+
+    def build(version: str, scripts: dict[str, str] | None = None) -> Path:
+        files = {f"{SITE}/{path}": text for path, text in good(version).items()}
+        metadata = f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {version}\n"
+        files[f"{SITE}/{NAME}-{version}.egg-info/PKG-INFO"] = metadata
+        return debian.write_package(tmp_path, f"python3-{NAME}", version, files, scripts)
+
+    machine = host.machine
+    machine.sh(f"{PLACE}/bin/python -m pip --quiet uninstall --yes {NAME}").check()
+    machine.sh(f"sed -i 's/\\(system-site-packages = \\)false/\\1true/' {PLACE}/pyvenv.cfg").check()
+    host.dpkg("--install", build("1.0"))
+    machine.systemctl("reload", "trapd")
+    host.wait_current()
+    return build
+
+
+def settled(machine: Machine) -> int:
+    """How often the watch said that something new is whole, or that nothing had changed."""
+    return len(re.findall(r"settled: |no effect: ", machine.journal("-u", "trapd")))
+
+
+def test_a_new_version_in_a_debian_package_is_one_recycle(host: Host, debianised: Callable[..., Path]) -> None:
+    """dpkg's trigger and the watch both tell; dpkg goes on for longer than the quiet period."""
+    before = host.generation()
+    slow = "#!/bin/sh\nsleep 4\n"
+    host.dpkg("--install", debianised("2.0", {"preinst": slow, "postinst": slow}))
+    host.wait("generation", lambda: host.generation() > before)
+    host.wait_current()
+    host.wait("2 workers", lambda: len(host.workers()) == 2)
+    assert all(f"@{before + 1}-" in name for name in host.workers())
+    assert host.generation() == before + 1
+    history = host.machine.run("trapctl", "rollout", "history").check()
+    assert history.count("complete") == 2, history
+
+
+def test_the_trigger_alone_is_a_look_and_no_recycle(host: Host, debianised: Callable[..., Path]) -> None:
+    before, looks = host.generation(), settled(host.machine)
+    host.machine.sh(f"dpkg-trigger --no-await {SITE}; dpkg --configure --pending").check()
+    host.wait("look", lambda: settled(host.machine) > looks)
+    assert "dpkg-has-finished" in host.machine.journal("-u", "trapd")
+    assert host.generation() == before
+    assert not host.machine.exists(f"{SITE}/dpkg-has-finished")
