@@ -18,8 +18,9 @@ from trapd.watch.sites import Site, is_stash_of, normalise
 
 _DPKG_LOCKS = (Path("/var/lib/dpkg/lock"), Path("/var/lib/dpkg/lock-frontend"))
 GIT_AT_WORK = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
-_REWRITES = frozenset({"conda"})  # puts prefixes into files after RECORD was written
-_WRITE_RECORD = frozenset({"", "pip", "uv"})  # without one of theirs, an installation did not come to its end
+# Whose RECORD says what is there. Others change files after it was written: conda puts prefixes in, Debian strips
+# libraries. pip names itself last of all, so nobody's may be that of a pip which was killed.
+_TRUE_TO_RECORD = frozenset({"", "pip", "uv", "poetry", "pdm"})
 
 
 def unfinished(
@@ -49,10 +50,11 @@ def _reasons(
             yield f"{one.name} is not installed to its end: {one.litter[0]} is there"
         if one.from_source:
             yield from _git(one)
-        elif str(one.site.path).startswith("/usr/lib/python3"):
+        elif one.site.of_system:
             yield from _dpkg(proc)
     for one in found:
-        yield from _records(one, hasher)
+        if not one.site.of_system and (one.installer.split() or [""])[0] in _TRUE_TO_RECORD:
+            yield from _records(one, hasher)
     yield from _running_pip(prefix, proc)
 
 
@@ -70,7 +72,7 @@ def _stashes(sites: Sequence[Site], names: set[str]) -> Iterator[str]:
 def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:
     for site in sites:
         both = site.metadata.get(normalise(one.name), [])
-        if site.path == one.site.path and len(both) > 1:
+        if site.path == one.site.path and len(both) > 1 and not site.of_system:
             yield f"two versions of {one.name} are in {site.path}: {', '.join(both)}; install it again"
 
 
@@ -79,9 +81,7 @@ def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:
 
 def _records(one: Distribution, hasher: Hasher) -> Iterator[str]:
     if one.kind is Kind.PACKAGED and one.metadata.endswith(".dist-info") and one.site.path.name == "site-packages":
-        if one.installer in _WRITE_RECORD:
-            yield f"{one.name} is not installed to its end: {one.metadata} has no RECORD; install it again"
-        return
+        yield f"{one.name} is not installed to its end: {one.metadata} has no RECORD; install it again"
     for line in one.record:
         if fault := _fault(one, line, hasher):
             yield f"{one.name} is not whole: {one.site.path}/{line.path} {fault}; install it again"
@@ -95,8 +95,6 @@ def _fault(one: Distribution, line: Recorded, hasher: Hasher) -> str:
         stamp = hasher.stamp(str(source))
     except FileNotFoundError:
         return "is missing"
-    if one.installer in _REWRITES:
-        return ""
     if line.size is not None and stamp.size != line.size:
         return f"has {stamp.size} bytes, not {line.size} as installed"
     algorithm, _, digest = line.digest.partition("=")

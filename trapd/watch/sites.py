@@ -9,6 +9,7 @@ from pathlib import Path
 
 _METADATA = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-py\d.*)?)?\.(?:dist|egg)-info")
 _STASH_FILLER = "-~.=%0123456789"  # what pip puts for the first letters of a name it moves aside
+_OF_SYSTEM = ("/usr/lib/python3", "/usr/lib64/python3")
 
 
 def normalise(name: str) -> str:
@@ -30,6 +31,11 @@ class Site:
     def installed(self) -> bool:
         """Whether installers own this folder; otherwise it is somebody's source tree."""
         return self.path.name in ("site-packages", "dist-packages")
+
+    @property
+    def of_system(self) -> bool:
+        """Whether the system's own package manager fills this folder, and nobody else."""
+        return str(self.path).startswith(_OF_SYSTEM)
 
     def has(self, module: str) -> bool:
         """Whether importing ``module`` from this folder finds something: a folder, a file or an extension."""
@@ -63,7 +69,7 @@ def find(sites: Iterable[Site], name: str) -> tuple[Site, str] | None:
     """Where the metadata of a distribution is; the first on the path wins, as in importlib.metadata."""
     for site in sites:
         if names := site.metadata.get(normalise(name)):
-            return site, names[-1]
+            return site, max(names, key=lambda metadata: (metadata.endswith(".dist-info"), metadata))
     return None
 
 

@@ -95,15 +95,22 @@ def test_what_is_not_as_it_was_installed_is_unfinished(site: Path, breaking: Cal
     assert expected in reason(site)
 
 
-def test_conda_rewrites_files_after_recording_them(site: Path) -> None:
-    install(site, "trap", "1.3.0", FILES, installer="conda")
+@pytest.mark.parametrize("installer", ["conda", "rpm"])
+def test_who_changes_files_after_recording_them_is_not_held_to_the_record(site: Path, installer: str) -> None:
+    install(site, "trap", "1.3.0", FILES, installer=installer)
     (site / "trap/run.py").write_text("prefix = '/opt/conda'\n")
     assert reason(site) == ""
 
 
-@pytest.mark.parametrize("installer", ["rpm", "debian"])
-def test_a_distributions_packager_may_leave_record_out(site: Path, installer: str) -> None:
-    info = install(site, "trap", "1.3.0", FILES, installer=installer)
+@pytest.mark.parametrize("installer", ["pip", "uv", "poetry 1.8.2", ""])
+def test_who_keeps_to_the_record_is_held_to_it(site: Path, installer: str) -> None:
+    install(site, "trap", "1.3.0", FILES, installer=installer)
+    (site / "trap/run.py").write_text("y = 3\n")
+    assert "has another content than was installed" in reason(site)
+
+
+def test_a_distributions_packager_may_leave_record_out(site: Path) -> None:
+    info = install(site, "trap", "1.3.0", FILES, installer="rpm")
     (info / "RECORD").unlink()
     assert reason(site) == ""
 
@@ -153,11 +160,20 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def dpkg(site: Path, proc: Path = Path("/proc")) -> str:
+    """The reason if all this lay where Debian installs."""
     [found] = scan([str(site)])
     one = locate("trap", [found], {})
     assert one is not None
-    one = replace(one, site=replace(one.site, path=Path("/usr/lib/python3/dist-packages")), record=())
-    return unfinished([one], [found], {"trap"}, Hasher(), prefix="", proc=proc)
+    found = replace(found, path=Path("/usr/lib/python3/dist-packages"))
+    return unfinished([replace(one, site=found)], [found], {"trap"}, Hasher(), prefix="", proc=proc)
+
+
+def test_debians_packages_are_held_to_no_record_and_may_have_two_kinds_of_metadata(site: Path, lock: Path) -> None:
+    """As python3-cryptography and python3-yaml are on Debian 12."""
+    (site / "trap.egg-info").mkdir()
+    (site / "trap/run.py").write_text("stripped")
+    assert dpkg(site) == ""
+    assert locate("trap", scan([str(site)]), {}).metadata == "trap-1.3.0.dist-info"  # type: ignore[union-attr]
 
 
 def test_dpkgs_lock_is_seen_while_somebody_holds_it_and_never_taken(site: Path, lock: Path) -> None:
