@@ -9,14 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import ended
-from tests.support.stages import PATIENCE, STUB, EmbeddedStage, Seen
+from tests.support.stages import STUB, EmbeddedStage, Seen
+from tests.support.worker_lab import wait
 from trapd.backend.embedded import backend
 from trapd.backend.embedded.spawn import start_time
 from trapd.model import Failure, FailureKind, InstanceId, InstanceState
@@ -52,13 +52,6 @@ async def fail(stage: EmbeddedStage, **script: object) -> Failure:
     failure = (await start(stage, InstanceState.FAILED, **script))[ONE].failure
     assert failure is not None
     return failure
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.01)
 
 
 def written(path: Path) -> list[str]:
@@ -105,6 +98,7 @@ def test_b4_the_main_process_alone_is_asked_to_drain(short_path: Path) -> None:
     async def story(stage: EmbeddedStage) -> None:
         main, child = short_path / "main", short_path / "child"
         await start(stage, drain=0.3, note=str(main), child=str(child))
+        await lines(child)
         await stage.backend.drain(ONE)
         await stage.until(gone())
         assert (await lines(main, 2))[1:] == [f"signal {signal.SIGTERM:d}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
 from tests.support.snapshots import NAPS
-from tests.support.worker_lab import ONE, WorkerLab, client_warnings
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import CodeReport, FailureKind, PoolSpec
 from trapd.worker.launch import EX_CONFIG
 
@@ -101,16 +102,20 @@ def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
 
 
 def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Path, files: Broker) -> None:
-    """Celery puts the working directory first while it imports task modules."""
-    here = installed(short_path / "here", "2.0")
-    jobs = f"import os\nos.chdir({str(here)!r})\n" + NAPS
-    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, celeryconfig="imports = ['naps.later']\n")
-
-    async def story() -> None:
-        assert (await lab.start()).report == CodeReport(7, "fingerprint-7", {"naps": "1.0"})
-        assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
-
-    lab.play(story)
+    """Celery puts the working directory first while it imports task modules. systemd's units can have any."""
+    here = short_path / "here"
+    here.mkdir()
+    (here / "more_naps.py").touch()
+    watched = {"naps": ["naps", "more_naps"]}
+    config = "imports = ['more_naps']\n"
+    lab = WorkerLab(short_path, files, files={"more_naps.py": ""}, celeryconfig=config, watched=watched)
+    report = lab.runtime / "instances" / f"{ONE.name}.json"
+    report.parent.mkdir(parents=True)
+    argv, env = lab._command(ONE)
+    with subprocess.Popen(argv, env=env, cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as worker:
+        wait(report.exists)
+        worker.terminate()
+    assert json.loads(report.read_text())["strays"] == []
 
 
 def test_a_stray_is_found_at_the_start(short_path: Path, files: Broker) -> None:

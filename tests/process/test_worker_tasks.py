@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
-from tests.support.worker_lab import ONE, WorkerLab, client_warnings
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import InstanceId, InstanceState, PoolSpec
 
 pytestmark = client_warnings
@@ -27,13 +26,7 @@ def files(request: pytest.FixtureRequest) -> Broker:
 
 
 async def appears(path: Path) -> None:
-    def wait() -> None:
-        deadline = time.monotonic() + 20
-        while not path.exists():
-            assert time.monotonic() < deadline, f"{path} does not appear"
-            time.sleep(0.02)
-
-    await asyncio.to_thread(wait)
+    await asyncio.to_thread(wait, path.exists)
 
 
 def test_ready_means_that_a_task_sent_now_is_run(short_path: Path, broker: Broker) -> None:
@@ -203,5 +196,6 @@ def test_a_hangup_does_not_replace_the_worker_by_one_without_its_snapshot(short_
         os.kill(pid, signal.SIGHUP)
         assert await lab.call("nap", 0) == pid
         assert (await lab.settle())[ONE].state is InstanceState.READY
+        assert "Restarting" not in lab.told()
 
     lab.play(story)

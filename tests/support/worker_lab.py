@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.brokers import Broker
 from tests.support.snapshots import make_generation
-from tests.support.stages import EmbeddedStage, Seen
+from tests.support.stages import PATIENCE, EmbeddedStage, Seen
 from trapd.model import Failure, Instance, InstanceId, InstanceState, PoolSpec
 from trapd.worker import launch
 
@@ -115,8 +116,16 @@ class WorkerLab(EmbeddedStage):
             asyncio.run(run())
         finally:
             self.client.close()
-            del self.client, story
+            del self.client
             gc.collect()  # now, where the warnings about what the client leaves open are expected
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    """Until it is so; blocks."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
 
 
 def _over(seen: Seen, id: InstanceId) -> bool:
