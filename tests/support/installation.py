@@ -24,10 +24,10 @@ _DESCRIBES = ("setup.cfg", "pyproject.toml", "README.md")  # what a build needs 
 # Runs in a mount namespace of its own, where the folder is seen at the place where it will be used.
 _INSTALL = f"""
 mount -t tmpfs tmpfs /opt
-mkdir {PLACE}
-mount --bind "$1" {PLACE}
-{PYTHON} -m venv {PLACE}
-{PLACE}/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir "$2"
+mkdir "$2"
+mount --bind "$1" "$2"
+{PYTHON} -m venv "$2"
+"$2/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$3"
 """
 
 
@@ -62,42 +62,32 @@ def make_installation(kept: Path, session: Path) -> Installation:
         shutil.copy2(ROOT / name, source)
     code = source / "trapd"
     shutil.copytree(ROOT / "trapd", code, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = _environment(kept, source)
+    build = shutil.copytree(source, session / "build")  # pip builds in the tree it is given
+    key = b"".join((source / name).read_bytes() for name in _DESCRIBES[:2])
+    environment = make_environment(kept, PLACE, str(build), key)
     subprocess.run([PYTHON, "-m", "compileall", "-q", str(code)], check=True)  # the machine sees it read-only
     return Installation(environment, code)
 
 
-def _environment(kept: Path, source: Path) -> Path:
+def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Path:
+    """A virtual environment that is to be used at ``place``, with this requirement: made once for each ``key``."""
     version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
-    digest = hashlib.sha256(version + b"".join((source / name).read_bytes() for name in _DESCRIBES[:2])).hexdigest()
-    place = kept / digest[:16]
+    environment = kept / hashlib.sha256(version + key).hexdigest()[:16]
     with _alone(kept):
-        if not place.exists():
+        if not environment.exists():
             fresh = kept / "fresh"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
             fresh.chmod(0o755)
-            build = shutil.copytree(source, kept / "build", dirs_exist_ok=True)  # pip builds in the tree it is given
-            command = [
-                "unshare",
-                "-m",
-                "--propagation",
-                "private",
-                "sh",
-                "-euc",
-                _INSTALL,
-                "sh",
-                str(fresh),
-                str(build),
-            ]
+            command = ["unshare", "-m", "--propagation", "private", "sh", "-euc", _INSTALL, "sh"]
+            command += [str(fresh), place, requirement]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022)
-            shutil.rmtree(build)
             if done.returncode:
-                raise InstallationError(f"cannot install trapd:\n{done.stdout}{done.stderr}")
-            fresh.rename(place)
+                raise InstallationError(f"cannot install {requirement}:\n{done.stdout}{done.stderr}")
+            fresh.rename(environment)
             for old in sorted(kept.glob("????????????????"), key=os.path.getmtime)[:-3]:
                 shutil.rmtree(old)
-    return place
+    return environment
 
 
 @contextmanager

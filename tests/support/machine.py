@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import queue
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -146,6 +147,7 @@ class Machine:
         self.leader = 0  # our number for its PID 1
         self.booted_in = 0.0  # s
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -182,6 +184,14 @@ class Machine:
         self._console = self._base / "console.log"
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._notify.bind(str(self._base / "notify"))
+        self._listener = threading.Thread(target=self._listen, name=f"words of {self.name}", daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        """systemd-nspawn hands on what its PID 1 says, for instance each second of a long stop. Both stand still if
+        nobody takes it."""
+        while words := self._notify.recv(8192):
+            self._said.put(dict(line.split("=", 1) for line in words.decode().splitlines() if "=" in line))
 
     def _launch(self) -> None:
         environment = {
@@ -211,23 +221,16 @@ class Machine:
     def _wait_until_booted(self) -> None:
         """Until its PID 1 says READY, which systemd does when the default target is reached."""
         assert self._process is not None
-        began, pidfd, leader = time.monotonic(), os.pidfd_open(self._process.pid), 0
-        try:
-            while True:
-                left = began + self.boot_timeout - time.monotonic()
-                ended, _, _ = select.select([self._notify, pidfd], [], [], max(0.0, left))
-                if not ended or pidfd in ended:
-                    why = "it ended" if ended else f"not in {self.boot_timeout:g} s"
-                    raise MachineError(f"cannot boot {self.name}: {why}\n{self.console()}")
-                lines = self._notify.recv(8192).decode().splitlines()
-                fields = {key: value for key, _, value in (line.partition("=") for line in lines)}
+        began, leader, fields = time.monotonic(), 0, {}
+        while not (fields.get("READY") == "1" and leader):  # without that, it is of the boot before
+            ended, took = self._process.poll() is not None, time.monotonic() - began
+            if ended or took > self.boot_timeout:
+                why = "it ended" if ended else f"not in {self.boot_timeout:g} s"
+                raise MachineError(f"cannot boot {self.name}: {why}\n{self.console()}")
+            with contextlib.suppress(queue.Empty):
+                fields = self._said.get(timeout=0.1)
                 leader = int(fields.get("X_NSPAWN_LEADER_PID", leader))
-                if fields.get("READY") == "1" and leader:  # without it, it is of the boot before
-                    self.leader = leader
-                    self.booted_in = time.monotonic() - began
-                    return
-        finally:
-            os.close(pidfd)
+        self.leader, self.booted_in = leader, time.monotonic() - began
 
     def reboot(self) -> None:
         """An orderly reboot: services are stopped, the disk stays."""
@@ -254,7 +257,9 @@ class Machine:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            if hasattr(self, "_notify"):
+            if hasattr(self, "_listener"):
+                self._notify.shutdown(socket.SHUT_RD)  # which ends the thread
+                self._listener.join()
                 self._notify.close()
             _remove(self._base)
 
