@@ -1,0 +1,200 @@
+"""What is known of all instances, with real report files and a journal that is a shell script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.virtual_clock import VirtualClock
+from tests.unit.backend.systemd.test_record import ASKED, CRASHED, DRAINING, END, GONE, ONE, READY, STARTING
+from trapd.backend.systemd import journal
+from trapd.backend.systemd.facts import Facts
+from trapd.backend.systemd.known import Known
+from trapd.model import FailureKind, InstanceId, InstanceState
+
+TWO = InstanceId("gpu", 8, 2)
+REPORT = {"pid": 5, "generation": 7, "digest": "d", "versions": {}, "strays": [], "failure": None}
+
+Story = Callable[[Known, list[str]], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+    """Runs a story on a fresh Known, whose journal holds one line, and the pools whose change was told."""
+    monkeypatch.setattr(journal, "LATER", 0.0)
+
+    def run(story: Story) -> None:
+        async def on_loop() -> None:
+            changed: list[str] = []
+            script = ["sh", "-c", "echo it was the disk, redis://:secret@h"]
+            known = Known(reports=tmp_path, journalctl=script, clock=VirtualClock(), on_change=changed.append)
+            await story(known, changed)
+            await known.close()
+
+        asyncio.run(on_loop())
+
+    return run
+
+
+Play = Callable[[Story], None]
+
+
+def write(folder: Path, **more: object) -> None:
+    (folder / f"{ONE.name}.json").write_text(json.dumps(REPORT | more))
+
+
+def test_ready_is_not_shown_before_the_report_is_read(play: Play, tmp_path: Path) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        write(tmp_path, strays=["a=b"])
+        known.heard(ONE, STARTING)
+        known.heard(ONE, READY)
+        (starting,) = known.seen(0.0)
+        assert starting.state is InstanceState.STARTING
+        await known.settled()
+        (ready,) = known.seen(0.0)
+        assert ready.state is InstanceState.READY
+        assert ready.report is not None
+        assert ready.report.mixed
+        assert changed == ["default", "default"]
+
+    play(story)
+
+
+def test_a_failure_comes_with_the_last_words(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, CRASHED)
+        assert known.seen(0.0) == ()
+        await known.settled()
+        (failed,) = known.seen(0.0)
+        assert failed.failure is not None
+        assert (failed.failure.kind, failed.failure.at) == (FailureKind.CRASH, CRASHED.ended)
+        assert failed.failure.detail == "it was the disk, redis://:***@h"
+
+    play(story)
+
+
+def test_the_workers_own_account_is_preferred_and_only_its_own(play: Play, tmp_path: Path) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        for pid, summary in ((5, "ImportError"), (6, "exited with status 1")):
+            write(tmp_path, pid=pid, failure={"kind": "code", "summary": "ImportError", "detail": "Traceback"})
+            known.heard(ONE, CRASHED)
+            await known.settled()
+            failure = known.seen(0.0)[0].failure
+            assert failure is not None
+            assert failure.summary == summary
+            known.drop(known[ONE])
+
+    play(story)
+
+
+def test_what_looks_the_same_is_not_told(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, STARTING)
+        known.heard(ONE, replace(STARTING, changed=11.0))
+        assert changed == ["default"]
+
+    play(story)
+
+
+def test_one_that_is_gone_is_forgotten(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        for facts in (STARTING, replace(STARTING, job=2), DRAINING, END, GONE):
+            known.heard(ONE, facts)
+            await known.settled()
+        assert known.seen(0.0) == ()
+        known.heard(ONE, GONE)
+        assert known[ONE] is not known[ONE]  # there is none
+
+    play(story)
+
+
+def test_a_listing_brings_what_was_missed(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, READY)
+        await known.settled()
+        known.begin_listing()
+        known.listed({TWO: STARTING})
+        assert [one.id for one in known.seen(0.0)] == [TWO]
+        assert changed == ["default", "gpu", "default"]
+
+    play(story)
+
+
+def test_what_is_heard_during_a_listing_is_newer_than_the_listing(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, READY)
+        await known.settled()
+        known.begin_listing()
+        for facts in (ASKED, DRAINING, END, GONE):
+            known.heard(ONE, facts)
+        known.heard(TWO, STARTING)
+        await known.settled()
+        known.listed({ONE: READY})
+        assert [one.id for one in known.seen(0.0)] == [TWO]
+
+    play(story)
+
+
+def test_one_that_left_unasked_stays_though_no_listing_has_it(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, READY)
+        known.heard(ONE, replace(END, job=0))
+        await known.settled()
+        known.begin_listing()
+        known.listed({})
+        assert [one.state for one in known.seen(0.0)] == [InstanceState.FAILED]
+        known.drop(known[ONE])
+        assert known.seen(0.0) == ()
+
+    play(story)
+
+
+def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, STARTING)
+        old = known[ONE]
+        known.drop(old)
+        known.heard(ONE, replace(STARTING, invocation="b"))
+        known.moved(old)
+        assert known[ONE].facts.invocation == "b"
+
+    play(story)
+
+
+def test_one_waits_for_what_comes_and_not_for_ever(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        record = known[ONE]
+        known.heard(ONE, STARTING)
+        record = known[ONE]
+        waiting = asyncio.create_task(known.until(record, lambda: record.facts.active == "active", 60.0))
+        known.heard(ONE, replace(STARTING, sub="start-post"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        known.heard(ONE, READY)
+        await waiting
+        await known.until(record, lambda: False, 0.01)
+
+    play(story)
+
+
+def test_a_journal_that_cannot_be_read_costs_only_the_last_words(tmp_path: Path) -> None:
+    for command in (["/nowhere/journalctl"], ["sh", "-c", "exit 1"]):
+        assert asyncio.run(journal.of_run(command, "a")) == ""
+
+
+def test_of_a_run_that_said_nothing_systemds_own_words_are_told() -> None:
+    script = ["sh", "-c", 'case "$*" in *" INVOCATION_ID=a"*) echo Failed at step EXEC;; esac']
+    assert asyncio.run(journal.of_run(script, "a")) == "Failed at step EXEC"
+
+
+def test_facts_of_nobody_are_no_record(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, Facts())
+        assert (known.seen(0.0), changed) == ((), [])
+
+    play(story)

@@ -1,0 +1,34 @@
+"""Report files, which tasks can write as well as workers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from trapd.backend import reports
+
+REPORT = json.dumps({"pid": 5, "generation": 7, "digest": "d", "versions": {}, "strays": [], "failure": None})
+
+
+def test_a_report_is_of_one_process(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text(REPORT)
+    found = reports.read(tmp_path / "report", 5)
+    assert found is not None
+    assert found.code.generation == 7
+    assert reports.read(tmp_path / "report", 6) is None
+
+
+def test_what_is_no_plain_file_is_no_report(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text(REPORT)
+    (tmp_path / "link").symlink_to(tmp_path / "report")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "absent", "."):
+        assert reports.read(tmp_path / name, 5) is None
+
+
+def test_of_a_file_that_never_ends_only_a_part_is_read(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text(REPORT + " " * (2 << 20))
+    assert reports.read(tmp_path / "report", 5) is not None
+    (tmp_path / "report").write_text(" " * (2 << 20) + REPORT)
+    assert reports.read(tmp_path / "report", 5) is None
