@@ -24,18 +24,31 @@ def install(
 ) -> Path:
     """Unpack a wheel of these files into ``site`` as ``installer`` does; returns its dist-info folder.
 
-    An installed version of the same name is removed first. The files are a day old.
+    An installed version of the same name is removed first. The files are a day old, and what comes later is
+    later for the file system too.
     """
     uninstall(site, name)
     wheel = write_wheel(site.parent / "wheels", name, version, files, requires=requires)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+        tops = {site / name.partition("/")[0] for name in archive.namelist()}
     info = site / f"{name.replace('-', '_')}-{version}.dist-info"
     (info / "INSTALLER").write_text(f"{installer}\n")
     with (info / "RECORD").open("a") as record:
         record.write(f"{info.name}/INSTALLER,,\n../../../bin/{name},sha256=none,1\n")
-    make_old(site)
+    make_old(*tops)
+    tick(site)
     return info
+
+
+def tick(folder: Path) -> None:
+    """Until the file system's clock, which has steps of some milliseconds, has moved on."""
+    probe = folder / "tick"
+    probe.touch()
+    before = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == before:
+        probe.touch()
+    probe.unlink()
 
 
 def make_old(*tops: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trapd.watch.distributions import Distribution, Kind, Recorded
 from trapd.watch.fingerprint import Hasher
-from trapd.watch.sites import Site, is_stash_of, normalise
+from trapd.watch.sites import Site, find, is_stash_of, normalise
 
 _DPKG_LOCKS = (Path("/var/lib/dpkg/lock"), Path("/var/lib/dpkg/lock-frontend"))
 GIT_AT_WORK = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
@@ -62,11 +62,24 @@ def _stashes(sites: Sequence[Site], names: set[str]) -> Iterator[str]:
     for site in sites:
         for stash in site.stashes:
             for name in sorted(names):
-                if is_stash_of(stash, name):
+                if is_stash_of(stash, name) and not _is_outlived(site.path / stash, sites, name):
                     yield (
                         f"pip is replacing {name}, or was killed while it did: {site.path}/{stash} is there; "
                         f"if no pip is running, install {name} again and remove {site.path}/~*"
                     )
+
+
+def _is_outlived(stash: Path, sites: Sequence[Site], name: str) -> bool:
+    """Whether a later installation came to its end beside a stash that some earlier pip has left for ever.
+
+    pip writes RECORD last of all, and only then is its own INSTALLER in it; what follows is the removal of the stash.
+    """
+    found = find(sites, name)
+    if found is None:
+        return False
+    record = found[0].path / found[1] / "RECORD"
+    finished = any(line.startswith(f"{found[1]}/INSTALLER,") for line in _lines(record))
+    return finished and record.stat().st_ctime_ns >= stash.stat().st_ctime_ns
 
 
 def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.site_packages import install, install_editable
+from tests.support.site_packages import install, install_editable, tick
 from trapd.watch import installers
 from trapd.watch.distributions import locate
 from trapd.watch.fingerprint import Hasher
@@ -55,6 +55,21 @@ def test_the_stash_is_named_even_while_the_distribution_is_gone(site: Path) -> N
     (site / "trap").rename(site / "~rap")
     (site / "trap-1.3.0.dist-info").rename(site / "~rap-1.3.0.dist-info")
     assert "~rap is there" in reason(site)
+
+
+def test_a_stash_that_a_later_installation_has_outlived_blocks_nothing(site: Path) -> None:
+    """pip never removes what another pip, which was killed, has left."""
+    (site / "~rap").mkdir()
+    info = install(site, "trap", "1.4.0", FILES)
+    assert reason(site) == ""
+    (site / "~-ap").mkdir()
+    assert "~-ap is there" in reason(site), "this one is of the next upgrade"
+    tick(site)
+    info = install(site, "trap", "1.5.0", FILES)
+    assert reason(site) == ""
+    lines = (info / "RECORD").read_text().splitlines(keepends=True)
+    (info / "RECORD").write_text("".join(line for line in lines if "INSTALLER" not in line))
+    assert "~-ap is there" in reason(site), "RECORD is still the wheel's own: it has not come to its end"
 
 
 def break_missing(site: Path) -> str:
