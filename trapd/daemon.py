@@ -25,7 +25,8 @@ from trapd.errors import SettingsError, TrapdError
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteJournal
-from trapd.model import InstanceId
+from trapd.model import InstanceId, InstanceState
+from trapd.rollout.boot import at_boot
 from trapd.service import Service
 from trapd.settings import Settings, load, resolve_backend
 from trapd.watch import Watch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trapd.daemon")
 REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
+BOOT = Path("/var/lib/trapd/boot")  # units that trapd-boot.service starts at boot, one a line
 DRAIN_SIGN = 10.0  # seconds between two signs of life while workers drain
 
 
@@ -52,7 +54,7 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.clock = settings, SystemClock()
-        self.state = "starting"
+        self.state, self.trouble = "starting", ""
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
@@ -69,7 +71,8 @@ class Daemon:
             application=_application(settings),
         )
         self.watch = self._make_watch()
-        about = About(__version__, os.getpid(), "systemd" if self.systemd else "embedded", lambda: self.state)
+        backend = "systemd" if self.systemd else "embedded"
+        about = About(__version__, os.getpid(), backend, lambda: self.state, lambda: self.trouble)
         commands = Commands(self.service, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
 
@@ -131,13 +134,12 @@ class Daemon:
             await self.control.open()
             down.push_async_callback(self.control.close)
             async with asyncio.TaskGroup() as tasks:
-                pools = tasks.create_task(self.service.run(), name="pools")
-                alive = tasks.create_task(self._say_alive(), name="watchdog")
+                keeping = [tasks.create_task(work) for work in (self.service.run(), self._say_alive(), self._follow())]
                 self.state = "running"
                 self._tell("READY=1")
                 log.info("trapd %s runs: %s", __version__, self.settings.file)
                 await self._obey(tasks)
-                for task in (pools, alive):
+                for task in keeping:
                     task.cancel()
 
     async def _obey(self, tasks: asyncio.TaskGroup) -> None:
@@ -172,10 +174,9 @@ class Daemon:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""
         stopping = tasks.create_task(self.service.stop(), name="stop")
         log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
+        self._tell("STOPPING=1")
         while not stopping.done():
-            seen = await self.backend.observe()
-            busy = sum(i.active_tasks or 0 for i in seen)
-            self._tell("STOPPING=1", f"draining {len(seen)} worker(s), {busy} task(s)", extend=DRAIN_SIGN * 3)
+            self._tell(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")
             await asyncio.wait({stopping}, timeout=DRAIN_SIGN if self._notifier.socket else None)
 
     async def _reload(self) -> bool:
@@ -192,35 +193,82 @@ class Daemon:
                         remedy="restart trapd",
                     )
         except SettingsError as error:
-            log.error("%s; the old configuration stays in force", error)
+            self.trouble = f"{error}; the configuration read before stays in force"
+            log.error("%s", self.trouble)
             return False
         else:
+            self.trouble = ""
             log.info("read %s again", fresh.file)
-            self.settings = fresh
-            self.snapshots.use(app=fresh.app.app, python=fresh.app.python, smoke_test=fresh.app.smoke_test)
-            await self.service.reconfigure(fresh.pools, application=_application(fresh))
-            self.watch = self._make_watch()
+            await self._use(fresh)
             return True
         finally:
             self._tell("READY=1")
+            self.service.notify()
+
+    async def _use(self, fresh: Settings) -> None:
+        app = fresh.app
+        self.settings = fresh
+        self.snapshots.use(app=app.app, python=app.python, smoke_test=app.smoke_test)
+        self.watch = self._make_watch()
+        try:
+            await self.service.reconfigure(fresh.pools, application=_application(fresh))
+        except TrapdError as error:  # a full disk, say
+            log.error("%s; trying again when the watch has looked at the disk", error)
 
     # -- what systemd hears ----------------------------------------------------------------------------------------
 
-    def _tell(self, what: str, status: str = "", *, extend: float = 0) -> None:
-        status = status or f"keeping {len(self.service.specs)} pool(s)"
-        lines = [what, f"STATUS={status}"] + ([f"EXTEND_TIMEOUT_USEC={int(extend * 1e6)}"] if extend else [])
+    def _tell(self, *lines: str) -> None:
         self._notifier.notify("\n".join(lines))
 
     async def _say_alive(self) -> None:
         """WATCHDOG=1 for as long as this loop turns, at a third of the time that systemd allows."""
         allowed = int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6
         while allowed:
-            self._notifier.notify("WATCHDOG=1")
+            self._tell("WATCHDOG=1")
             await asyncio.sleep(allowed / 3)
+
+    async def _follow(self) -> None:
+        """Whenever one of them changes: the line that ``systemctl status`` shows, and what is started at boot."""
+        said, kept = "", None
+        while True:
+            changed = self.service.changed()  # taken before the look
+            if (line := self._line()) != said:
+                self._tell("STATUS=" + line.replace("\n", " "))
+                said = line
+            if self.systemd and (boot := self._at_boot()) != kept:
+                await asyncio.to_thread(_write, BOOT, boot)
+                kept = boot
+            await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+
+    def _at_boot(self) -> str:
+        known = self.service
+        instances = at_boot(known.specs, known.states, known.generations, self.snapshots.present())
+        return "".join(f"{instance.unit}\n" for instance in instances)
+
+    def _line(self) -> str:
+        views = self.service.pools()
+        seen = [instance for view in views for instance in view.instances]
+        if self.state == "stopping":
+            return f"draining {len(seen)} worker(s), {sum(i.active_tasks or 0 for i in seen)} task(s)"
+        ready = sum(instance.state is InstanceState.READY for instance in seen)
+        line = f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"
+        moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
+        line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
+        return line + (f"; {self.trouble}" if self.trouble else "")
 
 
 def _application(settings: Settings) -> str:
     return f"{settings.app.app} {settings.app.smoke_test or ''}"
+
+
+def _write(path: Path, text: str) -> None:
+    """In one step."""
+    try:
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(text)
+        fresh.replace(path)
+    except OSError as error:
+        log.error("cannot write %s: %s; after a boot workers wait for trapd", path, error.strerror)
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig would give it one with the level in it
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 

@@ -67,12 +67,16 @@ class Controller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The daemon, for its status. ``state()`` is "starting", "running" or "stopping"."""
+    """The daemon, for its status. ``state()`` is "starting", "running" or "stopping".
+
+    ``trouble()`` is what is wrong with trapd itself, in a sentence; empty if nothing is.
+    """
 
     version: str
     pid: int
     backend: str
     state: Callable[[], str]
+    trouble: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def status(desk: Desk) -> dict[str, Any]:
             "reason": disk.reason,
         },
         "pools": [_pool(desk, view, eager) for view in desk.controller.pools()],
-        "problems": _daemon_problems(about.state()) + _disk_problems(disk),
+        "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
     }
 
 
@@ -107,9 +107,9 @@ def _ready(view: PoolView) -> int:
     return sum(instance.state is InstanceState.READY for instance in view.instances)
 
 
-def _daemon_problems(state: str) -> list[str]:
+def _daemon_problems(state: str, trouble: str) -> list[str]:
     """Until it runs, and once it stops, it wants no workers: then every pool has what it wants and nothing is said."""
-    return [] if state == "running" else [f"trapd is {state}"]
+    return ([] if state == "running" else [f"trapd is {state}"]) + ([trouble] if trouble else [])
 
 
 def _disk_problems(disk: Disk) -> list[str]:

@@ -165,6 +165,11 @@ def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state
     assert said["problems"] == [f"trapd is {state}"]
 
 
+def test_what_troubles_trapd_itself_is_a_problem() -> None:
+    said = status(Desk(replace(about(), trouble=lambda: "trapd.toml cannot be read"), settled(CLOCK), CLOCK))
+    assert said["problems"] == ["trapd.toml cannot be read"]
+
+
 def test_a_broken_disk_is_a_problem_and_a_changing_one_is_not() -> None:
     controller = settled(CLOCK)
     controller.disk = Disk(DiskState.BROKEN, reason="pip left ~rap behind")
