@@ -199,6 +199,40 @@ def test_settings_that_cannot_be_used_are_the_codes_failure_too(
     lab.play(story)
 
 
+def test_an_environment_without_celery_is_told(short_path: Path, files: Broker) -> None:
+    missing = "raise ModuleNotFoundError(\"No module named 'celery'\")\n"
+    lab = WorkerLab(short_path, files, files={"celery/__init__.py": missing})
+
+    async def story() -> None:
+        failure = await lab.fail()
+        assert (failure.kind, failure.summary) == (FailureKind.CODE, "ModuleNotFoundError: No module named 'celery'")
+
+    lab.play(story)
+
+
+def test_task_modules_may_wait_for_the_application_to_be_complete(short_path: Path, files: Broker) -> None:
+    hooked = """
+from naps.jobs import app
+
+
+@app.on_after_finalize.connect
+def complete(sender, **_):
+    print("complete:", "naps.hooked.own" in sender.tasks)
+
+
+@app.task
+def own():
+    pass
+"""
+    lab = WorkerLab(short_path, files, files={"naps/hooked.py": hooked}, celeryconfig="imports = ['naps.hooked']\n")
+
+    async def story() -> None:
+        await lab.start()
+        assert "complete: True" in lab.told()
+
+    lab.play(story)
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, good: bool) -> None:
     smoke = f"def test():\n    print('smoke')\n    assert {good}, 'the numbers are wrong'\n"

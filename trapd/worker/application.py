@@ -36,8 +36,8 @@ def load(job: Job) -> Celery:
     app.set_current()
     app.set_default()
     configure(app, config, job)
-    app.finalize()
     app.loader.init_worker()  # imports what `imports`, `include` and autodiscovery name
+    app.finalize()  # after them, as Celery has it: they may have connected to its signal
     assert app.backend  # made on first use otherwise, which would be after the start
     if job.manifest.get("smoke_test"):
         resolve(str(job.manifest["smoke_test"]), "smoke test")()

@@ -29,9 +29,9 @@ def main(arguments: list[str]) -> int:
     imports.blind_finders(job.packages)
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
-    from trapd.worker.running import Running  # Celery comes with it: not before the snapshot is on the path
-
     try:
+        from trapd.worker.running import Running  # Celery comes with it: not before the snapshot is on the path
+
         running = Running(job, notifier, watchdog_seconds(), time.monotonic())
     except (Exception, SystemExit) as error:
         failure = report.failure_report(job, error)

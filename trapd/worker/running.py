@@ -44,10 +44,11 @@ class Running:
         """Until it is told to stop and has drained; the exit status."""
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
         print(f"trapd-worker: {self.job.instance} runs generation {self.job.number} ({versions})", flush=True)
+        self.worker.start()
         try:
-            self.worker.start()
-        finally:
             broker_files.leave(self.app, self.job.node)
+        except Exception as error:  # its work is done and well done, whatever is left lying about
+            print(f"trapd-worker: cannot tidy the broker: {error}", file=sys.stderr)
         return self.worker.exitcode or 0
 
     def _look(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from trapd.backend.embedded import records as records_module
 from trapd.backend.embedded.notify import microseconds, parse
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
@@ -91,12 +92,31 @@ def test_what_is_no_report_of_this_process_is_none(tmp_path: Path, text: str) ->
     assert records.report(ONE, 5) is None
 
 
-def test_no_more_than_a_hundred_logs_are_kept(tmp_path: Path) -> None:
+def test_no_more_than_a_hundred_logs_are_kept_and_those_of_running_workers(tmp_path: Path) -> None:
     for number in range(120):
-        (tmp_path / f"default@{number}-1.log").write_text("")
+        path = tmp_path / f"default@{number}-1.log"
+        path.touch()
+        os.utime(path, (number, number))
     records = Records(tmp_path, tmp_path)
-    os.close(records.open_log(ONE))
-    assert len(list(tmp_path.glob("*.log"))) == 101
+    os.close(records.open_log(InstanceId("default", 200, 1), running={"default@3-1"}))
+    left = {path.name for path in tmp_path.glob("*.log")}
+    assert left == {f"default@{number}-1.log" for number in (3, *range(20, 120), 200)}
+
+
+def test_a_log_that_has_grown_too_long_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records_module, "LOG_LIMIT", 10)
+    records = Records(tmp_path, tmp_path)
+    records.trim_log(ONE)
+    log = records.open_log(ONE)
+    os.write(log, b"0123456789")
+    records.trim_log(ONE)
+    assert (tmp_path / "default@7-1.log").stat().st_size == 10
+    os.write(log, b"X")
+    records.trim_log(ONE)
+    os.write(log, b"new")
+    os.close(log)
+    assert (tmp_path / "default@7-1.log").read_text() == "new"
+    assert (tmp_path / "default@7-1.log.1").read_text() == "0123456789X"
 
 
 @pytest.mark.parametrize("text", ["", "x y\n", "4194305 1\n", "-1 1\n", "1\n"])

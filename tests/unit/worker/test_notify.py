@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from contextlib import closing
@@ -61,6 +62,7 @@ def test_the_next_supervisor_at_the_same_place_is_heard(path: Path) -> None:
         assert notifier.send({"STATUS": "4"})
         assert second.recv(100) == b"STATUS=4"
     notifier.close()
+    gc.collect()
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,9 @@ class EmbeddedBackend:
     def _prepare(self, id: InstanceId) -> tuple[list[str], dict[str, str], int]:
         self._records.remove(id)
         argv, env = self._command(id)
-        return argv, spawn.environment(env, self._notify.path, self._watchdog), self._records.open_log(id)
+        running = {other.name for other in list(self._runs)}
+        output = self._records.open_log(id, running)
+        return argv, spawn.environment(env, self._notify.path, self._watchdog), output
 
     def _launch(self, run: Run, argv: list[str], env: Mapping[str, str], output: int) -> None:
         if run.state is not InstanceState.STARTING:  # asked to go before it was there
@@ -195,9 +197,10 @@ class EmbeddedBackend:
                     self._arm(run)
 
     async def _read_again(self, run: Run) -> None:
-        """It may have loaded a module from elsewhere since."""
+        """It may have loaded a module from elsewhere since. A good moment to look at its log, too."""
         async with run.files:
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)
+            await asyncio.to_thread(self._records.trim_log, run.id)
         if report and report.code != run.report:
             run.report = report.code
             self._on_change(run.id.pool)

@@ -4,8 +4,10 @@ its code, and its words. Every function here reads or writes files: call them of
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from trapd.backend import reports, words
@@ -15,6 +17,7 @@ from trapd.model import InstanceId
 
 _TAIL = 32 * 1024  # bytes of a log that are looked at
 _LOGS_KEPT = 100
+LOG_LIMIT = 32 * 1024 * 1024  # bytes
 
 
 class Records:
@@ -63,19 +66,30 @@ class Records:
         """Its report file, if that is whole and of this very process."""
         return reports.read(self.instances / f"{id.name}.json", pid)
 
-    def open_log(self, id: InstanceId) -> int:
-        """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``."""
+    def open_log(self, id: InstanceId, running: Container[str] = ()) -> int:
+        """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``.
+
+        Old logs go, for every generation brings new names; but not those of instances that are ``running``.
+        """
         path = self.logs / f"{id.name}.log"
         if path.exists():
             path.replace(path.with_suffix(".log.1"))
-        self._drop_old_logs()
+        logs = sorted(self.logs.glob("*.log*"), key=_age, reverse=True)
+        for old in logs[_LOGS_KEPT:]:
+            if old.name.partition(".")[0] not in running:
+                old.unlink(missing_ok=True)
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
-    def _drop_old_logs(self) -> None:
-        """Every generation brings new names, so old ones have to go."""
-        logs = sorted(self.logs.glob("*.log*"), key=_age, reverse=True)
-        for path in logs[_LOGS_KEPT:]:
-            path.unlink(missing_ok=True)
+    def trim_log(self, id: InstanceId) -> None:
+        """Of a run that has said very much, move the words so far to ``<name>.log.1``, and go on with an empty log.
+
+        The worker holds the file open, so it is copied and emptied; what it says in between is lost.
+        """
+        path = self.logs / f"{id.name}.log"
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > LOG_LIMIT:
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
 
     def last_words(self, id: InstanceId) -> str:
         """The end of its log, without passwords; the Python stack, if it died with one."""
