@@ -16,7 +16,7 @@ PACKAGE = ROOT / "trapd"
 MODULE_LINES, FUNCTION_LINES = 300, 40
 
 # Longer than the rule, and why that reads better than splitting it. Path or path:function -> reason.
-LONG_MODULES = {"trapd/ctl/main.py": "a table: every verb with its options and its help"}
+LONG_MODULES: dict[str, str] = {"trapd/ctl/main.py": "a table: every verb with its options and its help"}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 CATCH_ALL = {"base", "common", "core", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}
@@ -48,7 +48,8 @@ def lines_without_docstring(function: Function) -> int:
 def test_modules_are_short() -> None:
     found = {name(path): len(path.read_text().splitlines()) for path in sources("trapd", "benchmarks")}
     long = {module: lines for module, lines in found.items() if lines > MODULE_LINES}
-    assert set(long) == set(LONG_MODULES), long
+    assert set(long) <= set(LONG_MODULES), long
+    assert all(found[module] > 0.9 * MODULE_LINES for module in LONG_MODULES), "short enough to leave the list"
 
 
 def test_functions_are_short() -> None:
