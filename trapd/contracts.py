@@ -7,6 +7,8 @@ from typing import Protocol
 
 from trapd.model import Disk, Event, Generation, Instance, InstanceId, PoolSpec, PoolState, Rollout
 
+FRESH_AGAIN = 30.0  # seconds in ready after which earlier failures are forgiven (B9; systemd#43813: theirs never are)
+
 
 class Clock(Protocol):
     def now(self) -> float:

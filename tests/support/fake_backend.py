@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from trapd.contracts import FRESH_AGAIN
 from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
-FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
 NEVER = math.inf
 
 _SUMMARY = {

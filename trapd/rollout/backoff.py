@@ -6,9 +6,6 @@ from zlib import crc32
 
 FIRST, FACTOR, CEILING = 1.0, 2.0, 60.0  # seconds; the ceiling keeps an outage of an hour from costing another hour
 JITTER = 0.25  # of the delay, either way: workers that failed together must not come back together
-STABLE_AFTER = (
-    30.0  # seconds ready after which a run's failure counts as the first again (systemd#43813: theirs never resets)
-)
 
 
 def delay(failures: int, key: str) -> float:
@@ -21,8 +18,3 @@ def delay(failures: int, key: str) -> float:
     plain = min(CEILING, FIRST * FACTOR ** min(failures - 1, 32))
     spread = crc32(f"{key}#{failures}".encode()) / 0xFFFFFFFF * 2 - 1
     return plain * (1 + JITTER * spread)
-
-
-def failures_after(failures: int, ready_for: float | None) -> int:
-    """The new count when a run fails that had been ready for so many seconds (None: never ready)."""
-    return 1 if ready_for is not None and ready_for >= STABLE_AFTER else failures + 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from trapd.backend.embedded.notify import microseconds
 from trapd.backend.embedded.spawn import Process
 from trapd.backend.words import active_tasks, ending, mask
+from trapd.contracts import FRESH_AGAIN
 from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
-FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
 _CLEAN = (
     0,
     -signal.SIGTERM,

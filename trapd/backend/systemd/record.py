@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.words import active_tasks, mask
+from trapd.contracts import FRESH_AGAIN
 from trapd.model import CodeReport, Failure, Instance, InstanceId, InstanceState
-
-FRESH_AGAIN = 30.0  # s in ready after which earlier failures are forgiven (B9)
 
 
 @dataclass(eq=False)

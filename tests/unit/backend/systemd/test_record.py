@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from trapd.backend.systemd.facts import Facts
-from trapd.backend.systemd.record import FRESH_AGAIN, Record
+from trapd.backend.systemd.record import Record
+from trapd.contracts import FRESH_AGAIN
 from trapd.model import InstanceId, InstanceState
 
 ONE = InstanceId("default", 7, 1)
