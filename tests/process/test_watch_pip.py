@@ -143,8 +143,9 @@ def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_path: 
 
     async def story(watched: Watched, before: Disk) -> None:
         assert before.versions == {"demo": "1.0"}
+        began = time.monotonic()
         ended = await asyncio.to_thread(environment.install, wheel)
-        at, after = await watched.until(DiskState.SETTLED, after=ended)
+        at, after = await watched.until(DiskState.SETTLED, after=began)
         print(f"settled {at - ended:.3f} s after pip's exit")
         assert after.versions == {"demo": "2.0"}
         assert at - ended < QUIET + 0.5
@@ -183,8 +184,9 @@ def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
         assert CEILING - 1 < at - killed < CEILING + 1
         assert "pip is replacing demo, or was killed while it did: " in broken.reason
         assert f"{environment.site}/~emo" in broken.reason
-        ended = await asyncio.to_thread(environment.install, three)
-        _, after = await watched.until(DiskState.SETTLED, after=ended)
+        began = time.monotonic()
+        await asyncio.to_thread(environment.install, three)
+        _, after = await watched.until(DiskState.SETTLED, after=began)
         assert after.versions == {"demo": "3.0"}
         assert list(environment.site.glob("~*")), "pip leaves the remains of another pip where they are"
 
@@ -218,8 +220,9 @@ def test_what_changes_no_code_makes_no_new_fingerprint(environment: Environment,
 def test_an_edited_celeryconfig_is_one_change(environment: Environment, tmp_path: Path) -> None:
     async def story(watched: Watched, before: Disk) -> None:
         text = "broker_url = 'memory://'\nCELERY_ALWAYS_EAGER = True\n"
+        began = time.monotonic()
         await asyncio.to_thread(watched.celeryconfig.write_text, text)
-        _, after = await watched.until(DiskState.SETTLED, after=time.monotonic())
+        _, after = await watched.until(DiskState.SETTLED, after=began)
         assert (before.eager, after.eager) == (False, True)
         await watched.nothing_more()
         await asyncio.to_thread(
@@ -253,9 +256,10 @@ def test_a_module_edited_in_an_editable_install_is_one_change(environment: Envir
     module = source_tree(tmp_path) / "demo/__init__.py"
 
     async def story(watched: Watched, before: Disk) -> None:
+        began = time.monotonic()
         pip = environment.pip("install", "--no-index", "--no-deps", "-e", str(module.parent.parent))
         assert await asyncio.to_thread(pip.wait) == 0
-        at, editable = await watched.until(DiskState.SETTLED, after=time.monotonic())
+        at, editable = await watched.until(DiskState.SETTLED, after=began)
         assert str(module) in {file.source for file in editable.files}
         await asyncio.to_thread(module.write_text, "VERSION = '1b'\n")
         _, edited = await watched.until(DiskState.SETTLED, after=at)
@@ -286,8 +290,9 @@ def test_a_release_link_that_is_swapped_is_one_change(environment: Environment, 
     async def main() -> None:
         async with watched.watching() as before:
             assert before.versions == {"demo": "1.0"}
+            began = time.monotonic()
             await asyncio.to_thread(swap)
-            _, after = await watched.until(DiskState.SETTLED, after=time.monotonic())
+            _, after = await watched.until(DiskState.SETTLED, after=began)
             assert after.versions == {"demo": "2.0"}
             await watched.nothing_more()
 
