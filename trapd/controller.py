@@ -130,7 +130,9 @@ class Controller:
                 log.exception("%s: a pass failed; looking again in %g s", name, FAULT_PAUSE)
                 wake_at = self.clock.now() + FAULT_PAUSE
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), max(0.0, wake_at - self.clock.now()))
+                # not wait_for: in 3.11 it loses a cancellation that comes together with the event
+                async with asyncio.timeout(max(0.0, wake_at - self.clock.now())):
+                    await wake.wait()
 
     async def step(self, name: str) -> float:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""

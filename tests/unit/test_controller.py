@@ -1,0 +1,94 @@
+"""The loop itself, on a real event loop: woken, cancelled, and not stopped by a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.support.builders import spec
+from tests.support.fake_backend import FakeBackend
+from tests.support.fake_journal import FakeJournal
+from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.virtual_clock import VirtualClock
+from trapd import controller
+from trapd.generations.collect import removable
+from trapd.model import Disk, DiskState, Instance
+from trapd.service import Service
+
+SETTLED = Disk(DiskState.SETTLED, fingerprint="one", versions={"pkg": "1.0"})
+
+
+class RealTime(VirtualClock):
+    def now(self) -> float:
+        return time.monotonic()
+
+
+def service(backend: FakeBackend | None = None) -> Service:
+    clock = RealTime()
+    backend = backend or FakeBackend(clock)
+    made = Service(
+        [spec()], backend=backend, snapshots=FakeSnapshots(), journal=FakeJournal(), clock=clock, collect=removable
+    )
+    backend.on_change = made.wake
+    return made
+
+
+def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
+    async def scenario() -> None:
+        one = service()
+        running = asyncio.create_task(one.run())
+        await one.disk_changed(SETTLED)
+        async with asyncio.timeout(1):
+            while len(one.pool("p").instances) < 2:
+                await one.changed()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert running.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_a_cancellation_that_comes_together_with_a_wake_is_not_lost() -> None:
+    async def scenario() -> None:
+        for _ in range(200):
+            one = service()
+            running = asyncio.create_task(one.run())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            one.wake()
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=1)
+            assert done, "the loop hangs"
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
+    class Faulty(FakeBackend):
+        looks = 0
+
+        async def observe(self) -> tuple[Instance, ...]:
+            self.looks += 1
+            if self.looks == 2:
+                raise ZeroDivisionError
+            return self.seen()
+
+    async def scenario() -> None:
+        backend = Faulty(RealTime())
+        one = service(backend)
+        running = asyncio.create_task(one.run())
+        await one.disk_changed(SETTLED)
+        async with asyncio.timeout(1):
+            while not one.pool("p").instances:
+                await asyncio.sleep(0)
+                one.wake()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert backend.looks >= 3
+
+    asyncio.run(scenario())
+
+
+def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:
+    assert service().pool("p").wanted_workers == 2
+    assert controller.RETRY < controller.RESYNC_BUSY < controller.RESYNC_IDLE
