@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.fake_journal import FakeJournal
@@ -37,7 +37,8 @@ from trapd.model import (
     Rollout,
     RolloutState,
 )
-from trapd.rollout.actions import Action, Start
+from trapd.rollout.actions import Start
+from trapd.rollout.view import PoolView
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'numba_next'"
 
@@ -47,18 +48,6 @@ class RealClock:
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
-
-
-@dataclass(frozen=True)
-class View:
-    """A needs.PoolView."""
-
-    spec: PoolSpec
-    state: PoolState
-    instances: tuple[Instance, ...] = ()
-    wanted_workers: int = 0
-    waiting: str = ""
-    actions: tuple[Action, ...] = ()
 
 
 class FakeController:
@@ -72,7 +61,7 @@ class FakeController:
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
         self._views = {
-            spec.name: View(spec, PoolState(spec.name), wanted_workers=spec.workers) for spec in self.specs.values()
+            spec.name: PoolView(spec, PoolState(spec.name), wanted_workers=spec.workers) for spec in self.specs.values()
         }
         self._future: asyncio.Future[None] | None = None
         self._playing: set[asyncio.Future[None]] = set()
@@ -114,13 +103,13 @@ class FakeController:
 
     # --- what the commands ask ---
 
-    def pool(self, name: str) -> View:
+    def pool(self, name: str) -> PoolView:
         return self._views[name]
 
-    def pools(self) -> Sequence[View]:
+    def pools(self) -> Sequence[PoolView]:
         return list(self._views.values())
 
-    async def observe(self, name: str) -> View:
+    async def observe(self, name: str) -> PoolView:
         self.asked.append(("observe", name))
         return self._views[name]
 

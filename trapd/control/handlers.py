@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trapd.control import protocol
-from trapd.control.needs import Desk, PoolView
+from trapd.control.needs import Desk
 from trapd.control.progress import progress
 from trapd.control.status import SCHEMA, describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError
 from trapd.model import Event, Generation, Rollout
+from trapd.rollout.view import PoolView
 from trapd.rollout.want import identity
 
 Document = dict[str, Any]

@@ -8,25 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trapd.contracts import Clock, Journal
-from trapd.model import Disk, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout.actions import Action
-
-
-class PoolView(Protocol):
-    """One pool at one moment. ``actions``: what the pass that looked decided; ``waiting``: what for, "" if nothing."""
-
-    @property
-    def spec(self) -> PoolSpec: ...
-    @property
-    def state(self) -> PoolState: ...
-    @property
-    def instances(self) -> tuple[Instance, ...]: ...
-    @property
-    def wanted_workers(self) -> int: ...
-    @property
-    def waiting(self) -> str: ...
-    @property
-    def actions(self) -> tuple[Action, ...]: ...
+from trapd.model import Disk, Generation, PoolSpec, Rollout
+from trapd.rollout.view import PoolView
 
 
 class Controller(Protocol):

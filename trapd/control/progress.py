@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from trapd.control.needs import PoolView
 from trapd.control.status import describe
 from trapd.model import InstanceState, Rollout, RolloutState
+from trapd.rollout.view import PoolView
 
 _STAYING = frozenset({InstanceState.STARTING, InstanceState.READY})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from trapd.control.needs import Desk, PoolView
+from trapd.control.needs import Desk
 from trapd.model import Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import code_state
+from trapd.rollout.view import PoolView
 
 SCHEMA = 1
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trapd.control.needs import Desk, PoolView
+from trapd.control.needs import Desk
 from trapd.control.status import epoch
 from trapd.errors import RefusedError
 from trapd.model import Event, Generation, Instance, InstanceId, Rollout
 from trapd.rollout.truth import code_state
+from trapd.rollout.view import PoolView
 
 _EVENTS = 200  # of one rollout; a pool of a hundred workers makes about that many
 _DIGITS = 15  # of a rollout's number: more than there will ever be

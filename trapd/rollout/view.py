@@ -10,7 +10,10 @@ from trapd.rollout.actions import Action
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """One pool as a pass saw it, and what the pass made of it."""
+    """One pool as a pass saw it, and what the pass made of it.
+
+    ``actions``: what the pass decided; ``waiting``: what for, "" if for nothing.
+    """
 
     spec: PoolSpec
     state: PoolState
