@@ -24,7 +24,10 @@ def check(session: Session) -> Exit:
     settings = session.settings
     if sys.stderr.isatty():
         print(f"importing {settings.app.app} on {settings.app.python} ...", file=sys.stderr)
-    found = findings(Facts(settings, inspect(settings, session.environ), session.environ))
+    found = [
+        *unit_findings(settings),
+        *findings(Facts(settings, inspect(settings, session.environ), session.environ)),
+    ]
     documents: list[dict[str, str]] = masked([one.document() for one in found])
     errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
     if session.as_json:
@@ -35,6 +38,19 @@ def check(session: Session) -> Exit:
         show.findings(session.screen, documents)
         session.screen.line(f"{errors} error(s), {warnings} warning(s)")
     return Exit.FAILED if errors else Exit.OK
+
+
+def unit_findings(settings: Settings) -> list[Finding]:
+    """What systemd, or trapd itself, would ignore in the pools' own unit settings."""
+    if not settings.systemd:
+        return []
+    from trapd.units import verify
+
+    reason = "the setting is left out of the pool's unit; the others apply"
+    return [
+        Finding(ERROR, f"[pools.{fault.pool}.systemd] {fault.name} does not apply", reason, fault.why)
+        for fault in verify.faults(settings)
+    ]
 
 
 def findings(facts: Facts) -> list[Finding]:
