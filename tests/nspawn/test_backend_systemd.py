@@ -452,6 +452,19 @@ def there_is(machine: Machine, pid: str) -> bool:
     return machine.exists(f"/proc/{pid}")
 
 
+def test_a_start_never_takes_the_place_of_a_stop(play: Play) -> None:
+    """Whoever starts looks first; this is for a stop that begins in between."""
+
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE, drain=0.5)
+        await stage.backend.drain(ONE)
+        with pytest.raises(bus.BusError, match="destructive"):
+            await stage.backend._pid1.start(ONE.unit)
+        await stage.until(gone(ONE))
+
+    play(story)
+
+
 def test_a_pool_without_a_template_cannot_be_started(play: Play) -> None:
     async def story(stage: SystemdStage) -> None:
         id = InstanceId("unheard_of", 1, 1)
@@ -464,12 +477,21 @@ def test_a_pool_without_a_template_cannot_be_started(play: Play) -> None:
     play(story)
 
 
-def test_a_start_that_waits_for_another_unit_is_starting(play: Play, there: Machine) -> None:
-    there.put("/run/systemd/system/slow.service", "[Service]\nType=oneshot\nExecStart=sleep 0.7\n")
+@pytest.fixture
+def dependent(there: Machine) -> Iterator[Callable[[str], None]]:
+    """ONE requires slow.service, which does what is set: a command that ends after a while, well or badly."""
     drop_in = f"/run/systemd/system/{ONE.unit}.d/after.conf"
     there.put(drop_in, "[Unit]\nRequires=slow.service\nAfter=slow.service\n")
-    there.systemctl("daemon-reload")
 
+    def on(command: str) -> None:
+        there.put("/run/systemd/system/slow.service", f"[Service]\nType=oneshot\nExecStart={command}\n")
+        there.systemctl("daemon-reload")
+
+    yield on
+    there.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl reset-failed slow.service || :").check()
+
+
+def test_a_start_that_waits_for_another_unit_is_starting(play: Play, dependent: Callable[[str], None]) -> None:
     async def story(stage: SystemdStage) -> None:
         stage.script(ONE)
         starting = asyncio.create_task(stage.backend.start(ONE))
@@ -477,18 +499,36 @@ def test_a_start_that_waits_for_another_unit_is_starting(play: Play, there: Mach
         assert instance.pid is None
         await starting
         await stage.until(ready(ONE))
-        await stage.backend.drain(ONE)
-        await stage.until(gone(ONE))
-        await asyncio.to_thread(
-            there.put, "/run/systemd/system/slow.service", "[Service]\nExecStart=/bin/false\nType=oneshot"
-        )
-        await run(stage, "systemctl daemon-reload")
+
+    dependent("sleep 0.7")
+    play(story)
+
+
+def test_a_start_fails_if_a_unit_that_it_requires_does(play: Play, dependent: Callable[[str], None]) -> None:
+    async def story(stage: SystemdStage) -> None:
         with pytest.raises(BackendError, match="a unit that it requires failed"):
             await stage.backend.start(ONE)
         assert await stage.settle() == {}
 
+    dependent("/bin/false")
     play(story)
-    there.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl reset-failed slow.service").check()
+
+
+def test_a_start_that_comes_to_nothing_while_there_is_no_bus_is_not_waited_for(
+    play: Play, dependent: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pid1, "PAUSES", (1.5,))
+
+    async def story(stage: SystemdStage) -> None:
+        starting = asyncio.create_task(stage.backend.start(ONE))
+        await stage.until(reached(InstanceState.STARTING, ONE))
+        await asyncio.sleep(0.2)
+        await run(stage, KILL_BUS)
+        await starting
+        assert await stage.settle() == {}
+
+    dependent("sh -c 'sleep 0.7; exit 1'")
+    play(story)
 
 
 # --- as trapd's own user --------------------------------------------------------------------------------------------

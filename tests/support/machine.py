@@ -31,7 +31,7 @@ BOOT = Path(__file__).with_name("machine_boot.sh")
 PREFIX = "trapd-machine-"  # of scratch folders and cgroups, followed by the process id of the test session
 BOOT_TIMEOUT = 60.0  # s; it takes 0.3 to 2.4 s
 STOP_TIMEOUT = 30.0  # s that the machine's services get to stop
-PROGRAMS = ("systemd-nspawn", "unshare", "nsenter", "setpriv", "ip")
+PROGRAMS = ("systemd-nspawn", "dbus-daemon", "unshare", "nsenter", "setpriv", "ip")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NETWORK = "10.77.0"  # of a hub; in a namespace of its own, so it meets no other
 
@@ -48,7 +48,9 @@ def require() -> None:
     """Raises MissingMachineError where machines cannot be booted."""
     missing = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
     if missing:
-        raise MissingMachineError(f"cannot boot a machine: no {missing[0]}; install systemd-container and iproute2")
+        raise MissingMachineError(
+            f"cannot boot a machine: no {missing[0]}; install systemd-container, dbus and iproute2"
+        )
     if os.geteuid() != 0:
         raise MissingMachineError("cannot boot a machine: systemd-nspawn needs root")
 

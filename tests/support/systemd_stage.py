@@ -138,7 +138,8 @@ class SystemdStage:
                     await self._wake.wait()  # so a change that is not told is a test that fails (B10)
                     self._wake.clear()
                 return seen
-        raise AssertionError(f"it does not happen: {await look(self.backend)}")
+        there = self.machine.sh("systemctl list-units --all 'trapd-worker-*'; journalctl --no-pager -n 60").out
+        raise AssertionError(f"it does not happen: {await look(self.backend)}\n{there}")
 
     async def settle(self) -> Seen:
         await asyncio.sleep(0.2)

@@ -59,9 +59,10 @@ class SystemdBackend:
         self._clock = clock
         self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change)
         self._jobs = Jobs()
-        self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self.check)
+        self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self._missed)
         self._checking: asyncio.Task[None] | None = None
         self._check_again = False
+        self._jobs_missed = False
         self._checked_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -192,6 +193,10 @@ class SystemdBackend:
         if self._known[id].in_peace and facts.active == "failed" != before:
             self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
 
+    def _missed(self, jobs: bool) -> None:
+        self._jobs_missed |= jobs
+        self.check()
+
     def check(self) -> None:
         """Compare what is known with a listing of all units, in the background."""
         self._check_again = True
@@ -209,6 +214,9 @@ class SystemdBackend:
         ids = await self._pid1.units()
         facts = await asyncio.gather(*(self._pid1.facts(id) for id in ids))
         self._known.listed(dict(zip(ids, facts, strict=True)))
+        if self._jobs_missed:
+            self._jobs_missed = False
+            self._jobs.give_up()  # now that is known what came of them
         self._checked_at = asyncio.get_running_loop().time()
 
     def _do(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:

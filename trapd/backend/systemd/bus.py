@@ -53,8 +53,8 @@ class Bus:
 
     async def connect(self, timeout: float = CALL_TIMEOUT) -> None:
         """Raises LostError if there is no bus, or if it does not answer in ``timeout`` seconds."""
-        bus = MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM)
         try:
+            bus = MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM)
             async with asyncio.timeout(timeout):
                 await bus.connect()
         except (TimeoutError, OSError, EOFError, DBusFastError) as error:

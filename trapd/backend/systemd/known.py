@@ -33,7 +33,7 @@ class Known:
         self._reports, self._journalctl = reports, journalctl
         self._clock, self._on_change = clock, on_change
         self._records: dict[InstanceId, Record] = {}
-        self._touched: set[InstanceId] = set()  # heard of, or changed by us, since the last listing was begun
+        self._heard: set[InstanceId] = set()  # of whom there is newer news than the listing under way
         self._watchers: dict[InstanceId, asyncio.Event] = {}
         self._reading: dict[InstanceId, asyncio.Task[None]] = {}
 
@@ -50,6 +50,7 @@ class Known:
 
     def heard(self, id: InstanceId, facts: Facts, live: bool = True) -> None:
         """PID 1 says so; ``live``: of what has just happened."""
+        self._heard.add(id)
         if id not in self._records and facts.active == "inactive" and not facts.job:
             return
         record = self[id]
@@ -58,12 +59,12 @@ class Known:
 
     def begin_listing(self) -> None:
         """From now on what is heard is newer than what the listing will say."""
-        self._touched.clear()
+        self._heard.clear()
 
     def listed(self, listing: Mapping[InstanceId, Facts]) -> None:
         """All that PID 1 has loaded."""
         for id in [*listing, *(set(self._records) - set(listing))]:
-            if id in self._touched:
+            if id in self._heard:
                 continue
             if id in listing:
                 self.heard(id, listing[id], live=False)
@@ -75,7 +76,6 @@ class Known:
         """Show the record as it is now, once the files that belong to that have been read."""
         if self._records.setdefault(record.id, record) is not record:
             return  # it was dropped, and another took its place
-        self._touched.add(record.id)
         if record.id not in self._reading:
             if record.unexplained or record.unread:
                 self._reading[record.id] = asyncio.create_task(self._read(record))
@@ -85,7 +85,7 @@ class Known:
     def drop(self, record: Record) -> None:
         """It is absent now."""
         record.shown = None
-        self._touched.add(record.id)
+        self._heard.add(record.id)
         if self._records.get(record.id) is record:
             del self._records[record.id]
             self._on_change(record.id.pool)

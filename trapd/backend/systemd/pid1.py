@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,11 @@ KILL = 9
 
 
 class Pid1:
-    """``on_facts`` gets each change of one of our units, ``on_job`` the object path and result of each job that ends,
-    and ``on_gap`` is called when something may have gone unheard: list the units again."""
+    """``on_facts`` gets each change of one of our units, ``on_job`` the object path and result of each job that ends.
+
+    ``on_gap`` is called when something may have gone unheard: list the units again. Its argument says whether that may
+    be the end of a job: PID 1's reload or re-execution hides none, a lost connection does.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,7 @@ class Pid1:
         address: str | None,
         on_facts: Callable[[InstanceId, Facts], None],
         on_job: Callable[[str, str], None],
-        on_gap: Callable[[], None],
+        on_gap: Callable[[bool], None],
     ) -> None:
         self._address, self._on_facts, self._on_job, self._on_gap = address, on_facts, on_job, on_gap
         self._bus = Bus(address, self._hear)
@@ -43,8 +47,8 @@ class Pid1:
     # -- the connection --------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, and stay connected until ``close``. Raises LostError or BusError if it cannot at first."""
-        await self._connect()
+        """Connect, and stay connected until ``close``. Raises LostError or BusError if it cannot in PATIENCE."""
+        await self._connect_in_time(asyncio.get_running_loop().time() + PATIENCE)
         self._keeper = asyncio.create_task(self._keep(), name="connection to systemd")
 
     async def close(self) -> None:
@@ -80,20 +84,27 @@ class Pid1:
             if not error.name.endswith(".AlreadySubscribed"):
                 raise
 
+    async def _connect_in_time(self, deadline: float) -> None:
+        """Try until it succeeds: PID 1 is on the bus only some time after the bus is there."""
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+            try:
+                await self._connect()
+                return
+            except (LostError, BusError):
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+
     async def _keep(self) -> None:
         while True:
             why = await self._bus.lost()
             self._up.clear()
             self._service.clear()
             log.warning("lost the connection to systemd: %s; connecting again", why)
-            tries = 0
-            while not self._up.is_set():
-                await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-                tries += 1
-                with contextlib.suppress(LostError, BusError):
-                    await self._connect()
+            await asyncio.sleep(PAUSES[0])
+            await self._connect_in_time(math.inf)
             log.info("connected to systemd again")
-            self._on_gap()
+            self._on_gap(True)
 
     # -- what it says ----------------------------------------------------------------------------------------------
 
@@ -106,7 +117,7 @@ class Pid1:
             case "JobRemoved", [_, str(path), str(), str(result)]:
                 self._on_job(path, result)
             case ("Reloading", [False]) | ("NameOwnerChanged", [str(), str(), str()]):
-                self._on_gap()
+                self._on_gap(False)
 
     def _changed(self, id: InstanceId, interface: str, properties: dict[str, Any]) -> None:
         """PID 1 sends a service's properties first and the unit's right after, with all that can change in each."""
@@ -115,7 +126,7 @@ class Pid1:
         elif interface == UNIT:
             service = self._service.pop(id, None)
             if service is None:  # sent before we subscribed
-                self._on_gap()
+                self._on_gap(False)
             else:
                 self._on_facts(id, Facts.read(properties, service))
 

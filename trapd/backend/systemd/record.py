@@ -61,7 +61,7 @@ class Record:
     def hear(self, new: Facts, now: float, live: bool = True) -> None:
         """Take in what PID 1 says. ``live``: it has just happened; else it is a listing of what happened sometime."""
         old, before = self.facts, self.state
-        if new.invocation != old.invocation:
+        if new.invocation and new.invocation != old.invocation:
             self._begin_run(first=not old.invocation)
         self.facts = new
         if new.leaving_in_peace:
@@ -95,14 +95,20 @@ class Record:
         missed = new.restarts - old.restarts - old.failing
         if missed > 0:
             self.failures += missed
-        ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
-        if new.active == "inactive" and not new.job and ran and (self.killed or not self.asked) and not self.in_peace:
-            self.left = True
+        self.left |= self._left_unasked(old)
         failed = (new.failing and not self.in_peace) or self.left
         if failed and self.counted != new.invocation:
             forgiven = new.was_ready and ended - new.ready >= FRESH_AGAIN
             self.failures = 1 if forgiven else self.failures + 1
             self.counted = new.invocation
+
+    def _left_unasked(self, old: Facts) -> bool:
+        """It has just ended, in peace for all that systemd can see. Of a run that ended unheard, so that its unit has
+        been loaded anew since, nothing is known, and nothing is held against it."""
+        new = self.facts
+        ended = new.active == "inactive" and not new.job and new.invocation == old.invocation
+        ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
+        return ended and ran and (self.killed or not self.asked) and not self.in_peace
 
     @property
     def unexplained(self) -> bool:

@@ -117,6 +117,12 @@ def test_one_that_ended_unheard_is_gone_and_no_failure() -> None:
     assert (record.done_with, record.failures) == (True, 0)
 
 
+def test_one_whose_unit_was_loaded_anew_ended_unheard_and_is_no_failure() -> None:
+    """So it is told after a stop whose answer was lost, and that was asked again when it was over."""
+    record = heard(READY, Facts("inactive", "dead"))
+    assert (record.state, record.done_with, record.failures) == (None, True, 0)
+
+
 # --- what we asked --------------------------------------------------------------------------------------------------
 
 
