@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from tests.support.installation import Installation, make_installation
 from tests.support.machine import Hub, Machine, MissingMachineError, require
 
+HERE = Path(__file__).parent
+TIMEOUT = 300.0  # s; the first test of a session waits for pip
 Boot = Callable[..., Machine]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
 @pytest.fixture(scope="session")
