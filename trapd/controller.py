@@ -68,7 +68,8 @@ class Controller:
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""
-        return [self.pool(name) for name in sorted({*self.specs, *self._views})]
+        there = {name for name, view in self._views.items() if view.instances}
+        return [self.pool(name) for name in sorted({*self.specs, *there})]
 
     def changed(self) -> asyncio.Future[None]:
         """Resolves when anything in a view has changed."""

@@ -99,6 +99,8 @@ class Service(Controller):
         async with self._making:
             old, self.specs = self._launch, {spec.name: spec for spec in specs}
             self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
+            for name in set(old) - set(self.specs):
+                self._removed(name)
             changed = [name for name in self.specs if name in old and old[name] != self._launch[name]]
             rollouts: list[Rollout] = []
             for name in changed:
@@ -108,6 +110,12 @@ class Service(Controller):
         self.wake()
         # new pools want what is installed
         return rollouts + await self.disk_changed(self.disk, actor="reload")
+
+    def _removed(self, name: str) -> None:
+        """Nothing is rolled out there any more."""
+        wall, why = self.clock.wall(), "the pool was removed from the configuration"
+        for state in want.supersede(self.state(name), why, wall):
+            self.save([state], [Event(wall, "superseded", why, "reload", name, generation=state.wanted)])
 
     # -- people ----------------------------------------------------------------------------------------------------
 

@@ -287,6 +287,18 @@ def test_a_pool_that_is_no_longer_configured_drains() -> None:
     assert universe.backend.seen() == ()
 
 
+def test_a_pool_that_is_removed_in_the_middle_of_its_rollout_ends_it_and_is_not_listed_any_more() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(10)
+    universe.spec = replace(universe.spec, workers=0)
+    universe._tell(universe.service.reconfigure([]))
+    assert [view.spec.name for view in universe.service.pools()] == [POOL], "its workers still drain"
+    universe.run(60)
+    assert outcome(universe) is RolloutState.SUPERSEDED
+    assert universe.service.pools() == []
+
+
 def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
     universe = running()
     universe.install("two", GOOD)
