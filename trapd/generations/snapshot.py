@@ -26,6 +26,7 @@ from trapd.model import Disk, Generation, PoolSpec
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING = ".making-", ".removing-"
 _SIZES = "files.json"
+_CACHE = "__pycache__"
 
 
 class SnapshotStore(Snapshots):
@@ -210,10 +211,30 @@ def _write_sizes(folder: Path) -> None:
 def _is_whole(folder: Path) -> bool:
     try:
         sizes: dict[str, int] = json.loads((folder / _SIZES).read_text("utf-8"))
-        lost = [path for path, size in sizes.items() if (folder / path).stat().st_size != size]
+        odd = [folder / path for path, size in sizes.items() if not _has_size(folder / path, size)]
+        for path in odd:
+            if path.parent.name == _CACHE:
+                _drop(path)
     except (OSError, ValueError) as error:
         log.error("cannot use the snapshot %s: %s", folder, error)
         return False
+    lost = [str(path.relative_to(folder)) for path in odd if path.parent.name != _CACHE]
     if lost:
         log.error("cannot use the snapshot %s: %s has lost its content", folder, lost[0])
     return not lost
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _drop(cached: Path) -> None:
+    """Remove a file that Python can make again. Read-only or not, workers that run as root replace a stale one, and
+    one that a power cut has shortened would end the import of good code."""
+    if cached.exists():
+        cached.parent.chmod(0o755)
+        cached.unlink()
+        cached.parent.chmod(0o555)

@@ -156,6 +156,25 @@ def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(
     assert "7: code/trap/__init__.py has lost its content" in caplog.text
 
 
+@pytest.mark.parametrize("content", [b"", b"written anew by a worker that runs as root", None])
+def test_a_cache_of_another_size_is_dropped_and_the_snapshot_stays(
+    content: bytes | None, store: SnapshotStore, tmp_path: Path
+) -> None:
+    made = make(store, tmp_path)
+    cached = made / "code/__pycache__/x.pyc"
+    cached.parent.parent.chmod(0o700)
+    cached.parent.mkdir()
+    if content is not None:
+        cached.write_bytes(content)
+    sizes = made / "files.json"
+    known = json.loads(sizes.read_text()) | {"code/__pycache__/x.pyc": 6}
+    sizes.chmod(0o600)
+    sizes.write_text(json.dumps(known))
+    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    assert again.present() == {7}
+    assert not cached.exists()
+
+
 def test_there_is_nothing_where_the_directory_is_missing(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path / "absent", app="a:b", python=Path("/p"), smoke_test=None)
     assert store.present() == frozenset()
