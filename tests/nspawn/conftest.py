@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.installation import Installation, make_installation
 from tests.support.machine import Hub, Machine, MissingMachineError, require
+from tests.support.service import make_application
 
 HERE = Path(__file__).parent
 TIMEOUT = 300.0  # s; the first test of a session waits for pip
@@ -37,6 +38,13 @@ def installation(machines: None, pytestconfig: pytest.Config, tmp_path_factory: 
     """trapd as it is now, in a virtual environment for /opt/trapd. Takes 20 s where setup.cfg has changed, else 1 s."""
     assert pytestconfig.cache is not None
     return make_installation(pytestconfig.cache.mkdir("installation"), tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="session")
+def environment(machines: None, pytestconfig: pytest.Config) -> Path:
+    """The virtual environment of the sample application, without it, for a machine. Takes 20 s the first time."""
+    assert pytestconfig.cache is not None
+    return make_application(pytestconfig.cache.mkdir("trap-environment"))
 
 
 def make_boot(stack: ExitStack) -> Boot:

@@ -131,5 +131,8 @@ class Entry:
 
 def read_ledger(path: Path) -> list[Entry]:
     """What has been noted so far, in order; nothing if no task has run."""
-    text = path.read_text() if path.exists() else ""
+    return parse_ledger(path.read_text() if path.exists() else "")
+
+
+def parse_ledger(text: str) -> list[Entry]:
     return [Entry(**json.loads(line)) for line in text.splitlines()]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trapd.ctl.client import LOOKING, Client
+from trapd.errors import SettingsError
 
 if TYPE_CHECKING:
     from trapd.ctl.render import Bars, Lines, Screen
@@ -33,10 +34,28 @@ class Session:
 
         return load(find(self.config, self.environ))
 
-    @property
+    @cached_property
     def socket(self) -> Path:
         """trapd's control socket. Raises SettingsError where it has to be looked up and cannot be."""
-        return self.socket_option or self.settings.runtime_directory / "control.sock"
+        if self.socket_option:
+            return self.socket_option
+        try:
+            return self.settings.runtime_directory / "control.sock"
+        except SettingsError as error:
+            usual = self._usual_socket()
+            if usual is None:
+                raise
+            # the very moment at which one wants to know how trapd is
+            self.complain(f"{error}; asking the trapd that runs all the same", 0)
+            return usual
+
+    def _usual_socket(self) -> Path | None:
+        """Where this machine's trapd listens, if it is there and is meant."""
+        from trapd.settings import DEFAULT_FILE, find
+        from trapd.settings.keys import KEYS
+
+        usual = KEYS["trapd"]["runtime_directory"].default / "control.sock"
+        return usual if find(self.config, self.environ) == DEFAULT_FILE and usual.exists() else None
 
     @cached_property
     def screen(self) -> Screen:
@@ -58,11 +77,11 @@ class Session:
         sys.stdout.flush()
 
     def complain(self, message: str, status: int) -> None:
-        """What went wrong, on standard error; with --json also where the answer would have been."""
+        """What went wrong, on standard error; with --json also where the answer would have been, if none comes."""
         from trapd.control.masking import mask
 
         print(f"trapctl: {mask(message)}", file=sys.stderr)
-        if self.as_json:
+        if self.as_json and status:
             self.print_json({"schema": 1, "error": {"exit": int(status), "message": mask(message)}})
 
     def progress(self) -> Bars | Lines:

@@ -1,0 +1,227 @@
+"""The service's life on a real systemd with real Celery workers: what stops them, and what never does.
+
+One machine for all, with Redis. Each test finds trapd running and its workers current, on whatever version of the
+application the test before left.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nspawn.conftest import Boot
+from tests.support.daemon import Status, settled_on
+from tests.support.installation import Installation
+from tests.support.sample import good
+from tests.support.service import TOML, Service, pip, redis
+
+POOLS = {
+    "pools.default": {"workers": 2, "concurrency": 2},
+    "pools.extra": {"workers": 1, "queues": ["extra"]},
+}
+
+
+@pytest.fixture(scope="module")
+def machine_with_trapd(
+    boot_for_module: Boot, installation: Installation, environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Service:
+    return Service(
+        boot_for_module,
+        installation=installation,
+        environment=environment,
+        broker=redis(),
+        tables=POOLS,
+        seed=tmp_path_factory.mktemp("seed"),
+    )
+
+
+@pytest.fixture
+def service(machine_with_trapd: Service) -> Iterator[Service]:
+    service = machine_with_trapd
+    service.machine.systemctl("start", "trapd")
+    service.wait_until("workers that are current", at_rest)
+    yield service
+    service.configure()
+    service.drop_in("trapd.service", None)
+    service.drop_in("trapd-worker-.service", None)
+    service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart trapd").check()
+
+
+def at_rest(status: Status) -> bool:
+    """Nothing is wrong, and nothing goes on."""
+    return not status["problems"] and all(
+        not one["problems"] and not one["waiting"] and one["rollout"] and one["rollout"]["state"] == "complete"
+        for one in status["pools"]
+    )
+
+
+def instances(status: Status) -> list[dict[str, Any]]:
+    return [instance for pool in status["pools"] for instance in pool["instances"]]
+
+
+# --- stop -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile(service: Service) -> None:
+    machine = service.machine
+    service.drop_in("trapd.service", "TimeoutStopSec=3")
+    service.drop_in("trapd-worker-.service", "TimeoutStopSec=3")
+    machine.systemctl("daemon-reload")
+    long, short = service.nap(16, 3)
+    service.wait_for("start", [long, short])
+    stop = threading.Thread(target=machine.systemctl, args=("stop", "trapd"))
+    stop.start()
+    lines = set()
+    while stop.is_alive():
+        shown = machine.show("trapd", "StatusText", "SubState")
+        if shown["SubState"] == "stop-sigterm":
+            lines.add(shown["StatusText"])
+        time.sleep(0.5)
+    assert {one.id for one in service.ledger() if one.event == "end"} >= {long, short}
+    assert service.states() == {}
+    assert machine.show("trapd", "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
+    assert "draining 1 worker(s), 1 task(s)" in lines
+    assert service.ctl("status").code == 3
+
+
+# --- what is no stop ------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_leaves_the_workers_to_the_next_trapd(service: Service) -> None:
+    before, pid = service.workers(), service.pid()
+    service.machine.systemctl("restart", "trapd")
+    assert service.pid() != pid
+    assert service.workers() == before
+    status = service.wait_until("its workers current", at_rest)
+    assert {one["name"]: one["pid"] for one in status["pools"][0]["instances"]}.items() <= before.items()
+    assert service.ctl("status").code == 0
+
+
+def kill(service: Service) -> None:
+    service.machine.systemctl("kill", "--signal=SIGKILL", "trapd")
+
+
+def terminate(service: Service) -> None:
+    """Not by systemd: nobody asked for a stop."""
+    service.machine.run("kill", str(service.pid())).check()
+
+
+def freeze(service: Service) -> None:
+    service.drop_in("trapd.service", "WatchdogSec=2")
+    service.machine.sh("systemctl daemon-reload; systemctl restart trapd").check()
+    service.machine.systemctl("kill", "--signal=SIGSTOP", "trapd")
+
+
+def starve(service: Service) -> None:
+    """As the kernel does when memory runs out: the main process alone, and systemd learns of it afterwards."""
+    service.machine.run("kill", "-9", str(service.pid())).check()
+
+
+@pytest.mark.parametrize("disaster", [kill, terminate, freeze, starve])
+def test_the_death_of_trapd_touches_no_worker(service: Service, disaster: Callable[[Service], None]) -> None:
+    before, pid = service.workers(), service.pid()
+    (nap,) = service.nap(3)
+    service.wait_for("start", [nap])
+    disaster(service)
+    service.wait("another trapd", lambda: service.pid() not in (0, pid))
+    service.wait_until("its workers current", at_rest)
+    assert service.workers() == before
+    service.wait_for("end", [nap])
+
+
+# --- what systemd and people do to workers --------------------------------------------------------------------------
+
+
+def test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is_on_the_disk(service: Service) -> None:
+    machine, version, package = service.machine, service.version, f"{service.site_packages()}/shipyard"
+    service.drop_in("trapd.service", "RestartSec=1h")  # so that systemd has to do it alone
+    machine.sh(f"systemctl daemon-reload; systemctl kill --signal=SIGKILL trapd; rm {package}/hull.py").check()
+    machine.put(f"{package}/jobs.py", "nonsense")
+    before = service.workers()
+    machine.run("kill", "-9", *map(str, before.values())).check()
+    service.wait("all of them again", lambda: service.states() == dict.fromkeys(before, "active"))
+    after = service.workers()
+    assert not set(after.values()) & set(before.values())
+    ends = service.wait_for("end", service.nap(0.1, 0.1))
+    assert {(one.version, one.lazy) for one in ends} == {(version, version)}
+    machine.systemctl("restart", "trapd")
+    status = service.wait_until("a look at the disk", lambda status: status["disk"]["state"] != "settled")
+    assert {one["name"]: one["pid"] for one in instances(status)} == after
+    assert {one["code"] for one in instances(status)} == {"current"}
+    service.install(version)
+
+
+STOPPED_IN_THE_MIDDLE = """
+{pip} & pip=$!
+while ! ls -d {site}/~hipyard* 2>/dev/null; do kill -0 $pip; done
+kill -STOP $pip
+touch /run/stopped
+wait
+"""
+
+
+def test_a_restart_by_hand_in_the_middle_of_pip_gives_working_workers(service: Service) -> None:
+    machine, version, before = service.machine, service.version, service.workers()
+    new = service.next_version()
+    wheel = service.put_wheel(new, good(new) | {f"shipyard/deck{n}.py": f"number = {n}\n" for n in range(300)})
+    script = STOPPED_IN_THE_MIDDLE.format(pip=pip(wheel), site=service.site_packages())
+    machine.run("systemd-run", "--quiet", "--unit=pip", "sh", "-euc", script).check()
+    service.wait("pip in the middle", lambda: machine.exists("/run/stopped"))
+    machine.run("systemctl", "restart", "trapd-worker-default@*")
+    ends = service.wait_for("end", service.nap(0.1, 0.1))
+    assert {(one.version, one.lazy) for one in ends} == {(version, version)}
+    assert not {name for name, pid in before.items() if pid in service.workers().values()} - {"extra@1-1"}
+    assert service.status()["disk"]["state"] == "changing"
+    machine.systemctl("kill", "--signal=SIGCONT", "pip")
+    service.wait_until("the new version", lambda status: at_rest(status) and settled_on(new, 2)(status))
+    assert len(service.states()) == 3
+
+
+# --- reload ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Service) -> None:
+    before = service.workers()
+    service.configure(**{"pools.extra": {**POOLS["pools.extra"], "concurrency": 3}})
+    service.machine.systemctl("reload", "trapd")
+    service.wait("another worker", lambda: set(service.workers()) - set(before))
+    service.wait_until("an end of it", at_rest)
+    after = service.workers()
+    assert {name: pid for name, pid in after.items() if name.startswith("default")}.items() <= before.items()
+    (extra,) = set(after) - set(before)
+    assert extra.startswith("extra@")
+    manifest = service.machine.read(f"/var/lib/trapd/generations/{extra[6:].partition('-')[0]}/manifest.json")
+    assert json.loads(manifest)["pools"]["extra"]["concurrency"] == 3
+
+
+def test_a_reload_adds_and_removes_pools(service: Service) -> None:
+    service.configure(**{"pools.more": {"workers": 1, "queues": ["more"]}, "pools.extra": None})
+    before = service.workers()
+    service.machine.systemctl("reload", "trapd")
+    service.wait("other pools", lambda: {name.partition("@")[0] for name in service.workers()} == {"default", "more"})
+    after = service.workers()
+    assert {name: pid for name, pid in after.items() if name.startswith("default")}.items() <= before.items()
+
+
+def test_a_reload_of_a_broken_file_changes_nothing_and_says_why(service: Service) -> None:
+    machine, before = service.machine, service.workers()
+    machine.put(TOML, "[pools.default]\nworkers = 'two'\n")
+    machine.systemctl("reload", "trapd")
+    status = service.wait_until("the complaint", lambda status: bool(status["problems"]))
+    (problem,) = status["problems"]
+    assert problem.startswith(f"{TOML}:2: pools.default.workers: cannot use")
+    assert problem.endswith("the configuration read before stays in force")
+    assert problem in machine.show("trapd", "StatusText")["StatusText"]
+    assert problem in [entry["MESSAGE"] for entry in machine.entries("-u", "trapd", "--priority=err")]
+    assert service.ctl("status").code == 1
+    assert service.workers() == before
+    service.configure()
+    machine.systemctl("reload", "trapd")
+    service.wait_until("no complaint", at_rest)
+    assert service.workers() == before
