@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +104,21 @@ def test_a_broken_version_on_disk_does_not_keep_the_good_one_from_starting(
         lambda now: [one["state"] for one in pool(now)["instances"]] == ["ready"] * WORKERS,
     )
     assert {one["versions"]["shipyard"] for one in pool(status)["instances"]} == {"1.0"}
+
+
+def test_a_first_version_that_cannot_start_is_tried_again_with_growing_pauses(
+    setting: Setting, application: Application, short_path: Path
+) -> None:
+    application.install(application.wheel("2.0", sample.raising("2.0")))
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
+        daemon.wait_until("third failure in a row", lambda now: any(one["failures"] >= 3 for one in failed(now)))
+        started = [event for event in events(daemon) if event["what"] == "started"]
+    assert len(started) <= 4 * WORKERS  # three tries of each, and one more may have begun
+
+
+def failed(status: Status) -> list[dict[str, Any]]:
+    return [one for one in pool(status)["instances"] if one["state"] == "failed"]
+
+
+def events(daemon: Daemon) -> list[dict[str, Any]]:
+    return list(json.loads(daemon.ctl("events", "--json", "--limit", "1000").stdout)["events"])

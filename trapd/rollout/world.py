@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from trapd.model import FailureKind, Instance, InstanceState, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout.truth import available_at
 
-_LEAVING = frozenset({InstanceState.DRAINING, InstanceState.STOPPING})
+# Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
+# would forget its failures, and with them the pause before the next try and the blame.
+_LEAVING = frozenset({InstanceState.DRAINING})
 
 # A worker that says itself that its code failed, or hangs while it imports, will do so again; anything else
 # (killed, out of memory, a segfault) may be a passing trouble of the machine.

@@ -45,6 +45,12 @@ ROWS = {
     "at rest": (spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2")], []),
     "at rest, one crashed: again after backoff": (
         spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", "failed", ago=2)], ["start 1-2"]),
+    "at rest, one just ended: wait for how it ended": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", "stopping")], []),
+    "first start, one just ended: wait for how it ended": (
+        spec(), wanting(1), [one("1-1", "stopping"), one("1-2", "starting")], []),
+    "canary just ended: wait for how it ended": (
+        spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", "stopping")], []),
     "at rest, one vanished: another in the lowest free slot": (
         spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-2")], ["start 1-1"]),
     "new generation: one canary only": (spec(), wanting(2, 1), [one("1-1"), one("1-2")], ["start 2-1"]),
