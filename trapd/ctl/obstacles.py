@@ -83,16 +83,25 @@ def of_places(places: Mapping[str, Path], hidden: Sequence[Path] = HIDDEN, look:
 
 
 def of_trees(trees: Iterable[Path], look: Look = Path.lstat) -> Iterator[str]:
-    """The first thing in each of them that somebody else can change."""
+    """The first thing in each of them that others cannot read, or that somebody else than root can change."""
     for tree in trees:
         paths = (Path(folder, name) for folder, folders, names in os.walk(tree) for name in (*folders, *names))
-        yield from islice(filter(None, (_foreign(path, look(path)) for path in paths)), 1)
+        faults = (_secret(path, look(path)) or _foreign(path, look(path)) for path in paths)
+        yield from islice(filter(None, faults), 1)
 
 
 def _closed(path: Path, found: os.stat_result) -> str:
     if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_IXOTH:
         return ""
     return f"{path} is closed to other users (mode {stat.S_IMODE(found.st_mode):04o}); chmod o+rx {path}"
+
+
+def _secret(path: Path, found: os.stat_result) -> str:
+    needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0)
+    if stat.S_ISLNK(found.st_mode) or found.st_mode & needed == needed:
+        return ""
+    mode = stat.S_IMODE(found.st_mode)
+    return f"other users cannot read {path} (mode {mode:04o}); chmod --recursive o+rX {path.parent}"
 
 
 def _foreign(path: Path, found: os.stat_result) -> str:

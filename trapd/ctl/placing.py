@@ -74,6 +74,7 @@ class Placing:
                 self.below(folder).rmdir()
 
     def _make_folder(self, folder: Path) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         for one in reversed(missing):
             one.mkdir()
