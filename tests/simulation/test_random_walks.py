@@ -29,14 +29,15 @@ def pool(r: random.Random) -> PoolSpec:
 
 def good(universe: Universe) -> Behaviour:
     r = universe.random
-    return Behaviour(start=r.choice((0.5, 20.0, 90.0)), drain=r.choice((0.2, 5.0, 1200.0)), active_tasks=r.randrange(4))
+    drain, dying = r.choice((0.2, 5.0, 1200.0)), r.choice((0.0, 0.01, 5.0))
+    return Behaviour(start=r.choice((0.5, 20.0, 90.0)), drain=drain, active_tasks=r.randrange(4), dying=dying)
 
 
 def bad(universe: Universe) -> Behaviour:
     r = universe.random
     if r.random() < 0.3:
-        return Behaviour(start=1.0, crash_after=r.choice((0.5, 3.0)), crash=FailureKind.WATCHDOG)
-    return Behaviour(start=r.choice((0.5, 20.0)), failure=r.choice(FAILURES))
+        return Behaviour(start=1.0, crash_after=r.choice((0.5, 3.0)), crash=FailureKind.WATCHDOG, dying=5.0)
+    return Behaviour(start=r.choice((0.5, 20.0)), failure=r.choice(FAILURES), dying=r.choice((0.0, 0.01)))
 
 
 def walk(seed: int) -> Universe:

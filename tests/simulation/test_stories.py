@@ -97,6 +97,17 @@ def test_what_was_rejected_is_not_tried_again_by_itself_but_by_retry() -> None:
     universe.settle("two")
 
 
+def test_a_worker_whose_end_is_not_told_at_once_is_replaced_once_and_blamed() -> None:
+    universe = running()
+    universe.install("two", replace(RAISES, dying=0.01))
+    universe.settle("one")
+    assert starts(universe) == {1: 3, 2: 1}
+    universe = Universe(spec())
+    universe.install("one", replace(RAISES, start=0.1, dying=0.01))
+    universe.run(60)
+    assert len(universe.backend.started) <= 2 * 7, "with a pause that doubles"
+
+
 def test_an_outage_is_not_blamed_on_the_code() -> None:
     universe = running()
     universe.outage = True

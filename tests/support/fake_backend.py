@@ -40,6 +40,7 @@ class Behaviour:
     drain_status: int = 0  # with which exit status
     active_tasks: int = 0
     strays: tuple[str, ...] = ()
+    dying: float = 0.0  # between its end and the word of how it ended: stopping meanwhile
     words: str = "the last words"  # the detail of its failures
     summary: str = ""  # of its failures; empty: one that fits the kind
     digest: str = ""  # in its code report; empty: made from the generation's number
@@ -50,6 +51,7 @@ class _Run:
     instance: Instance
     behaviour: Behaviour
     due: float = NEVER  # when it changes by itself
+    doom: tuple[FailureKind, str] | None = None  # how it ended, once that may be known
 
 
 @dataclass
@@ -160,6 +162,8 @@ class FakeBackend:
                 self._failed(run, FailureKind.CRASH, f"exited with status {behaviour.drain_status}", now)
             case InstanceState.DRAINING:
                 self._gone(run)
+            case InstanceState.STOPPING if run.doom:
+                self._failed(run, *run.doom, now)
             case state:
                 raise AssertionError(f"nothing is due in state {state}")
 
@@ -180,6 +184,10 @@ class FakeBackend:
         self._set(run, state=InstanceState.DRAINING, since=now)
 
     def _failed(self, run: _Run, kind: FailureKind, summary: str, now: float) -> None:
+        if run.behaviour.dying and run.instance.state is not InstanceState.STOPPING:
+            run.doom, run.due = (kind, summary), now + run.behaviour.dying
+            self._set(run, state=InstanceState.STOPPING, since=now)
+            return
         failures = _failures(run.instance, now) + 1
         run.due = NEVER
         failure = Failure(kind, summary, run.behaviour.words, now)
