@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
-from tests.support import brokers, processes, sample
+from tests.support import brokers, machine, processes, sample
 from trapd import history
 
 HERE = Path(__file__).parent
@@ -27,6 +28,10 @@ REAL = ("process", "system", "nspawn")  # folders whose tests start processes th
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 GRACE = 5.0  # s that a process or thread gets to end by itself after its test
+
+# how long an example takes says more about what else the machine does than about the code
+settings.register_profile("trapd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trapd")
 
 
 def folder(path: Path) -> str:
@@ -80,7 +85,7 @@ def _has_children() -> bool:
 def _of_a_server(pid: int) -> bool:
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        return any(one.pid in brokers.SERVERS for one in (process, *process.parents()))
+        return any(one.pid in brokers.SERVERS | machine.RUNNING for one in (process, *process.parents()))
     return False
 
 

@@ -19,7 +19,7 @@ from tests.nspawn.conftest import Boot
 from tests.support.daemon import Status, settled_on
 from tests.support.installation import Installation
 from tests.support.sample import good
-from tests.support.service import TOML, Service, pip, redis
+from tests.support.service import TOML, Service, at_rest, pip, redis
 
 POOLS = {
     "pools.default": {"workers": 2, "concurrency": 2},
@@ -51,14 +51,6 @@ def service(machine_with_trapd: Service) -> Iterator[Service]:
     service.drop_in("trapd.service", None)
     service.drop_in("trapd-worker-.service", None)
     service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart trapd").check()
-
-
-def at_rest(status: Status) -> bool:
-    """Nothing is wrong, and nothing goes on."""
-    return not status["problems"] and all(
-        not one["problems"] and not one["waiting"] and one["rollout"] and one["rollout"]["state"] == "complete"
-        for one in status["pools"]
-    )
 
 
 def instances(status: Status) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ BOOT_TIMEOUT = 60.0  # s; it takes 0.3 to 2.4 s
 STOP_TIMEOUT = 30.0  # s that the machine's services get to stop
 PROGRAMS = ("systemd-nspawn", "dbus-daemon", "unshare", "nsenter", "setpriv", "ip")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+RUNNING: set[int] = set()  # our numbers for the processes that keep machines: they may outlive a test, by intention
 NETWORK = "10.77.0"  # of a hub; in a namespace of its own, so it meets no other
 
 
@@ -219,6 +220,7 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
+        RUNNING.add(self._process.pid)
 
     def _wait_until_booted(self) -> None:
         """Until its PID 1 says READY, which systemd does when the default target is reached."""
@@ -259,6 +261,8 @@ class Machine:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if process is not None:
+                RUNNING.discard(process.pid)
             if hasattr(self, "_listener"):
                 self._notify.shutdown(socket.SHUT_RD)  # which ends the thread
                 self._listener.join()

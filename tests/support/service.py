@@ -77,11 +77,11 @@ class Service:
         installation: Installation,
         environment: Path,
         broker: Broker,
-        tables: Mapping[str, Table],
+        tables: Mapping[str, Table] | None = None,
         prepare: str = "",
         seed: Path,
     ) -> None:
-        self.broker, self.tables = broker, {**_TABLES, **tables}
+        self.broker, self.tables = broker, {**_TABLES, **(tables or {})}
         celeryconfig = broker.celeryconfig(worker_prefetch_multiplier=1)
         unit_files.lay_out(seed, toml(self.tables), celeryconfig=celeryconfig)
         unit = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}[broker.kind]
@@ -235,6 +235,14 @@ class ServiceLoad:
         if not words:
             raise MachineError(f"the submitter failed:\n{self._machine.journal('-u', 'load')}")
         return [Sent(**one) for one in json.loads(words.splitlines()[-1])]
+
+
+def at_rest(status: Status) -> bool:
+    """Nothing is wrong, and nothing goes on."""
+    return not status.get("problems", ["no answer"]) and all(
+        not one["problems"] and not one["waiting"] and one["rollout"] and one["rollout"]["state"] == "complete"
+        for one in status["pools"]
+    )
 
 
 def pip(wheel: str) -> str:

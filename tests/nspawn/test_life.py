@@ -1,0 +1,181 @@
+"""From the first start to the reboot, on a real systemd with real Celery workers: nothing is lost, nothing runs twice,
+and every boot comes up on code that is known to be good.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nspawn.conftest import Boot
+from tests.support.daemon import Status, pool, settled_on
+from tests.support.installation import Installation
+from tests.support.load import Sent, outcome
+from tests.support.sample import Entry
+from tests.support.service import TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
+
+WORKERS, SLOTS = 2, 4
+SEED, KILLS = 3, 20
+
+
+@pytest.fixture
+def with_rabbitmq(boot: Boot, installation: Installation, environment: Path, tmp_path: Path) -> Service:
+    return Service(boot, installation=installation, environment=environment, broker=rabbitmq(), seed=tmp_path / "seed")
+
+
+@pytest.fixture(scope="module")
+def with_redis(
+    boot_for_module: Boot, installation: Installation, environment: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Service:
+    seed = tmp_path_factory.mktemp("seed")
+    watch = {"distributions": ["shipyard"], "quiet_period": "500ms", "ceiling": "5s"}
+    return Service(
+        boot_for_module,
+        installation=installation,
+        environment=environment,
+        broker=redis(),
+        tables={"watch": watch, "rollout": {"min_ready": "500ms"}},
+        prepare="systemctl enable trapd",
+        seed=seed,
+    )
+
+
+def wrong(sent: Sequence[Sent], ledger: Sequence[Entry]) -> dict[str, Sequence[str]]:
+    """What must be empty: tasks that were lost, run twice, or ran on two versions of the code."""
+    now = time.monotonic()
+    came = outcome(sent, ledger, new="", steady_at=now, pip=(now + 1, now + 2))
+    print(f"{len(sent)} tasks; {came.versions}")
+    return {"lost": came.lost, "twice": came.twice, "mixed": came.mixed}
+
+
+NOTHING = {"lost": (), "twice": (), "mixed": ()}
+NO_STATUS: Status = {"pools": [{"name": "default", "instances": []}]}
+
+
+# --- the main story -------------------------------------------------------------------------------------------------
+
+
+def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
+    service, machine = with_rabbitmq, with_rabbitmq.machine
+    machine.sh("useradd ann").check()
+    machine.systemctl("enable", "--now", "trapd")
+    service.wait_until("workers on 1.0", lambda status: at_rest(status) and settled_on("1.0", WORKERS)(status))
+    assert {user: service.ctl("status", user=user).code for user in ("root", "ann")} == {"root": 0, "ann": 0}
+    assert service.ctl("recycle", user="ann").code == 4
+
+    load = ServiceLoad(service, slots=SLOTS)
+    load.start()
+    service.wait("tasks at work", lambda: len(service.ledger()) > 20)
+    service.install(service.next_version())
+    after = service.wait_until("workers on 2.0", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s), 120)
+    time.sleep(1)
+    sent, ledger = load.stop(), service.ledger()
+    assert wrong(sent, ledger) == NOTHING
+    assert all(one.answered for one in sent)
+    assert {entry.version for entry in ledger} == {"1.0", "2.0"}
+    assert len({(one.version, one.main) for one in ledger}) == 2 * WORKERS
+    assert pool(after)["generation"] == 2
+
+    naps = service.nap(*[3.0] * (2 * SLOTS))  # half of them wait in the broker
+    service.wait_for("start", naps[:SLOTS])
+    before = service.workers()
+    began = time.monotonic()
+    machine.reboot()
+    print(f"reboot, with tasks of 3 s to wait for: {time.monotonic() - began:.1f} s")
+    ends = service.wait_for("end", naps)
+    assert wrong([Sent(nap, began, 3.0) for nap in naps], service.ledger()) == NOTHING
+    assert {one.version for one in ends} == {"2.0"}
+    status = service.wait_until("workers on 2.0", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
+    assert pool(status)["generation"] == 2
+    assert set(service.workers()) == set(before)
+
+
+# --- trapd is killed anywhere ---------------------------------------------------------------------------------------
+
+
+def test_trapd_killed_at_any_moment_of_rollouts_under_load_loses_nothing_and_forgets_no_unit(
+    with_redis: Service,
+) -> None:
+    service, machine, chance = with_redis, with_redis.machine, random.Random(SEED)
+    service.drop_in("trapd.service", "RestartSec=50ms")
+    machine.sh("systemctl daemon-reload; systemctl start trapd").check()
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    load = ServiceLoad(service, slots=SLOTS, share=0.5)
+    load.start()
+    rollouts = 0
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.0, 3.0))
+        if settled_on(service.version, WORKERS)(service.status() or NO_STATUS):
+            wheel, rollouts = service.put_wheel(service.next_version()), rollouts + 1
+            machine.run("systemd-run", "--quiet", "--collect", "sh", "-c", pip(wheel)).check()
+            time.sleep(chance.uniform(0.0, 3.0))
+        service.wait("a trapd to kill", lambda: machine.sh(KILL).code == 0)
+    status = service.wait_until(
+        "all on the latest", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status)
+    )
+    sent, ledger = load.stop(), service.ledger()
+    print(f"{KILLS} kills in {rollouts} rollouts")
+    assert wrong(sent, ledger) == NOTHING
+    assert all(one.answered for one in sent)
+    newest = pool(status)["generation"]
+    assert service.states() == {f"default@{newest}-{slot}": "active" for slot in slots(service)}
+    assert len(service.workers()) == WORKERS
+    assert {one["state"] for one in history(service)} <= {"complete", "superseded"}
+    assert int(machine.show("trapd", "NRestarts")["NRestarts"]) >= KILLS
+
+
+KILL = "pid=$(systemctl show --property=MainPID --value trapd); [ $pid -ne 0 ]; kill -9 $pid"
+
+
+def slots(service: Service) -> list[int]:
+    return [int(name.rpartition("-")[2]) for name in service.workers()]
+
+
+def history(service: Service) -> list[dict[str, Any]]:
+    rollouts: list[dict[str, Any]] = json.loads(service.ctl("rollout", "history", "--json").out)["rollouts"]
+    return rollouts
+
+
+# --- boots ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start(
+    with_redis: Service,
+) -> None:
+    service, machine = with_redis, with_redis.machine
+    machine.systemctl("start", "trapd")
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    (nap,) = service.nap(3)
+    service.wait_for("start", [nap])
+    machine.sh(f"rm {service.site_packages()}/shipyard/hull.py").check()
+    machine.reboot()
+    service.wait_for("end", [nap], timeout=0)
+    tried(service)
+    status = service.wait_until("a verdict on the disk", lambda status: status["disk"]["state"] == "broken")
+    assert "shipyard/hull.py" in status["disk"]["reason"]
+    assert {one["code"] for one in pool(status)["instances"]} == {"current"}
+
+    machine.put(TOML, "[pools\n")
+    machine.reboot()
+    tried(service)
+    assert machine.show("trapd", "ActiveState", "ExecMainStatus") == {"ActiveState": "failed", "ExecMainStatus": "78"}
+    before = service.workers()
+    assert len(before) == WORKERS
+
+    service.configure()
+    service.install(service.version)
+    machine.systemctl("start", "trapd")
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    assert service.workers() == before
+
+
+def tried(service: Service) -> None:
+    """Tasks run, on the version that was there before."""
+    ends = service.wait_for("end", service.nap(0.2, 0.2))
+    assert {(one.version, one.lazy) for one in ends} == {(service.version, service.version)}
