@@ -21,7 +21,9 @@ tar -C "$root" -c --exclude=__pycache__ setup.cfg pyproject.toml README.md CHANG
 export SOURCE_DATE_EPOCH
 
 "$python" -m venv "$work/tools"
-"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$work/wheels" "$work/source"
+# PEP 517 for what comes as source only: without it, this pip would need Debian's python3-wheel.
+"$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --use-pep517 --wheel-dir "$work/wheels" \
+    "$work/source"
 
 # As somebody else than root: root only in a namespace of its own, which is enough for this.
 namespace=(unshare --mount --propagation private)

@@ -106,7 +106,7 @@ def control(tree: Path, source: Path, version: str) -> None:
         "version": version,
         "architecture": output("dpkg", "--print-architecture"),
         "maintainer": MAINTAINER,
-        "size": output("du", "-sk", "--apparent-size", str(tree)).split()[0],
+        "size": str(sum(-(-path.stat().st_size // 1024) for path in files)),
         "python": Path(sys.executable).resolve().name,  # the virtual environment works with this very one
         "summary": metadata("trapd")["Summary"],
     }
