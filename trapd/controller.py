@@ -25,6 +25,7 @@ log = logging.getLogger("trapd.controller")
 RETRY = 1.0  # seconds until a pass that met an error of the backend looks again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
+LOUD = {"kill": logging.WARNING, "reject": logging.ERROR, "fail": logging.ERROR}  # what is more than news
 
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
 
@@ -156,23 +157,27 @@ class Controller:
     async def _carry_out(self, name: str, thought: Plan) -> bool:
         failed = False
         for action in thought.actions:
-            log.info("%s: %s", name, action, extra=self._fields(name, action))
+            fields = self._fields(name, action)
+            log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
             if not isinstance(action, Start | Drain | Kill | Forget):
                 continue
             try:
                 await apply.carry_out(self.backend, action)
             except BackendError as error:
                 failed = True
-                log.error("%s: %s", name, error)
+                log.error("%s: %s", name, error, extra=fields)
                 wall = self.clock.wall()
                 self.save([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
         return failed
 
     def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
         """For ``journalctl POOL=... INSTANCE=...``."""
-        rollout, instance = self.state(name).rollout, action.instance
-        named: dict[str, object] = {"POOL": name, "INSTANCE": instance, "ROLLOUT": rollout and rollout.id}
-        named["GENERATION"] = instance.generation if instance else self.state(name).wanted
+        state, instance = self.state(name), action.instance
+        generation = instance.generation if instance else getattr(action, "generation", state.wanted)
+        rollout = state.rollout
+        if rollout is not None and rollout.state.over and rollout.generation != generation:
+            rollout = None  # long ago
+        named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout and rollout.id}
         return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 
     def save(

@@ -240,7 +240,9 @@ class Service(Controller):
         wall = self.clock.wall()
         events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]
         self.save(states, events, [generation])
-        log.info("generation %d is wanted by %s: %s", generation.number, ", ".join(pools), reason)
+        for r in begun:
+            fields = {"POOL": r.pool, "GENERATION": str(r.generation), "ROLLOUT": str(r.id)}
+            log.info("%s: generation %d is wanted: %s", r.pool, r.generation, reason, extra={"fields": fields})
         self.wake()
         self.notify()
         return begun
