@@ -45,6 +45,7 @@ def test_it_becomes_a_service_that_recycles_workers(host: Host, application: Pat
         "ActiveState": "inactive",
     }
     host.bring_application(application)
+    host.bring_redis()
     machine.systemctl("enable", "--now", "trapd")
     host.wait_current()
     assert len(host.workers()) == 2
@@ -60,6 +61,7 @@ def test_done_again_it_changes_nothing_and_a_newer_trapd_only_what_is_new(host: 
     machine = host.machine
     machine.sh(INSTALL).check()
     host.bring_application(application)
+    host.bring_redis()
     machine.systemctl("start", "trapd")
     host.wait_current()
     before, configured = host.workers(), machine.sh("stat --format='%n %Y' /etc/trapd/*.*").check()
@@ -87,6 +89,7 @@ def test_uninstall_lets_running_tasks_end_and_takes_everything_back(host: Host, 
     before = traces(machine)
     machine.sh(INSTALL).check()
     host.bring_application(application)
+    host.bring_redis()
     machine.systemctl("enable", "--now", "trapd")
     host.wait_current()
     task = host.nap(6.0)

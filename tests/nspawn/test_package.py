@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tests.nspawn.conftest import Boot
 from tests.support import debian, fake_trap, packaged
+from tests.support.brokers import Broker
+from tests.support.load import outcome
 from tests.support.machine import Done, Machine
 from tests.support.packaged import PLACE, PREPARE, Host
 from tests.support.sample import NAME, good
+from tests.support.service import ServiceLoad, rabbitmq
 
 pytestmark = pytest.mark.timeout(600)  # the package is built within the first test that needs it
 
@@ -45,6 +50,7 @@ def working(host: Host, package: Path, application: Path) -> Host:
     """One on which trapd is installed, with two workers that are current."""
     host.dpkg("--install", package)
     host.bring_application(application)
+    host.bring_redis()
     host.machine.systemctl("reload", "trapd")
     host.wait_current()
     return host
@@ -119,8 +125,7 @@ def test_with_the_shipped_configuration_it_works_once_there_is_a_broker(
     host.wait(
         "word of the interpreter", lambda: f"cannot run {PLACE}/bin/python" in machine.run("trapctl", "status").out
     )
-    machine.copy_in(application, "/srv")
-    machine.sh(f"mv /srv/{application.name} {PLACE}").check()
+    host.bring_environment(application)
     trap = fake_trap.write(tmp_path / "trap", "1.4.0")
     host.pip_install("trap", "1.4.0", {str(f.relative_to(trap)): f.read_text() for f in trap.glob("trap/*.py")})
     host.wait("word of the broker", lambda: "broker unreachable" in machine.run("trapctl", "status", "--json").out)
@@ -128,6 +133,43 @@ def test_with_the_shipped_configuration_it_works_once_there_is_a_broker(
     machine.sh("systemctl start rabbitmq-server", timeout=90).check()
     host.wait_current(90)
     assert machine.run("trapctl", "celery", "inspect", "ping").check().count("pong") == 1
+
+
+@dataclass(frozen=True)
+class Sender:
+    """What ServiceLoad needs to know of a service."""
+
+    machine: Machine
+    broker: Broker
+
+
+def test_from_apt_to_the_reboot(host: Host, package: Path, application: Path) -> None:
+    """Installed, given an application, upgraded under load, rebooted: nothing is lost, and nothing runs twice."""
+    machine = host.machine
+    host.apt("install", package).check()
+    host.bring_application(application)
+    machine.sh("systemctl --quiet enable --now rabbitmq-server; systemctl reload trapd", timeout=90).check()
+    host.wait_current()
+    machine.copy_in(Path(__file__).parents[1], "/srv/submitter")
+    broker = rabbitmq()
+    broker = replace(broker, config=broker.config.replace(broker.queue, "celery"), queue="celery")  # as shipped
+    load = ServiceLoad(Sender(machine, broker), slots=2)
+    load.start()
+    host.wait("tasks at work", lambda: len(host.ledger("end")) > 10)
+    host.pip_install(NAME, "2.0", good("2.0"))
+    host.wait("end of the rollout", lambda: rollouts(machine) == ["complete", "complete"], 120)
+    sent = load.stop()
+    now = time.monotonic()
+    came = outcome(sent, host.entries(), new="2.0", steady_at=now, pip=(now, now))
+    assert (came.lost, came.twice, came.mixed) == ((), (), ())
+    assert came.versions.keys() == {"1.0", "2.0"}
+    machine.reboot()
+    host.wait("2 workers", lambda: len(host.workers()) == 2)
+    host.wait_current()
+    assert host.generation() == 2
+    task = host.nap(0.1)
+    host.wait("end of a task", lambda: task in host.ledger("end"))
+    assert host.entries()[-1].version == "2.0"
 
 
 # --- upgrade --------------------------------------------------------------------------------------------------------
@@ -217,6 +259,7 @@ def debianised(host: Host, package: Path, application: Path, tmp_path: Path) -> 
     """trapd works on an application that is a Debian package; makes another version of that package."""
     host.dpkg("--install", package)
     host.bring_application(application)
+    host.bring_redis()
 
     def build(version: str, scripts: dict[str, str] | None = None) -> Path:
         files = {f"{SITE}/{path}": text for path, text in good(version).items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.installation import make_environment
 from tests.support.machine import Done, Machine
-from tests.support.sample import APP, NAME, NAP, good
+from tests.support.sample import APP, NAME, NAP, Entry, good, parse_ledger
 from tests.support.wheels import write_wheel
 
 PLACE = "/opt/trap"
@@ -70,12 +70,20 @@ class Host:
 
     # -- the application -----------------------------------------------------------------------------------------
 
-    def bring_application(self, environment: Path, version: str = "1.0") -> None:
-        """The virtual environment with the application, Redis, and the configuration that names them."""
+    def bring_environment(self, environment: Path) -> None:
+        """The virtual environment, without the application."""
         self.machine.copy_in(environment, "/srv")
-        self.machine.sh(f"mv /srv/{environment.name} {PLACE}; systemctl --quiet enable --now redis-server").check()
-        self.pip_install(NAME, version, good(version))
+        self.machine.sh(f"mv /srv/{environment.name} {PLACE}").check()
+
+    def bring_application(self, environment: Path) -> None:
+        """The virtual environment with the application, and the configuration that names it."""
+        self.bring_environment(environment)
+        self.pip_install(NAME, "1.0", good("1.0"))
         self.machine.put("/etc/trapd/trapd.toml", TOML)
+
+    def bring_redis(self) -> None:
+        """Redis as the broker: there in a moment."""
+        self.machine.systemctl("--quiet", "enable", "--now", "redis-server")
         self.machine.sh(f"cat >/etc/trapd/celeryconfig.py <<'END'\n{CELERYCONFIG}END").check()
 
     def pip_install(self, name: str, version: str, files: dict[str, str]) -> None:
@@ -86,16 +94,17 @@ class Host:
 
     def nap(self, seconds: float) -> str:
         """Submit a task that takes so long; its id."""
-        script = (
-            f"import celery; app = celery.Celery(broker={REDIS!r}); "
-            f"print(app.send_task({NAP!r}, ({seconds}, {LEDGER!r})).id)"
-        )
-        return self.machine.run(f"{PLACE}/bin/python", "-c", script).check().strip()
+        script = "import celery; app = celery.Celery(); app.config_from_object('celeryconfig'); "
+        script += f"print(app.send_task({NAP!r}, ({seconds}, {LEDGER!r})).id)"
+        command = ["env", "--chdir=/etc/trapd", f"{PLACE}/bin/python", "-B", "-c", script]
+        return self.machine.run(*command).check().strip()
 
     def ledger(self, event: str) -> list[str]:
         """The tasks to which this happened, "start" or "end"."""
-        lines = map(json.loads, self.machine.run("cat", LEDGER).out.splitlines())
-        return [line["id"] for line in lines if line["event"] == event]
+        return [entry.id for entry in self.entries() if entry.event == event]
+
+    def entries(self) -> list[Entry]:
+        return parse_ledger(self.machine.run("cat", LEDGER).out)
 
     # -- what is ---------------------------------------------------------------------------------------------------
 
