@@ -22,7 +22,7 @@ from trapd.rollout.view import PoolView
 from trapd.rollout.world import World
 
 log = logging.getLogger("trapd.controller")
-RETRY = 1.0  # seconds until a pass that met an error of the backend looks again
+RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
 LOUD = {"kill": logging.WARNING, "reject": logging.ERROR, "fail": logging.ERROR}  # what is more than news
@@ -53,6 +53,7 @@ class Controller:
         self._views: dict[str, PoolView] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
+        self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
@@ -130,11 +131,17 @@ class Controller:
                 wake_at = await self.step(name)
             except Exception:  # a fault that nobody foresaw slows this pool down; it must not take trapd down
                 log.exception("%s: a pass failed; looking again in %g s", name, FAULT_PAUSE)
+                self._refusals[name] = 1
                 wake_at = self.clock.now() + FAULT_PAUSE
+            if self._refusals[name]:  # what was tried in vain has woken us by itself
+                await asyncio.sleep(self._patience(name))
             with contextlib.suppress(TimeoutError):
                 # not wait_for: in 3.11 it loses a cancellation that comes together with the event
                 async with asyncio.timeout(max(0.0, wake_at - self.clock.now())):
                     await wake.wait()
+
+    def _patience(self, name: str) -> float:
+        return min(RETRY * 2.0 ** (self._refusals[name] - 1), RETRY_LONGEST)
 
     async def step(self, name: str) -> float:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
@@ -146,16 +153,17 @@ class Controller:
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             self.save([state] if state != view.state else [], [apply.event(a, state, wall) for a in thought.actions])
             self._views[name] = replace(view, state=state)
-            failed = await self._carry_out(name, thought)
+            refused = await self._carry_out(name, thought)
+            self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
             if any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
                 await self.collect()
             self.notify()
             resync = RESYNC_BUSY if thought.waiting or thought.actions else RESYNC_IDLE
-            wakes = [now + (RETRY if failed else resync)]
+            wakes = [now + (self._patience(name) if refused else resync)]
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
     async def _carry_out(self, name: str, thought: Plan) -> bool:
-        failed = False
+        refused = False
         for action in thought.actions:
             fields = self._fields(name, action)
             log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
@@ -164,11 +172,11 @@ class Controller:
             try:
                 await apply.carry_out(self.backend, action)
             except BackendError as error:
-                failed = True
+                refused = True
                 log.error("%s: %s", name, error, extra=fields)
                 wall = self.clock.wall()
                 self.save([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
-        return failed
+        return refused
 
     def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
         """For ``journalctl POOL=... INSTANCE=...``."""

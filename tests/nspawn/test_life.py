@@ -41,7 +41,6 @@ def with_redis(
         environment=environment,
         broker=redis(),
         tables={"watch": watch, "rollout": {"min_ready": "500ms"}},
-        prepare="systemctl enable trapd",
         seed=seed,
     )
 
@@ -104,7 +103,7 @@ def test_trapd_killed_at_any_moment_of_rollouts_under_load_loses_nothing_and_for
 ) -> None:
     service, machine, chance = with_redis, with_redis.machine, random.Random(SEED)
     service.drop_in("trapd.service", "RestartSec=50ms")
-    machine.sh("systemctl daemon-reload; systemctl start trapd").check()
+    machine.sh("systemctl daemon-reload; systemctl enable --now trapd").check()
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
     load = ServiceLoad(service, slots=SLOTS, share=0.5)
     load.start()
@@ -149,7 +148,7 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     with_redis: Service,
 ) -> None:
     service, machine = with_redis, with_redis.machine
-    machine.systemctl("start", "trapd")
+    machine.systemctl("enable", "--now", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
     (nap,) = service.nap(3)
     service.wait_for("start", [nap])

@@ -11,8 +11,9 @@ from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd import controller
+from trapd.errors import BackendError
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, Instance
+from trapd.model import Disk, DiskState, Instance, InstanceId
 from trapd.service import Service
 
 SETTLED = Disk(DiskState.SETTLED, fingerprint="one", versions={"pkg": "1.0"})
@@ -85,6 +86,28 @@ def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert backend.looks >= 3
+
+    asyncio.run(scenario())
+
+
+def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool() -> None:
+    class Refusing(FakeBackend):
+        tries = 0
+
+        async def start(self, id: InstanceId) -> None:
+            self.tries += 1
+            self.on_change(id.pool)
+            raise BackendError(f"cannot start {id}: not now")
+
+    async def scenario() -> None:
+        backend = Refusing(RealTime())
+        one = service(backend)
+        running = asyncio.create_task(one.run())
+        await one.disk_changed(SETTLED)
+        await asyncio.wait({running}, timeout=0.9)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert 2 <= backend.tries / spec().workers <= 3  # at 0.0, 0.25 and 0.75 s
 
     asyncio.run(scenario())
 
