@@ -144,19 +144,26 @@ def _git(one: Distribution) -> Iterator[str]:
 
 def _dpkg(proc: Path) -> Iterator[str]:
     """Who may not open the locks can still read who holds them; and reading can never take one."""
-    wanted = {found for path in _DPKG_LOCKS if (found := _lock_identity(path))}
+    mounts = [line.split() for line in _lines(proc / "self/mountinfo")]
+    wanted = {identity for path in _DPKG_LOCKS for identity in _lock_identities(path, mounts)}
     for line in _lines(proc / "locks") if wanted else []:
         fields = line.split()
         if "->" not in fields and len(fields) > 5 and fields[5] in wanted:
             yield f"a package installation is going on (process {fields[4]} holds dpkg's lock)"
 
 
-def _lock_identity(path: Path) -> str:
+def _lock_identities(path: Path, mounts: Sequence[Sequence[str]]) -> Iterator[str]:
+    """device:inode as /proc/locks names a file. On overlayfs and btrfs stat() gives another device than the kernel's
+    own, which is the one in proc(5)'s mountinfo: field 3 of the mount whose place, field 5, is nearest above."""
     try:
         found = path.stat()
     except OSError:
-        return ""
-    return f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        return
+    yield f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    around = [fields for fields in mounts if len(fields) > 4 and path.is_relative_to(fields[4])]
+    if around:
+        major, _, minor = max(reversed(around), key=lambda fields: len(fields[4]))[2].partition(":")
+        yield f"{int(major):02x}:{int(minor):02x}:{found.st_ino}"
 
 
 def _running_pip(prefix: str, proc: Path) -> Iterator[str]:

@@ -208,6 +208,18 @@ def test_waiting_for_dpkgs_lock_is_not_holding_it(site: Path, lock: Path, tmp_pa
     assert "process 77" in dpkg(site, tmp_path)
 
 
+def test_dpkgs_lock_is_seen_on_overlayfs_whose_files_stat_gives_another_device(
+    site: Path, lock: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "self").mkdir()
+    mounts = f"20 1 0:21 / / rw - ext4 /dev/x rw\n36 20 0:99 / {tmp_path} rw - overlay overlay rw\n"
+    (tmp_path / "self/mountinfo").write_text(mounts)
+    (tmp_path / "locks").write_text(f"1: POSIX  ADVISORY  WRITE 77 00:15:{lock.stat().st_ino} 0 EOF\n")
+    assert dpkg(site, tmp_path) == "", "the same number on another file system"
+    (tmp_path / "locks").write_text(f"1: POSIX  ADVISORY  WRITE 77 00:63:{lock.stat().st_ino} 0 EOF\n")
+    assert "process 77" in dpkg(site, tmp_path)
+
+
 def test_dpkg_is_no_concern_of_a_virtual_environment(site: Path, lock: Path) -> None:
     with lock.open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
