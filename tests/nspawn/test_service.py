@@ -82,6 +82,30 @@ def test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile(service: Servic
     assert service.ctl("status").code == 3
 
 
+def begin_to_start(service: Service) -> None:
+    service.drop_in("trapd.service", "ExecStartPre=sleep 5")
+    service.machine.sh("systemctl daemon-reload; systemctl kill --signal=SIGKILL trapd").check()
+    service.wait("a start", lambda: service.machine.show("trapd", "SubState") == {"SubState": "start-pre"}, every=0.1)
+
+
+def hang(service: Service) -> None:
+    service.drop_in("trapd.service", "TimeoutStopSec=2")
+    service.machine.sh("systemctl daemon-reload; systemctl kill --signal=SIGSTOP trapd").check()
+
+
+@pytest.mark.parametrize("trouble", [begin_to_start, hang])
+def test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it(
+    service: Service, trouble: Callable[[Service], None]
+) -> None:
+    (nap,) = service.nap(3)
+    service.wait_for("start", [nap])
+    trouble(service)
+    service.machine.systemctl("stop", "trapd")
+    service.wait("an end of all workers", lambda: not service.states())
+    service.wait_for("end", [nap], timeout=0)
+    assert service.machine.show("trapd", "MainPID") == {"MainPID": "0"}
+
+
 # --- what is no stop ------------------------------------------------------------------------------------------------
 
 

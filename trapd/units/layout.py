@@ -34,6 +34,7 @@ _FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
     "trapd-workers.slice": ("units", 0o644),
     "trapd-worker@.service.in": ("lib", 0o644),
     "trapd-shutdown": ("lib", 0o644),
+    "trapd-stop": ("lib", 0o644),
     "system-generators/trapd-generator": ("generators", 0o755),
     "sysusers.d/trapd.conf": ("sysusers", 0o644),
     "tmpfiles.d/trapd.conf": ("tmpfiles", 0o644),

@@ -144,7 +144,7 @@ def test_files_name_each_other_where_they_are() -> None:
     for folders in (layout.PACKAGE, layout.LOCAL):
         files = installed(folders)
         texts = "".join(file.text for file in files.values())
-        named = {str(folders["lib"] / "trapd-shutdown"), str(folders["lib"] / "trapd-worker@.service.in")}
+        named = {str(folders["lib"] / name) for name in ("trapd-shutdown", "trapd-stop", "trapd-worker@.service.in")}
         named.add(str(folders["generators"] / "trapd-generator"))
         assert named <= set(files)
         assert all(path in texts for path in named)
