@@ -26,7 +26,9 @@ SEED, KILLS = 3, 20
 
 @pytest.fixture
 def with_rabbitmq(boot: Boot, installation: Installation, environment: Path, tmp_path: Path) -> Service:
-    return Service(boot, installation=installation, environment=environment, broker=rabbitmq(), seed=tmp_path / "seed")
+    """Acknowledged late: a task whose worker loses its broker runs twice."""
+    there = {"installation": installation, "environment": environment, "seed": tmp_path / "seed"}
+    return Service(boot, broker=rabbitmq(), task_acks_late=True, **there)
 
 
 @pytest.fixture(scope="module")

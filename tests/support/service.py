@@ -68,7 +68,10 @@ _RABBITMQ = "echo NODENAME=rabbit@localhost >/etc/rabbitmq/rabbitmq-env.conf"
 
 
 class Service:
-    """trapd on a machine that it does not own. ``boot`` gets Machine's arguments and returns it booted."""
+    """trapd on a machine that it does not own. ``boot`` gets Machine's arguments and returns it booted.
+
+    ``tables``: of trapd.toml; ``celery``: more settings of Celery.
+    """
 
     def __init__(
         self,
@@ -78,17 +81,17 @@ class Service:
         environment: Path,
         broker: Broker,
         tables: Mapping[str, Table] | None = None,
-        prepare: str = "",
         seed: Path,
+        **celery: object,
     ) -> None:
         self.broker, self.tables = broker, {**_TABLES, **(tables or {})}
-        celeryconfig = broker.celeryconfig(worker_prefetch_multiplier=1)
+        celeryconfig = broker.celeryconfig(worker_prefetch_multiplier=1, **celery)
         unit_files.lay_out(seed, toml(self.tables), celeryconfig=celeryconfig)
         unit = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}[broker.kind]
         self.machine = boot(
             binds={**installation.binds, KEPT: environment, f"{LOAD}/tests": TESTS},
             seed=seed,
-            prepare=f"{unit_files.PREPARE}{_RABBITMQ}\nsystemctl --quiet enable {unit} polkit\n{prepare}",
+            prepare=f"{unit_files.PREPARE}{_RABBITMQ}\nsystemctl --quiet enable {unit} polkit",
         )
         self.machine.sh(f"cp -a {KEPT} {PLACE}; cp -a {LOAD} /srv/submitter").check()
         self._number = 1
