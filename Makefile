@@ -21,8 +21,13 @@ help:
 run: venv
 	$(BIN)/python -m trapd.distribute.demo $(IMAGES)
 
+# What fails soonest comes first; then real processes and real machines side by side: both mostly wait.
 test: packages check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit tests/contract tests/simulation tests/docs
+	@$(BIN)/python -m pytest tests/nspawn > .nspawn.log 2>&1 & machines=$$!; \
+	$(BIN)/python -m pytest tests/process tests/system; processes=$$?; \
+	wait $$machines; machines=$$?; cat .nspawn.log; rm -f .nspawn.log; \
+	exit $$((processes || machines))
 
 check: dev
 	$(BIN)/ruff check .

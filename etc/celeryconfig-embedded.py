@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 
-from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.transport import TRANSPORT_ALIASES, _transport_cache, filesystem
 from kombu.utils import json
 
 _broker = Path(os.environ.get("TRAPD_STATE_DIRECTORY", "/var/lib/trapd")) / "broker"
@@ -60,6 +60,7 @@ class _Transport(filesystem.Transport):
 
 
 TRANSPORT_ALIASES["filesystem"] = lambda: _Transport
+_transport_cache.pop("filesystem", None)  # kombu remembers the class that this process used before
 
 
 def _older(folder, pattern, seconds):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("trapd.daemon")
 REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
 BOOT = Path("/var/lib/trapd/boot")  # units that trapd-boot.service starts at boot, one a line
-DRAIN_SIGN = 10.0  # seconds between two signs of life while workers drain
+DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
 
 
 class SystemClock(Clock):

@@ -111,11 +111,11 @@ def test_trapd_killed_at_any_moment_of_rollouts_under_load_loses_nothing_and_for
     load.start()
     rollouts = 0
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.0, 3.0))
+        time.sleep(chance.uniform(0.0, 2.0))
         if settled_on(service.version, WORKERS)(service.status() or NO_STATUS):
             wheel, rollouts = service.put_wheel(service.next_version()), rollouts + 1
             machine.run("systemd-run", "--quiet", "--collect", "sh", "-c", pip(wheel)).check()
-            time.sleep(chance.uniform(0.0, 3.0))
+            time.sleep(chance.uniform(0.0, 2.0))
         service.wait("a trapd to kill", lambda: machine.sh(KILL).code == 0)
     status = service.wait_until(
         "all on the latest", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status)

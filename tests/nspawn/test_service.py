@@ -65,7 +65,7 @@ def test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile(service: Servic
     service.drop_in("trapd.service", "TimeoutStopSec=3")
     service.drop_in("trapd-worker-.service", "TimeoutStopSec=3")
     machine.systemctl("daemon-reload")
-    long, short = service.nap(16, 3)
+    long, short = service.nap(18, 3)  # longer than what trapd asks for at a time
     service.wait_for("start", [long, short])
     stop = threading.Thread(target=machine.systemctl, args=("stop", "trapd"))
     stop.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,12 @@ class Environment:
     def pip(self, *arguments: str) -> subprocess.Popen[bytes]:
         options = ["--quiet", "--disable-pip-version-check", "--no-input"]
         return subprocess.Popen([str(self.python), "-m", "pip", *options, *arguments], stdin=subprocess.DEVNULL)
+
+    def clear(self) -> None:
+        """Away with what the test before left: a killed pip's remains may confuse the next pip."""
+        for pattern in ("demo*", "~*", "__editable__*"):
+            for path in self.site.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def install(self, *wheels: Path) -> float:
         """Returns when pip ended."""
@@ -116,6 +123,7 @@ Story = Callable[[Watched, Disk], Awaitable[None]]
 
 
 def play(environment: Environment, home: Path, story: Story) -> Watched:
+    environment.clear()
     environment.install(environment.wheel("1.0"))
     watched = Watched(environment, home)
 

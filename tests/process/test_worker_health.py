@@ -53,6 +53,8 @@ def test_a_main_loop_that_hangs_is_ended_and_located(
 
     async def story() -> None:
         await lab.start()
+        while not await lab.ask("ping"):  # on Redis it listens a moment after it is ready, and nobody keeps a broadcast
+            pass
         await asyncio.to_thread(lab.client.control.broadcast, "block")
         failure = await lab.failure()
         assert failure.kind is FailureKind.WATCHDOG

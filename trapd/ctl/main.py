@@ -35,7 +35,12 @@ class _Top(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough; click would make it exit status 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.OK
         except TrapdError as error:
             status = exit_of(error, ctx.invoked_subcommand or "")
             ctx.obj.complain(str(error), status)
@@ -291,9 +296,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("trapctl: interrupted; what was begun goes on", file=sys.stderr)
         return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:
     for site in sites:
         both = site.metadata.get(normalise(one.name), [])
         if site.path == one.site.path and len(both) > 1 and not site.of_system:
-            yield f"two versions of {one.name} are in {site.path}: {', '.join(both)}; install it again"
+            there = f"two versions of {one.name} are in {site.path}: {', '.join(both)}"
+            yield f"{there}; uninstall it until none is left, then install it"
 
 
 # --- RECORD ---------------------------------------------------------------------------------------------------------
