@@ -345,15 +345,18 @@ def test_a_worker_that_hangs_at_its_start_says_where(machine: Machine) -> None:
 
 def test_a_worker_that_crashed_is_started_again_without_trapd(machine: Machine) -> None:
     machine.systemctl("start", "trapd-worker-gpu@7-1")
-    machine.systemctl("stop", "trapd")
-    machine.systemctl("kill", "--signal=SIGKILL", "trapd-worker-gpu@7-1")
-    deadline = time.monotonic() + 20.0
-    while time.monotonic() < deadline:
-        shown = machine.show("trapd-worker-gpu@7-1", "ActiveState", "NRestarts")
-        if shown == {"ActiveState": "active", "NRestarts": "1"}:
-            return
-        time.sleep(0.1)
-    raise AssertionError(shown)
+    machine.systemctl("kill", "--signal=SIGSTOP", "trapd")  # it hangs; a stop would stop the worker as well
+    try:
+        machine.systemctl("kill", "--signal=SIGKILL", "trapd-worker-gpu@7-1")
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline:
+            shown = machine.show("trapd-worker-gpu@7-1", "ActiveState", "NRestarts")
+            if shown == {"ActiveState": "active", "NRestarts": "1"}:
+                return
+            time.sleep(0.1)
+        raise AssertionError(shown)
+    finally:
+        machine.systemctl("kill", "--signal=SIGCONT", "trapd")
 
 
 def test_a_stop_of_the_slice_ends_workers_and_trapd(machine: Machine) -> None:
