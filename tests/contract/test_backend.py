@@ -176,7 +176,8 @@ def test_b4_one_that_is_still_starting_can_be_drained(play: Play) -> None:
         stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         await stage.backend.drain(ONE)
-        assert (await look(stage.backend))[ONE].state is InstanceState.DRAINING
+        seen = await look(stage.backend)  # SIGTERM ends one at once that does not listen yet: it may be gone
+        assert ONE not in seen or seen[ONE].state is InstanceState.DRAINING
         await stage.until(absent(ONE))
 
     play(story)
