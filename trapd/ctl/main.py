@@ -268,13 +268,13 @@ def celery(session: Session, arguments: Sequence[str]) -> int:
 @click.argument("subject", required=False, metavar="[POOL|INSTANCE]")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is still to come, until Ctrl-C.")
 @click.option("--since", metavar="TIME", help='Not older than this, as journalctl reads it: "10 min ago".')
-@_json
+@click.option("--json", "as_json", is_flag=True, help="The journal's own JSON, one entry a line.")
 @click.pass_obj
-def logs(session: Session, subject: str | None, follow: bool, since: str | None) -> None:
+def logs(session: Session, subject: str | None, follow: bool, since: str | None, as_json: bool) -> None:
     """What the workers said, and trapd about them."""
     from trapd.ctl.logs import show
 
-    show(session.settings, subject, follow=follow, since=since, as_json=session.as_json)
+    show(session.settings, subject, follow=follow, since=since, as_json=as_json)
 
 
 install_verbs.add_to(cli)
