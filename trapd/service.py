@@ -52,7 +52,7 @@ class Service(Controller):
             return self._begin(behind, generation)
 
     def _key(self, name: str, fingerprint: str) -> str:
-        return f"{fingerprint}+{self._launch[name]}"
+        return want.key(fingerprint, self._launch[name])
 
     def _behind(self, name: str, disk: Disk) -> bool:
         """Does this pool want something else than what is installed, that was not refused before?"""

@@ -12,8 +12,13 @@ GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
 
 
 def identity(generation: Generation, pool: str) -> str:
-    """What this generation is for this pool: its code and the pool's own settings. Refusals are remembered by it."""
-    return f"{generation.fingerprint}+{generation.launch.get(pool, '')}"
+    """What this generation is for this pool."""
+    return key(generation.fingerprint, generation.launch.get(pool, ""))
+
+
+def key(fingerprint: str, launch: str) -> str:
+    """Code, and a pool's own settings for it: by this refusals are remembered."""
+    return f"{fingerprint}+{launch}"
 
 
 def begin(
