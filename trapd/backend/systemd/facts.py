@@ -5,10 +5,10 @@ Which state an instance is in (the job is the one that PID 1 has queued for the 
     active, reloading                       ready: the unit is Type=notify, so its main process said READY=1
     active, still with its start job        starting: the STATUS= that came with READY=1 is not told before the job ends
     activating                              starting; also while systemd waits to restart it by itself (auto-restart)
-    deactivating, stop-sigterm              draining, if nothing went wrong before and the main process lives
-    deactivating, any other                 stopping
+    deactivating                            draining, if it was told to stop and nothing went wrong; else stopping
     failed                                  failed
     failed or inactive, with a start job    starting
+    inactive, with its stop job             draining: PID 1 takes the job away a moment after the state
     inactive                                absent
 """
 
@@ -119,14 +119,13 @@ def state(facts: Facts, *, start_job: int = 0, stop_job: int = 0) -> InstanceSta
         case "activating":
             return InstanceState.STARTING
         case "deactivating":
-            drains = facts.sub in ("stop", "stop-sigterm") and facts.leaving_in_peace and facts.pid
-            return InstanceState.DRAINING if drains else InstanceState.STOPPING
+            return InstanceState.DRAINING if facts.leaving_in_peace else InstanceState.STOPPING
         case _:
             if facts.job and facts.job != stop_job:
                 return InstanceState.STARTING
             if facts.active == "failed":
                 return InstanceState.FAILED
-            return InstanceState.STOPPING if facts.job else None  # a stop that ends, or the middle of a restart
+            return InstanceState.DRAINING if facts.job else None  # a stop that ends, or the middle of a restart
 
 
 def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) -> tuple[FailureKind, str]:

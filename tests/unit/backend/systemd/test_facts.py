@@ -45,7 +45,9 @@ def test_nothing_known_is_an_absent_unit() -> None:
         (Facts("reloading", "reload", pid=5), S.READY),
         (Facts("deactivating", "stop-sigterm", job=2, pid=5), S.DRAINING),
         (Facts("deactivating", "stop-sigterm", pid=5), S.DRAINING),  # it said STOPPING=1 by itself
-        (Facts("deactivating", "stop-sigterm", job=2), S.STOPPING),  # children are left
+        (Facts("deactivating", "stop-sigterm", job=2), S.DRAINING),  # B4: until it is gone, its children too
+        (Facts("deactivating", "final-sigterm", job=2), S.DRAINING),  # likewise
+        (Facts("deactivating", "stop-sigterm"), S.STOPPING),  # it left by itself, its children did not
         (Facts("deactivating", "stop-sigterm", pid=5, result="timeout"), S.STOPPING),  # it did not start in time
         (Facts("deactivating", "stop-watchdog", pid=5, result="watchdog"), S.STOPPING),
         (Facts("deactivating", "stop-sigkill", job=2, pid=5, result="timeout"), S.STOPPING),
@@ -53,7 +55,7 @@ def test_nothing_known_is_an_absent_unit() -> None:
         (Facts("failed", "failed"), S.FAILED),
         (Facts("failed", "failed", job=2), S.FAILED),  # the stop's job, for a moment more
         (Facts("failed", "failed", job=3), S.STARTING),
-        (Facts("inactive", "dead", job=2), S.STOPPING),  # likewise, or the middle of a restart
+        (Facts("inactive", "dead", job=2), S.DRAINING),  # likewise, or the middle of a restart
         (Facts("inactive", "dead"), None),
         (Facts("maintenance", "dead"), None),
     ],

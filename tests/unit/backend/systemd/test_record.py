@@ -42,14 +42,14 @@ def states(*steps: Facts) -> list[InstanceState | None]:
 
 def test_a_clean_life() -> None:
     told = states(QUEUED, STARTING, replace(READY, job=1), READY, ASKED, DRAINING, END, GONE)
-    assert told == [S.STARTING, S.STARTING, S.STARTING, S.READY, S.READY, S.DRAINING, S.STOPPING, None]
+    assert told == [S.STARTING, S.STARTING, S.STARTING, S.READY, S.READY, S.DRAINING, S.DRAINING, None]
     assert heard(QUEUED, STARTING, READY, ASKED, DRAINING, END, GONE).done_with
 
 
 def test_a_restart_by_hand_is_never_absent() -> None:
     again = replace(SECOND, restarts=0, job=2)
     told = states(READY, ASKED, DRAINING, END, replace(END, invocation="b", pid=6), again, SECOND_READY)
-    assert told == [S.READY, S.READY, S.DRAINING, S.STOPPING, S.STOPPING, S.STARTING, S.READY]
+    assert told == [S.READY, S.READY, S.DRAINING, S.DRAINING, S.DRAINING, S.STARTING, S.READY]
 
 
 def test_what_is_shown_of_a_ready_one() -> None:
