@@ -44,6 +44,7 @@ system: packages dev
 bench: packages dev
 	$(BIN)/python -m benchmarks.idle
 	$(BIN)/python -m benchmarks.upgrade_under_load
+	$(BIN)/python -m benchmarks.peers
 
 deb: | python
 	bash systemd/debian/build.sh dist

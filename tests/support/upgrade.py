@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,21 +58,31 @@ def upgrade_under_load(setting: Setting, application: Application, directory: Pa
     ``directory`` must be short and empty. Raises AssertionError if a state that must come does not.
     """
     application.install(application.wheel("1.0"))
-    daemon = Daemon(directory, celeryconfig=setting.celeryconfig(), tables=setting.tables(application))
-    load = Load(setting.broker, directory, slots=setting.workers * setting.concurrency)
-    with daemon:
-        try:
-            before = daemon.wait_until("workers on 1.0", settled_on("1.0", setting.workers))
-            load.start()
-            time.sleep(WARM_UP)
-            steady_at = time.monotonic()
-            time.sleep(BEFORE)
-            pip = application.install(application.wheel("2.0"))
+    seen: list[Status] = []
+    with Daemon(directory, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
+
+        def look(version: str, timeout: float) -> None:
             # Rarely: each question costs a tenth of a second of processor time, which the load would feel.
-            after = daemon.wait_until("workers on 2.0", settled_on("2.0", setting.workers), timeout=120, every=2)
-            time.sleep(2)
-            sent = load.stop()
-        finally:
-            load.abandon()
-    ledger = read_ledger(load.ledger)
-    return Upgrade(outcome(sent, ledger, new="2.0", steady_at=steady_at, pip=pip), before, after)
+            what, true = f"workers on {version}", settled_on(version, setting.workers)
+            seen.append(daemon.wait_until(what, true, timeout=timeout, every=2))
+
+        look("1.0", 60)
+        came = under_load(setting, application, directory, lambda: look("2.0", 120))
+    return Upgrade(came, *seen)
+
+
+def under_load(setting: Setting, application: Application, directory: Path, recycled: Callable[[], object]) -> Outcome:
+    """Load the workers that run on 1.0, install 2.0 in place, and go on until ``recycled`` has returned."""
+    load = Load(setting.broker, directory, slots=setting.workers * setting.concurrency)
+    try:
+        load.start()
+        time.sleep(WARM_UP)
+        steady_at = time.monotonic()
+        time.sleep(BEFORE)
+        pip = application.install(application.wheel("2.0"))
+        recycled()
+        time.sleep(2)
+        sent = load.stop()
+    finally:
+        load.abandon()
+    return outcome(sent, read_ledger(load.ledger), new="2.0", steady_at=steady_at, pip=pip)
