@@ -16,6 +16,7 @@ from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
+from trapd.rollout import want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
@@ -48,7 +49,8 @@ class Controller:
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
         self.generations: dict[int, Generation] = dict(journal.generations())
-        self.states: dict[str, PoolState] = dict(journal.pools())
+        # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
+        self.states = {name: want.progressed(state, clock.now()) for name, state in journal.pools().items()}
         self._collect = collect
         self._views: dict[str, PoolView] = {}
         self._wakes: dict[str, asyncio.Event] = {}

@@ -248,6 +248,30 @@ def test_time_without_trapd_is_no_lack_of_progress() -> None:
     assert outcome(universe) is RolloutState.COMPLETE
 
 
+def test_a_reboot_in_mid_rollout_does_not_put_off_the_progress_deadline() -> None:
+    universe = running()  # hours ago, by a clock that the reboot sets back
+    universe.install("two", GOOD)
+    universe.run(30)
+    universe.behaviours["two"] = RAISES
+    universe.reboot(InstanceId(POOL, 2, 1), InstanceId(POOL, 2, 2))
+    universe.run(1000)
+    assert outcome(universe) is RolloutState.FAILED
+    universe.settle("one")
+
+
+def test_an_absence_of_trapd_is_not_held_against_a_worker_that_failed_meanwhile() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(36)  # past the canary, the second one is starting
+    universe.die()
+    universe._due.clear()
+    universe.run(5000)
+    universe.backend.crash(InstanceId(POOL, 2, 2))
+    universe.boot()
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
 def test_stop_drains_everything() -> None:
     universe = running()
     universe.service.stopping = True
