@@ -133,10 +133,16 @@ def test_a_ready_instance_tells_what_code_it_loaded_and_how_busy_it_is(play: Pla
 
 def test_b4_a_drained_instance_is_draining_until_it_is_gone(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        await start(stage, ONE, script=Script(drain=0.4))
+        await start(stage, ONE, script=Script(drain=0.2))
         await stage.backend.drain(ONE)
-        assert (await stage.settle())[ONE].state is InstanceState.DRAINING
-        await stage.until(absent(ONE))
+        shown = set()
+
+        def gone(seen: Seen) -> bool:
+            shown.update(one.state for one in seen.values())
+            return not seen
+
+        await stage.until(gone)
+        assert shown == {InstanceState.DRAINING}
 
     play(story)
 

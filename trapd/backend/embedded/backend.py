@@ -246,7 +246,8 @@ class EmbeddedBackend:
         process.close()
         run.process = None
         self._by_pid.pop(process.pid, None)
-        self._enter(run, InstanceState.STOPPING)
+        if not run.left_in_peace(exit_status):  # who did is draining until it is gone (B4)
+            self._enter(run, InstanceState.STOPPING)
         self._do(self._bury(run, exit_status))
 
     async def _bury(self, run: Run, exit_status: int | None) -> None:
