@@ -1,0 +1,52 @@
+"""trapd itself is killed, on the embedded backend: its workers finish what they run and leave, and the next one goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import sample
+from tests.support.daemon import Daemon, pool, settled_on
+from tests.support.sample import Application, Entry
+from tests.support.upgrade import Setting
+
+pytestmark = pytest.mark.timeout(120)
+TASKS, SECONDS = 6, 4.0  # on four slots: two of them still wait in the broker
+
+
+def wait(what: str, true: Callable[[], bool], timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"no {what} within {timeout:g} s"
+        time.sleep(0.1)
+
+
+def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_trapd_goes_on(
+    application: Application, short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    setting = Setting(make_broker("redis", request), acks_late=False, workers=2, concurrency=2)
+    application.install(application.wheel("1.0"))
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
+        before = daemon.wait_until("workers", settled_on("1.0", 2))
+        path, app = short_path / "ledger.jsonl", setting.broker.app()
+        sent = {app.send_task(sample.NAP, (SECONDS, str(path))).id for _ in range(TASKS)}
+
+        def entries(event: str) -> list[Entry]:
+            return [entry for entry in sample.read_ledger(path) if entry.event == event]
+
+        wait("four tasks at work", lambda: len(entries("start")) == 4)
+        daemon.kill()
+        wait("end of the workers", lambda: not daemon.living())
+        assert {entry.id for entry in entries("end")} == {entry.id for entry in entries("start")}
+        assert len(entries("end")) == 4, "a worker that was told to leave took another task, or dropped one"
+
+        daemon.start()
+        after = daemon.wait_until("workers again", settled_on("1.0", 2))
+        wait("the other tasks", lambda: len(entries("end")) == TASKS)
+        assert {entry.id for entry in entries("end")} == sent
+        assert len(entries("start")) == TASKS, "a task ran twice"
+        assert pool(after)["generation"] == pool(before)["generation"]
