@@ -32,3 +32,7 @@ class SnapshotError(TrapdError):
 
 class BackendError(TrapdError):
     """An instance could not be started, drained or killed; the next pass looks again."""
+
+
+class HistoryError(TrapdError):
+    """What is wanted, or what happened, cannot be remembered or read: the disk is full, the file is damaged, ..."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trapd.contracts import Journal
-from trapd.errors import TrapdError
+from trapd.errors import HistoryError
 from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
 
 SCHEMA = 1
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 class SqliteJournal(Journal):
     """The one writer of ``path``, which is made (with its folder) if it is not there. For one thread.
 
-    Raises TrapdError if the file cannot be used, with what to do; nothing is mended or moved behind anybody's back.
+    Raises HistoryError if the file cannot be used, with what to do; nothing is mended or moved behind anybody's back.
     ``keep_events``: the oldest beyond these are forgotten.
     """
 
@@ -128,7 +128,7 @@ class SqliteJournal(Journal):
         run = self._database.execute
         (version,) = run("PRAGMA user_version").fetchone()
         if version > SCHEMA:
-            raise TrapdError(
+            raise HistoryError(
                 f"cannot use the history {self._path}: it has schema {version}, written by a newer trapd, and this one"
                 f" knows {SCHEMA}; install that trapd again, or move the file away and start with an empty history"
             )
@@ -181,7 +181,7 @@ class SqliteJournal(Journal):
         except (sqlite3.Error, OSError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:  # the low byte: without extended codes
                 raise self._damaged(verb, str(error)) from error
-            raise TrapdError(
+            raise HistoryError(
                 f"cannot {verb} the history {self._path}: {error}; see to the room and the rights on that disk"
             ) from error
 
@@ -191,8 +191,8 @@ class SqliteJournal(Journal):
         except (TypeError, KeyError, ValueError) as error:
             raise self._damaged("read", f"a record cannot be understood ({error})") from error
 
-    def _damaged(self, verb: str, why: str) -> TrapdError:
-        return TrapdError(
+    def _damaged(self, verb: str, why: str) -> HistoryError:
+        return HistoryError(
             f"cannot {verb} the history {self._path}: {why}; move it away, with the -wal and -shm files beside it, and"
             " start trapd again; that leaves the workers alone, and history begins anew"
         )

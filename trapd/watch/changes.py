@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd.contracts import Clock
-from trapd.errors import SnapshotError
+from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.places import Places
@@ -31,8 +31,8 @@ DEAF_LOOK = 30.0  # the same where something cannot be watched
 class Watch:
     """Watches the named distributions of the application's interpreter, its celeryconfig and the interpreter itself.
 
-    ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError, what
-    is installed has to settle once more, later each time it happens again.
+    ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError or
+    HistoryError, what is installed has to settle once more, later each time it happens again.
     """
 
     def __init__(
@@ -174,9 +174,9 @@ class Watch:
             await self._on_disk(disk)
             if disk.state is DiskState.SETTLED:
                 self._refusals = 0
-        except SnapshotError as error:
+        except (SnapshotError, HistoryError) as error:
             # at once the first time; then a full file system, say, gets ever more time
-            later = min(self._ceiling / 2, self._quiet_period * (2**self._refusals - 1))
+            later = min(self._ceiling / 2, self._quiet_period * (2 ** min(self._refusals, 32) - 1))
             self._refusals += 1
             log.error("%s; looking again", error)
             self._event(self._clock.now() + later, str(error))

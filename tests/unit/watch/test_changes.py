@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.site_packages import install, make_old, uninstall
-from trapd.errors import SnapshotError
+from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch import Watch, observer
 from trapd.watch.places import Places
@@ -181,7 +181,7 @@ def test_a_distribution_that_is_missing_at_the_start_is_broken_until_it_comes(tm
 
 def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.refuse = [SnapshotError("cannot copy a: it has changed"), SnapshotError("cannot copy b: no space left")]
+    home.refuse = [SnapshotError("cannot copy a: it has changed"), HistoryError("cannot copy b: no space left")]
 
     async def story(home: Home) -> None:
         told = [await home.next(DiskState.SETTLED)]
