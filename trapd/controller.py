@@ -14,13 +14,13 @@ from dataclasses import replace
 
 from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
-from trapd.errors import BackendError
+from trapd.errors import BackendError, HistoryError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
 from trapd.rollout import want
-from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start
+from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Promote, Reject, Start
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
-from trapd.rollout.world import World
+from trapd.rollout.world import World, wanted_workers
 
 log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
@@ -66,9 +66,11 @@ class Controller:
 
     def pool(self, name: str) -> PoolView:
         """The last pass's view. A pool that is no longer configured, but still has workers, wants none."""
-        spec, state = self.specs.get(name) or PoolSpec(name, workers=0), self.state(name)
-        wanted = spec.workers if state.workers is None else state.workers
-        return replace(self._views.get(name) or PoolView(spec, state, wanted_workers=wanted), spec=spec, state=state)
+        spec, state = self.specs.get(name), self.state(name)
+        if spec is None:
+            spec, state = PoolSpec(name, workers=0), replace(state, workers=None)
+        view = self._views.get(name) or PoolView(spec, state, wanted_workers=wanted_workers(spec, state))
+        return replace(view, spec=spec, state=state)
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""
@@ -91,7 +93,8 @@ class Controller:
         return view
 
     def _think(self, name: str, seen: Sequence[Instance], now: float) -> tuple[PoolView, Plan]:
-        spec, state = self.pool(name).spec, self.state(name)
+        known = self.pool(name)
+        spec, state = known.spec, known.state
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
         world = World(
             spec=spec,
@@ -143,7 +146,7 @@ class Controller:
                     await wake.wait()
 
     def _patience(self, name: str) -> float:
-        return min(RETRY * 2.0 ** (self._refusals[name] - 1), RETRY_LONGEST)
+        return min(RETRY * 2.0 ** min(self._refusals[name] - 1, 32), RETRY_LONGEST)
 
     async def step(self, name: str) -> float:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
@@ -153,7 +156,8 @@ class Controller:
             view, thought = self._think(name, seen, now)
             state = apply.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
-            self.save([state] if state != view.state else [], [apply.event(a, state, wall) for a in thought.actions])
+            events = [apply.event(a, state, wall) for a in thought.actions]
+            self._record(name, thought, [state] if state != view.state else [], events)
             self._views[name] = replace(view, state=state)
             refused = await self._carry_out(name, thought)
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
@@ -163,6 +167,16 @@ class Controller:
             resync = RESYNC_BUSY if thought.waiting or thought.actions else RESYNC_IDLE
             wakes = [now + (self._patience(name) if refused else resync)]
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
+
+    def _record(self, name: str, thought: Plan, states: Sequence[PoolState], events: Sequence[Event]) -> None:
+        """Raises HistoryError for a verdict that cannot be remembered: then it is none. Anything else is derived again
+        from what is seen, and has to go on though the disk is full."""
+        try:
+            self.save(states, events)
+        except HistoryError as error:
+            if any(isinstance(action, Promote | Reject | Fail | Finish) for action in thought.actions):
+                raise
+            log.error("%s: %s", name, error)
 
     async def _carry_out(self, name: str, thought: Plan) -> bool:
         refused = False

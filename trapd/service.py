@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -136,25 +136,22 @@ class Service(Controller):
             state, current = self.state(pool), self.generations[self._wanted(pool)]
             if state.paused:
                 raise RefusedError(f"cannot undo {pool}: it is paused; resume it first")
-            target = want.undo_target(state, self.generations)
+            under_way = state.rollout is not None and not state.rollout.state.over
+            # what is rolled out anew gets the pool's present settings, whatever it had then
+            target = want.undo_target(state, self.generations, None if under_way else self._launch[pool])
             if target is None:
                 raise RefusedError(f"cannot undo {pool}: no other good generation is known")
+            # under way: its workers still run, so back to that very generation instead of replacing them by their like
+            fresh = self.generations[target] if under_way else await self._copied(target, actor)
+            undone = want.undone(state, current, self.generations, f"undone by {actor}")
             reason = f"undo of generation {current.number}"
-            under_way = state.rollout is not None and not state.rollout.state.over
-            state = want.refuse(state, want.identity(current, pool), f"undone by {actor}")
-            if not under_way:
-                self.save([state], [])
-                return (await self._again(target, [pool], reason, actor))[0]
-            # its workers still run: go back to that very generation instead of replacing them by their like
-            good = tuple(g for g in state.good if g != current.number)
-            self.save([replace(state, good=good)], [])
-            return self._begin([pool], self.generations[target], reason=reason, actor=actor)[0]
+            return self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone})[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         rollouts = []
         for name in pools:
-            state, key = self.state(name), self._key(name, self.disk.fingerprint)
+            state, key = self._known(name), self._key(name, self.disk.fingerprint)
             held = (
                 state.rollout is not None and state.rollout.state.value == "failed" and state.wanted not in state.good
             )
@@ -180,6 +177,8 @@ class Service(Controller):
         state, configured = self._known(pool), self.specs[pool].workers
         if workers < 0:
             raise RefusedError(f"cannot scale {pool} to {workers}: fewer than no workers")
+        if workers > 1 and self.specs[pool].singleton:
+            raise RefusedError(f"cannot scale {pool} to {workers}: it is a singleton, of which there is only ever one")
         override = None if workers == configured else workers
         self._set(replace(state, workers=override), "scaled", f"to {workers} (configured: {configured})", actor)
 
@@ -222,19 +221,29 @@ class Service(Controller):
         return number
 
     async def _again(self, source: int, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
+        return self._begin(pools, await self._copied(source, actor, reason))
+
+    async def _copied(self, source: int, actor: str, reason: str = "") -> Generation:
         """A new number for an old fingerprint."""
         old = self.generations[source]
-        generation = self._number(old.fingerprint, old, reason, actor)
+        generation = self._number(old.fingerprint, old, reason or old.reason, actor)
         await self.snapshots.copy(generation, source, list(self.specs.values()))
-        return self._begin(pools, generation)
+        return generation
 
     def _begin(
-        self, pools: Sequence[str], generation: Generation, *, reason: str = "", actor: str = ""
+        self,
+        pools: Sequence[str],
+        generation: Generation,
+        *,
+        reason: str = "",
+        actor: str = "",
+        before: Mapping[str, PoolState] | None = None,
     ) -> list[Rollout]:
+        """``before``: of a pool that is changed by the same stroke, as it is without the new rollout."""
         reason, actor = reason or generation.reason, actor or generation.actor
         states: list[PoolState] = []
         for name in pools:
-            rollout, state = self.journal.next_rollout(), self.state(name)
+            rollout, state = self.journal.next_rollout(), (before or {}).get(name) or self.state(name)
             states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=self.clock.now())
         begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
         wall = self.clock.wall()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from tests.simulation.universe import POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
 from tests.support.fake_journal import FakeJournal
+from trapd.errors import HistoryError, SnapshotError
 from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
 
 GOOD = Behaviour(start=20, drain=10)
@@ -182,6 +185,41 @@ def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
     assert starts(universe)[1] < 8, "those that still ran were kept"
 
 
+def test_what_was_undone_is_no_last_good() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.order("recycle", [POOL], reason="why not")
+    universe.run(5)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    assert universe.service.state(POOL).last_good == 1
+    universe.install("three", RAISES)
+    universe.settle("one")
+
+
+def test_undo_after_a_settings_change_goes_back_to_other_code() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.spec = replace(universe.spec, concurrency=9)
+    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.settle("two")
+    universe.order("undo", POOL)
+    universe.settle("one")
+
+
+def test_an_undo_that_fails_changes_nothing() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    before = universe.journal.pools()
+    universe.snapshots.failure = SnapshotError("no space left")
+    with pytest.raises(SnapshotError):
+        universe.order("undo", POOL)
+    assert universe.journal.pools() == before
+
+
 def test_recycle_is_a_new_generation_of_the_same_code() -> None:
     universe = running()
     universe.order("recycle", [POOL], reason="memory")
@@ -312,6 +350,37 @@ def test_a_reload_rolls_only_the_pools_whose_workers_change() -> None:
     universe._tell(universe.service.reconfigure([universe.spec]))
     universe.settle("one")
     assert starts(universe) == {1: 3, 2: 3}
+
+
+def test_a_scaled_pool_that_is_no_longer_configured_drains() -> None:
+    universe = running()
+    universe.order("scale", POOL, 4)
+    universe.settle("one")
+    universe._tell(universe.service.reconfigure([]))
+    universe.run(600)
+    assert universe.backend.seen() == ()
+
+
+def test_on_a_full_disk_a_stop_still_drains_and_what_crashed_comes_back() -> None:
+    universe = running()
+    universe.journal.failure = HistoryError("no space left")
+    universe.backend.crash(InstanceId(POOL, 1, 1))
+    universe.run(60)
+    assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
+    universe.service.stopping = True
+    universe._pass()
+    universe.run(600)
+    assert universe.backend.seen() == ()
+
+
+def test_on_a_full_disk_nothing_is_proven() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(10)
+    universe.journal.failure = HistoryError("no space left")
+    with pytest.raises(HistoryError):
+        universe.run(60)
+    assert universe.service.state(POOL).good == (1,)
 
 
 def test_a_pool_that_is_no_longer_configured_drains() -> None:

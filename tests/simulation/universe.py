@@ -21,6 +21,7 @@ from trapd.errors import BackendError, RefusedError
 from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, FailureKind, Instance, InstanceId, InstanceState, PoolSpec
 from trapd.rollout.budget import budget
+from trapd.rollout.world import wanted_workers
 from trapd.service import Service
 
 T = TypeVar("T")
@@ -191,8 +192,9 @@ class Universe:
 
     @property
     def wanted_workers(self) -> int:
-        state = self.service.state(POOL)
-        return self.spec.workers if state.workers is None else state.workers
+        if POOL not in self.service.specs:
+            return 0
+        return wanted_workers(self.spec, self.service.state(POOL))
 
     def check_start(self, id: InstanceId) -> None:
         live = [i for i in self.backend.seen() if i.state is not InstanceState.FAILED and i.id != id]
@@ -202,6 +204,9 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.service.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
+        known = any(event.what == "started" and event.instance == id.name for event in self.journal.events(limit=50))
+        if not known and self.journal.failure is None:
+            raise BrokenPromiseError(f"starting {id}, of which history knows nothing")
 
     def check_drain(self, id: InstanceId) -> None:
         victim = self.backend.get(id)

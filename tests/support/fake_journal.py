@@ -10,9 +10,13 @@ from trapd.model import Event, Generation, PoolState, Rollout
 
 
 class FakeJournal(Journal):
-    """Outlives the trapd that it is given to, as a file would: hand it to the next one to simulate a restart."""
+    """Outlives the trapd that it is given to, as a file would: hand it to the next one to simulate a restart.
+
+    ``failure``, while set, is raised by ``save``: the disk is full.
+    """
 
     def __init__(self) -> None:
+        self.failure: Exception | None = None
         self._last_generation = self._last_rollout = 0
         self._generations: dict[int, Generation] = {}
         self._pools: dict[str, PoolState] = {}
@@ -59,6 +63,8 @@ class FakeJournal(Journal):
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
     ) -> None:
+        if self.failure is not None:
+            raise self.failure
         new_generations, new_pools, new_events = tuple(generations), tuple(pools), tuple(events)  # may raise: J2
         self._generations |= {generation.number: generation for generation in new_generations}
         self._pools |= {state.pool: state for state in new_pools}

@@ -1,4 +1,4 @@
-"""trapd itself is killed, on the embedded backend: its workers finish what they run and leave, and the next one goes on."""
+"""trapd itself is killed, on the embedded backend: its workers finish what they run and leave; the next one goes on."""
 
 from __future__ import annotations
 

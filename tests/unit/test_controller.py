@@ -112,6 +112,12 @@ def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool()
     asyncio.run(scenario())
 
 
+def test_a_thousand_refusals_do_not_overflow() -> None:
+    one = service()
+    one._refusals["p"] = 5000
+    assert one._patience("p") == controller.RETRY_LONGEST
+
+
 def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:
     assert service().pool("p").wanted_workers == 2
     assert controller.RETRY < controller.RESYNC_BUSY < controller.RESYNC_IDLE

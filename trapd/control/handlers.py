@@ -18,6 +18,7 @@ from trapd.errors import RefusedError, TrapdError
 from trapd.model import Event, Generation, Rollout
 from trapd.rollout.view import PoolView
 from trapd.rollout.want import identity
+from trapd.rollout.world import wanted_workers
 
 Document = dict[str, Any]
 _AMOUNT = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,4})")
@@ -75,7 +76,8 @@ async def resume(call: Call) -> Document:
 
 async def scale(call: Call) -> Document:
     name = _pool(call)
-    before = call.desk.controller.pool(name).wanted_workers
+    view = call.desk.controller.pool(name)
+    before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
     wanted = _amount(call.params["workers"], before, name)
     await call.desk.controller.scale(name, wanted, actor=call.actor)
     return _wanted(call) | {"before": before, "wanted": wanted}

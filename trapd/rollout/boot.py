@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 
 from trapd.model import Generation, InstanceId, PoolSpec, PoolState
+from trapd.rollout.world import wanted_workers
 
 
 def at_boot(
@@ -18,8 +19,7 @@ def at_boot(
     ``usable``: generations whose snapshot is there.
     """
     for name, state in sorted(states.items()):
-        good = state.last_good
-        if name not in specs or good is None or good not in usable or (good in generations and generations[good].eager):
+        good = next((number for number in reversed(state.good) if number in usable), None)
+        if name not in specs or good is None or (good in generations and generations[good].eager):
             continue
-        workers = specs[name].workers if state.workers is None else state.workers
-        yield from (InstanceId(name, good, slot) for slot in range(1, workers + 1))
+        yield from (InstanceId(name, good, slot) for slot in range(1, wanted_workers(specs[name], state) + 1))

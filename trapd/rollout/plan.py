@@ -35,7 +35,7 @@ def plan(world: World, now: float) -> Plan:
         return Plan((decided,), wake_at=now)
     for instance in world.leaving():
         draft.want(Desire.DRAIN, instance, "")
-    if world.held:
+    if world.held or world.lost:
         _hold(draft)
     elif world.proven or world.fallback is None:
         _roll(draft, world.state.wanted)
@@ -194,9 +194,12 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     full = draft.wanted if draft.budget.ceiling > draft.wanted else draft.wanted - 1
     wanted_base = full + (1 if asking else 0)
     evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
-    kept = sorted(base, key=_worth_keeping)[:wanted_base]
+    # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
+    kept = sorted(base, key=lambda i: (i.id.generation not in world.state.good, *_worth_keeping(i)))[:wanted_base]
+    if len(base) <= wanted_base:
+        evidence = set()  # everybody is needed
     for instance in kept:
-        if instance.id not in evidence or len(base) <= wanted_base:
+        if instance.id not in evidence:
             draft.want(Desire.RUN, instance, _again(instance))
     why = "does the last good generation still start?" if asking else "keeps the pool at strength"
     draft.start(fallback, wanted_base - len(base), why)
@@ -256,9 +259,14 @@ def _hold(draft: _Draft) -> None:
     everyone = [*world.staying(target=True), *world.staying(target=False)]
     for instance in everyone:
         draft.want(Desire.RUN, instance, _again(instance))
-    steady = world.state.wanted if world.proven or world.fallback is None else world.fallback
+    own = world.fallback is None or (world.proven and not world.lost)
+    steady = world.state.wanted if own else world.fallback
     if steady is not None:
-        draft.start(steady, draft.wanted - len(everyone), "keeps the pool at strength")
+        of_use = [i for i in everyone if i.state is not InstanceState.FAILED or i.id.generation in world.usable]
+        draft.start(steady, draft.wanted - len(of_use), "keeps the pool at strength")
+    if world.lost:
+        return draft.waiting.append(f"the snapshot of generation {world.state.wanted}, which is lost")
     draft.waiting.append(
         "a person: the pool is paused" if world.state.paused else "a person: the rollout failed and is held"
     )
+    return None

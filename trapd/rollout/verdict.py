@@ -60,8 +60,10 @@ def progress_deadline(world: World, now: float) -> float | None:
 
 
 def _unavailable(world: World, now: float) -> list[Instance]:
+    """Not those that start for the first time: that has limits of its own, and a broker's outage prolongs them."""
     there = {i.id for i in world.available(now)}
-    return [i for i in world.staying(target=True) if i.id not in there]
+    mine = [i for i in world.staying(target=True) if i.id not in there]
+    return [i for i in mine if i.failures or i.state is not InstanceState.STARTING]
 
 
 def _stuck(world: World, target: int, now: float) -> Fail | None:

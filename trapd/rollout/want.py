@@ -97,14 +97,25 @@ def forgive(state: PoolState, key: str) -> PoolState:
     return replace(state, refused={k: v for k, v in state.refused.items() if k != key})
 
 
-def undo_target(state: PoolState, generations: Mapping[int, Generation]) -> int | None:
-    """The newest good generation that is something else than what is wanted now."""
+def undo_target(state: PoolState, generations: Mapping[int, Generation], launch: str | None = None) -> int | None:
+    """The newest good generation that is something else than what is wanted now; with ``launch``, that would be
+    something else if it had these settings."""
     current = generations.get(state.wanted) if state.wanted is not None else None
     for number in reversed(state.good):
         known = generations.get(number)
-        if known is not None and (current is None or identity(known, state.pool) != identity(current, state.pool)):
+        if known is None:
+            continue
+        again = identity(known, state.pool) if launch is None else key(known.fingerprint, launch)
+        if current is None or again != identity(current, state.pool):
             return number
     return None
+
+
+def undone(state: PoolState, current: Generation, generations: Mapping[int, Generation], why: str) -> PoolState:
+    """It is not rolled out again by itself, and nothing falls back on it, nor on the same under another number."""
+    mine = identity(current, state.pool)
+    alike = {number for number, one in generations.items() if identity(one, state.pool) == mine}
+    return refuse(replace(state, good=tuple(g for g in state.good if g not in alike)), mine, why)
 
 
 def _end(rollout: Rollout, to: RolloutState, why: str, detail: str, wall: float) -> Rollout:

@@ -30,9 +30,7 @@ class World:
 
     @property
     def wanted_workers(self) -> int:
-        if self.stopping or self.eager:
-            return 0
-        return self.spec.workers if self.state.workers is None else self.state.workers
+        return 0 if self.stopping or self.eager else wanted_workers(self.spec, self.state)
 
     @property
     def proven(self) -> bool:
@@ -58,6 +56,12 @@ class World:
         )
         return self.state.paused or failed_here
 
+    @property
+    def lost(self) -> bool:
+        """Nothing of the wanted generation runs, nor can be started; a good one can."""
+        alive = any(i.state is not InstanceState.FAILED for i in self.staying(target=True))
+        return self.fallback is not None and self.state.wanted not in self.usable and not alive
+
     def leaving(self) -> list[Instance]:
         return [i for i in self.instances if i.state in _LEAVING]
 
@@ -71,6 +75,12 @@ class World:
         """Those of the wanted generation that were ready for min_ready."""
         min_ready = self.spec.policy.min_ready
         return [i for i in self.staying(target=True) if (at := available_at(i, min_ready)) is not None and at <= now]
+
+
+def wanted_workers(spec: PoolSpec, state: PoolState) -> int:
+    """As configured, or as somebody scaled the pool; of a singleton never more than one."""
+    wanted = spec.workers if state.workers is None else state.workers
+    return min(wanted, 1) if spec.singleton else wanted
 
 
 def ready(instances: Iterable[Instance]) -> list[Instance]:

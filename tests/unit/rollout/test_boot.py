@@ -36,6 +36,10 @@ def test_nothing_starts_before_anything_was_good_or_without_its_snapshot() -> No
     assert names(wanting(7, 7), usable=(6,)) == []
 
 
+def test_a_lost_snapshot_falls_back_to_the_good_one_before() -> None:
+    assert names(wanting(7, 6, 7), usable=(6,)) == ["p@6-1", "p@6-2"]
+
+
 def test_a_scaled_pool_has_as_many_as_it_was_scaled_to() -> None:
     assert names(replace(wanting(7, 7), workers=3)) == ["p@7-1", "p@7-2", "p@7-3"]
     assert names(replace(wanting(7, 7), workers=0)) == []

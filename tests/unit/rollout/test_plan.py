@@ -83,6 +83,8 @@ ROWS = {
     "a singleton starts when the old one is gone": (spec(1, singleton=True), wanting(2, 1), [], ["start 2-1"]),
     "superseded: the half-made canary is drained, the newest tried": (
         spec(surge=2), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1", "starting")], ["drain 2-1", "start 3-1"]),
+    "superseded canary that serves goes first, busy or not": (
+        spec(1), wanting(3, 1), [one("1-1"), one("2-1", ago=9, active_tasks=1)], ["drain 2-1"]),
     "superseded canary that serves goes first": (
         spec(), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1")], ["drain 2-1"]),
     "paused: nothing moves": (
@@ -124,6 +126,8 @@ BLAME = {
         [*BASE, one("1-3", "failed", ago=0.1), one("2-1", "failed", ago=2)], []),
     "the good one failed as well: tried again, and the evidence is forgotten with it": (
         [*BASE, one("1-3", "failed", ago=5), one("2-1", "failed", ago=10)], ["forget 1-3", "start 2-1"]),
+    "the good one failed as well, and is needed: both are tried again": (
+        [one("1-1", "failed", ago=5), one("2-1", "failed", ago=40)], ["start 1-1", "start 1-2", "start 2-1"]),
     "killed once: tried again before anybody is asked": (
         [*BASE, one("2-1", "failed", ago=10, failure=failure(10, FailureKind.CRASH))], ["start 2-1"]),
     "killed three times: ask": (
@@ -151,6 +155,32 @@ def test_a_generation_without_its_snapshot_is_not_started() -> None:
     situation = world(spec(), wanting(2, 1), one("1-1"), one("1-2"), usable=frozenset({1}))
     assert short(situation) == []
     assert "snapshot of generation 2" in plan(situation, NOW).waiting
+
+
+def test_a_lost_snapshot_falls_back_to_the_good_one_before() -> None:
+    situation = world(spec(), wanting(2, 1, 2, phase=R.COMPLETE), one("2-2", "failed"), usable=frozenset({1}))
+    assert short(situation) == ["start 1-1", "start 1-2"]
+    assert "snapshot of generation 2, which is lost" in plan(situation, NOW).waiting
+
+
+def test_while_workers_of_a_generation_run_its_lost_snapshot_changes_nothing() -> None:
+    state = wanting(2, 1, 2, phase=R.COMPLETE)
+    assert short(world(spec(), state, one("2-1"), one("2-2"), usable=frozenset({1}))) == []
+
+
+def test_a_singleton_is_never_more_than_one_whatever_it_was_scaled_to() -> None:
+    scaled = replace(wanting(1, 1, phase=R.COMPLETE), workers=2)
+    assert short(world(spec(1, singleton=True), scaled, one("1-1"))) == []
+
+
+def test_an_outage_in_mid_rolling_is_not_blamed_on_the_code() -> None:
+    state = wanting(2, 1, 2, phase=GOING)
+    assert state.rollout is not None
+    late = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 9999))
+    waits = one("2-2", "starting", ago=9999, status="broker unreachable for 9999 s, 0 active")
+    assert short(world(spec(), late, one("1-2"), one("2-1", ago=9999), waits)) == []
+    loops = replace(waits, failures=5, failure=failure(9))  # started again and again: that is no waiting
+    assert short(world(spec(), late, one("1-2"), one("2-1", ago=9999), loops)) == ["fail 2"]
 
 
 def test_no_progress_until_the_deadline_fails_the_rollout() -> None:
