@@ -5,7 +5,8 @@ There is no other way in. docs/protocol.md has a paragraph for each row, and a t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,7 +16,7 @@ from trapd.control import handlers
 from trapd.control.handlers import Call, Document
 from trapd.control.masking import masked
 from trapd.control.needs import About, Controller, Desk
-from trapd.control.protocol import Code, ProtocolError, Request
+from trapd.control.protocol import MOST_LINES, Code, ProtocolError, Request
 from trapd.errors import NotPermittedError
 
 _LONGEST_TEXT = 1000  # characters; a reason is a sentence
@@ -41,13 +42,14 @@ class Param:
     doc: str
     required: bool = False
     default: Any = None
+    most: int = _LARGEST
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     name: str
     access: Access
-    handler: Callable[[Call], Awaitable[Document]]
+    handler: Callable[[Call], Coroutine[Any, Any, Document]]
     verb: str
     doc: str
     params: tuple[Param, ...] = ()
@@ -64,7 +66,7 @@ class Caller:
 _POOLS = Param("pools", Kind.TEXTS, "pools by name; all if empty", default=())
 _POOL = Param("pool", Kind.TEXT, "a pool's name", required=True)
 _ONE = Param("pool", Kind.TEXT, "only this pool")
-_LIMIT = Param("limit", Kind.NUMBER, "at most so many, the latest", default=20)
+_LIMIT = Param("limit", Kind.NUMBER, "at most so many, the latest", default=20, most=MOST_LINES)
 _REASON = Param("reason", Kind.TEXT, "one line for history: why", default="")
 _ID = Param("id", Kind.NUMBER, "the rollout's number", required=True)
 _TIMEOUT = Param("timeout", Kind.SECONDS, "give up waiting after so long; never if null")
@@ -98,6 +100,7 @@ class Commands:
 
     def __init__(self, controller: Controller, *, about: About, clock: Clock) -> None:
         self._desk = Desk(about, controller, clock)
+        self._changes: set[asyncio.Task[Document]] = set()
 
     async def call(self, request: Request, caller: Caller, report: Callable[[Document], Awaitable[None]]) -> Document:
         """Carry out one request; passwords in what comes out are masked.
@@ -117,8 +120,16 @@ class Commands:
         async def report_masked(document: Document) -> None:
             await report(masked(document))
 
-        result: Document = masked(await command.handler(Call(self._desk, params, caller.actor, report_masked)))
+        work = command.handler(Call(self._desk, params, caller.actor, report_masked))
+        result: Document = masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
         return result
+
+    def _to_its_end(self, work: Coroutine[Any, Any, Document]) -> asyncio.Future[Document]:
+        """A change that was begun is carried out, though whoever asked for it may go away meanwhile."""
+        task = asyncio.create_task(work)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return asyncio.shield(task)
 
 
 def read_params(command: Command, request: Request) -> dict[str, Any]:
@@ -136,6 +147,8 @@ def read_params(command: Command, request: Request) -> dict[str, Any]:
             value = param.default
         elif not _fits(param.kind, value):
             raise _wrong(request, f"cannot use this {param.name} with {command.name}: it has to be a {param.kind}")
+        elif param.kind is Kind.NUMBER and value > param.most:
+            raise _wrong(request, f"cannot use this {param.name} with {command.name}: at most {param.most}")
         values[param.name] = value
     return values
 

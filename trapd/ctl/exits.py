@@ -36,5 +36,7 @@ def exit_of(error: TrapdError, verb: str) -> Exit:
             return Exit.NOT_PERMITTED
         case AnswerError(code=Code.TIMED_OUT):
             return Exit.TIMED_OUT
+        case AnswerError() if verb == "status":
+            return Exit.UNKNOWN
         case _:
             return Exit.FAILED

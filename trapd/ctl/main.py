@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from trapd import __version__
+from trapd.control.protocol import MOST_LINES
 from trapd.ctl import install_verbs
 from trapd.ctl import verbs as do
 from trapd.ctl.durations import seconds
@@ -87,7 +88,7 @@ _POOL = click.argument("pool")
 _POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...")
 _ONE_POOL = click.argument("pool", required=False)
 _LIMIT = click.option(
-    "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="The latest so many."
+    "-n", "--limit", type=click.IntRange(1, MOST_LINES), default=20, show_default=True, help="The latest so many."
 )
 
 

@@ -80,7 +80,8 @@ class Session:
         """What went wrong, on standard error; with --json also where the answer would have been, if none comes."""
         from trapd.control.masking import mask
 
-        print(f"trapctl: {mask(message)}", file=sys.stderr)
+        said = "".join(char if char.isprintable() or char == "\n" else " " for char in mask(message))
+        print(f"trapctl: {said}", file=sys.stderr)
         if self.as_json and status:
             self.print_json({"schema": 1, "error": {"exit": int(status), "message": mask(message)}})
 

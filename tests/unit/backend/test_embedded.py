@@ -61,6 +61,17 @@ def test_of_a_log_the_last_lines_are_told(tmp_path: Path) -> None:
     assert (len(words), words[-1]) == (LAST_LINES, "line 49999")
 
 
+def test_files_that_cannot_be_removed_do_not_keep_a_dead_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    Records(tmp_path, tmp_path).remove(ONE)
+    assert "cannot remove what default@7-1 left" in caplog.text
+
+
 def test_of_a_log_that_ends_with_a_python_stack_the_whole_stack_is_told(tmp_path: Path) -> None:
     stack = ["Fatal Python error: Aborted", "", "Current thread:", *(f"  File x.py, line {n}" for n in range(40))]
     (tmp_path / "default@7-1.log").write_text("\n".join(["before"] * 9 + stack))

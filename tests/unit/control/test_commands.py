@@ -88,6 +88,7 @@ def test_an_unknown_command_is_refused_by_name() -> None:
         ("recycle", {"pools": "default"}, "has to be a list of texts"),
         ("recycle", {"pools": [1]}, "has to be a list of texts"),
         ("recycle", {"reason": "x" * 1001}, "has to be a text"),
+        ("events", {"limit": 1001}, "cannot use this limit with events: at most 1000"),
         ("rollout.wait", {"id": True}, "has to be a whole number"),
         ("rollout.wait", {"id": -1}, "has to be a whole number"),
         ("rollout.wait", {"id": 10**400}, "has to be a whole number"),

@@ -207,6 +207,29 @@ def test_rights_come_from_the_kernel(short_path: Path) -> None:
     run(test)
 
 
+def test_a_change_goes_on_though_its_caller_left(short_path: Path) -> None:
+    async def test() -> None:
+        controller = settled(VirtualClock())
+        begun, may_end = asyncio.Event(), asyncio.Event()
+        pause = controller.pause
+
+        async def slow(pool: str, *, actor: str) -> None:
+            begun.set()
+            await may_end.wait()
+            await pause(pool, actor=actor)
+
+        controller.pause = slow  # type: ignore[method-assign]
+        async with serving(short_path, controller):
+            async with client(short_path) as one:
+                await one.send("rollout.pause", pool="default")
+                await begun.wait()
+            await until(lambda: under_way("rollout.pause") == [])
+            may_end.set()
+            await until(lambda: bool(controller.asked))
+
+    run(test)
+
+
 def test_a_notification_is_carried_out_and_not_answered(short_path: Path) -> None:
     async def test() -> None:
         controller = settled(VirtualClock())

@@ -14,6 +14,7 @@ Workers are told to drain by the kernel when trapd dies. The next trapd sees the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
@@ -26,6 +27,7 @@ from trapd.backend.embedded.run import Run
 from trapd.contracts import Clock
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
 
+log = logging.getLogger("trapd.backend.embedded")
 ABORT_GRACE = 5.0  # s between SIGABRT and SIGKILL
 
 Command = Callable[[InstanceId], tuple[list[str], dict[str, str]]]
@@ -112,7 +114,13 @@ class EmbeddedBackend:
             except (OSError, ValueError) as error:
                 self._fail(run, FailureKind.CRASH, f"cannot start: {error}", "")
             if run.process:
-                await asyncio.to_thread(self._records.note, id, run.process.pid)
+                await self._note(id, run.process.pid)
+
+    async def _note(self, id: InstanceId, pid: int) -> None:
+        try:
+            await asyncio.to_thread(self._records.note, id, pid)
+        except OSError as error:
+            log.error("cannot note that %s runs: %s; a trapd that comes after a crash will not know it", id, error)
 
     async def drain(self, id: InstanceId) -> None:
         run = self._runs.get(id)

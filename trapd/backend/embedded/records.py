@@ -5,6 +5,7 @@ its code, and its words. Every function here reads or writes files: call them of
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 from collections.abc import Container, Iterator
@@ -15,6 +16,7 @@ from trapd.backend.embedded import spawn
 from trapd.backend.reports import Report
 from trapd.model import InstanceId
 
+log = logging.getLogger("trapd.backend.embedded")
 _TAIL = 32 * 1024  # bytes of a log that are looked at
 _LOGS_KEPT = 100
 LOG_LIMIT = 32 * 1024 * 1024  # bytes
@@ -57,8 +59,12 @@ class Records:
                 path.unlink(missing_ok=True)
 
     def remove(self, id: InstanceId) -> None:
+        """What cannot be removed is found to be out of date by whoever reads it."""
         for suffix in ("pid", "json"):
-            (self.instances / f"{id.name}.{suffix}").unlink(missing_ok=True)
+            try:
+                (self.instances / f"{id.name}.{suffix}").unlink(missing_ok=True)
+            except OSError as error:
+                log.error("cannot remove what %s left: %s", id, error)
 
     # -- what it says ----------------------------------------------------------------------------------------------
 

@@ -206,7 +206,12 @@ class SystemdBackend:
     async def _check(self) -> None:
         while self._check_again:
             self._check_again = False
-            await self._list()
+            try:
+                await self._list()
+            except (LostError, BusError) as error:
+                log.warning("%s; comparing with a listing again in %g s", error, BEGUN)
+                self._check_again = True
+                await asyncio.sleep(BEGUN)
 
     async def _list(self) -> None:
         """Raises LostError and BusError."""

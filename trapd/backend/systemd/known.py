@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trapd.backend import reports
@@ -15,7 +16,7 @@ from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
 from trapd.backend.words import mask
 from trapd.contracts import Clock
-from trapd.model import Failure, Instance, InstanceId
+from trapd.model import Failure, Instance, InstanceId, InstanceState
 
 log = logging.getLogger("trapd.backend.systemd")
 
@@ -79,6 +80,7 @@ class Known:
         if record.id not in self._reading:
             if record.unexplained or record.unread:
                 self._reading[record.id] = asyncio.create_task(self._read(record))
+                self._withdraw(record)
             else:
                 self._show(record)
 
@@ -101,6 +103,13 @@ class Known:
             if record.shown != before:
                 self._on_change(record.id.pool)
         self._wake(record.id)
+
+    def _withdraw(self, record: Record) -> None:
+        """Who was ready and is dead serves nobody, while its last words are being read: that may take seconds."""
+        shown = record.shown
+        if shown is not None and shown.state is InstanceState.READY and record.unexplained:
+            record.shown = replace(shown, state=InstanceState.STOPPING, ready_at=None, active_tasks=None)
+            self._on_change(record.id.pool)
 
     def _wake(self, id: InstanceId) -> None:
         watcher = self._watchers.pop(id, None)

@@ -101,6 +101,21 @@ def test_what_looks_the_same_is_not_told(play: Play) -> None:
     play(story)
 
 
+def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(play: Play) -> None:
+    async def story(known: Known, changed: list[str]) -> None:
+        known.heard(ONE, READY)
+        await known.settled()
+        del changed[:]
+        known.heard(ONE, CRASHED)
+        (dying,) = known.seen(0.0)
+        assert (dying.state, dying.ready_at, changed) == (InstanceState.STOPPING, None, ["default"])
+        await known.settled()
+        (dead,) = known.seen(0.0)
+        assert dead.state is InstanceState.FAILED
+
+    play(story)
+
+
 def test_one_that_is_gone_is_forgotten(play: Play) -> None:
     async def story(known: Known, changed: list[str]) -> None:
         for facts in (STARTING, replace(STARTING, job=2), DRAINING, END, GONE):
