@@ -225,6 +225,19 @@ def test_a_reload_adds_and_removes_pools(service: Service) -> None:
     assert {name: pid for name, pid in after.items() if name.startswith("default")}.items() <= before.items()
 
 
+def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(service: Service) -> None:
+    """Without its template PID 1 goes on with settings of its own: KillMode=control-group kills running tasks."""
+    (nap,) = service.nap(6, queue="extra")
+    service.wait_for("start", [nap])
+    service.configure(**{"pools.extra": None})
+    service.machine.systemctl("reload", "trapd")
+    service.wait("a drain", lambda: "deactivating" in service.states().values(), every=0.1)
+    (unit,) = (f"trapd-worker-{name}" for name, state in service.states().items() if state == "deactivating")
+    assert service.machine.show(unit, "KillMode", "LoadState") == {"KillMode": "mixed", "LoadState": "loaded"}
+    service.wait_for("end", [nap])
+    service.wait("its end", lambda: not any(name.startswith("extra") for name in service.states()))
+
+
 def test_a_reload_of_a_broken_file_changes_nothing_and_says_why(service: Service) -> None:
     machine, before = service.machine, service.workers()
     machine.put(TOML, "[pools.default]\nworkers = 'two'\n")

@@ -37,8 +37,8 @@ import sys
 from celery import Celery
 app = Celery("submitter")
 app.config_from_object("celeryconfig")
-for seconds in map(float, sys.argv[2:]):
-    print(app.send_task("shipyard.nap", (seconds, sys.argv[1])).id)
+for seconds in map(float, sys.argv[3:]):
+    print(app.send_task("shipyard.nap", (seconds, sys.argv[1]), queue=sys.argv[2] or None).id)
 """
 
 
@@ -142,9 +142,9 @@ class Service:
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
-    def nap(self, *seconds: float) -> list[str]:
-        """Submit tasks that take so long; their ids."""
-        submit = [f"{PLACE}/bin/python", "-c", _SUBMIT, LEDGER, *map(str, seconds)]
+    def nap(self, *seconds: float, queue: str = "") -> list[str]:
+        """Submit tasks that take so long, to the default queue or another; their ids."""
+        submit = [f"{PLACE}/bin/python", "-c", _SUBMIT, LEDGER, queue, *map(str, seconds)]
         return self.machine.run("env", "--chdir=/etc/trapd", *submit).check().split()
 
     def ledger(self) -> list[Entry]:

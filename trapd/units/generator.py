@@ -19,6 +19,8 @@ from trapd.settings import DEFAULT_FILE, load
 from trapd.units import directives
 from trapd.units.render import Rendered, render
 
+RUNNING = Path("/run/systemd/units")  # a link invocation:UNIT for each that runs: seen without a question to PID 1
+
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 written, 1 nothing is to be relied on. What it prints is for the journal, a line a message."""
@@ -26,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE)
     parser.add_argument("--base", type=Path, required=True, help="the base template")
     parser.add_argument("--kept", type=Path, required=True, help="where to keep a copy of what was good")
+    parser.add_argument("--running", type=Path, default=RUNNING, help="where PID 1 notes which units run")
     parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
     parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
     options = parser.parse_args(argv)
@@ -33,13 +36,14 @@ def main(argv: list[str] | None = None) -> int:
         rendered = rendering(options.config, options.base)
         for refusal in rendered.refusals:
             print(f"ignored: {refusal}", file=sys.stderr)
+        files = {**of_removed_pools(options.kept, options.running), **rendered.files}
         if options.folders and not options.keep:
-            write(rendered.files, options.folders[0])
+            write(files, options.folders[0])
     except (SettingsError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     try:
-        keep(rendered.files, options.kept)
+        keep(files, options.kept)
     except OSError as error:
         if options.keep:  # at boot / may still be read-only; --keep comes later, when it is not
             print(f"cannot keep a copy of the units in {options.kept}: {error.strerror}", file=sys.stderr)
@@ -51,6 +55,18 @@ def rendering(config: Path, base: Path) -> Rendered:
     settings = load(config)
     known = directives.ask() if settings.systemd else {}
     return render(settings, base.read_text("utf-8"), known)
+
+
+def of_removed_pools(kept: Path, running: Path) -> dict[str, str]:
+    """The kept files of every pool of which a worker runs: also one that was taken out of the configuration keeps its
+    settings until it is gone. Without them PID 1 goes on with its own (systemd#13032): KillMode=control-group, which
+    kills running tasks."""
+    files: dict[str, str] = {}
+    for template in kept.glob("trapd-worker-*@.service"):
+        if any(running.glob(f"invocation:{template.stem}*")):
+            mine = [template, *kept.glob(f"{template.name}.d/*.conf")]
+            files |= {str(path.relative_to(kept)): path.read_text("utf-8") for path in mine}
+    return files
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:

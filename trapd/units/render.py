@@ -13,6 +13,7 @@ from trapd.settings.keys import KEYS
 from trapd.units.directives import SECTIONS, Known, Refusal, objection, section, shown
 
 POOL_DROP_IN = "50-pool.conf"  # below what `systemctl edit` writes (override.conf) and the 60s and above of others
+STARTS, AROUND_START = 4, 15.0  # StartLimitBurst= of the base template; s that RestartSec= and an abort take at most
 DAEMON_DROP_IN = "trapd.service.d/50-directories.conf"
 _BY = "# Written by trapd-generator from {source}; it is written anew at each daemon-reload.\n"
 _PLACEHOLDER = re.compile(r"@([a-z_]+)@")
@@ -57,6 +58,7 @@ def template(settings: Settings, pool: PoolSpec, base: str) -> str:
         "source": literal(str(settings.file)),
         "state_directory": escaped(str(settings.state_directory)),
         "start_timeout": seconds(pool.policy.progress_deadline),
+        "start_limit": seconds(STARTS * (pool.policy.progress_deadline + AROUND_START)),
         "watchdog": seconds(settings.watchdog),
     }
     return fill(base, values)

@@ -24,6 +24,7 @@ def place(tmp_path: Path) -> Path:
 
 def generate(place: Path, *more: str) -> int:
     options = ["--config", str(place / "trapd.toml"), "--base", str(place / "base.in"), "--kept", str(place / "kept")]
+    options += ["--running", str(place / "running")]
     return main([*options, *(more or [str(place / name) for name in ("normal", "early", "late")])])
 
 
@@ -81,6 +82,23 @@ def test_the_copy_loses_what_is_not_wanted_any_more(tmp_path: Path) -> None:
     keep({"a.service": "3"}, tmp_path)
     assert files(tmp_path) == {"a.service": "3"}
     assert [path.name for path in tmp_path.iterdir()] == ["a.service"]
+
+
+def test_a_removed_pool_keeps_its_template_while_a_worker_of_it_runs(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directives, "ask", dict)
+    (place / "trapd.toml").write_text(GOOD + "[pools.old.systemd]\nNice = 1\n")
+    generate(place)
+    (place / "running").mkdir()
+    (place / "running/invocation:trapd-worker-old@7-1.service").symlink_to("abc")
+    (place / "trapd.toml").write_text(GOOD)
+    for folder in ("normal", "kept"):
+        generate(place)
+        assert {"trapd-worker-old@.service", "trapd-worker-old@.service.d/50-pool.conf"} < set(files(place / folder))
+    (place / "running/invocation:trapd-worker-old@7-1.service").unlink()
+    generate(place)
+    assert set(files(place / "kept")) == {"trapd-worker-gpu@.service"}
 
 
 def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:

@@ -166,3 +166,23 @@ def test_no_unit_ties_workers_to_the_daemon() -> None:
         tied = {key: value for key, value in unit["Unit"].items() if key in ties}
         assert tied in ({}, {"Requires": "dbus.socket"})
         assert not ("worker@" in name and "trapd.service" in str(dict(unit["Unit"])))
+
+
+def shipped_template() -> dict[str, str]:
+    """Settings of the gpu pool's template; of one that stands there twice the last."""
+    text = render(SETTINGS, (SHIPPED / "trapd-worker@.service.in").read_text(), KNOWN).files[template_name("gpu")]
+    return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+
+
+def test_workers_that_start_slowly_and_crash_reach_the_limit_too() -> None:
+    """Or systemd would start them again for ever, and trapd never learn that they failed."""
+    unit = shipped_template()
+    seconds_of = {name: float(value.rstrip("s")) for name, value in unit.items() if re.fullmatch(r"[\d.]+s?", value)}
+    one_try = seconds_of["TimeoutStartSec"] + seconds_of["RestartSec"] + seconds_of["TimeoutAbortSec"]
+    assert seconds_of["StartLimitIntervalSec"] >= seconds_of["StartLimitBurst"] * one_try
+
+
+def test_a_worker_that_hung_is_left_to_trapd() -> None:
+    unit = shipped_template()
+    assert "SIGABRT" in unit["RestartPreventExitStatus"].split()
+    assert unit["TimeoutStartFailureMode"] == "abort"
