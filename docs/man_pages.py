@@ -114,7 +114,7 @@ def entry(lines: Sequence[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         if table := re.fullmatch(r"\[.+\]", line):
             yield f".SH {roff(table[0])}\n{said()}\n"
-        elif key := re.fullmatch(r"#([a-z_]+ = .+)", line):
+        elif key := re.fullmatch(r"#?([a-z_]+ = .+)", line):
             yield f".TP\n.B {roff(key[1])}\n{said()}\n"
         elif example := re.fullmatch(r"# Example:(.*)", line):
             yield from sample(said(), [example[1], *(one.removeprefix("#") for one in lines[number + 1 :])])

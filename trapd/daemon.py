@@ -21,6 +21,7 @@ from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
+from trapd.control.status import missing
 from trapd.errors import SettingsError, TrapdError
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
@@ -254,7 +255,7 @@ class Daemon:
         line = f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"
         moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
         line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
-        return line + (f"; {self.trouble}" if self.trouble else "")
+        return "; ".join([line, *([self.trouble] if self.trouble else []), *missing(self.service.disk, views)])
 
 
 def _application(settings: Settings) -> str:

@@ -303,7 +303,7 @@ def shipped_lines() -> list[tuple[str, str, str]]:
     for line in SHIPPED.read_text().splitlines():
         if header := re.fullmatch(r"\[(.*)\]", line):
             table = header[1]
-        elif key := re.match(r"#(?: Example: )?([a-z_]+) = ", line):
+        elif key := re.match(r"(?:#(?: Example: )?)?([a-z_]+) = ", line):
             found.append(("pools.NAME" if table == "pools.default" else table, key[1], comment))
         comment = f"{comment} {line[2:]}" if line.startswith("# ") else ""
     return found
@@ -316,8 +316,9 @@ def test_the_shipped_file_documents_every_key_in_the_words_of_the_table() -> Non
     assert [key for key, doc in known.items() if doc not in documented[key]] == []
 
 
-def test_the_shipped_file_loads_and_shows_the_defaults(write: Write) -> None:
-    empty, text = load(write("")), SHIPPED.read_text()
+def test_the_shipped_file_is_for_trap_in_an_environment_of_its_own_and_shows_the_defaults(write: Write) -> None:
+    own = '[app]\npython = "/opt/trap/bin/python"\n'
+    empty, text = load(write(own)), SHIPPED.read_text()
     assert load(write(text)) == empty
     shown, count = re.subn(r"(?m)^#([a-z_]+ = )", r"\1", text)
     assert count >= 20

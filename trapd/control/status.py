@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from trapd.control.needs import Desk
@@ -11,6 +12,7 @@ from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
 SCHEMA = 1
+UNREACHABLE = "broker unreachable"  # begins the status of a worker that says so (worker/health.py)
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
@@ -113,6 +115,16 @@ def _daemon_problems(state: str, trouble: str) -> list[str]:
     return ([] if state == "running" else [f"trapd is {state}"]) + ([trouble] if trouble else [])
 
 
+def missing(disk: Disk, views: Iterable[PoolView]) -> list[str]:
+    """What workers need and do not have, in sentences: code that is whole, and a broker."""
+    return _disk_problems(disk) + [problem for view in views for problem in _broker_problems(view)]
+
+
+def _broker_problems(view: PoolView) -> list[str]:
+    cut_off = sum(instance.status.startswith(UNREACHABLE) for instance in view.instances)
+    return [f"{_workers(cut_off)} of pool {view.spec.name} cannot reach the broker"] if cut_off else []
+
+
 def _disk_problems(disk: Disk) -> list[str]:
     if disk.state is not DiskState.BROKEN:
         return []
@@ -127,6 +139,7 @@ def _pool_problems(view: PoolView) -> list[str]:
         found.append(f"{ready} of {view.wanted_workers} workers are ready")
     if rollout and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
         found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
+    found += _broker_problems(view)
     going_on = rollout is not None and not rollout.state.over
     if state.paused:
         found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))

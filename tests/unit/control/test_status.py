@@ -10,7 +10,7 @@ import pytest
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.needs import Desk
-from trapd.control.status import status
+from trapd.control.status import UNREACHABLE, missing, status
 from trapd.model import (
     CodeReport,
     Disk,
@@ -20,6 +20,7 @@ from trapd.model import (
     Rollout,
     RolloutState,
 )
+from trapd.worker.health import Health, Phase
 
 CLOCK = VirtualClock()
 
@@ -37,6 +38,25 @@ def with_rollout(state: RolloutState, **more: Any) -> FakeController:
     before = controller.pool("default").state
     controller.put("default", state=replace(before, rollout=rolling(state, **more)))
     return controller
+
+
+def test_what_workers_need_and_do_not_have_is_said() -> None:
+    controller = settled(CLOCK)
+    assert missing(controller.disk, controller.pools()) == []
+    one, two = controller.pool("default").instances
+    cut_off = replace(one, status="broker unreachable for 12 s, 0 active")  # READY still: it was, and will be
+    controller.put("default", instances=(cut_off, two))
+    words = "1 worker of pool default cannot reach the broker"
+    assert missing(controller.disk, controller.pools()) == [words]
+    assert document(controller)["pools"][0]["problems"] == [words]
+    broken = Disk(DiskState.BROKEN, "trap cannot be found")
+    assert missing(broken, []) == ["what is installed is broken and not rolled out: trap cannot be found"]
+
+
+def test_a_worker_says_it_in_the_words_that_are_looked_for() -> None:
+    health = Health(lambda: (0, 0), 0.0, 0.0)
+    health.enter(Phase.CONNECTING, 0.0)
+    assert health.message(5.0, lambda: "")["STATUS"].startswith(UNREACHABLE)
 
 
 def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:
