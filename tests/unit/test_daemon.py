@@ -63,3 +63,27 @@ def test_a_reload_with_another_app_starts_workers_of_that_app(daemon: Daemon, tm
     wanted = daemon.service.state("default").wanted
     assert getattr(manifest.read(tmp_path / f"state/generations/{wanted}"), key) == "trap.new:it"
     assert daemon.snapshots.present() == {1, 2}, "no generation of the old one in between"
+
+
+@pytest.mark.parametrize(("key", "value"), [("python", "/new/bin/python"), ("celeryconfig", "new.py")])
+def test_a_new_pool_waits_for_the_new_interpreters_look(daemon: Daemon, tmp_path: Path, key: str, value: str) -> None:
+    fresh, disk = settings(tmp_path, {**OLD, key: value}, "default", "more"), settled(tmp_path)
+
+    async def scenario() -> None:
+        await daemon.service.disk_changed(disk)
+        await daemon._use(fresh)
+
+    asyncio.run(scenario())
+    assert daemon.service.state("more").wanted is None, "what the old interpreter has is not for the new one"
+    assert (daemon.service.disk.state, daemon.snapshots.present()) == (DiskState.CHANGING, {1})
+
+
+def test_a_new_pool_starts_at_once_where_the_same_is_watched(daemon: Daemon, tmp_path: Path) -> None:
+    fresh, disk = settings(tmp_path, OLD, "default", "more"), settled(tmp_path)
+
+    async def scenario() -> None:
+        await daemon.service.disk_changed(disk)
+        await daemon._use(fresh)
+
+    asyncio.run(scenario())
+    assert daemon.service.state("more").wanted == 2
