@@ -85,7 +85,7 @@ class SnapshotStore(Snapshots):
                 generation,
                 pools,
                 app=self._app,
-                python=str(self._python),
+                python=_of_release(self._python),
                 smoke_test=self._smoke_test,
                 watched=watched(folder / manifest.CODE, generation.versions),
             )
@@ -174,6 +174,12 @@ def _place(folder: Path, path: str) -> Path:
     target = folder / parts
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def _of_release(python: Path) -> str:
+    """The interpreter by a path that no link to a release leads to another one. It stays in its virtual environment:
+    its own link, which leads out, is not followed."""
+    return str(Path(os.path.realpath(python.parent.parent), python.parent.name, python.name))
 
 
 def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:

@@ -104,6 +104,20 @@ def test_the_manifest_names_what_is_watched_and_how_to_start(store: SnapshotStor
     assert list(about.pools) == ["default"]
 
 
+def test_an_old_generation_keeps_the_interpreter_of_its_release_after_the_link_is_swapped(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    for release in ("1", "2"):
+        (tmp_path / release / "bin").mkdir(parents=True)
+        (tmp_path / release / "bin/python").symlink_to("/usr/bin/python3")  # as in a virtual environment
+    (tmp_path / "current").symlink_to("1")
+    store.use(app="trap.app:app", python=tmp_path / "current/bin/python", smoke_test=None)
+    made = make(store, tmp_path)
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("2")
+    assert manifest.read(made).python == str(tmp_path / "1/bin/python")
+
+
 def test_trapds_worker_part_comes_along(store: SnapshotStore, tmp_path: Path) -> None:
     runtime = make(store, tmp_path) / "runtime"
     assert (runtime / "trapd/worker/__init__.py").is_file()
