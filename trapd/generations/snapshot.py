@@ -77,9 +77,8 @@ class SnapshotStore(Snapshots):
 
     def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
         with self._building(generation.number) as folder:
-            group = self.directory.stat().st_gid  # the workers'; a celeryconfig may hold passwords
-            for file in disk.files:
-                only = group if file.path == manifest.CELERYCONFIG else None
+            for file in disk.files:  # a celeryconfig may hold passwords
+                only = self._workers_group() if file.path == manifest.CELERYCONFIG else None
                 copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)
             about = manifest.describe(
                 generation,
@@ -119,9 +118,12 @@ class SnapshotStore(Snapshots):
         freeze(folder / manifest.CODE)
         freeze(folder / manifest.RUNTIME)
         freeze(folder / "etc")
-        manifest.write(about, folder)
+        manifest.write(about, folder, group=self._workers_group())
         folder.chmod(0o555)
         sync(folder)
+
+    def _workers_group(self) -> int:
+        return self.directory.stat().st_gid
 
     @contextmanager
     def _building(self, number: int) -> Iterator[Path]:

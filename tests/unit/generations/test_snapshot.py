@@ -63,6 +63,15 @@ def test_a_snapshot_is_read_only_and_its_celeryconfig_is_not_for_everybody(
     assert (made / "etc/celeryconfig.py").stat().st_gid == store.directory.stat().st_gid
 
 
+def test_a_manifest_is_not_for_everybodys_eyes(store: SnapshotStore, tmp_path: Path) -> None:
+    """A pool's environment may hold passwords."""
+    make(store, tmp_path)
+    asyncio.run(store.copy(generation(8), 7, [PoolSpec("default")]))
+    for number in ("7", "8"):
+        written = store.directory / number / "manifest.json"
+        assert (mode(written), written.stat().st_gid) == (0o440, store.directory.stat().st_gid)
+
+
 def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
     source = tmp_path / "tool"
     source.write_text("#!/bin/sh\n")
