@@ -207,10 +207,12 @@ class Daemon:
             self.service.notify()
 
     async def _use(self, fresh: Settings) -> None:
-        app = fresh.app
+        app, old = fresh.app, self.settings
         self.settings = fresh
         self.snapshots.use(app=app.app, python=app.python, smoke_test=app.smoke_test)
         self.watch = self._make_watch()
+        if (app, fresh.watch) != (old.app, old.watch):  # what was seen is not what these settings name
+            self.service.disk = self.watch.disk
         try:
             await self.service.reconfigure(fresh.pools, application=_application(fresh))
         except TrapdError as error:  # a full disk, say

@@ -28,6 +28,7 @@ class Service(Controller):
 
     def __init__(self, specs: Sequence[PoolSpec], *, application: str = "", **world: Any) -> None:
         super().__init__(specs, **world)
+        self._application = application
         self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
         self._making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
 
@@ -97,18 +98,19 @@ class Service(Controller):
     async def reconfigure(self, specs: Sequence[PoolSpec], *, application: str = "") -> list[Rollout]:
         """Use other settings. Pools whose workers have the old ones fixed in them are rolled; removed ones drain."""
         async with self._making:
+            same, self._application = application == self._application, application
             old, self.specs = self._launch, {spec.name: spec for spec in specs}
             self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
             for name in set(old) - set(self.specs):
                 self._removed(name)
             changed = [name for name in self.specs if name in old and old[name] != self._launch[name]]
             rollouts: list[Rollout] = []
-            for name in changed:
+            for name in changed if same else ():  # a copy starts the application that it was made with
                 state = self.state(name)
                 if state.wanted is not None and state.wanted in self.generations:
                     rollouts += await self._again(state.wanted, [name], "settings changed", "reload")
         self.wake()
-        # new pools want what is installed
+        # new pools want what is installed, and all do if it is another application
         return rollouts + await self.disk_changed(self.disk, actor="reload")
 
     def _removed(self, name: str) -> None:

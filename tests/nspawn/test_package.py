@@ -205,6 +205,16 @@ def test_a_trapd_that_was_stopped_stays_stopped_over_an_upgrade(host: Host, pack
     assert host.machine.systemctl("is-enabled", "trapd") == "enabled\n"
 
 
+def test_an_aborted_upgrade_leaves_no_mark(host: Host, package: Path, tmp_path: Path) -> None:
+    """trapd was stopped then, and somebody has started it since."""
+    host.dpkg("--install", package)
+    old = host.trapd()
+    host.machine.sh("touch /run/trapd.stopped").check()
+    host.dpkg("--install", debian.next_revision(package, tmp_path))
+    assert host.trapd() not in (0, old)
+    assert not host.machine.exists("/run/trapd.stopped")
+
+
 def test_a_configuration_that_cannot_be_used_stops_no_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
     host.dpkg("--install", package)
     host.machine.sh("echo 'nonsense = 1' >>/etc/trapd/trapd.toml; systemctl restart trapd || :").check()

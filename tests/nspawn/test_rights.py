@@ -229,6 +229,7 @@ MODES = {
     "/var/lib/trapd/history.sqlite": "-rw------- trapd trapd",
     "/var/lib/trapd/generations": "drwxr-s--- trapd trapd-worker",
     "/var/lib/trapd/generations/7/etc/celeryconfig.py": "-r--r----- trapd trapd-worker",
+    "/var/lib/trapd/generations/7/manifest.json": "-r--r----- trapd trapd-worker",
     "/var/lib/trapd-worker": "drwx------ trapd-worker trapd-worker",
     "/var/cache/trapd-worker": "drwx------ trapd-worker trapd-worker",
     "/run/trapd": "drwxr-xr-x trapd trapd",

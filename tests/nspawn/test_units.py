@@ -209,6 +209,16 @@ def test_directories_of_ones_own_are_opened_to_the_daemon_and_told_to_the_worker
     assert '"TRAPD_STATE_DIRECTORY=/srv/trapd state"' in worker
 
 
+def test_the_boot_list_is_read_with_trapds_own_rights(machine: Machine) -> None:
+    """Its path is in a folder of trapd's, who could make it a link to anything."""
+    machine.sh("(umask 077; echo secret-of-root >/etc/secret); ln -s /etc/secret /var/lib/trapd/boot").check()
+    machine.systemctl("restart", "trapd-boot")
+    words = machine.journal("-u", "trapd-boot")
+    machine.sh("rm /var/lib/trapd/boot /etc/secret; systemctl stop trapd-boot").check()
+    assert "Permission denied" in words
+    assert "secret-of-root" not in words
+
+
 CELERYCONFIG = """
 from pathlib import Path
 

@@ -163,6 +163,12 @@ REFUSED = {
     ),
     "application without attribute": ('[app]\napp = "trap"\n', "app.app", 2, '"module:attribute"'),
     "empty path": ('[app]\npython = ""\n', "app.python", 2, "write a path"),
+    "a path with a line break": (
+        '[trapd]\nstate_directory = "/srv\\nExecStartPre=+/srv/x"',
+        "trapd.state_directory",
+        2,
+        "it has a control character",
+    ),
     "nothing watched": ("[watch]\ndistributions = []", "watch.distributions", 2, 'such as ["trap"]'),
     "a name twice": ('[watch]\ndistributions = ["a", "a"]', "watch.distributions", 2, "there twice"),
     "a queue with a comma": ('[pools.a]\nqueues = ["a,b"]', "pools.a.queues", 2, "list of queues"),

@@ -29,13 +29,18 @@ def copy_file(source: Path, target: Path, digest: str, *, group: int | None = No
         if group is None:
             os.fchmod(new.fileno(), _READABLE | (stat.st_mode & 0o111))
         else:
-            with contextlib.suppress(PermissionError):  # not a member; the worker will say that it cannot read it
-                os.fchown(new.fileno(), -1, group)
-            os.fchmod(new.fileno(), _PRIVATE)
+            close_to_others(new.fileno(), group)
         new.flush()
         os.utime(new.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
     if digest and found != digest:
         raise SnapshotError(f"cannot copy {source}: it has changed since it was looked at")
+
+
+def close_to_others(file: int, group: int) -> None:
+    """Make an open file read-only, for its owner's and that group's eyes."""
+    with contextlib.suppress(PermissionError):  # not a member; the worker will say that it cannot read it
+        os.fchown(file, -1, group)
+    os.fchmod(file, _PRIVATE)
 
 
 def _transfer(old: BufferedReader, new: BufferedRandom) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd.errors import SnapshotError
+from trapd.generations.copying import close_to_others
 from trapd.model import Generation, PoolSpec
 
 NAME = "manifest.json"
@@ -61,8 +62,11 @@ def describe(
     )
 
 
-def write(manifest: Manifest, folder: Path) -> None:
-    """Write it, read-only, and return when it is on the disk. Raises OSError."""
+def write(manifest: Manifest, folder: Path, *, group: int) -> None:
+    """Write it, read-only, and return when it is on the disk. Raises OSError.
+
+    Only ``group`` may read it: a pool's environment may hold passwords.
+    """
     text = json.dumps(
         {
             "schema": SCHEMA,
@@ -74,9 +78,9 @@ def write(manifest: Manifest, folder: Path) -> None:
         indent=1,
     )
     with (folder / NAME).open("x", encoding="utf-8") as file:
+        close_to_others(file.fileno(), group)
         file.write(text + "\n")
         file.flush()
-        os.fchmod(file.fileno(), 0o444)
         os.fsync(file.fileno())
 
 

@@ -77,15 +77,14 @@ class SnapshotStore(Snapshots):
 
     def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
         with self._building(generation.number) as folder:
-            group = self.directory.stat().st_gid  # the workers'; a celeryconfig may hold passwords
-            for file in disk.files:
-                only = group if file.path == manifest.CELERYCONFIG else None
+            for file in disk.files:  # a celeryconfig may hold passwords
+                only = self._workers_group() if file.path == manifest.CELERYCONFIG else None
                 copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)
             about = manifest.describe(
                 generation,
                 pools,
                 app=self._app,
-                python=str(self._python),
+                python=_of_release(self._python),
                 smoke_test=self._smoke_test,
                 watched=watched(folder / manifest.CODE, generation.versions),
             )
@@ -119,9 +118,12 @@ class SnapshotStore(Snapshots):
         freeze(folder / manifest.CODE)
         freeze(folder / manifest.RUNTIME)
         freeze(folder / "etc")
-        manifest.write(about, folder)
+        manifest.write(about, folder, group=self._workers_group())
         folder.chmod(0o555)
         sync(folder)
+
+    def _workers_group(self) -> int:
+        return self.directory.stat().st_gid
 
     @contextmanager
     def _building(self, number: int) -> Iterator[Path]:
@@ -174,6 +176,12 @@ def _place(folder: Path, path: str) -> Path:
     target = folder / parts
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def _of_release(python: Path) -> str:
+    """The interpreter by a path that no link to a release leads to another one. It stays in its virtual environment:
+    its own link, which leads out, is not followed."""
+    return str(Path(os.path.realpath(python.parent.parent), python.parent.name, python.name))
 
 
 def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:

@@ -35,7 +35,9 @@ def _text(value: Any, _folder: Path) -> str:
 
 
 def _path(value: Any, folder: Path) -> Path:
-    return folder / _text(value, folder)
+    text = _text(value, folder)
+    _require(re.search(r"[\x00-\x1f\x7f]", text) is None, "it has a control character")  # units name it, line by line
+    return folder / text
 
 
 def _matching(pattern: str) -> Callable[[Any, Path], str]:

@@ -63,6 +63,15 @@ def test_a_snapshot_is_read_only_and_its_celeryconfig_is_not_for_everybody(
     assert (made / "etc/celeryconfig.py").stat().st_gid == store.directory.stat().st_gid
 
 
+def test_a_manifest_is_not_for_everybodys_eyes(store: SnapshotStore, tmp_path: Path) -> None:
+    """A pool's environment may hold passwords."""
+    make(store, tmp_path)
+    asyncio.run(store.copy(generation(8), 7, [PoolSpec("default")]))
+    for number in ("7", "8"):
+        written = store.directory / number / "manifest.json"
+        assert (mode(written), written.stat().st_gid) == (0o440, store.directory.stat().st_gid)
+
+
 def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
     source = tmp_path / "tool"
     source.write_text("#!/bin/sh\n")
@@ -102,6 +111,20 @@ def test_the_manifest_names_what_is_watched_and_how_to_start(store: SnapshotStor
     assert about.watched == {"trap": ["trap"]}
     assert (about.fingerprint, about.versions) == ("f1", {"trap": "1.3.0"})
     assert list(about.pools) == ["default"]
+
+
+def test_an_old_generation_keeps_the_interpreter_of_its_release_after_the_link_is_swapped(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    for release in ("1", "2"):
+        (tmp_path / release / "bin").mkdir(parents=True)
+        (tmp_path / release / "bin/python").symlink_to("/usr/bin/python3")  # as in a virtual environment
+    (tmp_path / "current").symlink_to("1")
+    store.use(app="trap.app:app", python=tmp_path / "current/bin/python", smoke_test=None)
+    made = make(store, tmp_path)
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("2")
+    assert manifest.read(made).python == str(tmp_path / "1/bin/python")
 
 
 def test_trapds_worker_part_comes_along(store: SnapshotStore, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What a reload changes: the wiring, on real snapshots, without any worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Table, toml
+from trapd.daemon import Daemon
+from trapd.generations import manifest
+from trapd.model import Disk, DiskState, TreeFile
+from trapd.settings import Settings, load
+
+OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
+
+
+def settings(home: Path, app: Table, *pools: str) -> Settings:
+    tables: Mapping[str, Table] = {
+        "trapd": {"backend": "embedded", "state_directory": "state", "runtime_directory": "run"},
+        "app": app,
+        **{f"pools.{name}": {"workers": 1} for name in pools},
+    }
+    (home / "trapd.toml").write_text(toml(tables))
+    return load(home / "trapd.toml")
+
+
+def settled(home: Path) -> Disk:
+    files = []
+    for path in ("code/trap/__init__.py", "etc/celeryconfig.py"):
+        (home / Path(path).name).write_text("x = 1\n")
+        files.append(TreeFile(path, str(home / Path(path).name), hashlib.sha256(b"x = 1\n").hexdigest()))
+    return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.3.0"}, files=tuple(files))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    (tmp_path / "state/generations").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        made = Daemon(settings(tmp_path, OLD, "default"))
+        with made._notifier.socket, contextlib.closing(made.journal):
+            yield made
+
+
+@pytest.mark.parametrize("key", ["app", "smoke_test"])
+def test_a_reload_with_another_app_starts_workers_of_that_app(daemon: Daemon, tmp_path: Path, key: str) -> None:
+    fresh, disk = settings(tmp_path, {**OLD, key: "trap.new:it"}, "default"), settled(tmp_path)
+
+    async def scenario() -> None:
+        await daemon.service.disk_changed(disk)
+        await daemon._use(fresh)
+        await daemon.service.disk_changed(disk)  # the watch has looked again
+
+    asyncio.run(scenario())
+    wanted = daemon.service.state("default").wanted
+    assert getattr(manifest.read(tmp_path / f"state/generations/{wanted}"), key) == "trap.new:it"
+    assert daemon.snapshots.present() == {1, 2}, "no generation of the old one in between"
+
+
+@pytest.mark.parametrize(("key", "value"), [("python", "/new/bin/python"), ("celeryconfig", "new.py")])
+def test_a_new_pool_waits_for_the_new_interpreters_look(daemon: Daemon, tmp_path: Path, key: str, value: str) -> None:
+    fresh, disk = settings(tmp_path, {**OLD, key: value}, "default", "more"), settled(tmp_path)
+
+    async def scenario() -> None:
+        await daemon.service.disk_changed(disk)
+        await daemon._use(fresh)
+
+    asyncio.run(scenario())
+    assert daemon.service.state("more").wanted is None, "what the old interpreter has is not for the new one"
+    assert (daemon.service.disk.state, daemon.snapshots.present()) == (DiskState.CHANGING, {1})
+
+
+def test_a_new_pool_starts_at_once_where_the_same_is_watched(daemon: Daemon, tmp_path: Path) -> None:
+    fresh, disk = settings(tmp_path, OLD, "default", "more"), settled(tmp_path)
+
+    async def scenario() -> None:
+        await daemon.service.disk_changed(disk)
+        await daemon._use(fresh)
+
+    asyncio.run(scenario())
+    assert daemon.service.state("more").wanted == 2
