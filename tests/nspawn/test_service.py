@@ -151,6 +151,21 @@ def test_the_death_of_trapd_touches_no_worker(service: Service, disaster: Callab
     service.wait_for("end", [nap])
 
 
+def test_a_bus_that_is_stopped_and_started_again_costs_nothing(service: Service) -> None:
+    before, pid = service.workers(), service.pid()
+    service.machine.sh("systemctl stop dbus.service dbus.socket; sleep 1; systemctl start dbus.socket dbus").check()
+    service.wait_until("its workers current", at_rest)
+    assert (service.workers(), service.pid()) == (before, pid)
+    service.machine.run("kill", "-9", str(next(iter(before.values())))).check()
+    service.wait("word of it", lambda: service.workers() != before)
+    service.wait_until("its workers current", at_rest)
+
+
+def test_a_restart_starts_no_worker_though_the_boot_had_none_to_start(service: Service) -> None:
+    """The boot of this machine was before there was any generation. Its unit has been done with all the same."""
+    assert service.machine.show("trapd-boot", "ActiveState") == {"ActiveState": "active"}
+
+
 # --- what systemd and people do to workers --------------------------------------------------------------------------
 
 
