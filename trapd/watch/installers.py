@@ -170,14 +170,28 @@ def _lock_identities(path: Path, mounts: Sequence[Sequence[str]]) -> Iterator[st
 def _running_pip(prefix: str, proc: Path) -> Iterator[str]:
     """Between two packages of one ``pip install`` there is no stash, and it may take long to compile a new one."""
     for folder in proc.glob("[0-9]*"):
-        words = "\0".join(_lines(folder / "cmdline")).split("\0")
-        if _is_pip(words) and any(_belongs(word, prefix) for word in words[:2]):
+        words = _words(folder / "cmdline")
+        if _is_pip(words) and any(_belongs(word, prefix) for word in [*words[:2], *_activated(folder, words)]):
             yield f"pip is running (process {folder.name})"
 
 
 def _is_pip(words: Sequence[str]) -> bool:
-    called = "\0-m\0pip\0" in "\0".join(words[:6]) or any(Path(word).name.startswith("pip") for word in words[1:2])
+    script = Path(words[1]).name if words[1:] else ""  # the second is what `pip --python` runs in the other environment
+    called = "\0-m\0pip\0" in "\0".join(words[:6]) or script.startswith(("pip", "__pip-runner__"))
     return called and bool({"install", "uninstall"} & set(words[2:8]))
+
+
+def _activated(process: Path, words: Sequence[str]) -> Iterator[str]:
+    """``python -m pip`` names no folder: its virtual environment does, if we may read that process's environment."""
+    if words[0] and "/" not in words[0]:
+        for word in _words(process / "environ"):
+            name, _, value = word.partition("=")
+            if name == "VIRTUAL_ENV":
+                yield f"{value}/bin/{words[0]}"
+
+
+def _words(path: Path) -> list[str]:
+    return "\0".join(_lines(path)).split("\0")
 
 
 def _belongs(program: str, prefix: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from trapd.watch import probe
 
-_PASSWORD = re.compile(r"(://[^/@\s:]*:)[^@\s]+@")
+_PASSWORD = re.compile(r"(://[^/@\s:]*:)\S*@")  # greedy: a password may hold "@", and hiding too much does no harm
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
 
 
@@ -46,8 +46,11 @@ class Interpreter:
         key = await asyncio.to_thread(self._present_key)
         # a failure may have come from half an upgrade, which the key does not show: it is never remembered
         if self._answer.problem or key != self._key:
-            self._answer = await self._run(await asyncio.to_thread(self._digest))
+            before = await asyncio.to_thread(self._digest)
+            self._answer = await self._run(before)
             self._key = await asyncio.to_thread(self._present_key)
+            if before != await asyncio.to_thread(self._digest):
+                self._key = ""  # edited while it was executed: ask again at the next look
         return self._answer
 
     def _digest(self) -> str:

@@ -15,6 +15,7 @@ from trapd.watch.places import Places, places
 from trapd.watch.quiet import Finding, Verdict
 from trapd.watch.sites import Site, closure, scan
 
+_ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
 _ATTEMPTS = 5  # folders come and go while an installer works; what it does later, it is heard doing
 Arm = Callable[[Places], bool]  # listen there from now on; whether anything is listened to anew
 
@@ -68,7 +69,7 @@ class Surveyor:
         return _Scene(sites, found, absent)
 
     def _read(self, scene: _Scene, answer: Answer, wall: float) -> Survey:
-        required = closure(scene.sites, self._names)
+        required = closure(scene.sites, (*self._names, *_ALWAYS_REQUIRED))
         self._needed |= required.keys()
         reason = unfinished(scene.found, scene.sites, self._needed, self._hasher, prefix=answer.prefix)
         if not scene.absent:

@@ -30,17 +30,16 @@ class Tree:
 def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
     """Everything below ``top`` that matters; its files get paths below ``prefix``. Raises OSError if it vanishes.
 
-    ``compiled``: take the .pyc files in __pycache__ along, uncounted. Links to folders are followed, each folder once.
+    ``compiled``: take the .pyc files in __pycache__ along, uncounted. Links to folders are followed, but not back into
+    a folder that they are in: one of two names is as good as the other, and the code may use both.
     """
     tree = Tree()
-    waiting = [(top, prefix)]
-    visited = set()
+    waiting: list[tuple[Path, str, frozenset[Path]]] = [(top, prefix, frozenset())]
     while waiting:
-        folder, path = waiting.pop()
+        folder, path, above = waiting.pop()
         inode = folder.stat().st_ino
-        if (real := folder.resolve()) in visited:
+        if (real := folder.resolve()) in above:
             continue
-        visited.add(real)
         tree.folders.add((str(real), inode))
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -51,7 +50,7 @@ def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
                     elif name.startswith("~"):
                         tree.litter.append(entry.path)
                     elif not ignored(name):
-                        waiting.append((Path(entry.path), here))
+                        waiting.append((Path(entry.path), here, above | {real}))
                 elif name.endswith(".dpkg-new"):
                     tree.litter.append(entry.path)
                 elif name.endswith(".pyc") and compiled:

@@ -170,7 +170,13 @@ def test_what_is_nowhere_is_not_found(site: Path) -> None:
     assert locate("trap", scan([str(site)]), {}) is None
 
 
-def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+def test_a_folder_and_a_link_to_it_are_both_in_the_snapshot(site: Path) -> None:
+    install(site, "trap", "1.3.0", {**FILES, "trap/data/2024/sky.csv": "1\n"})
+    (site / "trap/data/current").symlink_to("2024")
+    assert {"trap/data/2024/sky.csv", "trap/data/current/sky.csv"} <= counted(find("trap", site))
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
     tree = make(tmp_path / "tree", "trap/__init__.py", "shared/deep/a.py")
     (tree / "trap/shared").symlink_to(tree / "shared")
     (tree / "shared/deep/loop").symlink_to(tree / "shared")

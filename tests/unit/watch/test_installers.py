@@ -236,6 +236,7 @@ def test_dpkg_is_no_concern_of_a_virtual_environment(site: Path, lock: Path) -> 
         (["{venv}/bin/python3.11", "-m", "pip", "--quiet", "--no-cache-dir", "install", "trap"], True),
         (["{venv}/bin/python", "-I", "-m", "pip", "uninstall", "trap"], True),
         (["{link}/bin/python", "-m", "pip", "install", "trap"], True),
+        (["{venv}/bin/python", "/usr/lib/pip/__pip-runner__.py", "install", "trap"], True),
         (["{venv}/bin/python", "-m", "pip", "list"], False),
         (["/elsewhere/bin/python", "-m", "pip", "install", "trap"], False),
         (["python", "-m", "pip", "install", "trap"], False),
@@ -251,5 +252,18 @@ def test_a_pip_that_still_runs_in_this_environment(
         folder.mkdir(parents=True)
     link.symlink_to(venv)
     (process / "cmdline").write_text("".join(word.format(venv=venv, link=link) + "\0" for word in command))
+    found = reason(site, prefix=str(venv), proc=tmp_path / "proc")
+    assert found == ("pip is running (process 4711)" if expected else "")
+
+
+@pytest.mark.parametrize(("environment", "expected"), [("{venv}", True), ("/elsewhere", False)])
+def test_a_pip_of_an_activated_environment_is_known_by_its_variable(
+    site: Path, tmp_path: Path, environment: str, expected: bool
+) -> None:
+    venv, process = tmp_path / "venv", tmp_path / "proc/4711"
+    for folder in (venv / "bin", process, tmp_path / "proc/self"):
+        folder.mkdir(parents=True)
+    (process / "cmdline").write_text("python\0-m\0pip\0install\0trap\0")
+    (process / "environ").write_text(f"LANG=C\0VIRTUAL_ENV={environment.format(venv=venv)}\0")
     found = reason(site, prefix=str(venv), proc=tmp_path / "proc")
     assert found == ("pip is running (process 4711)" if expected else "")

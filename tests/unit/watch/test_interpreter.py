@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sys
 import textwrap
@@ -70,8 +71,9 @@ def test_a_celeryconfig_that_raises_is_named_with_its_line(celeryconfig: Path, t
 
 
 def test_passwords_in_an_error_are_masked(celeryconfig: Path) -> None:
-    celeryconfig.write_text("raise ValueError('cannot reach amqp://trap:s3cret@host//')\n")
-    assert "amqp://trap:***@host//" in ask(celeryconfig).problem
+    for password in ("s3cret", "s3:c@ret"):
+        celeryconfig.write_text(f"raise ValueError('cannot reach amqp://trap:{password}@host//')\n")
+        assert "amqp://trap:***@host//" in ask(celeryconfig).problem
 
 
 def test_a_celeryconfig_that_is_missing(celeryconfig: Path) -> None:
@@ -165,6 +167,22 @@ def test_it_is_asked_again_only_when_something_changed_that_it_depends_on(
             assert runs(fake_python) == count, path
 
     asyncio.run(story())
+
+
+def test_a_celeryconfig_edited_while_it_is_executed_is_asked_again(fake_python: Path, celeryconfig: Path) -> None:
+    edit = f"[ -e {fake_python}.edited ] || {{ echo '# more' >> {celeryconfig}; touch {fake_python}.edited; }}\n"
+    fake_python.write_text(fake_python.read_text().replace("cat ", edit + "cat "))
+
+    async def story() -> None:
+        interpreter = Interpreter(fake_python, celeryconfig)
+        asked = [await interpreter.ask(), await interpreter.ask(), await interpreter.ask()]
+        assert runs(fake_python) == 2
+        told.extend(answer.celeryconfig for answer in asked)
+
+    told: list[str] = []
+    asyncio.run(story())
+    now = hashlib.sha256(celeryconfig.read_bytes()).hexdigest()
+    assert [digest == now for digest in told] == [False, True, True]
 
 
 def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Path) -> None:

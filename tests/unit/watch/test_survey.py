@@ -220,6 +220,17 @@ def test_the_stash_of_a_dependency_counts_from_the_first_look_on(machine: Machin
     assert "pip is replacing numpy" in machine.look().finding.reason
 
 
+def test_an_upgrade_of_celery_is_a_change_though_the_application_does_not_require_it(machine: Machine) -> None:
+    install(machine.site, "celery", "5.5", {"celery/__init__.py": ""}, requires=["kombu"])
+    install(machine.site, "kombu", "5.5", {"kombu/__init__.py": ""})
+    before = machine.fingerprint()
+    uninstall(machine.site, "kombu")
+    install(machine.site, "kombu", "5.6", {"kombu/__init__.py": ""})
+    assert machine.fingerprint() != before
+    (machine.site / "~elery").mkdir()
+    assert "pip is replacing celery" in machine.look().finding.reason
+
+
 def test_the_stash_of_a_dependency_counts_while_what_requires_it_is_gone(machine: Machine) -> None:
     machine.look()
     uninstall(machine.site, "trap")
