@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from trapd import __version__, journald
-from trapd.daemon import only_one, serve
+from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.settings import find, load
 
@@ -33,6 +37,24 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trapd: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def only_one(state_directory: Path) -> Iterator[None]:
+    """Hold the state directory for this process. Raises TrapdError if another trapd has it."""
+    try:
+        state_directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TrapdError(f"cannot use the state directory {state_directory}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TrapdError(f"cannot start: another trapd uses {state_directory}; stop it, or set another") from None
+    else:
+        yield
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,12 +109,17 @@ class Daemon:
             ceiling=watch.ceiling,
             clock=self.clock,
             on_disk=self.service.disk_changed,
+            environment=self._folders(),
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
         state, runtime = self.settings.state_directory, self.settings.runtime_directory
-        own = {"TRAPD_STATE_DIRECTORY": str(state), "TRAPD_RUNTIME_DIRECTORY": str(runtime)}
-        return launch.command(state / "generations", runtime, instance.name, {**os.environ, **own})
+        return launch.command(state / "generations", runtime, instance.name, {**os.environ, **self._folders()})
+
+    def _folders(self) -> dict[str, str]:
+        """What a celeryconfig may want to know, in a worker and when it is looked at."""
+        state, runtime = self.settings.state_directory, self.settings.runtime_directory
+        return {"TRAPD_STATE_DIRECTORY": str(state), "TRAPD_RUNTIME_DIRECTORY": str(runtime)}
 
     def _start_timeout(self, instance: InstanceId) -> float:
         return self.service.pool(instance.pool).spec.policy.progress_deadline
@@ -272,24 +275,6 @@ def _write(path: Path, text: str) -> None:
         fresh.replace(path)
     except OSError as error:
         log.error("cannot write %s: %s; after a boot workers wait for trapd", path, error.strerror)
-
-
-@contextlib.contextmanager
-def only_one(state_directory: Path) -> Iterator[None]:
-    """Hold the state directory for this process. Raises TrapdError if another trapd has it."""
-    try:
-        state_directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise TrapdError(f"cannot use the state directory {state_directory}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TrapdError(f"cannot start: another trapd uses {state_directory}; stop it, or set another") from None
-    else:
-        yield
-    finally:
-        os.close(handle)
 
 
 async def serve(settings: Settings) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING = ".making-", ".removing-"
 _SIZES = "files.json"
 _CACHE = "__pycache__"
+_NO_CODE = ("-info", ".libs", ".pth")
+_MODULES = frozenset({".py", ".so"})
 
 
 class SnapshotStore(Snapshots):
@@ -189,19 +191,35 @@ def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:
 
     Names that no metadata claims (of editable installs and plain folders) belong to the distributions without any.
     """
-    names = {
-        path.name.partition(".")[0] for path in code.iterdir() if not path.name.endswith(("-info", ".libs", ".pth"))
-    }
-    claimed = {name: sorted(names & _claims(code, name)) for name in versions}
+    names = {name for path in code.iterdir() if not path.name.endswith(_NO_CODE) for name in _importable(path)}
+    claims = {name: _claims(code, name) for name in versions}
+    claimed = {name: sorted(one for one in names if _top(one) in claims[name]) for name in versions}
     free = sorted(names.difference(*claimed.values()))
-    return {name: claims or free for name, claims in claimed.items()}
+    return {name: mine or free for name, mine in claimed.items()}
+
+
+def _importable(path: Path) -> Iterator[str]:
+    """What it is imported as; of a namespace (a folder without an __init__), which it may share with others, what is in
+    it: ``ns.trap``."""
+    if not path.is_dir():
+        if path.suffix in _MODULES:
+            yield _top(path.name)
+    elif any(path.glob("__init__.*")):
+        yield path.name
+    elif path.name != _CACHE:
+        inner = [f"{path.name}.{name}" for below in path.iterdir() for name in _importable(below)]
+        yield from inner or [path.name]
 
 
 def _claims(code: Path, name: str) -> set[str]:
     for found in metadata.distributions(name=name, path=[str(code)]):
         top_level = (found.read_text("top_level.txt") or "").split()
-        return set(top_level) or {file.parts[0].partition(".")[0] for file in found.files or ()}
+        return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or ()}
     return set()
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------------

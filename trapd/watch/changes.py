@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,11 +45,12 @@ class Watch:
         ceiling: float,
         clock: Clock,
         on_disk: Callable[[Disk], Awaitable[object]],
+        environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
     ) -> None:
         self._clock, self._on_disk, self._full_look = clock, on_disk, full_look
         self._quiet_period, self._ceiling = quiet_period, ceiling
-        self._interpreter = Interpreter(python, celeryconfig)
+        self._interpreter = Interpreter(python, celeryconfig, environment=environment)
         self._surveyor = Surveyor(python, celeryconfig, distributions)
         self._quiet = Quiet(quiet_period, ceiling, clock.now())
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)

@@ -36,9 +36,15 @@ class Answer:
 class Interpreter:
     """Remembers the last answer for as long as nothing that it depends on has changed."""
 
-    def __init__(self, python: Path, celeryconfig: Path, *, timeout: float = 60.0) -> None:
-        """``timeout`` in seconds: a celeryconfig may import the application, and Trap takes half a minute."""
+    def __init__(
+        self, python: Path, celeryconfig: Path, *, timeout: float = 60.0, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """``timeout`` in seconds: a celeryconfig may import the application, and Trap takes half a minute.
+
+        ``environment``: variables that workers have as well, on top of ours.
+        """
         self.python, self.celeryconfig, self._timeout = python, celeryconfig, timeout
+        self._environment = dict(environment or {})
         self._answer, self._key = Answer(), ""
 
     async def ask(self) -> Answer:
@@ -72,14 +78,14 @@ class Interpreter:
     async def _run(self, digest: str) -> Answer:
         # -P, as on the worker's own command line, and not -I: so both see the same import path
         command = [str(self.python), "-P", "-B", probe.__file__, str(self.celeryconfig)]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON") and k != "VIRTUAL_ENV"}
+        ours = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON") and k != "VIRTUAL_ENV"}
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=environment,
+                env=ours | self._environment,
                 limit=2**20,  # bytes of one line: an editable install may map thousands of names
                 start_new_session=True,  # so that what a hanging celeryconfig started ends with it
             )

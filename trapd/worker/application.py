@@ -95,6 +95,11 @@ def configure(app: Celery, config: ModuleType, job: Job) -> None:
         for spelling in spellings:
             if hasattr(config, spelling):
                 app.conf[setting] = getattr(config, spelling)
+    if app.conf.get("worker_pool_start_method", "fork") != "fork":
+        raise ConfigurationError(
+            "cannot use worker_pool_start_method: the Celery pool's children would import the application themselves, "
+            "from what is installed and not from the snapshot; remove it from celeryconfig.py"
+        )
 
 
 def _in_our_words(error: Exception, job: Job) -> Exception:

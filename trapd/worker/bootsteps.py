@@ -54,7 +54,6 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
 
         requires = ("celery.worker.consumer.tasks:Tasks",)
         timer: Any = None
-        first = True
 
         def start(self, consumer: Any) -> None:
             # With a hub, timers fire inside the loop. Without one the timer is a thread, which proves nothing: it
@@ -64,15 +63,15 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
             self.timer = consumer.timer.call_repeatedly(STAMP_EVERY, stamp)
             if not consumer.hub:
                 _turn_faster(consumer.connection)
-            if not self.first:
+            if reporter.health.was_ready:  # the first time it is Celery that says so, once its loop turns
                 reporter.enter(Phase.READY)
-            self.first = False
 
         def stop(self, consumer: Any) -> None:
             if self.timer is not None:
                 consumer.timer.cancel(self.timer)
                 self.timer = None
-            reporter.enter(Phase.DRAINING if consumer.blueprint.state == CLOSE else Phase.RECONNECTING)
+            away = Phase.RECONNECTING if reporter.health.was_ready else Phase.CONNECTING
+            reporter.enter(Phase.DRAINING if consumer.blueprint.state == CLOSE else away)
 
         shutdown = stop
 

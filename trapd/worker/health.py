@@ -44,6 +44,7 @@ class Health:
         self._stall = watchdog / 2 if watchdog else DEFAULT_PERIOD
         self.phase, self.since = Phase.IMPORTING, now
         self.stamped = now  # when the consumer's loop last turned
+        self.was_ready = False  # since the start: a connection that breaks before that is still the first one
         self.inline = False  # tasks run inside that loop (solo pool)
         self.strays = 0
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
@@ -58,8 +59,8 @@ class Health:
             return
         if phase is Phase.READY:
             self.stamped = now
-            if self.phase in (Phase.IMPORTING, Phase.CONNECTING):
-                self._announce = {"READY": "1"}
+            if not self.was_ready:
+                self.was_ready, self._announce = True, {"READY": "1"}
         elif phase is Phase.DRAINING:
             self._announce = {"STOPPING": "1"}
             self._busy_at = now

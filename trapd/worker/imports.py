@@ -30,7 +30,7 @@ def put_first(folders: Sequence[Path]) -> None:
 
 
 def blind_finders(packages: Iterable[str]) -> None:
-    """Make editable installs' finders forget these top-level packages, and drop the finders that then serve none.
+    """Make editable installs' finders forget these packages, and drop the finders that then serve none.
 
     They stand on sys.meta_path and on sys.path_hooks. A snapshot that lacks a module would otherwise get the installed
     one from them, of whatever version. Of other packages they go on knowing what they knew.
@@ -48,13 +48,18 @@ def blind_finders(packages: Iterable[str]) -> None:
     sys.path_importer_cache.clear()
 
 
+def _among(module: str, names: frozenset[str]) -> bool:
+    """Whether it is one of these packages or lies in one; a package may have dots: ``ns.trap`` of a namespace."""
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
 def _owner(hook: Any) -> Any:
     return getattr(hook, "__self__", hook)
 
 
 def _forget(table: MutableMapping[str, Any] | MutableSet[str], names: frozenset[str]) -> bool:
     """Whether the table knew one of these packages."""
-    known = [name for name in table if str(name).partition(".")[0] in names]
+    known = [name for name in table if _among(str(name), names)]
     for name in known:
         if isinstance(table, MutableSet):
             table.discard(name)
@@ -73,12 +78,12 @@ def _tables(finder: Any) -> Iterator[MutableMapping[str, Any] | MutableSet[str]]
 
 
 def strays(packages: Iterable[str], code: Path) -> tuple[str, ...]:
-    """Loaded modules of these top-level packages that do not come from ``code``, as ``trap.x=/where/it/is.py``."""
+    """Loaded modules of these packages that do not come from ``code``, as ``trap.x=/where/it/is.py``."""
     names = frozenset(packages)
     inside = tuple(str(path) + os.sep for path in {code, code.resolve()})
     found = []
     for name, module in list(sys.modules.items()):  # a copy, made in one step: others may be importing meanwhile
-        if name.partition(".")[0] in names and isinstance(module, ModuleType):
+        if _among(name, names) and isinstance(module, ModuleType):
             found += [f"{name}={place}" for place in _places(module) if not place.startswith(inside)]
     return tuple(sorted(found))
 

@@ -65,7 +65,7 @@ class Job:
 
     @property
     def packages(self) -> frozenset[str]:
-        """The watched top-level packages."""
+        """The watched packages: top-level ones, and those in a namespace, with a dot."""
         return frozenset(name for names in self.manifest["watched"].values() for name in names)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,19 @@ class HandBack:
     def _hold(self, message: Any, seconds: float) -> None:
         """As with a task that has an eta: one more message may come meanwhile."""
         consumer = self._consumer
-        consumer.qos.increment_eventually()
+        qos = consumer.qos
+        qos.increment_eventually()
         # Without a hub the timer is a thread of its own; only the loop may speak to the broker.
-        back = (lambda: self._back(message)) if consumer.hub else (lambda: consumer.call_soon(self._back, message))
-        consumer.timer.call_after(seconds, back)
+        back = partial(self._back, message, qos)
+        consumer.timer.call_after(seconds, back if consumer.hub else lambda: consumer.call_soon(back))
 
-    def _back(self, message: Any) -> None:
+    def _back(self, message: Any, qos: Any) -> None:
+        """``qos``: of the connection that the message came by; the prefetch of a later one is not ours to lower."""
         consumer = self._consumer
         if not message.acknowledged:
             message.reject_log_error(log, consumer.connection_errors, requeue=True)
             self._give_way()
-        consumer.qos.decrement_eventually()
+        qos.decrement_eventually()
 
     def _give_way(self) -> None:
         """Without a hub the loop polls as soon as we return, before others can: it would meet the message again."""

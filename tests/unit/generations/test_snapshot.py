@@ -233,6 +233,13 @@ def test_names_are_told_from_the_metadata_in_the_snapshot(tmp_path: Path) -> Non
     }
 
 
+def test_in_a_namespace_only_what_the_snapshot_has_of_it_is_watched(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    files = {"ns/trap/__init__.py": "", "ns/trap/data/x.csv": "", "ns/single.py": "", "ns/deep/er/__init__.py": ""}
+    install(code, "ns-trap", "1.3.0", files)
+    assert watched(code, {"ns-trap": "1.3.0"}) == {"ns-trap": ["ns.deep.er", "ns.single", "ns.trap"]}
+
+
 def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Path) -> None:
     code = tmp_path / "code"
     install(code, "trap", "1.3.0", {"trap/__init__.py": ""})

@@ -76,6 +76,12 @@ def test_passwords_in_an_error_are_masked(celeryconfig: Path) -> None:
         assert "amqp://trap:***@host//" in ask(celeryconfig).problem
 
 
+def test_the_celeryconfig_is_asked_with_the_variables_that_its_workers_get(celeryconfig: Path) -> None:
+    celeryconfig.write_text("import os\nraise ValueError(os.environ['TRAPD_STATE_DIRECTORY'])\n")
+    interpreter = Interpreter(Path(sys.executable), celeryconfig, environment={"TRAPD_STATE_DIRECTORY": "/srv/state"})
+    assert asyncio.run(interpreter.ask()).problem.endswith("ValueError: /srv/state")
+
+
 def test_a_celeryconfig_that_is_missing(celeryconfig: Path) -> None:
     celeryconfig.unlink()
     assert ask(celeryconfig).problem.startswith(f"cannot load {celeryconfig}: FileNotFoundError")

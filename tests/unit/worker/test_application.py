@@ -40,6 +40,14 @@ def test_new_names_work(tmp_path: Path) -> None:
     assert (app.conf.broker_url, app.conf.task_acks_late) == ("memory://", True)
 
 
+@pytest.mark.parametrize("name", ["worker_pool_start_method", "CELERYD_POOL_START_METHOD"])
+def test_a_celeryconfig_that_spawns_children_is_refused_before_ready(tmp_path: Path, name: str) -> None:
+    """They would be without the snapshot, and without celeryconfig: each of them dies as soon as it is there."""
+    assert configured(tmp_path, f"{name} = 'fork'\n", new()).conf.worker_pool_start_method == "fork"
+    with pytest.raises(ConfigurationError, match="cannot use worker_pool_start_method"):
+        configured(tmp_path, f"{name} = 'spawn'\n", new())
+
+
 def test_old_names_work(tmp_path: Path) -> None:
     text = """
 BROKER_URL = 'memory://'

@@ -52,6 +52,19 @@ def times(messages: list[tuple[float, dict[str, str]]], key: str) -> list[float]
     return [at for at, fields in messages if key in fields]
 
 
+def test_a_connection_lost_before_ready_does_not_swallow_ready() -> None:
+    """Celery says ready once its loop turns; the connection may break between that and its first consumers."""
+    case = Case()
+    case.enter(Phase.CONNECTING)
+    case.run(3)
+    assert not case.health.was_ready
+    case.enter(Phase.CONNECTING)  # the consumer stops, and starts again
+    case.enter(Phase.READY)
+    assert case.tick()["READY"] == "1"
+    case.enter(Phase.RECONNECTING, Phase.READY)
+    assert "READY" not in case.tick()
+
+
 def test_ready_is_said_once_together_with_a_sign_of_life() -> None:
     case = Case()
     case.enter(Phase.CONNECTING, Phase.READY)

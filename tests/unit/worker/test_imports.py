@@ -112,6 +112,22 @@ def test_strays_are_watched_modules_from_outside_the_snapshot(tmp_path: Path) ->
     )
 
 
+def test_a_namespace_shared_with_an_unwatched_distribution_is_no_stray(tmp_path: Path) -> None:
+    loaded("ns", __path__=[f"{tmp_path}/code/ns", "/site-packages/ns"])
+    loaded("ns.common", __file__="/site-packages/ns/common.py")
+    loaded("ns.trap", __file__=f"{tmp_path}/code/ns/trap/__init__.py")
+    loaded("ns.trapeze", __file__="/site-packages/ns/trapeze.py")
+    assert strays({"ns.trap"}, tmp_path / "code") == ()
+    loaded("ns.trap.late", __file__="/site-packages/ns/trap/late.py")
+    assert strays({"ns.trap"}, tmp_path / "code") == ("ns.trap.late=/site-packages/ns/trap/late.py",)
+
+
+def test_a_finder_keeps_an_unwatched_package_of_the_same_namespace() -> None:
+    both = editable("both", {"ns.trap": "/src/trap/ns/trap", "ns.common": "/src/common/ns/common"})
+    blind_finders({"ns.trap"})
+    assert vars(both)["MAPPING"] == {"ns.common": "/src/common/ns/common"}
+
+
 def test_a_folder_that_only_begins_like_the_snapshot_is_outside(tmp_path: Path) -> None:
     loaded("trap", __file__=f"{tmp_path}/code2/trap.py")
     assert len(strays({"trap"}, tmp_path / "code")) == 1

@@ -118,6 +118,14 @@ def test_nobody_knows_it_after_a_while_so_it_is_discarded_as_ever(case: Case) ->
     assert case.consumer.discarded == [case.receive(Message())]
 
 
+def test_a_message_held_over_a_reconnect_leaves_the_new_prefetch_alone(case: Case) -> None:
+    case.receive(Message())
+    old, new = case.consumer, Consumer(hub=True)
+    old.qos = new
+    case.wait()
+    assert (old.room, new.room) == (0, 0)
+
+
 def test_where_newer_code_exists_it_is_handed_back_for_longer(case: Case, tmp_path: Path) -> None:
     (tmp_path / "8").mkdir()
     case.receive(Message())
