@@ -23,7 +23,8 @@ _STATUSES = """
 2	wrong usage
 3	status only: trapd is not running
 4	not permitted; status: unknown, since trapd does not answer or has no such pool
-69	trapd cannot be reached
+7	trapd does not run
+69	trapd does not answer
 75	the wait timed out; what was waited for goes on
 78	the configuration cannot be used
 130	interrupted by Ctrl\\-C; what was begun goes on

@@ -20,7 +20,7 @@ This file is made from `trapctl --help` by `python -m docs.trapctl_reference`.
 
 On a terminal there are colours and progress bars, in a pipe plain lines of any length. `NO_COLOR` switches colours off.
 With `--json` the answer is one JSON document (schema 1) on standard output, errors included:
-`{"schema": 1, "error": {"exit": 69, "message": "..."}}`. No password is shown; those in URLs are replaced by stars.
+`{"schema": 1, "error": {"exit": 7, "message": "..."}}`. No password is shown; those in URLs are replaced by stars.
 
 ## Exit statuses
 
@@ -32,7 +32,8 @@ With `--json` the answer is one JSON document (schema 1) on standard output, err
 | 2 | wrong usage |
 | 3 | `status` only: trapd is not running |
 | 4 | not permitted; `status`: unknown, since trapd does not answer or has no such pool |
-| 69 | trapd cannot be reached |
+| 7 | trapd does not run |
+| 69 | trapd does not answer |
 | 75 | the wait timed out; what was waited for goes on |
 | 78 | the configuration cannot be used |
 | 130 | interrupted by Ctrl-C; what was begun goes on |

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trapd import __version__, journald
+from trapd.control.masking import mask
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.settings import find, load
@@ -31,10 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         with only_one(settings.state_directory):
             asyncio.run(serve(settings))
     except SettingsError as error:
-        print(f"trapd: {error}", file=sys.stderr)
+        print(f"trapd: {mask(str(error))}", file=sys.stderr)
         return EX_CONFIG
     except TrapdError as error:
-        print(f"trapd: {error}", file=sys.stderr)
+        print(f"trapd: {mask(str(error))}", file=sys.stderr)
         return 1
     return 0
 

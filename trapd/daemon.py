@@ -17,6 +17,7 @@ from trapd import __version__
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
+from trapd.control.masking import mask
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.control.status import missing
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("trapd.daemon")
 REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
 BOOT = Path("/var/lib/trapd/boot")  # units that trapd-boot.service starts at boot, one a line
+FIXED = ("backend", "state_directory", "runtime_directory", "watchdog")  # of [trapd], as long as it runs
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
 
 
@@ -133,7 +135,11 @@ class Daemon:
             loop.add_signal_handler(number, self._orders.put_nowait, number)
         async with contextlib.AsyncExitStack() as down:
             down.callback(self.journal.close)
-            await self.backend.open()
+            try:
+                await self.backend.open()
+            except OSError as error:
+                where = f"{error.filename or self.settings.runtime_directory}: {(error.strerror or str(error)).lower()}"
+                raise TrapdError(f"cannot use [trapd] runtime_directory: {where}") from error
             down.push_async_callback(self.backend.close)
             await self.control.open()
             down.push_async_callback(self.control.close)
@@ -187,8 +193,8 @@ class Daemon:
         """Read trapd.toml again. True if the watch has to begin anew; a bad configuration changes nothing."""
         self._tell("RELOADING=1")
         try:
-            fresh = load(self.settings.file)
-            for name in ("backend", "state_directory", "runtime_directory"):
+            fresh = await asyncio.to_thread(load, self.settings.file)
+            for name in FIXED:
                 if getattr(fresh, name) != getattr(self.settings, name):
                     raise SettingsError(
                         "cannot change this while trapd runs",
@@ -197,7 +203,7 @@ class Daemon:
                         remedy="restart trapd",
                     )
         except SettingsError as error:
-            self.trouble = f"{error}; the configuration read before stays in force"
+            self.trouble = mask(f"{error}; the configuration read before stays in force")
             log.error("%s", self.trouble)
             return False
         else:

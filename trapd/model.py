@@ -149,6 +149,7 @@ class PoolSpec:
     max_tasks_per_child: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     singleton: bool = False
+    unit: Mapping[str, object] = field(default_factory=dict)  # settings of its systemd unit, by name
     policy: Policy = Policy()
 
     def launch(self) -> dict[str, object]:
@@ -159,6 +160,7 @@ class PoolSpec:
             "celery_pool": self.celery_pool,
             "max_tasks_per_child": self.max_tasks_per_child,
             "environment": dict(sorted(self.environment.items())),
+            **({"unit": dict(sorted(self.unit.items()))} if self.unit else {}),
         }
 
 

@@ -93,7 +93,12 @@ def hang(service: Service) -> None:
     service.machine.sh("systemctl daemon-reload; systemctl kill --signal=SIGSTOP trapd").check()
 
 
-@pytest.mark.parametrize("trouble", [begin_to_start, hang])
+def lose_the_bus(service: Service) -> None:
+    service.drop_in("trapd.service", "TimeoutStopSec=2")
+    service.machine.sh("systemctl daemon-reload; systemctl stop dbus.service dbus.socket").check()
+
+
+@pytest.mark.parametrize("trouble", [begin_to_start, hang, lose_the_bus])
 def test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it(
     service: Service, trouble: Callable[[Service], None]
 ) -> None:
@@ -101,6 +106,7 @@ def test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it(
     service.wait_for("start", [nap])
     trouble(service)
     service.machine.systemctl("stop", "trapd")
+    service.machine.systemctl("start", "dbus.socket", "dbus.service")
     service.wait("an end of all workers", lambda: not service.states())
     service.wait_for("end", [nap], timeout=0)
     assert service.machine.show("trapd", "MainPID") == {"MainPID": "0"}
@@ -229,6 +235,16 @@ def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Se
     assert extra.startswith("extra@")
     manifest = service.machine.read(f"/var/lib/trapd/generations/{extra[6:].partition('-')[0]}/manifest.json")
     assert json.loads(manifest)["pools"]["extra"]["concurrency"] == 3
+
+
+def test_a_reload_rolls_the_pool_whose_units_settings_changed(service: Service) -> None:
+    before = service.workers()
+    service.configure(**{"pools.extra": {**POOLS["pools.extra"], "systemd": {"Nice": 5}}})
+    service.machine.systemctl("reload", "trapd")
+    service.wait("another worker", lambda: set(service.workers()) - set(before))
+    service.wait_until("an end of it", at_rest)
+    (extra,) = set(service.workers()) - set(before)
+    assert service.machine.show(f"trapd-worker-{extra}", "Nice") == {"Nice": "5"}
 
 
 def test_a_reload_adds_and_removes_pools(service: Service) -> None:

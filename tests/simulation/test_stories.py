@@ -245,6 +245,15 @@ def test_scaling_up_and_down_and_to_nothing() -> None:
         universe.settle("one")
 
 
+def test_a_rollout_of_a_pool_without_workers_is_over_at_once() -> None:
+    universe = running(spec(0))
+    assert outcome(universe) is RolloutState.COMPLETE
+    universe.order("recycle", [POOL], reason="why not")
+    universe.settle("one")
+    universe.order("scale", POOL, 2)
+    universe.settle("one")
+
+
 def test_trapd_killed_in_mid_rollout_goes_on_where_it_was() -> None:
     universe = running()
     universe.install("two", GOOD)

@@ -29,6 +29,13 @@ def ended(pid: int) -> bool:
         return True
 
 
+def ended_within(pid: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not ended(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return ended(pid)
+
+
 def end(pid: int) -> str:
     """Kill it, and tell what it was."""
     words = str(pid)

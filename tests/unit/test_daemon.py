@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.daemon import Table, toml
 from trapd.daemon import Daemon
+from trapd.errors import TrapdError
 from trapd.generations import manifest
 from trapd.model import Disk, DiskState, TreeFile
 from trapd.settings import Settings, load
@@ -87,3 +88,28 @@ def test_a_new_pool_starts_at_once_where_the_same_is_watched(daemon: Daemon, tmp
 
     asyncio.run(scenario())
     assert daemon.service.state("more").wanted == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('watchdog = "5s"\n', "trapd.watchdog: cannot change this while trapd runs; restart trapd"),
+        ('[pools.default]\nenvironment = "amqp://trap:s3cret@h//"\n', 'cannot use "amqp://trap:***@h//" here'),
+    ],
+)
+def test_a_reload_says_what_it_does_not_take_and_shows_no_password(
+    daemon: Daemon, tmp_path: Path, line: str, words: str
+) -> None:
+    before = daemon.settings
+    (tmp_path / "trapd.toml").write_text(f'[trapd]\nbackend = "embedded"\nstate_directory = "state"\nruntime_directory = "run"\n{line}')
+    assert asyncio.run(daemon._reload()) is False
+    assert words in daemon.trouble
+    assert "s3cret" not in daemon.trouble
+    assert daemon.settings is before
+
+
+def test_a_runtime_directory_that_cannot_be_used_is_named(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "run").rmdir()
+    (tmp_path / "run").touch()
+    with pytest.raises(TrapdError, match=r"cannot use \[trapd\] runtime_directory: .*run.*: not a directory"):
+        asyncio.run(daemon.run())

@@ -96,6 +96,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
     """)
     rollout = Policy(Amount(25, percent=True), Amount(1), 0.0, 5400.0, 7200.0, OnFailure.HOLD)
     gpu = Policy(Amount(2), Amount(1), 0.0, 5400.0, None, OnFailure.HOLD)
+    unit: dict[str, str | int | bool] = {"MemoryMax": "8G", "Nice": 5, "PrivateTmp": True}
     assert load(file) == Settings(
         file=file,
         backend="embedded",
@@ -109,11 +110,11 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         ),
         watch=WatchSettings(("trap", "numba"), 0.5, 3.0),
         pools=(
-            PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, gpu),
+            PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu),
             PoolSpec("beat", singleton=True, policy=rollout),
         ),
         watchdog=90.0,
-        systemd={"gpu": {"MemoryMax": "8G", "Nice": 5, "PrivateTmp": True}},
+        systemd={"gpu": unit},
     )
     assert load(file).pools[0].policy.on_failure is OnFailure.HOLD  # not only a string equal to it
 
@@ -258,6 +259,16 @@ def test_a_file_that_everybody_may_write_is_refused_with_the_command_that_mends_
     error = refusal(file)
     assert "everybody may write it (mode 0646)" in str(error)
     assert error.remedy == f"chmod o-w {file}"
+
+
+def test_a_celeryconfig_that_everybody_may_write_is_refused_too(write: Write, tmp_path: Path) -> None:
+    """trapd and its workers execute it."""
+    celeryconfig = tmp_path / "celeryconfig.py"
+    celeryconfig.touch()
+    celeryconfig.chmod(0o666)
+    with pytest.raises(SettingsError, match="everybody may write it") as caught:
+        load(write(f'[app]\nceleryconfig = "{celeryconfig}"\n'))
+    assert (caught.value.file, caught.value.remedy) == (str(celeryconfig), f"chmod o-w {celeryconfig}")
 
 
 def test_a_file_that_ones_own_group_may_write_is_fine(write: Write) -> None:

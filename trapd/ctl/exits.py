@@ -16,7 +16,8 @@ class Exit(IntEnum):
     NOT_RUNNING = 3  # `status` only
     NOT_PERMITTED = 4
     UNKNOWN = 4  # `status` only: there is no answer, or no such pool
-    UNREACHABLE = 69  # EX_UNAVAILABLE, as `celery status`
+    STOPPED = 7  # trapd does not run; as `systemctl` of a unit that does not
+    UNREACHABLE = 69  # EX_UNAVAILABLE, as `celery status`: it may run, and does not answer
     TIMED_OUT = 75  # EX_TEMPFAIL: the waiting ended, what was waited for goes on
     CONFIG = 78  # EX_CONFIG
     INTERRUPTED = 130  # by Ctrl-C
@@ -30,8 +31,10 @@ def exit_of(error: TrapdError, verb: str) -> Exit:
     match error:
         case SettingsError():
             return Exit.CONFIG
-        case UnreachableError(absent=absent):
-            return (Exit.NOT_RUNNING if absent else Exit.UNKNOWN) if verb == "status" else Exit.UNREACHABLE
+        case UnreachableError(absent=True):
+            return Exit.NOT_RUNNING if verb == "status" else Exit.STOPPED
+        case UnreachableError():
+            return Exit.UNKNOWN if verb == "status" else Exit.UNREACHABLE
         case AnswerError(code=Code.NOT_PERMITTED) | NotPermittedError():
             return Exit.NOT_PERMITTED
         case AnswerError(code=Code.TIMED_OUT):

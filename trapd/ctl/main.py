@@ -57,9 +57,9 @@ def cli(context: click.Context, config: str | None, socket: Path | None) -> None
     """Look at trapd, and tell it what to do.
 
     Looking is for everybody; changing is for root and the members of group trapd. Exit statuses: 0 done,
-    1 failed, 2 usage, 4 not permitted, 69 trapd cannot be reached, 75 timed out but still going on, 78 configuration
-    error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0 nothing to do,
-    1 something, 255 error.
+    1 failed, 2 usage, 4 not permitted, 7 trapd does not run, 69 trapd does not answer, 75 timed out but still going on,
+    78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0
+    nothing to do, 1 something, 255 error.
     """
     context.obj = Session(config, socket, os.environ)
 

@@ -151,8 +151,8 @@ def _empty(draft: _Draft) -> Plan:
         )
     for instance in world.instances:
         draft.want(Desire.DRAIN, instance, why)
-    if world.rollout is not None and not world.stopping:
-        draft.waiting.append("workers to be wanted (the pool is scaled to 0)")
+    if world.rollout is not None and not world.stopping and not world.instances:
+        draft.actions.append(Finish(world.rollout.generation, "no workers are wanted"))
     return draft.done()
 
 

@@ -5,6 +5,7 @@ Relative paths in it are relative to its folder; durations are seconds once read
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd.model import POOL_NAME, Policy, PoolSpec
-from trapd.settings.document import Document, read
+from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
 
 DEFAULT_FILE = Path("/etc/trapd/trapd.toml")
@@ -163,9 +164,10 @@ def _pools(document: Document, defaults: Policy) -> tuple[tuple[PoolSpec, ...], 
         merged = {
             key: own[key] if key in _table(document, f"{path}.rollout") else getattr(defaults, key) for key in own
         }
-        specs.append(PoolSpec(name=name, policy=_policy(document, f"{path}.rollout", merged), **values))
-        if units := _table(document, f"{path}.systemd"):
-            systemd[name] = _unit_settings(document, f"{path}.systemd", units)
+        unit = _unit_settings(document, f"{path}.systemd", _table(document, f"{path}.systemd"))
+        specs.append(PoolSpec(name=name, unit=unit, policy=_policy(document, f"{path}.rollout", merged), **values))
+        if unit:
+            systemd[name] = unit
     return tuple(specs), systemd
 
 
@@ -180,6 +182,8 @@ def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict
 
 def _check(document: Document, settings: Settings) -> None:
     watch = settings.watch
+    with contextlib.suppress(OSError):  # a file that is missing is for the watch to tell
+        trust(settings.app.celeryconfig, settings.app.celeryconfig.stat())
     if watch.ceiling <= watch.quiet_period:
         key = "ceiling" if "ceiling" in _table(document, "watch") else "quiet_period"
         message = f"cannot wait {watch.quiet_period:g} s for quiet within {watch.ceiling:g} s"

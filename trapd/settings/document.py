@@ -66,7 +66,7 @@ def read(file: Path) -> Document:
 def _text(file: Path) -> str:
     try:
         with file.open("rb") as stream:
-            _trust(file, os.fstat(stream.fileno()))
+            trust(file, os.fstat(stream.fileno()))
             return stream.read().decode()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -77,8 +77,9 @@ def _text(file: Path) -> str:
         raise SettingsError(f"cannot read the configuration: {why}", file=str(file), remedy=remedy) from None
 
 
-def _trust(file: Path, status: os.stat_result) -> None:
-    """Whoever can write the configuration can run code as trapd and as its workers."""
+def trust(file: Path, status: os.stat_result) -> None:
+    """Whoever can write the configuration, Celery's too, can run code as trapd and as its workers. Raises SettingsError
+    if that is somebody else than root, or who asks."""
     mode = stat.S_IMODE(status.st_mode)
     own_groups = {0, os.getegid(), *os.getgroups()}  # a home under umask 002 is writable for one's own group
     if status.st_uid not in (0, os.geteuid()):
