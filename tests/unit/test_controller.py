@@ -13,7 +13,7 @@ from tests.support.virtual_clock import VirtualClock
 from trapd import controller
 from trapd.errors import BackendError
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, Instance, InstanceId
+from trapd.model import Disk, DiskState, Instance, InstanceId, PoolState
 from trapd.service import Service
 
 SETTLED = Disk(DiskState.SETTLED, fingerprint="one", versions={"pkg": "1.0"})
@@ -108,6 +108,18 @@ def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert 2 <= backend.tries / spec().workers <= 3  # at 0.0, 0.25 and 0.75 s
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collected() -> None:
+    async def scenario() -> None:
+        one = service()
+        one.snapshots.kept = dict.fromkeys(range(1, 10), {})  # type: ignore[attr-defined]
+        one.states["p"] = PoolState("p", wanted=9, good=(5, 6, 7, 8, 9))
+        await one.backend.start(InstanceId("q", 2, 1))
+        await one.collect()
+        assert one.snapshots.present() == {2, 5, 6, 7, 8, 9}
 
     asyncio.run(scenario())
 

@@ -101,7 +101,9 @@ def test_a_reload_says_what_it_does_not_take_and_shows_no_password(
     daemon: Daemon, tmp_path: Path, line: str, words: str
 ) -> None:
     before = daemon.settings
-    (tmp_path / "trapd.toml").write_text(f'[trapd]\nbackend = "embedded"\nstate_directory = "state"\nruntime_directory = "run"\n{line}')
+    (tmp_path / "trapd.toml").write_text(
+        f'[trapd]\nbackend = "embedded"\nstate_directory = "state"\nruntime_directory = "run"\n{line}'
+    )
     assert asyncio.run(daemon._reload()) is False
     assert words in daemon.trouble
     assert "s3cret" not in daemon.trouble
