@@ -115,7 +115,7 @@ def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool()
 def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collected() -> None:
     async def scenario() -> None:
         one = service()
-        one.snapshots.kept = dict.fromkeys(range(1, 10), {})  # type: ignore[attr-defined]
+        one.snapshots.kept = {number: {} for number in range(1, 10)}  # type: ignore[attr-defined]
         one.states["p"] = PoolState("p", wanted=9, good=(5, 6, 7, 8, 9))
         await one.backend.start(InstanceId("q", 2, 1))
         await one.collect()
