@@ -144,9 +144,9 @@ class Service(Controller):
             if target is None:
                 raise RefusedError(f"cannot undo {pool}: no other good generation is known")
             # under way: its workers still run, so back to that very generation instead of replacing them by their like
-            fresh = self.generations[target] if under_way else await self._copied(target, actor)
-            undone = want.undone(state, current, self.generations, f"undone by {actor}")
             reason = f"undo of generation {current.number}"
+            fresh = self.generations[target] if under_way else await self._copied(target, reason, actor)
+            undone = want.undone(state, current, self.generations, f"undone by {actor}")
             return self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone})[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
@@ -223,12 +223,12 @@ class Service(Controller):
         return number
 
     async def _again(self, source: int, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
-        return self._begin(pools, await self._copied(source, actor, reason))
+        return self._begin(pools, await self._copied(source, reason, actor))
 
-    async def _copied(self, source: int, actor: str, reason: str = "") -> Generation:
+    async def _copied(self, source: int, reason: str, actor: str) -> Generation:
         """A new number for an old fingerprint."""
         old = self.generations[source]
-        generation = self._number(old.fingerprint, old, reason or old.reason, actor)
+        generation = self._number(old.fingerprint, old, reason, actor)
         await self.snapshots.copy(generation, source, list(self.specs.values()))
         return generation
 

@@ -172,6 +172,7 @@ def test_undo_goes_back_and_stays_back() -> None:
     universe.settle("two")
     universe.order("undo", POOL)
     universe.settle("one")
+    assert universe.journal.generations()[3].reason == "undo of generation 2"
     universe.install("two", GOOD)  # the watch looks again
     universe.settle("one")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def rejected(status: Status) -> bool:
     ("broken", "reason", "evidence"),
     [
         pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
-        pytest.param(sample.hanging, "did not say READY within 8", "default@2-1", id="hangs on import"),
+        pytest.param(sample.hanging, r"did not say READY within 8(\.\d+)? s", "default@2-1", id="hangs on import"),
     ],
 )
 def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(
@@ -72,10 +73,10 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
 
     application.install(application.wheel("2.0", broken("2.0")))
     status = daemon.wait_until("rejection of 2.0", rejected)
-    assert reason in pool(status)["rollout"]["reason"]
-    assert reason in daemon.ctl("status").stdout
+    assert re.search(reason, pool(status)["rollout"]["reason"])
+    assert re.search(reason, daemon.ctl("status").stdout)
     why = daemon.ctl("why", "default").stdout
-    assert reason in why
+    assert re.search(reason, why)
     assert evidence in why
     settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)
     assert workers(settled) == workers(before), "an old worker was stopped for a broken upgrade"
