@@ -15,6 +15,7 @@ B12      WatchdogSec=
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ class SystemdBackend:
         self._jobs = Jobs()
         self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self._missed)
         self._checking: asyncio.Task[None] | None = None
-        self._check_again = False
+        self._due = asyncio.Event()  # a listing is
         self._jobs_missed = False
         self._checked_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,19 +200,21 @@ class SystemdBackend:
 
     def check(self) -> None:
         """Compare what is known with a listing of all units, in the background."""
-        self._check_again = True
+        self._due.set()
         if self._checking is None or self._checking.done():
             self._checking = self._do(self._check)
 
     async def _check(self) -> None:
-        while self._check_again:
-            self._check_again = False
+        while self._due.is_set():
+            self._due.clear()
             try:
                 await self._list()
             except (LostError, BusError) as error:
-                log.warning("%s; comparing with a listing again in %g s", error, BEGUN)
-                self._check_again = True
-                await asyncio.sleep(BEGUN)
+                log.warning("%s; comparing with a listing again in %g s at the latest", error, BEGUN)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BEGUN):
+                        await self._due.wait()  # set when the connection is back
+                self._due.set()
 
     async def _list(self) -> None:
         """Raises LostError and BusError."""
