@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trapd import __version__, journald
 from trapd.control.masking import mask
+from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.settings import find, load
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     journald.set_up()
     try:
         settings = load(find(options.config, os.environ))
-        with only_one(settings.state_directory):
+        with only_one(settings.state_directory, settings.runtime_directory):
             asyncio.run(serve(settings))
     except SettingsError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)
@@ -41,17 +42,26 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def only_one(state_directory: Path) -> Iterator[None]:
-    """Hold the state directory for this process. Raises TrapdError if another trapd has it."""
-    try:
-        state_directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(state_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise TrapdError(f"cannot use the state directory {state_directory}: {error.strerror}") from error
+def only_one(state_directory: Path, runtime_directory: Path) -> Iterator[None]:
+    """Hold both for this process, before anything in them is touched. Raises TrapdError if another trapd has one."""
+    with contextlib.ExitStack() as held:
+        try:
+            state_directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_locked(state_directory / "lock"))
+            make_folder(runtime_directory)
+            held.enter_context(_locked(runtime_directory / "trapd.lock"))  # another name: the two may be one folder
+        except OSError as error:
+            raise TrapdError(f"cannot use {error.filename}: {error.strerror}; see [trapd] in trapd.toml") from error
+        yield
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise TrapdError(f"cannot start: another trapd uses {state_directory}; stop it, or set another") from None
+        raise TrapdError(f"cannot start: another trapd uses {file.parent}; stop it, or set another") from None
     else:
         yield
     finally:

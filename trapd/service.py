@@ -201,6 +201,7 @@ class Service(Controller):
 
     def _set(self, state: PoolState, what: str, why: str, actor: str) -> None:
         self.save([state], [Event(self.clock.wall(), what, why, actor, state.pool, generation=state.wanted)])
+        log.info("%s: %s %s, by %s", state.pool, what, why, actor, extra={"fields": {"POOL": state.pool}})
         self.wake(state.pool)
         self.notify()
 

@@ -90,7 +90,7 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
     """A listening socket, and the number of its inode. Raises TrapdError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         _replace_stale(path)
         listening.bind(str(path))
         path.chmod(0o666)
@@ -107,7 +107,8 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
         raise
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """One that everybody may pass through, unless it is there already. Raises OSError."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:

@@ -41,9 +41,19 @@ def log_files(directory: Path, subject: str | None) -> list[Path]:
     return sorted(directory.glob(pattern), key=lambda file: file.stat().st_mtime)
 
 
+def refuse_unknown(subject: str, settings: Settings) -> None:
+    """Raises RefusedError: of a misspelt pool the journal has no lines, which is no answer."""
+    pool, names = subject.partition("@")[0], [spec.name for spec in settings.pools]
+    if pool not in names:
+        there, which = ", ".join(sorted(names)), f"{'INSTANCE' if '@' in subject else 'POOL'}={subject}"
+        raise RefusedError(f"no pool {pool!r}; there are: {there}; if it was removed: journalctl {which}")
+
+
 def show(settings: Settings, subject: str | None, *, follow: bool, since: str | None, as_json: bool) -> NoReturn:
     """Become the program that shows them. Raises RefusedError where there is nothing to show, or not in this way."""
     if resolve_backend(settings) == "systemd":
+        if subject:
+            refuse_unknown(subject, settings)
         command = journal_command(subject, follow=follow, since=since, as_json=as_json)
     else:
         if since or as_json:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trapd.ctl.logs import file_command, journal_command, log_files
+import pytest
+
+from trapd.ctl.logs import file_command, journal_command, log_files, refuse_unknown
+from trapd.errors import RefusedError
+from trapd.settings import load
 
 
 def test_the_journal_is_asked_by_the_fields_that_trapd_and_workers_share() -> None:
@@ -28,3 +32,14 @@ def test_files_are_found_by_pool_and_instance_oldest_first(tmp_path: Path) -> No
     assert [f.stem for f in log_files(tmp_path, None)] == ["gpu_small@1-1", "gpu@1-1", "gpu@2-1"]
     assert "--follow=name" in file_command([tmp_path], follow=True)
     assert "--follow=name" not in file_command([tmp_path], follow=False)
+
+
+@pytest.mark.parametrize(("subject", "match"), [("gup", "POOL=gup"), ("gup@7-1", "INSTANCE=gup@7-1")])
+def test_a_misspelt_pool_is_refused_before_the_journal_says_nothing(tmp_path: Path, subject: str, match: str) -> None:
+    (tmp_path / "trapd.toml").write_text("[pools.gpu]\n[pools.default]\n")
+    settings = load(tmp_path / "trapd.toml")
+    refuse_unknown("gpu", settings)
+    refuse_unknown("gpu@7-1", settings)
+    with pytest.raises(RefusedError) as refused:
+        refuse_unknown(subject, settings)
+    assert str(refused.value) == f"no pool 'gup'; there are: default, gpu; if it was removed: journalctl {match}"

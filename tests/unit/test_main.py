@@ -1,0 +1,38 @@
+"""What the daemon does before it runs."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from trapd.__main__ import only_one
+from trapd.errors import TrapdError
+
+
+@pytest.mark.parametrize(("state", "runtime", "taken"), [("a", "c", "a"), ("c", "b", "b"), ("a", "b", "a")])
+def test_two_trapds_cannot_share_a_directory(tmp_path: Path, state: str, runtime: str, taken: str) -> None:
+    """The second once took the notify sockets from the workers of the first, and then found that it may not run."""
+    with only_one(tmp_path / "a", tmp_path / "b"):
+        words = f"cannot start: another trapd uses {tmp_path}/{taken}; stop it, or set another"
+        with pytest.raises(TrapdError, match=words), only_one(tmp_path / state, tmp_path / runtime):
+            pass
+        with only_one(tmp_path / "c", tmp_path / "d"):
+            pass
+    with only_one(tmp_path / "a", tmp_path / "b"):
+        pass
+
+
+def test_both_directories_may_be_one(tmp_path: Path) -> None:
+    with only_one(tmp_path / "a", tmp_path / "a"):
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) & 0o700 == 0o700
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(TrapdError, match=r"cannot use .*file/state: Not a directory; see \[trapd\] in trapd.toml"),
+        only_one(tmp_path / "file/state", tmp_path / "run"),
+    ):
+        pass
