@@ -5,7 +5,7 @@ IMAGES ?=
 # What the tests need beside Python: brokers, and what boots a throw-away machine with a real systemd.
 PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux
 
-.PHONY: help venv run test check unit system bench deb format clean python packages dev
+.PHONY: help venv run test check unit system mutants bench deb format clean python packages dev
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
@@ -13,6 +13,7 @@ help:
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, pip and systemd"
+	@echo "make mutants   take out, one by one, what keeps each promise: does a test notice? (an hour)"
 	@echo "make bench     the figures of benchmarks/README.md"
 	@echo "make deb       build the Debian package, in dist/"
 	@echo "make format    let ruff format the code"
@@ -40,6 +41,9 @@ unit: dev
 
 system: packages dev
 	$(BIN)/python -m pytest tests/process tests/system tests/nspawn
+
+mutants: packages dev
+	$(BIN)/python -m tests.mutants
 
 bench: packages dev
 	$(BIN)/python -m benchmarks.idle

@@ -1,0 +1,368 @@
+"""Each promise with what keeps it, taken out: does a test notice? ``make mutants`` tries all of them, by hand; it takes
+an hour. ``python -m tests.mutants [WORD ...]`` tries those whose promise has one of the words in it.
+
+tests/unit/test_mutants.py sees to it that the list keeps fitting the code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_NO_TESTS_RAN = (4, 5)  # pytest's exit statuses for "no such test" and "none selected": not a mutant that was noticed
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """``old`` stands in ``file`` once; ``tests``, below tests/, as pytest takes them, notice if it is ``new``."""
+
+    promise: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+_PLAN = "trapd/rollout/plan.py"
+_STORIES, _WALKS, _PROPERTIES = (
+    "simulation/test_stories.py",
+    "simulation/test_random_walks.py",
+    "unit/rollout/test_plan_properties.py",
+)
+_SERVICE, _UNITS, _LIFE, _BACKEND = (
+    "nspawn/test_service.py",
+    "nspawn/test_units.py",
+    "nspawn/test_life.py",
+    "nspawn/test_backend_systemd.py",
+)
+_TEMPLATE, _DAEMON_UNIT = "systemd/trapd-worker@.service.in", "systemd/trapd.service"
+_NOTHING_TOUCHES = (
+    f"{_UNITS}::test_whatever_happens_to_trapd_its_workers_are_not_touched",
+    f"{_SERVICE}::test_the_death_of_trapd_touches_no_worker",
+)
+_STOP_WAITS = f"{_SERVICE}::test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile"
+_RESTART = f"{_SERVICE}::test_a_restart_leaves_the_workers_to_the_next_trapd"
+
+MUTANTS = (
+    # --- the rollout ---
+    Mutant(
+        "never fewer ready than the floor: a drain waits for enough others",
+        _PLAN,
+        "if self.serving <= self.budget.floor:",
+        "if False:",
+        (_PROPERTIES, _STORIES),
+    ),
+    Mutant(
+        "never more alive than the ceiling: draining ones count",
+        _PLAN,
+        "sum(i.state is not InstanceState.FAILED for i in world.instances)",
+        "sum(i.state.value in ('starting', 'ready') for i in world.instances)",
+        (_PROPERTIES,),
+    ),
+    Mutant(
+        "a canary has to stay ready before it is trusted",
+        "trapd/rollout/truth.py",
+        "instance.ready_at if instance.ready_at is not None else instance.since) + min_ready",
+        "instance.ready_at if instance.ready_at is not None else instance.since) + 0",
+        (_STORIES,),
+    ),
+    Mutant(
+        "a broken upgrade: the canary's failure is the code's if the good generation starts",
+        "trapd/rollout/verdict.py",
+        "if failed is not None and failed.failure is not None and blame(world, failed) is Blame.CODE:",
+        "if False and failed is not None and failed.failure is not None:",
+        (_STORIES,),
+    ),
+    Mutant(
+        "one upgrade is one recycle: the same code again is none",
+        "trapd/service.py",
+        "return want.identity(wanted, name) != key and key not in state.refused",
+        "return key not in state.refused",
+        (_STORIES,),
+    ),
+    Mutant(
+        "what was rejected is not tried again by itself",
+        "trapd/service.py",
+        "return want.identity(wanted, name) != key and key not in state.refused",
+        "return want.identity(wanted, name) != key",
+        (_STORIES,),
+    ),
+    Mutant(
+        "status never says current of what is not: a worker without a report",
+        "trapd/rollout/truth.py",
+        'return "unknown"',
+        'return "current"',
+        ("unit/rollout",),
+    ),
+    Mutant(
+        "status never says current of what is not: modules from elsewhere",
+        "trapd/rollout/truth.py",
+        'return "mixed"',
+        'return "current"',
+        ("unit/rollout",),
+    ),
+    Mutant(
+        "a reload rolls only what changed",
+        "trapd/service.py",
+        "if name in old and old[name] != self._launch[name]]",
+        "if name in old]",
+        (_STORIES, "unit"),
+    ),
+    # --- the disk ---
+    Mutant(
+        "pip is not atomic: half of an upgrade never settles",
+        "trapd/watch/quiet.py",
+        "quiet = self._last is None or (undisturbed and self._last + self._quiet_period <= began)",
+        "quiet = True",
+        ("unit/watch", "process/test_watch_pip.py"),
+    ),
+    Mutant(
+        "a copy is of what was looked at: what changed under it is no snapshot",
+        "trapd/generations/snapshot.py",
+        "copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)",
+        'copy_file(Path(file.source), _place(folder, file.path), "", group=only)',
+        ("contract/test_snapshots.py", "unit/generations"),
+    ),
+    Mutant(
+        "a snapshot is there whole or not at all",
+        "trapd/generations/snapshot.py",
+        'folder, final = self.directory / f"{_MAKING}{number}", self.directory / str(number)',
+        "folder, final = self.directory / str(number), self.directory / str(number)",
+        ("contract/test_snapshots.py", "process/test_snapshot_sigkill.py"),
+    ),
+    # --- the worker ---
+    Mutant(
+        "the snapshot wins: a module imported later is the generation's too",
+        "trapd/worker/launch.py",
+        '"PYTHONPATH": os.pathsep.join(folders + more)}',
+        '"PYTHONPATH": os.pathsep.join(folders[:0] + more)}',
+        ("process/test_worker_code.py", "process/test_snapshot_imports.py"),
+    ),
+    Mutant(
+        "a new task that reaches an old worker waits for a new one",
+        "trapd/worker/bootsteps.py",
+        'app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})',
+        'app.steps["consumer"].update({_stamping(reporter)})',
+        ("process/test_worker_tasks.py",),
+    ),
+    Mutant(
+        "a hung main loop is no sign of life",
+        "trapd/worker/health.py",
+        "and not stalled and now >= self._pinged + self._period",
+        "and now >= self._pinged + self._period",
+        ("unit/worker", "process/test_worker_health.py"),
+    ),
+    Mutant(
+        "a drain lasts as long as its tasks",
+        "trapd/worker/health.py",
+        "return now - self._busy_at < QUIET_DRAIN",
+        "return False",
+        ("unit/worker", _STOP_WAITS),
+    ),
+    Mutant(
+        "no password is shown",
+        "trapd/control/masking.py",
+        'return _ODD_URL.sub(r"\\g<before>:***@", _URL.sub(r"\\g<before>:***@", text))',
+        "return text",
+        ("unit/control", "unit/test_daemon.py"),
+    ),
+    # --- life as a service ---
+    Mutant(
+        "stop drains the workers: trapd sees to it, and waits",
+        "trapd/daemon.py",
+        'return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"',
+        "return True",
+        (_STOP_WAITS,),
+    ),
+    Mutant(
+        "stop takes as long as the tasks: systemd is asked for more time",
+        "trapd/daemon.py",
+        'self._tell(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")',
+        "pass",
+        (_STOP_WAITS,),
+    ),
+    Mutant(
+        "stop drains the workers though trapd is dead or hangs",
+        _DAEMON_UNIT,
+        "ExecStopPost=-+/bin/sh @libdir@/trapd-stop\n",
+        "",
+        (f"{_SERVICE}::test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it",),
+    ),
+    Mutant(
+        "restart leaves the workers: trapd asks what is done to it",
+        "trapd/daemon.py",
+        'return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"',
+        "return False",
+        (_RESTART,),
+    ),
+    Mutant(
+        "restart leaves the workers: so does what runs after it",
+        "systemd/trapd-stop",
+        "systemctl list-jobs --no-legend | grep -q ' trapd\\.service  *stop ' || exit 0\n",
+        "",
+        (_RESTART, f"{_SERVICE}::test_the_death_of_trapd_touches_no_worker"),
+    ),
+    Mutant(
+        "death of trapd: its workers are bound to nothing",
+        _TEMPLATE,
+        "Wants=network-online.target trapd-shutdown.service\n",
+        "Wants=network-online.target trapd-shutdown.service\nBindsTo=trapd.service\nAfter=trapd.service\n",
+        _NOTHING_TOUCHES,
+    ),
+    Mutant(
+        "death of trapd: a hung one is found",
+        _DAEMON_UNIT,
+        "WatchdogSec=30\n",
+        "",
+        (_UNITS,),
+    ),
+    Mutant(
+        "death of trapd: it comes back",
+        _DAEMON_UNIT,
+        "Restart=always\n",
+        "",
+        (f"{_SERVICE}::test_the_death_of_trapd_touches_no_worker",),
+    ),
+    Mutant(
+        "death of trapd: the next one adopts what runs",
+        "trapd/backend/systemd/backend.py",
+        "ids = await self._pid1.units()",
+        "ids: list[InstanceId] = []",
+        (f"{_BACKEND}::test_what_runs_is_adopted_with_its_times_and_its_report",),
+    ),
+    Mutant(
+        "a lost bus: what happened meanwhile is found by a listing",
+        "trapd/backend/systemd/pid1.py",
+        "            self._on_gap(True)\n",
+        "",
+        (f"{_BACKEND}::test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice",),
+    ),
+    Mutant(
+        "a drain asks the main process alone",
+        _TEMPLATE,
+        "KillMode=mixed\n",
+        "KillMode=control-group\n",
+        (_STOP_WAITS, f"{_UNITS}::test_a_drain_may_last_longer_than_the_stop_timeout"),
+    ),
+    Mutant(
+        "boot: the last good workers start without trapd",
+        "trapd/rollout/boot.py",
+        "good = next((number for number in reversed(state.good) if number in usable), None)",
+        "good = None",
+        (
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+        ),
+    ),
+    Mutant(
+        "boot: the list of the last good workers is obeyed",
+        _DAEMON_UNIT,
+        "Wants=dbus.socket polkit.service trapd-boot.service\n",
+        "Wants=dbus.socket polkit.service\n",
+        (f"{_UNITS}::test_boot_starts_the_listed_workers_even_if_trapd_cannot_start",),
+    ),
+    Mutant(
+        "boot: with a broken trapd.toml the last good units stay",
+        "systemd/system-generators/trapd-generator",
+        'elif [ -d "$kept" ] && cp -r "$kept/." "$1/"; then',
+        'elif [ -d "$kept" ] && false; then',
+        (f"{_UNITS}::test_a_machine_boots_with_a_broken_trapd_toml_and_its_last_good_units",),
+    ),
+    Mutant(
+        "shutdown drains within a bound",
+        "systemd/trapd-shutdown",
+        'timeout "$TRAPD_SHUTDOWN_TIMEOUT" systemctl stop "$workers" && exit 0\n',
+        'systemctl stop "$workers" && exit 0\n',
+        (f"{_UNITS}::test_a_shutdown_waits_for_the_workers_but_not_for_ever",),
+    ),
+    Mutant(
+        "shutdown waits for the workers",
+        "systemd/trapd-shutdown",
+        'timeout "$TRAPD_SHUTDOWN_TIMEOUT" systemctl stop "$workers" && exit 0\n',
+        "",
+        (f"{_UNITS}::test_a_shutdown_waits_for_the_workers_but_not_for_ever",),
+    ),
+    Mutant(
+        "a worker that crashed is started again without trapd",
+        _TEMPLATE,
+        "Restart=on-failure\n",
+        "",
+        (f"{_UNITS}::test_a_worker_that_crashed_is_started_again_without_trapd",),
+    ),
+    Mutant(
+        "a worker that systemd starts again loads its own generation",
+        "trapd/worker/launch.py",
+        '"PYTHONPATH": os.pathsep.join(folders + more)}',
+        '"PYTHONPATH": os.pathsep.join([f for f in folders if not f.endswith("code")] + more)}',
+        (f"{_SERVICE}::test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is_on_the_disk",),
+    ),
+    Mutant(
+        "a reload rolls only what changed, as a service",
+        "trapd/service.py",
+        "if name in old and old[name] != self._launch[name]]",
+        "if name in old]",
+        (f"{_SERVICE}::test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other",),
+    ),
+    Mutant(
+        "trapd may manage its own units only",
+        "systemd/polkit-1/rules.d/50-trapd.rules",
+        "/^trapd-worker-[a-z][a-z0-9_]*@[0-9]+-[0-9]+\\.service$/.test(unit)",
+        "/^trapd-worker/.test(unit)",
+        ("nspawn/test_rights.py",),
+    ),
+    Mutant(
+        "workers cannot reach the system bus",
+        _TEMPLATE,
+        "InaccessiblePaths=-/run/dbus\n",
+        "",
+        ("nspawn/test_rights.py",),
+    ),
+)
+
+
+def apply(mutant: Mutant, root: Path) -> None:
+    path = root / mutant.file
+    path.write_text(path.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")
+
+
+def noticed(mutant: Mutant) -> bool:
+    """Run its tests on a copy of the tree that has it. Raises RuntimeError if they could not run."""
+    with tempfile.TemporaryDirectory(prefix="trapd-mutant-") as name:
+        root = Path(name)
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for file in filter(None, listed.split("\0")):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, root / file)
+        apply(mutant, root)
+        tests = [f"tests/{test}" for test in mutant.tests]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": name},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode in _NO_TESTS_RAN or "no tests ran" in done.stdout:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    return done.returncode != 0
+
+
+def main(words: list[str]) -> int:
+    """Exit status: how many were not noticed, at most 1."""
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.promise for word in words)]
+    survivors = 0
+    for mutant in chosen:
+        caught = noticed(mutant)
+        survivors += not caught
+        print(f"{'noticed' if caught else 'SURVIVED':8}  {mutant.promise}  ({mutant.file})", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} noticed")
+    return min(survivors, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
