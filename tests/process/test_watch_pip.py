@@ -44,9 +44,10 @@ class Environment:
     def wheel(self, version: str) -> Path:
         return write_wheel(self.home / "wheels", "demo", version, package(version))
 
-    def pip(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def pip(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         options = ["--quiet", "--disable-pip-version-check", "--no-input"]
-        return subprocess.Popen([str(self.python), "-m", "pip", *options, *arguments], stdin=subprocess.DEVNULL)
+        command = [str(self.python), "-m", "pip", *options, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **variables})
 
     def clear(self) -> None:
         """Away with what the test before left: a killed pip's remains may confuse the next pip."""
@@ -164,20 +165,24 @@ def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_path: 
     assert snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '2.0'"}
 
 
+_KILL = """
+import os, signal, sys
+
+def die(event, arguments):
+    if event == "open" and arguments[1] == "w" and str(arguments[0]).endswith("/demo/m100.py"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)
+"""
+
+
 async def killed_in_the_window(environment: Environment, wheel: Path) -> None:
-    """Start an upgrade, and kill pip as soon as some of the new package is there while its stash still is."""
-
-    def kill() -> None:
-        pip = environment.pip("install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
-        while pip.poll() is None:
-            stash = list(environment.site.glob("~*"))
-            if stash and (environment.site / "demo/m1.py").exists():
-                break
-            time.sleep(0.001)
-        pip.send_signal(signal.SIGKILL)
-        assert pip.wait() == -signal.SIGKILL, "it was not killed in time"
-
-    await asyncio.to_thread(kill)
+    """An upgrade that ends when half of the new package is there, and all of the old one in pip's stash."""
+    hook = environment.home / "hook"
+    hook.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(_KILL)
+    pip = environment.pip("install", "--no-index", "--no-deps", "--force-reinstall", str(wheel), PYTHONPATH=str(hook))
+    assert await asyncio.to_thread(pip.wait) == -signal.SIGKILL
 
 
 def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(

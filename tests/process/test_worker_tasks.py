@@ -59,7 +59,7 @@ def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path:
     lab.play(story)
 
 
-@pytest.mark.parametrize("celery_pool", ["solo", "threads"])
+@pytest.mark.parametrize("celery_pool", ["solo", "threads", "eventlet", "gevent"])
 def test_other_celery_pools_finish_what_runs_too(short_path: Path, files: Broker, celery_pool: str) -> None:
     lab = WorkerLab(short_path, files, spec=PoolSpec("default", celery_pool=celery_pool))
 

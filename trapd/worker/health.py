@@ -126,8 +126,6 @@ class Reporter:
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._main = threading.main_thread().ident
-        self._poll = select.poll()
-        self._poll.register(self._kick, select.POLLIN)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="trapd-health", daemon=True).start()
@@ -159,5 +157,6 @@ class Reporter:
         while True:
             self._look()
             heard = self.say()
-            if self._poll.poll(TICK * 1000 if heard else 100):
+            # not poll: eventlet takes that away, and puts a select of its own in the place of this
+            if select.select([self._kick], [], [], TICK if heard else 0.1)[0]:
                 os.eventfd_read(self._kick)
