@@ -1,7 +1,8 @@
 """``make run``: upgrade the real Trap under running workers, and prove that nobody noticed.
 
 ``python -m trapd.distribute.demo [IMAGE...]`` takes the user's images; without any it makes a series of its own. Exit
-status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 130: interrupted.
+status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 2: no such image;
+130: interrupted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="radio images (FITS); none: made by the command")
     parser.add_argument("--trap", type=Path, metavar="DIR", help="Trap's virtual environment (default: in trapd's own)")
     options = parser.parse_args(arguments)
+    for image in options.images:
+        if not Path(image).is_file():
+            parser.error(f"cannot find {image}: there is no such file")
     show = choose()
     world = World(options.trap and options.trap.absolute())
     try:
