@@ -23,7 +23,7 @@ PATIENCE_WHEN_OLD = 600.0  # s: until the recycle has got to the workers
 # Seconds for which a message is held: it must not run in circles. Every second time they double, and no two are quite
 # alike: workers poll in steady cycles (Redis: each second), so that at even pauses it is the same one that wins always.
 FIRST_PAUSE, LONGEST_PAUSE, SPREAD = 0.5, 5.0, 0.3
-_REMEMBERED = 10_000
+_REMEMBERED = 100_000  # 20 MB; of more at once, each would be forgotten before it returns, and never be given up
 
 
 class HandBack:
