@@ -138,11 +138,11 @@ MUTANTS = (
     ),
     # --- the worker ---
     Mutant(
-        "the snapshot wins: a module imported later is the generation's too",
-        "trapd/worker/launch.py",
-        '"PYTHONPATH": os.pathsep.join(folders + more)}',
-        '"PYTHONPATH": os.pathsep.join(folders[:0] + more)}',
-        ("process/test_worker_code.py", "process/test_snapshot_imports.py"),
+        "the snapshot wins, whatever happens to what is installed",
+        "trapd/generations/manifest.py",
+        "IMPORT_PATH = (CODE, RUNTIME)",
+        "IMPORT_PATH = (RUNTIME,)",
+        ("process/test_snapshot_imports.py",),
     ),
     Mutant(
         "a new task that reaches an old worker waits for a new one",
@@ -296,9 +296,9 @@ MUTANTS = (
     ),
     Mutant(
         "a worker that systemd starts again loads its own generation",
-        "trapd/worker/launch.py",
-        '"PYTHONPATH": os.pathsep.join(folders + more)}',
-        '"PYTHONPATH": os.pathsep.join([f for f in folders if not f.endswith("code")] + more)}',
+        "trapd/generations/manifest.py",
+        "IMPORT_PATH = (CODE, RUNTIME)",
+        "IMPORT_PATH = (RUNTIME,)",
         (f"{_SERVICE}::test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is_on_the_disk",),
     ),
     Mutant(

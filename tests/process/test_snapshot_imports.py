@@ -72,7 +72,8 @@ class Application:
         return self.home / "generations/1"
 
     def ask(self, snapshot: Path) -> Any:
-        path = os.pathsep.join(str(snapshot / name) for name in ("code", "runtime"))
+        manifest = json.loads((snapshot / "manifest.json").read_text())
+        path = os.pathsep.join(str(snapshot / name) for name in manifest["import_path"])
         command = [str(self.python), "-P", "-c", ASK]
         done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
