@@ -157,7 +157,7 @@ def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_path: 
         at, after = await watched.until(DiskState.SETTLED, after=began)
         print(f"settled {at - ended:.3f} s after pip's exit")
         assert after.versions == {"demo": "2.0"}
-        assert at - ended < QUIET + 0.5
+        assert at - ended < CEILING - 1, "by the quiet, not by the ceiling"
         await watched.nothing_more()
 
     watched = play(environment, tmp_path, story)
@@ -194,7 +194,7 @@ def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
         await killed_in_the_window(environment, two)
         killed = time.monotonic()
         at, broken = await watched.until(DiskState.BROKEN)
-        assert CEILING - 1 < at - killed < CEILING + 1
+        assert CEILING - 1 < at - killed < CEILING + 4
         assert "pip is replacing demo, or was killed while it did: " in broken.reason
         assert f"{environment.site}/~emo" in broken.reason
         began = time.monotonic()
