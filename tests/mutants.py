@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_NO_TESTS_RAN = (4, 5)  # pytest's exit statuses for "no such test" and "none selected": not a mutant that was noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,31 +326,41 @@ MUTANTS = (
 )
 
 
-def apply(mutant: Mutant, root: Path) -> None:
-    path = root / mutant.file
-    path.write_text(path.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")
+@cache
+def pass_as_it_is(tests: tuple[str, ...]) -> None:
+    """Raises RuntimeError if they do not: then a failure with a mutant would say nothing."""
+    said = failure(tests, lambda root: None)
+    if said:
+        raise RuntimeError(f"{' '.join(tests)} fail without any mutant:\n{said[-3000:]}")
 
 
 def noticed(mutant: Mutant) -> bool:
-    """Run its tests on a copy of the tree that has it. Raises RuntimeError if they could not run."""
+    def take_out(root: Path) -> None:
+        path = root / mutant.file
+        path.write_text(path.read_text("utf-8").replace(mutant.old, mutant.new), "utf-8")
+
+    pass_as_it_is(mutant.tests)
+    return failure(mutant.tests, take_out) != ""
+
+
+def failure(tests: tuple[str, ...], change: Callable[[Path], None]) -> str:
+    """What pytest says of the tests on a changed copy of the tree; nothing if they pass."""
     with tempfile.TemporaryDirectory(prefix="trapd-mutant-") as name:
         root = Path(name)
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for file in filter(None, listed.split("\0")):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, root / file)
-        apply(mutant, root)
-        tests = [f"tests/{test}" for test in mutant.tests]
+        change(root)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-o", f"cache_dir={ROOT}/.pytest_cache"]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+            [*command, *(f"tests/{test}" for test in tests)],
             cwd=root,
             env={**os.environ, "PYTHONPATH": name},
             capture_output=True,
             text=True,
         )
-    if done.returncode in _NO_TESTS_RAN or "no tests ran" in done.stdout:
-        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return done.returncode != 0
+    return done.stdout + done.stderr if done.returncode else ""
 
 
 def main(words: list[str]) -> int:
