@@ -16,7 +16,7 @@ from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.places import Places
-from trapd.watch.quiet import Quiet
+from trapd.watch.quiet import Quiet, Verdict
 from trapd.watch.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Watch:
         self._deaf = False
         self._heard = _Heard(clock)
         self._renew = False
+        self._broken = False  # what the last look saw
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
         self._fully_looked = -math.inf
@@ -140,11 +141,12 @@ class Watch:
             began = self._clock.now()
             if fresh:
                 self._fully_looked = began
-            answer = await self._interpreter.ask()
+            answer = await self._interpreter.ask(again=self._broken)
             self._renew, renew = False, self._renew
             survey = await asyncio.to_thread(
                 self._surveyor.look, answer, self._arming(renew), wall=self._clock.wall(), fresh=fresh
             )
+            self._broken = survey.finding.verdict is Verdict.BROKEN
             self._quiet.looked(began, self._clock.now(), survey.finding)
             self._update(survey)
 

@@ -57,12 +57,18 @@ class Distribution:
     files: tuple[SourceFile, ...] = ()
     record: tuple[Recorded, ...] = ()
     trees: Mapping[Path, frozenset[tuple[str, int]]] = field(default_factory=dict)  # top -> its folders
+    ways: frozenset[Path] = frozenset()  # where its folders and modules are, or would be, as they are named
     litter: tuple[str, ...] = ()
 
     @property
     def from_source(self) -> bool:
         """Whether people and git edit its files, not installers."""
         return self.kind is Kind.EDITABLE or not self.site.installed
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is anything of it but metadata."""
+        return any(file.counted and not file.path.startswith(f"{self.metadata}/") for file in self.files)
 
 
 class _Finds:
@@ -72,6 +78,7 @@ class _Finds:
         self._compiled = compiled
         self.files: dict[str, SourceFile] = {}
         self.trees: dict[Path, frozenset[tuple[str, int]]] = {}
+        self.ways: set[Path] = set()
         self.litter: list[str] = []
 
     def add(self, file: SourceFile) -> None:
@@ -96,12 +103,14 @@ class _Finds:
     def module(self, site: Path, name: str, stem: str) -> bool:
         """A folder or file that ``import`` would take for ``stem``, put at ``name``."""
         top = site / stem
+        self.ways.add(top)
         if top.is_dir():
             self.folder(top, name)
             return True
         found = [f for f in top.parent.glob(f"{top.name}.*") if f.name.endswith(_LIBRARY) and f.is_file()]
         for file in found:
             self.add(SourceFile(f"{name}{file.name[len(top.name) :]}", str(file)))
+        self.ways.update(found or [top.with_name(f"{top.name}.py")])
         return bool(found)
 
 
@@ -200,6 +209,7 @@ def _finish(
         files=tuple(finds.files.values()),
         record=record,
         trees=finds.trees,
+        ways=frozenset(finds.ways),
         litter=tuple(finds.litter),
     )
 

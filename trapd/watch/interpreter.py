@@ -47,11 +47,14 @@ class Interpreter:
         self._environment = dict(environment or {})
         self._answer, self._key = Answer(), ""
 
-    async def ask(self) -> Answer:
-        """The present answer; runs the interpreter (30 ms) only if need be. Never raises: see ``Answer.problem``."""
+    async def ask(self, *, again: bool = False) -> Answer:
+        """The present answer; runs the interpreter (30 ms) only if need be. Never raises: see ``Answer.problem``.
+
+        ``again``: nothing good came of the last answer.
+        """
         key = await asyncio.to_thread(self._present_key)
         # a failure may have come from half an upgrade, which the key does not show: it is never remembered
-        if self._answer.problem or key != self._key:
+        if again or self._answer.problem or key != self._key:
             before = await asyncio.to_thread(self._digest)
             self._answer = await self._run(before)
             self._key = await asyncio.to_thread(self._present_key)

@@ -24,9 +24,17 @@ class Places:
 
 
 def places(
-    python: Path, celeryconfig: Path, sites: Iterable[Site], found: Sequence[Distribution], absent: Sequence[str] = ()
+    python: Path,
+    celeryconfig: Path,
+    paths: Iterable[str],
+    sites: Iterable[Site],
+    found: Sequence[Distribution],
+    absent: Sequence[str] = (),
 ) -> Places:
-    """Where to listen, given what is there now. Raises OSError if something vanishes meanwhile."""
+    """Where to listen, given what is there now: ``sites`` are those of ``paths`` (the import path) that are there.
+
+    Raises OSError if something vanishes meanwhile.
+    """
     awaited = {normalise(name).replace("-", "_") for name in absent}
     trees = {top: folders for one in found for top, folders in one.trees.items()}
     folders: dict[Path, frozenset[str] | None] = {}
@@ -35,13 +43,14 @@ def places(
         known = folders.get(folder, frozenset())
         folders[folder] = None if names is None or known is None else known | frozenset(names)
 
+    lost = any(one.from_source and not one.has_code for one in found)  # what it is called is not always known
     for site in sites:
-        watch(site.path, None if site.installed else _of_source(site, found) | awaited)
+        watch(site.path, None if site.installed or lost else _of_source(site, found) | awaited)
     for one in found:
         for git in {git_folder(top) for top in one.trees} if one.from_source else ():
             if git is not None:
                 watch(git, _GIT)
-    for path in (celeryconfig, python, *(Path(site.given) for site in sites)):
+    for path in (celeryconfig, python, *map(Path, paths), *(way for one in found for way in one.ways)):
         for folder, name in _way_to(path):
             watch(folder, [name])
     return Places(trees, {folder: names for folder, names in folders.items() if names is None or names})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import sys
 import sysconfig
 import traceback
@@ -18,20 +19,39 @@ EAGER = ("task_always_eager", "CELERY_ALWAYS_EAGER")  # Celery's new and old nam
 
 
 def where() -> dict[str, object]:
-    """Import path without the standard library, identity, and what setuptools' editable finders map to where."""
+    """Import path without the standard library, identity, and what setuptools' editable finders map to where.
+
+    Folders that are not there belong to it: a source tree that is away for a moment comes back.
+    """
     standard = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     standard |= {f"{path}/lib-dynload" for path in standard}
+    archive = "python{}{}.zip".format(*sys.version_info)  # of the standard library; hardly anybody has it
+    # relative are only the marks that finders leave for themselves
+    path = [p for p in map(Path, [*sys.path, *passed_over()]) if p.is_absolute() and p.name != archive]
     prefix = os.path.realpath(sys.prefix)  # behind a release link, another release is another interpreter
     editable: dict[str, str] = {}
     for name, module in list(sys.modules.items()):
         if name.startswith("__editable__"):
             editable |= {str(key): str(value) for key, value in getattr(module, "MAPPING", {}).items()}
     return {
-        "paths": [path for path in sys.path if Path(path).is_dir() and os.path.realpath(path) not in standard],
+        "paths": [str(folder) for folder in path if os.path.realpath(folder) not in standard],
         "identity": f"{sys.implementation.name} {sys.version} {prefix}",
         "prefix": sys.prefix,
         "editable": editable,
     }
+
+
+def passed_over() -> list[str]:
+    """Folders that path files name, as editable installs do, and that were not there when this interpreter started."""
+    found = []
+    for folder in [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]:
+        for file in sorted(Path(folder).glob("*.pth")):
+            text = os.fsdecode(file.read_bytes()) if os.access(file, os.R_OK) else ""
+            for line in text.splitlines():
+                line = line.rstrip()
+                if line and line.isprintable() and not line.startswith(("#", "import ")):
+                    found.append(os.path.normpath(Path(folder, line)))
+    return [path for path in found if path not in sys.path]
 
 
 def settings(file: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,8 +22,7 @@ def normalise(name: str) -> str:
 class Site:
     """One folder of the import path."""
 
-    given: str  # as the interpreter names it
-    path: Path  # what that really is
+    path: Path  # links resolved
     names: frozenset[str]  # everything directly in it
     metadata: dict[str, list[str]] = field(default_factory=dict)  # normalised name -> *.dist-info and *.egg-info
     stashes: tuple[str, ...] = ()  # ~*
@@ -50,7 +50,7 @@ def scan(paths: Iterable[str]) -> list[Site]:
     """List the folders, in order; those that cannot be read are left out, as the import system does."""
     sites: dict[Path, Site] = {}
     for given in paths:
-        path = Path(given).resolve()
+        path = Path(os.path.realpath(given))  # not resolve(), which raises RuntimeError at a link to itself
         try:
             names = [entry.name for entry in path.iterdir()]
         except OSError:
@@ -61,7 +61,7 @@ def scan(paths: Iterable[str]) -> list[Site]:
             if found:
                 metadata.setdefault(normalise(found["name"]), []).append(name)
         stashes = tuple(sorted(name for name in names if name.startswith("~")))
-        sites.setdefault(path, Site(given, path, frozenset(names), metadata, stashes))
+        sites.setdefault(path, Site(path, frozenset(names), metadata, stashes))
     return list(sites.values())
 
 

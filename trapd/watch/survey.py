@@ -64,7 +64,7 @@ class Surveyor:
             located = {name: locate(name, sites, answer.editable) for name in self._names}
             found = [one for one in located.values() if one]
             absent = [name for name, one in located.items() if not one]
-            if not arm(places(self._python, self._celeryconfig, sites, found, absent)):
+            if not arm(places(self._python, self._celeryconfig, answer.paths, sites, found, absent)):
                 break
         return _Scene(sites, found, absent)
 
@@ -114,7 +114,7 @@ class Surveyor:
         if scene.absent:
             return f"{' and '.join(scene.absent)} cannot be found by {self._python}; install it there"
         for one in scene.found:
-            if not any(file.counted and not file.path.startswith(f"{one.metadata}/") for file in one.files):
+            if not one.has_code:
                 return f"{one.name} {one.version} is installed in {one.site.path}, but none of its files can be found"
         return ""
 

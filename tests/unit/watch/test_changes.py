@@ -8,12 +8,12 @@ import errno
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.support.site_packages import install, make_old, uninstall
+from tests.support.site_packages import install, install_editable, make_old, uninstall
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch import Watch, observer
@@ -34,27 +34,42 @@ class Clock:
 class Home:
     """An application, a watch on it, and what the watch told."""
 
-    def __init__(self, home: Path, *, full_look: float = 300) -> None:
+    def __init__(self, home: Path, *, full_look: float = 300, ceiling: float = CEILING) -> None:
         self.home, self.site, self.celeryconfig = home, home / "site-packages", home / "celeryconfig.py"
         self.celeryconfig.write_text("broker_url = 'redis://'\n")
         install(self.site, "trap", "1.3.0", FILES)
         make_old(self.celeryconfig)
-        where = {"paths": [str(self.site)], "identity": "python", "prefix": str(home), "editable": {}}
-        python = home / "python"
-        python.write_text(f"#!/bin/sh\necho '{json.dumps(where)}'\necho '{{\"eager\": true}}'\n")
-        python.chmod(0o755)
+        self.python = home / "python"
+        self.python.write_text(f"#!/bin/sh\n{self.says(self.site)}")
+        self.python.chmod(0o755)
         self.refuse: list[Exception] = []
         self.told: asyncio.Queue[Disk] = asyncio.Queue()
         self.watch = Watch(
-            python=python,
+            python=self.python,
             celeryconfig=self.celeryconfig,
             distributions=["trap"],
             quiet_period=QUIET,
-            ceiling=CEILING,
+            ceiling=ceiling,
             clock=Clock(),
             on_disk=self._on_disk,
             full_look=full_look,
         )
+
+    def says(self, *paths: Path, editable: Mapping[str, Path] = {}) -> str:
+        """What an interpreter that imports from there answers, as a line of shell."""
+        mapped = {name: str(path) for name, path in editable.items()}
+        where = {"paths": [*map(str, paths)], "identity": "python", "prefix": str(self.home), "editable": mapped}
+        return f"echo '{json.dumps(where)}'; echo '{{\"eager\": true}}'\n"
+
+    def make_editable(self) -> Path:
+        """Instead of the wheel an editable install; returns its source tree."""
+        uninstall(self.site, "trap")
+        package = self.home / "tree/src/trap"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        make_old(package)
+        install_editable(self.site, self.home / "tree", "trap", "1.4.dev0")
+        return self.home / "tree"
 
     async def _on_disk(self, disk: Disk) -> None:
         assert disk is self.watch.disk
@@ -69,12 +84,16 @@ class Home:
         assert disk.state is state, disk.reason
         return disk
 
-    async def settled(self) -> Disk:
-        """Passes over everything until it has settled."""
+    async def first(self, state: DiskState) -> Disk:
+        """The first thing told that is in this state; passes over the others."""
         async with asyncio.timeout(5):
-            while (disk := await self.told.get()).state is not DiskState.SETTLED:
+            while (disk := await self.told.get()).state is not state:
                 pass
         return disk
+
+    async def settled(self) -> Disk:
+        """Passes over everything until it has settled."""
+        return await self.first(DiskState.SETTLED)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -174,6 +193,43 @@ def test_a_distribution_that_is_missing_at_the_start_is_broken_until_it_comes(tm
     async def story(home: Home) -> None:
         assert "install it there" in (await home.next(DiskState.BROKEN)).reason
         await asyncio.to_thread(install, home.site, "trap", "1.3.0", FILES)
+        await home.settled()
+
+    play(home, story)
+
+
+@pytest.mark.parametrize("moved", [".", "src", "src/trap"])
+@pytest.mark.parametrize("how", ["by path", "by finder"])
+def test_an_editable_install_whose_tree_was_away_is_whole_when_it_is_back(tmp_path: Path, how: str, moved: str) -> None:
+    home = Home(tmp_path, ceiling=60)
+    tree = home.make_editable()
+    mapped = {"trap": tree / "src/trap"} if how == "by finder" else {}
+    paths = [home.site] if mapped else [home.site, tree / "src"]
+    home.python.write_text(f"#!/bin/sh\n{home.says(*paths, editable=mapped)}")
+    place = tree / moved
+
+    async def story(home: Home) -> None:
+        before = await home.next(DiskState.SETTLED)
+        await asyncio.to_thread(place.rename, tmp_path / "aside")
+        await write(home.celeryconfig, home.celeryconfig.read_text())  # so that it looks, whatever of this is heard
+        assert "none of its files can be found" in (await home.first(DiskState.BROKEN)).reason
+        await asyncio.to_thread((tmp_path / "aside").rename, place)
+        assert (await home.settled()).fingerprint == before.fingerprint
+
+    play(home, story)
+
+
+def test_an_interpreter_that_was_asked_while_a_tree_was_away_is_asked_again(tmp_path: Path) -> None:
+    """Lines of code in path files, say, may leave out what is not there: nothing tells that this answer is old."""
+    home = Home(tmp_path)
+    tree = home.make_editable()
+    without, whole = home.says(home.site), home.says(home.site, tree / "src")
+    home.python.write_text(f"#!/bin/sh\nif [ -d {tree} ]; then {whole}else {without}fi\n")
+    tree.rename(tmp_path / "aside")
+
+    async def story(home: Home) -> None:
+        assert "none of its files can be found" in (await home.next(DiskState.BROKEN)).reason
+        await asyncio.to_thread((tmp_path / "aside").rename, tree)
         await home.settled()
 
     play(home, story)

@@ -44,6 +44,29 @@ def test_the_daemons_own_python_variables_are_none_of_the_applications(
     assert str(tmp_path) not in ask(celeryconfig).paths
 
 
+def test_a_folder_that_a_path_file_names_and_that_is_away_belongs_to_the_import_path(
+    celeryconfig: Path, tmp_path: Path
+) -> None:
+    real = Path(sys.executable).resolve()
+    site = tmp_path / f"venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    site.mkdir(parents=True)
+    (tmp_path / "venv/bin").mkdir()
+    (tmp_path / "venv/bin/python").symlink_to(real)
+    (tmp_path / "venv/pyvenv.cfg").write_text(f"home = {real.parent}\ninclude-system-site-packages = false\n")
+    (site / "a.pth").write_text(f"# a note\n\nimport sys\n{tmp_path}/there\n{tmp_path}/away\nnear\n")
+    (site / "b.pth").write_text("no\0path\nimport sys; sys.path.append('__editable__.trap.finder.__path_hook__')\n")
+    (tmp_path / "there").mkdir()
+    expected = [str(site), f"{tmp_path}/there", f"{tmp_path}/away", f"{site}/near"]
+
+    async def story() -> None:
+        interpreter = Interpreter(tmp_path / "venv/bin/python", celeryconfig)
+        assert list((await interpreter.ask()).paths) == expected
+        (tmp_path / "away/trap").mkdir(parents=True)
+        assert (await interpreter.ask()).paths[-2:] == (f"{tmp_path}/away", f"{site}/near"), "asked anew"
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("name", ["task_always_eager", "CELERY_ALWAYS_EAGER"])
 @pytest.mark.parametrize("value", [True, False])
 def test_eager_is_known_by_its_new_and_its_old_name(celeryconfig: Path, name: str, value: bool) -> None:

@@ -24,12 +24,13 @@ def home(tmp_path: Path) -> Path:
 
 
 def of(home: Path, *paths: Path, python: Path | None = None) -> Places:
-    sites = scan([str(path) for path in paths or (home / "venv/lib/site-packages",)])
+    given = [str(path) for path in paths or (home / "venv/lib/site-packages",)]
+    sites = scan(given)
     found = locate("trap", sites, {})
     python = python or home / "venv/bin/python"
     if found:
-        return places(python, home / "etc/celeryconfig.py", sites, [found])
-    return places(python, home / "etc/celeryconfig.py", sites, [], ["trap"])
+        return places(python, home / "etc/celeryconfig.py", given, sites, [found])
+    return places(python, home / "etc/celeryconfig.py", given, sites, [], ["trap"])
 
 
 def test_the_package_as_a_tree_and_of_other_folders_what_matters(home: Path) -> None:
@@ -90,7 +91,7 @@ def test_of_a_source_tree_only_the_watched_names_and_gits_marks_matter(home: Pat
         (source / name).touch()
     install_editable(site, source, "trap", "1.4.dev0", top_level=["trap", "single"])
     found = of(home, site, source)
-    assert found.folders[source] == {"trap", "single.py"}
+    assert found.folders[source] == {"trap", "single.py", "single"}, "a folder would come before the module"
     git = found.folders[source / ".git"]
     assert git is not None
     assert "MERGE_HEAD" in git
