@@ -26,7 +26,8 @@ class Report:
 
 def read(path: Path, pid: int) -> Report | None:
     """The report, if it is whole and of this very process. Reads a file: call it off the loop."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    # the last two: a number without end, lists in lists in lists
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         found = _parse(_content(path))
         return found if found.pid == pid else None
     return None

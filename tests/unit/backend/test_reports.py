@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from trapd.backend import reports
 
 REPORT = json.dumps({"pid": 5, "generation": 7, "digest": "d", "versions": {}, "strays": [], "failure": None})
@@ -25,6 +27,16 @@ def test_what_is_no_plain_file_is_no_report(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe", "absent", "."):
         assert reports.read(tmp_path / name, 5) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"\0", b"\xff\xfe", b"[" * 100_000, b"null", b"[]", REPORT.replace("5", "1e999").encode()]
+    + [REPORT.replace(old, new).encode() for old, new in (("{}", "[]"), ("[]", "1"), ("null", "[1]"), ("7", "1e999"))],
+)
+def test_what_is_no_report_is_none(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "report").write_bytes(text)
+    assert reports.read(tmp_path / "report", 5) is None
 
 
 def test_of_a_file_that_never_ends_only_a_part_is_read(tmp_path: Path) -> None:
