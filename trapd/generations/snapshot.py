@@ -8,11 +8,12 @@ as well, show that when trapd starts again.
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -212,9 +213,11 @@ def _importable(path: Path) -> Iterator[str]:
 
 
 def _claims(code: Path, name: str) -> set[str]:
-    for found in metadata.distributions(name=name, path=[str(code)]):
-        top_level = (found.read_text("top_level.txt") or "").split()
-        return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or ()}
+    """Of metadata that importlib cannot read, nothing."""
+    with suppress(ValueError, TypeError, csv.Error):
+        for found in metadata.distributions(name=name, path=[str(code)]):
+            top_level = (found.read_text("top_level.txt") or "").split()
+            return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or () if file.parts}
     return set()
 
 

@@ -9,14 +9,17 @@ plain      a folder or module on the import path, without any metadata
 from __future__ import annotations
 
 import csv
+import glob
+import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from trapd.watch.sites import Site, find, normalise, read_metadata
+from trapd.watch.sites import Site, find, read_metadata
 from trapd.watch.tree import SourceFile, Tree, walk
 
 # Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
@@ -107,7 +110,8 @@ class _Finds:
         if top.is_dir():
             self.folder(top, name)
             return True
-        found = [f for f in top.parent.glob(f"{top.name}.*") if f.name.endswith(_LIBRARY) and f.is_file()]
+        beside = top.parent.glob(f"{glob.escape(top.name)}.*")
+        found = [f for f in beside if f.name.endswith(_LIBRARY) and f.is_file()]
         for file in found:
             self.add(SourceFile(f"{name}{file.name[len(top.name) :]}", str(file)))
         self.ways.update(found or [top.with_name(f"{top.name}.py")])
@@ -137,6 +141,7 @@ def _recorded(name: str, site: Site, metadata: str, record: tuple[Recorded, ...]
     not. Of folders that several distributions share, only what is listed."""
     finds = _Finds(compiled=True)
     own = {PurePosixPath(r.path).parent for r in record if PurePosixPath(r.path).name.startswith("__init__.")}
+    own.discard(PurePosixPath())  # one that lies among all packages makes no package of them
     for folder in sorted(own):
         if not any(parent in own for parent in folder.parents) and (top := site.path / folder).is_dir():
             finds.folder(top, str(folder))
@@ -158,7 +163,7 @@ def _cached(path: PurePosixPath) -> bool:
 
 def _packaged(name: str, site: Site, metadata: str) -> Distribution:
     finds = _Finds(compiled=site.installed)
-    for module in _top_level(site.path / metadata, name):
+    for module in _top_level(site.path / metadata, name, [site]):
         finds.module(site.path, module, module)
     finds.metadata(site.path / metadata)
     return _finish(name, Kind.PACKAGED, site, metadata, finds)
@@ -168,13 +173,13 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
     info = site.path / metadata
     finds = _Finds(compiled=False)
     url = _direct_url(info)
-    source = Path(unquote(str(url.get("url", "")).removeprefix("file://")))
+    source = Path(unquote(str(url.get("url", "")).removeprefix("file://"), errors="surrogateescape"))
     # several editable installs share one table: ours are those that lie in our source tree
     mapped = {key: Path(where) for key, where in editable.items() if source in Path(where).parents}
     for key, where in mapped.items():
         finds.module(where.parent, key.replace(".", "/"), where.name)
     homes = [s for s in sites if source in (s.path, *s.path.parents)]
-    for module in [] if mapped else _top_level(info, name):
+    for module in [] if mapped else _top_level(info, name, homes):
         if home := next((s for s in homes if s.has(module)), None):
             finds.module(home.path, module, module)
     if not finds.files:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
@@ -186,13 +191,12 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
 
 
 def _plain(name: str, sites: Sequence[Site]) -> Distribution | None:
-    module = normalise(name).replace("-", "_")
-    site = next((site for site in sites if site.has(module)), None)
-    if site is None:
-        return None
-    finds = _Finds(compiled=site.installed)
-    finds.module(site.path, module, module)
-    return _finish(name, Kind.PLAIN, site, "", finds)
+    for site in sites:
+        if module := site.called_like(name):
+            finds = _Finds(compiled=site.installed)
+            finds.module(site.path, module, module)
+            return _finish(name, Kind.PLAIN, site, "", finds)
+    return None
 
 
 def _finish(
@@ -219,20 +223,27 @@ def _finish(
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "replace")
+        return path.read_bytes().decode("utf-8", "replace")  # not read_text, to which all line ends are one
     except OSError:
         return ""
 
 
-def _top_level(info: Path, name: str) -> Iterable[str]:
+def _is_below(path: str) -> bool:
+    """Whether it names something below the import root."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
+
+
+def _top_level(info: Path, name: str, sites: Iterable[Site]) -> list[str]:
     """What is imported from it: setuptools writes it down; otherwise it is called like the distribution."""
-    return _text(info / "top_level.txt").split() or [normalise(name).replace("-", "_")]
+    listed = [module for module in _text(info / "top_level.txt").split() if _is_below(module)]
+    return listed or [module for site in sites if (module := site.called_like(name))][:1]
 
 
 def _direct_url(info: Path) -> Mapping[str, object]:
     try:
         found = json.loads(_text(info / "direct_url.json") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
 
@@ -243,11 +254,16 @@ def _is_editable(info: Path) -> bool:
 
 
 def _read_record(info: Path) -> tuple[Recorded, ...]:
-    """The lines of RECORD about files below the import root: scripts and man pages are nothing that is imported."""
-    rows = csv.reader(_text(info / "RECORD").splitlines())
-    lines = [[*row, "", ""][:3] for row in rows if row]
+    """The lines of RECORD about files below the import root: scripts and man pages are nothing that is imported.
+
+    None at all if it is no table.
+    """
+    try:
+        lines = [[*row, "", ""][:3] for row in csv.reader(io.StringIO(_text(info / "RECORD"), newline="")) if row]
+    except csv.Error:
+        return ()
     return tuple(
-        Recorded(path, digest, int(size) if size.isdigit() else None)
+        Recorded(str(PurePosixPath(path)), digest, int(size) if re.fullmatch("[0-9]{1,18}", size) else None)
         for path, digest, size in lines
-        if not path.startswith(("/", ".."))
+        if _is_below(path)
     )

@@ -95,7 +95,7 @@ def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:
 
 def _records(one: Distribution, hasher: Hasher) -> Iterator[str]:
     if one.kind is Kind.PACKAGED and one.metadata.endswith(".dist-info") and one.site.path.name == "site-packages":
-        yield f"{one.name} is not installed to its end: {one.metadata} has no RECORD; install it again"
+        yield f"{one.name} is not installed to its end: {one.metadata} has no RECORD that can be read; install it again"
     for line in one.record:
         if fault := _fault(one, line, hasher):
             yield f"{one.name} is not whole: {one.site.path}/{line.path} {fault}; install it again"
@@ -131,8 +131,8 @@ def git_folder(path: Path) -> Path | None:
         if git.is_dir():
             return git
         if git.is_file():
-            where = git.read_text("utf-8", "replace").removeprefix("gitdir:").strip()
-            return (folder / where).resolve()
+            where = git.read_text("utf-8", "replace").removeprefix("gitdir:").strip().replace("\0", "")
+            return Path(os.path.realpath(folder / where))
     return None
 
 

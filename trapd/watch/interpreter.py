@@ -97,7 +97,7 @@ class Interpreter:
         lines = []
         try:
             assert process.stdout is not None
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, ValueError):  # ValueError: a line beyond the limit
                 async with asyncio.timeout(self._timeout):
                     lines.append(await process.stdout.readline())
                     lines.append(await process.stdout.readline())
@@ -109,7 +109,7 @@ class Interpreter:
 
     def _read(self, lines: list[bytes], digest: str) -> Answer:
         where, config = ([_object(line) for line in lines] + [None, None])[:2]
-        if where is None:
+        if where is None or not where.keys() >= {"paths", "identity", "prefix", "editable"}:
             return Answer(problem=f"cannot ask {self.python} for its import path; is it Python 3.11 or later?")
         if config is None:
             ended = len(lines) == 2
@@ -131,7 +131,11 @@ class Interpreter:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    return json.loads(line) if line.endswith(b"}\n") else None
+    """What somebody's start-up file prints comes first, and may be anything."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def _without_password(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trapd.watch.distributions import Distribution
 from trapd.watch.installers import GIT_AT_WORK, git_folder
-from trapd.watch.sites import Site, normalise
+from trapd.watch.sites import Site
 
 # Not index.lock: every `git status` makes and removes one, and a look that finds one is repeated anyway.
 _GIT = frozenset(GIT_AT_WORK) - {"index.lock"}
@@ -35,7 +35,6 @@ def places(
 
     Raises OSError if something vanishes meanwhile.
     """
-    awaited = {normalise(name).replace("-", "_") for name in absent}
     trees = {top: folders for one in found for top, folders in one.trees.items()}
     folders: dict[Path, frozenset[str] | None] = {}
 
@@ -43,9 +42,10 @@ def places(
         known = folders.get(folder, frozenset())
         folders[folder] = None if names is None or known is None else known | frozenset(names)
 
-    lost = any(one.from_source and not one.has_code for one in found)  # what it is called is not always known
+    # what is awaited may come under a name that nobody knows yet
+    lost = bool(absent) or any(one.from_source and not one.has_code for one in found)
     for site in sites:
-        watch(site.path, None if site.installed or lost else _of_source(site, found) | awaited)
+        watch(site.path, None if site.installed or lost else _of_source(site, found))
     for one in found:
         for git in {git_folder(top) for top in one.trees} if one.from_source else ():
             if git is not None:

@@ -41,6 +41,12 @@ class Site:
         """Whether importing ``module`` from this folder finds something: a folder, a file or an extension."""
         return any(name.partition(".")[0] == module for name in self.names if _importable(name))
 
+    def called_like(self, distribution: str) -> str | None:
+        """What can be imported from here under the name of this distribution, in capitals or not."""
+        stems = {name.partition(".")[0] for name in self.names if _importable(name)}
+        wanted = normalise(distribution)
+        return max((stem for stem in stems if stem.isidentifier() and normalise(stem) == wanted), default=None)
+
 
 def _importable(name: str) -> bool:
     return "." not in name or name.endswith((".py", ".so"))

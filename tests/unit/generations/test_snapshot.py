@@ -252,6 +252,19 @@ def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Pa
     }
 
 
+@pytest.mark.parametrize("file", ["RECORD", "top_level.txt"])
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b",,\n", b",,,,\n", b"trap/__init__.py,,x\n", b'"' + b"x" * 200_000, b"\0,,\n", b".\n", b""],
+)
+def test_metadata_that_nobody_can_read_claims_nothing(tmp_path: Path, file: str, content: bytes) -> None:
+    """It must not keep a snapshot from being made, again and again: who watches found it good enough."""
+    code = tmp_path / "code"
+    info = install(code, "trap", "1.3.0", {"trap/__init__.py": ""})
+    (info / file).write_bytes(content)
+    assert watched(code, {"trap": "1.3.0"}) == {"trap": ["trap"]}
+
+
 def test_sizes_are_kept_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:
     made = make(store, tmp_path)
     sizes = json.loads((made / "files.json").read_text())

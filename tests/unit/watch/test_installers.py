@@ -160,6 +160,8 @@ def test_a_linked_work_tree_has_its_git_folder_elsewhere(tmp_path: Path) -> None
     (tmp_path / "tree/.git").write_text(f"gitdir: {tmp_path}/main/.git/worktrees/tree\n")
     assert git_folder(tmp_path / "tree/trap") == tmp_path / "main/.git/worktrees/tree"
     assert git_folder(Path("/")) is None
+    (tmp_path / "tree/.git").write_bytes(b"\0\xff\0")
+    assert git_folder(tmp_path / "tree/trap") == tmp_path / "tree/\ufffd", "odd, and nothing is there"
 
 
 # --- dpkg -----------------------------------------------------------------------------------------------------------

@@ -149,6 +149,13 @@ def test_something_that_is_no_python(celeryconfig: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("said", ["{}", "[1]", "}}", "\xff}", "x" * (2 << 20)])
+def test_what_is_no_answer_is_told(fake_python: Path, celeryconfig: Path, said: str) -> None:
+    answer = fake_python.parent.parent / "answer"
+    answer.write_bytes(said.encode("latin-1") + b"\n" + answer.read_bytes())
+    assert ask(celeryconfig, fake_python).problem.startswith(f"cannot ask {fake_python} for its import path")
+
+
 # --- what is remembered ---------------------------------------------------------------------------------------------
 
 
