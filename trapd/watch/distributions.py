@@ -12,6 +12,7 @@ import csv
 import glob
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from trapd.watch.sites import Site, find, read_metadata
-from trapd.watch.tree import SourceFile, Tree, walk
+from trapd.watch.tree import SourceFile, walk
 
 # Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
 _HOW = frozenset(
@@ -87,13 +88,15 @@ class _Finds:
     def add(self, file: SourceFile) -> None:
         self.files.setdefault(file.path, file)
 
-    def folder(self, top: Path, prefix: str) -> Tree:
+    def folder(self, top: Path, prefix: str) -> None:
         tree = walk(top, prefix, compiled=self._compiled)
         for file in tree.files:
             self.add(file)
-        self.trees[top.resolve()] = frozenset(tree.folders)
+        # events do not pass a link: what is behind one has to be listened to where it is
+        for place in {top.resolve(), *(link.resolve() for link in tree.links if link.is_dir())}:
+            self.trees[place] = frozenset(tree.folders)
+        self.ways.update(tree.links)
         self.litter += tree.litter
-        return tree
 
     def metadata(self, path: Path) -> None:
         if path.is_dir():
@@ -175,12 +178,13 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
     url = _direct_url(info)
     source = Path(unquote(str(url.get("url", "")).removeprefix("file://"), errors="surrogateescape"))
     # several editable installs share one table: ours are those that lie in our source tree
-    mapped = {key: Path(where) for key, where in editable.items() if source in Path(where).parents}
+    mapped = {key: Path(where) for key, where in editable.items() if _is_in(source, Path(where))}
     for key, where in mapped.items():
         finds.module(where.parent, key.replace(".", "/"), where.name)
-    homes = [s for s in sites if source in (s.path, *s.path.parents)]
-    for module in [] if mapped else _top_level(info, name, homes):
-        if home := next((s for s in homes if s.has(module)), None):
+    homes = [s for s in sites if _is_in(source, s.path)]
+    around = [*homes, site]  # `flit install --symlink` puts a link beside the metadata
+    for module in [] if mapped else _top_level(info, name, around):
+        if home := next((s for s in around if s.has(module)), None):
             finds.module(home.path, module, module)
     if not finds.files:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
         for home in homes:
@@ -188,6 +192,15 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
                 finds.module(home.path, module, module)
     finds.metadata(info)
     return _finish(name, Kind.EDITABLE, site, metadata, finds, _read_record(info))
+
+
+def _is_in(source: Path, path: Path) -> bool:
+    """One of them may be named by way of a link: pip keeps the name it was given, setuptools asks for the real one."""
+    try:
+        real = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source))
+    except ValueError:  # NUL in a path
+        return False
+    return source.is_absolute() and (real or path.is_relative_to(source))
 
 
 def _plain(name: str, sites: Sequence[Site]) -> Distribution | None:

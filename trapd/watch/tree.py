@@ -24,6 +24,7 @@ class Tree:
 
     files: list[SourceFile] = field(default_factory=list)
     folders: set[tuple[str, int]] = field(default_factory=set)  # path and inode: another inode is another folder
+    links: list[Path] = field(default_factory=list)  # to files and folders
     litter: list[str] = field(default_factory=list)  # half-installed: dpkg's *.dpkg-new, pip's stash of a sub-folder
 
 
@@ -50,6 +51,8 @@ def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
                     elif name.startswith("~"):
                         tree.litter.append(entry.path)
                     elif not ignored(name):
+                        if entry.is_symlink():
+                            tree.links.append(Path(entry.path))
                         waiting.append((Path(entry.path), here, above | {real}))
                 elif name.endswith(".dpkg-new"):
                     tree.litter.append(entry.path)
@@ -57,6 +60,8 @@ def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
                     tree.files.append(SourceFile(here, entry.path, counted=False))
                 elif not ignored(name) and entry.is_file():
                     tree.files.append(SourceFile(here, entry.path))
+                    if entry.is_symlink():
+                        tree.links.append(Path(entry.path))
     return tree
 
 
