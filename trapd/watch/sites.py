@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _METADATA = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-py\d.*)?)?\.(?:dist|egg)-info")
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^]]*)\])?")
+_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)|["']([^"']+)["']\s*==\s*extra\b""")
 _STASH_FILLER = "-~.=%0123456789"  # what pip puts for the first letters of a name it moves aside
 _OF_SYSTEM = ("/usr/lib/python3", "/usr/lib64/python3")
 
@@ -96,12 +98,21 @@ def _filler(letters: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Requirement:
+    """A Requires-Dist line. All names are normalised; of markers, only which extra they are about is read."""
+
+    name: str
+    extras: frozenset[str] = frozenset()  # of the required one
+    only_for: frozenset[str] = frozenset()  # extras of the requiring one; empty: always
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """The three headers that matter, of METADATA or PKG-INFO."""
 
     name: str = ""
     version: str = ""
-    requires: tuple[str, ...] = ()  # normalised names; requirements of extras are left out, markers not evaluated
+    requires: tuple[Requirement, ...] = ()
 
 
 _cache: dict[Path, tuple[tuple[int, int, int], Metadata]] = {}  # a hundred of them are read at each look otherwise
@@ -124,7 +135,7 @@ def read_metadata(path: Path) -> Metadata:
 def _parse(text: str) -> Metadata:
     headers, _, _ = text.partition("\n\n")
     name = version = ""
-    requires = []
+    requires: list[Requirement] = []
     for line in headers.splitlines():
         key, _, value = line.partition(":")
         match key:
@@ -133,23 +144,34 @@ def _parse(text: str) -> Metadata:
             case "Version":
                 version = value.strip()
             case "Requires-Dist":
-                requirement, _, marker = value.partition(";")
-                found = re.match(r"\s*([A-Za-z0-9][\w.-]*)", requirement)
-                if found and not re.search(r"\bextra\s*==", marker):
-                    requires.append(normalise(found[1]))
+                requires += _requirement(value)
     return Metadata(name, version, tuple(requires))
+
+
+def _requirement(text: str) -> Iterator[Requirement]:
+    requirement, _, marker = text.partition(";")
+    if found := _REQUIREMENT.match(requirement):
+        extras = [extra.strip() for extra in (found[2] or "").split(",")]
+        only_for = [left or right for left, right in _EXTRA.findall(marker)]
+        yield Requirement(normalise(found[1]), _all(extras), _all(only_for))
+
+
+def _all(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(normalise(name) for name in names if name)
 
 
 def closure(sites: list[Site], names: Iterable[str]) -> dict[str, str]:
     """Normalised name -> version of the distributions and all that they require, as far as they are installed."""
     found: dict[str, str] = {}
-    waiting = [normalise(name) for name in names]
+    done: set[Requirement] = set()
+    waiting = [Requirement(normalise(name)) for name in names]
     while waiting:
-        name = waiting.pop()
-        where = None if name in found else find(sites, name)
+        wanted = waiting.pop()
+        where = None if wanted in done else find(sites, wanted.name)
         if where is None:
             continue
+        done.add(wanted)
         metadata = read_metadata(where[0].path / where[1])
-        found[name] = metadata.version
-        waiting += metadata.requires
+        found[wanted.name] = metadata.version
+        waiting += [one for one in metadata.requires if not one.only_for or one.only_for & wanted.extras]
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.site_packages import install
-from trapd.watch.sites import Metadata, closure, find, is_stash_of, normalise, read_metadata, scan
+from trapd.watch.sites import Metadata, Requirement, closure, find, is_stash_of, normalise, read_metadata, scan
 
 
 def test_names_of_distributions_are_compared_as_pip_does() -> None:
@@ -58,10 +58,19 @@ def test_a_stash_is_told_by_what_is_left_of_its_name(stash: str, name: str, expe
     assert is_stash_of(stash, name) is expected
 
 
-def test_requirements_of_extras_are_none_and_markers_are_not_evaluated(tmp_path: Path) -> None:
-    requires = ["numpy>=1.2", 'toml; python_version < "3.11"', 'sphinx ; extra == "doc"', "dask[distributed] (>2)"]
+def test_of_requirements_extras_are_read_and_other_markers_are_not_evaluated(tmp_path: Path) -> None:
+    requires = ["numpy>=1.2", 'toml; python_version < "3.11"', 'sphinx ; extra == "Doc"', "dask[distributed,A_b] (>2)"]
+    requires += ["x[]", """one @ https://host/x ; ('a' == extra or extra=='b') and os_name == "posix" """]
     info = install(tmp_path, "trap", "1.3.0", {"trap/__init__.py": ""}, requires=requires)
-    assert read_metadata(info) == Metadata("trap", "1.3.0", ("numpy", "toml", "dask"))
+    expected = (
+        Requirement("numpy"),
+        Requirement("toml"),
+        Requirement("sphinx", only_for=frozenset({"doc"})),
+        Requirement("dask", extras=frozenset({"distributed", "a-b"})),
+        Requirement("x"),
+        Requirement("one", only_for=frozenset({"a", "b"})),
+    )
+    assert read_metadata(info) == Metadata("trap", "1.3.0", expected)
 
 
 def test_metadata_is_read_again_when_its_file_changed(tmp_path: Path) -> None:
@@ -82,3 +91,16 @@ def test_the_closure_has_what_is_required_and_installed_and_ends_in_a_circle(tmp
     install(tmp_path, "other", "9.0", {})
     expected = {"trap": "1.3.0", "radio-pyse": "0.7", "numpy": "2.0"}
     assert closure(scan([str(tmp_path)]), ["Trap"]) == expected
+
+
+def test_the_closure_has_what_an_extra_pulls_in_if_somebody_asks_for_that_extra(tmp_path: Path) -> None:
+    """As ``celery[redis]`` is ``kombu[redis]``, which is redis. It does not matter who asks first."""
+    install(tmp_path, "trap", "1.3.0", {}, requires=["celery", "plugin", "celery[Redis,all]"])
+    install(tmp_path, "plugin", "1.0", {}, requires=["celery[none]"])
+    of_celery = ["kombu", 'kombu[redis]; extra == "redis"', 'boto; extra == "sqs"', 'celery[yaml]; extra == "all"']
+    install(tmp_path, "celery", "5.5", {}, requires=[*of_celery, "pyyaml; extra == 'yaml'"])
+    install(tmp_path, "kombu", "5.5", {}, requires=["amqp", 'redis!=4.5; extra == "redis"'])
+    for name in ("amqp", "redis", "boto", "pyyaml"):
+        install(tmp_path, name, "1.0", {})
+    found = closure(scan([str(tmp_path)]), ["trap"])
+    assert found.keys() == {"trap", "plugin", "celery", "kombu", "amqp", "redis", "pyyaml"}
