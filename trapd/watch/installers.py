@@ -53,8 +53,9 @@ def _reasons(
         elif one.site.of_system:
             yield from _dpkg(proc)
     for one in found:
-        if not one.site.of_system and (one.installer.split() or [""])[0] in _TRUE_TO_RECORD:
-            yield from _records(one, hasher)
+        if not one.site.of_system:
+            true = (one.installer.split() or [""])[0] in _TRUE_TO_RECORD
+            yield from _records(one, hasher) if true else _missing(one)
     yield from _running_pip(prefix, proc)
 
 
@@ -99,6 +100,13 @@ def _records(one: Distribution, hasher: Hasher) -> Iterator[str]:
     for line in one.record:
         if fault := _fault(one, line, hasher):
             yield f"{one.name} is not whole: {one.site.path}/{line.path} {fault}; install it again"
+
+
+def _missing(one: Distribution) -> Iterator[str]:
+    """Whoever changes or leaves out other files, code that is recorded has to be there."""
+    for line in one.record:
+        if line.path.endswith((".py", ".so")) and not (one.site.path / line.path).exists():
+            yield f"{one.name} is not whole: {one.site.path}/{line.path} is missing; install it again"
 
 
 def _fault(one: Distribution, line: Recorded, hasher: Hasher) -> str:

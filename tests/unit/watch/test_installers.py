@@ -117,6 +117,23 @@ def test_who_changes_files_after_recording_them_is_not_held_to_the_record(site: 
     assert reason(site) == ""
 
 
+@pytest.mark.parametrize("installer", ["conda", "rpm"])
+@pytest.mark.parametrize("gone", ["trap/run.py", "trap/_fast.cpython-311-x86_64-linux-gnu.so"])
+def test_code_that_is_recorded_and_missing_is_no_whole_installation_whoever_installs(
+    site: Path, installer: str, gone: str
+) -> None:
+    """What such a one changes or leaves out, it does not leave out of a package that somebody imports."""
+    files = {**FILES, "trap/_fast.cpython-311-x86_64-linux-gnu.so": "", "trap/notes.txt": "", "trap/old.pyc": ""}
+    install(site, "trap", "1.3.0", files, installer=installer)
+    for other in ("trap/notes.txt", "trap/old.pyc", "trap-1.3.0.dist-info/WHEEL"):
+        (site / other).unlink()
+    assert reason(site) == ""
+    (site / gone).unlink()
+    assert reason(site) == f"trap is not whole: {site}/{gone} is missing; install it again"
+    (site / gone).symlink_to("nowhere")
+    assert f"{site}/{gone} is missing" in reason(site)
+
+
 @pytest.mark.parametrize("installer", ["pip", "uv", "poetry 1.8.2", ""])
 def test_who_keeps_to_the_record_is_held_to_it(site: Path, installer: str) -> None:
     install(site, "trap", "1.3.0", FILES, installer=installer)
@@ -190,6 +207,8 @@ def test_debians_packages_are_held_to_no_record_and_may_have_two_kinds_of_metada
     (site / "trap.egg-info").mkdir()
     (site / "trap/run.py").write_text("stripped")
     assert dpkg(site) == ""
+    (site / "trap/run.py").unlink()
+    assert dpkg(site) == "", "left out of the package"
     assert locate("trap", scan([str(site)]), {}).metadata == "trap-1.3.0.dist-info"  # type: ignore[union-attr]
 
 
