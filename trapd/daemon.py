@@ -103,6 +103,7 @@ class Daemon:
 
     def _make_watch(self) -> Watch:
         app, watch = self.settings.app, self.settings.watch
+        pool = self.settings.pools[0].environment if self.settings.pools else {}  # as `trapctl check` asks
         return Watch(
             python=app.python,
             celeryconfig=app.celeryconfig,
@@ -111,7 +112,7 @@ class Daemon:
             ceiling=watch.ceiling,
             clock=self.clock,
             on_disk=self.service.disk_changed,
-            environment=self._folders(),
+            environment={**self._folders(), **pool},
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Table, toml
+from tests.support.site_packages import make_old
 from trapd.daemon import Daemon
 from trapd.errors import TrapdError
 from trapd.generations import manifest
-from trapd.model import Disk, DiskState, TreeFile
+from trapd.model import Disk, DiskState, PoolSpec, TreeFile
 from trapd.settings import Settings, load
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
@@ -115,3 +118,23 @@ def test_a_runtime_directory_that_cannot_be_used_is_named(daemon: Daemon, tmp_pa
     (tmp_path / "run").touch()
     with pytest.raises(TrapdError, match=r"cannot use \[trapd\] runtime_directory: .*run.*: not a directory"):
         asyncio.run(daemon.run())
+
+
+def test_what_is_installed_is_looked_at_with_the_variables_of_the_first_pool(daemon: Daemon, tmp_path: Path) -> None:
+    """A celeryconfig that needs one of them could not be loaded, nor an application found that PYTHONPATH leads to."""
+    (tmp_path / "lib/trap").mkdir(parents=True)
+    (tmp_path / "lib/trap/__init__.py").touch()
+    (tmp_path / "celery.py").write_text(
+        "import os\nbroker_url = os.environ['BROKER'] + os.environ['TRAPD_STATE_DIRECTORY']\n"
+    )
+    make_old(tmp_path / "lib", tmp_path / "celery.py")
+    fresh = settings(tmp_path, {**OLD, "python": sys.executable, "celeryconfig": "celery.py"}, "default")
+    variables = {"BROKER": "filesystem://", "PYTHONPATH": str(tmp_path / "lib")}
+    fresh = replace(fresh, pools=(replace(fresh.pools[0], environment=variables), PoolSpec("more")))
+
+    async def scenario() -> Disk:
+        await daemon._use(fresh)
+        return await daemon.watch.look()
+
+    disk = asyncio.run(scenario())
+    assert (disk.state, disk.reason, disk.versions) == (DiskState.SETTLED, "", {"trap": "unknown"})

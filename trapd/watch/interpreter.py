@@ -41,7 +41,7 @@ class Interpreter:
     ) -> None:
         """``timeout`` in seconds: a celeryconfig may import the application, and Trap takes half a minute.
 
-        ``environment``: variables that workers have as well, on top of ours.
+        ``environment``: variables that workers have as well, on top of ours; PYTHONPATH among them is obeyed.
         """
         self.python, self.celeryconfig, self._timeout = python, celeryconfig, timeout
         self._environment = dict(environment or {})
