@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +31,10 @@ def write_wheel(
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     content = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": _WHEEL}
-    record = [_record_line(path, text) for path, text in content.items()]
-    content[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,"]) + "\n"
+    record = io.StringIO(newline="")
+    csv.writer(record).writerows([path, *_digest_and_size(text)] for path, text in content.items())
+    record.write(f"{info}/RECORD,,\r\n")
+    content[f"{info}/RECORD"] = record.getvalue()
 
     directory.mkdir(parents=True, exist_ok=True)
     wheel = directory / f"{stem}-py3-none-any.whl"
@@ -40,7 +44,7 @@ def write_wheel(
     return wheel
 
 
-def _record_line(path: str, text: str) -> str:
+def _digest_and_size(text: str) -> tuple[str, int]:
     raw = text.encode()
     digest = base64.urlsafe_b64encode(hashlib.sha256(raw).digest()).rstrip(b"=").decode()
-    return f"{path},sha256={digest},{len(raw)}"
+    return f"sha256={digest}", len(raw)
