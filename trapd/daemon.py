@@ -231,7 +231,8 @@ class Daemon:
     # -- what systemd hears ----------------------------------------------------------------------------------------
 
     def _tell(self, *lines: str) -> None:
-        self._notifier.notify("\n".join(lines))
+        # sdnotify speaks latin-1 and drops the rest, systemd UTF-8: what both read is ASCII
+        self._notifier.notify("\n".join(lines).encode("ascii", "replace").decode("ascii"))
 
     async def _say_alive(self) -> None:
         """WATCHDOG=1 for as long as this loop turns, at a third of the time that systemd allows."""

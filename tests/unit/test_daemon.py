@@ -138,3 +138,12 @@ def test_what_is_installed_is_looked_at_with_the_variables_of_the_first_pool(dae
 
     disk = asyncio.run(scenario())
     assert (disk.state, disk.reason, disk.versions) == (DiskState.SETTLED, "", {"trap": "unknown"})
+
+
+def test_systemd_hears_the_status_whatever_a_file_is_called(daemon: Daemon, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "systemd"))
+        systemd.settimeout(1)
+        daemon._notifier.socket.connect(str(tmp_path / "systemd"))
+        daemon._tell("STATUS=cannot read trap/\u65e5\u672c\udcff\u00e9.py")
+        assert systemd.recv(100) == b"STATUS=cannot read trap/????.py"
