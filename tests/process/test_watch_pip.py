@@ -284,6 +284,28 @@ def test_a_module_edited_in_an_editable_install_is_one_change(environment: Envir
     assert environment.pip("uninstall", "-y", "demo").wait() == 0
 
 
+def test_a_source_tree_that_is_moved_away_and_back_is_whole_again(environment: Environment, tmp_path: Path) -> None:
+    """The interpreter that is asked meanwhile leaves it out of its import path."""
+    tree = source_tree(tmp_path)
+
+    async def story(watched: Watched, before: Disk) -> None:
+        began = time.monotonic()
+        pip = environment.pip("install", "--no-index", "--no-deps", "-e", str(tree))
+        assert await asyncio.to_thread(pip.wait) == 0
+        _, editable = await watched.until(DiskState.SETTLED, after=began)
+        await asyncio.to_thread(tree.rename, tmp_path / "aside")
+        _, broken = await watched.until(DiskState.BROKEN)
+        assert "none of its files can be found" in broken.reason
+        back = time.monotonic()
+        await asyncio.to_thread((tmp_path / "aside").rename, tree)
+        at, again = await watched.until(DiskState.SETTLED, after=back)
+        assert again.fingerprint == editable.fingerprint
+        assert at - back < QUIET + 0.5, "it was heard, not found by a regular look"
+
+    play(environment, tmp_path, story)
+    assert environment.pip("uninstall", "-y", "demo").wait() == 0
+
+
 def test_a_release_link_that_is_swapped_is_one_change(environment: Environment, tmp_path: Path) -> None:
     """Two environments side by side; the link that decides between them is replaced by one rename."""
     for version in ("1.0", "2.0"):

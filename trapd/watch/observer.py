@@ -105,7 +105,7 @@ class Observer:
         for top, folders in places.trees.items():
             wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
         for folder, names in places.folders.items():
-            wanted[folder, names] = _Ear(self._tell, str(folder), names, recursive=False)
+            wanted[folder, (names, _inode(folder))] = _Ear(self._tell, str(folder), names, recursive=False)
         for place in [p for p in self._watches if p not in wanted or (renew and wanted[p].recursive)]:
             self._observer.unschedule(self._watches.pop(place))
         deaf_before, self._unheard = self._unheard, {}
@@ -145,6 +145,13 @@ class Observer:
             self._short = error
             if short_before is None:
                 _warn(f"everything below {', '.join(map(str, places.trees))}", error)
+
+
+def _inode(folder: Path) -> int:
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return 0  # it has just vanished
 
 
 def _nobody(path: str) -> None:

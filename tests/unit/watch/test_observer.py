@@ -167,6 +167,18 @@ def test_a_tree_that_was_replaced_is_heard_again_once_it_is_armed_again(ears: Li
     ears.hears_at_last(make(tree))
 
 
+def test_a_folder_that_was_replaced_is_heard_again_once_it_is_armed_again(ears: Listener, tree: Path) -> None:
+    """As one environment is by another, by two renames: later installs would be heard by nobody."""
+    site = tree.parent
+    ears.observer.arm(Places(folders={site: None}), renew=False)
+    site.rename(site.with_name("old"))
+    site.mkdir()
+    assert ears.observer.arm(Places(folders={site: None}), renew=False)
+    (site / "celery-5.6.dist-info").mkdir()
+    ears.hears_at_last(site / "celery-5.6.dist-info")
+    assert not ears.observer.arm(Places(folders={site: None}), renew=False)
+
+
 def test_a_tree_that_was_removed_and_made_again_is_heard_after_a_renewal(ears: Listener, tree: Path) -> None:
     """Its inodes may have the same numbers as before, so its shape tells nothing."""
     places = as_tree(tree)
