@@ -122,7 +122,7 @@ class _Finds:
 
 
 def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Distribution | None:
-    """Find one distribution; None if it is not installed. ``editable``: what setuptools' finders map to where.
+    """Find one distribution; None if it is not installed. ``editable``: what finders of editable installs map to where.
 
     Raises OSError if something vanishes under the walk.
     """

@@ -19,7 +19,7 @@ EAGER = ("task_always_eager", "CELERY_ALWAYS_EAGER")  # Celery's new and old nam
 
 
 def where() -> dict[str, object]:
-    """Import path without the standard library, identity, and what setuptools' editable finders map to where.
+    """Import path without the standard library, identity, and what editable installs' finders map to where.
 
     Folders that are not there belong to it: a source tree that is away for a moment comes back.
     """
@@ -29,16 +29,28 @@ def where() -> dict[str, object]:
     # relative are only the marks that finders leave for themselves
     path = [p for p in map(Path, [*sys.path, *passed_over()]) if p.is_absolute() and p.name != archive]
     prefix = os.path.realpath(sys.prefix)  # behind a release link, another release is another interpreter
-    editable: dict[str, str] = {}
-    for name, module in list(sys.modules.items()):
-        if name.startswith("__editable__"):
-            editable |= {str(key): str(value) for key, value in getattr(module, "MAPPING", {}).items()}
     return {
         "paths": [str(folder) for folder in path if os.path.realpath(folder) not in standard],
         "identity": f"{sys.implementation.name} {sys.version} {prefix}",
         "prefix": sys.prefix,
-        "editable": editable,
+        "editable": mapped(),
     }
+
+
+def mapped() -> dict[str, str]:
+    """Import name -> folder, or file without suffix, as setuptools' finders have it.
+
+    Those of `editables` (hatch, pdm) know the file itself: /src/trap/__init__.py, /src/single.py.
+    """
+    found: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__editable__"):
+            found |= {str(key): str(value) for key, value in getattr(module, "MAPPING", {}).items()}
+    for finder in sys.meta_path:
+        for key, value in getattr(finder, "_redirections", {}).items():
+            file = Path(value)
+            found[str(key)] = str(file.parent if file.stem == "__init__" else file.with_suffix(""))
+    return found
 
 
 def passed_over() -> list[str]:

@@ -44,15 +44,37 @@ def test_the_daemons_own_python_variables_are_none_of_the_applications(
     assert str(tmp_path) not in ask(celeryconfig).paths
 
 
+def environment(home: Path) -> Path:
+    """Makes a virtual environment with nothing in it, home/venv; returns its site-packages."""
+    real = Path(sys.executable).resolve()
+    site = home / f"venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    site.mkdir(parents=True)
+    (home / "venv/bin").mkdir()
+    (home / "venv/bin/python").symlink_to(real)
+    (home / "venv/pyvenv.cfg").write_text(f"home = {real.parent}\ninclude-system-site-packages = false\n")
+    return site
+
+
+def test_finders_of_editable_installs_say_what_they_map_to_where(celeryconfig: Path, tmp_path: Path) -> None:
+    site = environment(tmp_path)
+    (site / "__editable___trap_1_finder.py").write_text("MAPPING = {'ns.trap': '/src/ns/trap', 'one': '/src/one'}\n")
+    (site / "_editable_impl_two.py").write_text(
+        "import sys\n"
+        "class RedirectingFinder:\n"
+        "    _redirections = {'two': '/two/two/__init__.py', 'three': '/two/three.py'}\n"
+        "    def find_spec(fullname, path=None, target=None):\n"
+        "        return None\n"
+        "sys.meta_path.append(RedirectingFinder)\n"
+    )
+    (site / "a.pth").write_text("import __editable___trap_1_finder\nimport _editable_impl_two\n")
+    expected = {"ns.trap": "/src/ns/trap", "one": "/src/one", "two": "/two/two", "three": "/two/three"}
+    assert ask(celeryconfig, tmp_path / "venv/bin/python").editable == expected
+
+
 def test_a_folder_that_a_path_file_names_and_that_is_away_belongs_to_the_import_path(
     celeryconfig: Path, tmp_path: Path
 ) -> None:
-    real = Path(sys.executable).resolve()
-    site = tmp_path / f"venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    site.mkdir(parents=True)
-    (tmp_path / "venv/bin").mkdir()
-    (tmp_path / "venv/bin/python").symlink_to(real)
-    (tmp_path / "venv/pyvenv.cfg").write_text(f"home = {real.parent}\ninclude-system-site-packages = false\n")
+    site = environment(tmp_path)
     (site / "a.pth").write_text(f"# a note\n\nimport sys\n{tmp_path}/there\n{tmp_path}/away\nnear\n")
     (site / "b.pth").write_text("no\0path\nimport sys; sys.path.append('__editable__.trap.finder.__path_hook__')\n")
     (tmp_path / "there").mkdir()
