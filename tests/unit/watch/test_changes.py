@@ -180,8 +180,7 @@ def test_what_stays_unfinished_is_broken_at_the_ceiling_and_cured_by_the_next_ch
         assert broken.versions == {"trap": "1.3.0"}
         assert CEILING <= time.monotonic() - began < CEILING + 1
         await asyncio.to_thread((home.site / "~rap").rmdir)
-        await home.next(DiskState.CHANGING)
-        await home.next(DiskState.SETTLED)
+        await home.settled()
 
     play(Home(tmp_path), story)
 
