@@ -219,7 +219,7 @@ class Controller:
         """Remove the snapshots that nobody needs any more."""
         needed = {i.id.generation for i in await self.backend.observe()}
         for state in self.states.values():
-            needed |= {*state.good, *([state.wanted] if state.wanted is not None else [])}
+            needed |= {*state.good, *(n for n in (state.wanted, state.undone) if n is not None)}
         gone = self._collect(self.snapshots.present(), needed)
         for number in sorted(gone):
             await self.snapshots.remove(number)

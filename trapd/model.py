@@ -203,6 +203,7 @@ class Generation:
     actor: str
     wall: float
     eager: bool = False
+    application: str = ""  # what its snapshot starts: part of each digest in ``launch``
 
 
 class RolloutState(StrEnum):
@@ -247,7 +248,8 @@ class PoolState:
     pool: str
     wanted: int | None = None  # generation
     good: tuple[int, ...] = ()  # generations that proved themselves, oldest first
-    refused: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> why it is not tried again by itself
+    refused: Mapping[str, str] = field(default_factory=dict)  # what is not tried again by itself (want.refusal) -> why
+    undone: int | None = None  # generation that the last undo left, to which another undo goes back
     paused: bool = False
     workers: int | None = None  # `trapctl scale`; None: as configured
     rollout: Rollout | None = None  # the latest

@@ -16,6 +16,7 @@ from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState,
 from trapd.rollout import want
 
 log = logging.getLogger("trapd.service")
+_SETTINGS = "settings of the pool changed"
 
 
 def launch_digest(spec: PoolSpec, application: str) -> str:
@@ -45,12 +46,15 @@ class Service(Controller):
             returning = [name for name in behind if self._is_last_good(name, disk)]
             for name in returning:
                 self._go_back(name)
+            rollouts = await self._again([n for n in self.specs if n not in behind and self._lags(n)], _SETTINGS, actor)
             behind = [name for name in behind if name not in returning]
             if not behind:
-                return []
+                return rollouts
             generation = self._number(disk.fingerprint, disk, self._why(disk, behind), actor)
             await self.snapshots.make(generation, disk, list(self.specs.values()))
-            return self._begin(behind, generation)
+            # the code that another undo would bring back is that before this one, not that before the one before
+            before = {name: replace(self.state(name), undone=None) for name in behind}
+            return rollouts + self._begin(behind, generation, before=before)
 
     def _key(self, name: str, fingerprint: str) -> str:
         return want.key(fingerprint, self._launch[name])
@@ -59,10 +63,19 @@ class Service(Controller):
         """Does this pool want something else than what is installed, that was not refused before?"""
         state = self.state(name)
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
-        key = self._key(name, disk.fingerprint)
         if wanted is None or wanted.number not in self.snapshots.present():
             return True
-        return want.identity(wanted, name) != key and key not in state.refused
+        refused = want.refusal(state, disk.fingerprint, self._launch[name]) is not None
+        return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused
+
+    def _lags(self, name: str) -> bool:
+        """Does this pool want code that is not what is installed, under other settings than those in force?"""
+        state = self.state(name)
+        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
+        if wanted is None or wanted.number not in self.snapshots.present():
+            return False
+        launch = launch_digest(self.specs[name], wanted.application)
+        return wanted.launch.get(name) != launch and want.refusal(state, wanted.fingerprint, launch) is None
 
     def _is_last_good(self, name: str, disk: Disk) -> bool:
         """Was a half-made rollout overtaken by the return of what already runs?"""
@@ -91,7 +104,7 @@ class Service(Controller):
         ]
         if changes:
             return ", ".join(changes)
-        return "settings of the pool changed" if old.fingerprint == disk.fingerprint else "installed files changed"
+        return _SETTINGS if old.fingerprint == disk.fingerprint else "installed files changed"
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
@@ -104,11 +117,9 @@ class Service(Controller):
             for name in set(old) - set(self.specs):
                 self._removed(name)
             changed = [name for name in self.specs if name in old and old[name] != self._launch[name]]
-            rollouts: list[Rollout] = []
-            for name in changed if same else ():  # a copy starts the application that it was made with
-                state = self.state(name)
-                if state.wanted is not None and state.wanted in self.generations:
-                    rollouts += await self._again(state.wanted, [name], "settings changed", "reload")
+            known = [name for name in changed if self.state(name).wanted in self.generations]
+            # a copy starts the application that it was made with
+            rollouts = await self._again(known, _SETTINGS, "reload") if same else []
         self.wake()
         # new pools want what is installed, and all do if it is another application
         return rollouts + await self.disk_changed(self.disk, actor="reload")
@@ -124,13 +135,7 @@ class Service(Controller):
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> list[Rollout]:
         """The same code in new processes, as a new generation."""
         async with self._making:
-            rollouts = []
-            by_source: dict[int, list[str]] = {}
-            for name in pools:
-                by_source.setdefault(self._wanted(name), []).append(name)
-            for source, names in by_source.items():
-                rollouts += await self._again(source, names, reason or "recycle", actor)
-            return rollouts
+            return await self._again(pools, reason or "recycle", actor)
 
     async def undo(self, pool: str, *, actor: str) -> Rollout:
         """Back to the good generation before; what is undone is not rolled out again by itself."""
@@ -140,27 +145,28 @@ class Service(Controller):
                 raise RefusedError(f"cannot undo {pool}: it is paused; resume it first")
             under_way = state.rollout is not None and not state.rollout.state.over
             # what is rolled out anew gets the pool's present settings, whatever it had then
-            target = want.undo_target(state, self.generations, None if under_way else self._launch[pool])
+            launch = None if under_way else launch_digest(self.specs[pool], current.application)
+            target = want.undo_target(state, current, self.generations, launch)
             if target is None:
                 raise RefusedError(f"cannot undo {pool}: no other good generation is known")
             # under way: its workers still run, so back to that very generation instead of replacing them by their like
             reason = f"undo of generation {current.number}"
             fresh = self.generations[target] if under_way else await self._copied(target, reason, actor)
-            undone = want.undone(state, current, self.generations, f"undone by {actor}")
+            undone = want.undone(state, current, self.generations[target], self.generations, f"undone by {actor}")
             return self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone})[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         rollouts = []
         for name in pools:
-            state, key = self._known(name), self._key(name, self.disk.fingerprint)
+            state, installed = self._known(name), (self.disk.fingerprint, self._launch[name])
             held = (
                 state.rollout is not None and state.rollout.state.value == "failed" and state.wanted not in state.good
             )
-            if key not in state.refused and not held:
+            if want.refusal(state, *installed) is None and not held:
                 continue
-            wall, why = self.clock.wall(), f"generation of {key[:12]} may be tried again"
-            self.save([want.forgive(state, key)], [Event(wall, "retried", why, actor, name)])
+            wall, why = self.clock.wall(), f"generation of {installed[0][:12]} may be tried again"
+            self.save([want.forgive(state, *installed)], [Event(wall, "retried", why, actor, name)])
             if held and state.rollout is not None and state.rollout.generation == state.wanted:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
         rollouts += await self.disk_changed(self.disk, actor=actor)
@@ -206,15 +212,17 @@ class Service(Controller):
         self.notify()
 
     def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
+        application = like.application if isinstance(like, Generation) else self._application
         return Generation(
             number=self._next_number(),
             fingerprint=fingerprint,
             versions=dict(like.versions),
-            launch=dict(self._launch),
+            launch={name: launch_digest(spec, application) for name, spec in self.specs.items()},
             reason=reason,
             actor=actor,
             wall=self.clock.wall(),
             eager=like.eager,
+            application=application,
         )
 
     def _next_number(self) -> int:
@@ -223,8 +231,15 @@ class Service(Controller):
             pass
         return number
 
-    async def _again(self, source: int, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
-        return self._begin(pools, await self._copied(source, reason, actor))
+    async def _again(self, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
+        """What each of them wants, under a new number."""
+        by_source: dict[int, list[str]] = {}
+        for name in pools:
+            by_source.setdefault(self._wanted(name), []).append(name)
+        rollouts = []
+        for source, names in by_source.items():
+            rollouts += self._begin(names, await self._copied(source, reason, actor))
+        return rollouts
 
     async def _copied(self, source: int, reason: str, actor: str) -> Generation:
         """A new number for an old fingerprint."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.universe import POOL, Universe
+from tests.simulation.universe import POOL, Universe, now_or_never
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
 from tests.support.fake_journal import FakeJournal
-from trapd.errors import HistoryError, SnapshotError
+from trapd.errors import HistoryError, RefusedError, SnapshotError
 from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
 
 GOOD = Behaviour(start=20, drain=10)
@@ -207,6 +207,133 @@ def test_undo_after_a_settings_change_goes_back_to_other_code() -> None:
     universe._tell(universe.service.reconfigure([universe.spec]))
     universe.settle("two")
     universe.order("undo", POOL)
+    universe.settle("one")
+
+
+def reload(universe: Universe, **settings: object) -> None:
+    universe.spec = replace(universe.spec, **settings)  # type: ignore[arg-type]
+    universe._tell(universe.service.reconfigure([universe.spec]))
+
+
+def undone() -> Universe:
+    """A universe in which version two ran, was undone, and is still installed."""
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.order("undo", POOL)
+    universe.settle("one")
+    return universe
+
+
+def test_what_was_undone_stays_back_when_settings_change() -> None:
+    universe = undone()
+    reload(universe, concurrency=9)
+    universe.settle("one")
+    assert starts(universe) == {1: 2, 2: 2, 3: 2, 4: 2}, "and the settings are rolled, once"
+    universe.order("recycle", [POOL], reason="memory")
+    universe.settle("one")
+    reload(universe, concurrency=10)
+    universe.die()
+    universe.settle("one")
+    assert 2 not in {id.generation for id in universe.backend.started[4:]}
+
+
+def test_what_was_undone_stays_back_when_settings_changed_while_trapd_was_down() -> None:
+    universe = undone()
+    universe.spec = replace(universe.spec, concurrency=9)
+    universe.die()
+    universe.settle("one")
+    assert starts(universe)[4] == 2, "the settings are rolled"
+
+
+def test_what_was_undone_is_no_last_good_under_other_settings_either() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    reload(universe, concurrency=9)
+    universe.settle("two")
+    universe.order("undo", POOL)
+    assert universe.service.state(POOL).good == (1,)
+
+
+def test_what_was_undone_comes_back_by_retry_and_when_something_else_is_installed_that_comes() -> None:
+    universe = undone()
+    universe.order("retry", [POOL])
+    universe.settle("two")
+    universe = undone()
+    universe.install("three", GOOD)
+    universe.settle("three")
+    universe.order("undo", POOL)
+    universe.settle("one")
+    universe.install("two", GOOD)
+    universe.settle("one")
+
+
+def test_a_second_undo_takes_back_the_first() -> None:
+    universe = undone()
+    for version in ("two", "one", "two"):
+        universe.order("undo", POOL)
+        universe.settle(version)
+        reload(universe, concurrency=universe.spec.concurrency + 1)
+        universe.settle(version)
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_a_second_undo_takes_back_the_first_after_many_recycles() -> None:
+    universe = undone()
+    for _ in range(8):  # more generations than are kept for their age
+        universe.order("recycle", [POOL], reason="memory")
+        universe.settle("one")
+    universe.order("undo", POOL)
+    universe.settle("two")
+
+
+def test_a_second_undo_to_code_that_proves_bad_ends_where_it_was() -> None:
+    universe = undone()
+    universe.behaviours["two"] = RAISES
+    universe.order("undo", POOL)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+    with pytest.raises(RefusedError, match="no other good generation"):
+        now_or_never(universe.service.undo(POOL, actor="somebody"))
+
+
+def test_undo_and_undo_again_in_mid_canary() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(22)
+    universe.order("undo", POOL)
+    universe.order("undo", POOL)
+    universe.settle("two")
+    assert starts(universe) == {1: 2, 2: 2}, "it went on where it was"
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_a_settings_change_while_the_installed_code_is_rejected_is_rolled_on_the_last_good() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.settle("one")
+    reload(universe, environment={"OMP_NUM_THREADS": "1"})
+    universe.settle("one")
+    assert starts(universe)[2] == 1, "what was rejected is not tried again"
+    assert universe.service.state(POOL).wanted == 3
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
+    universe = running()
+    universe.behaviours["one"] = RAISES
+    reload(universe, environment={"TYPO": "1"})
+    universe.run(10)
+    universe.behaviours["one"] = GOOD  # under the old settings, which are asked next
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+    assert universe.service.state(POOL).wanted == 1
+    universe.install("two", GOOD)
+    universe.settle("two")
+    reload(universe, environment={})
+    universe.settle("two")
+    universe.install("one", GOOD)
     universe.settle("one")
 
 

@@ -17,7 +17,7 @@ from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError
 from trapd.model import Event, Generation, Rollout
 from trapd.rollout.view import PoolView
-from trapd.rollout.want import identity
+from trapd.rollout.want import refusal
 from trapd.rollout.world import wanted_workers
 
 Document = dict[str, Any]
@@ -226,7 +226,7 @@ def _event(event: Event) -> Document:
 
 def _generation(generation: Generation, views: Sequence[PoolView]) -> Document:
     number = generation.number
-    refused = [view.state.refused.get(identity(generation, view.spec.name)) for view in views]
+    refused = [refusal(view.state, generation.fingerprint, generation.launch.get(view.spec.name, "")) for view in views]
     return {
         "number": number,
         "fingerprint": generation.fingerprint,

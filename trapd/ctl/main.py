@@ -159,7 +159,7 @@ def rollout_resume(session: Session, pool: str) -> int:
 def rollout_undo(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
     """Back to the good code before.
 
-    What is undone is not rolled out again by itself.
+    What is undone is not rolled out again by itself, whatever settings change; a second undo takes back the first.
     """
     return do.roll(session, "rollout.undo", wait=wait, timeout=timeout, pool=pool)
 

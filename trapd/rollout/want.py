@@ -17,8 +17,13 @@ def identity(generation: Generation, pool: str) -> str:
 
 
 def key(fingerprint: str, launch: str) -> str:
-    """Code, and a pool's own settings for it: by this refusals are remembered."""
+    """Code, and a pool's own settings for it."""
     return f"{fingerprint}+{launch}"
+
+
+def refusal(state: PoolState, fingerprint: str, launch: str) -> str | None:
+    """Why this is not tried by itself, if so: the code is refused under any settings, or only under these."""
+    return state.refused.get(fingerprint) or state.refused.get(key(fingerprint, launch))
 
 
 def begin(
@@ -61,6 +66,9 @@ def decide(
     match verdict:
         case Promote():
             good = (*(g for g in state.good if g != verdict.generation), verdict.generation)
+            known = generations.get(verdict.generation)
+            if known is not None:
+                state = forgive(state, known.fingerprint, known.launch.get(state.pool, ""))
             return replace(state, good=good[-GOOD_KEPT:])
         case Finish():
             return _ended(state, RolloutState.COMPLETE, verdict, wall)
@@ -93,29 +101,46 @@ def refuse(state: PoolState, key: str, why: str) -> PoolState:
     return replace(state, refused={**state.refused, key: why})
 
 
-def forgive(state: PoolState, key: str) -> PoolState:
-    return replace(state, refused={k: v for k, v in state.refused.items() if k != key})
+def forgive(state: PoolState, fingerprint: str, launch: str) -> PoolState:
+    gone = {fingerprint, key(fingerprint, launch)}
+    return replace(state, refused={k: v for k, v in state.refused.items() if k not in gone})
 
 
-def undo_target(state: PoolState, generations: Mapping[int, Generation], launch: str | None = None) -> int | None:
-    """The newest good generation that is something else than what is wanted now; with ``launch``, that would be
-    something else if it had these settings."""
-    current = generations.get(state.wanted) if state.wanted is not None else None
-    for number in reversed(state.good):
+def undo_target(
+    state: PoolState, current: Generation, generations: Mapping[int, Generation], launch: str | None = None
+) -> int | None:
+    """What the last undo left, or else the newest good generation, if it is something else than ``current``.
+
+    As it was, by default: then other settings make it something else. With ``launch``, as it would be if it had these.
+    """
+    left = [state.undone] if state.undone is not None else []
+    for number in [*left, *reversed(state.good)]:
         known = generations.get(number)
         if known is None:
             continue
-        again = identity(known, state.pool) if launch is None else key(known.fingerprint, launch)
-        if current is None or again != identity(current, state.pool):
+        if known.fingerprint != current.fingerprint:
+            return number
+        again = key(known.fingerprint, known.launch.get(state.pool, "") if launch is None else launch)
+        if (launch is None or number in left) and again != identity(current, state.pool):
             return number
     return None
 
 
-def undone(state: PoolState, current: Generation, generations: Mapping[int, Generation], why: str) -> PoolState:
-    """It is not rolled out again by itself, and nothing falls back on it, nor on the same under another number."""
-    mine = identity(current, state.pool)
-    alike = {number for number, one in generations.items() if identity(one, state.pool) == mine}
-    return refuse(replace(state, good=tuple(g for g in state.good if g not in alike)), mine, why)
+def undone(
+    state: PoolState, current: Generation, target: Generation, generations: Mapping[int, Generation], why: str
+) -> PoolState:
+    """The pool, about to go back from ``current`` to ``target``, or to a copy of it.
+
+    What is undone (the code, or only its settings if both have the same) is not rolled out again by itself, and nothing
+    falls back on it, nor on the same under another number, unless the target has yet to prove itself.
+    """
+    pool = state.pool
+    code = current.fingerprint != target.fingerprint
+    mine = current.fingerprint if code else identity(current, pool)
+    alike = {n for n, one in generations.items() if mine in (one.fingerprint, identity(one, pool))}
+    good = tuple(g for g in state.good if g not in alike) if target.number in state.good else state.good
+    forgiven = forgive(state, target.fingerprint, target.launch.get(pool, ""))
+    return refuse(replace(forgiven, good=good, undone=current.number), mine, why)
 
 
 def _end(rollout: Rollout, to: RolloutState, why: str, detail: str, wall: float) -> Rollout:
@@ -133,6 +158,8 @@ def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Genera
     good = tuple(g for g in state.good if g != verdict.generation)
     known = generations.get(verdict.generation)
     if known is not None:
-        state = refuse(state, identity(known, state.pool), verdict.why)
+        # where the same code is good under other settings, it is these that are to blame
+        proven = any(g in generations and generations[g].fingerprint == known.fingerprint for g in good)
+        state = refuse(state, identity(known, state.pool) if proven else known.fingerprint, verdict.why)
     state = replace(state, good=good)
     return replace(state, wanted=state.last_good) if back and good else state
