@@ -88,12 +88,27 @@ class _Draft:
 
     def drain_spare(self, candidates: Sequence[Instance], why: Callable[[Instance], str]) -> None:
         """Drain those that serve nobody yet at once, and ready ones while enough others serve."""
-        for instance in sorted(candidates, key=_cheapest_first):
+        for instance in sorted(candidates, key=self.worth_draining):
             if instance.state is InstanceState.READY:
                 if self.serving <= self.budget.floor:
                     break
                 self.serving -= 1
             self.want(Desire.DRAIN, instance, why(instance))
+
+    def worth_keeping(self, instance: Instance) -> tuple[bool, int, int, float]:
+        """The healthy, ready and busy ones: to drain an idle one costs nobody time."""
+        rank = {InstanceState.READY: 0, InstanceState.STARTING: 1}.get(instance.state, 2)
+        return not self._healthy(instance), rank, -(instance.active_tasks or 0), instance.ready_at or instance.since
+
+    def worth_draining(self, instance: Instance) -> tuple[bool, bool, int, float]:
+        """Not yet serving, not yet healthy, idle, those with fewest tasks; an unknown number of tasks is many."""
+        tasks = instance.active_tasks if instance.active_tasks is not None else 1 << 30
+        serves = instance.state is InstanceState.READY
+        return serves, self._healthy(instance), tasks, instance.ready_at or instance.since
+
+    def _healthy(self, instance: Instance) -> bool:
+        at = available_at(instance, self.world.spec.policy.min_ready)
+        return at is not None and at <= self.now
 
     def advance(self) -> None:
         """Name the phase that the rollout is in, if it is another than it was."""
@@ -133,12 +148,6 @@ def _phase(world: World) -> RolloutState:
     return RolloutState.PREFLIGHT if mine else RolloutState.PENDING
 
 
-def _cheapest_first(instance: Instance) -> tuple[bool, int, float]:
-    """Not yet serving, then idle, then those with fewest tasks; an unknown number of tasks counts as many."""
-    tasks = instance.active_tasks if instance.active_tasks is not None else 1 << 30
-    return instance.state is InstanceState.READY, tasks, instance.ready_at or instance.since
-
-
 def _empty(draft: _Draft) -> Plan:
     """No workers are wanted: the pool drains."""
     world = draft.world
@@ -160,7 +169,7 @@ def _roll(draft: _Draft, target: int) -> None:
     """Towards the wanted generation: more of it within the ceiling, fewer others above the floor."""
     world = draft.world
     mine, others = world.staying(target=True), world.staying(target=False)
-    kept = sorted(mine, key=_worth_keeping)[: draft.wanted]
+    kept = sorted(mine, key=draft.worth_keeping)[: draft.wanted]
     for instance in kept:
         draft.want(Desire.RUN, instance, _again(instance))
     draft.serving = len(world.available(draft.now)) + len(ready(others))
@@ -168,12 +177,6 @@ def _roll(draft: _Draft, target: int) -> None:
     spare = [i for i in mine if i not in kept]
     draft.drain_spare(spare, lambda _: f"{draft.wanted} workers are enough")
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
-
-
-def _worth_keeping(instance: Instance) -> tuple[int, int, float]:
-    """The ready and busy ones: to drain an idle one costs nobody time."""
-    rank = {InstanceState.READY: 0, InstanceState.STARTING: 1}.get(instance.state, 2)
-    return rank, -(instance.active_tasks or 0), instance.ready_at or instance.since
 
 
 def _again(instance: Instance) -> str:
@@ -195,7 +198,7 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     wanted_base = full + (1 if asking else 0)
     evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
-    kept = sorted(base, key=lambda i: (i.id.generation not in world.state.good, *_worth_keeping(i)))[:wanted_base]
+    kept = sorted(base, key=lambda i: (i.id.generation not in world.state.good, *draft.worth_keeping(i)))[:wanted_base]
     if len(base) <= wanted_base:
         evidence = set()  # everybody is needed
     for instance in kept:

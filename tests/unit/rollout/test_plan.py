@@ -97,6 +97,20 @@ ROWS = {
         spec(hold=True), wanting(2, 1, phase=R.FAILED), [one("1-1"), one("2-1"), one("2-2", "starting")], []),
     "scaled up": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=3), [one("1-1"), one("1-2")], ["start 1-3"]),
     "scaled down": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2")], ["drain 1-2"]),
+    "scaled down: nobody goes as long as only one is healthy": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2", ago=4, active_tasks=3)], []),
+    "scaled down: whoever is not healthy yet goes first, busy or not": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, workers=1),
+        [one("1-1"), one("1-2"), one("1-3", ago=4, active_tasks=3)], ["drain 1-3"]),
+    "scaled down in mid-rollout: the unready, then the old": (
+        spec(), wanting(2, 1, 2, phase=GOING, workers=1),
+        [one("1-1"), one("1-2"), one("2-1"), one("2-2", "starting")], ["drain 2-2", "drain 1-1", "drain 1-2"]),
+    "scaled down in mid-rollout: no old one before a new one is healthy": (
+        spec(4), wanting(2, 1, 2, phase=GOING, workers=2), [one("1-1"), one("1-2"), one("2-1", ago=4)], []),
+    "scaled down in mid-canary: the good ones alone are fewer": (
+        spec(4), wanting(2, 1, workers=1),
+        [one("1-1", "starting"), one("1-2"), one("1-3", "failed"), one("2-1", "starting")],
+        ["drain 1-1", "forget 1-3"]),
     "scaled to 0": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=0), [one("1-1")], ["drain 1-1"]),
     "a drain within its timeout": (
         spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
