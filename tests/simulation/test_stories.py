@@ -13,6 +13,7 @@ from tests.support.fake_backend import Behaviour
 from tests.support.fake_journal import FakeJournal
 from trapd.errors import HistoryError, RefusedError, SnapshotError
 from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
+from trapd.rollout import want
 
 GOOD = Behaviour(start=20, drain=10)
 RAISES = Behaviour(start=20, failure=FailureKind.CODE)
@@ -362,6 +363,24 @@ def test_pause_stops_the_clock_and_resume_goes_on() -> None:
     universe.order("pause", POOL)
     universe.run(5000)
     assert starts(universe)[2] <= 2
+    universe.order("resume", POOL)
+    universe.settle("two")
+
+
+@pytest.mark.parametrize("seconds", [0, 22, 40], ids=["before the canary", "canary", "rolling"])
+def test_a_paused_pool_that_is_scaled_to_nothing_and_back_is_still_paused_where_it_was(seconds: float) -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(seconds)
+    universe.order("pause", POOL)
+    before = universe.service.state(POOL)
+    universe.order("scale", POOL, 0)
+    universe.run(600)
+    assert universe.backend.seen() == ()
+    universe.order("scale", POOL, 2)
+    universe.run(600)
+    assert want.progressed(universe.service.state(POOL), 0) == want.progressed(before, 0)
+    assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
     universe.order("resume", POOL)
     universe.settle("two")
 

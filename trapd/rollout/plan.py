@@ -160,7 +160,7 @@ def _empty(draft: _Draft) -> Plan:
         )
     for instance in world.instances:
         draft.want(Desire.DRAIN, instance, why)
-    if world.rollout is not None and not world.stopping and not world.instances:
+    if world.rollout is not None and not world.held and not world.stopping and not world.instances:
         draft.actions.append(Finish(world.rollout.generation, "no workers are wanted"))
     return draft.done()
 
