@@ -12,7 +12,7 @@ from typing import Any
 
 from trapd.controller import Controller
 from trapd.errors import RefusedError
-from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout
+from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
 
 log = logging.getLogger("trapd.service")
@@ -46,15 +46,15 @@ class Service(Controller):
             returning = [name for name in behind if self._is_last_good(name, disk)]
             for name in returning:
                 self._go_back(name)
-            rollouts = await self._again([n for n in self.specs if n not in behind and self._lags(n)], _SETTINGS, actor)
             behind = [name for name in behind if name not in returning]
             if not behind:
-                return rollouts
+                self.wake()  # settings may have changed
+                return []
             generation = self._number(disk.fingerprint, disk, self._why(disk, behind), actor)
             await self.snapshots.make(generation, disk, list(self.specs.values()))
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(self.state(name), undone=None) for name in behind}
-            return rollouts + self._begin(behind, generation, before=before)
+            return self._begin(behind, generation, before=before)
 
     def _key(self, name: str, fingerprint: str) -> str:
         return want.key(fingerprint, self._launch[name])
@@ -68,11 +68,23 @@ class Service(Controller):
         refused = want.refusal(state, disk.fingerprint, self._launch[name]) is not None
         return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused
 
+    async def step(self, name: str) -> float:
+        """A pass, and then a rollout of settings that came when they could not be rolled: with code then refused."""
+        wake_at = await super().step(name)
+        if not self._lags(name) or self._making.locked():
+            return wake_at
+        async with self._making:
+            await self._again([name], _SETTINGS, "trapd")
+        return self.clock.now()
+
     def _lags(self, name: str) -> bool:
-        """Does this pool want code that is not what is installed, under other settings than those in force?"""
+        """Is this pool at rest on code that is not what is installed, and under other settings than those in force?"""
         state = self.state(name)
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
-        if wanted is None or wanted.number not in self.snapshots.present():
+        moving = self.stopping or (state.rollout is not None and not state.rollout.state.over)
+        if moving or wanted is None or name not in self.specs:
+            return False
+        if self.disk.state is not DiskState.SETTLED or self._behind(name, self.disk):
             return False
         launch = launch_digest(self.specs[name], wanted.application)
         return wanted.launch.get(name) != launch and want.refusal(state, wanted.fingerprint, launch) is None
@@ -160,14 +172,13 @@ class Service(Controller):
         rollouts = []
         for name in pools:
             state, installed = self._known(name), (self.disk.fingerprint, self._launch[name])
-            held = (
-                state.rollout is not None and state.rollout.state.value == "failed" and state.wanted not in state.good
-            )
+            latest = state.rollout
+            held = latest is not None and latest.state is RolloutState.FAILED and latest.generation == state.wanted
             if want.refusal(state, *installed) is None and not held:
                 continue
             wall, why = self.clock.wall(), f"generation of {installed[0][:12]} may be tried again"
             self.save([want.forgive(state, *installed)], [Event(wall, "retried", why, actor, name)])
-            if held and state.rollout is not None and state.rollout.generation == state.wanted:
+            if held:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
         rollouts += await self.disk_changed(self.disk, actor=actor)
         if not rollouts:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 
 import pytest
 
 from tests.simulation.universe import FAILURES, POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
-from trapd.model import FailureKind, PoolSpec
+from trapd.model import FailureKind, PoolSpec, RolloutState
 
 SEEDS = int(os.environ.get("TRAPD_SEEDS", "2000"))
 BATCH = 100
+FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 
 
 def pool(r: random.Random) -> PoolSpec:
@@ -41,7 +43,7 @@ def bad(universe: Universe) -> Behaviour:
 
 
 def walk(seed: int) -> Universe:
-    """One life. Returns a universe whose story is over, at rest on good code."""
+    """One life. Returns a universe whose story is over, at rest on good code if there ever was any."""
     universe = Universe(pool(random.Random(seed)), seed)
     try:
         live(universe)
@@ -56,6 +58,7 @@ def live(universe: Universe) -> None:
     universe.orphans_drain = r.random() < 0.5
     universe.lossy = r.choice((0.0, 0.0, 0.2, 0.5))
     universe.install("start", good(universe))
+    universe.run(r.choice((0.0, 120.0, 120.0)))  # mostly it has proved itself before anything happens
     for number in range(r.randrange(2, 8)):
         if r.random() < 0.5:
             universe.kill_in = r.randrange(1, 30)
@@ -65,13 +68,44 @@ def live(universe: Universe) -> None:
     universe.order("resume", POOL)
     if universe.wanted_workers == 0:
         universe.order("scale", POOL, universe.spec.workers)
-    universe.install("final", good(universe))
-    universe.settle("final", 12 * 3600.0)
+    if r.random() < 0.5:
+        universe.install("final", good(universe))
+        universe.settle("final", 12 * 3600.0)
+        universe.check_settings()
+    else:
+        universe.run(12 * 3600.0)
+        rest(universe)
+
+
+def rest(universe: Universe) -> None:
+    """With the code that is on the disk, good or bad, everything has come to rest. Nobody installs anything else."""
+    state, installed, wanted = universe.service.state(POOL), universe.disk.fingerprint, universe.wanted()
+    refused = [why for key, why in state.refused.items() if key.partition("+")[0] == installed]
+    if not state.good:
+        assert installed.startswith("bad"), f"{installed} does not run: {state}"
+        universe.check_pace()
+        return universe.ends.append("nothing was ever good")
+    universe.check_rest()
+    universe.check_settings()
+    assert wanted is not None
+    assert wanted.number in state.good
+    if wanted.fingerprint == installed:
+        assert not installed.startswith("bad"), f"runs {installed}"
+        return universe.ends.append("runs what is installed")
+    assert refused, f"runs {wanted.fingerprint}, though nothing speaks against {installed}"
+    assert all(refused), "a refusal says why"
+    if installed.startswith("bad"):
+        ends = {rollout.reason for rollout in universe.journal.rollouts(limit=100) if rollout.state in FAILED}
+        assert any(why in ends or why.startswith("undone by") for why in refused), f"no rollout says {refused}"
+        return universe.ends.append("bad code was refused")
+    excuse = ("outage", "crash", "order: undo")
+    assert any(word in line for line in universe.story for word in excuse), f"{installed} is refused: {refused}"
+    return universe.ends.append("good code was refused")
 
 
 def step(universe: Universe, number: int) -> None:
     r = universe.random
-    match r.randrange(11):
+    match r.randrange(12):
         case 0 | 1:
             universe.install(f"good{number}", good(universe))
         case 2 | 3:
@@ -93,6 +127,8 @@ def step(universe: Universe, number: int) -> None:
             for instance in universe.backend.seen()[: r.randrange(1, 3)]:
                 universe.say(f"crash of {instance.id}")
                 universe.backend.crash(instance.id)
+        case 11:
+            universe.reload(concurrency=r.randrange(1, 4))
 
 
 @pytest.mark.timeout(120)
@@ -110,3 +146,5 @@ def test_the_walks_reach_the_interesting_places() -> None:
     assert {"complete", "rejected", "superseded"} <= set(ends)
     assert {"promoted", "rejected", "paused", "scaled", "error", "started", "drained", "killed"} <= happened
     assert sum(u.kills for u in stories) > 50
+    rests = Counter(end for u in stories for end in u.ends)
+    assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}

@@ -204,16 +204,10 @@ def test_undo_after_a_settings_change_goes_back_to_other_code() -> None:
     universe = running()
     universe.install("two", GOOD)
     universe.settle("two")
-    universe.spec = replace(universe.spec, concurrency=9)
-    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.reload(concurrency=9)
     universe.settle("two")
     universe.order("undo", POOL)
     universe.settle("one")
-
-
-def reload(universe: Universe, **settings: object) -> None:
-    universe.spec = replace(universe.spec, **settings)  # type: ignore[arg-type]
-    universe._tell(universe.service.reconfigure([universe.spec]))
 
 
 def undone() -> Universe:
@@ -228,12 +222,12 @@ def undone() -> Universe:
 
 def test_what_was_undone_stays_back_when_settings_change() -> None:
     universe = undone()
-    reload(universe, concurrency=9)
+    universe.reload(concurrency=9)
     universe.settle("one")
     assert starts(universe) == {1: 2, 2: 2, 3: 2, 4: 2}, "and the settings are rolled, once"
     universe.order("recycle", [POOL], reason="memory")
     universe.settle("one")
-    reload(universe, concurrency=10)
+    universe.reload(concurrency=10)
     universe.die()
     universe.settle("one")
     assert 2 not in {id.generation for id in universe.backend.started[4:]}
@@ -251,7 +245,7 @@ def test_what_was_undone_is_no_last_good_under_other_settings_either() -> None:
     universe = running()
     universe.install("two", GOOD)
     universe.settle("two")
-    reload(universe, concurrency=9)
+    universe.reload(concurrency=9)
     universe.settle("two")
     universe.order("undo", POOL)
     assert universe.service.state(POOL).good == (1,)
@@ -275,7 +269,7 @@ def test_a_second_undo_takes_back_the_first() -> None:
     for version in ("two", "one", "two"):
         universe.order("undo", POOL)
         universe.settle(version)
-        reload(universe, concurrency=universe.spec.concurrency + 1)
+        universe.reload(concurrency=universe.spec.concurrency + 1)
         universe.settle(version)
     assert outcome(universe) is RolloutState.COMPLETE
 
@@ -314,17 +308,66 @@ def test_a_settings_change_while_the_installed_code_is_rejected_is_rolled_on_the
     universe = running()
     universe.install("two", RAISES)
     universe.settle("one")
-    reload(universe, environment={"OMP_NUM_THREADS": "1"})
+    universe.reload(environment={"OMP_NUM_THREADS": "1"})
     universe.settle("one")
     assert starts(universe)[2] == 1, "what was rejected is not tried again"
     assert universe.service.state(POOL).wanted == 3
     assert outcome(universe) is RolloutState.COMPLETE
 
 
+def test_settings_that_come_with_code_that_is_then_rejected_are_rolled_on_the_last_good() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.run(10)
+    universe.reload(concurrency=9)
+    universe.settle("one")
+    universe.check_settings()
+    assert starts(universe)[4] == 2
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_settings_that_come_with_code_that_is_then_undone_are_rolled_on_the_last_good() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(22)
+    universe.reload(concurrency=9)
+    universe.run(22)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    universe.check_settings()
+
+
+def test_a_first_rollout_that_fails_leaves_what_was_good_to_fall_back_on() -> None:
+    universe = Universe(spec())
+    universe.install("one", GOOD)
+    universe.run(22)
+    universe.backend.crash(InstanceId(POOL, 1, 2))
+    universe.behaviours["one"] = RAISES
+    universe.run(2000)
+    assert outcome(universe) is RolloutState.FAILED
+    universe.behaviours["one"] = GOOD
+    universe.settle("one")
+    universe.install("two", RAISES)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_a_first_rollout_that_failed_may_be_tried_again() -> None:
+    universe = Universe(spec())
+    universe.install("one", GOOD)
+    universe.run(22)
+    universe.backend.crash(InstanceId(POOL, 1, 2))
+    universe.behaviours["one"] = RAISES
+    universe.run(2000)
+    universe.behaviours["one"] = GOOD
+    universe.order("retry", [POOL])
+    universe.settle("one")
+
+
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
     universe = running()
     universe.behaviours["one"] = RAISES
-    reload(universe, environment={"TYPO": "1"})
+    universe.reload(environment={"TYPO": "1"})
     universe.run(10)
     universe.behaviours["one"] = GOOD  # under the old settings, which are asked next
     universe.settle("one")
@@ -332,7 +375,7 @@ def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
     assert universe.service.state(POOL).wanted == 1
     universe.install("two", GOOD)
     universe.settle("two")
-    reload(universe, environment={})
+    universe.reload(environment={})
     universe.settle("two")
     universe.install("one", GOOD)
     universe.settle("one")
@@ -498,12 +541,10 @@ def test_what_is_good_is_never_collected_however_many_bad_ones_follow() -> None:
 
 def test_a_reload_rolls_only_the_pools_whose_workers_change() -> None:
     universe = running()
-    universe.spec = replace(universe.spec, workers=3)
-    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.reload(workers=3)
     universe.settle("one")
     assert starts(universe) == {1: 3}, "a number of workers is not fixed in any worker"
-    universe.spec = replace(universe.spec, concurrency=4)
-    universe._tell(universe.service.reconfigure([universe.spec]))
+    universe.reload(concurrency=4)
     universe.settle("one")
     assert starts(universe) == {1: 3, 2: 3}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from tests.support.fake_backend import Behaviour, FakeBackend
@@ -19,10 +19,11 @@ from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd.errors import BackendError, RefusedError
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, FailureKind, Instance, InstanceId, InstanceState, PoolSpec
+from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, PoolSpec
+from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
 from trapd.rollout.world import wanted_workers
-from trapd.service import Service
+from trapd.service import Service, launch_digest
 
 T = TypeVar("T")
 POOL = "p"
@@ -54,6 +55,7 @@ class Universe:
     orphans_drain: bool = False  # the embedded backend: when trapd dies its workers drain
     behaviours: dict[str, Behaviour] = field(default_factory=dict)  # fingerprint -> how its workers behave
     story: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)  # how it came to rest, in a word or two
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -177,6 +179,12 @@ class Universe:
         self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
         self._tell(self.service.disk_changed(self.disk))
 
+    def reload(self, **settings: Any) -> None:
+        """Somebody changes the pool's settings."""
+        self.say(f"reload: {settings}")
+        self.spec = replace(self.spec, **settings)
+        self._tell(self.service.reconfigure([self.spec]))
+
     def order(self, name: str, *args: object, **more: object) -> None:
         self.say(f"order: {name} {args or ''}")
         verb = getattr(self.service, name)
@@ -219,11 +227,18 @@ class Universe:
     def settle(self, fingerprint: str, seconds: float = 4 * 3600.0) -> None:
         """With all faults over, everything must come to rest on this code. Raises BrokenPromiseError otherwise."""
         self.run(seconds)
-        state, wanted = self.service.state(POOL), self.wanted_workers
-        view = now_or_never(self.service.observe(POOL))
-        generation = self.journal.generations().get(state.wanted or 0)
+        generation = self.wanted()
         if generation is None or generation.fingerprint != fingerprint:
             raise BrokenPromiseError(f"wants {generation}, not {fingerprint}")
+        self.check_rest()
+
+    def wanted(self) -> Generation | None:
+        return self.journal.generations().get(self.service.state(POOL).wanted or 0)
+
+    def check_rest(self) -> None:
+        """Everything wanted is ready on the wanted generation, nothing else runs, and nothing is about to happen."""
+        state, wanted = self.service.state(POOL), self.wanted_workers
+        view = now_or_never(self.service.observe(POOL))
         if view.actions or view.waiting:
             raise BrokenPromiseError(f"is not at rest: {list(map(str, view.actions))} {view.waiting}")
         seen = self.backend.seen()
@@ -233,6 +248,27 @@ class Universe:
             raise BrokenPromiseError(f"wanted generation {state.wanted}, there are {_names(seen)}")
         if state.rollout is None or not state.rollout.state.over:
             raise BrokenPromiseError(f"the rollout is not over: {state.rollout}")
+        began = len(self.backend.started)
+        self.run(3600.0)
+        if len(self.backend.started) > began:
+            raise BrokenPromiseError(f"goes on starting workers: {self.backend.started[began:]}")
+
+    def check_pace(self) -> None:
+        """What cannot start is tried again and again, but slowly."""
+        began = len(self.backend.started)
+        self.run(3600.0)
+        tries, slowest = len(self.backend.started) - began, backoff.CEILING * (1 - backoff.JITTER)
+        if tries > budget(self.spec, self.wanted_workers).ceiling * (3600 / slowest + 1):
+            raise BrokenPromiseError(f"{tries} starts in an hour")
+
+    def check_settings(self) -> None:
+        """What runs has the settings in force, unless these were refused."""
+        generation, state = self.wanted(), self.service.state(POOL)
+        launch = launch_digest(self.spec, "")
+        if generation is None or generation.launch[POOL] == launch:
+            return
+        if want.refusal(state, generation.fingerprint, launch) is None:
+            raise BrokenPromiseError(f"generation {generation.number} has other settings than those in force")
 
 
 def _names(instances: Any) -> list[str]:

@@ -199,6 +199,8 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
     kept = sorted(base, key=lambda i: (i.id.generation not in world.state.good, *draft.worth_keeping(i)))[:wanted_base]
+    if asking and all(i.state is InstanceState.READY for i in kept):
+        kept = kept[:full]  # they started long ago: only a fresh start answers
     if len(base) <= wanted_base:
         evidence = set()  # everybody is needed
     for instance in kept:

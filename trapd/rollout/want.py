@@ -154,12 +154,14 @@ def _ended(state: PoolState, to: RolloutState, verdict: Verdict, wall: float) ->
 
 
 def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], *, back: bool) -> PoolState:
-    """The generation is no longer good nor tried again by itself; with ``back``, the last good one is wanted again."""
-    good = tuple(g for g in state.good if g != verdict.generation)
+    """The generation is not tried again by itself, nor good any more, if another is: to have nothing to fall back on is
+    worse. With ``back``, the last good one is wanted again."""
+    others = tuple(g for g in state.good if g != verdict.generation)
+    good = others or state.good
     known = generations.get(verdict.generation)
     if known is not None:
         # where the same code is good under other settings, it is these that are to blame
-        proven = any(g in generations and generations[g].fingerprint == known.fingerprint for g in good)
+        proven = any(g in generations and generations[g].fingerprint == known.fingerprint for g in others)
         state = refuse(state, identity(known, state.pool) if proven else known.fingerprint, verdict.why)
     state = replace(state, good=good)
     return replace(state, wanted=state.last_good) if back and good else state

@@ -49,12 +49,12 @@ class World:
 
     @property
     def held(self) -> bool:
-        """Nothing moves: paused by a person, or failed with on_failure = "hold"."""
+        """Nothing moves: paused by a person, or failed with on_failure = "hold" while another generation is good."""
         latest = self.state.rollout
         failed_here = (
             latest is not None and latest.state is RolloutState.FAILED and latest.generation == self.state.wanted
         )
-        return self.state.paused or failed_here
+        return self.state.paused or (failed_here and not self.proven)
 
     @property
     def lost(self) -> bool:

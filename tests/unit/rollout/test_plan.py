@@ -132,6 +132,8 @@ BASE = [one("1-1", ago=500), one("1-2", ago=500)]
 BLAME = {
     "its code failed: ask the good generation first": (
         [*BASE, one("2-1", "failed", ago=10)], ["start 1-3"]),
+    "there are more of the good one than wanted: one makes room for the question": (
+        [*BASE, one("1-3", ago=500), one("2-1", "failed", ago=10)], ["drain 1-3"]),
     "the good one is still starting: wait": (
         [*BASE, one("1-3", "starting", ago=5), one("2-1", "failed", ago=10)], []),
     "the good one starts: rejected": (
