@@ -31,7 +31,8 @@ _PAST |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
 def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
     """The pool's state after the plan; the same value if there is nothing to remember.
 
-    Each step forward sets the progress deadline anew. To start again what failed is no step forward.
+    Each step forward sets the progress deadline anew. To start again what failed is no step forward, nor is to start
+    more of the generation that was before.
     """
     state, seen = view.state, {instance.id for instance in view.instances}
     for action in plan.actions:
@@ -44,7 +45,8 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case Drain():
                 state = want.progressed(state, now)
             case Start():
-                state = state if action.instance in seen else want.progressed(state, now)
+                again = action.instance in seen or action.instance.generation != state.wanted
+                state = state if again else want.progressed(state, now)
             case Kill() | Forget():
                 pass
             case _:

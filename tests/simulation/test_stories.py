@@ -80,6 +80,36 @@ def test_code_that_dies_young_is_rejected() -> None:
     assert outcome(universe) is RolloutState.REJECTED
 
 
+PATIENT = replace(spec(), policy=replace(spec().policy, min_ready=120.0))
+DIES_LATE = Behaviour(start=20, crash_after=40)  # its backend has forgiven it by then
+
+
+def test_code_that_dies_again_and_again_before_a_long_min_ready_is_rejected() -> None:
+    universe = running(PATIENT)
+    universe.install("two", DIES_LATE)
+    universe.run(1000)
+    assert outcome(universe) is RolloutState.REJECTED
+    universe.settle("one")
+
+
+def test_a_canary_that_dies_late_but_once_is_tried_again() -> None:
+    universe = running(PATIENT)
+    universe.install("two", DIES_LATE)
+    universe.run(30)
+    universe.behaviours["two"] = GOOD
+    universe.settle("two")
+
+
+def test_a_rollout_in_which_others_die_again_and_again_before_a_long_min_ready_fails() -> None:
+    universe = running(PATIENT)
+    universe.install("two", GOOD)
+    universe.run(145)
+    universe.behaviours["two"] = DIES_LATE
+    universe.run(1000)
+    assert outcome(universe) is RolloutState.FAILED
+    universe.settle("one")
+
+
 def test_after_a_rejection_the_next_good_upgrade_rolls_by_itself() -> None:
     universe = running()
     universe.install("two", RAISES)

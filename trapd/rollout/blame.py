@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from trapd.model import Failure, Instance
+from trapd.model import Failure, Instance, InstanceState
 from trapd.rollout.world import World, exhausted
 
 
@@ -19,11 +19,17 @@ class Blame(Enum):
     UNKNOWN = auto()  # ask: start one more of the last good generation
 
 
-def failed_canary(world: World) -> Instance | None:
-    """The canary whose tries are used up, while the wanted generation is unproven and there is one to compare with."""
+def failed_canary(world: World, now: float) -> Instance | None:
+    """The canary whose tries are used up, while the wanted generation is unproven and there is one to compare with.
+
+    Or that fails past the progress deadline: with a long min_ready its failures may be forgiven again and again (B9).
+    """
     if world.proven or world.fallback is None:
         return None
-    return next((i for i in world.staying(target=True) if exhausted(i)), None)
+    deadline = world.spec.policy.progress_deadline
+    late = world.rollout is not None and world.rollout.progressed_at + deadline <= now
+    mine = world.staying(target=True)
+    return next((i for i in mine if exhausted(i) or (late and i.state is InstanceState.FAILED)), None)
 
 
 def witness_failure(world: World, canary: Instance) -> Failure | None:

@@ -19,7 +19,7 @@ from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.truth import available_at
-from trapd.rollout.verdict import progress_deadline, verdict
+from trapd.rollout.verdict import progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
 
 
@@ -98,15 +98,16 @@ class _Draft:
     def worth_keeping(self, instance: Instance) -> tuple[bool, int, int, float]:
         """The healthy, ready and busy ones: to drain an idle one costs nobody time."""
         rank = {InstanceState.READY: 0, InstanceState.STARTING: 1}.get(instance.state, 2)
-        return not self._healthy(instance), rank, -(instance.active_tasks or 0), instance.ready_at or instance.since
+        return not self.healthy(instance), rank, -(instance.active_tasks or 0), instance.ready_at or instance.since
 
     def worth_draining(self, instance: Instance) -> tuple[bool, bool, int, float]:
         """Not yet serving, not yet healthy, idle, those with fewest tasks; an unknown number of tasks is many."""
         tasks = instance.active_tasks if instance.active_tasks is not None else 1 << 30
         serves = instance.state is InstanceState.READY
-        return serves, self._healthy(instance), tasks, instance.ready_at or instance.since
+        return serves, self.healthy(instance), tasks, instance.ready_at or instance.since
 
-    def _healthy(self, instance: Instance) -> bool:
+    def healthy(self, instance: Instance) -> bool:
+        """Was it ready for min_ready?"""
         at = available_at(instance, self.world.spec.policy.min_ready)
         return at is not None and at <= self.now
 
@@ -140,10 +141,11 @@ _PHASE_MEANS = {
 
 
 def _phase(world: World) -> RolloutState:
-    mine = world.staying(target=True)
+    mine, rollout = world.staying(target=True), world.rollout
     if world.proven:
         return RolloutState.ROLLING
-    if ready(mine):
+    # a canary that has to be started again is none the less one: to fall back and come forth would look like progress
+    if ready(mine) or (mine and rollout is not None and rollout.state is RolloutState.CANARY):
         return RolloutState.CANARY
     return RolloutState.PREFLIGHT if mine else RolloutState.PENDING
 
@@ -187,7 +189,7 @@ def _again(instance: Instance) -> str:
 def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     """The last good generation serves at full strength; one canary of the new one has to prove itself beside it."""
     world = draft.world
-    failed = failed_canary(world)
+    failed = failed_canary(world, draft.now)
     asking = failed is not None and blame(world, failed) is Blame.UNKNOWN
     base = [i for i in world.staying(target=False) if _serves(world, i)]
     for instance in world.staying(target=False):
@@ -226,6 +228,9 @@ def _canary(draft: _Draft, target: int) -> None:
     mine = draft.world.staying(target=True)
     for instance in mine:
         draft.want(Desire.RUN, instance, _again(instance))
+        if draft.healthy(instance):
+            draft.wakes.append(report_deadline(draft.world, instance))
+            draft.waiting.append(f"{instance.id} to say what code it loaded")
     if not mine:
         if draft.room <= 0:
             draft.waiting.append("room for the canary within max_surge")

@@ -27,13 +27,21 @@ def _on_canary(world: World, target: int, now: float) -> Verdict | None:
             return Promote(
                 target, f"{canary.id} was ready for {world.spec.policy.min_ready:g} s and runs what it should"
             )
-        if world.fallback is not None:
+        late = canary.report is not None or report_deadline(world, canary) <= now
+        if world.fallback is not None and late:
             return Reject(target, f"{canary.id} is ready but cannot be trusted: {doubt}")
-    failed = failed_canary(world)
+    failed = failed_canary(world, now)
     if failed is not None and failed.failure is not None and blame(world, failed) is Blame.CODE:
         why = f"{failed.id} failed to start ({failed.failure.summary}), and generation {world.fallback} starts"
         return Reject(target, why, failed.failure.detail)
     return None
+
+
+def report_deadline(world: World, canary: Instance) -> float:
+    """Until when a healthy canary may take its time to say what code it loaded."""
+    healthy = available_at(canary, world.spec.policy.min_ready) or 0.0
+    progressed = world.rollout.progressed_at if world.rollout is not None else 0.0
+    return max(healthy, progressed) + world.spec.policy.progress_deadline
 
 
 def _finished(world: World, target: int, now: float) -> Finish | None:

@@ -59,8 +59,10 @@ ROWS = {
     "canary proved itself": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5)], ["promote 2"]),
     "canary with strays is never trusted": (
         spec(), wanting(2, 1), [one("1-1"), one("1-2"), mixed("2-1", 5)], ["reject 2"]),
-    "canary that reports nothing is never trusted": (
-        spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5, report=None)], ["reject 2"]),
+    "canary that reports nothing: its report may be on its way": (
+        spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=604, report=None)], []),
+    "canary that reports nothing until the progress deadline is not trusted": (
+        spec(), wanting(2, 1, phase=None), [one("1-1"), one("1-2"), one("2-1", ago=605, report=None)], ["reject 2"]),
     "rolling: drain one old for one ready new": (
         spec(), wanting(2, 1, 2, phase=GOING), [one("1-1"), one("1-2"), one("2-1")], ["drain 1-1"]),
     "rolling: idle first, then fewest tasks": (
@@ -208,6 +210,12 @@ def test_no_progress_until_the_deadline_fails_the_rollout() -> None:
     late = replace(early, rollout=replace(state.rollout, progressed_at=NOW - 600))
     old = [one("1-2"), one("2-1", ago=700), one("2-2", "failed", ago=1, failures=9)]
     assert short(world(spec(), late, *old)) == ["fail 2"]
+
+
+def test_the_plan_waits_for_a_report_until_the_progress_deadline() -> None:
+    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", ago=6, report=None)), NOW)
+    assert thought.waiting == "p@2-1 to say what code it loaded"
+    assert thought.wake_at == NOW + 600
 
 
 def test_waiting_for_a_drain_is_no_lack_of_progress() -> None:

@@ -38,16 +38,16 @@ def instances(draw: st.DrawFn) -> tuple[Instance, ...]:
 
 @st.composite
 def instance(draw: st.DrawFn, id: InstanceId) -> Instance:
-    state, since = draw(st.sampled_from(InstanceState)), NOW - draw(AGO)
+    state = draw(st.sampled_from([*InstanceState, *SERVING, *SERVING]))
+    since = NOW - draw(AGO)
     failure = draw(
         st.none() | st.builds(Failure, st.sampled_from(FailureKind), st.just("s"), st.just("d"), st.just(since))
     )
     failed = state is InstanceState.FAILED
     if failed and failure is None:
         failure = Failure(FailureKind.CRASH, "s", "d", since)
-    report = draw(
-        st.sampled_from([None, CodeReport(id.generation, "d", {}), CodeReport(id.generation, "d", {}, ("x=y",))])
-    )
+    stray = CodeReport(id.generation, "d", {}, ("x=y",))
+    report = draw(st.sampled_from([None, CodeReport(id.generation, "d", {}), stray, stray]))
     return Instance(
         id,
         state,
@@ -77,7 +77,7 @@ def worlds(draw: st.DrawFn) -> World:
         hold=draw(RARELY),
         drain_timeout=draw(st.sampled_from([None, 30.0])),
     )
-    wanted = draw(st.none() | GENERATIONS)
+    wanted = None if draw(RARELY) else draw(GENERATIONS)
     phase = draw(st.sampled_from([*RolloutState, RolloutState.ROLLING, RolloutState.CANARY]))
     rollout = None if wanted is None else Rollout(1, "p", wanted, None, phase, "", "", 0.0, NOW - draw(AGO))
     state = PoolState(
@@ -88,9 +88,7 @@ def worlds(draw: st.DrawFn) -> World:
         rollout=rollout,
     )
     usable = frozenset(draw(st.sets(GENERATIONS)))
-    return World(
-        pool, state, draw(instances()), usable, draw(st.booleans()) and draw(st.booleans()), draw(st.booleans())
-    )
+    return World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY))
 
 
 many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
