@@ -69,7 +69,7 @@ class Service(Controller):
         return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused
 
     async def step(self, name: str) -> float:
-        """A pass, and then a rollout of settings that came when they could not be rolled: with code then refused."""
+        """A pass, and then a rollout of settings that were left behind: they came while other code was wanted."""
         wake_at = await super().step(name)
         if not self._lags(name) or self._making.locked():
             return wake_at
@@ -78,13 +78,14 @@ class Service(Controller):
         return self.clock.now()
 
     def _lags(self, name: str) -> bool:
-        """Is this pool at rest on code that is not what is installed, and under other settings than those in force?"""
+        """Is this pool at rest on the code that it should have, under other settings than those in force?"""
         state = self.state(name)
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
         moving = self.stopping or (state.rollout is not None and not state.rollout.state.over)
-        if moving or wanted is None or name not in self.specs:
+        if moving or wanted is None or wanted.number not in self.snapshots.present() or name not in self.specs:
             return False
-        if self.disk.state is not DiskState.SETTLED or self._behind(name, self.disk):
+        other = wanted.fingerprint != self.disk.fingerprint
+        if self.disk.state is not DiskState.SETTLED or (other and self._behind(name, self.disk)):
             return False
         launch = launch_digest(self.specs[name], wanted.application)
         return wanted.launch.get(name) != launch and want.refusal(state, wanted.fingerprint, launch) is None

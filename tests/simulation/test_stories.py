@@ -367,6 +367,19 @@ def test_settings_that_come_with_code_that_is_then_undone_are_rolled_on_the_last
     universe.check_settings()
 
 
+def test_settings_that_came_between_two_undos_are_rolled_on_what_the_second_brings_back() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(22)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    universe.reload(concurrency=9)
+    universe.run(22)
+    universe.order("undo", POOL)
+    universe.settle("two")
+    universe.check_settings()
+
+
 def test_a_first_rollout_that_fails_leaves_what_was_good_to_fall_back_on() -> None:
     universe = Universe(spec())
     universe.install("one", GOOD)
@@ -392,6 +405,22 @@ def test_a_first_rollout_that_failed_may_be_tried_again() -> None:
     universe.behaviours["one"] = GOOD
     universe.order("retry", [POOL])
     universe.settle("one")
+
+
+def test_another_application_waits_for_code_that_is_not_refused_and_settings_do_not() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.settle("one")
+    universe._tell(universe.service.reconfigure([universe.spec], application="trap.other:app"))
+    universe.settle("one")
+    assert starts(universe) == {1: 3, 2: 1}, "a copy could not start it"
+    settings = replace(universe.spec, concurrency=9)
+    universe._tell(universe.service.reconfigure([settings], application="trap.other:app"))
+    universe.settle("one")
+    assert universe.journal.generations()[3].application == ""
+    universe.install("one", GOOD)
+    universe.settle("one")
+    assert universe.journal.generations()[4].application == "trap.other:app"
 
 
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
