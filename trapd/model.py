@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_INSTANCE = re.compile(r"(?P<pool>[a-z][a-z0-9_]*)@(?P<generation>[0-9]+)-(?P<slot>[0-9]+)")
+# Numbers of 15 digits: more than there will ever be, and few enough for a database.
+_INSTANCE = re.compile(r"(?P<pool>[a-z][a-z0-9_]*)@(?P<generation>[0-9]{1,15})-(?P<slot>[0-9]{1,15})")
 _UNIT_PREFIX, _UNIT_SUFFIX = "trapd-worker-", ".service"
 
 

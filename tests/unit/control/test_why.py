@@ -120,6 +120,8 @@ def test_a_pause_tells_how_to_go_on() -> None:
         ("default@3-1", "cannot explain default@3-1: no such worker runs, and history has none"),
         ("what?", "cannot explain 'what\\?': name a pool \\(default\\), a rollout's number or a worker"),
         ("9" * 900, "cannot explain"),
+        (f"default@{'9' * 23}-1", "cannot explain 'default@9+-1': name a pool"),
+        (f"default@1-{'9' * 23}", "cannot explain 'default@1-9+': name a pool"),
     ],
 )
 def test_what_is_not_there_cannot_be_explained(subject: str, words: str) -> None:
