@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from trapd import apply
@@ -48,6 +48,7 @@ class Controller:
         self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
+        self.trouble = ""  # why nothing can be remembered, if so
         self.generations: dict[int, Generation] = dict(journal.generations())
         # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
         self.states = {name: want.progressed(state, clock.now()) for name, state in journal.pools().items()}
@@ -92,19 +93,22 @@ class Controller:
         view, _ = self._think(name, await self.backend.observe(), self.clock.now())
         return view
 
-    def _think(self, name: str, seen: Sequence[Instance], now: float) -> tuple[PoolView, Plan]:
+    def _think(self, name: str, seen: Sequence[Instance], now: float, *, held: bool = False) -> tuple[PoolView, Plan]:
+        """``held``: as if the pool were paused, because nothing can be remembered."""
         known = self.pool(name)
         spec, state = known.spec, known.state
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
         world = World(
             spec=spec,
-            state=state,
+            state=want.pause(state) if held else state,
             instances=tuple(sorted((i for i in seen if i.id.pool == name), key=lambda i: i.id)),
             usable=self.snapshots.present(),
             eager=wanted is not None and wanted.eager,
             stopping=self.stopping,
         )
         thought = plan(world, now)
+        if held:
+            thought = replace(thought, waiting="room for the history, to write down a verdict")
         view = PoolView(spec, state, world.instances, world.wanted_workers, thought.waiting, thought.actions)
         return view, thought
 
@@ -157,26 +161,29 @@ class Controller:
             state = apply.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             events = [apply.event(a, state, wall) for a in thought.actions]
-            self._record(name, thought, [state] if state != view.state else [], events)
+            # and while nothing could be written, something is at each pass, to see whether that is over
+            kept = self._remember([state] if state != view.state or self.trouble else [], events)
+            verdict = any(isinstance(action, Promote | Reject | Fail | Finish) for action in thought.actions)
+            lost = verdict and not kept
+            if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
+                view, thought = self._think(name, seen, now, held=True)
+                state = view.state
             self._views[name] = replace(view, state=state)
-            refused = await self._carry_out(name, thought)
+            refused = await self._carry_out(name, thought) or lost
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
-            if any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
+            if verdict and kept:
                 await self.collect()
             self.notify()
-            resync = RESYNC_BUSY if thought.waiting or thought.actions else RESYNC_IDLE
+            resync = RESYNC_BUSY if thought.waiting or thought.actions or self.trouble else RESYNC_IDLE
             wakes = [now + (self._patience(name) if refused else resync)]
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
-    def _record(self, name: str, thought: Plan, states: Sequence[PoolState], events: Sequence[Event]) -> None:
-        """Raises HistoryError for a verdict that cannot be remembered: then it is none. Anything else is derived again
-        from what is seen, and has to go on though the disk is full."""
-        try:
+    def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
+        """False if that cannot be, the disk being full, say."""
+        with contextlib.suppress(HistoryError):
             self.save(states, events)
-        except HistoryError as error:
-            if any(isinstance(action, Promote | Reject | Fail | Finish) for action in thought.actions):
-                raise
-            log.error("%s: %s", name, error)
+            return True
+        return False
 
     async def _carry_out(self, name: str, thought: Plan) -> bool:
         refused = False
@@ -191,7 +198,7 @@ class Controller:
                 refused = True
                 log.error("%s: %s", name, error, extra=fields)
                 wall = self.clock.wall()
-                self.save([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
+                self._remember([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
         return refused
 
     def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
@@ -207,13 +214,30 @@ class Controller:
     def save(
         self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()
     ) -> None:
-        """Remember, on disk first."""
+        """Remember, on disk first. Raises HistoryError."""
         states, events, generations = list(states), list(events), list(generations)
         if not (states or events or generations):
             return
-        self.journal.save(pools=states, generations=generations, events=events)
+        with self.writing():
+            self.journal.save(pools=states, generations=generations, events=events)
         self.states |= {state.pool: state for state in states}
         self.generations |= {generation.number: generation for generation in generations}
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """What cannot be written to the history is said once, and until it can be again."""
+        try:
+            yield
+        except HistoryError as error:
+            if self.trouble != str(error):
+                self.trouble = str(error)
+                log.error("%s", error)
+                self.notify()
+            raise
+        if self.trouble:
+            self.trouble = ""
+            log.info("the history can be written again")
+            self.notify()
 
     async def collect(self) -> None:
         """Remove the snapshots that nobody needs any more."""
@@ -223,9 +247,13 @@ class Controller:
         gone = self._collect(self.snapshots.present(), needed)
         for number in sorted(gone):
             await self.snapshots.remove(number)
-            self.generations.pop(number, None)
-        if gone:
-            self.journal.drop_generations(gone)
+        # those included whose records stayed when the disk was full
+        useless = {n for n in self.generations if n not in needed and n not in self.snapshots.present()}
+        if useless:
+            with contextlib.suppress(HistoryError), self.writing():
+                self.journal.drop_generations(useless)
+                for number in useless:
+                    del self.generations[number]
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

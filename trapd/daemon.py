@@ -73,7 +73,7 @@ class Daemon:
         )
         self.watch = self._make_watch()
         backend = "systemd" if self.systemd else "embedded"
-        about = About(__version__, os.getpid(), backend, lambda: self.state, lambda: self.trouble)
+        about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles)
         commands = Commands(self.service, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
 
@@ -259,6 +259,9 @@ class Daemon:
         instances = at_boot(known.specs, known.states, known.generations, self.snapshots.present())
         return "".join(f"{instance.unit}\n" for instance in instances)
 
+    def _troubles(self) -> str:
+        return "; ".join(trouble for trouble in (self.trouble, self.service.trouble) if trouble)
+
     def _line(self) -> str:
         views = self.service.pools()
         seen = [instance for view in views for instance in view.instances]
@@ -268,7 +271,8 @@ class Daemon:
         line = f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"
         moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
         line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
-        return "; ".join([line, *([self.trouble] if self.trouble else []), *missing(self.service.disk, views)])
+        troubles = self._troubles()
+        return "; ".join([line, *([troubles] if troubles else []), *missing(self.service.disk, views)])
 
 
 def _application(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trapd.controller import Controller
-from trapd.errors import RefusedError
+from trapd.errors import HistoryError, RefusedError
 from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
 
@@ -54,7 +54,7 @@ class Service(Controller):
             await self.snapshots.make(generation, disk, list(self.specs.values()))
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(self.state(name), undone=None) for name in behind}
-            return self._begin(behind, generation, before=before)
+            return await self._begin(behind, generation, before=before)
 
     def _key(self, name: str, fingerprint: str) -> str:
         return want.key(fingerprint, self._launch[name])
@@ -166,7 +166,7 @@ class Service(Controller):
             reason = f"undo of generation {current.number}"
             fresh = self.generations[target] if under_way else await self._copied(target, reason, actor)
             undone = want.undone(state, current, self.generations[target], self.generations, f"undone by {actor}")
-            return self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone})[0]
+            return (await self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone}))[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
@@ -239,8 +239,9 @@ class Service(Controller):
 
     def _next_number(self) -> int:
         """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
-        while (number := self.journal.next_generation()) in self.snapshots.present():
-            pass
+        with self.writing():
+            while (number := self.journal.next_generation()) in self.snapshots.present():
+                pass
         return number
 
     async def _again(self, pools: Sequence[str], reason: str, actor: str) -> list[Rollout]:
@@ -250,7 +251,7 @@ class Service(Controller):
             by_source.setdefault(self._wanted(name), []).append(name)
         rollouts = []
         for source, names in by_source.items():
-            rollouts += self._begin(names, await self._copied(source, reason, actor))
+            rollouts += await self._begin(names, await self._copied(source, reason, actor))
         return rollouts
 
     async def _copied(self, source: int, reason: str, actor: str) -> Generation:
@@ -260,7 +261,7 @@ class Service(Controller):
         await self.snapshots.copy(generation, source, list(self.specs.values()))
         return generation
 
-    def _begin(
+    async def _begin(
         self,
         pools: Sequence[str],
         generation: Generation,
@@ -272,13 +273,20 @@ class Service(Controller):
         """``before``: of a pool that is changed by the same stroke, as it is without the new rollout."""
         reason, actor = reason or generation.reason, actor or generation.actor
         states: list[PoolState] = []
-        for name in pools:
-            rollout, state = self.journal.next_rollout(), (before or {}).get(name) or self.state(name)
-            states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=self.clock.now())
-        begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
-        wall = self.clock.wall()
-        events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]
-        self.save(states, events, [generation])
+        try:
+            for name in pools:
+                with self.writing():
+                    rollout = self.journal.next_rollout()
+                state = (before or {}).get(name) or self.state(name)
+                states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=self.clock.now())
+            begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
+            wall = self.clock.wall()
+            events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]
+            self.save(states, events, [generation])
+        except HistoryError:
+            if generation.number not in self.generations:  # nobody would ever use its snapshot
+                await self.snapshots.remove(generation.number)
+            raise
         for r in begun:
             fields = {"POOL": r.pool, "GENERATION": str(r.generation), "ROLLOUT": str(r.id)}
             log.info("%s: generation %d is wanted: %s", r.pool, r.generation, reason, extra={"fields": fields})

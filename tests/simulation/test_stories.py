@@ -11,7 +11,7 @@ from tests.simulation.universe import POOL, Universe, now_or_never
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
 from tests.support.fake_journal import FakeJournal
-from trapd.errors import HistoryError, RefusedError, SnapshotError
+from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
 from trapd.rollout import want
 
@@ -629,14 +629,72 @@ def test_on_a_full_disk_a_stop_still_drains_and_what_crashed_comes_back() -> Non
     assert universe.backend.seen() == ()
 
 
-def test_on_a_full_disk_nothing_is_proven() -> None:
+FULL = HistoryError("cannot write the history: no space left")
+
+
+def test_on_a_full_disk_nothing_is_proven_but_what_crashes_comes_back() -> None:
     universe = running()
     universe.install("two", GOOD)
     universe.run(10)
-    universe.journal.failure = HistoryError("no space left")
-    with pytest.raises(HistoryError):
-        universe.run(60)
+    universe.journal.failure = FULL
+    universe.run(60)
     assert universe.service.state(POOL).good == (1,)
+    assert "room for the history" in universe.service.pool(POOL).waiting
+    universe.backend.crash(InstanceId(POOL, 1, 1))
+    universe.run(60)
+    assert {i.id for i in universe.backend.seen() if i.state == "ready"} > {InstanceId(POOL, 1, 1)}
+    universe.journal.failure = None
+    universe.settle("two")
+
+
+def test_a_full_disk_is_said_once_and_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    universe = running()
+    universe.journal.failure = FULL
+    for _ in range(3):
+        universe.backend.crash(InstanceId(POOL, 1, 1))
+        universe.run(60)
+    assert universe.service.trouble == str(FULL)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [str(FULL)]
+    universe.journal.failure = None
+    universe.run(600)  # though nothing happens that has to be written down
+    assert universe.service.trouble == ""
+
+
+def test_on_a_full_disk_a_start_that_is_refused_keeps_no_other_from_being_started() -> None:
+    universe = running(spec(3))
+    universe.journal.failure = FULL
+    start = universe.backend.start
+
+    async def refuse(id: InstanceId) -> None:
+        if id.slot == 1:
+            raise BackendError(f"cannot start {id}: not now")
+        await start(id)
+
+    universe.backend.start = refuse  # type: ignore[method-assign]
+    for slot in (1, 2):
+        universe.backend.crash(InstanceId(POOL, 1, slot))
+    universe.run(60)
+    assert [i.state for i in universe.backend.seen()] == ["failed", "ready", "ready"]
+    universe.backend.start = start  # type: ignore[method-assign]
+    universe.settle("one")
+
+
+def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    before = universe.service.state(POOL)
+    universe.journal.failure = FULL
+    for order in ("undo", "undo", "recycle"):
+        with pytest.raises(HistoryError):
+            universe.order(order, POOL if order == "undo" else [POOL], **({} if order == "undo" else {"reason": ""}))
+    with pytest.raises(HistoryError):
+        universe.install("three", GOOD)
+    assert universe.snapshots.present() == {1, 2}
+    assert universe.service.state(POOL) == before
+    universe.journal.failure = None
+    universe.order("undo", POOL)
+    universe.settle("one")
 
 
 def test_a_pool_that_is_no_longer_configured_drains() -> None:

@@ -1,4 +1,4 @@
-"""What a reload changes: the wiring, on real snapshots, without any worker."""
+"""What a reload changes, and what trapd says of itself: the wiring, on real snapshots, without any worker."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 from tests.support.daemon import Table, toml
 from tests.support.site_packages import make_old
 from trapd.daemon import Daemon
-from trapd.errors import TrapdError
+from trapd.errors import HistoryError, TrapdError
 from trapd.generations import manifest
-from trapd.model import Disk, DiskState, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, Event, PoolSpec, TreeFile
 from trapd.settings import Settings, load
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
@@ -147,3 +147,14 @@ def test_systemd_hears_the_status_whatever_a_file_is_called(daemon: Daemon, tmp_
         daemon._notifier.socket.connect(str(tmp_path / "systemd"))
         daemon._tell("STATUS=cannot read trap/\u65e5\u672c\udcff\u00e9.py")
         assert systemd.recv(100) == b"STATUS=cannot read trap/????.py"
+
+
+def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -> None:
+    database = daemon.journal._database
+    database.execute("PRAGMA max_page_count = 1")  # no more than it has
+    with pytest.raises(HistoryError, match="full"):
+        daemon.service.save([], [Event(0.0, "drained", "x" * 1_000_000)])
+    assert "cannot write the history" in daemon._line()
+    database.execute("PRAGMA max_page_count = 1000000")
+    daemon.service.save([], [Event(0.0, "drained", "x" * 1_000_000)])
+    assert "history" not in daemon._line()
