@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trapd.controller import Controller
-from trapd.errors import HistoryError, RefusedError
+from trapd.errors import HistoryError, RefusedError, SnapshotError
 from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
 
@@ -73,8 +73,12 @@ class Service(Controller):
         wake_at = await super().step(name)
         if not self._lags(name) or self._making.locked():
             return wake_at
-        async with self._making:
-            await self._again([name], _SETTINGS, "trapd")
+        try:
+            async with self._making:
+                await self._again([name], _SETTINGS, "trapd")
+        except (HistoryError, SnapshotError) as error:
+            log.error("%s: cannot roll out other settings yet: %s", name, error)
+            return wake_at
         return self.clock.now()
 
     def _lags(self, name: str) -> bool:

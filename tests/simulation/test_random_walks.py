@@ -1,4 +1,4 @@
-"""Seeded chaos: upgrades good and bad, orders, crashes, outages, lost events, and trapd killed anywhere.
+"""Seeded chaos: upgrades good and bad, orders, crashes, outages, full disks, lost events, and trapd killed anywhere.
 
 A failing seed prints its story and how to replay it. ``TRAPD_SEEDS`` says how many (2,000 by default), ``TRAPD_SEED``
 names one.
@@ -6,6 +6,7 @@ names one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections import Counter
@@ -15,6 +16,7 @@ import pytest
 from tests.simulation.universe import FAILURES, POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
+from trapd.errors import HistoryError
 from trapd.model import FailureKind, PoolSpec, RolloutState
 
 SEEDS = int(os.environ.get("TRAPD_SEEDS", "2000"))
@@ -62,9 +64,10 @@ def live(universe: Universe) -> None:
     for number in range(r.randrange(2, 8)):
         if r.random() < 0.5:
             universe.kill_in = r.randrange(1, 30)
-        step(universe, number)
+        with contextlib.suppress(HistoryError):  # an order that could not be written down
+            step(universe, number)
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
-    universe.outage, universe.kill_in = False, None  # events go on being lost
+    universe.outage, universe.kill_in, universe.journal.failure = False, None, None  # events go on being lost
     universe.order("resume", POOL)
     if universe.wanted_workers == 0:
         universe.order("scale", POOL, universe.spec.workers)
@@ -105,7 +108,7 @@ def rest(universe: Universe) -> None:
 
 def step(universe: Universe, number: int) -> None:
     r = universe.random
-    match r.randrange(12):
+    match r.randrange(13):
         case 0 | 1:
             universe.install(f"good{number}", good(universe))
         case 2 | 3:
@@ -129,6 +132,9 @@ def step(universe: Universe, number: int) -> None:
                 universe.backend.crash(instance.id)
         case 11:
             universe.reload(concurrency=r.randrange(1, 4))
+        case 12:
+            universe.journal.failure = None if universe.journal.failure else HistoryError("cannot write the history")
+            universe.say(f"full disk: {universe.journal.failure is not None}")
 
 
 @pytest.mark.timeout(120)

@@ -679,6 +679,17 @@ def test_on_a_full_disk_a_start_that_is_refused_keeps_no_other_from_being_starte
     universe.settle("one")
 
 
+def test_on_a_full_disk_settings_wait() -> None:
+    universe = running()
+    universe.journal.failure = FULL
+    with pytest.raises(HistoryError):
+        universe.reload(concurrency=9)
+    universe.run(60)
+    universe.journal.failure = None
+    universe.settle("one")
+    universe.check_settings()
+
+
 def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     universe = running()
     universe.install("two", GOOD)
@@ -688,13 +699,12 @@ def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     for order in ("undo", "undo", "recycle"):
         with pytest.raises(HistoryError):
             universe.order(order, POOL if order == "undo" else [POOL], **({} if order == "undo" else {"reason": ""}))
-    with pytest.raises(HistoryError):
-        universe.install("three", GOOD)
+    universe.install("three", GOOD)
+    universe.run(60)
     assert universe.snapshots.present() == {1, 2}
     assert universe.service.state(POOL) == before
     universe.journal.failure = None
-    universe.order("undo", POOL)
-    universe.settle("one")
+    universe.settle("three")
 
 
 def test_a_pool_that_is_no_longer_configured_drains() -> None:

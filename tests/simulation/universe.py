@@ -17,7 +17,7 @@ from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
-from trapd.errors import BackendError, RefusedError
+from trapd.errors import BackendError, HistoryError, RefusedError
 from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, PoolSpec
 from trapd.rollout import backoff, want
@@ -84,7 +84,7 @@ class Universe:
             collect=removable,
         )
         self.at(0, self._pass)
-        self.at(0, lambda: self._tell(self.service.disk_changed(self.disk)))
+        self.at(0, self._look)
 
     def die(self) -> None:
         self.kills += 1
@@ -128,6 +128,14 @@ class Universe:
         except RefusedError as refusal:
             self.say(f"refused: {refusal}")
         self.at(0, self._pass)
+
+    def _look(self) -> None:
+        """The watch tells what is installed, and looks again later if that could not be written down."""
+        try:
+            self._tell(self.service.disk_changed(self.disk))
+        except HistoryError as error:
+            self.say(f"not noted: {error}")
+            self.at(30.0, self._look)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -177,7 +185,7 @@ class Universe:
         self.say(f"installed {fingerprint}: {behaviour}")
         self.behaviours[fingerprint] = behaviour
         self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
-        self._tell(self.service.disk_changed(self.disk))
+        self._look()
 
     def reload(self, **settings: Any) -> None:
         """Somebody changes the pool's settings."""
