@@ -17,7 +17,7 @@ from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
 from trapd.rollout import want
-from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Promote, Reject, Start
+from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start, Verdict
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
@@ -163,15 +163,14 @@ class Controller:
             events = [apply.event(a, state, wall) for a in thought.actions]
             # and while nothing could be written, something is at each pass, to see whether that is over
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
-            verdict = any(isinstance(action, Promote | Reject | Fail | Finish) for action in thought.actions)
-            lost = verdict and not kept
+            lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
             if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
                 view, thought = self._think(name, seen, now, held=True)
                 state = view.state
             self._views[name] = replace(view, state=state)
             refused = await self._carry_out(name, thought) or lost
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
-            if verdict and kept:
+            if kept and any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
                 await self.collect()
             self.notify()
             resync = RESYNC_BUSY if thought.waiting or thought.actions or self.trouble else RESYNC_IDLE
