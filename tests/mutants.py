@@ -83,15 +83,15 @@ MUTANTS = (
     Mutant(
         "one upgrade is one recycle: the same code again is none",
         "trapd/service.py",
-        "return want.identity(wanted, name) != key and key not in state.refused",
-        "return key not in state.refused",
+        "return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused",
+        "return not refused",
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
         "trapd/service.py",
-        "return want.identity(wanted, name) != key and key not in state.refused",
-        "return want.identity(wanted, name) != key",
+        "return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused",
+        "return want.identity(wanted, name) != self._key(name, disk.fingerprint)",
         (_STORIES,),
     ),
     Mutant(
