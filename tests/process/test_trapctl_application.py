@@ -266,6 +266,15 @@ def test_celery_runs_on_what_is_installed_where_there_is_no_generation(harbour: 
     assert "trapctl: no generation is there to read; using what is installed now" in done.stderr
 
 
+def test_celery_leaves_no_file_behind_in_a_generation_which_trapd_could_not_remove(harbour: Harbour) -> None:
+    """As root it left a compiled celeryconfig there, password included, in a folder that was not trapd's."""
+    harbour.configure("broker_url = 'memory://'\n")
+    harbour.generation(7, "7.0", "broker_url = 'memory://'\n")
+    before = sorted(harbour.folder.rglob("*"))
+    exactly(harbour.ctl("celery", "report"), 0)
+    assert sorted(harbour.folder.rglob("*")) == before
+
+
 def test_the_exit_status_is_celerys_own(harbour: Harbour, tmp_path: Path) -> None:
     folder = f"broker_transport_options = {{'data_folder_in': '{tmp_path}', 'data_folder_out': '{tmp_path}', "
     harbour.configure(f"broker_url = 'filesystem://'\n{folder}'control_folder': '{tmp_path}'}}\n")

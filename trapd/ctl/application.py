@@ -26,5 +26,7 @@ def environment(settings: Settings, environ: Mapping[str, str], folders: Sequenc
     own = {
         "TRAPD_STATE_DIRECTORY": str(settings.state_directory),
         "TRAPD_RUNTIME_DIRECTORY": str(settings.runtime_directory),
+        # .pyc files would be the caller's, in folders that the application's owner, or trapd, has to replace
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     return kept | own | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})

@@ -67,14 +67,12 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
     }
-    # no .pyc files: they would be the administrator's, in folders that the application's owner has to replace
-    env = environment(settings, environ) | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
             command(app.python, "trapd.worker.inspect_app", [json.dumps(asked)]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=env,
+            env=environment(settings, environ),
             cwd="/",
             timeout=patience,
         )
