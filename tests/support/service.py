@@ -144,7 +144,7 @@ class Service:
 
     def nap(self, *seconds: float, queue: str = "") -> list[str]:
         """Submit tasks that take so long, to the default queue or another; their ids."""
-        submit = [f"{PLACE}/bin/python", "-c", _SUBMIT, LEDGER, queue, *map(str, seconds)]
+        submit = [f"{PLACE}/bin/python", "-B", "-c", _SUBMIT, LEDGER, queue, *map(str, seconds)]
         return self.machine.run("env", "--chdir=/etc/trapd", *submit).check().split()
 
     def ledger(self) -> list[Entry]:
