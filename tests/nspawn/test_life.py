@@ -8,15 +8,18 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.nspawn.conftest import Boot
+from tests.support.brokers import on_redis
 from tests.support.daemon import Status, pool, settled_on
 from tests.support.installation import Installation
 from tests.support.load import Sent, outcome
+from tests.support.machine import Hub
 from tests.support.sample import Entry
 from tests.support.service import TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
 
@@ -96,6 +99,29 @@ def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
     status = service.wait_until("workers on 2.0", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
     assert pool(status)["generation"] == 2
     assert set(service.workers()) == set(before)
+
+
+# --- a broker elsewhere ---------------------------------------------------------------------------------------------
+
+
+def test_the_broker_may_be_on_another_machine(
+    boot: Boot, hub: Hub, installation: Installation, environment: Path, tmp_path: Path
+) -> None:
+    there = boot("broker", hub=hub)
+    there.sh("sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode .*/protected-mode no/' /etc/redis/redis.conf").check()
+    there.systemctl("start", "redis-server")
+    service = Service(
+        partial(boot, "workers", hub=hub, peers=["broker"]),
+        installation=installation,
+        environment=environment,
+        broker=on_redis("redis://broker:6379", 0),
+        seed=tmp_path / "seed",
+    )
+    service.machine.sh("systemctl disable --now redis-server; systemctl start trapd").check()
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on("1.0", WORKERS)(status))
+    service.wait_for("end", service.nap(0.1, 0.1))
+    assert service.ctl("check").code == 0
+    assert service.ctl("celery", "inspect", "ping").check().count("pong") == WORKERS
 
 
 # --- trapd is killed anywhere ---------------------------------------------------------------------------------------
