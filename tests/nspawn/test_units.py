@@ -447,6 +447,50 @@ def test_systemd_finds_no_fault_in_any_unit(machine: Machine) -> None:
     assert (done.code, done.err) == (0, "")
 
 
+PROMISED = {
+    "trapd": {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "Restart": "always",  # a crash is over in a second, as often as it comes
+        "RestartUSec": "1s",
+        "StartLimitIntervalUSec": "0",
+        "RestartPreventExitStatus": "78",  # a broken trapd.toml: it stays down until that is mended
+        "WatchdogUSec": "30s",
+        "KillMode": "mixed",
+        "OOMPolicy": "continue",
+        "OOMScoreAdjust": "-500",
+        "User": "trapd",
+        "SupplementaryGroups": "systemd-journal",
+        "NoNewPrivileges": "yes",
+        "PrivateNetwork": "yes",
+    },
+    "trapd-worker-gpu@7-1": {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "Restart": "on-failure",  # by systemd alone, also while trapd is away
+        "RestartUSec": "2s",
+        "StartLimitBurst": "4",
+        "RestartPreventExitStatus": "70 78 ABRT",
+        "KillMode": "mixed",  # a drain: SIGTERM to the Celery pool's children would kill running tasks
+        "KillSignal": "15",
+        "TimeoutStopUSec": "1min",
+        "OOMPolicy": "continue",
+        "User": "trapd-worker",
+        "NoNewPrivileges": "yes",
+        "PrivateNetwork": "no",  # the broker may be anywhere
+        "IPAddressDeny": "",
+    },
+    "trapd-shutdown": {"Environment": "TRAPD_SHUTDOWN_TIMEOUT=300", "TimeoutStopUSec": "infinity"},
+}
+
+
+@pytest.mark.parametrize(("unit", "promised"), PROMISED.items(), ids=PROMISED)
+def test_systemd_has_read_of_a_unit_what_the_documents_promise(
+    machine: Machine, unit: str, promised: dict[str, str]
+) -> None:
+    assert machine.show(unit, *promised) == promised
+
+
 SCORES = {
     "trapd.service": 1.0,
     "trapd-worker-default@7-1.service": 1.5,
