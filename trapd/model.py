@@ -211,6 +211,7 @@ class RolloutState(StrEnum):
     PENDING = "pending"  # wanted; nothing started yet
     PREFLIGHT = "preflight"  # the canary is importing and connecting
     CANARY = "canary"  # the canary is ready and must stay so for min_ready
+    RETRIAL = "retrial"  # the canary failed and then the good generation started: it is tried once more
     ROLLING = "rolling"
     COMPLETE = "complete"
     REJECTED = "rejected"  # its own code failed

@@ -1,33 +1,36 @@
 """Whose fault is a canary that fails? Attribution before blame.
 
-The same start is asked of the last good generation. If that works, the new code is to blame; if that fails as well, the
-environment is (a broker, memory, a shared library), and the new code is tried again later. Passenger, which blames any
-failed start, freezes on a passing lack of memory.
+The same start is asked of the last good generation. If that fails as well, the environment is to blame (a broker,
+memory, a shared library), and the new code is tried again later. If it works, the trouble may still have passed in
+between: the new code is tried once more, and is to blame if it fails now. Passenger, which blames any failed start,
+freezes on a passing lack of memory.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
-from trapd.model import Failure, Instance, InstanceState
+from trapd.model import Failure, FailureKind, Instance, InstanceState, RolloutState
 from trapd.rollout.world import World, exhausted
 
 
 class Blame(Enum):
     CODE = auto()
     ENVIRONMENT = auto()
+    DOUBT = auto()  # the good generation started, but later: try the new one once more
     UNKNOWN = auto()  # ask: start one more of the last good generation
 
 
 def failed_canary(world: World, now: float) -> Instance | None:
     """The canary whose tries are used up, while the wanted generation is unproven and there is one to compare with.
 
-    Or that fails past the progress deadline: with a long min_ready its failures may be forgiven again and again (B9).
+    Or that fails when it has only one: in its retrial, and past the progress deadline, for with a long min_ready its
+    failures may be forgiven again and again (B9).
     """
     if world.proven or world.fallback is None:
         return None
-    deadline = world.spec.policy.progress_deadline
-    late = world.rollout is not None and world.rollout.progressed_at + deadline <= now
+    rollout, deadline = world.rollout, world.spec.policy.progress_deadline
+    late = rollout is not None and (rollout.state is RolloutState.RETRIAL or rollout.progressed_at + deadline <= now)
     mine = world.staying(target=True)
     return next((i for i in mine if exhausted(i) or (late and i.state is InstanceState.FAILED)), None)
 
@@ -47,8 +50,11 @@ def blame(world: World, canary: Instance) -> Blame:
     """What the last good generation's own starts since then say. A failure outweighs a success."""
     if witness_failure(world, canary) is not None:
         return Blame.ENVIRONMENT
-    since = canary.failure.at if canary.failure else canary.since
+    since, rollout = canary.failure.at if canary.failure else canary.since, world.rollout
+    if rollout is not None and rollout.state is RolloutState.RETRIAL:
+        return Blame.CODE if since > rollout.progressed_at else Blame.DOUBT
     for instance in world.instances:
         if instance.id.generation == world.fallback and instance.ready_at is not None and instance.ready_at > since:
-            return Blame.CODE
+            hung = canary.failure is not None and canary.failure.kind is FailureKind.TIMEOUT
+            return Blame.CODE if hung or rollout is None else Blame.DOUBT  # a hang takes all of progress_deadline
     return Blame.UNKNOWN

@@ -113,7 +113,7 @@ class _Draft:
 
     def advance(self) -> None:
         """Name the phase that the rollout is in, if it is another than it was."""
-        rollout, phase = self.world.rollout, _phase(self.world)
+        rollout, phase = self.world.rollout, _phase(self.world, self.now)
         if rollout is None or self.world.held or rollout.state is phase:
             return
         self.actions.append(Advance(phase, _PHASE_MEANS[phase]))
@@ -136,16 +136,21 @@ _PHASE_MEANS = {
     RolloutState.PENDING: "nothing is started yet",
     RolloutState.PREFLIGHT: "the first new worker imports the code and connects",
     RolloutState.CANARY: "the first new worker is ready and has to stay so",
+    RolloutState.RETRIAL: "the last good generation starts, so the first new worker is tried once more",
     RolloutState.ROLLING: "the generation is good: the rest follow",
 }
 
 
-def _phase(world: World) -> RolloutState:
-    mine, rollout = world.staying(target=True), world.rollout
+def _phase(world: World, now: float) -> RolloutState:
+    mine, before = world.staying(target=True), world.rollout.state if world.rollout is not None else None
+    failed = failed_canary(world, now)
+    judged = None if failed is None else blame(world, failed)
     if world.proven:
         return RolloutState.ROLLING
+    if judged is Blame.DOUBT or (mine and before is RolloutState.RETRIAL and judged is not Blame.ENVIRONMENT):
+        return RolloutState.RETRIAL
     # a canary that has to be started again is none the less one: to fall back and come forth would look like progress
-    if ready(mine) or (mine and rollout is not None and rollout.state is RolloutState.CANARY):
+    if ready(mine) or (mine and before is RolloutState.CANARY):
         return RolloutState.CANARY
     return RolloutState.PREFLIGHT if mine else RolloutState.PENDING
 
@@ -190,7 +195,8 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     """The last good generation serves at full strength; one canary of the new one has to prove itself beside it."""
     world = draft.world
     failed = failed_canary(world, draft.now)
-    asking = failed is not None and blame(world, failed) is Blame.UNKNOWN
+    judged = None if failed is None else blame(world, failed)
+    asking = judged is Blame.UNKNOWN
     base = [i for i in world.staying(target=False) if _serves(world, i)]
     for instance in world.staying(target=False):
         if instance not in base:
@@ -213,10 +219,12 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     spare = [i for i in base if i not in kept and i.id not in evidence]
     draft.serving = len(ready(base))
     draft.drain_spare(spare, lambda _: "makes room for the canary")
-    if failed is not None:
-        _retry_after_outage(draft, failed, [i for i in base if i.id in evidence])
-    else:
+    if failed is None:
         _canary(draft, target)
+    elif judged is Blame.DOUBT:
+        draft.want(Desire.RUN, failed, f"generation {fallback} starts now: once more, to be sure")
+    else:
+        _retry_after_outage(draft, failed, [i for i in base if i.id in evidence])
 
 
 def _serves(world: World, instance: Instance) -> bool:

@@ -138,8 +138,13 @@ BLAME = {
         [*BASE, one("1-3", ago=500), one("2-1", "failed", ago=10)], ["drain 1-3"]),
     "the good one is still starting: wait": (
         [*BASE, one("1-3", "starting", ago=5), one("2-1", "failed", ago=10)], []),
-    "the good one starts: rejected": (
-        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10)], ["reject 2"]),
+    "the good one starts: makes room for a retrial": (
+        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10)], ["drain 1-3"]),
+    "the good one, that the pool needs, starts: once more": (
+        [one("1-1", ago=500), one("1-2", ago=5), one("2-1", "failed", ago=10)], ["start 2-1"]),
+    "the good one starts, and the new one hung: rejected without another hang": (
+        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10, failure=failure(10, FailureKind.TIMEOUT))],
+        ["reject 2"]),
     "the good one fails as well: not its fault, wait": (
         [*BASE, one("1-3", "failed", ago=0.1), one("2-1", "failed", ago=2)], []),
     "the good one failed as well: tried again, and the evidence is forgotten with it": (
@@ -158,6 +163,28 @@ BLAME = {
 @pytest.mark.parametrize(("seen", "expected"), BLAME.values(), ids=BLAME.keys())
 def test_blame(seen: list[object], expected: list[str]) -> None:
     assert short(world(spec(), wanting(2, 1), *seen)) == expected  # type: ignore[arg-type]
+
+
+RETRIAL = {
+    "not started again yet": ([one("2-1", "failed", ago=31)], ["start 2-1"]),
+    "starts": ([one("2-1", "starting", ago=20)], []),
+    "fails again": ([one("2-1", "failed", ago=5, failures=2)], ["reject 2"]),
+    "killed, though once: it had its tries": (
+        [one("2-1", "failed", ago=5, failure=failure(5, FailureKind.CRASH))], ["reject 2"]),
+    "fails again, and the good one with it": (
+        [one("1-3", "failed", ago=4), one("2-1", "failed", ago=5, failures=2)], ["forget 1-3", "start 2-1"]),
+    "ready": ([one("2-1", ago=2)], []),
+    "healthy": ([one("2-1", ago=9)], ["promote 2"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "expected"), RETRIAL.values(), ids=RETRIAL.keys())
+def test_retrial(seen: list[object], expected: list[str]) -> None:
+    """Since 30 s ago."""
+    state = wanting(2, 1, phase=R.RETRIAL)
+    assert state.rollout is not None
+    state = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 30))
+    assert short(world(spec(), state, *BASE, *seen)) == expected  # type: ignore[arg-type]
 
 
 def test_an_eager_pool_needs_no_workers_and_its_rollout_is_over() -> None:
