@@ -81,6 +81,13 @@ MUTANTS = (
         (_STORIES,),
     ),
     Mutant(
+        "trouble that passes convicts nobody: the canary is tried once more",
+        "trapd/rollout/blame.py",
+        "return Blame.CODE if hung or rollout is None else Blame.DOUBT",
+        "return Blame.CODE",
+        (_STORIES,),
+    ),
+    Mutant(
         "one upgrade is one recycle: the same code again is none",
         "trapd/service.py",
         "return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused",
