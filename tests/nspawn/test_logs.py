@@ -93,8 +93,8 @@ def test_lines_have_their_priority_and_nothing_but_their_message(service: Servic
 
 
 LOGS: dict[str, tuple[list[str], Callable[[str], bool]]] = {
-    "all": ([], lambda said: "default@1-1[" in said and "extra@1-1[" in said and "trapd[" in said),
-    "a pool": (["default"], lambda said: "default@1-1[" in said and "trapd[" in said and "extra@" not in said),
+    "all": ([], lambda said: "default@2-1[" in said and "extra@2-1[" in said and "trapd[" in said),
+    "a pool": (["default"], lambda said: "default@2-1[" in said and "trapd[" in said and "extra@" not in said),
     "an instance": (["default@1-1"], lambda said: "default@1-1[" in said and "default@1-2[" not in said),
     "since": (["default", "--since", "1 hour ago"], lambda said: "first start: shipyard 1.0" in said),
     "nothing so late": (["default", "--since", "tomorrow"], lambda said: "default@" not in said),
