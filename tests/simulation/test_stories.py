@@ -29,6 +29,14 @@ def running(pool: PoolSpec | None = None) -> Universe:
     return universe
 
 
+def upgraded() -> Universe:
+    """A universe in which version two runs, after version one."""
+    universe = running()
+    universe.install("two", GOOD)
+    universe.settle("two")
+    return universe
+
+
 def starts(universe: Universe) -> Counter[int]:
     return Counter(id.generation for id in universe.backend.started)
 
@@ -39,9 +47,7 @@ def outcome(universe: Universe) -> RolloutState:
 
 
 def test_one_upgrade_is_one_recycle() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     assert starts(universe) == {1: 2, 2: 2}
     assert outcome(universe) is RolloutState.COMPLETE
 
@@ -209,9 +215,7 @@ def test_a_rollout_that_fails_may_be_held_instead() -> None:
 
 
 def test_undo_goes_back_and_stays_back() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.order("undo", POOL)
     universe.settle("one")
     assert universe.journal.generations()[3].reason == "undo of generation 2"
@@ -229,9 +233,7 @@ def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
 
 
 def test_what_was_undone_is_no_last_good() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.order("recycle", [POOL], reason="why not")
     universe.run(5)
     universe.order("undo", POOL)
@@ -242,9 +244,7 @@ def test_what_was_undone_is_no_last_good() -> None:
 
 
 def test_undo_after_a_settings_change_goes_back_to_other_code() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.reload(concurrency=9)
     universe.settle("two")
     universe.order("undo", POOL)
@@ -253,9 +253,7 @@ def test_undo_after_a_settings_change_goes_back_to_other_code() -> None:
 
 def undone() -> Universe:
     """A universe in which version two ran, was undone, and is still installed."""
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.order("undo", POOL)
     universe.settle("one")
     return universe
@@ -283,9 +281,7 @@ def test_what_was_undone_stays_back_when_settings_changed_while_trapd_was_down()
 
 
 def test_what_was_undone_is_no_last_good_under_other_settings_either() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.reload(concurrency=9)
     universe.settle("two")
     universe.order("undo", POOL)
@@ -457,9 +453,7 @@ def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
 
 
 def test_an_undo_that_fails_changes_nothing() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     before = universe.journal.pools()
     universe.snapshots.failure = SnapshotError("no space left")
     with pytest.raises(SnapshotError):
@@ -602,9 +596,7 @@ def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
 
 
 def test_what_is_good_is_never_collected_however_many_bad_ones_follow() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     for number in range(12):
         universe.install(f"bad{number}", RAISES)
         universe.settle("two")
@@ -707,9 +699,7 @@ def test_on_a_full_disk_settings_wait() -> None:
 
 
 def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     before = universe.service.state(POOL)
     universe.journal.failure = FULL
     for order in ("undo", "undo", "recycle"):
@@ -744,9 +734,7 @@ def test_a_pool_that_is_removed_in_the_middle_of_its_rollout_ends_it_and_is_not_
 
 
 def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
-    universe = running()
-    universe.install("two", GOOD)
-    universe.settle("two")
+    universe = upgraded()
     universe.journal = FakeJournal()  # the damaged file was moved away
     universe.backend._runs.clear()
     universe.die()
