@@ -109,6 +109,11 @@ class Instance:
     failure: Failure | None = None  # of the last failed run
     report: CodeReport | None = None
 
+    @property
+    def failed_at(self) -> float:
+        """When its last run failed; where that is not known, when it entered this state."""
+        return self.failure.at if self.failure else self.since
+
 
 @dataclass(frozen=True, slots=True)
 class Amount:

@@ -37,11 +37,10 @@ def failed_canary(world: World, now: float) -> Instance | None:
 
 def witness_failure(world: World, canary: Instance) -> Failure | None:
     """The latest failure of the good generation since the canary's: what clears the new code of blame."""
-    since = canary.failure.at if canary.failure else canary.since
     later = [
         i.failure
         for i in world.instances
-        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > since
+        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > canary.failed_at
     ]
     return max(later, key=lambda f: f.at, default=None)
 
@@ -50,7 +49,7 @@ def blame(world: World, canary: Instance) -> Blame:
     """What the last good generation's own starts since then say. A failure outweighs a success."""
     if witness_failure(world, canary) is not None:
         return Blame.ENVIRONMENT
-    since, rollout = canary.failure.at if canary.failure else canary.since, world.rollout
+    since, rollout = canary.failed_at, world.rollout
     if rollout is not None and rollout.state is RolloutState.RETRIAL:
         return Blame.CODE if since > rollout.progressed_at else Blame.DOUBT
     for instance in world.instances:

@@ -48,8 +48,7 @@ GRID: Mapping[tuple[Desire, InstanceState], Step] = {
 
 def restart_at(instance: Instance) -> float:
     """When a failed instance may be started again."""
-    failed_at = instance.failure.at if instance.failure else instance.since
-    return failed_at + backoff.delay(instance.failures, instance.id.name)
+    return instance.failed_at + backoff.delay(instance.failures, instance.id.name)
 
 
 def step(

@@ -246,12 +246,11 @@ def _canary(draft: _Draft, target: int) -> None:
 
 
 def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:
-    since = failed.failure.at if failed.failure else failed.since
     return (
         instance.state is InstanceState.FAILED
         and instance.id.generation == world.fallback
         and instance.failure is not None
-        and instance.failure.at > since
+        and instance.failure.at > failed.failed_at
     )
 
 
