@@ -49,7 +49,7 @@ def test_without_the_bus_all_goes_on_and_after_it_came_back_a_recycle_works(serv
 
 
 def test_a_stop_without_the_bus_lets_the_workers_finish_and_leaves_none(service: Service) -> None:
-    (nap,) = service.nap(30)  # trapd tries for 20 s to ask what is meant
+    (nap,) = service.nap(40)  # trapd tries for 20 s to ask what is meant
     service.wait_for("start", [nap])
     service.machine.systemctl("stop", *BUS)
     service.machine.systemctl("stop", "trapd")
