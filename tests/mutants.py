@@ -90,15 +90,15 @@ MUTANTS = (
     Mutant(
         "one upgrade is one recycle: the same code again is none",
         "trapd/service.py",
-        "return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused",
-        "return not refused",
+        "return other and want.refusal(state, *self._installed(name, disk)) is None",
+        "return want.refusal(state, *self._installed(name, disk)) is None",
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
         "trapd/service.py",
-        "return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused",
-        "return want.identity(wanted, name) != self._key(name, disk.fingerprint)",
+        "return other and want.refusal(state, *self._installed(name, disk)) is None",
+        "return other",
         (_STORIES,),
     ),
     Mutant(

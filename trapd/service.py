@@ -56,8 +56,8 @@ class Service(Controller):
             before = {name: replace(self.state(name), undone=None) for name in behind}
             return await self._begin(behind, generation, before=before)
 
-    def _key(self, name: str, fingerprint: str) -> str:
-        return want.key(fingerprint, self._launch[name])
+    def _installed(self, name: str, disk: Disk) -> tuple[str, str, str]:
+        return disk.fingerprint, self._application, self._launch[name]  # as the settings in force start it
 
     def _behind(self, name: str, disk: Disk) -> bool:
         """Does this pool want something else than what is installed, that was not refused before?"""
@@ -65,8 +65,8 @@ class Service(Controller):
         wanted = self.generations.get(state.wanted) if state.wanted is not None else None
         if wanted is None or wanted.number not in self.snapshots.present():
             return True
-        refused = want.refusal(state, disk.fingerprint, self._launch[name]) is not None
-        return want.identity(wanted, name) != self._key(name, disk.fingerprint) and not refused
+        other = want.identity(wanted, name) != want.key(disk.fingerprint, self._launch[name])
+        return other and want.refusal(state, *self._installed(name, disk)) is None
 
     async def step(self, name: str) -> float:
         """A pass, and then a rollout of settings that were left behind: they came while other code was wanted."""
@@ -92,7 +92,8 @@ class Service(Controller):
         if self.disk.state is not DiskState.SETTLED or (other and self._behind(name, self.disk)):
             return False
         launch = launch_digest(self.specs[name], wanted.application)
-        return wanted.launch.get(name) != launch and want.refusal(state, wanted.fingerprint, launch) is None
+        refused = want.refusal(state, wanted.fingerprint, wanted.application, launch) is not None
+        return wanted.launch.get(name) != launch and not refused
 
     def _is_last_good(self, name: str, disk: Disk) -> bool:
         """Was a half-made rollout overtaken by the return of what already runs?"""
@@ -100,7 +101,7 @@ class Service(Controller):
         good = self.generations.get(state.last_good) if state.last_good is not None else None
         if good is None or state.wanted in state.good or good.number not in self.snapshots.present():
             return False
-        return want.identity(good, name) == self._key(name, disk.fingerprint)
+        return want.identity(good, name) == want.key(disk.fingerprint, self._launch[name])
 
     def _go_back(self, name: str) -> None:
         wall, why = self.clock.wall(), "the installed code is the last good generation's again"
@@ -176,7 +177,7 @@ class Service(Controller):
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         rollouts = []
         for name in pools:
-            state, installed = self._known(name), (self.disk.fingerprint, self._launch[name])
+            state, installed = self._known(name), self._installed(name, self.disk)
             latest = state.rollout
             held = latest is not None and latest.state is RolloutState.FAILED and latest.generation == state.wanted
             if want.refusal(state, *installed) is None and not held:

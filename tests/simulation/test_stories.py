@@ -414,20 +414,54 @@ def test_a_first_rollout_that_failed_may_be_tried_again() -> None:
     universe.settle("one")
 
 
-def test_another_application_waits_for_code_that_is_not_refused_and_settings_do_not() -> None:
+def test_code_that_was_rejected_is_tried_as_another_application() -> None:
     universe = running()
     universe.install("two", RAISES)
     universe.settle("one")
-    universe._tell(universe.service.reconfigure([universe.spec], application="trap.other:app"))
+    universe.behaviours["two"] = GOOD  # which has moved, say, to where trapd.toml names it now
+    universe.reload(application="trap.other:app")
+    universe.settle("two")
+    assert starts(universe) == {1: 3, 2: 2, 3: 2}
+    assert universe.journal.generations()[3].application == "trap.other:app"
+
+
+def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
+    universe = running()
+    universe.behaviours["one"] = RAISES
+    universe.reload(application="trap.typo:app")
+    universe.run(10)
+    universe.behaviours["one"] = GOOD  # as the old application, which is asked next
+    while outcome(universe) is not RolloutState.RETRIAL:
+        universe.run(1)
+    universe.behaviours["one"] = RAISES
+    universe.run(10)
+    universe.behaviours["one"] = GOOD
     universe.settle("one")
-    assert starts(universe) == {1: 3, 2: 2}, "a copy could not start it"
-    settings = replace(universe.spec, concurrency=9)
-    universe._tell(universe.service.reconfigure([settings], application="trap.other:app"))
+    assert outcome(universe) is RolloutState.REJECTED
+    began = len(universe.backend.started)
+    universe.reload(concurrency=9, application="trap.typo:app")
     universe.settle("one")
-    assert universe.journal.generations()[3].application == ""
-    universe.install("one", GOOD)
+    assert {universe.journal.generations()[i.generation].application for i in universe.backend.started[began:]} == {""}
+
+
+def test_another_application_does_not_bring_back_what_was_undone_and_settings_do_not_wait_for_it() -> None:
+    universe = upgraded()
+    universe.order("undo", POOL)
     universe.settle("one")
-    assert universe.journal.generations()[4].application == "trap.other:app"
+    before = starts(universe)
+    universe.reload(application="trap.other:app")
+    universe.settle("one")
+    assert starts(universe) == before, "a copy could not start it"
+    universe.reload(concurrency=9, application="trap.other:app")
+    universe.settle("one")
+    generation = universe.wanted()
+    assert generation is not None
+    assert generation.application == ""
+    universe.install("three", GOOD)
+    universe.settle("three")
+    generation = universe.wanted()
+    assert generation is not None
+    assert generation.application == "trap.other:app"
 
 
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:

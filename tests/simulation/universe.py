@@ -187,11 +187,11 @@ class Universe:
         self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
         self._look()
 
-    def reload(self, **settings: Any) -> None:
-        """Somebody changes the pool's settings."""
-        self.say(f"reload: {settings}")
+    def reload(self, *, application: str = "", **settings: Any) -> None:
+        """Somebody changes the pool's settings, or what is started."""
+        self.say(f"reload: {application} {settings}")
         self.spec = replace(self.spec, **settings)
-        self._tell(self.service.reconfigure([self.spec]))
+        self._tell(self.service.reconfigure([self.spec], application=application))
 
     def order(self, name: str, *args: object, **more: object) -> None:
         self.say(f"order: {name} {args or ''}")
@@ -275,7 +275,7 @@ class Universe:
         launch = launch_digest(self.spec, "")
         if generation is None or generation.launch[POOL] == launch:
             return
-        if want.refusal(state, generation.fingerprint, launch) is None:
+        if want.refusal(state, generation.fingerprint, generation.application, launch) is None:
             raise BrokenPromiseError(f"generation {generation.number} has other settings than those in force")
 
 

@@ -226,7 +226,10 @@ def _event(event: Event) -> Document:
 
 def _generation(generation: Generation, views: Sequence[PoolView]) -> Document:
     number = generation.number
-    refused = [refusal(view.state, generation.fingerprint, generation.launch.get(view.spec.name, "")) for view in views]
+    refused = [
+        refusal(view.state, generation.fingerprint, generation.application, generation.launch.get(view.spec.name, ""))
+        for view in views
+    ]
     return {
         "number": number,
         "fingerprint": generation.fingerprint,

@@ -16,14 +16,20 @@ def identity(generation: Generation, pool: str) -> str:
     return key(generation.fingerprint, generation.launch.get(pool, ""))
 
 
-def key(fingerprint: str, launch: str) -> str:
-    """Code, and a pool's own settings for it."""
-    return f"{fingerprint}+{launch}"
+def key(fingerprint: str, start: str) -> str:
+    """Code, and a pool's own settings for it; or code, and the application that it is started as."""
+    return f"{fingerprint}+{start}"
 
 
-def refusal(state: PoolState, fingerprint: str, launch: str) -> str | None:
-    """Why this is not tried by itself, if so: the code is refused under any settings, or only under these."""
-    return state.refused.get(fingerprint) or state.refused.get(key(fingerprint, launch))
+def refusal(state: PoolState, fingerprint: str, application: str, launch: str) -> str | None:
+    """Why this is not tried by itself, if so: a person undid the code, or it failed as this application, or only under
+    these settings."""
+    keys = _keys(fingerprint, application, launch)
+    return next((state.refused[one] for one in keys if one in state.refused), None)
+
+
+def _keys(fingerprint: str, application: str, launch: str) -> tuple[str, str, str]:
+    return fingerprint, key(fingerprint, application), key(fingerprint, launch)
 
 
 def begin(
@@ -68,7 +74,7 @@ def decide(
             good = (*(g for g in state.good if g != verdict.generation), verdict.generation)
             known = generations.get(verdict.generation)
             if known is not None:
-                state = forgive(state, known.fingerprint, known.launch.get(state.pool, ""))
+                state = forgive(state, known.fingerprint, known.application, known.launch.get(state.pool, ""))
             return replace(state, good=good[-GOOD_KEPT:])
         case Finish():
             return _ended(state, RolloutState.COMPLETE, verdict, wall)
@@ -101,8 +107,8 @@ def refuse(state: PoolState, key: str, why: str) -> PoolState:
     return replace(state, refused={**state.refused, key: why})
 
 
-def forgive(state: PoolState, fingerprint: str, launch: str) -> PoolState:
-    gone = {fingerprint, key(fingerprint, launch)}
+def forgive(state: PoolState, fingerprint: str, application: str, launch: str) -> PoolState:
+    gone = _keys(fingerprint, application, launch)
     return replace(state, refused={k: v for k, v in state.refused.items() if k not in gone})
 
 
@@ -139,7 +145,7 @@ def undone(
     mine = current.fingerprint if code else identity(current, pool)
     alike = {n for n, one in generations.items() if mine in (one.fingerprint, identity(one, pool))}
     good = tuple(g for g in state.good if g not in alike) if target.number in state.good else state.good
-    forgiven = forgive(state, target.fingerprint, target.launch.get(pool, ""))
+    forgiven = forgive(state, target.fingerprint, target.application, target.launch.get(pool, ""))
     return refuse(replace(forgiven, good=good, undone=current.number), mine, why)
 
 
@@ -160,8 +166,11 @@ def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Genera
     good = others or state.good
     known = generations.get(verdict.generation)
     if known is not None:
-        # where the same code is good under other settings, it is these that are to blame
-        proven = any(g in generations and generations[g].fingerprint == known.fingerprint for g in others)
-        state = refuse(state, identity(known, state.pool) if proven else known.fingerprint, verdict.why)
+        # what failed is the code as this application; where that is good under other settings, it is these
+        code = known.fingerprint, known.application
+        proven = any(
+            (generations[g].fingerprint, generations[g].application) == code for g in others if g in generations
+        )
+        state = refuse(state, identity(known, state.pool) if proven else key(*code), verdict.why)
     state = replace(state, good=good)
     return replace(state, wanted=state.last_good) if back and good else state
