@@ -145,7 +145,9 @@ class Daemon:
             await self.control.open()
             down.push_async_callback(self.control.close)
             async with asyncio.TaskGroup() as tasks:
-                keeping = [tasks.create_task(work) for work in (self.service.run(), self._say_alive(), self._follow())]
+                works = [self.service.run(), self._say_alive(), self._follow()]
+                works += [self.systemd.kept_connected()] if self.systemd else []
+                keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
                 self._tell("READY=1")
                 log.info("trapd %s runs: %s", __version__, self.settings.file)

@@ -42,16 +42,22 @@ def settled(home: Path) -> Disk:
     return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.3.0"}, files=tuple(files))
 
 
-@pytest.fixture
-def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+@contextlib.contextmanager
+def making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> Iterator[Daemon]:
     (tmp_path / "state/generations").mkdir(parents=True)
     (tmp_path / "run").mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        made = Daemon(settings(tmp_path, OLD, "default"))
+        made = Daemon(replace(settings(tmp_path, OLD, "default"), backend=backend))
         with made._notifier.socket, contextlib.closing(made.journal):
             yield made
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    with making(tmp_path, monkeypatch, "embedded") as made:
+        yield made
 
 
 @pytest.mark.parametrize("key", ["app", "smoke_test"])
@@ -118,6 +124,41 @@ def test_a_runtime_directory_that_cannot_be_used_is_named(daemon: Daemon, tmp_pa
     (tmp_path / "run").touch()
     with pytest.raises(TrapdError, match=r"cannot use \[trapd\] runtime_directory: .*run.*: not a directory"):
         asyncio.run(daemon.run())
+
+
+def test_an_unforeseen_error_while_connecting_again_ends_trapd_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once ended only the task that keeps the connection, of which nobody heard: trapd went on, deaf."""
+
+    class Bus:
+        """Is lost at once; the next one cannot be connected."""
+
+        made = 0
+
+        def __init__(self, address: object, told: object) -> None: ...
+
+        async def connect(self) -> None:
+            Bus.made += 1
+            if Bus.made > 1:
+                raise ValueError("unforeseen")
+
+        async def match(self, **rule: str) -> None: ...
+
+        async def call(self, destination: str, path: str, interface: str, member: str, *_: object) -> list[object]:
+            return [[]]
+
+        async def lost(self) -> str:
+            return "gone"
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr("trapd.backend.systemd.pid1.Bus", Bus)
+    monkeypatch.setattr("trapd.backend.systemd.pid1.PAUSES", (0.0,))
+    monkeypatch.setattr("trapd.daemon.BOOT", tmp_path / "boot")
+    with making(tmp_path, monkeypatch, "systemd") as made, pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(made.run())
+    assert [str(error) for error in ended.value.exceptions] == ["unforeseen"]
 
 
 def test_what_is_installed_is_looked_at_with_the_variables_of_the_first_pool(daemon: Daemon, tmp_path: Path) -> None:

@@ -172,6 +172,10 @@ class SystemdBackend:
 
     # -- beside the contract ---------------------------------------------------------------------------------------
 
+    async def kept_connected(self) -> None:
+        """Until ``close``; for whoever runs this to await. Raises what nobody foresaw, and nothing is heard then."""
+        await self._pid1.kept_connected()
+
     async def own_job(self) -> str:
         """What systemd is doing to trapd's own unit: "stop", "restart", ...; "" if nothing. Raises BackendError."""
         try:

@@ -51,6 +51,12 @@ class Pid1:
         await self._connect_in_time(asyncio.get_running_loop().time() + PATIENCE)
         self._keeper = asyncio.create_task(self._keep(), name="connection to systemd")
 
+    async def kept_connected(self) -> None:
+        """Until ``close``. Raises what nobody foresaw, if that ends the keeping of the connection: we are deaf then."""
+        assert self._keeper is not None
+        await asyncio.wait([self._keeper])  # not for itself: that it is no longer waited for must not end it
+        self._keeper.result()
+
     async def close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
