@@ -60,7 +60,7 @@ class JournalHandler(logging.Handler):
                 **getattr(record, "fields", {}),
             }
             self._socket.sendto(encode(entry), self._path)
-        except OSError:
+        except Exception:  # as the library's own handlers: no line that is logged may end what logs it
             self.handleError(record)
 
     def close(self) -> None:

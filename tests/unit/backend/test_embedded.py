@@ -130,6 +130,15 @@ def test_a_log_that_has_grown_too_long_begins_again(tmp_path: Path, monkeypatch:
     assert (tmp_path / "default@7-1.log.1").read_text() == "0123456789X"
 
 
+def test_a_long_log_that_cannot_be_copied_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, say. It once ended the reading of the report that came with the same status."""
+    monkeypatch.setattr(records_module, "LOG_LIMIT", 10)
+    (tmp_path / "default@7-1.log").write_text("0123456789X")
+    (tmp_path / "default@7-1.log.1").mkdir()
+    Records(tmp_path, tmp_path).trim_log(ONE)
+    assert (tmp_path / "default@7-1.log").read_text() == "0123456789X"
+
+
 @pytest.mark.parametrize("text", ["", "x y\n", "4194305 1\n", "-1 1\n", "1\n"])
 def test_a_note_that_leads_to_no_process_is_removed(tmp_path: Path, text: str) -> None:
     records = Records(tmp_path, tmp_path)

@@ -89,10 +89,11 @@ class Records:
     def trim_log(self, id: InstanceId) -> None:
         """Of a run that has said very much, move the words so far to ``<name>.log.1``, and go on with an empty log.
 
-        The worker holds the file open, so it is copied and emptied; what it says in between is lost.
+        The worker holds the file open, so it is copied and emptied; what it says in between is lost. Where there is no
+        room for a copy it grows on until there is.
         """
         path = self.logs / f"{id.name}.log"
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if path.stat().st_size > LOG_LIMIT:
                 shutil.copyfile(path, path.with_suffix(".log.1"))
                 os.truncate(path, 0)
