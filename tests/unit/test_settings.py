@@ -52,7 +52,6 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
         watch=WatchSettings(("trap",), 2.0, 120.0),
         pools=(PoolSpec("default"),),
         watchdog=60.0,
-        systemd={},
     )
 
 
@@ -114,7 +113,6 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
             PoolSpec("beat", singleton=True, policy=rollout),
         ),
         watchdog=90.0,
-        systemd={"gpu": unit},
     )
     assert load(file).pools[0].policy.on_failure is OnFailure.HOLD  # not only a string equal to it
 
@@ -348,4 +346,4 @@ def test_the_examples_of_the_shipped_file_load(write: Write) -> None:
     settings = load(write(text))
     assert settings.app.smoke_test == "mypipeline.checks:smoke"
     assert settings.pools[0].policy.drain_timeout == 3600
-    assert settings.systemd == {"default": {"MemoryMax": "8G"}}
+    assert settings.pools[0].unit == {"MemoryMax": "8G"}

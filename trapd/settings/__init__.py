@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class WatchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A configuration that passed every check; ``systemd`` is for the unit templates: pool -> setting -> value."""
+    """A configuration that passed every check."""
 
     file: Path
     backend: str
@@ -53,7 +53,6 @@ class Settings:
     watch: WatchSettings
     pools: tuple[PoolSpec, ...]
     watchdog: float = 60.0
-    systemd: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
 
 
 def find(option: str | None, environ: Mapping[str, str]) -> Path:
@@ -69,13 +68,11 @@ def load(path: Path) -> Settings:
             _unknown(document, "", name, ["trapd", "app", "watch", "rollout", "pools"])
     trapd, watch, rollout = (_section(document, name, name) for name in ("trapd", "watch", "rollout"))
     defaults = _policy(document, "rollout", rollout)
-    pools, systemd = _pools(document, defaults)
     settings = Settings(
         file=document.file,
         app=App(**_section(document, "app", "app")),
         watch=WatchSettings(**watch),
-        pools=pools,
-        systemd=systemd,
+        pools=_pools(document, defaults),
         **trapd,
     )
     _check(document, settings)
@@ -148,9 +145,8 @@ def _policy(document: Document, path: str, values: dict[str, Any]) -> Policy:
     return policy
 
 
-def _pools(document: Document, defaults: Policy) -> tuple[tuple[PoolSpec, ...], dict[str, dict[str, Any]]]:
+def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
     specs: list[PoolSpec] = []
-    systemd: dict[str, dict[str, Any]] = {}
     for name in _table(document, "pools") or ("default",):
         path = f"pools.{name}"
         if not POOL_NAME.fullmatch(name):
@@ -166,9 +162,7 @@ def _pools(document: Document, defaults: Policy) -> tuple[tuple[PoolSpec, ...], 
         }
         unit = _unit_settings(document, f"{path}.systemd", _table(document, f"{path}.systemd"))
         specs.append(PoolSpec(name=name, unit=unit, policy=_policy(document, f"{path}.rollout", merged), **values))
-        if unit:
-            systemd[name] = unit
-    return tuple(specs), systemd
+    return tuple(specs)
 
 
 def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict[str, Any]:

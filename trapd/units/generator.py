@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 def rendering(config: Path, base: Path) -> Rendered:
     """Raises SettingsError, and OSError if the base template cannot be read."""
     settings = load(config)
-    known = directives.ask() if settings.systemd else {}
+    known = directives.ask() if any(pool.unit for pool in settings.pools) else {}
     return render(settings, base.read_text("utf-8"), known)
 
 

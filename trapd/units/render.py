@@ -41,10 +41,9 @@ def render(settings: Settings, base: str, known: Known) -> Rendered:
     by = _BY.format(source=settings.file)
     for pool in settings.pools:
         files[template_name(pool.name)] = by + template(settings, pool, base)
-        asked = settings.systemd.get(pool.name, {})
-        reasons = {name: objection(name, value, known) for name, value in asked.items()}
+        reasons = {name: objection(name, value, known) for name, value in pool.unit.items()}
         refusals += [Refusal(pool.name, name, why) for name, why in reasons.items() if why]
-        if taken := {name: value for name, value in asked.items() if not reasons[name]}:
+        if taken := {name: value for name, value in pool.unit.items() if not reasons[name]}:
             files[f"{template_name(pool.name)}.d/{POOL_DROP_IN}"] = by + _drop_in(taken, known)
     if folders := _folders_elsewhere(settings):
         files[DAEMON_DROP_IN] = by + "\n[Service]\n" + "".join(f"ReadWritePaths=-{quoted(p)}\n" for p in folders)

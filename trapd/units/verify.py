@@ -44,7 +44,7 @@ def faults(
 
     Without a systemd here, only what trapd itself can tell.
     """
-    known = ask() if settings.systemd else {}
+    known = ask() if any(pool.unit for pool in settings.pools) else {}
     rendered = render(settings, _BASE, known)
     complaints = _complaints(rendered.files, analyse) if known else ()
     return [*rendered.refusals, *complaints]

@@ -32,8 +32,13 @@ SETTINGS = Settings(
 )
 
 
-def with_gpu(known: Known = KNOWN, **systemd: str | int | bool) -> Rendered:
-    return render(replace(SETTINGS, systemd={"gpu": systemd}), BASE, known)
+def with_units(units: Mapping[str, Mapping[str, object]]) -> Settings:
+    """``units``: by pool."""
+    return replace(SETTINGS, pools=tuple(replace(pool, unit=units.get(pool.name, {})) for pool in SETTINGS.pools))
+
+
+def with_gpu(known: Known = KNOWN, **unit: str | int | bool) -> Rendered:
+    return render(with_units({"gpu": unit}), BASE, known)
 
 
 def drop_in(rendered: Rendered) -> str:

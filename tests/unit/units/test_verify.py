@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from tests.unit.units.test_render import KNOWN, SETTINGS
+from tests.unit.units.test_render import KNOWN, with_units
 from trapd.units.verify import faults
 
 POOLS = {"gpu": {"Nice": 5, "MemoryMax": "1Q", "Nicer": 1}, "default": {"MemoryMax": "1G"}}
@@ -21,7 +20,7 @@ def fussy(units: list[Path]) -> str:
 
 
 def test_what_systemd_complains_of_is_told_by_pool_and_name() -> None:
-    found = faults(replace(SETTINGS, systemd=POOLS), ask=lambda: KNOWN, analyse=fussy)
+    found = faults(with_units(POOLS), ask=lambda: KNOWN, analyse=fussy)
     assert [(one.pool, one.name) for one in found] == [("gpu", "Nicer"), ("gpu", "MemoryMax")]
     assert "did you mean Nice?" in str(found[0])
     assert "Invalid memory limit '1Q'" in str(found[1])
@@ -34,7 +33,7 @@ def test_each_template_is_shown_to_systemd() -> None:
         shown.extend(unit.name for unit in units if unit.is_file())
         return ""
 
-    assert faults(replace(SETTINGS, systemd={"gpu": {"Nice": 1}}), ask=lambda: KNOWN, analyse=note) == []
+    assert faults(with_units({"gpu": {"Nice": 1}}), ask=lambda: KNOWN, analyse=note) == []
     assert shown == ["trapd-worker-default@.service", "trapd-worker-gpu@.service"]
 
 
@@ -43,5 +42,5 @@ def test_without_a_systemd_nothing_but_trapds_own_rules_is_known() -> None:
         raise AssertionError("there is nobody to ask")
 
     pools = {"gpu": {"Whatever": 1, "KillMode": "process"}}
-    found = faults(replace(SETTINGS, systemd=pools), ask=dict, analyse=never)
+    found = faults(with_units(pools), ask=dict, analyse=never)
     assert [one.name for one in found] == ["KillMode"]
