@@ -243,6 +243,16 @@ def test_a_celeryconfig_with_a_mistake_and_one_that_is_missing(harbour: Harbour)
     assert "cannot find the Celery configuration" in the_error(harbour.ctl("check", "--json"))["reason"]
 
 
+@pytest.mark.parametrize("verb", [["check"], ["celery", "report"], ["celery", "inspect", "ping"]])
+@pytest.mark.parametrize("text", ["password = 'S3cret' + 1\n", "password = 'S3cret'x\n"])
+def test_a_celeryconfig_with_a_mistake_shows_no_password(harbour: Harbour, verb: list[str], text: str) -> None:
+    harbour.configure(text)
+    done = harbour.ctl(*verb)
+    assert done.returncode != 0
+    assert "celeryconfig.py" in done.stdout + done.stderr
+    assert "S3cret" not in done.stdout + done.stderr
+
+
 def test_trapds_own_application_is_found_where_trapd_is_not_installed(harbour: Harbour) -> None:
     harbour.configure(nowhere(), "trapd.distribute.app:app")
     error = the_error(harbour.ctl("check", "--json"))

@@ -199,6 +199,21 @@ def test_settings_that_cannot_be_used_are_the_codes_failure_too(
     lab.play(story)
 
 
+@pytest.mark.parametrize("config", ["password = 'S3cret' + 1\n", "password = 'S3cret'x\n"])
+def test_a_worker_tells_where_its_settings_fail_and_no_line_of_them(
+    short_path: Path, files: Broker, config: str
+) -> None:
+    lab = WorkerLab(short_path, files, celeryconfig=config)
+
+    async def story() -> None:
+        failure = await lab.fail()
+        for said in (failure.summary + failure.detail, lab.told()):
+            assert "celeryconfig.py" in said
+            assert "S3cret" not in said
+
+    lab.play(story)
+
+
 def test_an_environment_without_celery_is_told(short_path: Path, files: Broker) -> None:
     missing = "raise ModuleNotFoundError(\"No module named 'celery'\")\n"
     lab = WorkerLab(short_path, files, files={"celery/__init__.py": missing})

@@ -45,18 +45,23 @@ def load(job: Job) -> Celery:
 
 
 def load_config(file: Path) -> ModuleType:
-    """The file as the module ``celeryconfig``, whatever of that name lies elsewhere on the path."""
+    """The file as the module ``celeryconfig``, whatever of that name lies elsewhere on the path.
+
+    No traceback shows a line of it, whoever prints it and when: there may be a password in the line.
+    """
     spec = importlib.util.spec_from_file_location(CONFIG, file)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[CONFIG] = module
     try:
-        spec.loader.exec_module(module)
-    except FileNotFoundError as error:
-        if error.filename == str(file):
-            raise ConfigurationError(f"cannot find the Celery configuration {file}") from None
+        # for a name in angle brackets Python looks for no source
+        code = compile(file.read_bytes(), f"<{file}>", "exec", dont_inherit=True)
+    except FileNotFoundError:
+        raise ConfigurationError(f"cannot find the Celery configuration {file}") from None
+    except SyntaxError as error:
+        error.filename, error.text = str(file), None
         raise
+    exec(code, module.__dict__)
     return module
 
 

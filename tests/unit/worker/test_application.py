@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +114,45 @@ def test_settings_that_the_application_assigns_stay_on_top(tmp_path: Path) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot find the Celery configuration"):
         application.load_config(tmp_path / "celeryconfig.py")
+
+
+WORD = "S3cret"
+LINES = {
+    "while it is loaded": f"password = '{WORD}' + 1\n",
+    "a warning": f"import warnings; password = '{WORD}'; warnings.warn('old'); 1 / 0\n",
+    "no Python": f"password = '{WORD}'x\n",
+    "no text": f"password = b'{WORD}\u00e9'\n",
+}
+
+
+@pytest.mark.parametrize("text", LINES.values(), ids=LINES)
+def test_no_traceback_shows_a_line_of_the_file(tmp_path: Path, text: str) -> None:
+    """Neither one that Python itself prints, nor one of the traceback module: they find the source on their own."""
+    (tmp_path / "celeryconfig.py").write_text(text, encoding="latin-1")
+    program = f"""
+import pathlib, sys, traceback
+from trapd.worker.application import load_config
+try:
+    load_config(pathlib.Path({str(tmp_path / "celeryconfig.py")!r}))
+except Exception:
+    traceback.print_exc()
+    raise
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.count("Error: ") == 2
+    assert done.stderr.count(f"{tmp_path}/celeryconfig.py") >= 2
+    assert WORD not in done.stderr
+
+
+def test_no_traceback_of_a_later_call_shows_a_line_of_the_file(tmp_path: Path) -> None:
+    """A routing function, say, whose errors Celery logs."""
+    (tmp_path / "celeryconfig.py").write_text(f"def task_routes(*_):\n    return '{WORD}' + 1\n")
+    config = application.load_config(tmp_path / "celeryconfig.py")
+    with pytest.raises(TypeError) as error:
+        config.task_routes()
+    shown = "".join(traceback.format_exception(error.value))
+    assert f'File "<{tmp_path}/celeryconfig.py>", line 2, in task_routes' in shown
+    assert WORD not in shown
 
 
 def test_an_error_inside_the_file_is_its_own(tmp_path: Path) -> None:
