@@ -175,10 +175,10 @@ MUTANTS = (
     ),
     Mutant(
         "no password is shown",
-        "trapd/control/masking.py",
-        'return _ODD_URL.sub(r"\\g<before>:***@", _URL.sub(r"\\g<before>:***@", text))',
+        "trapd/masking.py",
+        'return "".join(_masked_url(part) for part in _BETWEEN.split(text))',
         "return text",
-        ("unit/control", "unit/test_daemon.py"),
+        ("unit/test_masking.py", "unit/test_daemon.py"),
     ),
     # --- life as a service ---
     Mutant(

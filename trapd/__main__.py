@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trapd import __version__, journald
-from trapd.control.masking import mask
 from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
+from trapd.masking import mask
 from trapd.settings import find, load
 
 EX_CONFIG = 78

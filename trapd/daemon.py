@@ -17,7 +17,6 @@ from trapd import __version__
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
-from trapd.control.masking import mask
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.control.status import missing
@@ -25,6 +24,7 @@ from trapd.errors import SettingsError, TrapdError
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteJournal
+from trapd.masking import mask
 from trapd.model import InstanceId, InstanceState
 from trapd.rollout.boot import at_boot
 from trapd.service import Service

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +17,7 @@ import pytest
 from tests.process.test_trapctl_commands import ctl, exactly, trapd
 from tests.support.brokers import Broker, free_port
 from tests.support.site_packages import install
+from tests.support.snapshots import lay_out_runtime
 from trapd import settings
 from trapd.ctl.check import inspect
 
@@ -67,8 +67,7 @@ class Harbour:
         code.mkdir(parents=True)
         (code / "__init__.py").touch()
         (code / "tasks.py").write_text(TASKS.format(version=version, late=True))
-        shutil.copytree(PACKAGE / "worker", folder / "runtime" / "trapd" / "worker")
-        shutil.copy(PACKAGE / "__init__.py", folder / "runtime" / "trapd")
+        lay_out_runtime(folder)
         (folder / "etc").mkdir()
         (folder / "etc" / "celeryconfig.py").write_text(celeryconfig)
         manifest = {

@@ -8,12 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
-import sdnotify
-
-import trapd
+from trapd.generations import runtime
 from trapd.model import PoolSpec
-
-TRAPD = Path(trapd.__file__).parent
 
 NAPS = dedent('''
     """An application with a task that sleeps, and one that imports late."""
@@ -47,6 +43,14 @@ NAPS = dedent('''
     ''')
 
 
+def lay_out_runtime(folder: Path) -> None:
+    """What of trapd travels with a snapshot."""
+    for path, source in runtime.files():
+        target = folder / "runtime" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
 def make_generation(
     generations: Path,
     number: int,
@@ -66,10 +70,7 @@ def make_generation(
         path = folder / "code" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for part in ("worker", "distribute"):
-        shutil.copytree(TRAPD / part, folder / "runtime/trapd" / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(TRAPD / "__init__.py", folder / "runtime/trapd")
-    shutil.copytree(Path(sdnotify.__file__).parent, folder / "runtime/sdnotify")
+    lay_out_runtime(folder)
     (folder / "etc").mkdir()
     (folder / "etc/celeryconfig.py").write_text(celeryconfig)
     specs = pools or {"default": PoolSpec("default", concurrency=1)}

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapd.backend.words import mask
+from trapd.masking import mask
 from trapd.model import CodeReport, Failure, FailureKind
 
 _LIMIT = 1 << 20  # bytes; a report has a few hundred. Tasks can write these files too.

@@ -7,17 +7,12 @@ import re
 import signal
 from collections.abc import Sequence
 
+from trapd.masking import mask
+
 LAST_LINES = 20  # of the log, in a failure's detail
 STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
 _FATAL = "Fatal Python error:"
 _ACTIVE = re.compile(r"(\d+) active")
-# Greedy up to the last "@": a password may hold ":" or "@", and hiding too much does no harm.
-_PASSWORD = re.compile(r"://([^\s:/@]*):\S*@")
-
-
-def mask(text: str) -> str:
-    """The text without the passwords of its URLs."""
-    return _PASSWORD.sub(r"://\1:***@", text)
 
 
 def active_tasks(status: str) -> int | None:

@@ -14,10 +14,10 @@ from typing import Any
 from trapd.contracts import Clock
 from trapd.control import handlers
 from trapd.control.handlers import Call, Document
-from trapd.control.masking import masked
 from trapd.control.needs import About, Controller, Desk
 from trapd.control.protocol import MOST_LINES, Code, ProtocolError, Request
 from trapd.errors import NotPermittedError
+from trapd.masking import masked
 
 _LONGEST_TEXT = 1000  # characters; a reason is a sentence
 _LARGEST = 2**53  # beyond it not every JSON reader has exact numbers

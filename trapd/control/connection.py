@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from trapd.control.commands import Caller, Commands
 from trapd.control.handlers import Document, StillGoingError
-from trapd.control.masking import mask, masked
 from trapd.control.protocol import (
     MAX_REQUEST,
     Code,
@@ -23,6 +22,7 @@ from trapd.control.protocol import (
     parse_request,
 )
 from trapd.errors import NotPermittedError, RefusedError, TrapdError
+from trapd.masking import mask, masked
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 16  # requests under way on one connection

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from trapd.control.masking import masked
 from trapd.ctl.application import command, environment
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
+from trapd.masking import masked
 from trapd.settings import Settings
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that

@@ -78,7 +78,7 @@ class Session:
 
     def complain(self, message: str, status: int) -> None:
         """What went wrong, on standard error; with --json also where the answer would have been, if none comes."""
-        from trapd.control.masking import mask
+        from trapd.masking import mask
 
         said = "".join(char if char.isprintable() or char == "\n" else " " for char in mask(message))
         print(f"trapctl: {said}", file=sys.stderr)

@@ -12,7 +12,8 @@ from pathlib import Path
 import trapd
 from trapd.errors import SnapshotError
 
-_PASSENGERS = ("worker", "distribute")
+_PASSENGERS = ("worker", "distribute")  # and what they need beside themselves
+_MODULES = ("__init__.py", "masking.py")
 _STAYS = "demo"  # of distribute: runs in trapd's own environment
 _LIBRARY = "sdnotify"
 
@@ -20,7 +21,7 @@ _LIBRARY = "sdnotify"
 def files() -> Iterator[tuple[str, Path]]:
     """Path inside the runtime folder, and where it is now. Raises SnapshotError if sdnotify is not installed."""
     package = Path(trapd.__file__).parent
-    yield "trapd/__init__.py", package / "__init__.py"
+    yield from ((f"trapd/{name}", package / name) for name in _MODULES)
     for name in _PASSENGERS:
         for file in _python_files(package / name):
             if not any(part.startswith(_STAYS) for part in file.relative_to(package).parts):

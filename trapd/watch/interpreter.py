@@ -7,16 +7,15 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trapd.masking import mask
 from trapd.watch import probe
 
-_PASSWORD = re.compile(r"(://[^/@\s:]*:)\S*@")  # greedy: a password may hold "@", and hiding too much does no harm
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
 
 
@@ -116,7 +115,7 @@ class Interpreter:
             how = "the interpreter ended" if ended else f"it had not come to its end after {self._timeout:g} s"
             problem = f"cannot load {self.celeryconfig}: {how}"
         elif "error" in config:
-            problem = f"cannot load {config['at']}: {_without_password(config['error'])}"
+            problem = f"cannot load {config['at']}: {mask(config['error'])}"
         else:
             problem = ""
         return Answer(
@@ -136,10 +135,6 @@ def _object(line: bytes) -> dict[str, Any] | None:
         found = json.loads(line)
         return found if isinstance(found, dict) else None
     return None
-
-
-def _without_password(text: str) -> str:
-    return _PASSWORD.sub(r"\1***@", text)
 
 
 def _stamp(path: Path) -> object:

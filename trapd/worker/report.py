@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sys
 import time
 import traceback
@@ -13,20 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
-
-# Greedy up to the last "@": a password may hold ":" or "@", and hiding too much does no harm.
-_PASSWORD = re.compile(r"://([^\s:/@]*):\S*@")
 
 
 class ConfigurationError(Exception):
     """The configuration or the application cannot be used; the message stands for itself."""
-
-
-def mask(text: str) -> str:
-    """The text without the passwords of its URLs."""
-    return _PASSWORD.sub(r"://\1:***@", text)
 
 
 def code_report(job: Job) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from trapd.backend.embedded.notify import microseconds, parse
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
 from trapd.backend.embedded.spawn import environment
-from trapd.backend.words import LAST_LINES, mask
+from trapd.backend.words import LAST_LINES
 from trapd.model import Failure, FailureKind, InstanceId, InstanceState
 
 ONE = InstanceId("default", 7, 1)
@@ -37,20 +37,6 @@ def test_a_message_is_its_fields_and_what_is_no_field_is_dropped(data: bytes, fi
 @pytest.mark.parametrize(("value", "seconds"), [("1500000", 1.5), ("", 0.0), ("-1", 0.0), ("soon", 0.0), ("²", 0.0)])
 def test_a_time_that_is_no_number_prolongs_nothing(value: str, seconds: float) -> None:
     assert microseconds({"EXTEND_TIMEOUT_USEC": value}, "EXTEND_TIMEOUT_USEC") == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("amqp://guest:guest@host//", "amqp://guest:***@host//"),
-        ("redis://:secret@host/1", "redis://:***@host/1"),
-        ("amqp://u:a@b:c/d@host", "amqp://u:***@host"),
-        ("see http://host:80/path", "see http://host:80/path"),
-        ("a@b: no password", "a@b: no password"),
-    ],
-)
-def test_passwords_are_masked(text: str, masked: str) -> None:
-    assert mask(text) == masked
 
 
 def test_of_a_log_the_last_lines_are_told(tmp_path: Path) -> None:

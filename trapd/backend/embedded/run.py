@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from trapd.backend.embedded.notify import microseconds
 from trapd.backend.embedded.spawn import Process
-from trapd.backend.words import active_tasks, ending, mask
+from trapd.backend.words import active_tasks, ending
 from trapd.contracts import FRESH_AGAIN
+from trapd.masking import mask
 from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
 _CLEAN = (

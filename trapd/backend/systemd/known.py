@@ -14,8 +14,8 @@ from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd import journal
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
-from trapd.backend.words import mask
 from trapd.contracts import Clock
+from trapd.masking import mask
 from trapd.model import Failure, Instance, InstanceId, InstanceState
 
 log = logging.getLogger("trapd.backend.systemd")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd.facts import Facts
-from trapd.backend.words import active_tasks, mask
+from trapd.backend.words import active_tasks
 from trapd.contracts import FRESH_AGAIN
+from trapd.masking import mask
 from trapd.model import CodeReport, Failure, Instance, InstanceId, InstanceState
 
 
