@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +38,22 @@ from trapd.watch.places import Places
 
 log = logging.getLogger("trapd.watch")
 
-_HEARD: list[type[FileSystemEvent]] = [
+Events = tuple[type[FileSystemEvent], ...]
+_ENTRIES: Events = (
     FileCreatedEvent,
-    FileModifiedEvent,  # a file that is written slowly is closed only once
-    FileClosedEvent,  # after writing
     FileMovedEvent,
     FileDeletedEvent,
     DirCreatedEvent,
     DirMovedEvent,
     DirDeletedEvent,
+)
+_HEARD: Events = (
+    *_ENTRIES,
+    FileModifiedEvent,  # a file that is written slowly is closed only once
+    FileClosedEvent,  # after writing
     # not DirModifiedEvent: watchdog makes one for every change in a folder, __pycache__ in it included
-]
+)
+_UNUSED = "/proc"  # a folder that nothing else here watches: it would need no other watch of the kernel
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
 Place = tuple[Path, object]  # what is watched, and what tells it from its successor
@@ -61,6 +67,7 @@ class _Ear(FileSystemEventHandler):
     top: str
     names: frozenset[str] | None
     recursive: bool
+    events: Events = _HEARD
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
@@ -69,10 +76,10 @@ class _Ear(FileSystemEventHandler):
                 return
 
     def _matters(self, path: str) -> bool:
-        below = path[len(self.top) + 1 :] if path.startswith(self.top) else path.rpartition("/")[2]
-        if self.recursive or self.names is None:
-            return matters(below)
-        return below in self.names
+        if self.recursive and path.startswith(self.top):
+            return matters(path[len(self.top) + 1 :])
+        name = path.rpartition("/")[2] if path != self.top else ""
+        return matters(name) if self.names is None else name in self.names
 
 
 class Observer:
@@ -106,6 +113,12 @@ class Observer:
             wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
         for folder, names in places.folders.items():
             wanted[folder, (names, _inode(folder))] = _Ear(self._tell, str(folder), names, recursive=False)
+        for folder, names in places.above.items():
+            # Files there may be logs. But the kernel knows one list of events for a folder: the last one given.
+            events = _HEARD if any(folder.is_relative_to(top) for top in places.trees) else _ENTRIES
+            if _is_worth_it(folder):  # if not, regular looks have to do
+                ear = _Ear(self._tell, str(folder), names, recursive=False, events=events)
+                wanted[folder, (names, _inode(folder), events)] = ear
         for place in [p for p in self._watches if p not in wanted or (renew and wanted[p].recursive)]:
             self._observer.unschedule(self._watches.pop(place))
         deaf_before, self._unheard = self._unheard, {}
@@ -127,7 +140,9 @@ class Observer:
             if not os.access(path, os.R_OK):
                 path.stat()
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # watchdog would pass over it in silence
-            self._watches[place] = self._observer.schedule(ear, str(path), recursive=ear.recursive, event_filter=_HEARD)
+            self._watches[place] = self._observer.schedule(
+                ear, str(path), recursive=ear.recursive, event_filter=list(ear.events)
+            )
         except FileNotFoundError:
             return False  # it has just vanished: that is for the look to find
         except OSError as error:
@@ -139,8 +154,8 @@ class Observer:
         """watchdog passes over folders inside a tree for which the kernel has no watch left; one more folder tells."""
         short_before, self._short = self._short, None
         try:
-            ear = _Ear(_nobody, "/", frozenset(), recursive=False)
-            self._observer.unschedule(self._observer.schedule(ear, "/", event_filter=_HEARD))
+            ear = _Ear(_nobody, _UNUSED, frozenset(), recursive=False)
+            self._observer.unschedule(self._observer.schedule(ear, _UNUSED, event_filter=list(ear.events)))
         except OSError as error:
             self._short = error
             if short_before is None:
@@ -152,6 +167,14 @@ def _inode(folder: Path) -> int:
         return folder.stat().st_ino
     except OSError:
         return 0  # it has just vanished
+
+
+def _is_worth_it(above: Path) -> bool:
+    """Whether it may be read, and is no folder for everybody, as /tmp is: too busy, and nothing is installed there."""
+    try:
+        return not above.stat().st_mode & stat.S_ISVTX and os.access(above, os.R_OK)
+    except OSError:
+        return False  # it has just vanished
 
 
 def _nobody(path: str) -> None:

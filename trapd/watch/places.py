@@ -17,10 +17,12 @@ _GIT = frozenset(GIT_AT_WORK) - {"index.lock"}
 @dataclass(frozen=True, slots=True)
 class Places:
     """``trees``: everything below matters; the folders in them, with their inodes, tell one tree from its successor.
-    ``folders``: only what is directly in them matters, and of that only these names (None: every name)."""
+    ``folders``: only what is directly in them matters, and of that only these names (None: every name).
+    ``above``: of these only which folders have these names matters, in case one takes the place of another."""
 
     trees: Mapping[Path, frozenset[tuple[str, int]]] = field(default_factory=dict)
     folders: Mapping[Path, frozenset[str] | None] = field(default_factory=dict)
+    above: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
 
 def places(
@@ -37,6 +39,7 @@ def places(
     """
     trees = {top: folders for one in found for top, folders in one.trees.items()}
     folders: dict[Path, frozenset[str] | None] = {}
+    above: dict[Path, frozenset[str]] = {}
 
     def watch(folder: Path, names: Iterable[str] | None) -> None:
         known = folders.get(folder, frozenset())
@@ -51,9 +54,15 @@ def places(
             if git is not None:
                 watch(git, _GIT)
     for path in (celeryconfig, python, *map(Path, paths), *(way for one in found for way in one.ways)):
-        for folder, name in _way_to(path):
-            watch(folder, [name])
-    return Places(trees, {folder: names for folder, names in folders.items() if names is None or names})
+        for folder, name, passed in _way_to(path):
+            if passed:
+                above[folder] = above.get(folder, frozenset()) | {name}
+            else:
+                watch(folder, [name])
+    folders = {folder: names for folder, names in folders.items() if names is None or names}
+    for folder in folders.keys() & above.keys():
+        watch(folder, above.pop(folder))
+    return Places(trees, folders, above)
 
 
 def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:
@@ -63,9 +72,9 @@ def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:
     return here | modules | {name for names in site.metadata.values() for name in names}
 
 
-def _way_to(path: Path) -> Iterator[tuple[Path, str]]:
+def _way_to(path: Path) -> Iterator[tuple[Path, str, bool]]:
     """The entries that decide what is found at ``path``: each link on the way, and the last one; or the first that is
-    missing. Links directly in / belong to the system and are taken as they are."""
+    missing. And, marked with True, each folder that is passed: another may be put in its place."""
     seen: set[Path] = set()
     way = path.absolute()
     while True:
@@ -74,12 +83,13 @@ def _way_to(path: Path) -> Iterator[tuple[Path, str]]:
             parent, here = here, here / part
             if here.is_symlink() and here not in seen:
                 seen.add(here)
-                if parent != Path(way.anchor):
-                    yield parent.resolve(), part
+                yield parent.resolve(), part, False
                 way = parent.joinpath(here.readlink(), *way.parts[count:])
                 break
             if count == len(way.parts) or not here.exists():
-                yield parent.resolve(), part
+                yield parent.resolve(), part, False
                 return
+            if part != "..":
+                yield parent.resolve(), part, True
         else:
             return

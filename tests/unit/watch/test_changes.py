@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -152,6 +153,46 @@ def test_an_upgrade_is_one_change_and_the_new_folder_is_watched_like_the_old(tmp
         assert "code/trap/sub/new.txt" in {file.path for file in (await home.next(DiskState.SETTLED)).files}
 
     play(Home(tmp_path), story)
+
+
+def test_an_environment_that_is_replaced_by_name_is_noticed_and_watched_like_the_old(tmp_path: Path) -> None:
+    """Two renames, blue and green: in the folders that were watched nothing at all happens."""
+    (tmp_path / "srv/venv").mkdir(parents=True)
+    home = Home(tmp_path / "srv/venv")
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        new = tmp_path / "srv/new"
+        shutil.copytree(home.home, new, symlinks=True)
+        await asyncio.to_thread(install, new / "site-packages", "trap", "1.4.0", FILES)
+        make_old(new / "site-packages")
+        await asyncio.to_thread(home.home.rename, tmp_path / "srv/old")
+        await asyncio.to_thread(new.rename, home.home)
+        assert (await home.next(DiskState.CHANGING)).reason == f"{home.home} changed"
+        assert (await home.settled()).versions == {"trap": "1.4.0"}
+        await write(home.site / "trap/new.txt", "new")
+        assert (await home.next(DiskState.CHANGING)).reason == f"{home.site}/trap/new.txt changed"
+        await home.settled()
+
+    play(home, story)
+
+
+def test_an_environment_behind_a_link_that_is_switched_is_noticed(tmp_path: Path) -> None:
+    link = tmp_path / "opt/trap"
+    (tmp_path / "opt/trap-1.3").mkdir(parents=True)
+    link.symlink_to("trap-1.3")
+
+    async def story(home: Home) -> None:
+        await home.next(DiskState.SETTLED)
+        new = tmp_path / "opt/trap-1.4"
+        shutil.copytree(home.home, new, symlinks=True)
+        await asyncio.to_thread(install, new / "site-packages", "trap", "1.4.0", FILES)
+        link.with_name("next").symlink_to(new.name)
+        await asyncio.to_thread(link.with_name("next").rename, link)
+        assert (await home.first(DiskState.CHANGING)).reason == f"{link} changed"
+        assert (await home.settled()).versions == {"trap": "1.4.0"}
+
+    play(Home(link), story)
 
 
 def test_a_change_without_effect_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

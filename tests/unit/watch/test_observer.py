@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from watchdog.events import DirCreatedEvent
 from watchdog.observers import Observer as WatchdogObserver
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from trapd.watch.observer import Observer
+from trapd.watch.observer import Observer, _Ear
 from trapd.watch.places import Places
 
 PATIENCE = 5  # seconds until a missing event fails a test
@@ -134,6 +135,67 @@ def test_in_a_folder_only_the_names_that_matter_are_heard(ears: Listener, tmp_pa
     ears.hears(tmp_path / "current")
     (tmp_path / "celeryconfig.py").touch()
     ears.hears(tmp_path / "celeryconfig.py")
+
+
+def test_of_a_folder_above_only_the_coming_and_going_of_its_names_is_heard(ears: Listener, tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    ears.observer.arm(Places(above={tmp_path: frozenset({"venv", "app.log"})}), renew=False)
+    with (tmp_path / "noise.log").open("w") as noise:
+        noise.write("busy")
+    (tmp_path / "venv/noise").touch()
+    (tmp_path / "venv").rename(tmp_path / "old")
+    ears.hears(tmp_path / "venv")
+    (tmp_path / "app.log").touch()
+    ears.hears(tmp_path / "app.log")
+    (tmp_path / "app.log").write_text("not even its name would help: the kernel is not asked for this")
+    (tmp_path / "old").rename(tmp_path / "venv")
+    ears.hears(tmp_path / "venv")
+
+
+def test_a_folder_above_that_lies_in_a_tree_is_heard_as_the_tree_is(ears: Listener, tree: Path) -> None:
+    """An environment inside a source tree: the kernel keeps one list of events for a folder, the last one given."""
+    ears.observer.arm(Places(trees={tree: shape(tree)}, above={tree: frozenset({"venv"})}), renew=False)
+    with (tree / "run.py").open("r+") as file:
+        file.write("x = 3\n")
+        file.flush()
+        ears.hears(tree / "run.py")
+
+
+def closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
+
+
+def for_everybody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.chmod(0o1777)
+
+
+def gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("state", [closed, for_everybody, gone])
+def test_a_folder_above_that_is_not_worth_it_is_left_to_the_regular_look(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    state: Callable[[Path, pytest.MonkeyPatch], None],
+) -> None:
+    folder = tmp_path / "above"
+    folder.mkdir()
+    state(folder, monkeypatch)
+    observer = Observer(lambda path: None)
+    assert not observer.arm(Places(above={folder: frozenset({"venv"})}), renew=False)
+    assert not observer.deaf
+    assert not caplog.messages
+    observer.stop()
+
+
+def test_what_lies_directly_in_the_root_has_its_whole_name() -> None:
+    told: list[str] = []
+    ear = _Ear(told.append, "/", frozenset({"venv"}), recursive=False)
+    for path in ("/new", "/xvenv", "/venv"):
+        ear.dispatch(DirCreatedEvent(path))
+    assert told == ["/venv"]
 
 
 def test_other_names_can_matter_later(ears: Listener, tmp_path: Path) -> None:

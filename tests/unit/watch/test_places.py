@@ -47,6 +47,16 @@ def test_the_package_as_a_tree_and_of_other_folders_what_matters(home: Path) -> 
     }
 
 
+def test_of_every_folder_above_the_names_that_are_on_the_way(home: Path) -> None:
+    """One virtual environment may be put in the place of another, by name."""
+    above = of(home).above
+    assert above[home] == {"venv", "etc"}
+    assert above[home / "venv"] == {"bin", "lib"}
+    assert above[home.parent] == {home.name}
+    assert above[Path("/")] == {home.parts[1]}
+    assert not above.keys() & of(home).folders.keys()
+
+
 def test_a_release_link_is_watched_where_it_lies_and_behind_it(home: Path) -> None:
     (home / "releases").mkdir()
     (home / "venv").rename(home / "releases/1")
@@ -54,7 +64,8 @@ def test_a_release_link_is_watched_where_it_lies_and_behind_it(home: Path) -> No
     site = home / "releases/1/lib/site-packages"
     install(site, "trap", "1.3.0", {"trap/__init__.py": ""})
     found = of(home, home / "current/lib/site-packages", python=home / "current/bin/python")
-    assert found.folders[home] == {"current"}
+    assert found.folders[home] == {"current", "releases", "etc"}
+    assert found.above[home / "releases"] == {"1"}
     assert found.folders[home / "releases/1/bin"] == {"python"}
     assert found.folders[site] is None
     assert found.trees.keys() == {site / "trap"}
@@ -81,7 +92,7 @@ def test_links_in_a_circle_end(home: Path) -> None:
 
 
 def test_where_the_interpreter_is_missing_its_coming_is_awaited(home: Path) -> None:
-    assert of(home, python=home / "new/venv/bin/python").folders[home] == {"new"}
+    assert of(home, python=home / "new/venv/bin/python").folders[home] == {"new", "etc", "venv"}
 
 
 def test_of_a_source_tree_only_the_watched_names_and_gits_marks_matter(home: Path) -> None:
