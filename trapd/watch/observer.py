@@ -102,7 +102,7 @@ class Observer:
     def arm(self, places: Places, *, renew: bool) -> bool:
         """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
 
-        ``renew``: watch all trees again, whatever they look like. A tree that was replaced keeps its path but not its
+        ``renew``: watch all of them again, whatever they look like. What was replaced keeps its path but not its
         watches, and new inodes may have the old numbers.
         """
         if self._short is not None:
@@ -119,7 +119,7 @@ class Observer:
             if _is_worth_it(folder):  # if not, regular looks have to do
                 ear = _Ear(self._tell, str(folder), names, recursive=False, events=events)
                 wanted[folder, (names, _inode(folder), events)] = ear
-        for place in [p for p in self._watches if p not in wanted or (renew and wanted[p].recursive)]:
+        for place in [p for p in self._watches if renew or p not in wanted]:
             self._observer.unschedule(self._watches.pop(place))
         deaf_before, self._unheard = self._unheard, {}
         new = [place for place in wanted if place not in self._watches and self._watch(place, wanted[place])]

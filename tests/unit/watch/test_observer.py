@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -251,6 +252,20 @@ def test_a_tree_that_was_removed_and_made_again_is_heard_after_a_renewal(ears: L
     (tree / "sub").mkdir(parents=True)
     ears.observer.arm(places, renew=True)
     ears.hears_at_last(make(tree))
+
+
+def test_a_folder_that_was_removed_and_made_again_is_heard_after_a_renewal(
+    ears: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a virtual environment is made anew in the place of the old one, and gets its inodes too."""
+    monkeypatch.setattr("trapd.watch.observer._inode", lambda folder: 1)
+    site = tmp_path / "venv/site-packages"
+    for name in ("celery-5.5.dist-info", "celery-5.6.dist-info"):
+        site.mkdir(parents=True)
+        ears.observer.arm(Places(folders={site: None}), renew=True)
+        (site / name).mkdir()
+        ears.hears_at_last(site / name)
+        shutil.rmtree(site.parent)
 
 
 def test_what_is_no_longer_watched_is_not_heard(ears: Listener, tree: Path, tmp_path: Path) -> None:
