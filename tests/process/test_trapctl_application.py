@@ -200,6 +200,12 @@ def test_an_application_that_ends_the_interpreter_is_an_error_too(harbour: Harbo
     assert "no licence" in the_error(harbour.ctl("check", "--json"))["detail"]
 
 
+def test_what_start_up_files_print_is_no_report(harbour: Harbour) -> None:
+    (harbour.site / "sitecustomize.py").write_text("import os\nos.write(1, b'{}\\nwelcome aboard')\n")
+    report = inspect(settings.load(harbour.configure("broker_url = 'memory://'\n")), os.environ)
+    assert "failed" not in report
+
+
 def test_an_import_that_hangs_is_given_up(harbour: Harbour) -> None:
     harbour.install("2.0", tasks="import time\ntime.sleep(1000)\n")
     report = inspect(settings.load(harbour.configure(nowhere())), os.environ, patience=1.5)

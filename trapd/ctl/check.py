@@ -74,7 +74,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
             cwd="/",
             timeout=patience,
         )
-        report: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout.rpartition(b"\n")[2])
         return report
     except subprocess.TimeoutExpired:
         return {"failed": "time", "summary": f"still not imported after {patience:g} s"}

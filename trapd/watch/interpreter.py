@@ -16,6 +16,7 @@ from typing import Any
 from trapd.masking import mask
 from trapd.watch import probe
 
+_MARK = probe.MARK.encode()
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
 
 
@@ -93,13 +94,15 @@ class Interpreter:
             )
         except OSError as error:
             return Answer(problem=f"cannot run {self.python}: {(error.strerror or str(error)).lower()}")
-        lines = []
+        lines: list[bytes] = []
         try:
             assert process.stdout is not None
             with contextlib.suppress(TimeoutError, ValueError):  # ValueError: a line beyond the limit
                 async with asyncio.timeout(self._timeout):
-                    lines.append(await process.stdout.readline())
-                    lines.append(await process.stdout.readline())
+                    while len(lines) < 2:
+                        line = await process.stdout.readline()
+                        if not line or line.startswith(_MARK):
+                            lines.append(line.removeprefix(_MARK))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -108,7 +111,7 @@ class Interpreter:
 
     def _read(self, lines: list[bytes], digest: str) -> Answer:
         where, config = ([_object(line) for line in lines] + [None, None])[:2]
-        if where is None or not where.keys() >= {"paths", "identity", "prefix", "editable"}:
+        if where is None:
             return Answer(problem=f"cannot ask {self.python} for its import path; is it Python 3.11 or later?")
         if config is None:
             ended = len(lines) == 2
@@ -130,10 +133,10 @@ class Interpreter:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """What somebody's start-up file prints comes first, and may be anything."""
+    """None for a line that never came, or was cut short: the interpreter may end at any moment."""
     with contextlib.suppress(ValueError):
-        found = json.loads(line)
-        return found if isinstance(found, dict) else None
+        found: dict[str, Any] = json.loads(line)
+        return found
     return None
 
 

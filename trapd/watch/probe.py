@@ -1,7 +1,8 @@
 """Run as a script by the application's interpreter, which need not know trapd: standard library only.
 
-Prints two lines of JSON: where this interpreter imports from, then what its celeryconfig says. Two, because the second
-may never come: a celeryconfig is a program. It is executed without Celery, which would take half a second.
+Prints two marked lines of JSON: where this interpreter imports from, then what its celeryconfig says. Two, because the
+second may never come: a celeryconfig is a program. It is executed without Celery, which would take half a second.
+Marked, because start-up files (sitecustomize, lines of code in path files) run before and may print anything.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import traceback
 import types
 from pathlib import Path
 
+MARK = "trapd: "
 EAGER = ("task_always_eager", "CELERY_ALWAYS_EAGER")  # Celery's new and old name; it accepts no third
 
 
@@ -93,8 +95,8 @@ def main() -> None:
     """Answer, then leave without waiting for threads that the celeryconfig may have started."""
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)  # what a celeryconfig prints is no answer
-        print(json.dumps(where()), file=answer, flush=True)
-        print(json.dumps(settings(sys.argv[1])), file=answer, flush=True)
+        for found in (where, lambda: settings(sys.argv[1])):
+            print(f"\n{MARK}{json.dumps(found())}", file=answer, flush=True)
     os._exit(0)
 
 

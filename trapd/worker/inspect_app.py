@@ -1,7 +1,8 @@
 """What `trapctl check` wants to know of the application, found out on the application's own interpreter.
 
-Imports the installed code, loads the settings, asks the broker for a connection; changes nothing. Prints one JSON
-document on standard output; whatever the application itself prints goes to standard error.
+Imports the installed code, loads the settings, asks the broker for a connection; changes nothing. The last line on
+standard output is one JSON document: before it there may be what start-up files (sitecustomize) print; whatever the
+application itself prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def main() -> None:
     with answer:
         asked = json.loads(sys.argv[1])
         report = inspect(asked["app"], Path(asked["celeryconfig"]), asked["distributions"], asked["smoke_test"])
-        json.dump(report, answer, default=repr)
+        answer.write("\n" + json.dumps(report, default=repr))
 
 
 if __name__ == "__main__":

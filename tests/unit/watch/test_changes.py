@@ -19,6 +19,7 @@ from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.watch import Watch, observer
 from trapd.watch.places import Places
+from trapd.watch.probe import MARK
 
 QUIET, CEILING = 0.1, 0.6
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
@@ -60,7 +61,7 @@ class Home:
         """What an interpreter that imports from there answers, as a line of shell."""
         mapped = {name: str(path) for name, path in editable.items()}
         where = {"paths": [*map(str, paths)], "identity": "python", "prefix": str(self.home), "editable": mapped}
-        return f"echo '{json.dumps(where)}'; echo '{{\"eager\": true}}'\n"
+        return f"echo '{MARK}{json.dumps(where)}'; echo '{MARK}{{\"eager\": true}}'\n"
 
     def make_editable(self) -> Path:
         """Instead of the wheel an editable install; returns its source tree."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import processes
 from trapd.watch.interpreter import Answer, Interpreter
+from trapd.watch.probe import MARK
 
 
 @pytest.fixture
@@ -171,10 +172,18 @@ def test_something_that_is_no_python(celeryconfig: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("said", ["{}", "[1]", "}}", "\xff}", "x" * (2 << 20)])
-def test_what_is_no_answer_is_told(fake_python: Path, celeryconfig: Path, said: str) -> None:
+@pytest.mark.parametrize("said", [b"hello\n", b"no end of line", b"{}\n", b"[1]\n{", b"\xff}\n", b"x\n" * 2**12])
+def test_whatever_start_up_files_print_is_no_answer(celeryconfig: Path, tmp_path: Path, said: bytes) -> None:
+    site = environment(tmp_path)
+    (site / "sitecustomize.py").write_text(f"import os\nos.write(1, {said!r})\nprint('and this, some time later')\n")
+    answer = ask(celeryconfig, tmp_path / "venv/bin/python")
+    assert answer.problem == ""
+    assert answer.paths == (str(site),)
+
+
+def test_an_answer_that_is_cut_short_is_told(fake_python: Path, celeryconfig: Path) -> None:
     answer = fake_python.parent.parent / "answer"
-    answer.write_bytes(said.encode("latin-1") + b"\n" + answer.read_bytes())
+    answer.write_bytes(answer.read_bytes()[:20])
     assert ask(celeryconfig, fake_python).problem.startswith(f"cannot ask {fake_python} for its import path")
 
 
@@ -191,7 +200,8 @@ def fake_python(tmp_path: Path) -> Path:
     python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/runs\ncat {tmp_path}/answer\n")
     python.chmod(0o755)
     (tmp_path / "answer").write_text(
-        f'{{"paths": ["{site}"], "identity": "fake", "prefix": "{tmp_path}", "editable": {{}}}}\n{{"eager": false}}\n'
+        f'{MARK}{{"paths": ["{site}"], "identity": "fake", "prefix": "{tmp_path}", "editable": {{}}}}\n'
+        f'{MARK}{{"eager": false}}\n'
     )
     return python
 
@@ -249,7 +259,8 @@ def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Path) ->
 
     async def story() -> None:
         interpreter = Interpreter(fake_python, celeryconfig)
-        answer.write_text(good.splitlines()[0] + '\n{"error": "ImportError: half a package", "at": "x:1"}\n')
+        bad = f'{MARK}{{"error": "ImportError: half a package", "at": "x:1"}}\n'
+        answer.write_text(f"{good.splitlines()[0]}\n{bad}")
         assert (await interpreter.ask()).problem == "cannot load x:1: ImportError: half a package"
         answer.write_text(good)
         assert (await interpreter.ask()).problem == ""
