@@ -15,7 +15,7 @@ from dataclasses import replace
 from trapd import apply
 from trapd.contracts import Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError
-from trapd.model import Disk, DiskState, Event, Generation, Instance, PoolSpec, PoolState
+from trapd.model import Disk, DiskState, Event, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start, Verdict
 from trapd.rollout.plan import plan
@@ -28,6 +28,7 @@ RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though no
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
 LOUD = {"kill": logging.WARNING, "reject": logging.ERROR, "fail": logging.ERROR}  # what is more than news
 
+Attempt = tuple[str, InstanceId | None]  # verb and instance
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
 
 
@@ -57,6 +58,7 @@ class Controller:
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
+        self._refused: dict[str, dict[Attempt, str]] = {}  # what it said to what, in the last pass
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
@@ -160,7 +162,8 @@ class Controller:
             view, thought = self._think(name, seen, now)
             state = apply.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
-            events = [apply.event(a, state, wall) for a in thought.actions]
+            again = self._refused.get(name, {})
+            events = [apply.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
             # and while nothing could be written, something is at each pass, to see whether that is over
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
@@ -185,20 +188,26 @@ class Controller:
         return False
 
     async def _carry_out(self, name: str, thought: Plan) -> bool:
-        refused = False
+        """Whether anything was refused. Refused again in the same words is no news: it may go on for weeks."""
+        before, refused = self._refused.get(name, {}), dict[Attempt, str]()
         for action in thought.actions:
             fields = self._fields(name, action)
             log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
             if not isinstance(action, Start | Drain | Kill | Forget):
                 continue
+            attempt = (action.verb, action.instance)
             try:
                 await apply.carry_out(self.backend, action)
             except BackendError as error:
-                refused = True
                 log.error("%s: %s", name, error, extra=fields)
-                wall = self.clock.wall()
-                self._remember([], [Event(wall, "error", str(error), pool=name, instance=action.instance.name)])
-        return refused
+                event = Event(self.clock.wall(), "error", str(error), pool=name, instance=action.instance.name)
+                known = before.get(attempt) == str(error) or self._remember([], [event])
+                refused[attempt] = str(error) if known else ""
+            else:
+                if attempt in before:
+                    self._remember([], [apply.event(action, self.state(name), self.clock.wall())])
+        self._refused[name] = refused
+        return bool(refused)
 
     def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
         """For ``journalctl POOL=... INSTANCE=...``."""

@@ -721,6 +721,33 @@ def test_on_a_full_disk_a_start_that_is_refused_keeps_no_other_from_being_starte
     universe.settle("one")
 
 
+def test_a_start_that_is_refused_for_weeks_leaves_a_few_lines_of_history() -> None:
+    universe = running(spec(2))
+    start, said = universe.backend.start, "not now"
+
+    async def refuse(id: InstanceId) -> None:
+        raise BackendError(f"cannot start {id}: {said}")
+
+    universe.backend.start = refuse  # type: ignore[method-assign]
+    universe.journal.failure = FULL
+    universe.backend.crash(InstanceId(POOL, 1, 1))
+    universe.run(60)
+    universe.journal.failure = None  # only from now on can anything be written down
+    universe.run(600)
+    before = len(universe.journal.events(limit=1000))
+    universe.run(600)
+    assert len(universe.journal.events(limit=1000)) == before
+    said = "the disk is full"
+    universe.run(600)
+    universe.backend.start = start  # type: ignore[method-assign]
+    universe.settle("one")
+    told = [(event.what, event.why) for event in universe.journal.events(limit=1000) if event.instance == f"{POOL}@1-1"]
+    assert [what for what, _ in told[-3:]] == ["error", "error", "started"]
+    assert [why for what, why in told if what == "error"] == [
+        f"cannot start {POOL}@1-1: {w}" for w in ("not now", said)
+    ]
+
+
 def test_on_a_full_disk_settings_wait() -> None:
     universe = running()
     universe.journal.failure = FULL
