@@ -29,6 +29,7 @@ from trapd.model import InstanceId, InstanceState
 from trapd.rollout.boot import at_boot
 from trapd.service import Service
 from trapd.settings import Settings, load, resolve_backend
+from trapd.settings.document import trust
 from trapd.watch import Watch
 from trapd.worker import launch
 
@@ -112,6 +113,7 @@ class Daemon:
             ceiling=watch.ceiling,
             clock=self.clock,
             on_disk=self.service.disk_changed,
+            trust=trust,
             environment={**self._folders(), **pool},
         )
 

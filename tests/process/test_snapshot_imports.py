@@ -18,6 +18,7 @@ from tests.support.fake_controller import RealClock
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation
+from trapd.settings.document import trust
 from trapd.watch import Watch
 
 ASK = """
@@ -58,6 +59,7 @@ class Application:
                 ceiling=120,
                 clock=RealClock(),
                 on_disk=ignore,
+                trust=trust,
             )
             return await watch.look()
 

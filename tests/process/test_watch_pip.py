@@ -20,6 +20,7 @@ from tests.support.site_packages import make_old
 from tests.support.wheels import write_wheel
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation
+from trapd.settings.document import trust
 from trapd.watch import Watch
 
 QUIET, CEILING = 1.0, 5.0
@@ -84,6 +85,7 @@ class Watched:
             ceiling=CEILING,
             clock=RealClock(),
             on_disk=self.on_disk,
+            trust=trust,
         )
 
     async def on_disk(self, disk: Disk) -> None:

@@ -60,6 +60,15 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         yield made
 
 
+def test_the_celeryconfig_is_distrusted_at_a_look_as_it_is_when_the_settings_are_read(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon.settings = settings(tmp_path, {**OLD, "celeryconfig": "celeryconfig.py"}, "default")
+    (tmp_path / "celeryconfig.py").touch()
+    (tmp_path / "celeryconfig.py").chmod(0o666)
+    assert "everybody may write it" in asyncio.run(daemon._make_watch().look()).reason
+
+
 @pytest.mark.parametrize("key", ["app", "smoke_test"])
 def test_a_reload_with_another_app_starts_workers_of_that_app(daemon: Daemon, tmp_path: Path, key: str) -> None:
     fresh, disk = settings(tmp_path, {**OLD, key: "trap.new:it"}, "default"), settled(tmp_path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trapd.contracts import Clock
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
-from trapd.watch.interpreter import Interpreter
+from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
 from trapd.watch.survey import Survey, Surveyor
@@ -32,7 +32,8 @@ class Watch:
     """Watches the named distributions of the application's interpreter, its celeryconfig and the interpreter itself.
 
     ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError or
-    HistoryError, what is installed has to settle once more, later each time it happens again.
+    HistoryError, what is installed has to settle once more, later each time it happens again. ``trust`` is asked at
+    every look whether the celeryconfig may be used.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Watch:
         ceiling: float,
         clock: Clock,
         on_disk: Callable[[Disk], Awaitable[object]],
+        trust: Trust,
         environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
     ) -> None:
         self._clock, self._on_disk, self._full_look = clock, on_disk, full_look
         self._quiet_period, self._ceiling = quiet_period, ceiling
-        self._interpreter = Interpreter(python, celeryconfig, environment=environment)
+        self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions)
         self._quiet = Quiet(quiet_period, ceiling, clock.now())
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)

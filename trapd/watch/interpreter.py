@@ -8,14 +8,16 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trapd.errors import SettingsError
 from trapd.masking import mask
 from trapd.watch import probe
 
+Trust = Callable[[Path, os.stat_result], None]  # raises SettingsError if strangers may write that file
 _MARK = probe.MARK.encode()
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
 
@@ -37,14 +39,20 @@ class Interpreter:
     """Remembers the last answer for as long as nothing that it depends on has changed."""
 
     def __init__(
-        self, python: Path, celeryconfig: Path, *, timeout: float = 60.0, environment: Mapping[str, str] | None = None
+        self,
+        python: Path,
+        celeryconfig: Path,
+        *,
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+        trust: Trust = lambda file, status: None,
     ) -> None:
         """``timeout`` in seconds: a celeryconfig may import the application, and Trap takes half a minute.
 
         ``environment``: variables that workers have as well, on top of ours; PYTHONPATH among them is obeyed.
         """
         self.python, self.celeryconfig, self._timeout = python, celeryconfig, timeout
-        self._environment = dict(environment or {})
+        self._environment, self._trust = dict(environment or {}), trust
         self._answer, self._key = Answer(), ""
 
     async def ask(self, *, again: bool = False) -> Answer:
@@ -52,6 +60,9 @@ class Interpreter:
 
         ``again``: nothing good came of the last answer.
         """
+        if distrust := await asyncio.to_thread(self._distrust):  # then it is not executed; what else is known stays
+            self._answer = replace(self._answer, celeryconfig="", problem=distrust)
+            return self._answer
         key = await asyncio.to_thread(self._present_key)
         # a failure may have come from half an upgrade, which the key does not show: it is never remembered
         if again or self._answer.problem or key != self._key:
@@ -61,6 +72,15 @@ class Interpreter:
             if before != await asyncio.to_thread(self._digest):
                 self._key = ""  # edited while it was executed: ask again at the next look
         return self._answer
+
+    def _distrust(self) -> str:
+        try:
+            self._trust(self.celeryconfig, self.celeryconfig.stat())
+        except SettingsError as error:
+            return str(error)
+        except OSError:  # the interpreter will meet the same error, and say so
+            return ""
+        return ""
 
     def _digest(self) -> str:
         try:

@@ -17,6 +17,7 @@ import pytest
 from tests.support.site_packages import install, install_editable, make_old, uninstall
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
+from trapd.settings.document import trust
 from trapd.watch import Watch, observer
 from trapd.watch.places import Places
 from trapd.watch.probe import MARK
@@ -54,6 +55,7 @@ class Home:
             ceiling=ceiling,
             clock=Clock(),
             on_disk=self._on_disk,
+            trust=trust,
             full_look=full_look,
         )
 
@@ -272,6 +274,26 @@ def test_an_interpreter_that_was_asked_while_a_tree_was_away_is_asked_again(tmp_
         assert "none of its files can be found" in (await home.next(DiskState.BROKEN)).reason
         await asyncio.to_thread((tmp_path / "aside").rename, tree)
         await home.settled()
+
+    play(home, story)
+
+
+def test_a_celeryconfig_that_everybody_may_write_is_neither_executed_nor_rolled_out(tmp_path: Path) -> None:
+    """It was only refused when trapd read its settings: what was written to it later ran as trapd and its workers."""
+    home = Home(tmp_path)
+    home.python.write_text(f"#!/bin/sh\ncat {home.celeryconfig} >> {tmp_path}/executed\n{home.says(home.site)}")
+
+    async def story(home: Home) -> None:
+        before = await home.next(DiskState.SETTLED)
+        home.celeryconfig.chmod(0o666)
+        await write(home.celeryconfig, "import evil\n")
+        reason = (await home.first(DiskState.BROKEN)).reason
+        assert "everybody may write it (mode 0666); chmod o-w" in reason
+        assert before.versions == home.watch.disk.versions, "what else is known is known all the same"
+        assert "evil" not in (tmp_path / "executed").read_text()
+        await write(home.celeryconfig, "broker_url = 'redis://'\n")
+        home.celeryconfig.chmod(0o644)  # which nobody hears: the next look while it is broken finds it
+        assert (await home.settled()).fingerprint == before.fingerprint
 
     play(home, story)
 
