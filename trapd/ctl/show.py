@@ -20,6 +20,9 @@ def status(screen: Screen, document: Document, pools: Sequence[str] = ()) -> Non
     )
     reason = f": {disk['reason']}" if disk["reason"] else ""
     screen.line("disk  ", word(disk["state"]), ", ", versions(disk["versions"]), reason)
+    for problem in document["problems"]:
+        if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
+            screen.line(word("problem"), f": {problem}")  # the others are said above
     for pool in document["pools"]:
         if not pools or pool["name"] in pools:
             screen.line("")

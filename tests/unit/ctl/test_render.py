@@ -76,6 +76,17 @@ def test_what_matters_is_there_at_any_width(width: int) -> None:
         assert words in text, words
 
 
+def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
+    trouble = "trapd.toml:15: pools.default.workers: cannot use -2 here; the configuration read before stays in force"
+    stream, controller = io.StringIO(), troubled()
+    about_it = replace(about(), state=lambda: "stopping", trouble=lambda: trouble)
+    show.status(Screen(stream), status(Desk(about_it, controller, CLOCK)))
+    lines = stream.getvalue().splitlines()
+    assert f"problem: {trouble}" in lines
+    assert len([line for line in lines if "trapd" in line and "stopping" in line]) == 1
+    assert len([line for line in lines if controller.disk.reason in line]) == 1
+
+
 def test_the_less_important_columns_go_first_where_it_is_narrow() -> None:
     def headings(width: int) -> list[str]:
         lines = ANSI.sub("", shown(width, terminal=True)).splitlines()
