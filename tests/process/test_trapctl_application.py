@@ -258,6 +258,35 @@ def test_a_celeryconfig_with_a_mistake_shows_no_password(harbour: Harbour, verb:
     assert "S3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("celeryconfig", "what", "words"),
+    [
+        ("raise SystemExit('no licence')\n", "cannot load {folder}/celeryconfig.py", "SystemExit: no licence"),
+        ("broker_url = 'pigeon://u:s3cret@h'\n", "cannot use the broker_url in", "No such transport: pigeon"),
+        ("result_backend = 'pigeon://u:s3cret@h'\n", "cannot use the result_backend in", "No module named 'pigeon'"),
+    ],
+    ids=["ends the interpreter", "unknown broker", "unknown backend"],
+)
+def test_what_keeps_workers_from_starting_is_named_and_nothing_else_is_blamed(
+    harbour: Harbour, celeryconfig: str, what: str, words: str
+) -> None:
+    harbour.configure(celeryconfig)
+    done = harbour.ctl("check", "--json")
+    error = the_error(done)
+    assert error["what"].startswith(what.format(folder=harbour.folder))
+    assert words in error["reason"]
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_celery_pool_whose_library_is_not_there_is_an_error(harbour: Harbour) -> None:
+    (harbour.folder / "eventlet.py").write_text("raise ModuleNotFoundError('no eventlet here')\n")
+    environment = f"{{PYTHONPATH = '{harbour.folder}'}}"
+    harbour.configure(nowhere(), **{"pools.green": {"celery_pool": "'eventlet'", "environment": environment}})
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == f"cannot use a pool's celery_pool on {harbour.python}"
+    assert error["reason"] == "ModuleNotFoundError: no eventlet here; no worker can start"
+
+
 def test_trapds_own_application_is_found_where_trapd_is_not_installed(harbour: Harbour) -> None:
     harbour.configure(nowhere(), "trapd.distribute.app:app")
     error = the_error(harbour.ctl("check", "--json"))

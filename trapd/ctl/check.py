@@ -64,6 +64,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "celeryconfig": str(app.celeryconfig),
         "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
+        "celery_pools": sorted({pool.celery_pool for pool in settings.pools}),
     }
     try:
         done = subprocess.run(

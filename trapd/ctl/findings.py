@@ -87,11 +87,14 @@ _FAILED_REMEDY = {
     "start": "set [app] python to the python of the application's virtual environment",
     "time": "run the import by hand and see where it hangs",
     "python": "install celery for that interpreter, or set [app] python to the one that has it",
-    "config": "correct the file",
+    "config": "correct the file, or name another one in [app] celeryconfig",
     "app": "set [app] app to module:attribute of the application, and see that it is installed for [app] python",
-    "settings": "write all names in the new spelling: Celery's documentation has the table",
+    "settings": "correct the file; Celery's documentation has a table of the names in both spellings",
     "tasks": "correct what the traceback shows; `imports` and `include` name the modules",
     "smoke test": "set [app] smoke_test to module:function",
+    "broker": "correct broker_url, or install for that interpreter what this kind of broker needs",
+    "backend": "correct result_backend, or install for that interpreter what this kind of backend needs",
+    "Celery pool": "install it for that interpreter, or choose another celery_pool",
 }
 
 
@@ -105,6 +108,9 @@ def failed(facts: Facts) -> Iterator[Finding]:
         "settings": f"cannot use the settings in {app.celeryconfig}",
         "tasks": f"cannot import the task modules of {app.app}",
         "smoke test": f"cannot find the smoke test {app.smoke_test}",
+        "broker": f"cannot use the broker_url in {app.celeryconfig}",
+        "backend": f"cannot use the result_backend in {app.celeryconfig}",
+        "Celery pool": f"cannot use a pool's celery_pool on {app.python}",
         "python": f"cannot load Celery on {app.python}",
         "start": f"cannot run {app.python}",
         "time": f"cannot import {app.app} in time",

@@ -8,12 +8,13 @@ application itself prints goes to standard error.
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,16 @@ SETTINGS = (
 # Of broker_transport_options only these: others may hold passwords.
 TRANSPORT_OPTIONS = ("visibility_timeout", "data_folder_in", "data_folder_out", "control_folder", "polling_interval")
 _LOOKS_LIKE_A_SETTING = ("broker_", "celery_", "celerybeat_", "celeryd_", "result_", "task_", "worker_")
+_LIBRARIES = ("eventlet", "gevent")  # Celery's pools that are named after what they need
 Report = dict[str, Any]
+Step = tuple[str, Callable[[], Any]]
 
 
-def inspect(app: str, celeryconfig: Path, distributions: list[str], smoke_test: str | None) -> Report:
+def inspect(
+    app: str, celeryconfig: Path, distributions: list[str], smoke_test: str | None, celery_pools: Sequence[str] = ()
+) -> Report:
     """``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
-    test; with ``summary`` and ``detail`` (a traceback)."""
+    test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
     report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
     report["distributions"] = {name: _version(name) for name in distributions}
     try:
@@ -61,21 +66,35 @@ def inspect(app: str, celeryconfig: Path, distributions: list[str], smoke_test: 
         found["app"].finalize()
         found["app"].loader.import_default_modules()
 
-    steps: list[tuple[str, Callable[[], Any]]] = [
+    steps: list[Step] = [
         ("config", lambda: found.update(config=application.load_config(celeryconfig))),
         ("app", lambda: found.update(app=application.find_app(app))),
         ("settings", settings),
         ("tasks", tasks),
         ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),
     ]
+    needed: list[Step] = [  # by workers; nobody is asked yet
+        ("broker", lambda: found["app"].connection_for_write().transport),
+        ("backend", lambda: found["app"].backend),
+        ("Celery pool", lambda: [importlib.import_module(name) for name in celery_pools if name in _LIBRARIES]),
+    ]
     started = time.monotonic()
+    if failure := _first_failure(steps, ConfigurationError):
+        return report | failure
+    report["seconds"] = round(time.monotonic() - started, 2)
+    if not found["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
+        return report | failure
+    return report | _look(found["app"], vars(found["config"]))
+
+
+def _first_failure(steps: Sequence[Step], plain: type[Exception]) -> Report:
+    """Empty if all went well."""
     for name, step in steps:
         try:
             step()
-        except Exception as error:
-            return report | _failed(name, error, plain=isinstance(error, ConfigurationError))
-    report["seconds"] = round(time.monotonic() - started, 2)
-    return report | _look(found["app"], vars(found["config"]))
+        except (Exception, SystemExit) as error:
+            return _failed(name, error, plain=isinstance(error, plain))
+    return {}
 
 
 def _version(distribution: str) -> str | None:
@@ -85,7 +104,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _failed(step: str, error: Exception, *, plain: bool) -> Report:
+def _failed(step: str, error: BaseException, *, plain: bool) -> Report:
     """``plain``: the message says it all, a traceback would only hide it."""
     from traceback import format_exception
 
@@ -108,7 +127,7 @@ def _look(app: Any, written: Mapping[str, Any]) -> Report:
         "late": sorted(task.name for task in late),
         "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
         "early": sorted(task.name for task in tasks if not task.acks_late),
-        "broker": _broker(app),
+        "broker": {} if app.conf.task_always_eager else _broker(app),
     }
 
 
@@ -140,8 +159,8 @@ def main() -> None:
     os.dup2(2, 1)
     with answer:
         asked = json.loads(sys.argv[1])
-        report = inspect(asked["app"], Path(asked["celeryconfig"]), asked["distributions"], asked["smoke_test"])
-        answer.write("\n" + json.dumps(report, default=repr))
+        asked["celeryconfig"] = Path(asked["celeryconfig"])
+        answer.write("\n" + json.dumps(inspect(**asked), default=repr))
 
 
 if __name__ == "__main__":

@@ -186,6 +186,9 @@ def test_a_misspelt_setting_comes_with_what_was_meant() -> None:
         ("settings", "cannot use the settings in /etc/trapd/celeryconfig.py"),
         ("tasks", "cannot import the task modules of tasks:app"),
         ("smoke test", "cannot find the smoke test None"),
+        ("broker", "cannot use the broker_url in /etc/trapd/celeryconfig.py"),
+        ("backend", "cannot use the result_backend in /etc/trapd/celeryconfig.py"),
+        ("Celery pool", "cannot use a pool's celery_pool on /opt/app/bin/python"),
     ],
 )
 def test_what_failed_is_one_error_and_nothing_is_claimed_of_what_was_not_tried(step: str, what: str) -> None:
