@@ -90,15 +90,15 @@ MUTANTS = (
     Mutant(
         "one upgrade is one recycle: the same code again is none",
         "trapd/service.py",
-        "return other and want.refusal(state, *self._installed(name, disk)) is None",
-        "return want.refusal(state, *self._installed(name, disk)) is None",
+        "return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None",
+        "return want.refusal(state, *self._installed(name)) is None",
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
         "trapd/service.py",
-        "return other and want.refusal(state, *self._installed(name, disk)) is None",
-        "return other",
+        "return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None",
+        "return not self.as_installed(name)",
         (_STORIES,),
     ),
     Mutant(

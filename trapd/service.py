@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,18 +17,13 @@ log = logging.getLogger("trapd.service")
 _SETTINGS = "settings of the pool changed"
 
 
-def launch_digest(spec: PoolSpec, application: str) -> str:
-    """A short digest of the settings that a running worker has fixed in it: the pool's, and which application it is."""
-    return hashlib.sha256(json.dumps([application, spec.launch()], sort_keys=True).encode()).hexdigest()[:16]
-
-
 class Service(Controller):
     """What people and the watch may ask of trapd. Raises RefusedError, in words for people, for what cannot be done."""
 
     def __init__(self, specs: Sequence[PoolSpec], *, application: str = "", **world: Any) -> None:
         super().__init__(specs, **world)
         self._application = application
-        self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
+        self._launch = {name: want.launch_digest(spec, application) for name, spec in self.specs.items()}
         self._making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
 
     # -- the code on disk ------------------------------------------------------------------------------------------
@@ -42,31 +35,39 @@ class Service(Controller):
             self.notify()
             if disk.state is not DiskState.SETTLED or self.stopping:
                 return []
-            behind = [name for name in self.specs if self._behind(name, disk)]
-            returning = [name for name in behind if self._is_last_good(name, disk)]
+            behind = [name for name in self.specs if self._behind(name)]
+            returning = [name for name in behind if self._is_last_good(name)]
             for name in returning:
                 self._go_back(name)
             behind = [name for name in behind if name not in returning]
             if not behind:
                 self.wake()  # settings may have changed
                 return []
-            generation = self._number(disk.fingerprint, disk, self._why(disk, behind), actor)
+            generation = self._number(disk.fingerprint, disk, self._news(behind[0]), actor)
             await self.snapshots.make(generation, disk, list(self.specs.values()))
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(self.state(name), undone=None) for name in behind}
             return await self._begin(behind, generation, before=before)
 
-    def _installed(self, name: str, disk: Disk) -> tuple[str, str, str]:
-        return disk.fingerprint, self._application, self._launch[name]  # as the settings in force start it
+    def _installed(self, name: str) -> tuple[str, str, str]:
+        return self.disk.fingerprint, self._application, self._launch[name]  # as the settings in force start it
 
-    def _behind(self, name: str, disk: Disk) -> bool:
+    def _behind(self, name: str) -> bool:
         """Does this pool want something else than what is installed, that was not refused before?"""
         state = self.state(name)
-        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
-        if wanted is None or wanted.number not in self.snapshots.present():
+        if state.wanted not in self.generations or state.wanted not in self.snapshots.present():
             return True
-        other = want.identity(wanted, name) != want.key(disk.fingerprint, self._launch[name])
-        return other and want.refusal(state, *self._installed(name, disk)) is None
+        return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None
+
+    def as_installed(self, pool: str) -> bool:
+        """Does this pool want the very code that is installed, under the settings in force?"""
+        return self._is_installed(self.state(pool).wanted, pool)
+
+    def _is_installed(self, number: int | None, pool: str) -> bool:
+        generation = self.generations.get(number or 0)
+        if generation is None or pool not in self.specs or self.disk.state is not DiskState.SETTLED:
+            return False
+        return want.identity(generation, pool) == want.key(self.disk.fingerprint, self._launch[pool])
 
     async def step(self, name: str) -> float:
         """A pass, and then a rollout of settings that were left behind: they came while other code was wanted."""
@@ -84,24 +85,23 @@ class Service(Controller):
     def _lags(self, name: str) -> bool:
         """Is this pool at rest on the code that it should have, under other settings than those in force?"""
         state = self.state(name)
-        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
+        wanted = self.generations.get(state.wanted or 0)
         moving = self.stopping or (state.rollout is not None and not state.rollout.state.over)
         if moving or wanted is None or wanted.number not in self.snapshots.present() or name not in self.specs:
             return False
         other = wanted.fingerprint != self.disk.fingerprint
-        if self.disk.state is not DiskState.SETTLED or (other and self._behind(name, self.disk)):
+        if self.disk.state is not DiskState.SETTLED or (other and self._behind(name)):
             return False
-        launch = launch_digest(self.specs[name], wanted.application)
+        launch = want.launch_digest(self.specs[name], wanted.application)
         refused = want.refusal(state, wanted.fingerprint, wanted.application, launch) is not None
         return wanted.launch.get(name) != launch and not refused
 
-    def _is_last_good(self, name: str, disk: Disk) -> bool:
+    def _is_last_good(self, name: str) -> bool:
         """Was a half-made rollout overtaken by the return of what already runs?"""
         state = self.state(name)
-        good = self.generations.get(state.last_good) if state.last_good is not None else None
-        if good is None or state.wanted in state.good or good.number not in self.snapshots.present():
+        if state.wanted in state.good or state.last_good not in self.snapshots.present():
             return False
-        return want.identity(good, name) == want.key(disk.fingerprint, self._launch[name])
+        return self._is_installed(state.last_good, name)
 
     def _go_back(self, name: str) -> None:
         wall, why = self.clock.wall(), "the installed code is the last good generation's again"
@@ -109,20 +109,10 @@ class Service(Controller):
         self.save([state], [Event(wall, "superseded", why, "watch", name, generation=state.wanted)])
         self.wake(name)
 
-    def _why(self, disk: Disk, behind: Sequence[str]) -> str:
-        """What changed, for people: versions where they did, otherwise what else it can be."""
-        state = self.state(behind[0])
-        old = self.generations.get(state.wanted) if state.wanted is not None else None
-        if old is None:
-            return "first start: " + ", ".join(f"{n} {v}" for n, v in sorted(disk.versions.items()))
-        changes = [
-            f"{name} {old.versions.get(name, 'absent')} -> {version}"
-            for name, version in sorted(disk.versions.items())
-            if old.versions.get(name) != version
-        ]
-        if changes:
-            return ", ".join(changes)
-        return _SETTINGS if old.fingerprint == disk.fingerprint else "installed files changed"
+    def _news(self, name: str) -> str:
+        old = self.generations.get(self.state(name).wanted or 0)
+        same = old is not None and old.fingerprint == self.disk.fingerprint
+        return _SETTINGS if same else want.news(old, self.disk.versions)
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
@@ -131,7 +121,7 @@ class Service(Controller):
         async with self._making:
             same, self._application = application == self._application, application
             old, self.specs = self._launch, {spec.name: spec for spec in specs}
-            self._launch = {name: launch_digest(spec, application) for name, spec in self.specs.items()}
+            self._launch = {name: want.launch_digest(spec, application) for name, spec in self.specs.items()}
             for name in set(old) - set(self.specs):
                 self._removed(name)
             changed = [name for name in self.specs if name in old and old[name] != self._launch[name]]
@@ -163,7 +153,7 @@ class Service(Controller):
                 raise RefusedError(f"cannot undo {pool}: it is paused; resume it first")
             under_way = state.rollout is not None and not state.rollout.state.over
             # what is rolled out anew gets the pool's present settings, whatever it had then
-            launch = None if under_way else launch_digest(self.specs[pool], current.application)
+            launch = None if under_way else want.launch_digest(self.specs[pool], current.application)
             target = want.undo_target(state, current, self.generations, launch)
             if target is None:
                 raise RefusedError(f"cannot undo {pool}: no other good generation is known")
@@ -177,7 +167,7 @@ class Service(Controller):
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         rollouts = []
         for name in pools:
-            state, installed = self._known(name), self._installed(name, self.disk)
+            state, installed = self._known(name), self._installed(name)
             latest = state.rollout
             held = latest is not None and latest.state is RolloutState.FAILED and latest.generation == state.wanted
             if want.refusal(state, *installed) is None and not held:
@@ -234,7 +224,7 @@ class Service(Controller):
             number=self._next_number(),
             fingerprint=fingerprint,
             versions=dict(like.versions),
-            launch={name: launch_digest(spec, application) for name, spec in self.specs.items()},
+            launch={name: want.launch_digest(spec, application) for name, spec in self.specs.items()},
             reason=reason,
             actor=actor,
             wall=self.clock.wall(),

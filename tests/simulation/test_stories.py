@@ -137,6 +137,21 @@ def test_what_was_rejected_is_not_tried_again_by_itself_but_by_retry() -> None:
     universe.settle("two")
 
 
+def test_what_was_rejected_and_taken_back_leaves_a_pool_as_installed() -> None:
+    universe = running()
+    assert universe.service.as_installed(POOL)
+    universe.install("two", RAISES)
+    universe.settle("one")
+    assert not universe.service.as_installed(POOL)
+    universe.install("one", GOOD)
+    assert universe.service.as_installed(POOL)
+    universe.reload(concurrency=7)
+    assert universe.service.as_installed(POOL)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    assert not universe.service.as_installed(POOL), "it runs under settings that are not those in force"
+
+
 def test_a_worker_whose_end_is_not_told_at_once_is_replaced_once_and_blamed() -> None:
     universe = running()
     universe.install("two", replace(RAISES, dying=0.01))

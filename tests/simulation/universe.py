@@ -23,7 +23,7 @@ from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, Inst
 from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
 from trapd.rollout.world import wanted_workers
-from trapd.service import Service, launch_digest
+from trapd.service import Service
 
 T = TypeVar("T")
 POOL = "p"
@@ -272,7 +272,7 @@ class Universe:
     def check_settings(self) -> None:
         """What runs has the settings in force, unless these were refused."""
         generation, state = self.wanted(), self.service.state(POOL)
-        launch = launch_digest(self.spec, "")
+        launch = want.launch_digest(self.spec, "")
         if generation is None or generation.launch[POOL] == launch:
             return
         if want.refusal(state, generation.fingerprint, generation.application, launch) is None:

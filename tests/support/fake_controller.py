@@ -113,6 +113,10 @@ class FakeController:
         self.asked.append(("observe", name))
         return self._views[name]
 
+    def as_installed(self, pool: str) -> bool:
+        wanted = self.generations.get(self._views[pool].state.wanted or 0)
+        return wanted is not None and wanted.fingerprint == self.disk.fingerprint
+
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]:
         self.asked.append(("recycle", list(pools), actor, reason))
         return [self._begin(pool, actor, reason) for pool in pools]

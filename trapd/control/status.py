@@ -76,7 +76,7 @@ def _pool(desk: Desk, view: PoolView, eager: bool) -> dict[str, Any]:
         "waiting": view.waiting,
         "rollout": describe(state.rollout) if state.rollout else None,
         "instances": [_instance(desk, instance, state.wanted) for instance in instances],
-        "problems": [] if eager and not instances else _pool_problems(view),
+        "problems": [] if eager and not instances else _pool_problems(desk, view),
     }
 
 
@@ -131,19 +131,21 @@ def _disk_problems(disk: Disk) -> list[str]:
     return [f"what is installed is broken and not rolled out: {disk.reason or 'no reason known'}"]
 
 
-def _pool_problems(view: PoolView) -> list[str]:
+def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
     """Why this pool is not as desired. A rollout that goes on well is no problem."""
     state, rollout = view.state, view.state.rollout
     found = []
     if (ready := _ready(view)) < view.wanted_workers:
         found.append(f"{ready} of {view.wanted_workers} workers are ready")
-    if rollout and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
+    # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
+    taken_back = rollout and rollout.generation != state.wanted and desk.controller.as_installed(view.spec.name)
+    if rollout and rollout.state in _WORD and not taken_back:
         found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
     found += _broker_problems(view)
     going_on = rollout is not None and not rollout.state.over
     if state.paused:
         found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
-    return found + _instance_problems(view, going_on and not state.paused)
+    return found + _instance_problems(view, going_on)
 
 
 _WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}

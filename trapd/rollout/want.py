@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trapd.model import Generation, OnFailure, PoolState, Rollout, RolloutState
+from trapd.model import Generation, OnFailure, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout.actions import Advance, Fail, Finish, Promote, Reject, Verdict
 
 GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
+
+
+def launch_digest(spec: PoolSpec, application: str) -> str:
+    """A short digest of the settings that a running worker has fixed in it: the pool's, and which application it is."""
+    return hashlib.sha256(json.dumps([application, spec.launch()], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def news(old: Generation | None, versions: Mapping[str, str]) -> str:
+    """What was installed, for people: versions where they changed, otherwise what else it can be."""
+    installed = sorted(versions.items())
+    if old is None:
+        return "first start: " + ", ".join(f"{name} {version}" for name, version in installed)
+    before = {name: old.versions.get(name, "absent") for name in versions}
+    changes = [f"{name} {before[name]} -> {version}" for name, version in installed if before[name] != version]
+    return ", ".join(changes) or "installed files changed"
 
 
 def identity(generation: Generation, pool: str) -> str:

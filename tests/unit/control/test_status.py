@@ -137,6 +137,14 @@ def test_a_rollout_that_went_wrong_is_a_problem_with_its_traceback(state: Rollou
     assert document(controller)["pools"][0]["rollout"]["detail"] == TRACEBACK
 
 
+def test_what_was_rejected_and_then_taken_back_is_no_problem_any_more() -> None:
+    controller = with_rollout(RolloutState.REJECTED)
+    controller.put("default", state=replace(controller.pool("default").state, wanted=7))
+    assert problems(controller) == ["generation 8 was rejected: trap 1.3.0 -> 1.4.0"]
+    controller.disk = Disk(DiskState.SETTLED, fingerprint=controller.generations[7].fingerprint)
+    assert problems(controller) == []
+
+
 def test_too_few_ready_workers_are_a_problem() -> None:
     controller = settled(CLOCK)
     controller.put("default", instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@7-2", "starting")))
@@ -146,6 +154,13 @@ def test_too_few_ready_workers_are_a_problem() -> None:
 def test_a_pause_is_a_problem_and_names_the_rollout_it_holds() -> None:
     controller = with_rollout(RolloutState.ROLLING)
     controller.put("default", state=replace(controller.pool("default").state, paused=True))
+    assert problems(controller) == ["it is paused, rollout 3 is held"]
+
+
+def test_a_rollout_that_is_held_is_not_denied_because_of_its_old_workers() -> None:
+    controller = with_rollout(RolloutState.ROLLING)
+    state = replace(controller.pool("default").state, paused=True)
+    controller.put("default", state=state, instances=(worker(CLOCK, "default@6-1"), worker(CLOCK, "default@6-2")))
     assert problems(controller) == ["it is paused, rollout 3 is held"]
 
 
