@@ -63,11 +63,17 @@ def event(action: Action, state: PoolState, wall: float) -> Event:
         what=str(action.state) if isinstance(action, Advance) else _PAST[action.verb],
         why=action.why,
         pool=state.pool,
-        rollout=state.rollout.id if state.rollout and state.rollout.generation == generation else None,
+        rollout=rollout_of(state, generation),
         generation=generation,
         instance=instance.name if instance else None,
         detail=getattr(action, "detail", ""),
     )
+
+
+def rollout_of(state: PoolState, generation: int | None) -> int | None:
+    """The rollout for whose sake something was done to this generation, which may be the one that it replaces."""
+    latest = state.rollout
+    return None if latest is None or (latest.state.over and latest.generation != generation) else latest.id
 
 
 async def carry_out(backend: Backend, effect: Effect) -> None:

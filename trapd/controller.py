@@ -213,10 +213,8 @@ class Controller:
         """For ``journalctl POOL=... INSTANCE=...``."""
         state, instance = self.state(name), action.instance
         generation = instance.generation if instance else getattr(action, "generation", state.wanted)
-        rollout = state.rollout
-        if rollout is not None and rollout.state.over and rollout.generation != generation:
-            rollout = None  # long ago
-        named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout and rollout.id}
+        rollout = apply.rollout_of(state, generation)
+        named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout}
         return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 
     def save(

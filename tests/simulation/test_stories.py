@@ -52,6 +52,19 @@ def test_one_upgrade_is_one_recycle() -> None:
     assert outcome(universe) is RolloutState.COMPLETE
 
 
+def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> None:
+    universe = upgraded()
+    told = [(event.what, event.instance) for event in universe.journal.events(rollout=2)]
+    for what, name in ("started", "p@2-1"), ("drained", "p@1-1"), ("drained", "p@1-2"), ("started", "p@2-2"):
+        assert (what, name) in told
+    assert told[-1] == ("finished", None)
+    universe.run(60)
+    universe.order("scale", POOL, 1)
+    universe.run(60)
+    (drained,) = [event for event in universe.journal.events()[-3:] if event.what == "drained"]
+    assert drained.rollout == 2, "of that generation"
+
+
 def test_the_same_code_again_is_no_recycle() -> None:
     universe = running()
     universe.install("one", GOOD)

@@ -12,7 +12,7 @@ from trapd.model import Event, Generation, Instance, InstanceId, Rollout
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
-_EVENTS = 200  # of one rollout; a pool of a hundred workers makes about that many
+_EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 Step = dict[str, Any]
 
@@ -92,9 +92,12 @@ def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
 
 
 def _previous(desk: Desk, events: Iterable[Event]) -> int | None:
-    numbers = (event.rollout for event in events if event.rollout is not None)
-    rollout = next((desk.controller.journal.rollout(number) for number in numbers), None)
-    return rollout.previous if rollout else None
+    """What the generation of these events replaced."""
+    for event in events:
+        rollout = desk.controller.journal.rollout(event.rollout) if event.rollout is not None else None
+        if rollout is not None and rollout.generation == event.generation:
+            return rollout.previous
+    return None
 
 
 def _generation(desk: Desk, number: int, previous: int | None) -> list[Step]:

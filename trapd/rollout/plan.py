@@ -29,7 +29,7 @@ def plan(world: World, now: float) -> Plan:
     if world.wanted_workers == 0:
         return _empty(draft)
     if world.state.wanted is None:
-        return Plan(waiting="no code has settled yet")
+        return Plan(waiting="the code on disk to settle")
     decided = verdict(world, now)
     if decided is not None:
         return Plan((decided,), wake_at=now)
@@ -158,17 +158,16 @@ def _phase(world: World, now: float) -> RolloutState:
 def _empty(draft: _Draft) -> Plan:
     """No workers are wanted: the pool drains."""
     world = draft.world
-    why = (
-        "trapd stops" if world.stopping else "tasks run in their submitter's process" if world.eager else "scaled to 0"
-    )
+    zero = "scaled to 0" if world.state.workers == 0 else "no workers are configured"
+    why = "trapd stops" if world.stopping else "tasks run in their submitter's process" if world.eager else zero
     if world.eager and world.rollout is not None:
-        return Plan(
-            (Finish(world.rollout.generation, "every task runs in its submitter's process: no workers needed"),)
-        )
+        text = "every task runs in its submitter's process: no workers needed"
+        return Plan((Finish(world.rollout.generation, text),), wake_at=draft.now)
     for instance in world.instances:
         draft.want(Desire.DRAIN, instance, why)
     if world.rollout is not None and not world.held and not world.stopping and not world.instances:
         draft.actions.append(Finish(world.rollout.generation, "no workers are wanted"))
+        draft.wakes.append(draft.now)
     return draft.done()
 
 

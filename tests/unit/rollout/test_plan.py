@@ -191,6 +191,24 @@ def test_an_eager_pool_needs_no_workers_and_its_rollout_is_over() -> None:
     assert short(world(spec(), wanting(1), eager=True)) == ["finish 1"]
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_after_the_end_of_a_rollout_without_workers_there_is_another_look_at_once(eager: bool) -> None:
+    thought = plan(world(spec(), replace(wanting(1), workers=0), eager=eager), NOW)
+    assert [action.verb for action in thought.actions] == ["finish"]
+    assert thought.wake_at == NOW, "what was done would be shown as what is still to come"
+
+
+def test_a_pool_that_is_to_have_no_workers_says_who_wants_none() -> None:
+    by_person = replace(wanting(1, 1, phase=R.COMPLETE), workers=0)
+    assert [a.why for a in plan(world(spec(), by_person, one("1-1")), NOW).actions] == ["scaled to 0"]
+    removed = replace(wanting(1, 1, phase=R.COMPLETE), workers=None)
+    assert [a.why for a in plan(world(spec(0), removed, one("1-1")), NOW).actions] == ["no workers are configured"]
+
+
+def test_without_code_a_pool_waits_for_something_that_has_a_name() -> None:
+    assert plan(world(spec(), wanting(None)), NOW).waiting == "the code on disk to settle"  # after "waits for"
+
+
 def test_a_stopping_pool_only_drains() -> None:
     situation = world(spec(), wanting(2, 1), one("1-1"), one("2-1", "starting"), one("1-2", "failed"), stopping=True)
     assert short(situation) == ["drain 1-1", "drain 2-1", "forget 1-2"]
