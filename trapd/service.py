@@ -167,7 +167,7 @@ class Service(Controller):
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         rollouts = []
         for name in pools:
-            state, installed = self._known(name), self._installed(name)
+            state, installed = self._known(name, roll=True), self._installed(name)
             latest = state.rollout
             held = latest is not None and latest.state is RolloutState.FAILED and latest.generation == state.wanted
             if want.refusal(state, *installed) is None and not held:
@@ -199,17 +199,17 @@ class Service(Controller):
 
     # -- how a wish is written down --------------------------------------------------------------------------------
 
-    def _known(self, pool: str) -> PoolState:
+    def _known(self, pool: str, *, roll: bool = False) -> PoolState:
         if pool not in self.specs:
             raise RefusedError(f"no pool {pool!r}; there are: {', '.join(sorted(self.specs))}")
+        if roll and self.stopping:
+            raise RefusedError(f"cannot roll {pool}: trapd stops, and its workers with it; start it again first")
         return self.state(pool)
 
     def _wanted(self, pool: str) -> int:
-        wanted = self._known(pool).wanted
+        wanted = self._known(pool, roll=True).wanted
         if wanted is None or wanted not in self.generations:
-            raise RefusedError(
-                f"cannot recycle {pool}: no code has settled yet ({self.disk.reason or self.disk.state})"
-            )
+            raise RefusedError(f"cannot roll {pool}: no code has settled yet ({self.disk.reason or self.disk.state})")
         return wanted
 
     def _set(self, state: PoolState, what: str, why: str, actor: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from tests.support.builders import spec
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd import controller
-from trapd.errors import BackendError
+from trapd.errors import BackendError, RefusedError
 from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, Instance, InstanceId, PoolState
 from trapd.service import Service
@@ -128,6 +130,29 @@ def test_a_thousand_refusals_do_not_overflow() -> None:
     one = service()
     one._refusals["p"] = 5000
     assert one._patience("p") == controller.RETRY_LONGEST
+
+
+def test_nothing_is_rolled_out_any_more_when_trapd_stops_and_it_is_said() -> None:
+    async def scenario() -> None:
+        one = service()
+        await one.disk_changed(SETTLED)
+        one.stopping = True
+        for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"), one.retry(["p"], actor="me"):
+            with pytest.raises(RefusedError, match="cannot roll p: trapd stops"):
+                await order
+        assert [rollout.generation for rollout in one.journal.rollouts()] == [1]
+
+    asyncio.run(scenario())
+
+
+def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_each() -> None:
+    async def scenario() -> None:
+        one = service()
+        for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"):
+            with pytest.raises(RefusedError, match=r"cannot roll p: no code has settled yet \(not looked at yet\)"):
+                await order
+
+    asyncio.run(scenario())
 
 
 def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:
