@@ -146,10 +146,12 @@ REFUSED = {
     "text for a number": ('[pools.gpu]\nworkers = "2"\n', "pools.gpu.workers", 2, "write a whole number, 0 or more"),
     "true for a number": ("[pools.gpu]\nworkers = true", "pools.gpu.workers", 2, "cannot use true here"),
     "negative workers": ("[pools.gpu]\nworkers = -1", "pools.gpu.workers", 2, "0 or more"),
+    "a slip of the finger": ("[pools.gpu]\nworkers = 10000", "pools.gpu.workers", 2, "(at most 9999)"),
     "no concurrency": ("[pools.gpu]\nconcurrency = 0", "pools.gpu.concurrency", 2, "1 or more"),
     "number for a duration": ("[watch]\nquiet_period = 2\n", "watch.quiet_period", 2, 'such as "500ms", "2s"'),
     "duration without unit": ('[watch]\nquiet_period = "2"\n', "watch.quiet_period", 2, 'such as "500ms", "2s"'),
     "zero where time must pass": ('[watch]\nquiet_period = "0s"\n', "watch.quiet_period", 2, "longer than 0"),
+    "longer than anything": (f'[trapd]\nwatchdog = "{"9" * 400}d"', "trapd.watchdog", 2, "longer than a century"),
     "none where it is not allowed": ('[rollout]\nprogress_deadline = "none"', "rollout.progress_deadline", 2, "write"),
     "unknown choice": ('[trapd]\nbackend = "sytemd"\n', "trapd.backend", 2, 'did you mean "systemd"?'),
     "unknown Celery pool": ('[pools.a]\ncelery_pool = "fork"', "pools.a.celery_pool", 2, '"prefork", "threads"'),
@@ -168,13 +170,15 @@ REFUSED = {
         2,
         "it has a control character",
     ),
-    "nothing watched": ("[watch]\ndistributions = []", "watch.distributions", 2, 'such as ["trap"]'),
+    "nothing watched": ("[watch]\ndistributions = []", "watch.distributions", 2, "it is empty"),
+    "more than a name": ('[watch]\ndistributions = ["a", "b==1.0"]', "watch.distributions", 2, "item 2 is no name"),
     "a name twice": ('[watch]\ndistributions = ["a", "a"]', "watch.distributions", 2, "there twice"),
     "a queue with a comma": ('[pools.a]\nqueues = ["a,b"]', "pools.a.queues", 2, "list of queues"),
     "table expected": ("watch = 3", "watch", 1, "write a table: [watch]"),
     "pools as a list": ("[[pools]]\nworkers = 1", "pools", 1, "write a table: [pools]"),
     "pool's table expected": ("[pools]\ngpu = 3", "pools.gpu", 2, "write a table: [pools.gpu]"),
     "bad pool name": ("[pools.GPU-1]\nworkers = 1", "pools.GPU-1", 1, "a-z, 0-9 and _"),
+    "long pool name": (f"[pools.{'a' * 101}]", f"pools.{'a' * 101}", 1, "room for 100; use a shorter name"),
     "both amounts 0": ("[rollout]\nmax_surge = 0", "rollout.max_surge", 2, "1 or more"),
     "both amounts 0 in one pool": ("[pools.a.rollout]\nmax_surge = 0", "pools.a.rollout.max_surge", 2, "1 or more"),
     "ready longer than the deadline": (
@@ -249,6 +253,12 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(write: Write) -> None:
     file = write("")
     file.write_bytes(b"[app]\napp = '\xff'\n")
     assert refusal(file).line == 2
+
+
+def test_a_byte_order_mark_is_no_mistake(write: Write) -> None:
+    file = write("")
+    file.write_bytes(b"\xef\xbb\xbf[pools.gpu]\nworkers = 3\n")
+    assert load(file).pools[0].workers == 3
 
 
 def test_a_file_that_everybody_may_write_is_refused_with_the_command_that_mends_it(write: Write) -> None:

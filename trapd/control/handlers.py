@@ -181,7 +181,7 @@ def _one_line(text: str) -> str:
 def _amount(text: str, before: int, pool: str) -> int:
     found = _AMOUNT.fullmatch(text)
     if not found:
-        raise RefusedError(f"cannot scale {pool} to {text!r}: write a number, +N for more or -N for fewer")
+        raise RefusedError(f"cannot scale {pool} to {text!r}: write a number up to 9999, +N for more or -N for fewer")
     number = int(found["number"])
     wanted = {"": number, "+": before + number, "-": before - number}[found["sign"]]
     if wanted < 0:

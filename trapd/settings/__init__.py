@@ -19,6 +19,7 @@ from trapd.settings.keys import KEYS
 
 DEFAULT_FILE = Path("/etc/trapd/trapd.toml")
 _BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks at
+_LONGEST_NAME = 100  # characters of a pool's; the unit's, with two long numbers in it, may have 255 (systemd.unit(5))
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted
 
 
@@ -152,6 +153,9 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
         if not POOL_NAME.fullmatch(name):
             remedy = "begin with a letter and use a-z, 0-9 and _ only"
             document.refuse(path, f"cannot call a pool {name!r}: the name becomes part of unit names", remedy)
+        if len(name) > _LONGEST_NAME:
+            message = f"cannot use a name of {len(name)} characters: unit names have room for {_LONGEST_NAME}"
+            document.refuse(path, message, "use a shorter name")
         values = _section(document, path, "pools.NAME", ("rollout", "systemd"))
         if values["singleton"] and values["workers"] > 1:
             message = f"cannot run {values['workers']} workers of a singleton"

@@ -67,7 +67,7 @@ def _text(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             trust(file, os.fstat(stream.fileno()))
-            return stream.read().decode()
+            return stream.read().decode("utf-8-sig")  # some editors put a mark before it
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise SettingsError("cannot read this as UTF-8", file=str(file), line=line, remedy="save it as UTF-8") from None

@@ -50,23 +50,27 @@ def _matching(pattern: str) -> Callable[[Any, Path], str]:
 
 def _texts(pattern: str, least: int = 0) -> Callable[[Any, Path], tuple[str, ...]]:
     def read(value: Any, folder: Path) -> tuple[str, ...]:
-        _require(isinstance(value, list) and len(value) >= least)
-        _require(all(isinstance(item, str) and re.fullmatch(pattern, item) for item in value))
+        _require(isinstance(value, list))
+        _require(len(value) >= least, "it is empty")
+        for number, item in enumerate(value, 1):
+            _require(isinstance(item, str) and re.fullmatch(pattern, item) is not None, f"its item {number} is no name")
         _require(len(set(value)) == len(value), "a name is there twice")
         return tuple(value)
 
     return read
 
 
-def _whole(least: int) -> Callable[[Any, Path], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[Any, Path], int]:
     def read(value: Any, _folder: Path) -> int:
         _require(type(value) is int and value >= least)  # not isinstance: true is an int to Python
+        _require(most is None or value <= most, f"at most {most}")
         return int(value)
 
     return read
 
 
 _UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_CENTURY = 100 * 366 * 86400.0
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)\s*")
 
 
@@ -78,6 +82,7 @@ def _duration(positive: bool = True, none: bool = False) -> Kind:
         _require(re.fullmatch(rf"(?:{_PART.pattern})+", text) is not None)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
         _require(seconds > 0 or not positive, "longer than 0 is needed")
+        _require(seconds <= _CENTURY, "longer than a century")  # some digits more, and it is infinite
         return seconds
 
     return Kind('a duration such as "500ms", "2s" or "1h30min"' + (' or "none"' if none else ""), read)
@@ -120,7 +125,9 @@ def _environment(value: Any, _folder: Path) -> dict[str, str]:
 _PATH = Kind("a path as a string, absolute or relative to the folder of this file", _path)
 _REFERENCE = Kind('a "module:attribute" to import', _matching(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"))
 _AMOUNT = Kind('a number of workers, 0 or more, or a percentage such as "25%"', _amount)
-_COUNT, _COUNT_FROM_1 = Kind("a whole number, 0 or more", _whole(0)), Kind("a whole number, 1 or more", _whole(1))
+_MOST_WORKERS = 9999  # as many as `trapctl scale` takes; more would be a slip of the finger
+_COUNT = Kind("a whole number, 0 or more", _whole(0, _MOST_WORKERS))
+_COUNT_FROM_1 = Kind("a whole number, 1 or more", _whole(1))
 _DISTRIBUTIONS = Kind(
     'a list of one or more distributions as pip names them, such as ["trap"]',
     _texts(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", 1),
