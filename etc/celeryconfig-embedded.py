@@ -92,6 +92,7 @@ broker_transport_options = {
 result_backend = f"file://{_results}"
 
 broker_connection_retry_on_startup = True  # without it, Celery 5.3 and later warn at each start
+broker_connection_max_retries = None  # without it, a worker gives up after 100 attempts
 
 # JSON only: whoever can put a pickle into the broker can run code in the workers.
 task_serializer = "json"

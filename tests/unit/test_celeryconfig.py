@@ -54,6 +54,7 @@ def test_every_setting_of_the_shipped_files_is_one_that_celery_knows(files: Modu
         settings = {name for name in vars(shipped) if re.match("broker|result|task|worker|accept", name)}
         assert len(settings) >= 7
         assert settings <= SETTING_KEYS
+        assert shipped.broker_connection_max_retries is None  # `trapctl check` warns of anything else
 
 
 # --- the embedded broker --------------------------------------------------------------------------------------------

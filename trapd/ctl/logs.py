@@ -37,8 +37,8 @@ def file_command(files: Sequence[Path], *, follow: bool) -> list[str]:
 
 def log_files(directory: Path, subject: str | None) -> list[Path]:
     """The log files of a pool, an instance, or all, the oldest first."""
-    pattern = "*.log" if subject is None else f"{subject}.log" if "@" in subject else f"{subject}@*.log"
-    return sorted(directory.glob(pattern), key=lambda file: file.stat().st_mtime)
+    asked = (f for f in directory.glob("*.log") if subject in (None, f.stem, f.stem.partition("@")[0]))
+    return sorted(asked, key=lambda file: file.stat().st_mtime)
 
 
 def refuse_unknown(subject: str, settings: Settings) -> None:

@@ -30,6 +30,8 @@ def test_files_are_found_by_pool_and_instance_oldest_first(tmp_path: Path) -> No
     assert [f.stem for f in log_files(tmp_path, "gpu")] == ["gpu@1-1", "gpu@2-1"]
     assert [f.stem for f in log_files(tmp_path, "gpu@2-1")] == ["gpu@2-1"]
     assert [f.stem for f in log_files(tmp_path, None)] == ["gpu_small@1-1", "gpu@1-1", "gpu@2-1"]
+    for stranger in ("/etc/gpu", "../gpu@1-1", "g*", ""):
+        assert log_files(tmp_path / ".", stranger) == []
     assert "--follow=name" in file_command([tmp_path], follow=True)
     assert "--follow=name" not in file_command([tmp_path], follow=False)
 
