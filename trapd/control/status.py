@@ -158,6 +158,9 @@ def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
         if instance.state is InstanceState.FAILED:
             why = instance.failure.summary if instance.failure else instance.status or "no reason known"
             found.append(f"{instance.id} failed: {why}")
+        elif instance.state is InstanceState.STARTING and instance.failures and instance.failure:
+            times, why = instance.failures, instance.failure.summary
+            found.append(f"{instance.id} starts again, it failed {times} time(s): {why}")
         elif instance.state is InstanceState.READY:
             codes[code_state(instance, view.state.wanted)] += 1
     if codes["mixed"]:

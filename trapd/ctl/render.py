@@ -172,7 +172,9 @@ class Silence(Lines):
 
 
 def _described(said: Mapping[str, Any]) -> str:
-    return str(said["message"]) + (f" waiting for {said['waiting']}" if said.get("waiting") else "")
+    message = str(said["message"])
+    between = " " if message.endswith("...") else "; "
+    return f"{message}{between}waiting for {said['waiting']}" if said.get("waiting") else message
 
 
 def _bar(said: Mapping[str, Any], width: int) -> Text:

@@ -171,6 +171,17 @@ def test_a_failed_worker_is_a_problem_in_its_own_words() -> None:
     assert problems(controller) == ["default@8-1 failed: ModuleNotFoundError: numba_next"]
 
 
+def test_a_worker_that_starts_again_and_again_says_why_also_while_it_starts() -> None:
+    controller = settled(CLOCK)
+    failed = worker(CLOCK, "default@7-2", "failed")
+    again = worker(CLOCK, "default@7-2", "starting", failures=3, failure=failed.failure)
+    controller.put("default", instances=(worker(CLOCK, "default@7-1"), again))
+    assert problems(controller) == [
+        "1 of 2 workers are ready",
+        "default@7-2 starts again, it failed 3 time(s): ModuleNotFoundError: numba_next",
+    ]
+
+
 def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_are_being_replaced() -> None:
     controller = settled(CLOCK)
     stray = CodeReport(7, "d", {"trap": "1.3.0"}, strays=("trap.x=/usr/x.py",))

@@ -154,9 +154,9 @@ def said(updated: int, message: str, waiting: str = "") -> dict[str, Any]:
 def test_in_a_pipe_progress_is_one_line_for_each_change() -> None:
     stream = io.StringIO()
     with Lines(Screen(stream)) as lines:
-        for one in (said(0, "a"), said(0, "a"), said(1, "b", "READY"), said(1, "b"), said(2, "c")):
+        for one in (said(0, "a"), said(0, "a"), said(1, "b ...", "READY"), said(1, "paused", "you"), said(2, "c")):
             lines.progress(one)
-    assert stream.getvalue().splitlines() == ["a", "b waiting for READY", "b", "c"]
+    assert stream.getvalue().splitlines() == ["a", "b ... waiting for READY", "paused; waiting for you", "c"]
 
 
 def test_on_a_terminal_progress_is_a_bar_and_its_last_words_stay() -> None:
