@@ -330,6 +330,18 @@ def test_the_exit_status_is_celerys_own(harbour: Harbour, tmp_path: Path) -> Non
     assert "inspect" in harbour.ctl("celery", "--help").stdout
 
 
+@pytest.mark.parametrize("generation", [False, True])
+def test_celery_knows_the_command_that_asks_workers_for_their_code(
+    harbour: Harbour, tmp_path: Path, generation: bool
+) -> None:
+    folder = f"broker_transport_options = {{'data_folder_in': '{tmp_path}', 'data_folder_out': '{tmp_path}', "
+    celeryconfig = f"broker_url = 'filesystem://'\n{folder}'control_folder': '{tmp_path}'}}\n"
+    harbour.configure(celeryconfig)
+    if generation:
+        harbour.generation(7, "7.0", celeryconfig)
+    exactly(harbour.ctl("celery", "inspect", "--timeout", "0.2", "trapd_code"), 69)  # nobody is there, but it is asked
+
+
 def test_celery_runs_on_the_newest_generation_where_trapd_is_not_running(harbour: Harbour) -> None:
     harbour.configure("task_default_queue = 'not this one'\n")
     for number, version in ((9, "9.0"), (10, "10.0")):

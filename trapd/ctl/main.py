@@ -258,7 +258,8 @@ def check(session: Session) -> int:
 def celery(session: Session, arguments: Sequence[str]) -> int:
     """Run any Celery sub-command on this application.
 
-    With the service's own settings and code. For example: trapctl celery inspect active. The exit status is Celery's.
+    With the service's own settings and code. For example: trapctl celery inspect active; or inspect trapd_code: what
+    code has each worker of the whole cluster loaded? The exit status is Celery's.
     """
     from trapd.ctl.celery import become
 

@@ -45,7 +45,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
     app.steps["worker"].add(Connecting)
     app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})
     _listen(job, reporter)
-    _answer(job)
+    answer(job)
 
 
 def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
@@ -111,7 +111,9 @@ def _listen(job: Job, reporter: Reporter) -> None:
     signals.worker_shutting_down.connect(draining, weak=False)
 
 
-def _answer(job: Job) -> None:
+def answer(job: Job) -> None:
+    """``celery inspect trapd_code``. Whoever asks has to know the command too."""
+
     @inspect_command(name="trapd_code")  # type: ignore[untyped-decorator]
     def trapd_code(state: Any) -> dict[str, Any]:
         """The code that this worker has loaded."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from trapd.worker import launch
+from trapd.worker import bootsteps, launch
 from trapd.worker.application import configure, find_app, load_config
 from trapd.worker.imports import blind_finders, put_first
 from trapd.worker.job import Job
@@ -36,6 +36,7 @@ def load(environ: Mapping[str, str]) -> Celery:
     config = load_config(job.celeryconfig)
     app = find_app(str(job.manifest["app"]))
     app.set_default()
+    bootsteps.answer(job)
     configure(app, config, job)
     return app
 
