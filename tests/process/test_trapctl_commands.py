@@ -151,6 +151,22 @@ def test_status_says_whether_trapd_is_not_there_or_only_does_not_answer(short_pa
     assert said.startswith(f"trapctl: cannot reach trapd at {path} any more: ")
 
 
+def test_a_trapd_that_speaks_of_things_in_another_schema_is_told_from_one_that_is_not_there(short_path: Path) -> None:
+    path = short_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as newer:
+        newer.bind(str(path))
+        newer.listen()
+        for verb, status in ("status", 4), ("recycle", 69), ("plan", 255):
+            with begun("--socket", str(path), verb) as process:
+                connection, _ = newer.accept()
+                connection.recv(1 << 16)
+                connection.sendall(b'{"jsonrpc":"2.0","id":1,"result":{"schema":2,"daemons":[]}}\n')
+                _, said = process.communicate(timeout=20)
+                connection.close()
+            assert process.returncode == status, said
+            assert "its answers have schema 2, and this trapctl knows 1; use the trapctl that came with" in said
+
+
 def test_an_error_is_json_too_where_json_was_asked_for(short_path: Path) -> None:
     done = ctl("--socket", str(short_path / "none.sock"), "status", "--json")
     exactly(done, 3)

@@ -29,7 +29,7 @@ class Access(StrEnum):
 
 
 class Kind(StrEnum):
-    TEXT = "text"
+    TEXT = f"text of at most {_LONGEST_TEXT} characters"
     TEXTS = "list of texts"
     NUMBER = "whole number"
     SECONDS = "number of seconds"

@@ -12,7 +12,8 @@ from typing import Any
 from trapd.control import protocol
 from trapd.control.needs import Desk
 from trapd.control.progress import progress
-from trapd.control.status import SCHEMA, describe, status
+from trapd.control.protocol import SCHEMA
+from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError
 from trapd.model import Event, Generation, Rollout

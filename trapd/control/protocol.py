@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 VERSION = 1  # of the commands and their documents; goes up only when something is taken away or changes its meaning
 MAX_REQUEST = 64 * 1024  # bytes of one request with its newline; answers have no limit
+SCHEMA = 1  # of results: members are only ever added
 MOST_LINES = 1000  # of history in one answer: 10,000 hold trapd's loop up for 0.3 s, and anybody may ask
 
 Id = int | str | None

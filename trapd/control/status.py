@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from trapd.control.needs import Desk
+from trapd.control.protocol import SCHEMA
 from trapd.model import Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
-SCHEMA = 1
 UNREACHABLE = "broker unreachable"  # begins the status of a worker that says so (worker/health.py)
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 

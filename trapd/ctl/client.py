@@ -11,7 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from trapd.control.protocol import Failed, Progress, ProtocolError, Request, Result, format_request, parse_answer
+from trapd.control.protocol import (
+    SCHEMA,
+    Failed,
+    Progress,
+    ProtocolError,
+    Request,
+    Result,
+    format_request,
+    parse_answer,
+)
 from trapd.errors import TrapdError
 
 LOOKING = 10.0  # s that an answer to a question may take
@@ -98,9 +107,17 @@ class Client:
             self._read += more
         line, _, self._read = self._read.partition(b"\n")
         try:
-            return parse_answer(line)
+            answer = parse_answer(line)
         except ProtocolError as error:
             raise UnreachableError(f"cannot understand what answers at {self.path}: {error}", absent=False) from None
+        match answer:
+            case Result(value={"schema": other}) if other != SCHEMA:
+                raise UnreachableError(
+                    f"cannot understand what answers at {self.path}: its answers have schema {other}, and this trapctl"
+                    f" knows {SCHEMA}; use the trapctl that came with that trapd",
+                    absent=False,
+                )
+        return answer
 
     def _open(self) -> socket.socket:
         if self._socket is None:

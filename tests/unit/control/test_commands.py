@@ -87,7 +87,7 @@ def test_an_unknown_command_is_refused_by_name() -> None:
         ("scale", {"pool": "default"}, "cannot do scale without workers: N, +N or -N"),
         ("recycle", {"pools": "default"}, "has to be a list of texts"),
         ("recycle", {"pools": [1]}, "has to be a list of texts"),
-        ("recycle", {"reason": "x" * 1001}, "has to be a text"),
+        ("recycle", {"reason": "x" * 1001}, "has to be a text of at most 1000 characters"),
         ("events", {"limit": 1001}, "cannot use this limit with events: at most 1000"),
         ("rollout.wait", {"id": True}, "has to be a whole number"),
         ("rollout.wait", {"id": -1}, "has to be a whole number"),

@@ -21,6 +21,12 @@ def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
         seconds(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "d", "101000d"])
+def test_nobody_waits_for_longer_than_a_century(text: str) -> None:
+    with pytest.raises(ValueError, match="longer than a century"):
+        seconds(text)
+
+
 @pytest.mark.parametrize(
     ("since", "text"),
     [(-3, "0s"), (0.4, "0s"), (59.9, "59s"), (60, "1m00s"), (250, "4m10s"), (11100, "3h05m"), (1051200, "12d4h")],
