@@ -104,6 +104,18 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert not dead
 
 
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    found, left = set(), {ROOT / "README.md"}
+    while left:
+        document = left.pop()
+        found.add(document)
+        links = [link.partition("#")[0] for link in _LINK.findall(without_code(document.read_text()))]
+        there = {(document.parent / link).resolve() for link in links if link and "://" not in link}
+        folders = {page for folder in there if folder.is_dir() for page in folder.glob("*.md")}
+        left |= ({one for one in there if one.suffix == ".md"} | folders) - found
+    assert {name(one) for one in DOCUMENTS} - {name(one) for one in found} == set()
+
+
 @pytest.mark.parametrize("document", [*DOCUMENTS, *SHIPPED], ids=name)
 def test_named_paths_and_modules_exist(document: Path) -> None:
     assert not pointers.missing(document.read_text())
