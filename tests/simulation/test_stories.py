@@ -242,6 +242,13 @@ def test_a_rollout_that_fails_may_be_held_instead() -> None:
     universe.settle("two")
 
 
+def test_a_rejected_canary_is_never_held() -> None:
+    universe = running(spec(hold=True))
+    universe.install("two", RAISES)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+
+
 def test_undo_goes_back_and_stays_back() -> None:
     universe = upgraded()
     universe.order("undo", POOL)

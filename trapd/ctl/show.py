@@ -141,7 +141,7 @@ def outcome(screen: Screen, document: Document) -> None:
     rollout = document["rollout"]
     screen.lines(last_lines(rollout["detail"], lines=60), indent=4)
     if rollout["state"] == "rejected" and rollout["previous"] is not None:
-        screen.line(f"the workers of generation {rollout['previous']} were not touched and go on serving")
+        screen.line(f"generation {rollout['previous']} serves, as before")
     screen.line(f"trapctl why {rollout['id']} tells more; trapctl retry {rollout['pool']} tries the same code again")
 
 

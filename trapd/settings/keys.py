@@ -171,7 +171,8 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "on_failure": Key(
             _choice(*OnFailure),
             _POLICY.on_failure,
-            'After a failure: back to the last good generation ("revert"), or wait for you ("hold")',
+            'After a failure of others than the first new worker: back to the last good generation ("revert"), or wait'
+            ' for you ("hold")',
         ),
     },
     "pools.NAME": {
