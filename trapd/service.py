@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trapd.apply import rollout_of
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError
 from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
@@ -213,7 +214,8 @@ class Service(Controller):
         return wanted
 
     def _set(self, state: PoolState, what: str, why: str, actor: str) -> None:
-        self.save([state], [Event(self.clock.wall(), what, why, actor, state.pool, generation=state.wanted)])
+        rollout = rollout_of(state, state.wanted)  # whose story it is part of
+        self.save([state], [Event(self.clock.wall(), what, why, actor, state.pool, rollout, state.wanted)])
         log.info("%s: %s %s, by %s", state.pool, what, why, actor, extra={"fields": {"POOL": state.pool}})
         self.wake(state.pool)
         self.notify()

@@ -65,6 +65,17 @@ def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> Non
     assert drained.rollout == 2, "of that generation"
 
 
+def test_what_people_order_meanwhile_is_part_of_the_story_of_a_rollout() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(1)
+    for order in ("pause", POOL), ("resume", POOL), ("scale", POOL, 3):
+        universe.order(*order)
+    told = [(event.what, event.actor) for event in universe.journal.events(rollout=2)]
+    assert [what for what, actor in told if actor == "somebody"] == ["paused", "resumed", "scaled"]
+    universe.settle("two")
+
+
 def test_the_same_code_again_is_no_recycle() -> None:
     universe = running()
     universe.install("one", GOOD)

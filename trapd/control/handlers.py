@@ -115,14 +115,13 @@ async def rollout_wait(call: Call) -> Document:
 
 
 async def history(call: Call) -> Document:
-    pool = _pool(call) if call.params["pool"] is not None else None
-    rollouts = call.desk.controller.journal.rollouts(pool, call.params["limit"])
+    rollouts = call.desk.controller.journal.rollouts(_past(call), call.params["limit"])
     return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
 
 
 async def events(call: Call) -> Document:
-    pool = _pool(call) if call.params["pool"] is not None else None
-    found = call.desk.controller.journal.events(pool=pool, rollout=call.params["rollout"], limit=call.params["limit"])
+    pool, rollout, limit = _past(call), call.params["rollout"], call.params["limit"]
+    found = call.desk.controller.journal.events(pool=pool, rollout=rollout, limit=limit)
     return {"schema": SCHEMA, "events": [_event(event) for event in found]}
 
 
@@ -157,6 +156,12 @@ def _find(call: Call, name: str) -> str:
 
 def _pool(call: Call) -> str:
     return _find(call, call.params["pool"])
+
+
+def _past(call: Call) -> str | None:
+    """The pool asked for, be it one that was removed; None means all."""
+    name: str | None = call.params["pool"]
+    return name if name is None or name in call.desk.controller.journal.pools() else _find(call, name)
 
 
 def _named(call: Call) -> list[str]:
