@@ -178,11 +178,11 @@ def test_b6_passwords_are_masked_wherever_they_come_from(short_path: Path) -> No
     play(short_path, story)
 
 
-@pytest.mark.parametrize("command", [["/nowhere/python"], []])
-def test_a_worker_that_cannot_be_executed_is_failed(short_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("command", [["/nowhere/python"], ValueError("there is no generation 7"), KeyError("python")])
+def test_a_worker_that_cannot_be_executed_is_failed(short_path: Path, command: list[str] | Exception) -> None:
     def cannot(id: InstanceId) -> tuple[list[str], dict[str, str]]:
-        if not command:
-            raise ValueError("there is no generation 7")
+        if isinstance(command, Exception):  # the last: of a manifest that lacks it
+            raise command
         return command, {}
 
     async def story(stage: EmbeddedStage) -> None:

@@ -113,6 +113,8 @@ class EmbeddedBackend:
                     os.close(output)
             except (OSError, ValueError) as error:
                 self._fail(run, FailureKind.CRASH, f"cannot start: {error}", "")
+            except Exception as error:  # what neither runs nor has failed would be waited for without end
+                self._fail(run, FailureKind.CRASH, f"cannot start: {error!r}", "")
             if run.process:
                 await self._note(id, run.process.pid)
 
