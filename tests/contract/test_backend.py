@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -17,16 +18,18 @@ from trapd.model import FailureKind, InstanceId, InstanceState
 
 ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
 
-Play = Callable[[Callable[[Stage], Awaitable[None]]], None]
+
+class Play(Protocol):
+    """Runs a test's story on a fresh stage; ``times``: start_timeout and watchdog in seconds, if they matter."""
+
+    def __call__(self, story: Callable[[Stage], Awaitable[None]], **times: float) -> None: ...
 
 
 @pytest.fixture(params=["fake", "embedded"])
 def play(request: pytest.FixtureRequest, short_path: Path) -> Play:
-    """Runs a test's story on a fresh stage."""
-
-    def on_stage(story: Callable[[Stage], Awaitable[None]]) -> None:
+    def on_stage(story: Callable[[Stage], Awaitable[None]], **times: float) -> None:
         async def run() -> None:
-            stage = FakeStage() if request.param == "fake" else EmbeddedStage(short_path)
+            stage = FakeStage(**times) if request.param == "fake" else EmbeddedStage(short_path, **times)
             async with stage:
                 await story(stage)
 
@@ -76,7 +79,7 @@ def test_b1_every_instance_of_every_pool_and_generation_is_observed(play: Play) 
 
 def test_b2_start_returns_when_the_instance_is_observed_as_starting(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        stage.set(ONE, Script(ready_after=0.3))
+        stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         seen = (await look(stage.backend))[ONE]
         assert (seen.state, seen.ready_at, seen.failures) == (InstanceState.STARTING, None, 0)
@@ -100,10 +103,11 @@ def test_b2_starting_twice_is_starting_once(play: Play) -> None:
 
 def test_b2_starting_one_that_drains_does_not_recall_the_drain(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        await start(stage, ONE, script=Script(drain=0.3))
+        await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         await stage.backend.start(ONE)
         assert (await look(stage.backend))[ONE].state is InstanceState.DRAINING
+        await stage.go_on(ONE)
         await stage.until(absent(ONE))
 
     play(story)
@@ -111,9 +115,10 @@ def test_b2_starting_one_that_drains_does_not_recall_the_drain(play: Play) -> No
 
 def test_b3_ready_comes_only_after_the_worker_said_so(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        stage.set(ONE, Script(ready_after=0.3))
+        stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         assert (await stage.settle())[ONE].state is InstanceState.STARTING
+        await stage.go_on(ONE)
         instance = (await stage.until(ready(ONE)))[ONE]
         assert instance.ready_at == instance.since
 
@@ -133,14 +138,15 @@ def test_a_ready_instance_tells_what_code_it_loaded_and_how_busy_it_is(play: Pla
 
 def test_b4_a_drained_instance_is_draining_until_it_is_gone(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        await start(stage, ONE, script=Script(drain=0.2))
+        await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
-        shown = set()
+        shown = {instance.state for instance in (await stage.settle()).values()}
 
         def gone(seen: Seen) -> bool:
             shown.update(one.state for one in seen.values())
             return not seen
 
+        await stage.go_on(ONE)
         await stage.until(gone)
         assert shown == {InstanceState.DRAINING}
 
@@ -301,9 +307,9 @@ def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(play: 
         for _ in range(2):
             await fail(stage, ONE, Script(leave_after=0.0))
         await start(stage, ONE)
-        stage.age(29.0)
+        stage.age(20.0)
         assert (await look(stage.backend))[ONE].failures == 2
-        stage.age(1.5)
+        stage.age(10.5)
         assert (await look(stage.backend))[ONE].failures == 0
         await stage.backend.kill(ONE)
         assert (await stage.until(failed(ONE)))[ONE].failures == 1
@@ -319,11 +325,11 @@ def test_b10_every_change_of_state_is_told(play: Play) -> None:
             await stage.until(until)
             return set(stage.changed) == {"gpu"}
 
-        stage.set(OTHER, Script())
+        stage.set(OTHER, Script(ready_after=None, drain=None))
         assert await told(stage.backend.start(OTHER), is_(InstanceState.STARTING, OTHER))
-        assert await told(asyncio.sleep(0), ready(OTHER))
+        assert await told(stage.go_on(OTHER), ready(OTHER))
         assert await told(stage.backend.drain(OTHER), draining(OTHER))
-        assert await told(asyncio.sleep(0), absent(OTHER))
+        assert await told(stage.go_on(OTHER), absent(OTHER))
         stage.set(OTHER, Script(code_failure="ImportError"))
         assert await told(stage.backend.start(OTHER), failed(OTHER))
         assert await told(stage.backend.forget(OTHER), absent(OTHER))
@@ -338,7 +344,7 @@ def test_b11_a_start_that_takes_too_long_fails(play: Play) -> None:
         assert failure.kind is FailureKind.TIMEOUT
         assert failure.summary.startswith("did not say READY")
 
-    play(story)
+    play(story, start_timeout=0.5)
 
 
 def test_b12_a_ready_instance_without_a_sign_of_life_fails(play: Play) -> None:
@@ -349,13 +355,13 @@ def test_b12_a_ready_instance_without_a_sign_of_life_fails(play: Play) -> None:
         assert failure.kind is FailureKind.WATCHDOG
         assert (await look(stage.backend))[TWO].state is InstanceState.READY
 
-    play(story)
+    play(story, watchdog=3.0)
 
 
 def test_b12_a_draining_instance_needs_no_sign_of_life(play: Play) -> None:
     async def story(stage: Stage) -> None:
-        await start(stage, ONE, script=Script(drain=1.0))
+        await start(stage, ONE, script=Script(drain=4.0))
         await stage.backend.drain(ONE)
         await stage.until(absent(ONE))
 
-    play(story)
+    play(story, watchdog=3.0)

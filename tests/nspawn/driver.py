@@ -52,7 +52,9 @@ async def job(backend: SystemdBackend, file: str) -> None:
     began = time.monotonic()
     told = [await backend.own_job(), await backend.system_state()]
     took = time.monotonic() - began
-    await asyncio.to_thread(Path(file).write_text, json.dumps([*told, took]))
+    fresh = Path(f"{file}.new")
+    await asyncio.to_thread(fresh.write_text, json.dumps([*told, took]))
+    await asyncio.to_thread(fresh.rename, file)
 
 
 async def main() -> None:

@@ -39,11 +39,15 @@ def shared_machine(boot_for_module: Boot, folder: Path) -> Machine:
 def play(shared_machine: Machine, folder: Path) -> suite.Play:
     """Runs a test's story on a fresh stage."""
 
-    def on_stage(story: Callable[[Stage], Awaitable[None]]) -> None:
+    def on_stage(story: Callable[[Stage], Awaitable[None]], **times: float) -> None:
         async def run() -> None:
             async with SystemdStage(shared_machine, folder) as stage:
                 await story(stage)
 
+        if times:
+            put_units(shared_machine, **times)
         asyncio.run(run())
+        if times:
+            put_units(shared_machine)
 
     return on_stage

@@ -20,6 +20,7 @@ from tests.support.installation import Installation
 from tests.support.machine import Machine
 from tests.support.stages import Seen, look
 from tests.support.systemd_stage import SHARED, SystemdStage, prepare, put_units
+from tests.support.worker_lab import wait
 from trapd.backend.systemd import backend, bus, pid1
 from trapd.errors import BackendError
 from trapd.model import FailureKind, InstanceId, InstanceState
@@ -53,6 +54,8 @@ def there(boot_for_module: Boot, folder: Path, installation: Installation) -> Ma
     shutil.copy(HERE / "driver.py", folder)
     machine = boot_for_module(options=options, binds=installation.binds)
     machine.sh("useradd --system --no-create-home trapd").check()
+    for unit in ("dbus", "polkit"):  # which are killed and restarted more often here than systemd would bear
+        machine.put(f"/etc/systemd/system/{unit}.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     for rule in RULES.glob("*.rules"):
         machine.put(f"/etc/polkit-1/rules.d/{rule.name}", rule.read_text())
     put_units(machine, **CALM)
@@ -74,9 +77,9 @@ def play(there: Machine, folder: Path) -> Callable[[Story], None]:
 
 
 @pytest.fixture
-def restarting(there: Machine) -> Iterator[None]:
-    """Units that systemd restarts by itself, after 0.3 s, three times a minute."""
-    put_units(there, **CALM, restart="on-failure", restart_sec=0.3, burst=4)
+def restarting(there: Machine, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Units that systemd restarts by itself, three times a minute, after 0.3 s or what the test's parameter says."""
+    put_units(there, **CALM, restart="on-failure", restart_sec=getattr(request, "param", 0.3), burst=4)
     yield
     put_units(there, **CALM)
 
@@ -149,17 +152,17 @@ def test_what_is_asked_while_the_bus_dies_is_done_all_the_same(play: Play) -> No
 
 
 def test_a_bus_that_does_not_answer_is_given_up_and_found_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.4)
-
     async def story(stage: SystemdStage) -> None:
         pid = (await start(stage, ONE))[ONE].pid
         stage.script(TWO)
+        monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.4)
         await run(stage, "kill -STOP $(pidof dbus-daemon)")
         asking = asyncio.create_task(stage.backend.start(TWO))
         await asyncio.sleep(1.2)
         assert not asking.done()
         assert (await look(stage.backend))[ONE].pid == pid  # what it said last
         await run(stage, "kill -CONT $(pidof dbus-daemon)")
+        monkeypatch.undo()
         await asking
         assert (await stage.until(ready(ONE, TWO)))[ONE].pid == pid
 
@@ -167,16 +170,15 @@ def test_a_bus_that_does_not_answer_is_given_up_and_found_again(play: Play, monk
 
 
 def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
-    monkeypatch.setattr(pid1, "PATIENCE", 0.6)
-
     async def story(stage: SystemdStage) -> None:
         await start(stage, ONE)
+        monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
+        monkeypatch.setattr(pid1, "PATIENCE", 0.6)
         await run(stage, "kill -STOP $(pidof dbus-daemon)")
         began = time.monotonic()
         with pytest.raises(BackendError, match=f"cannot drain {ONE}: no "):
             await stage.backend.drain(ONE)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 8.0  # 10 s is what a single call gets otherwise
         await run(stage, "kill -CONT $(pidof dbus-daemon)")
         monkeypatch.undo()
         await stage.backend.drain(ONE)
@@ -188,16 +190,16 @@ def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(play: Play, monk
 def test_who_observes_finds_a_dead_bus_though_nobody_asked_for_anything(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
-    monkeypatch.setattr(backend, "CHECK_AFTER", 0.1)
-
     async def story(stage: SystemdStage) -> None:
         await start(stage, ONE)
+        monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
+        monkeypatch.setattr(backend, "CHECK_AFTER", 0.1)
         await run(stage, "kill -STOP $(pidof dbus-daemon)")
         await asyncio.sleep(0.3)
         await stage.backend.observe()
         await asyncio.sleep(0.5)
         await run(stage, f"kill -CONT $(pidof dbus-daemon); systemctl stop {ONE.unit}")
+        monkeypatch.undo()
         await stage.until(gone(ONE))
 
     play(story)
@@ -259,12 +261,13 @@ def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(play: Play
         await start(stage, ONE)
         await stage.backend.close()
         stage.script(ONE, leave_after=0.2)
-        await run(stage, f"systemctl kill -s KILL {ONE.unit}; sleep 1")
-        stage.script(ONE)
-        await asyncio.sleep(0.6)
+        restarted = f"[ $(systemctl show --property=NRestarts --value {ONE.unit}) -ge 3 ]"
+        await run(stage, f"systemctl kill -s KILL {ONE.unit}; until {restarted}; do sleep 0.1; done")
+        stage.script(ONE, status="here to stay")
         later = SystemdStage(there, folder)
         async with later:
-            instance = (await later.until(ready(ONE)))[ONE]
+            seen = await later.until(lambda seen: ready(ONE)(seen) and seen[ONE].status == "here to stay")
+            instance = seen[ONE]
             assert instance.failures == int(there.show(ONE.unit, "NRestarts")["NRestarts"])
             assert instance.failures >= 3
 
@@ -281,6 +284,7 @@ def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(play: Play
 
 
 @pytest.mark.usefixtures("restarting")
+@pytest.mark.parametrize("restarting", [4.0], indirect=True)
 def test_what_systemd_restarts_is_starting_with_its_failure(play: Play) -> None:
     async def story(stage: SystemdStage) -> None:
         await start(stage, ONE)
@@ -313,6 +317,7 @@ def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(play: Pla
 
 
 @pytest.mark.usefixtures("restarting")
+@pytest.mark.parametrize("restarting", [60.0], indirect=True)
 @pytest.mark.parametrize("verb", ["drain", "kill"])
 def test_one_that_waits_for_its_restart_can_be_ended(play: Play, verb: str) -> None:
     async def story(stage: SystemdStage) -> None:
@@ -380,9 +385,10 @@ def test_what_cannot_be_executed_is_failed_with_systemds_words(play: Play, there
 
 def test_a_unit_stopped_by_hand_drains_and_is_no_failure(play: Play) -> None:
     async def story(stage: SystemdStage) -> None:
-        await start(stage, ONE, drain=0.3)
+        await start(stage, ONE, drain=None)
         await run(stage, f"systemctl stop --no-block {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
+        await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
     play(story)
@@ -390,9 +396,10 @@ def test_a_unit_stopped_by_hand_drains_and_is_no_failure(play: Play) -> None:
 
 def test_a_unit_restarted_by_hand_comes_back_and_is_no_failure(play: Play) -> None:
     async def story(stage: SystemdStage) -> None:
-        pid = (await start(stage, ONE, drain=0.3))[ONE].pid
+        pid = (await start(stage, ONE, drain=None))[ONE].pid
         await run(stage, f"systemctl restart --no-block {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
+        await stage.go_on(ONE)
         again = (await stage.until(ready(ONE)))[ONE]
         assert (again.pid != pid, again.failures, again.failure) == (True, 0, None)
 
@@ -411,9 +418,10 @@ def test_a_unit_started_by_hand_is_noticed(play: Play) -> None:
 
 def test_a_worker_told_to_leave_by_somebody_else_drains_if_it_says_so(play: Play) -> None:
     async def story(stage: SystemdStage) -> None:
-        await start(stage, ONE, drain=0.3, stopping=True)
+        await start(stage, ONE, drain=None, stopping=True)
         await run(stage, f"systemctl kill --kill-whom=main {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
+        await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
     play(story)
@@ -437,13 +445,13 @@ def test_drain_tells_the_main_process_alone_and_kill_ends_all(play: Play, folder
     async def story(stage: SystemdStage) -> None:
         await start(stage, ONE, drain=None, child=f"{SHARED}/child", note=f"{SHARED}/note")
         await stage.backend.drain(ONE)
+        await asyncio.to_thread(wait, lambda: (folder / "note").read_text().endswith("signal 15\n"))
         await stage.settle()
-        assert (folder / "note").read_text().endswith("signal 15\n")
         child, *signals = (folder / "child").read_text().split("\n", 1)
         assert signals == [""]
         await stage.backend.kill(ONE)
         await stage.until(gone(ONE))
-        assert not there_is(stage.machine, child)
+        await asyncio.to_thread(wait, lambda: not there_is(stage.machine, child))
 
     play(story)
 
@@ -456,10 +464,11 @@ def test_a_start_never_takes_the_place_of_a_stop(play: Play) -> None:
     """Whoever starts looks first; this is for a stop that begins in between."""
 
     async def story(stage: SystemdStage) -> None:
-        await start(stage, ONE, drain=0.5)
+        await start(stage, ONE, drain=None)
         await stage.backend.drain(ONE)
         with pytest.raises(bus.BusError, match="destructive"):
             await stage.backend._pid1.start(ONE.unit)
+        await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
     play(story)
@@ -517,17 +526,18 @@ def test_a_start_fails_if_a_unit_that_it_requires_does(play: Play, dependent: Ca
 def test_a_start_that_comes_to_nothing_while_there_is_no_bus_is_not_waited_for(
     play: Play, dependent: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pid1, "PAUSES", (1.5,))
+    monkeypatch.setattr(pid1, "PAUSES", (4.0,))
+    runs = "[ $(systemctl show --property=ActiveState --value slow) = activating ]"
 
     async def story(stage: SystemdStage) -> None:
         starting = asyncio.create_task(stage.backend.start(ONE))
         await stage.until(reached(InstanceState.STARTING, ONE))
-        await asyncio.sleep(0.2)
-        await run(stage, KILL_BUS)
+        await run(stage, f"until {runs}; do sleep 0.1; done")
+        await run(stage, f"{KILL_BUS}; touch /run/slow-may-fail")
         await starting
         assert await stage.settle() == {}
 
-    dependent("sh -c 'sleep 0.7; exit 1'")
+    dependent("sh -c 'until [ -e /run/slow-may-fail ]; do sleep 0.05; done; exit 1'")
     play(story)
 
 
@@ -585,9 +595,7 @@ def test_trapd_knows_what_systemd_is_doing_to_it(there: Machine, how: str, job: 
     unit = ["--unit=itself", "--collect", "--uid=trapd", "-p", "Type=notify", "-p", "NotifyAccess=main"]
     there.run("systemd-run", *unit, "/opt/trapd/bin/python", f"{SHARED}/driver.py", "job", "/tmp/told").check()
     there.systemctl(how, "itself")
-    deadline = time.monotonic() + 10.0
-    while not there.exists("/tmp/told") and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait(lambda: there.exists("/tmp/told"))
     told, state, took = json.loads(there.read("/tmp/told"))
     print(f"asked in {took * 1000:.1f} ms")
     assert (told, state) == (job, "running")
@@ -637,6 +645,6 @@ def test_64_instances_are_started_and_adopted(play: Play, there: Machine, folder
         await asyncio.gather(*(stage.backend.drain(id) for id in ids))
         await stage.until(gone(*ids))
         print(f"64 drained in {time.monotonic() - draining:.2f} s")
-        assert adopted - all_ready < 5.0
+        assert adopted - all_ready < 10.0
 
     play(story)

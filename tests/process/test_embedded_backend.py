@@ -132,11 +132,11 @@ def test_b7_a_kill_ends_every_process_that_the_worker_started(short_path: Path) 
 
 def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absent(short_path: Path) -> None:
     async def story(stage: EmbeddedStage) -> None:
-        await start(stage, drain=0.3, stopping=True)
-        pid = (await stage.backend.observe())[0].pid
+        pid = (await start(stage, drain=None, stopping=True))[ONE].pid
         assert pid
         os.kill(pid, signal.SIGTERM)
         await stage.until(reached(InstanceState.DRAINING))
+        await stage.go_on(ONE)
         await stage.until(gone())
 
     play(short_path, story)
@@ -224,9 +224,9 @@ def test_drained_before_it_could_be_started_it_never_runs(short_path: Path) -> N
 
 def test_b11_a_start_is_prolonged_by_extend_timeout(short_path: Path) -> None:
     async def story(stage: EmbeddedStage) -> None:
-        await start(stage, ready_after=1.2, extend=0.5)
+        await start(stage, ready_after=4.0, extend=5.0)
 
-    play(short_path, story, start_timeout=0.3)
+    play(short_path, story, start_timeout=3.0)
 
 
 def test_b11_the_failure_shows_where_the_start_hung(short_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_b11_the_failure_shows_where_the_start_hung(short_path: Path) -> None:
         assert failure.detail.startswith("Fatal Python error: Aborted")
         assert "stub_worker.py" in failure.detail
 
-    play(short_path, story, start_timeout=0.3)
+    play(short_path, story, start_timeout=3.0)
 
 
 def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +278,7 @@ def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) ->
         report = (await start(stage, later=["trap.x=/elsewhere/x.py"]))[ONE].report
         assert report is not None
         assert not report.mixed
+        await stage.go_on(ONE)
         seen = await stage.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
         assert seen[ONE].active_tasks == 2
 
@@ -286,10 +287,11 @@ def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) ->
 
 def test_a_report_of_another_process_is_not_believed(short_path: Path) -> None:
     async def story(stage: EmbeddedStage) -> None:
-        stage.scripts[ONE] = {"report": False, "ready_after": 0.3}
+        stage.scripts[ONE] = {"report": False, "ready_after": None}
         await stage.backend.start(ONE)
         forged = '{"pid": 1, "generation": 9, "digest": "", "versions": {}, "strays": [], "failure": null}'
         (stage.runtime / "instances" / "default@7-1.json").write_text(forged)
+        await stage.go_on(ONE)
         assert (await stage.until(reached(InstanceState.READY)))[ONE].report is None
 
     play(short_path, story)
@@ -312,13 +314,14 @@ def orphan(runtime: Path, *, drain: float | None, started: int = 0) -> subproces
 
 
 def test_what_an_earlier_trapd_left_running_is_seen_as_draining_until_it_is_gone(short_path: Path) -> None:
-    left = orphan(short_path / "run", drain=0.6)
+    left = orphan(short_path / "run", drain=None)
 
     async def story(stage: EmbeddedStage) -> None:
         seen = await stage.until(reached(InstanceState.DRAINING))
         assert seen[ONE].pid == left.pid
         await stage.backend.start(ONE)  # not beside the old one
         assert (await stage.settle())[ONE].pid == left.pid
+        await stage.go_on(ONE)
         await asyncio.to_thread(left.wait)
         await stage.until(gone())
         assert list((stage.runtime / "instances").iterdir()) == []

@@ -266,7 +266,7 @@ def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, go
 
 def test_an_import_that_hangs_is_ended_and_located(short_path: Path, files: Broker) -> None:
     jobs = "import time\n\n\ndef connect():\n    time.sleep(3600)\n\n\nconnect()\n"
-    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, start_timeout=1.5)
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, start_timeout=5.0)
 
     async def story() -> None:
         failure = await lab.fail()

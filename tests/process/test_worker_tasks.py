@@ -78,11 +78,12 @@ def test_the_status_counts_what_runs(short_path: Path, files: Broker) -> None:
 
     async def story() -> None:
         assert (await lab.start()).status == "ready, 0 active"
-        await lab.send("nap", 1.5, str(short_path / "ledger"))
+        await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
         await lab.backend.drain(ONE)
         seen = await lab.until(lambda seen: seen[ONE].status.startswith("draining"))
         assert seen[ONE].active_tasks == 1
+        (short_path / "ledger.go").touch()
         await lab.until(lambda seen: ONE not in seen)
 
     lab.play(story)
@@ -118,10 +119,8 @@ def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> N
     async def story() -> None:
         await lab.start()
         await lab.start(NEWER)
-        await lab.call("nap", 0)  # on Redis, broadcasts reach a worker from its loop's first turn on
-        answers = [await lab.ask("trapd_code"), await lab.ask("trapd_code")]
-        codes = {node: code["generation"] for answer in answers for one in answer for node, code in one.items()}
-        assert sorted(codes.values()) == [7, 8]
+        answers = await lab.ask("trapd_code", workers=2)
+        assert sorted(code["generation"] for answer in answers for code in answer.values()) == [7, 8]
         await lab.drain()
         assert await lab.call("nap", 0)
 

@@ -132,12 +132,11 @@ class FakeBackend:
         if run and run.instance.state is not InstanceState.FAILED:
             self._failed(run, kind, summary or _SUMMARY[kind], self.clock.now())
 
-    def finish(self, id: InstanceId) -> None:
-        """A draining one is done now."""
-        run = self._runs.get(id)
-        if run and run.instance.state is InstanceState.DRAINING:
-            run.due = self.clock.now()
-            self._happen(run)
+    def go_on(self, id: InstanceId) -> None:
+        """A starting one is ready now, a draining one is done."""
+        run = self._runs[id]
+        run.behaviour, run.due = replace(run.behaviour, failure=None), self.clock.now()
+        self._happen(run)
 
     def lose_owner(self) -> None:
         """trapd died: as with the embedded backend, whatever runs is told to drain, and failures are not remembered."""

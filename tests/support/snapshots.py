@@ -12,7 +12,7 @@ from trapd.generations import runtime
 from trapd.model import PoolSpec
 
 NAPS = dedent('''
-    """An application with a task that sleeps, and one that imports late."""
+    """An application with tasks that sleep, and one that imports late."""
 
     import os
     import time
@@ -32,6 +32,15 @@ NAPS = dedent('''
             with open(path, "a") as file:
                 file.write("done\\n")
         return os.getppid()
+
+
+    @app.task
+    def hold(path):
+        """Lasts until there is a file ``path``.go."""
+        Path(path + ".started").touch()
+        while not Path(path + ".go").exists():
+            time.sleep(0.02)
+        Path(path).write_text("done\\n")
 
 
     @app.task

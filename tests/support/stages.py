@@ -25,16 +25,15 @@ from trapd.contracts import Backend
 from trapd.model import FailureKind, Instance, InstanceId
 
 STUB = Path(__file__).with_name("stub_worker.py")
-START_TIMEOUT = 0.5  # s, of every stage
-WATCHDOG = 0.4  # s
-PATIENCE = 20.0  # s until a test gives up; what it waits for takes 0.1 to 6 s
+START_TIMEOUT = WATCHDOG = 30.0  # s, of every stage unless a test is about them
+PATIENCE = 40.0  # s until a test gives up; what it waits for takes 0.1 to 6 s
 
 Seen = Mapping[InstanceId, Instance]
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a worker does. Seconds; None: never."""
+    """What a worker does. Seconds; None: never, and in a start or a drain not before it is told to go on."""
 
     ready_after: float | None = 0.05
     drain: float | None = 0.05
@@ -55,6 +54,10 @@ class Stage(Protocol):
         """This instance behaves so from its next start on."""
         ...
 
+    async def go_on(self, id: InstanceId) -> None:
+        """A starting one whose script says never is ready now, a draining one leaves."""
+        ...
+
     async def until(self, condition: Callable[[Seen], bool]) -> Seen:
         """Let time pass until the condition holds; a test that waits for ever fails."""
         ...
@@ -73,9 +76,10 @@ async def look(backend: Backend) -> Seen:
 
 
 class FakeStage:
-    def __init__(self) -> None:
+    def __init__(self, start_timeout: float = START_TIMEOUT, watchdog: float = WATCHDOG) -> None:
         self.changed: list[str] = []
         self.clock = VirtualClock()
+        self._start_timeout, self._watchdog = start_timeout, watchdog
         self.backend = FakeBackend(self.clock, self.changed.append)
 
     async def __aenter__(self) -> FakeStage:
@@ -87,9 +91,9 @@ class FakeStage:
     def set(self, id: InstanceId, script: Script) -> None:
         never = script.ready_after is None
         failure = FailureKind.TIMEOUT if never else FailureKind.CODE if script.code_failure else None
-        leaves = WATCHDOG if script.silent else NEVER if script.leave_after is None else script.leave_after
+        leaves = self._watchdog if script.silent else NEVER if script.leave_after is None else script.leave_after
         self.backend.exceptions[id] = Behaviour(
-            start=START_TIMEOUT if script.ready_after is None else script.ready_after,
+            start=self._start_timeout if script.ready_after is None else script.ready_after,
             failure=failure,
             crash_after=leaves,
             crash=FailureKind.WATCHDOG if script.silent else FailureKind.CRASH,
@@ -100,6 +104,9 @@ class FakeStage:
             words=script.words,
             summary=script.code_failure,
         )
+
+    async def go_on(self, id: InstanceId) -> None:
+        self.backend.go_on(id)
 
     async def until(self, condition: Callable[[Seen], bool]) -> Seen:
         while not condition(seen := await look(self.backend)):
@@ -189,6 +196,9 @@ class EmbeddedStage:
             "words": script.words,
             **({"code_failure": script.code_failure} if script.code_failure else {}),
         }
+
+    async def go_on(self, id: InstanceId) -> None:
+        (self.runtime / f"{id.name}.go").touch()
 
     async def until(self, condition: Callable[[Seen], bool]) -> Seen:
         with contextlib.suppress(TimeoutError):

@@ -2,7 +2,7 @@
 
     stub_worker.py NAME RUNTIME '{"ready_after": 0.1, ...}'
 
-Keys of the script, all optional; times in seconds, null for never:
+Keys of the script, all optional; times in seconds, null for never, or for not before the file RUNTIME/NAME.go is there:
   words              printed at the start
   show               names of environment variables, printed
   note               a path: "start" and each signal are written there
@@ -13,7 +13,7 @@ Keys of the script, all optional; times in seconds, null for never:
   code_failure       a summary: exit status 70 with a report instead of READY=1
   report, strays     whether there is a code report (true), and what strays it names
   status             STATUS= that comes with READY
-  later              strays of a second report, 0.2 s after READY and told with a STATUS
+  later              strays of a second report, made and told with a STATUS when that file is there
   ping               WATCHDOG=1 every 0.05 s (true)
   leave_after        after READY it exits by itself, with leave_status (1) or by leave_signal
   drain              from SIGTERM to the exit (0), with drain_status (0)
@@ -34,6 +34,7 @@ from pathlib import Path
 
 TICK = 0.05
 NAME, RUNTIME, SCRIPT = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+GO = Path(RUNTIME) / f"{NAME}.go"
 
 
 def say(text: str) -> None:
@@ -62,6 +63,15 @@ def report(failure: dict[str, str] | None = None) -> None:
     path = Path(RUNTIME) / "instances" / f"{NAME}.json"
     path.with_suffix(".tmp").write_text(json.dumps(found))
     path.with_suffix(".tmp").replace(path)
+
+
+def told_to_go_on() -> bool:
+    """Once for each time that somebody made the file."""
+    try:
+        GO.unlink()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def fork_child(path: str) -> None:
@@ -111,7 +121,7 @@ def start(began: float, now: float) -> float | None:
     if "extend" in SCRIPT:
         say(f"EXTEND_TIMEOUT_USEC={int(SCRIPT['extend'] * 1e6)}")
     after = SCRIPT.get("ready_after", 0.0)
-    if after is None or now < began + after:
+    if not told_to_go_on() if after is None else now < began + after:
         return None
     if "code_failure" in SCRIPT:
         report({"kind": "code", "summary": SCRIPT["code_failure"], "detail": SCRIPT.get("words", "hello")})
@@ -123,7 +133,7 @@ def start(began: float, now: float) -> float | None:
 
 
 def stay(ready_at: float, now: float) -> None:
-    if "later" in SCRIPT and now >= ready_at + 0.2:
+    if "later" in SCRIPT and told_to_go_on():
         SCRIPT["strays"] = SCRIPT.pop("later")
         report()
         say("STATUS=ready, 2 active, and a stray")
@@ -138,7 +148,7 @@ def stay(ready_at: float, now: float) -> None:
 
 def leave_asked(asked_at: float, now: float) -> None:
     after = SCRIPT.get("drain", 0.0)
-    if after is not None and now >= asked_at + after:
+    if told_to_go_on() if after is None else now >= asked_at + after:
         sys.exit(SCRIPT.get("drain_status", 0))
 
 

@@ -131,6 +131,9 @@ class SystemdStage:
             **({"code_failure": script.code_failure} if script.code_failure else {}),
         )
 
+    async def go_on(self, id: InstanceId) -> None:
+        (self.folder / f"{id.name}.go").touch()
+
     async def until(self, condition: Callable[[Seen], bool]) -> Seen:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):

@@ -91,16 +91,22 @@ class WorkerLab(EmbeddedStage):
         return await asyncio.to_thread(self.client.send_task, f"naps.jobs.{task}", arguments, **options)
 
     async def result(self, sent: Any) -> Any:
-        return await asyncio.to_thread(sent.get, timeout=20)
+        return await asyncio.to_thread(sent.get, timeout=PATIENCE)
 
     async def call(self, task: str, *arguments: object) -> Any:
         return await self.result(await self.send(task, *arguments))
 
-    async def ask(self, command: str, **options: Any) -> list[dict[str, Any]]:
-        """Broadcast a command; the answers of all workers within a second."""
-        return await asyncio.to_thread(
-            lambda: list(self.client.control.broadcast(command, reply=True, timeout=1.0, **options) or ())
-        )
+    async def ask(self, command: str, workers: int = 1) -> list[dict[str, Any]]:
+        """Broadcast a command until so many workers have answered it: on Redis they listen a moment after they are
+        ready, and nobody keeps a broadcast."""
+        answers: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answers[:] = self.client.control.broadcast(command, reply=True, timeout=1.0) or ()
+            return len(answers) >= workers
+
+        await asyncio.to_thread(wait, answered)
+        return answers
 
     def told(self, id: InstanceId = ONE) -> str:
         """The worker's output."""
