@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -27,7 +28,7 @@ ORDER = ("unit", "contract", "simulation", "docs", "process", "system", "nspawn"
 REAL = ("process", "system", "nspawn")  # folders whose tests start processes that could escape from us
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
-GRACE = 5.0  # s that a process or thread gets to end by itself after its test
+GRACE = 20.0  # s that a process or thread gets to end by itself after its test
 
 # how long an example takes says more about what else the machine does than about the code
 settings.register_profile("trapd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,6 +43,8 @@ def folder(path: Path) -> str:
 def pytest_configure() -> None:
     name, _, value = MARK.partition("=")
     os.environ[name] = value  # children and their children inherit it: so we find those who lost their parent
+    # A shell that runs us in the background has it ignored, and our children would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

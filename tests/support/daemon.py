@@ -96,7 +96,7 @@ class Daemon:
         if self.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_PATIENCE)
-        stubborn = processes.end_all(self._mark, STOP_PATIENCE / 10)
+        stubborn = processes.end_all(self._mark, STOP_PATIENCE)
         if self.process is not None:
             self.process.wait()
         return stubborn

@@ -69,10 +69,10 @@ def demonstration(place: Path, *arguments: str) -> Iterator[Demonstration]:
             one.process.wait(90)
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(960)
 def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: Path) -> None:
     with demonstration(short_path) as run:
-        status = run.process.wait(460)
+        status = run.process.wait(900)
     words = run.words()
     assert status == 0, words
     figures = {found["what"]: found["figure"] for found in FIGURE.finditer(words)}
@@ -90,12 +90,12 @@ def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: P
     assert run.left_behind() == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("stage", ["pip install trap==1.3.0", "default@1-1 starting", "default@2-1 starting"])
 def test_ctrl_c_ends_it_and_leaves_nothing_behind(short_path: Path, stage: str) -> None:
     arguments = ["--trap", str(short_path / "trap")] if stage.startswith("pip") else []
     with demonstration(short_path, *arguments) as run:
-        run.wait_for(stage, 180)
+        run.wait_for(stage, 480)
         time.sleep(3)  # into the middle of it
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(60) == 130, run.words()
@@ -116,7 +116,7 @@ print(json.dumps([[answer.error, len(answer.result["sources"])] for answer in an
 """
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_with_always_eager_trap_runs_in_one_process_and_bad_images_are_answers(tmp_path: Path) -> None:
     trap = TrapEnvironment(default_place(tmp_path), Processes(tmp_path))
     trap.prepare("1.4.0", lambda: None)
