@@ -60,6 +60,7 @@ class FakeController:
         self.generations: dict[int, Generation] = {}
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
+        self.looked = asyncio.Event()  # somebody who waits for changes has looked since the last one
         self._views = {
             spec.name: PoolView(spec, PoolState(spec.name), wanted_workers=spec.workers) for spec in self.specs.values()
         }
@@ -76,6 +77,7 @@ class FakeController:
         self.notify()
 
     def notify(self) -> None:
+        self.looked.clear()
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -142,6 +144,7 @@ class FakeController:
         self.put(pool, wanted_workers=workers, state=replace(self._views[pool].state, workers=workers))
 
     def changed(self) -> asyncio.Future[None]:
+        self.looked.set()
         if self._future is None or self._future.done():
             self._future = asyncio.get_running_loop().create_future()
         return self._future
@@ -205,7 +208,7 @@ def about(backend: str = "embedded", pid: int = 4242) -> About:
 
 
 class Stage:
-    """Plays a rollout in steps of ``pace`` seconds."""
+    """Plays a rollout in steps of ``pace`` seconds, none of which ends before somebody who waits has seen it."""
 
     def __init__(self, controller: FakeController, pace: float) -> None:
         self.controller, self.pace = controller, pace
@@ -217,6 +220,8 @@ class Stage:
         self.controller.put(rollout.pool, instances=tuple(instances), waiting=waiting)
         self.controller.to(rollout.pool, state)
         await asyncio.sleep(self.pace)
+        if not state.over:
+            await self.controller.looked.wait()
 
     async def good(self, rollout: Rollout) -> None:
         new, old = rollout.generation, rollout.previous
