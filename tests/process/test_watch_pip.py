@@ -23,7 +23,9 @@ from trapd.model import Disk, DiskState, Generation
 from trapd.settings.document import trust
 from trapd.watch import Watch
 
-QUIET, CEILING = 1.0, 5.0
+QUIET, CEILING = 1.0, 60.0  # longer than anybody waits: what settles does so by the quiet
+SHORT_CEILING = 5.0
+PATIENCE = 30.0
 MODULES = 200
 
 
@@ -71,7 +73,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 class Watched:
     """An application with version 1.0 of demo, and what the watch says of it, with the time it said so."""
 
-    def __init__(self, environment: Environment, home: Path, python: Path | None = None) -> None:
+    def __init__(
+        self, environment: Environment, home: Path, python: Path | None = None, ceiling: float = CEILING
+    ) -> None:
         self.environment, self.celeryconfig = environment, home / "celeryconfig.py"
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
         make_old(self.celeryconfig)
@@ -82,7 +86,7 @@ class Watched:
             celeryconfig=self.celeryconfig,
             distributions=["demo"],
             quiet_period=QUIET,
-            ceiling=CEILING,
+            ceiling=ceiling,
             clock=RealClock(),
             on_disk=self.on_disk,
             trust=trust,
@@ -92,9 +96,9 @@ class Watched:
         self.told.append((time.monotonic(), disk))
         self.arrived.set()
 
-    async def until(self, state: DiskState, *, after: float = 0, patience: float = 15) -> tuple[float, Disk]:
+    async def until(self, state: DiskState, *, after: float = 0) -> tuple[float, Disk]:
         """The first thing told after that time which is in this state."""
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for at, disk in self.told:
                     if disk.state is state and at > after:
@@ -125,10 +129,10 @@ class Watched:
 Story = Callable[[Watched, Disk], Awaitable[None]]
 
 
-def play(environment: Environment, home: Path, story: Story) -> Watched:
+def play(environment: Environment, home: Path, story: Story, ceiling: float = CEILING) -> Watched:
     environment.clear()
     environment.install(environment.wheel("1.0"))
-    watched = Watched(environment, home)
+    watched = Watched(environment, home, ceiling=ceiling)
 
     async def main() -> None:
         async with watched.watching() as before:
@@ -159,7 +163,6 @@ def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_path: 
         at, after = await watched.until(DiskState.SETTLED, after=began)
         print(f"settled {at - ended:.3f} s after pip's exit")
         assert after.versions == {"demo": "2.0"}
-        assert at - ended < CEILING - 1, "by the quiet, not by the ceiling"
         await watched.nothing_more()
 
     watched = play(environment, tmp_path, story)
@@ -193,10 +196,10 @@ def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
     two, three = environment.wheel("2.0"), environment.wheel("3.0")
 
     async def story(watched: Watched, before: Disk) -> None:
+        before_it = time.monotonic()
         await killed_in_the_window(environment, two)
-        killed = time.monotonic()
         at, broken = await watched.until(DiskState.BROKEN)
-        assert CEILING - 1 < at - killed < CEILING + 4
+        assert at - before_it > SHORT_CEILING
         assert "pip is replacing demo, or was killed while it did: " in broken.reason
         assert f"{environment.site}/~emo" in broken.reason
         began = time.monotonic()
@@ -205,7 +208,7 @@ def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
         assert after.versions == {"demo": "3.0"}
         assert list(environment.site.glob("~*")), "pip leaves the remains of another pip where they are"
 
-    watched = play(environment, tmp_path, story)
+    watched = play(environment, tmp_path, story, SHORT_CEILING)
     assert snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '3.0'"}
     assert [disk.versions["demo"] for disk in watched.settled()] == ["1.0", "3.0"]
 
@@ -300,9 +303,8 @@ def test_a_source_tree_that_is_moved_away_and_back_is_whole_again(environment: E
         assert "none of its files can be found" in broken.reason
         back = time.monotonic()
         await asyncio.to_thread((tmp_path / "aside").rename, tree)
-        at, again = await watched.until(DiskState.SETTLED, after=back)
+        _, again = await watched.until(DiskState.SETTLED, after=back)  # heard: no regular look comes so early
         assert again.fingerprint == editable.fingerprint
-        assert at - back < QUIET + 0.5, "it was heard, not found by a regular look"
 
     play(environment, tmp_path, story)
     assert environment.pip("uninstall", "-y", "demo").wait() == 0
