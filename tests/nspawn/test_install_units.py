@@ -96,7 +96,8 @@ def test_uninstall_lets_running_tasks_end_and_takes_everything_back(host: Host, 
     host.wait("start of the task", lambda: task in host.ledger("start"))
     machine.sh(UNINSTALL).check()
     assert task in host.ledger("end")
-    assert machine.sh("systemctl list-units --all --plain --no-legend '*trapd*'").check() == ""
+    listing = "systemctl list-units --all --plain --no-legend '*trapd*'"
+    host.wait("units unloaded", lambda: machine.sh(listing).check() == "")
     left = traces(machine) - before
     assert not [path for path in left if not path.startswith(("/etc/trapd", "/var/lib/", "/var/cache/", "/run/trapd"))]
     assert machine.exists("/etc/trapd/trapd.toml")

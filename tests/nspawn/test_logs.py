@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,10 +112,10 @@ def test_trapctl_logs_as_json_is_the_journals(service: Service) -> None:
 
 
 def test_trapctl_logs_follows(service: Service) -> None:
-    command = service.machine.command("timeout", "20", "/opt/trapd/bin/trapctl", "logs", "-f", "default")
+    command = service.machine.command("timeout", "60", "/opt/trapd/bin/trapctl", "logs", "-f", "default")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
-        time.sleep(1)
+        assert follower.stdout.readline()  # of before
         (nap,) = service.nap(0.1)
         assert any(f"Task shipyard.nap[{nap}] succeeded" in line for line in follower.stdout)
         service.machine.run("sh", "-c", "kill $(pidof -x journalctl)").check()

@@ -114,7 +114,7 @@ def test_machines_on_a_hub_reach_each_other_by_name_also_after_a_reboot(boot: Bo
 
 def test_two_machines_have_cgroups_of_their_own(boot: Boot) -> None:
     one, two = boot("one"), boot("two")
-    one.run("systemd-run", "--unit=sleeper", "sleep", "60").check()
+    one.run("systemd-run", "--unit=sleeper", "-p", "Type=exec", "sleep", "60").check()
     assert two.sh("systemd-cgls --no-pager | grep -c 'sleep 60' || :").out == "0\n"
     assert one.sh("systemd-cgls --no-pager | grep -c 'sleep 60'").out == "1\n"
 

@@ -70,7 +70,9 @@ def traces(machine: Machine) -> set[str]:
 def installed(boot_for_module: Boot, package: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, Done]:
     """A machine on which the package was just installed, and what apt said; for tests that only look."""
     host = Host(boot_for_module(prepare=PREPARE), tmp_path_factory.mktemp("wheels"))
-    return host.machine, host.apt("install", package)
+    told = host.apt("install", package)
+    host.wait("word from trapd", lambda: "cannot run" in host.machine.show("trapd", "StatusText")["StatusText"])
+    return host.machine, told
 
 
 def test_apt_installs_and_starts_it_and_it_says_what_is_missing(installed: tuple[Machine, Done]) -> None:
@@ -183,10 +185,11 @@ def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
 ) -> None:
     before, old, generation = working.workers(), working.trapd(), working.generation()
     assert len(before) == 2
-    task = working.nap(20.0)
+    newer = debian.next_revision(package, tmp_path)
+    task = working.nap(25.0)
     working.wait("start of the task", lambda: task in working.ledger("start"))
     configuration = working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check()
-    told = working.apt("install", debian.next_revision(package, tmp_path))
+    told = working.apt("install", newer)
     assert told.code == 0, told
     assert working.trapd() not in (0, old)
     assert working.workers() == before
@@ -258,6 +261,7 @@ def test_what_was_removed_comes_back_as_it_was(working: Host, package: Path) -> 
 def test_workers_are_stopped_though_trapd_is_dead(working: Host) -> None:
     machine = working.machine
     machine.sh("systemctl mask --runtime trapd; systemctl kill --signal=KILL trapd").check()
+    working.wait("its end", lambda: working.trapd() == 0)
     machine.sh("systemctl unmask --runtime trapd").check()
     assert len(working.workers()) == 2
     working.apt("remove", "trapd").check()

@@ -74,11 +74,11 @@ def told(
     machine.systemctl("kill", "--signal=KILL", f"trapd-worker-{min(service.workers())}")
     told.in_bad_times("wrong password", "exited with status 1")
     machine.run("rabbitmqctl", "change_password", "trap", input=f"{WORD}\n").check()
-    service.wait_until("workers", at_rest)
+    service.wait_until("workers", at_rest, 120)  # the longer it was wrong, the later they are tried again
 
     good = machine.read(CELERYCONFIG)
     machine.sh(f'sed -i "s,5672//\',5672//," {CELERYCONFIG}').check()
-    told.in_bad_times("a quotation mark is missing", "celeryconfig")
+    told.in_bad_times("a quotation mark is missing", "SyntaxError")
     machine.put(CELERYCONFIG, good, mode=0o640, owner="root:trapd-worker")
     service.wait_until("workers", at_rest)
     machine.run("journalctl", "--sync").check()

@@ -54,7 +54,8 @@ def service(machine_with_trapd: Service) -> Iterator[Service]:
     service.configure()
     service.drop_in("trapd.service", None)
     service.drop_in("trapd-worker-.service", None)
-    service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl reload-or-restart trapd").check()
+    service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl start trapd").check()
+    service.reload()
 
 
 def instances(status: Status) -> list[dict[str, Any]]:
@@ -70,8 +71,8 @@ def versions(status: Status) -> set[str]:
 
 def test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile(service: Service) -> None:
     machine = service.machine
-    service.drop_in("trapd.service", "TimeoutStopSec=3")
-    service.drop_in("trapd-worker-.service", "TimeoutStopSec=3")
+    service.drop_in("trapd.service", "TimeoutStopSec=8")
+    service.drop_in("trapd-worker-.service", "TimeoutStopSec=8")
     machine.systemctl("daemon-reload")
     long, short = service.nap(18, 3)  # longer than what trapd asks for at a time
     service.wait_for("start", [long, short])
@@ -241,28 +242,32 @@ def test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is
     service.install(version)
 
 
-STOPPED_IN_THE_MIDDLE = """
-{pip} & pip=$!
-while ! ls -d {site}/~hipyard* 2>/dev/null; do kill -0 $pip; done
-kill -STOP $pip
-touch /run/stopped
-wait
+STOPS_IN_THE_MIDDLE = """
+import os, pathlib, signal, sys
+
+def stop(event, arguments):
+    if event == "open" and "w" in str(arguments[1]) and str(arguments[0]).endswith("/shipyard/jobs.py"):
+        pathlib.Path("/run/stopped").touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+sys.addaudithook(stop)
 """
 
 
 def test_a_restart_by_hand_in_the_middle_of_pip_gives_working_workers(service: Service) -> None:
     machine, version, before = service.machine, service.version, service.workers()
     new = service.next_version()
-    wheel = service.put_wheel(new, good(new) | {f"shipyard/deck{n}.py": f"number = {n}\n" for n in range(300)})
-    script = STOPPED_IN_THE_MIDDLE.format(pip=pip(wheel), site=service.site_packages())
-    machine.run("systemd-run", "--quiet", "--unit=pip", "sh", "-euc", script).check()
+    machine.put("/srv/hook/sitecustomize.py", STOPS_IN_THE_MIDDLE)
+    command = f"PYTHONPATH=/srv/hook {pip(service.put_wheel(new))}"
+    machine.run("systemd-run", "--quiet", "--unit=pip", "sh", "-euc", command).check()
     service.wait("pip in the middle", lambda: machine.exists("/run/stopped"))
+    assert machine.sh(f"ls -d {service.site_packages()}/~hipyard").code == 0
     machine.run("systemctl", "restart", "trapd-worker-default@*")
     ends = service.wait_for("end", service.nap(0.1, 0.1))
     assert {(one.version, one.lazy) for one in ends} == {(version, version)}
     stayed = {name for name, pid in before.items() if pid in service.workers().values()}
     assert not {name for name in stayed if not name.startswith("extra@")}
-    assert service.status()["disk"]["state"] == "changing"
+    service.wait_until("word of the change", lambda status: status["disk"]["state"] == "changing")
     machine.systemctl("kill", "--signal=SIGCONT", "pip")
     service.wait_until("the new version", lambda status: at_rest(status) and settled_on(new, 2)(status))
     assert len(service.states()) == 3
@@ -286,7 +291,7 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     service.install(version, files)
     greedy = {**POOLS["pools.extra"], "concurrency": 1, "celery_pool": celery_pool, "systemd": {"MemoryMax": "256M"}}
     service.configure(**{"pools.extra": greedy})
-    service.machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait_until("both pools on it", lambda status: at_rest(status) and versions(status) == {version})
     service.machine.sh(f"rm {service.site_packages()}/shipyard/hull.py").check()
     (first,) = service.wait_for("end", service.nap(0.1, queue="extra"))
@@ -311,7 +316,7 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
 def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Service) -> None:
     before = service.workers()
     service.configure(**{"pools.extra": {**POOLS["pools.extra"], "concurrency": 3}})
-    service.machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait("another worker", lambda: set(service.workers()) - set(before))
     service.wait_until("an end of it", at_rest)
     after = service.workers()
@@ -325,7 +330,7 @@ def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Se
 def test_a_reload_rolls_the_pool_whose_units_settings_changed(service: Service) -> None:
     before = service.workers()
     service.configure(**{"pools.extra": {**POOLS["pools.extra"], "systemd": {"Nice": 5}}})
-    service.machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait("another worker", lambda: set(service.workers()) - set(before))
     service.wait_until("an end of it", at_rest)
     (extra,) = set(service.workers()) - set(before)
@@ -335,7 +340,7 @@ def test_a_reload_rolls_the_pool_whose_units_settings_changed(service: Service) 
 def test_a_reload_adds_and_removes_pools(service: Service) -> None:
     service.configure(**{"pools.more": {"workers": 1, "queues": ["more"]}, "pools.extra": None})
     before = service.workers()
-    service.machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait("other pools", lambda: {name.partition("@")[0] for name in service.workers()} == {"default", "more"})
     after = service.workers()
     assert {name: pid for name, pid in after.items() if name.startswith("default")}.items() <= before.items()
@@ -343,10 +348,10 @@ def test_a_reload_adds_and_removes_pools(service: Service) -> None:
 
 def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(service: Service) -> None:
     """Without its template PID 1 goes on with settings of its own: KillMode=control-group kills running tasks."""
-    (nap,) = service.nap(6, queue="extra")
+    (nap,) = service.nap(9, queue="extra")
     service.wait_for("start", [nap])
     service.configure(**{"pools.extra": None})
-    service.machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait("a drain", lambda: "deactivating" in service.states().values(), every=0.1)
     (unit,) = (f"trapd-worker-{name}" for name, state in service.states().items() if state == "deactivating")
     assert service.machine.show(unit, "KillMode", "LoadState") == {"KillMode": "mixed", "LoadState": "loaded"}
@@ -357,16 +362,16 @@ def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(ser
 def test_a_reload_of_a_broken_file_changes_nothing_and_says_why(service: Service) -> None:
     machine, before = service.machine, service.workers()
     machine.put(TOML, "[pools.default]\nworkers = 'two'\n")
-    machine.systemctl("reload", "trapd")
+    service.reload()
     status = service.wait_until("the complaint", lambda status: bool(status["problems"]))
     (problem,) = status["problems"]
     assert problem.startswith(f"{TOML}:2: pools.default.workers: cannot use")
     assert problem.endswith("the configuration read before stays in force")
-    assert problem in machine.show("trapd", "StatusText")["StatusText"]
+    service.wait("the same from systemctl", lambda: problem in machine.show("trapd", "StatusText")["StatusText"])
     assert problem in [entry["MESSAGE"] for entry in machine.entries("-u", "trapd", "--priority=err")]
     assert service.ctl("status").code == 1
     assert service.workers() == before
     service.configure()
-    machine.systemctl("reload", "trapd")
+    service.reload()
     service.wait_until("no complaint", at_rest)
     assert service.workers() == before

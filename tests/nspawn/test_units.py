@@ -113,7 +113,6 @@ def test_what_a_worker_prints_can_be_found_by_its_pool(machine: Machine) -> None
     machine.put("/etc/systemd/system/trapd-worker-.service.d/print.conf", "[Service]\nExecStartPre=echo hello\n")
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "trapd-worker-gpu@7-3", "trapd-worker-default@7-3")
-    machine.run("journalctl", "--sync").check()
     found = machine.entries("POOL=gpu", "INSTANCE=gpu@7-3", "_TRANSPORT=stdout")
     assert [(one["MESSAGE"], one["SYSLOG_IDENTIFIER"]) for one in found] == [("hello", "gpu@7-3")]
 
@@ -329,18 +328,18 @@ def test_whatever_happens_to_trapd_its_workers_are_not_touched(machine: Machine,
 
 
 def test_a_drain_may_last_longer_than_the_stop_timeout(machine: Machine) -> None:
-    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStopSec=1\n")
-    machine.put("/etc/drain", "4")
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStopSec=3\n")
+    machine.put("/etc/drain", "5")
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "trapd-worker-gpu@7-1")
     began = time.monotonic()
     machine.sh("systemctl stop trapd-worker-gpu@7-1").check()
-    assert time.monotonic() - began > 3.5
+    assert time.monotonic() - began > 4.5
     assert "Deactivated successfully" in machine.journal("-u", "trapd-worker-gpu@7-1")
 
 
 def test_a_worker_that_hangs_at_its_start_says_where(machine: Machine) -> None:
-    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStartSec=2\n")
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStartSec=5\n")
     machine.put("/etc/probes.json", '{"hang": "__import__(\'threading\').Event().wait()"}')
     machine.systemctl("daemon-reload")
     with pytest.raises(MachineError):
@@ -348,7 +347,6 @@ def test_a_worker_that_hangs_at_its_start_says_where(machine: Machine) -> None:
     machine.sh("rm /etc/probes.json").check()
     shown = machine.show("trapd-worker-gpu@7-1", "ActiveState", "Result")  # not started again: that is for trapd to say
     assert shown == {"ActiveState": "failed", "Result": "timeout"}
-    machine.run("journalctl", "--sync").check()
     said = machine.journal("-u", "trapd-worker-gpu@7-1")
     assert "Fatal Python error: Aborted" in said
     assert "in attempt" in said  # the function that hung
@@ -359,7 +357,7 @@ def test_a_worker_that_crashed_is_started_again_without_trapd(machine: Machine) 
     machine.systemctl("kill", "--signal=SIGSTOP", "trapd")  # it hangs; a stop would stop the worker as well
     try:
         machine.systemctl("kill", "--signal=SIGKILL", "trapd-worker-gpu@7-1")
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 25.0  # before the watchdog ends trapd
         while time.monotonic() < deadline:
             shown = machine.show("trapd-worker-gpu@7-1", "ActiveState", "NRestarts")
             if shown == {"ActiveState": "active", "NRestarts": "1"}:
@@ -399,7 +397,7 @@ def test_boot_starts_the_listed_workers_even_if_trapd_cannot_start(
     machine.put("/var/lib/trapd/boot", "".join(f"{unit}\n" for unit in listed))
     machine.put("/etc/systemd/system/trapd.service.d/the-broken.conf", "[Service]\nExecStart=\nExecStart=false\n")
     machine.reboot()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     active: list[str] = []
     listing = ["list-units", "--plain", "--no-legend", "--state=active", "trapd-worker-*"]
     while len(active) < 2 and time.monotonic() < deadline:
@@ -412,7 +410,7 @@ def test_boot_starts_the_listed_workers_even_if_trapd_cannot_start(
 
 def test_a_shutdown_waits_for_the_workers_but_not_for_ever(boot: Boot, installation: Installation, seed: Path) -> None:
     machine = boot(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)
-    bound = "[Service]\nEnvironment=TRAPD_SHUTDOWN_TIMEOUT=4\n"
+    bound = "[Service]\nEnvironment=TRAPD_SHUTDOWN_TIMEOUT=6\n"
     machine.put("/etc/systemd/system/trapd-shutdown.service.d/bound.conf", bound)
     machine.sh("systemctl daemon-reload; systemctl start trapd").check()
 
@@ -425,9 +423,9 @@ def test_a_shutdown_waits_for_the_workers_but_not_for_ever(boot: Boot, installat
 
     assert reboot_with_a_drain_of(2) > 2.0
     assert "Deactivated successfully" in machine.journal("--boot=-1", "-u", "trapd-worker-gpu@7-1")
-    assert 4.0 < reboot_with_a_drain_of(600) < 20.0
+    assert 6.0 < reboot_with_a_drain_of(600) < 60.0
     assert "trapd-worker-gpu@7-1.service" in machine.journal("--boot=-1", "-u", "trapd-shutdown")
-    assert "still busy after 4 s" in machine.journal("--boot=-1", "-u", "trapd-shutdown")
+    assert "still busy after 6 s" in machine.journal("--boot=-1", "-u", "trapd-shutdown")
 
 
 def test_the_bound_on_the_shutdown_does_not_touch_a_worker_before_it(machine: Machine) -> None:

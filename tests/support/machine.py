@@ -29,7 +29,7 @@ from typing import Any
 
 BOOT = Path(__file__).with_name("machine_boot.sh")
 PREFIX = "trapd-machine-"  # of scratch folders and cgroups, followed by the process id of the test session
-BOOT_TIMEOUT = 60.0  # s; it takes 0.3 to 2.4 s
+BOOT_TIMEOUT = 120.0  # s; it takes 0.3 to 2.4 s, and after a reboot as long as the services need to stop
 STOP_TIMEOUT = 30.0  # s that the machine's services get to stop
 PROGRAMS = ("systemd-nspawn", "dbus-daemon", "unshare", "nsenter", "setpriv", "ip")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -309,19 +309,23 @@ class Machine:
         lines = self.systemctl("show", unit, f"--property={','.join(properties)}").splitlines()
         return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
-    def wait_running(self, timeout: float = 30.0) -> str:
+    def wait_running(self, timeout: float = 60.0) -> str:
         """Wait until nothing is being started any more; "running", or "degraded" if a unit failed."""
         return self.run("systemctl", "is-system-running", "--wait", timeout=timeout).out.strip()
 
     # -- what it says ----------------------------------------------------------------------------------------------
 
     def journal(self, *arguments: str) -> str:
-        """journalctl's output; the arguments are its own, for instance ``-u``, ``trapd``."""
-        return self.run("journalctl", "--no-pager", "-o", "short-monotonic", *arguments).check()
+        """journalctl's output, of all that was said until now; the arguments are its own, for instance ``-u``."""
+        return self._journalctl("-o", "short-monotonic", *arguments)
 
     def entries(self, *arguments: str) -> list[dict[str, Any]]:
         """The journal's entries with all their fields."""
-        return [json.loads(line) for line in self.run("journalctl", "-o", "json", *arguments).check().splitlines()]
+        return [json.loads(line) for line in self._journalctl("-o", "json", *arguments).splitlines()]
+
+    def _journalctl(self, *arguments: str) -> str:
+        self.run("journalctl", "--sync")
+        return self.run("journalctl", "--no-pager", *arguments).check()
 
     def console(self) -> str:
         """The end of what systemd-nspawn and the machine's PID 1 wrote."""
@@ -398,7 +402,7 @@ def _remove(base: Path) -> None:
     """End whatever is left in a machine's cgroups, and remove them and its scratch folder."""
     cgroups = base / "cgroups"
     tops = cgroups.read_text().splitlines() if cgroups.exists() else []
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while any(Path(top).exists() for top in tops) and time.monotonic() < deadline:
         for top in tops:
             for folder, _, _ in os.walk(top, topdown=False):

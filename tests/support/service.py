@@ -132,6 +132,18 @@ class Service:
         chosen = {**self.tables, **tables}
         self.machine.put(TOML, toml({name: table for name, table in chosen.items() if table is not None}))
 
+    def reload(self) -> None:
+        """``systemctl reload``, which only tells trapd, and until it has done with that: from then on its status is of
+        the new configuration."""
+        before = self._reloads()
+        self.machine.systemctl("reload", "trapd")
+        self.wait("word of the reload", lambda: self._reloads() > before)
+        self.wait("its end", lambda: self.machine.show("trapd", "SubState") == {"SubState": "running"})
+
+    def _reloads(self) -> int:
+        said = self.machine.journal("-u", "trapd")
+        return said.count(f"read {TOML} again") + said.count("the configuration read before stays in force")
+
     def drop_in(self, unit: str, settings: str | None) -> None:
         """Settings of [Service] on top of a unit's own, or none any more. Needs a daemon-reload."""
         path = f"/etc/systemd/system/{unit}.d/test.conf"
@@ -168,8 +180,9 @@ class Service:
         }
 
     def states(self) -> dict[str, str]:
-        """All worker units that systemd has loaded, failed ones too: instance -> ActiveState."""
-        return {name: shown["ActiveState"] for name, shown in self._shown("ActiveState").items()}
+        """All worker units that run or failed: instance -> ActiveState. Others systemd unloads in a moment."""
+        states = {name: shown["ActiveState"] for name, shown in self._shown("ActiveState").items()}
+        return {name: state for name, state in states.items() if state != "inactive"}
 
     def _shown(self, *properties: str) -> dict[str, dict[str, str]]:
         words = self.machine.run("systemctl", "show", UNITS, f"--property=Id,{','.join(properties)}").out

@@ -44,7 +44,7 @@ def until_told() -> None:
 def drain(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        say("EXTEND_TIMEOUT_USEC=3000000\nSTATUS=draining, 1 active")
+        say("EXTEND_TIMEOUT_USEC=10000000\nSTATUS=draining, 1 active")
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
 
 
