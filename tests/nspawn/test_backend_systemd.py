@@ -380,6 +380,19 @@ def test_what_cannot_be_executed_is_failed_with_systemds_words(play: Play, there
     there.sh(f"rm {drop_in}; systemctl daemon-reload").check()
 
 
+def test_the_last_words_are_told_though_journald_is_late(play: Play) -> None:
+    async def story(stage: SystemdStage) -> None:
+        await start(stage, ONE)
+        await run(stage, "systemctl kill -s STOP systemd-journald")
+        await run(stage, f"systemctl kill -s SEGV --kill-whom=main {ONE.unit}; sleep 1")
+        await run(stage, "systemctl kill -s CONT systemd-journald")
+        failure = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE].failure
+        assert failure is not None
+        assert "Fatal Python error: Segmentation fault" in failure.detail
+
+    play(story)
+
+
 # --- what people do by hand -----------------------------------------------------------------------------------------
 
 

@@ -9,15 +9,27 @@ from collections.abc import Sequence
 from trapd.backend.words import STACK_LINES, last_words
 
 TIMEOUT = 5.0  # s; it takes 10 to 30 ms
-LATER = 0.2  # s after which to look again: journald hears of the last lines when PID 1 hears of the end
+# s before each look for the run's end: journald may hear of the last lines after we have heard of the end from PID 1
+PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.5)
 _LINES = 2 * STACK_LINES
+# PID 1's words on the end of a process, of a unit in peace, of a unit that failed (sd-messages.h); written after the
+# last lines of the run, and before anybody else hears of it.
+_ENDS = (
+    "MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15",
+    "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448",
+    "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c",
+)
 
 
 async def of_run(journalctl: Sequence[str], invocation: str) -> str:
     """What its processes said; if they said nothing, what systemd said of it. Empty if the journal cannot be read."""
-    for field, pause in (("_SYSTEMD_INVOCATION_ID", 0.0), ("_SYSTEMD_INVOCATION_ID", LATER), ("INVOCATION_ID", 0.0)):
+    for pause in PAUSES:
         await asyncio.sleep(pause)
-        lines = await asyncio.to_thread(_read, [*journalctl, *_OPTIONS, f"{field}={invocation}"])
+        end = await _lines(journalctl, f"INVOCATION_ID={invocation}", *_ENDS)
+        if end or end is None:
+            break
+    for field in ("_SYSTEMD_INVOCATION_ID", "INVOCATION_ID"):
+        lines = await _lines(journalctl, f"{field}={invocation}")
         if lines:
             return last_words(lines)
     return ""
@@ -26,9 +38,14 @@ async def of_run(journalctl: Sequence[str], invocation: str) -> str:
 _OPTIONS = ("--quiet", "--no-pager", "--output=cat", f"--lines={_LINES}")
 
 
-def _read(command: Sequence[str]) -> list[str]:
+async def _lines(journalctl: Sequence[str], *matches: str) -> list[str] | None:
+    """None if it cannot be read."""
+    return await asyncio.to_thread(_read, [*journalctl, *_OPTIONS, *matches])
+
+
+def _read(command: Sequence[str]) -> list[str] | None:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return done.stdout.decode("utf-8", "replace").splitlines()
+        return None
+    return done.stdout.decode("utf-8", "replace").splitlines() or (None if done.returncode else [])

@@ -24,9 +24,8 @@ Story = Callable[[Known, list[str]], Awaitable[None]]
 
 
 @pytest.fixture
-def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Story], None]:
+def play(tmp_path: Path) -> Callable[[Story], None]:
     """Runs a story on a fresh Known, whose journal holds one line, and the pools whose change was told."""
-    monkeypatch.setattr(journal, "LATER", 0.0)
 
     def run(story: Story) -> None:
         async def on_loop() -> None:
@@ -200,6 +199,24 @@ def test_one_waits_for_what_comes_and_not_for_ever(play: Play) -> None:
 def test_a_journal_that_cannot_be_read_costs_only_the_last_words(tmp_path: Path) -> None:
     for command in (["/nowhere/journalctl"], ["sh", "-c", "exit 1"]):
         assert asyncio.run(journal.of_run(command, "a")) == ""
+
+
+LATE = """
+case "$*" in
+    *MESSAGE_ID=*) echo >>{0}; [ $(wc -l <{0}) -lt 3 ] || echo Main process exited ;;
+    *) echo hello; [ $(wc -l <{0}) -lt 3 ] || echo it was the disk ;;
+esac
+"""
+
+
+def test_the_last_words_are_not_read_before_the_end_is_in_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "PAUSES", (0.0,) * 4)
+    script = ["sh", "-c", LATE.format(tmp_path / "looks")]
+    assert asyncio.run(journal.of_run(script, "a")) == "hello\nit was the disk"
+    monkeypatch.setattr(journal, "PAUSES", (0.0,))
+    assert asyncio.run(journal.of_run(["sh", "-c", LATE.format(tmp_path / "fewer")], "a")) == "hello"
 
 
 def test_of_a_run_that_said_nothing_systemds_own_words_are_told() -> None:
