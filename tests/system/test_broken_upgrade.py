@@ -19,7 +19,7 @@ from tests.support.upgrade import Setting
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKERS = 2
+WORKERS, DEADLINE = 2, 12  # s; longer than the workers take to start, and hanging ones cost it twice
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 def daemon(setting: Setting, application: Application, short_path: Path) -> Iterator[Daemon]:
     """trapd with two workers, ready on 1.0; impatient, so that the tests are short."""
     application.install(application.wheel("1.0"))
-    tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": "8s"}}
+    tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": f"{DEADLINE}s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
         running.wait_until("workers on 1.0", settled_on("1.0", WORKERS))
         yield running
@@ -58,7 +58,7 @@ def rejected(status: Status) -> bool:
     ("broken", "reason", "evidence"),
     [
         pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
-        pytest.param(sample.hanging, r"did not say READY within 8(\.\d+)? s", "default@2-1", id="hangs on import"),
+        pytest.param(sample.hanging, r"did not say READY within 1\d(\.\d+)? s", "default@2-1", id="hangs on import"),
     ],
 )
 def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(
@@ -88,7 +88,7 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
     assert all(one.answered for one in sent)
     assert {entry.version for entry in ledger} == {"1.0", "3.0"}
     ends = [entry.at for entry in ledger if entry.event == "end"]
-    assert span(ends, min(ends), max(one.at for one in sent)).longest_gap < 3
+    assert span(ends, min(ends), max(one.at for one in sent)).longest_gap < 8
 
 
 def test_a_broken_version_on_disk_does_not_keep_the_good_one_from_starting(
