@@ -23,7 +23,7 @@ from trapd.model import FailureKind, InstanceState, PoolSpec
 
 pytestmark = client_warnings
 
-WATCHDOG, START_TIMEOUT = 5.0, 10.0  # s
+WATCHDOG, START_TIMEOUT = 5.0, 8.0  # s
 ROOT = Path(__file__).parents[2]
 
 BLOCK = (

@@ -19,7 +19,7 @@ from tests.support.upgrade import Setting
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKERS, DEADLINE = 2, 12  # s; longer than the workers take to start, and hanging ones cost it twice
+WORKERS, DEADLINE = 2, 10  # s; longer than the workers take to start, and hanging ones cost it twice
 
 
 @pytest.fixture
