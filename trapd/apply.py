@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from trapd.contracts import Backend
-from trapd.model import Event, Generation, PoolState
+from trapd.model import Event, Generation, InstanceState, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import (
     Action,
@@ -24,7 +24,7 @@ from trapd.rollout.actions import (
 )
 from trapd.rollout.view import PoolView
 
-_PAST = {"start": "started", "drain": "drained", "kill": "killed", "forget": "forgot", "promote": "promoted"}
+_PAST = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
 _PAST |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
 
 
@@ -68,6 +68,18 @@ def event(action: Action, state: PoolState, wall: float) -> Event:
         instance=instance.name if instance else None,
         detail=getattr(action, "detail", ""),
     )
+
+
+def receipts(before: PoolView | None, view: PoolView, now: float, wall: float) -> Iterator[Event]:
+    """Lines of history about the instances that have left since the pass before; what failed is still there."""
+    there = {instance.id for instance in view.instances}
+    for one in before.instances if before else ():
+        if one.id in there or one.state is InstanceState.FAILED:
+            continue
+        told = one.state in (InstanceState.DRAINING, InstanceState.STOPPING)
+        why = f"left {now - one.since:.1f} s after it was told to" if told else "left"
+        rollout = rollout_of(view.state, one.id.generation)
+        yield Event(wall, "gone", why, "trapd", one.id.pool, rollout, one.id.generation, one.id.name)
 
 
 def rollout_of(state: PoolState, generation: int | None) -> int | None:

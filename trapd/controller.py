@@ -163,7 +163,8 @@ class Controller:
             state = apply.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             again = self._refused.get(name, {})
-            events = [apply.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
+            events = list(apply.receipts(self._views.get(name), view, now, wall))
+            events += [apply.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
             # and while nothing could be written, something is at each pass, to see whether that is over
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)

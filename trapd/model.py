@@ -271,7 +271,7 @@ class Event:
     """One line of history."""
 
     wall: float
-    what: str  # started, drained, rejected, ...: one word
+    what: str  # started, draining, gone, rejected, ...: one word
     why: str
     actor: str = "trapd"
     pool: str | None = None

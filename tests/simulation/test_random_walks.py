@@ -150,7 +150,7 @@ def test_the_walks_reach_the_interesting_places() -> None:
     ends = [rollout.state.value for u in stories for rollout in u.journal.rollouts(limit=100)]
     happened = {event.what for u in stories for event in u.journal.events(limit=1000)}
     assert {"complete", "rejected", "superseded"} <= set(ends)
-    assert {"promoted", "rejected", "paused", "scaled", "error", "started", "drained", "killed"} <= happened
+    assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
     assert sum(u.kills for u in stories) > 50
     rests = Counter(end for u in stories for end in u.ends)
     assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}

@@ -55,14 +55,24 @@ def test_one_upgrade_is_one_recycle() -> None:
 def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> None:
     universe = upgraded()
     told = [(event.what, event.instance) for event in universe.journal.events(rollout=2)]
-    for what, name in ("started", "p@2-1"), ("drained", "p@1-1"), ("drained", "p@1-2"), ("started", "p@2-2"):
-        assert (what, name) in told
+    assert {(what, name) for what in ("draining", "gone") for name in ("p@1-1", "p@1-2")} <= set(told)
+    assert {("started", "p@2-1"), ("started", "p@2-2")} <= set(told)
     assert told[-1] == ("finished", None)
     universe.run(60)
     universe.order("scale", POOL, 1)
     universe.run(60)
-    (drained,) = [event for event in universe.journal.events()[-3:] if event.what == "drained"]
-    assert drained.rollout == 2, "of that generation"
+    scaled, draining, gone = universe.journal.events()[-3:]
+    assert [event.what for event in (scaled, draining, gone)] == ["scaled", "draining", "gone"]
+    assert draining.rollout == gone.rollout == 2, "of that generation"
+    assert gone.why == "left 10.0 s after it was told to"
+
+
+def test_a_worker_that_a_person_stopped_leaves_a_receipt_too() -> None:
+    universe = running()
+    now_or_never(universe.backend.drain(InstanceId(POOL, 1, 1)))
+    universe.run(60)
+    told = [(event.what, event.why) for event in universe.journal.events() if event.instance == "p@1-1"]
+    assert told[1:] == [("gone", "left 10.0 s after it was told to")]
 
 
 def test_what_people_order_meanwhile_is_part_of_the_story_of_a_rollout() -> None:

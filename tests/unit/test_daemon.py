@@ -203,8 +203,8 @@ def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -
     database = daemon.journal._database
     database.execute("PRAGMA max_page_count = 1")  # no more than it has
     with pytest.raises(HistoryError, match="full"):
-        daemon.service.save([], [Event(0.0, "drained", "x" * 1_000_000)])
+        daemon.service.save([], [Event(0.0, "draining", "x" * 1_000_000)])
     assert "cannot write the history" in daemon._line()
     database.execute("PRAGMA max_page_count = 1000000")
-    daemon.service.save([], [Event(0.0, "drained", "x" * 1_000_000)])
+    daemon.service.save([], [Event(0.0, "draining", "x" * 1_000_000)])
     assert "history" not in daemon._line()

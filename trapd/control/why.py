@@ -83,7 +83,8 @@ def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
         raise RefusedError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
     chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
     if instance is None:
-        return [*chain, _step(None, "gone", f"{id} is not there any more")], ""
+        told = bool(mine) and mine[-1].what == "gone"
+        return chain if told else [*chain, _step(None, "gone", f"{id} is not there any more")], ""
     chain.append(_step(None, instance.state.value, _instance_now(desk, instance, view.state.wanted)))
     chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]
     if id.name in view.waiting:

@@ -213,10 +213,10 @@ def test_history_and_events_can_be_asked_of_one_pool_and_no_password_is_in_them(
 
 def test_the_past_of_a_pool_that_was_removed_can_still_be_asked_for() -> None:
     controller = settled(VirtualClock())
-    gone = Event(1.0, "drained", "no workers are configured", pool="gpu")
+    gone = Event(1.0, "draining", "no workers are configured", pool="gpu")
     rollout = Rollout(1, "gpu", 3, None, RolloutState.COMPLETE, "done", "watch", 0.0, 0.0)
     controller.journal.save(pools=[PoolState("gpu", rollout=rollout)], events=[gone])
-    assert [one["what"] for one in call(controller, "events", pool="gpu")["events"]] == ["drained"]
+    assert [one["what"] for one in call(controller, "events", pool="gpu")["events"]] == ["draining"]
     assert [one["id"] for one in call(controller, "rollout.history", pool="gpu")["rollouts"]] == [1]
     with pytest.raises(RefusedError, match="cannot find pool 'gup'"):
         call(controller, "events", pool="gup")

@@ -101,6 +101,17 @@ def test_a_worker_that_is_gone_is_still_explained_from_history() -> None:
     assert chain(controller, "default@8-1")[-1] == ("gone", "default@8-1 is not there any more")
 
 
+def test_what_history_says_of_a_workers_leaving_is_not_said_again() -> None:
+    controller = upgraded()
+    controller.put("default", instances=())
+    why = "left 0.5 s after it was told to"
+    controller.journal.save(events=[Event(CLOCK.wall(), "gone", why, "trapd", "default", 1, 8, "default@8-1")])
+    assert chain(controller, "default@8-1")[-2:] == [
+        ("started", "default@8-1: canary of generation 8"),
+        ("gone", f"default@8-1: {why}"),
+    ]
+
+
 def test_a_pool_where_nothing_was_ever_rolled_out_tells_its_events() -> None:
     controller = settled(CLOCK)
     controller.put("default", waiting="the code on disk to settle")
