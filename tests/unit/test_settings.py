@@ -150,7 +150,8 @@ REFUSED = {
     "no concurrency": ("[pools.gpu]\nconcurrency = 0", "pools.gpu.concurrency", 2, "1 or more"),
     "number for a duration": ("[watch]\nquiet_period = 2\n", "watch.quiet_period", 2, 'such as "500ms", "2s"'),
     "duration without unit": ('[watch]\nquiet_period = "2"\n', "watch.quiet_period", 2, 'such as "500ms", "2s"'),
-    "zero where time must pass": ('[watch]\nquiet_period = "0s"\n', "watch.quiet_period", 2, "longer than 0"),
+    "zero where time must pass": ('[watch]\nquiet_period = "0s"\n', "watch.quiet_period", 2, "at least 0.001 s"),
+    "a watchdog that no worker survives": ('[trapd]\nwatchdog = "1ms"', "trapd.watchdog", 2, "at least 1 s is needed"),
     "longer than anything": (f'[trapd]\nwatchdog = "{"9" * 400}d"', "trapd.watchdog", 2, "longer than a century"),
     "none where it is not allowed": ('[rollout]\nprogress_deadline = "none"', "rollout.progress_deadline", 2, "write"),
     "unknown choice": ('[trapd]\nbackend = "sytemd"\n', "trapd.backend", 2, 'did you mean "systemd"?'),
@@ -302,7 +303,7 @@ def test_a_file_under_somebody_elses_control_is_refused(
     hours=st.integers(0, 99), minutes=st.integers(0, 59), millis=st.integers(1, 999), space=st.sampled_from(["", " "])
 )
 def test_durations_add_up(hours: int, minutes: int, millis: int, space: str) -> None:
-    read = KEYS["trapd"]["watchdog"].kind.read
+    read = KEYS["watch"]["ceiling"].kind.read
     text = space.join((f"{hours}h", f"{minutes}min", f"{millis}ms"))
     assert read(text, Path()) == pytest.approx(hours * 3600 + minutes * 60 + millis / 1000)
 
@@ -310,7 +311,7 @@ def test_durations_add_up(hours: int, minutes: int, millis: int, space: str) -> 
 @pytest.mark.parametrize("text", ["", "s", "1", "1m", "1 sec", "-1s", "1s,", "1e3s", "none", "1.s", "١s"])
 def test_anything_else_is_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError):
-        KEYS["trapd"]["watchdog"].kind.read(text, Path())
+        KEYS["watch"]["ceiling"].kind.read(text, Path())
 
 
 def test_a_key_is_found_in_every_way_toml_can_write_it() -> None:

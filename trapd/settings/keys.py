@@ -74,14 +74,14 @@ _CENTURY = 100 * 366 * 86400.0
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)\s*")
 
 
-def _duration(positive: bool = True, none: bool = False) -> Kind:
+def _duration(least: float = 0.001, none: bool = False) -> Kind:
     def read(value: Any, folder: Path) -> float | None:
         if none and value == "none":
             return None
         text = _text(value, folder).strip()
         _require(re.fullmatch(rf"(?:{_PART.pattern})+", text) is not None)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-        _require(seconds > 0 or not positive, "longer than 0 is needed")
+        _require(seconds >= least, f"at least {least:g} s is needed")
         _require(seconds <= _CENTURY, "longer than a century")  # some digits more, and it is infinite
         return seconds
 
@@ -147,7 +147,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
         "state_directory": Key(_PATH, Path("/var/lib/trapd"), "History, generations and logs"),
         "runtime_directory": Key(_PATH, Path("/run/trapd"), "Sockets and what the workers report"),
-        "watchdog": Key(_duration(), 60.0, "How long a worker's main loop may stand still before it is replaced"),
+        "watchdog": Key(
+            _duration(least=1), 60.0, "How long a worker's main loop may stand still before it is replaced"
+        ),
     },
     "app": {
         "app": Key(_REFERENCE, "trapd.distribute.app:app", "The Celery application"),
@@ -165,7 +167,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "rollout": {
         "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),
         "max_unavailable": Key(_AMOUNT, _POLICY.max_unavailable, "How many workers fewer than wanted while recycling"),
-        "min_ready": Key(_duration(positive=False), _POLICY.min_ready, "A new worker must stay ready for this long"),
+        "min_ready": Key(_duration(least=0), _POLICY.min_ready, "A new worker must stay ready for this long"),
         "progress_deadline": Key(_duration(), _POLICY.progress_deadline, "No progress for this long: it has failed"),
         "drain_timeout": Key(_duration(none=True), _POLICY.drain_timeout, "How long an old worker may finish its task"),
         "on_failure": Key(
