@@ -25,7 +25,7 @@ def news(old: Generation | None, versions: Mapping[str, str]) -> str:
         return "first start: " + ", ".join(f"{name} {version}" for name, version in installed)
     before = {name: old.versions.get(name, "absent") for name in versions}
     changes = [f"{name} {before[name]} -> {version}" for name, version in installed if before[name] != version]
-    return ", ".join(changes) or "installed files changed"
+    return ", ".join(changes) or "the installed code, the celeryconfig or the interpreter changed"
 
 
 def identity(generation: Generation, pool: str) -> str:

@@ -1,0 +1,29 @@
+"""What a pool wants: the words for what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from trapd.model import Generation
+from trapd.rollout import want
+
+BEFORE = {"trap": "1.3.0", "casacore": "3.5"}
+
+
+@pytest.mark.parametrize(
+    ("old", "installed", "words"),
+    [
+        (None, {"trap": "1.3.0"}, "first start: trap 1.3.0"),
+        (BEFORE, BEFORE | {"trap": "1.4.0"}, "trap 1.3.0 -> 1.4.0"),
+        (BEFORE, BEFORE | {"astropy": "6.0"}, "astropy absent -> 6.0"),
+        (BEFORE, BEFORE, "the installed code, the celeryconfig or the interpreter changed"),
+    ],
+    ids=["nothing before", "another version", "one more distribution", "the same versions"],
+)
+def test_what_was_installed_is_told_by_versions_where_they_changed(
+    old: Mapping[str, str] | None, installed: Mapping[str, str], words: str
+) -> None:
+    before = None if old is None else Generation(1, "f", old, {}, "", "watch", 0.0)
+    assert want.news(before, installed) == words
