@@ -127,16 +127,20 @@ def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> N
     lab.play(story)
 
 
+def make_generation_with_a_new_task(lab: WorkerLab) -> None:
+    jobs = lab.generation(NEWER.generation) / "code/naps/jobs.py"
+    jobs.write_text(jobs.read_text() + "\n\n@app.task\ndef brand_new():\n    return 'here'\n")
+
+
 def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
+    make_generation_with_a_new_task(lab)
 
     async def story() -> None:
         await lab.start()
         sent = await lab.send("brand_new")
         await lab.call("nap", 0)  # sent after it: the old worker has met it, and goes on working
         assert "handed back" in lab.told()
-        new = lab.generation(8) / "code/naps/jobs.py"
-        new.write_text(new.read_text() + "\n\n@app.task\ndef brand_new():\n    return 'here'\n")
         await lab.start(NEWER)
         assert await lab.result(sent) == "here"
 
@@ -145,14 +149,13 @@ def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: P
 
 def test_a_new_task_that_an_old_worker_holds_is_not_lost_by_its_drain(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
+    make_generation_with_a_new_task(lab)
 
     async def story() -> None:
         await lab.start()
         sent = await lab.send("brand_new")
         await lab.call("nap", 0)
         await lab.drain()
-        new = lab.generation(8) / "code/naps/jobs.py"
-        new.write_text(new.read_text() + "\n\n@app.task\ndef brand_new():\n    return 'here'\n")
         await lab.start(NEWER)
         assert await lab.result(sent) == "here"
 
