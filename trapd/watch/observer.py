@@ -91,6 +91,7 @@ class Observer:
         self._watches: dict[Place, ObservedWatch] = {}
         self._unheard: dict[Path, OSError] = {}
         self._short: OSError | None = None  # the kernel has no watch left
+        logging.getLogger("watchdog.observers.inotify").addFilter(_worth_saying)
         self._observer = watchdog()
         self._observer.start()
 
@@ -160,6 +161,11 @@ class Observer:
             self._short = error
             if short_before is None:
                 _warn(f"everything below {', '.join(map(str, places.trees))}", error)
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Not the error that watchdog logs if something happens in a folder at the moment in which we turn away from it."""
+    return "when the thread is inactive" not in record.getMessage()
 
 
 def _inode(folder: Path) -> int:

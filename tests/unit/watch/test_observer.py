@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import queue
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from watchdog.events import DirCreatedEvent
 from watchdog.observers import Observer as WatchdogObserver
 from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.inotify import InotifyEmitter
 
 from trapd.watch.observer import Observer, _Ear
 from trapd.watch.places import Places
@@ -266,6 +268,15 @@ def test_a_folder_that_was_removed_and_made_again_is_heard_after_a_renewal(
         (site / name).mkdir()
         ears.hears_at_last(site / name)
         shutil.rmtree(site.parent)
+
+
+def test_what_happens_while_we_turn_away_is_no_error(
+    ears: Listener, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`systemctl stop trapd` logged one now and then."""
+    InotifyEmitter(queue.Queue(), ObservedWatch(str(tree), recursive=False)).queue_events(0)
+    logging.getLogger("watchdog.observers.inotify").warning("Inotify queue overflowed")
+    assert caplog.messages == ["Inotify queue overflowed"]
 
 
 def test_what_is_no_longer_watched_is_not_heard(ears: Listener, tree: Path, tmp_path: Path) -> None:
