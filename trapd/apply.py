@@ -24,8 +24,8 @@ from trapd.rollout.actions import (
 )
 from trapd.rollout.view import PoolView
 
-_PAST = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
-_PAST |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
+_IN_HISTORY = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
+_IN_HISTORY |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
 
 
 def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
@@ -60,7 +60,7 @@ def event(action: Action, state: PoolState, wall: float) -> Event:
     generation = instance.generation if instance else getattr(action, "generation", state.wanted)
     return Event(
         wall=wall,
-        what=str(action.state) if isinstance(action, Advance) else _PAST[action.verb],
+        what=str(action.state) if isinstance(action, Advance) else _IN_HISTORY[action.verb],
         why=action.why,
         pool=state.pool,
         rollout=rollout_of(state, generation),
