@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -481,12 +482,12 @@ def test_code_that_was_rejected_is_tried_as_another_application() -> None:
     assert universe.journal.generations()[3].application == "trap.other:app"
 
 
-def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
-    universe = running()
+def reload_that_is_rejected(universe: Universe, **changes: Any) -> None:
+    """The code "one" is good as it was started before, and fails as it is started after this reload."""
     universe.behaviours["one"] = RAISES
-    universe.reload(application="trap.typo:app")
+    universe.reload(**changes)
     universe.run(10)
-    universe.behaviours["one"] = GOOD  # as the old application, which is asked next
+    universe.behaviours["one"] = GOOD  # as it was started before, which is asked next
     while outcome(universe) is not RolloutState.RETRIAL:
         universe.run(1)
     universe.behaviours["one"] = RAISES
@@ -494,6 +495,11 @@ def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
     universe.behaviours["one"] = GOOD
     universe.settle("one")
     assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
+    universe = running()
+    reload_that_is_rejected(universe, application="trap.typo:app")
     began = len(universe.backend.started)
     universe.reload(concurrency=9, application="trap.typo:app")
     universe.settle("one")
@@ -522,17 +528,7 @@ def test_another_application_does_not_bring_back_what_was_undone_and_settings_do
 
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
     universe = running()
-    universe.behaviours["one"] = RAISES
-    universe.reload(environment={"TYPO": "1"})
-    universe.run(10)
-    universe.behaviours["one"] = GOOD  # under the old settings, which are asked next
-    while outcome(universe) is not RolloutState.RETRIAL:
-        universe.run(1)
-    universe.behaviours["one"] = RAISES
-    universe.run(10)
-    universe.behaviours["one"] = GOOD
-    universe.settle("one")
-    assert outcome(universe) is RolloutState.REJECTED
+    reload_that_is_rejected(universe, environment={"TYPO": "1"})
     assert universe.service.state(POOL).wanted == 1
     universe.install("two", GOOD)
     universe.settle("two")
