@@ -160,6 +160,20 @@ MUTANTS = (
         ("process/test_worker_tasks.py",),
     ),
     Mutant(
+        "a task that a process has as the drain begins is not given back as well",
+        "trapd/worker/leaving.py",
+        "        hear(pool, hub)\n",
+        "",
+        ("process/test_worker_tasks.py",),
+    ),
+    Mutant(
+        "what is only reserved does not wait for the end of a drain",
+        "trapd/worker/leaving.py",
+        "self._back += [request.message for request in reserved]",
+        "",
+        ("process/test_worker_tasks.py",),
+    ),
+    Mutant(
         "a hung main loop is no sign of life",
         "trapd/worker/health.py",
         "and not stalled and now >= self._pinged + self._period",

@@ -100,6 +100,23 @@ def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(sho
         lab.play(story)
 
 
+def test_a_worker_drains_in_peace_while_its_broker_is_away(short_path: Path) -> None:
+    with brokers.redis_server(short_path) as (url, server):
+        lab = WorkerLab(short_path, brokers.on_redis(url, 0))
+
+        async def story() -> None:
+            await lab.start()
+            await lab.send("hold", str(short_path / "ledger"))
+            await asyncio.to_thread(wait, (short_path / "ledger.started").exists)
+            server.process.send_signal(signal.SIGKILL)
+            await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
+            asyncio.get_running_loop().call_later(1.0, (short_path / "ledger.go").touch)
+            await lab.drain()
+            assert "cannot tell" not in lab.told()  # with no broker there is nothing to give back
+
+        lab.play(story)
+
+
 def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> None:
     port = brokers.free_port()
     lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{port}", 0), start_timeout=START_TIMEOUT)

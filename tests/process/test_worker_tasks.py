@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.conftest import make_broker
 from tests.support.brokers import Broker
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import InstanceId, InstanceState, PoolSpec
+from trapd.worker.bootsteps import STAMP_EVERY
 
 pytestmark = client_warnings
 
@@ -55,6 +57,97 @@ def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path:
         for result in sent:
             await lab.result(result)
         assert len(ledger.read_text().splitlines()) == 4
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000], ids=["all of it", "more than a pipe takes"])
+@pytest.mark.parametrize("late", [False, True], ids=["early acknowledgement", "late acknowledgement"])
+@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is_not_run_twice(
+    short_path: Path, request: pytest.FixtureRequest, name: str, late: bool, size: int
+) -> None:
+    """Celery gives such a task back, and runs it too: then its process waits 30 s, or for ever for the rest of it."""
+    lab = WorkerLab(short_path, make_broker(name, request), celeryconfig=f"task_acks_late = {late}\n")
+    lab.generation(8)
+    for number in (7, 8):
+        jobs = lab.generations / f"{number}/code/naps/jobs.py"
+        jobs.write_text(jobs.read_text() + "\n\n@app.task\ndef load(path, load):\n    nap(0, path)\n")
+    ledger = short_path / "ledger"
+
+    async def story() -> None:
+        await lab.start()
+        [[stats]] = [list(answer.values()) for answer in await lab.ask("stats")]
+        [process] = stats["pool"]["processes"]
+        os.kill(process, signal.SIGSTOP)  # it says nothing
+        sent = await lab.send("load", str(ledger), "x" * size)
+        await asyncio.to_thread(wait, lambda: "received" in lab.told())
+        await asyncio.sleep(0.5)  # the next turn of the worker's loop gives the task to the process
+        asyncio.get_running_loop().call_later(1.5, os.kill, process, signal.SIGCONT)
+        told = time.monotonic()
+        await lab.drain()
+        took = time.monotonic() - told
+        await lab.start(NEWER)
+        await lab.result(sent)
+        assert await lab.call("nap", 0)  # sent after it: by now a task that was given back has run too
+        assert ledger.read_text() == "done\n"
+        assert took < 20
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
+    short_path: Path, request: pytest.FixtureRequest, name: str
+) -> None:
+    lab = WorkerLab(short_path, make_broker(name, request))
+
+    async def story() -> None:
+        await lab.start()
+        await lab.send("hold", str(short_path / "ledger"))
+        await appears(short_path / "ledger.started")
+        scheduled = await lab.send("nap", 0, str(short_path / "scheduled"), countdown=2)
+        reserved = [await lab.send("nap", 0, str(short_path / "reserved")) for _ in range(3)]
+        await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 3)
+        await lab.backend.drain(ONE)
+        await lab.until(lambda seen: seen[ONE].state is InstanceState.DRAINING)
+        await lab.start(TWO)
+        for sent in [*reserved, scheduled]:
+            await lab.result(sent)
+        assert ONE in await lab.settle()
+        (short_path / "ledger.go").touch()
+        await lab.until(lambda seen: ONE not in seen)
+        assert await lab.call("nap", 0)  # sent after all: whatever might come twice has come
+        assert len((short_path / "reserved").read_text().splitlines()) == 3
+        assert len((short_path / "scheduled").read_text().splitlines()) == 1
+
+    lab.play(story)
+
+
+def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_wait_for_the_end(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """The old worker has a process free, and has asked for a message before the new one has."""
+    options = "broker_transport_options = {'polling_interval': 1.9}\n"  # s for which it asks; else 1
+    spec = PoolSpec("default", concurrency=2)
+    lab = WorkerLab(short_path, make_broker("redis", request), celeryconfig=options, spec=spec)
+
+    async def story() -> None:
+        await lab.start()
+        await lab.send("hold", str(short_path / "ledger"))
+        await appears(short_path / "ledger.started")
+        await lab.start(TWO)
+        await lab.backend.drain(ONE)
+        await asyncio.sleep(STAMP_EVERY + 0.1)  # its loop has ended, and what it has asked for is not answered
+        sent = []
+        for _ in range(12):
+            sent.append(await lab.send("nap", 0))
+            await asyncio.sleep(0.1)
+        for result in sent:
+            await lab.result(result)
+        assert ONE in await lab.settle()
+        (short_path / "ledger.go").touch()
+        await lab.until(lambda seen: ONE not in seen)
 
     lab.play(story)
 

@@ -10,7 +10,7 @@ from celery.bootsteps import CLOSE
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from trapd.worker import report, unknown
+from trapd.worker import leaving, report, unknown
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
 
@@ -42,7 +42,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
 
         terminate = stop
 
-    app.steps["worker"].add(Connecting)
+    app.steps["worker"].update({Connecting, leaving.Leaving})
     app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})
     _listen(job, reporter)
     answer(job)
