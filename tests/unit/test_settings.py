@@ -308,7 +308,7 @@ def test_durations_add_up(hours: int, minutes: int, millis: int, space: str) -> 
     assert read(text, Path()) == pytest.approx(hours * 3600 + minutes * 60 + millis / 1000)
 
 
-@pytest.mark.parametrize("text", ["", "s", "1", "1m", "1 sec", "-1s", "1s,", "1e3s", "none", "1.s", "١s"])
+@pytest.mark.parametrize("text", ["", "s", "1", "1 sec", "-1s", "1s,", "1e3s", "none", "1.s", "١s"])
 def test_anything_else_is_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError):
         KEYS["watch"]["ceiling"].kind.read(text, Path())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trapd.ctl.durations import age
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+from trapd.durations import age
 from trapd.model import PoolSpec
 
 VISIBILITY_TIMEOUT = 3600.0  # s; kombu's default on Redis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,21 +11,24 @@ from typing import Any
 
 import click
 
-from trapd import __version__
+from trapd import __version__, durations
 from trapd.control.protocol import MOST_LINES
 from trapd.ctl import install_verbs
 from trapd.ctl import verbs as do
-from trapd.ctl.durations import seconds
 from trapd.ctl.exits import Exit, exit_of
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
 
+_NUMBER = re.compile(r"[0-9.]+")
+
 
 def _seconds(context: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """As in trapd.toml; a number alone is seconds."""
     try:
-        return None if value is None else seconds(value)
+        return None if value is None else durations.seconds(f"{value}s" if _NUMBER.fullmatch(value) else value)
     except ValueError as error:
-        raise click.BadParameter(str(error), context, param) from None
+        words = f"{value!r} is {error}; write one such as {durations.EXAMPLES}"
+        raise click.BadParameter(words, context, param) from None
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trapd.ctl.durations import age
+from trapd.durations import age
 
 _UNBROKEN = 10_000  # columns: no line of ours is as long
 _STYLE = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trapd import durations
 from trapd.model import Amount, OnFailure, Policy, PoolSpec
 
 
@@ -69,23 +70,15 @@ def _whole(least: int, most: int | None = None) -> Callable[[Any, Path], int]:
     return read
 
 
-_UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
-_CENTURY = 100 * 366 * 86400.0
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)\s*")
-
-
 def _duration(least: float = 0.001, none: bool = False) -> Kind:
     def read(value: Any, folder: Path) -> float | None:
         if none and value == "none":
             return None
-        text = _text(value, folder).strip()
-        _require(re.fullmatch(rf"(?:{_PART.pattern})+", text) is not None)
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        seconds = durations.seconds(_text(value, folder))
         _require(seconds >= least, f"at least {least:g} s is needed")
-        _require(seconds <= _CENTURY, "longer than a century")  # some digits more, and it is infinite
         return seconds
 
-    return Kind('a duration such as "500ms", "2s" or "1h30min"' + (' or "none"' if none else ""), read)
+    return Kind(f"a duration such as {durations.EXAMPLES}" + (' or "none"' if none else ""), read)
 
 
 def _amount(value: Any, folder: Path) -> Amount:
