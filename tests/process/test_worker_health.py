@@ -117,6 +117,18 @@ def test_a_worker_drains_in_peace_while_its_broker_is_away(short_path: Path) -> 
         lab.play(story)
 
 
+def test_a_worker_that_has_not_reached_its_broker_yet_leaves_in_peace(short_path: Path) -> None:
+    lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{brokers.free_port()}", 0))
+
+    async def story() -> None:
+        await lab.backend.start(ONE)
+        await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
+        await lab.drain()
+        assert "cannot tell" not in lab.told()
+
+    lab.play(story)
+
+
 def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> None:
     port = brokers.free_port()
     lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{port}", 0), start_timeout=START_TIMEOUT)

@@ -42,6 +42,8 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
     def close(self, worker: Any) -> None:
         if not getattr(worker.pool, "flush", None) or state.should_terminate not in (None, False):
             return  # a pool of another kind, or one that is about to be killed
+        if worker.consumer.task_consumer is None:
+            return  # it has not reached its broker yet
         try:
             self._begin(worker.pool._pool, worker.hub, worker.consumer.task_consumer)
         except Exception:  # these are Celery's inner parts; without this it leaves as it always does
