@@ -124,6 +124,29 @@ def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
     lab.play(story)
 
 
+def test_a_drain_that_outlasts_the_heartbeats_repeats_no_task(short_path: Path, request: pytest.FixtureRequest) -> None:
+    """RabbitMQ closes a connection that is silent for two of them, and gives what was not acknowledged to others."""
+    late = "task_acks_late = True\nbroker_heartbeat = 4\n"  # s; a machine may stand still for twice that
+    lab = WorkerLab(short_path, make_broker("rabbitmq", request), celeryconfig=late)
+    started = short_path / "ledger.started"
+
+    async def story() -> None:
+        await lab.start()
+        sent = await lab.send("hold", str(short_path / "ledger"))
+        await appears(started)
+        started.unlink()
+        await lab.backend.drain(ONE)
+        await lab.start(TWO)
+        await asyncio.sleep(12.0)
+        (short_path / "ledger.go").touch()
+        await lab.until(lambda seen: ONE not in seen)
+        await lab.result(sent)
+        assert await lab.call("nap", 0)  # sent after it: a repetition has begun by now
+        assert not started.exists()
+
+    lab.play(story)
+
+
 def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_wait_for_the_end(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:

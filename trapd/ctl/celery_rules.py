@@ -5,6 +5,7 @@ Their facts were measured on Celery 5.7 with RabbitMQ, Redis and the filesystem 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
@@ -12,6 +13,8 @@ from trapd.durations import age
 from trapd.model import PoolSpec
 
 VISIBILITY_TIMEOUT = 3600.0  # s; kombu's default on Redis
+HEARTBEATS_WHILE_DRAINING = (5, 6, 1)  # the first Celery that sends them; 5.5.3 was tried, and repeats tasks
+PREFORK = "prefork"  # the Celery pool of which a drain gives back at once what it does not run
 
 
 def imported(facts: Facts) -> Iterator[Finding]:
@@ -95,17 +98,36 @@ def connection_loss(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def silent_drains(facts: Facts) -> Iterator[Finding]:
+    if facts.transport != "amqp" or not facts.tasks_late or facts.conf("broker_heartbeat") == 0:
+        return
+    if _version(facts.report["celery"]) < HEARTBEATS_WHILE_DRAINING:
+        yield Finding(
+            WARNING,
+            f"Celery {facts.report['celery']} sends RabbitMQ no heartbeats while a worker drains",
+            "after some minutes the connection is closed: what the drain still waits for runs a second time elsewhere",
+            f"install Celery {'.'.join(map(str, HEARTBEATS_WHILE_DRAINING))} or later for the application",
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall("[0-9]+", text)[:3])
+
+
 def visibility_timeout(facts: Facts) -> Iterator[Finding]:
     if facts.transport != "redis":
         return
     limit = float(facts.report["transport_options"].get("visibility_timeout") or VISIBILITY_TIMEOUT)
-    endless = [pool.name for pool in facts.settings.pools if _drains_longer(pool, limit)]
+    endless = [
+        pool.name
+        for pool in facts.settings.pools
+        if _drains_longer(pool, limit) and (facts.tasks_late or pool.celery_pool != PREFORK)
+    ]
     if endless:
-        late = "late acknowledged, reserved and scheduled ones" if facts.tasks_late else "reserved and scheduled ones"
         yield Finding(
             WARNING,
             f"Redis hands a task out again after {age(limit)}, and a drain of {', '.join(endless)} may take longer",
-            f"what was not acknowledged by then ({late}) runs twice",
+            "what is not acknowledged by then, such as tasks that acknowledge late, runs twice",
             'set broker_transport_options = {"visibility_timeout": SECONDS} above the longest task, or a drain_timeout '
             "below it",
         )
@@ -239,6 +261,7 @@ RULES: tuple[Rule, ...] = (
     early_acks,
     late_acks,
     connection_loss,
+    silent_drains,
     visibility_timeout,
     other_transports,
     soft_shutdown,

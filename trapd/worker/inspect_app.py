@@ -25,6 +25,7 @@ SETTINGS = (
     "accept_content",
     "broker_connection_max_retries",
     "broker_connection_retry_on_startup",
+    "broker_heartbeat",
     "result_backend",
     "task_acks_late",
     "task_acks_on_failure_or_timeout",

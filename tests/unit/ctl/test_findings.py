@@ -125,6 +125,17 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
             [(WARNING, "Redis hands a task out again after 5m00s, and a drain of default may take longer")],
         ),
         (on("redis", visibility_timeout=300) | {"conf": NO_CANCEL, "pool": {"policy": Policy(drain_timeout=0.0)}}, []),
+        (on("redis") | {"conf": NO_CANCEL | {"task_acks_late": False}, "late": []}, []),
+        (
+            on("redis")
+            | {"conf": NO_CANCEL | {"task_acks_late": False}, "late": [], "pool": {"celery_pool": "threads"}},
+            [(WARNING, "Redis hands a task out again after 1h00m, and a drain of default may take longer")],
+        ),
+        ({"celery": "5.6.0"}, [(WARNING, "Celery 5.6.0 sends RabbitMQ no heartbeats while a worker drains")]),
+        ({"celery": "5.5.3", "conf": {"broker_heartbeat": 0}}, []),
+        ({"celery": "5.5.3", "conf": NO_CANCEL | {"task_acks_late": False}, "late": []}, []),
+        (REDIS | {"conf": NO_CANCEL, "celery": "5.5.3"}, []),
+        ({"celery": "5.10.0b1"}, []),
         (on("memory"), [(ERROR, "the broker is in memory")]),
         (FOLDER, [TRY_OUT]),
         (
