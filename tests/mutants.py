@@ -169,7 +169,7 @@ MUTANTS = (
     Mutant(
         "what is only reserved does not wait for the end of a drain",
         "trapd/worker/leaving.py",
-        "self._back += [request.message for request in reserved]",
+        "self._back += [request.message for request in held - {*state.active_requests}]",
         "",
         ("process/test_worker_tasks.py",),
     ),

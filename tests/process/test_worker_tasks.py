@@ -96,23 +96,34 @@ def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is
     lab.play(story)
 
 
+LIMITED = """
+
+@app.task(rate_limit="20/m")
+def limited(path):
+    nap(0, path)
+"""
+
+
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
 def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
     short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     lab = WorkerLab(short_path, make_broker(name, request))
+    jobs = lab.generations / "7/code/naps/jobs.py"
+    jobs.write_text(jobs.read_text() + LIMITED)
 
     async def story() -> None:
         await lab.start()
         await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
+        limited = [await lab.send("limited", str(short_path / "limited")) for _ in range(2)]
         scheduled = await lab.send("nap", 0, str(short_path / "scheduled"), countdown=2)
         reserved = [await lab.send("nap", 0, str(short_path / "reserved")) for _ in range(3)]
-        await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 3)
+        await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 5)
         await lab.backend.drain(ONE)
         await lab.until(lambda seen: seen[ONE].state is InstanceState.DRAINING)
         await lab.start(TWO)
-        for sent in [*reserved, scheduled]:
+        for sent in [*reserved, scheduled, *limited]:
             await lab.result(sent)
         assert ONE in await lab.settle()
         (short_path / "ledger.go").touch()
@@ -120,6 +131,7 @@ def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
         assert await lab.call("nap", 0)  # sent after all: whatever might come twice has come
         assert len((short_path / "reserved").read_text().splitlines()) == 3
         assert len((short_path / "scheduled").read_text().splitlines()) == 1
+        assert len((short_path / "limited").read_text().splitlines()) == 2
 
     lab.play(story)
 

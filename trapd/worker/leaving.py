@@ -45,16 +45,16 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
         if worker.consumer.task_consumer is None:
             return  # it has not reached its broker yet
         try:
-            self._begin(worker.pool._pool, worker.hub, worker.consumer.task_consumer)
+            self._begin(worker.pool._pool, worker.hub, worker.consumer)
         except Exception:  # these are Celery's inner parts; without this it leaves as it always does
             log.exception("cannot tell what runs here from what does not")
 
     def _begin(self, pool: Any, hub: Any, consumer: Any) -> None:
-        consumer.on_message = self._back.append  # whatever else comes until it is cancelled
+        consumer.task_consumer.on_message = self._back.append  # whatever else comes until it is cancelled
         hear(pool, hub)
-        reserved = {*state.reserved_requests, *_scheduled(hub.timer)} - {*state.active_requests}
-        self._back += [request.message for request in reserved]
-        _read_last_of_redis(consumer.channel)
+        held = {*state.reserved_requests, *_scheduled(hub.timer), *_limited(consumer.task_buckets)}
+        self._back += [request.message for request in held - {*state.active_requests}]
+        _read_last_of_redis(consumer.task_consumer.channel)
 
     def stop(self, worker: Any) -> None:
         """Only a consumer that is cancelled does not get them itself."""
@@ -70,6 +70,11 @@ def _scheduled(timer: Any) -> list[Request]:
     """As ``celery inspect scheduled`` finds them."""
     firsts = [entry.args[0] for _, _, entry in timer.queue if entry.args]
     return [first for first in firsts if isinstance(first, Request)]
+
+
+def _limited(buckets: Mapping[str, Any]) -> list[Request]:
+    """What a rate limit keeps from being reserved."""
+    return [request for bucket in buckets.values() if bucket for request, _ in bucket.contents]
 
 
 def hear(pool: Any, hub: Any) -> None:
