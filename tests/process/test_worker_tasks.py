@@ -27,6 +27,12 @@ def files(request: pytest.FixtureRequest) -> Broker:
     return make_broker("embedded", request)
 
 
+def add_tasks(lab: WorkerLab, generation: int, source: str) -> None:
+    """To the application's own, in the snapshot."""
+    jobs = lab.generations / f"{generation}/code/naps/jobs.py"
+    jobs.write_text(f"{jobs.read_text()}\n\n{source}")
+
+
 async def appears(path: Path) -> None:
     await asyncio.to_thread(wait, path.exists)
 
@@ -71,8 +77,7 @@ def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is
     lab = WorkerLab(short_path, make_broker(name, request), celeryconfig=f"task_acks_late = {late}\n")
     lab.generation(8)
     for number in (7, 8):
-        jobs = lab.generations / f"{number}/code/naps/jobs.py"
-        jobs.write_text(jobs.read_text() + "\n\n@app.task\ndef load(path, load):\n    nap(0, path)\n")
+        add_tasks(lab, number, "@app.task\ndef load(path, load):\n    nap(0, path)\n")
     ledger = short_path / "ledger"
 
     async def story() -> None:
@@ -97,7 +102,6 @@ def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is
 
 
 LIMITED = """
-
 @app.task(rate_limit="20/m")
 def limited(path):
     nap(0, path)
@@ -109,8 +113,7 @@ def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
     short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     lab = WorkerLab(short_path, make_broker(name, request))
-    jobs = lab.generations / "7/code/naps/jobs.py"
-    jobs.write_text(jobs.read_text() + LIMITED)
+    add_tasks(lab, 7, LIMITED)
 
     async def story() -> None:
         await lab.start()
@@ -219,10 +222,9 @@ def test_the_status_counts_what_runs(short_path: Path, files: Broker) -> None:
 
 def test_a_worker_has_the_pools_settings(short_path: Path, files: Broker) -> None:
     spec = PoolSpec("default", concurrency=2, queues=("red", "blue"), max_tasks_per_child=1, environment={"HUE": "7"})
-    extra = "\n\n@app.task\ndef hue():\n    return os.environ['HUE'], os.getpid()\n"
+    extra = "@app.task\ndef hue():\n    return os.environ['HUE'], os.getpid()\n"
     lab = WorkerLab(short_path, files, spec=spec)
-    jobs = lab.generations / "7/code/naps/jobs.py"
-    jobs.write_text(jobs.read_text() + extra)
+    add_tasks(lab, 7, extra)
 
     async def story() -> None:
         await lab.start()
@@ -256,8 +258,8 @@ def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> N
 
 
 def make_generation_with_a_new_task(lab: WorkerLab) -> None:
-    jobs = lab.generation(NEWER.generation) / "code/naps/jobs.py"
-    jobs.write_text(jobs.read_text() + "\n\n@app.task\ndef brand_new():\n    return 'here'\n")
+    lab.generation(NEWER.generation)
+    add_tasks(lab, NEWER.generation, "@app.task\ndef brand_new():\n    return 'here'\n")
 
 
 def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: Path, broker: Broker) -> None:

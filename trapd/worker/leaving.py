@@ -40,7 +40,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
         self._back: list[Any] = []
 
     def close(self, worker: Any) -> None:
-        if not getattr(worker.pool, "flush", None) or state.should_terminate not in (None, False):
+        if not getattr(worker.pool, "flush", None) or state.should_terminate is not None:
             return  # a pool of another kind, or one that is about to be killed
         if worker.consumer.task_consumer is None:
             return  # it has not reached its broker yet
@@ -62,9 +62,6 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
             if not message.acknowledged:
                 message.reject_log_error(log, worker.consumer.connection_errors, requeue=True)
 
-    def terminate(self, worker: Any) -> None:
-        pass
-
 
 def _scheduled(timer: Any) -> list[Request]:
     """As ``celery inspect scheduled`` finds them."""
@@ -80,7 +77,7 @@ def _limited(buckets: Mapping[str, Any]) -> list[Request]:
 def hear(pool: Any, hub: Any) -> None:
     """Turn the pool's own handlers of its pipes until each process has said what it has; no messages come in."""
     deadline = time.monotonic() + PATIENCE
-    while unsaid := [job for job in list(pool._cache.values()) if _given(job) and not job._accepted]:
+    while unsaid := [job for job in pool._cache.values() if _given(job) and not job._accepted]:
         if time.monotonic() >= deadline:
             log.warning("%d tasks were not accepted by the pool within %g s", len(unsaid), PATIENCE)
             return
