@@ -5,6 +5,9 @@ IMAGES ?=
 # What the tests need beside Python: brokers, and what boots a throw-away machine with a real systemd.
 PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux
 
+# The fast tests share nothing: a process of them for each processor.
+SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
+
 .PHONY: help venv run test check unit system mutants bench deb format clean python packages dev
 
 help:
@@ -24,7 +27,7 @@ run: venv
 
 # What fails soonest comes first; then real processes and real machines side by side: both mostly wait.
 test: packages check
-	$(BIN)/python -m pytest tests/unit tests/contract tests/simulation tests/docs
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
 	@$(BIN)/python -m pytest tests/nspawn > .nspawn.log 2>&1 & machines=$$!; \
 	$(BIN)/python -m pytest tests/process tests/system; processes=$$?; \
 	wait $$machines; machines=$$?; cat .nspawn.log; rm -f .nspawn.log; \
@@ -37,7 +40,7 @@ check: dev
 	$(BIN)/lint-imports --config setup.cfg
 
 unit: dev
-	$(BIN)/python -m pytest tests/unit tests/contract tests/simulation tests/docs
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
 
 system: packages dev
 	$(BIN)/python -m pytest tests/process tests/system tests/nspawn

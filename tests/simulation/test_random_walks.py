@@ -76,7 +76,9 @@ def live(universe: Universe) -> None:
         universe.settle("final", 12 * 3600.0)
         universe.check_settings()
     else:
-        universe.run(12 * 3600.0)
+        universe.run(3600.0)
+        if universe.service.state(POOL).good:  # what never started is tried again for ever: an hour shows its pace
+            universe.run(11 * 3600.0)
         rest(universe)
 
 

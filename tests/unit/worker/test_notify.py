@@ -68,6 +68,7 @@ def test_the_next_supervisor_at_the_same_place_is_heard(path: Path) -> None:
 @pytest.mark.parametrize(
     ("usec", "pid", "seconds"),
     [("60000000", "", 60.0), ("500000", str(os.getpid()), 0.5), ("60000000", "1", 0.0), ("", "", 0.0), ("x", "", 0.0)],
+    ids=["meant for anybody", "meant for us", "meant for another", "none", "no number"],  # no pid in a name
 )
 def test_the_watchdog_counts_only_if_it_is_meant_for_this_process(
     monkeypatch: pytest.MonkeyPatch, usec: str, pid: str, seconds: float
