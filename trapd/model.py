@@ -145,13 +145,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """What the configuration asks of one pool."""
+    """What the configuration asks of one pool. None: it says nothing, and Celery's own settings decide."""
 
     name: str
     workers: int = 1
-    concurrency: int = 1
+    concurrency: int | None = None  # where the Celery settings are silent as well: 1
     queues: tuple[str, ...] = ()  # empty: Celery's default queue
-    celery_pool: str = "prefork"
+    celery_pool: str | None = None
     max_tasks_per_child: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     singleton: bool = False
@@ -159,7 +159,10 @@ class PoolSpec:
     policy: Policy = Policy()
 
     def launch(self) -> dict[str, object]:
-        """The part of the settings that a running worker has fixed in it: a change here needs a new generation."""
+        """The part of the settings that a running worker has fixed in it: a change here needs a new generation.
+
+        What is None here the worker takes from Celery's settings: it alone has loaded them.
+        """
         return {
             "concurrency": self.concurrency,
             "queues": list(self.queues),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from trapd.ctl import rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.durations import age
 from trapd.model import PoolSpec
@@ -121,7 +122,7 @@ def visibility_timeout(facts: Facts) -> Iterator[Finding]:
     endless = [
         pool.name
         for pool in facts.settings.pools
-        if _drains_longer(pool, limit) and (facts.tasks_late or pool.celery_pool != PREFORK)
+        if _drains_longer(pool, limit) and (facts.tasks_late or facts.celery_pool(pool) != PREFORK)
     ]
     if endless:
         yield Finding(
@@ -270,6 +271,7 @@ RULES: tuple[Rule, ...] = (
     unread_queue,
     reconnecting,
     unknown_names,
+    *rules_settings.RULES,
 )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from trapd.ctl import rules_settings
 from trapd.ctl.application import command, environment
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
@@ -52,7 +53,7 @@ def unit_findings(settings: Settings) -> list[Finding]:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    found = [one for rule in ALWAYS for one in rule(facts)]
+    found = [one for rule in (*ALWAYS, *rules_settings.ALWAYS) for one in rule(facts)]
     return found if "failed" in facts.report else [*found, *celery_findings(facts)]
 
 
@@ -64,7 +65,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "celeryconfig": str(app.celeryconfig),
         "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
-        "celery_pools": sorted({pool.celery_pool for pool in settings.pools}),
+        "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools}),
     }
     try:
         done = subprocess.run(

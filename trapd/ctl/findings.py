@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trapd.model import PoolSpec
 from trapd.settings import Settings
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -35,6 +36,10 @@ class Facts:
 
     def conf(self, name: str) -> Any:
         return self.report["settings"].get(name)
+
+    def celery_pool(self, pool: PoolSpec) -> str:
+        """Celery's kind of pool that the workers of this pool get."""
+        return str(pool.celery_pool or self.conf("worker_pool") or "prefork")
 
     @property
     def transport(self) -> str:

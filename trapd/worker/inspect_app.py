@@ -33,8 +33,11 @@ SETTINGS = (
     "task_create_missing_queues",
     "task_reject_on_worker_lost",
     "worker_cancel_long_running_tasks_on_connection_loss",
+    "worker_concurrency",
     "worker_direct",
     "worker_enable_remote_control",
+    "worker_max_tasks_per_child",
+    "worker_pool",
     "worker_soft_shutdown_timeout",
 )
 # Of broker_transport_options only these: others may hold passwords.
@@ -48,7 +51,9 @@ Step = tuple[str, Callable[[], Any]]
 def inspect(
     app: str, celeryconfig: Path, distributions: list[str], smoke_test: str | None, celery_pools: Sequence[str] = ()
 ) -> Report:
-    """``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
+    """``celery_pools``: of the pools, "" for one that leaves it to the settings.
+
+    ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
     test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
     report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
     report["distributions"] = {name: _version(name) for name in distributions}
@@ -77,7 +82,7 @@ def inspect(
     needed: list[Step] = [  # by workers; nobody is asked yet
         ("broker", lambda: found["app"].connection_for_write().transport),
         ("backend", lambda: found["app"].backend),
-        ("Celery pool", lambda: [importlib.import_module(name) for name in celery_pools if name in _LIBRARIES]),
+        ("Celery pool", lambda: _libraries(found["app"], celery_pools)),
     ]
     started = time.monotonic()
     if failure := _first_failure(steps, ConfigurationError):
@@ -86,6 +91,13 @@ def inspect(
     if not found["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
         return report | failure
     return report | _look(found["app"], vars(found["config"]))
+
+
+def _libraries(app: Any, celery_pools: Sequence[str]) -> None:
+    """Import what these pools need."""
+    chosen = {name or app.conf.worker_pool for name in celery_pools}
+    for name in sorted(chosen & {*_LIBRARIES}):
+        importlib.import_module(name)
 
 
 def _first_failure(steps: Sequence[Step], plain: type[Exception]) -> Report:

@@ -13,6 +13,7 @@ from trapd.worker.job import Job
 from trapd.worker.notify import Notifier
 
 _GREEN = ("eventlet", "gevent")
+DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
 
 
 class Running:
@@ -31,7 +32,7 @@ class Running:
         self.worker: Any = self.app.Worker(
             hostname=job.node,
             pool=settings["celery_pool"],
-            concurrency=settings["concurrency"],
+            concurrency=settings["concurrency"] or (None if self.app.conf.worker_concurrency else DEFAULT_CONCURRENCY),
             queues=settings["queues"] or None,
             max_tasks_per_child=settings["max_tasks_per_child"],
             without_mingle=True,  # a second's wait at each start, only to learn revoked tasks

@@ -44,9 +44,9 @@ def test_what_is_written_is_what_workers_and_people_rely_on(tmp_path: Path) -> N
         "watched": {"trap": ["trap"]},
         "pools": {
             "default": {
-                "concurrency": 1,
+                "concurrency": None,
                 "queues": ["a", "b"],
-                "celery_pool": "prefork",
+                "celery_pool": None,
                 "max_tasks_per_child": None,
                 "environment": {"OMP_NUM_THREADS": "1"},
             }

@@ -1,0 +1,52 @@
+"""Real workers and their settings: what plain `celery worker` would have, they have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support.brokers import Broker
+from tests.support.worker_lab import WorkerLab, client_warnings
+from trapd.model import PoolSpec
+
+pytestmark = client_warnings
+
+
+@pytest.fixture
+def files(request: pytest.FixtureRequest) -> Broker:
+    return make_broker("embedded", request)
+
+
+def stats(lab: WorkerLab) -> dict[str, object]:
+    """Of the Celery pool of the only worker."""
+    found: dict[str, object] = {}
+
+    async def story() -> None:
+        await lab.start()
+        [[answer]] = [list(answer.values()) for answer in await lab.ask("stats")]
+        found.update(answer["pool"])
+
+    lab.play(story)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("spec", "concurrency", "implementation"),
+    [(PoolSpec("default"), 3, "thread"), (PoolSpec("default", concurrency=2, celery_pool="prefork"), 2, "prefork")],
+    ids=["trapd.toml is silent", "trapd.toml speaks"],
+)
+def test_celerys_settings_of_a_worker_count_where_trapd_toml_is_silent(
+    short_path: Path, files: Broker, spec: PoolSpec, concurrency: int, implementation: str
+) -> None:
+    config = "worker_concurrency = 3\nworker_pool = 'threads'\nworker_max_tasks_per_child = 7\n"
+    found = stats(WorkerLab(short_path, files, celeryconfig=config, spec=spec))
+    assert found["max-concurrency"] == concurrency
+    assert implementation in str(found["implementation"])
+    if implementation == "prefork":  # which trapd.toml does not mention
+        assert found["max-tasks-per-child"] == 7
+
+
+def test_where_both_are_silent_a_worker_runs_one_task_at_a_time(short_path: Path, files: Broker) -> None:
+    assert stats(WorkerLab(short_path, files, spec=PoolSpec("default")))["max-concurrency"] == 1
