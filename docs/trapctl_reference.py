@@ -57,7 +57,10 @@ def verbs(
     """Every command with the words that call it, groups before what is in them."""
     yield path, command
     if isinstance(command, click.Group):
-        for name, inner in sorted(command.commands.items()):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             yield from verbs(inner, (*path, name))
 
 

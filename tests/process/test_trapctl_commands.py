@@ -196,9 +196,12 @@ def test_status_is_quick(short_path: Path) -> None:
     [
         (["status"], ("celery", "kombu", "asyncio", "trapd.controller", "trapd.rollout", "trapd.worker")),
         (["status", "--json"], ("celery", "asyncio", "rich", "trapd.controller", "trapd.model")),
+        (["recycle", "--json"], ("celery", "asyncio", "rich", "trapd.controller", "trapd.model")),
     ],
 )
-def test_status_imports_nothing_heavy(running: Trapd, arguments: list[str], banned: tuple[str, ...]) -> None:
+def test_neither_status_nor_a_wait_imports_anything_heavy(
+    running: Trapd, arguments: list[str], banned: tuple[str, ...]
+) -> None:
     code = (
         "import sys\nfrom trapd.ctl.main import main\n"
         f"main(['--socket', {str(running.socket)!r}, *{arguments!r}])\n"

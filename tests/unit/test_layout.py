@@ -13,10 +13,10 @@ from tests.support import pointers
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "trapd"
-MODULE_LINES, FUNCTION_LINES = 300, 40
+MODULE_LINES, FUNCTION_LINES = 400, 40
 
 # Longer than the rule, and why that reads better than splitting it. Path or path:function -> reason.
-LONG_MODULES: dict[str, str] = {"trapd/ctl/main.py": "a table: every verb with its options and its help"}
+LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 CATCH_ALL = {"base", "common", "core", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}

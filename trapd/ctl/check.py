@@ -34,9 +34,9 @@ def check(session: Session) -> Exit:
     if session.as_json:
         session.print_json({"schema": 1, "errors": errors, "warnings": warnings, "findings": documents})
     else:
-        from trapd.ctl import show
+        from trapd.ctl.verbs.check import show
 
-        show.findings(session.screen, documents)
+        show(session.screen, documents)
         session.screen.line(f"{errors} error(s), {warnings} warning(s)")
     return Exit.FAILED if errors else Exit.OK
 

@@ -1,41 +1,67 @@
-"""trapctl: the verbs, their options and their help. It and install_verbs.py alone know click. Imports nothing heavy."""
+"""trapctl: which verbs there are, and which exit status an error has. A verb is imported when it is used."""
 
 from __future__ import annotations
 
+import importlib
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trapd import __version__, durations
-from trapd.control.protocol import MOST_LINES
-from trapd.ctl import install_verbs
-from trapd.ctl import verbs as do
+from trapd import __version__
 from trapd.ctl.exits import Exit, exit_of
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
 
-_NUMBER = re.compile(r"[0-9.]+")
-
-
-def _seconds(context: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """As in trapd.toml; a number alone is seconds."""
-    try:
-        return None if value is None else durations.seconds(f"{value}s" if _NUMBER.fullmatch(value) else value)
-    except ValueError as error:
-        words = f"{value!r} is {error}; write one such as {durations.EXAMPLES}"
-        raise click.BadParameter(words, context, param) from None
-
-
+# Verb by verb; those of a group with its name before them. Each has a file in ctl/verbs.
+VERBS = (
+    "celery",
+    "check",
+    "events",
+    "generations",
+    "install",
+    "logs",
+    "plan",
+    "recycle",
+    "retry",
+    "rollout history",
+    "rollout pause",
+    "rollout resume",
+    "rollout status",
+    "rollout undo",
+    "scale",
+    "status",
+    "uninstall",
+    "why",
+)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-Verb = Callable[..., Any]
 
 
-class _Top(click.Group):
+class Verbs(click.Group):
+    """A group whose commands are files; ``within`` is the name of this group, with a space behind it."""
+
+    within = ""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        own = {name.removeprefix(self.within).split()[0] for name in VERBS if name.startswith(self.within)}
+        return sorted(own)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (given := super().get_command(ctx, cmd_name)) is not None:
+            return given
+        name = f"{self.within}{cmd_name}"
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"trapd.ctl.verbs.{name.replace(' ', '_')}")
+        command: click.Command = module.verb
+        command.name = cmd_name
+        return command
+
+
+class _Top(Verbs):
     """Says what went wrong, and turns it into an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -50,6 +76,10 @@ class _Top(click.Group):
             status = exit_of(error, ctx.invoked_subcommand or "")
             ctx.obj.complain(str(error), status)
             return status
+
+
+class _OfRollouts(Verbs):
+    within = "rollout "
 
 
 @click.group(cls=_Top, context_settings=CONTEXT)
@@ -68,228 +98,9 @@ def cli(context: click.Context, config: str | None, socket: Path | None) -> None
     context.obj = Session(config, socket, os.environ)
 
 
-def _json(verb: Verb) -> Verb:
-    def set_it(context: click.Context, _: click.Parameter, value: bool) -> None:
-        if value and (session := context.find_object(Session)) is not None:
-            session.as_json = True
-
-    return click.option(
-        "--json", is_flag=True, expose_value=False, callback=set_it, help="One JSON document, schema 1."
-    )(verb)
-
-
-def _waiting(verb: Verb) -> Verb:
-    verb = click.option(
-        "--timeout",
-        callback=_seconds,
-        metavar="DURATION",
-        help="Stop waiting after, e.g. 90s or 10min; exit status 75.",
-    )(verb)
-    return click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is over.")(verb)
-
-
-_POOL = click.argument("pool")
-_POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...")
-_ONE_POOL = click.argument("pool", required=False)
-_LIMIT = click.option(
-    "-n", "--limit", type=click.IntRange(1, MOST_LINES), default=20, show_default=True, help="The latest so many."
-)
-
-
-@cli.command()
-@_POOLS
-@click.option("--watch", is_flag=True, help="Again every 2 seconds, until Ctrl-C.")
-@_json
-@click.pass_obj
-def status(session: Session, pools: Sequence[str], watch: bool) -> int:
-    """What runs, against what should."""
-    return do.watch_status(session, pools) if watch else do.status(session, pools)
-
-
-@cli.command()
-@_POOLS
-@click.option("--reason", default="", metavar="TEXT", help="Why, for history.")
-@_waiting
-@_json
-@click.pass_obj
-def recycle(session: Session, pools: Sequence[str], reason: str, wait: bool, timeout: float | None) -> int:
-    """Replace every worker by one with the same code, gracefully.
-
-    Of all pools, or of those named. Shows the progress and ends with the outcome; a rejection ends with its
-    traceback.
-    """
-    return do.roll(session, "recycle", wait=wait, timeout=timeout, pools=list(pools), reason=reason)
-
-
-@cli.group()
+@cli.group(cls=_OfRollouts)
 def rollout() -> None:
     """Look at rollouts, hold them, take them back."""
-
-
-@rollout.command("status")
-@_POOLS
-@_waiting
-@_json
-@click.pass_obj
-def rollout_status(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
-    """How far the latest rollout is; waits for its end, as kubectl does."""
-    return do.rollout_status(session, pools, wait=wait, timeout=timeout)
-
-
-@rollout.command("pause")
-@_POOL
-@_json
-@click.pass_obj
-def rollout_pause(session: Session, pool: str) -> int:
-    """Move nothing in a pool until it is resumed; what runs is kept running."""
-    told = "pool {pool}: paused; trapctl rollout resume {pool} lets it go on"
-    return do.change(session, "rollout.pause", lambda said: told.format(**said), pool=pool)
-
-
-@rollout.command("resume")
-@_POOL
-@_json
-@click.pass_obj
-def rollout_resume(session: Session, pool: str) -> int:
-    """Let a paused pool go on."""
-    return do.change(session, "rollout.resume", lambda said: f"pool {said['pool']}: goes on", pool=pool)
-
-
-@rollout.command("undo")
-@_POOL
-@_waiting
-@_json
-@click.pass_obj
-def rollout_undo(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
-    """Back to the good code before.
-
-    What is undone is not rolled out again by itself, whatever settings change; a second undo takes back the first.
-    """
-    return do.roll(session, "rollout.undo", wait=wait, timeout=timeout, pool=pool)
-
-
-@rollout.command("history")
-@_ONE_POOL
-@_LIMIT
-@_json
-@click.pass_obj
-def rollout_history(session: Session, pool: str | None, limit: int) -> int:
-    """Past rollouts, newest first."""
-    return do.look(session, "rollout.history", "history", pool=pool, limit=limit)
-
-
-@cli.command()
-@_POOLS
-@_waiting
-@_json
-@click.pass_obj
-def retry(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
-    """Try installed code again that was rejected, or that failed."""
-    return do.roll(session, "retry", wait=wait, timeout=timeout, pools=list(pools))
-
-
-@cli.command()
-@_json
-@click.pass_obj
-def generations(session: Session) -> int:
-    """The generations that are kept, newest first."""
-    return do.look(session, "generations", "generations")
-
-
-@cli.command(context_settings={"ignore_unknown_options": True})
-@_POOL
-@click.argument("workers", metavar="N|+N|-N")
-@_json
-@click.pass_obj
-def scale(session: Session, pool: str, workers: str) -> int:
-    """Want N workers in a pool, N more, or N fewer.
-
-    Until scaled again; over restarts of trapd, too.
-    """
-    told = "pool {pool}: {wanted} workers wanted, {before} before"
-    return do.change(session, "scale", lambda said: told.format(**said), pool=pool, workers=workers)
-
-
-@cli.command()
-@_POOLS
-@_json
-@click.pass_obj
-def plan(session: Session, pools: Sequence[str]) -> int:
-    """What trapd would do now. Nothing is done."""
-    return do.plan(session, pools)
-
-
-@cli.command()
-@click.argument("subject")
-@_json
-@click.pass_obj
-def why(session: Session, subject: str) -> int:
-    """The chain from what set it off to now.
-
-    SUBJECT is a pool, a rollout's number or a worker such as default@7-1.
-    """
-    return do.look(session, "why", "why", subject=subject)
-
-
-@cli.command()
-@_ONE_POOL
-@_LIMIT
-@_json
-@click.pass_obj
-def events(session: Session, pool: str | None, limit: int) -> int:
-    """What happened, oldest first: the tail of trapd's history."""
-    return do.look(session, "events", "events", pool=pool, limit=limit)
-
-
-@cli.command()
-@_json
-@click.pass_obj
-def check(session: Session) -> int:
-    """Look for what is wrong or can lose work.
-
-    Is the configuration sound, does the application import, does the broker answer, can a setting lose work?
-    Needs no running trapd. Imports the application on its own interpreter, without changing anything. Warnings
-    do not count; errors are exit status 1.
-    """
-    from trapd.ctl.check import check as run
-
-    return run(session)
-
-
-@cli.command(context_settings={"ignore_unknown_options": True}, add_help_option=False, options_metavar="")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="ARGUMENTS...")
-@click.pass_obj
-def celery(session: Session, arguments: Sequence[str]) -> int:
-    """Run any Celery sub-command on this application.
-
-    With the service's own settings and code. For example: trapctl celery inspect active; or inspect trapd_code: what
-    code has each worker of the whole cluster loaded? The exit status is Celery's.
-    """
-    from trapd.ctl.celery import become
-
-    return become(session, arguments)
-
-
-@cli.command()
-@click.argument("subject", required=False, metavar="[POOL|INSTANCE]")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is still to come, until Ctrl-C.")
-@click.option("--since", metavar="TIME", help='Not older than this, as journalctl reads it: "10 min ago".')
-@click.option("--json", "as_json", is_flag=True, help="The journal's own JSON, one entry a line.")
-@click.pass_obj
-def logs(session: Session, subject: str | None, follow: bool, since: str | None, as_json: bool) -> None:
-    """What the workers said, and trapd about them."""
-    from trapd.ctl.logs import show
-
-    show(session.settings, subject, follow=follow, since=since, as_json=as_json)
-
-
-install_verbs.add_to(cli)
-
-
-def verbs() -> set[str]:
-    """Every verb, sub-verbs with their group: "status", "rollout status"."""
-    groups = {name: one for name, one in cli.commands.items() if isinstance(one, click.Group)}
-    return {f"{name} {verb}" for name, one in groups.items() for verb in one.commands} | (cli.commands.keys() - groups)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

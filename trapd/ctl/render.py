@@ -7,7 +7,6 @@ A colour never says anything that the words do not.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trapd.durations import age
+from trapd.ctl.words import Cell, Word, clean
 
 _UNBROKEN = 10_000  # columns: no line of ours is as long
 _STYLE = {
@@ -27,32 +26,6 @@ _STYLE = {
     "complete": "green", "rejected": "red", "superseded": "yellow",
     "ok": "green", "warning": "yellow", "error": "red",
 }  # fmt: skip
-_TRACEBACK_LINES = 8
-Cell = str | Text
-
-
-def clean(text: object) -> str:
-    """Without control characters: what a broken package prints must not steer an administrator's terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in str(text).expandtabs(4))
-
-
-def word(text: object) -> Text:
-    """One of our own words, in its colour if it has one."""
-    return Text(clean(text), style=_STYLE.get(str(text), ""))
-
-
-def versions(found: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(found.items())) or "-"
-
-
-def moment(wall: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) if wall is not None else "now"
-
-
-def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:
-    """The end of a traceback, which says what was raised; without the import machinery, of which it is mostly made."""
-    useful = [line for line in clean(detail).rstrip("\n").split("\n") if 'File "<frozen importlib' not in line]
-    return useful[-lines:] if detail.strip() else []
 
 
 class Screen:
@@ -70,7 +43,7 @@ class Screen:
 
     def line(self, *parts: Cell, indent: int = 0) -> None:
         """One line; on a terminal one that is too long goes on below, indented."""
-        text = Text.assemble(*(Text(clean(part)) if isinstance(part, str) else part for part in parts))
+        text = Text.assemble(*map(_styled, parts))
         if self._wide:
             self.console.print(Text(" " * indent) + text, soft_wrap=True)
             return
@@ -103,8 +76,12 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], shown: Sequen
     for column in shown:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(clean(row[i])) if isinstance(cell := row[i], str) else cell for i in keep))
+        table.add_row(*(_styled(row[i]) for i in keep))
     return table
+
+
+def _styled(cell: Cell) -> Text:
+    return Text(clean(cell), style=_STYLE.get(cell, "") if isinstance(cell, Word) else "")
 
 
 class Bars:
@@ -161,16 +138,6 @@ class Lines:
         self._screen.console.file.flush()
 
 
-class Silence(Lines):
-    """For --json: only the end is said."""
-
-    def progress(self, said: Mapping[str, Any]) -> None:
-        return None
-
-    def note(self, text: str) -> None:
-        return None
-
-
 def _described(said: Mapping[str, Any]) -> str:
     message = str(said["message"])
     between = " " if message.endswith("...") else "; "
@@ -184,7 +151,3 @@ def _bar(said: Mapping[str, Any], width: int) -> Text:
     text = Text.assemble(("#" * done, "green"), "." * (cells - done), " ", clean(_described(said)))
     text.truncate(width - 1, overflow="ellipsis")
     return text
-
-
-def since(wall: float | None, now: float) -> str:
-    return age(now - wall) if wall is not None else "-"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trapd.ctl.client import LOOKING, Client
+from trapd.ctl.silence import Silence
 from trapd.errors import SettingsError
 
 if TYPE_CHECKING:
     from trapd.ctl.render import Bars, Lines, Screen
     from trapd.settings import Settings
+
+Document = Mapping[str, Any]  # what trapd answers with: docs/protocol.md
 
 
 @dataclass
@@ -71,6 +74,13 @@ class Session:
         with self.client() as client:
             return client.ask(method, patience=patience, **params)
 
+    def answer(self, document: Document, show: Callable[[Screen, Document], None]) -> None:
+        """The document as JSON, or as ``show`` prints it for a person."""
+        if self.as_json:
+            self.print_json(document)
+        else:
+            show(self.screen, document)
+
     def print_json(self, document: Mapping[str, Any]) -> None:
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -85,10 +95,10 @@ class Session:
         if self.as_json and status:
             self.print_json({"schema": 1, "error": {"exit": int(status), "message": mask(message)}})
 
-    def progress(self) -> Bars | Lines:
+    def progress(self) -> Bars | Lines | Silence:
         """Where the progress of a wait is shown."""
-        from trapd.ctl.render import Bars, Lines, Silence
-
         if self.as_json:
-            return Silence(self.screen)
+            return Silence()
+        from trapd.ctl.render import Bars, Lines
+
         return Bars(self.screen) if self.screen.terminal else Lines(self.screen)

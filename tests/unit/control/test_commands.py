@@ -37,7 +37,7 @@ def call(controller: FakeController, method: str, caller: Caller = ROOT, **param
 
 @pytest.mark.parametrize("command", TABLE, ids=lambda command: command.name)
 def test_each_command_has_a_trapctl_verb_and_a_paragraph(command: Any) -> None:
-    assert command.verb in main.verbs()
+    assert command.verb in main.VERBS
     paragraph = rf"^### `{re.escape(command.name)}`.*\n\n(?P<text>(?:.+\n)+)"
     heading = re.search(paragraph, DOCUMENT.read_text(), re.MULTILINE)
     assert heading, f"no paragraph in {DOCUMENT.name}"

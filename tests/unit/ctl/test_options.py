@@ -8,6 +8,7 @@ import click
 import pytest
 
 from trapd.ctl import main
+from trapd.ctl.verbs import recycle
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ def test_a_timeout_is_written_as_in_trapd_toml_or_in_seconds(
     monkeypatch: pytest.MonkeyPatch, text: str, value: float
 ) -> None:
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(main.do, "roll", lambda session, verb, **options: asked.update(options))
+    monkeypatch.setattr(recycle, "roll", lambda session, verb, **options: asked.update(options))
     main.cli.main(["recycle", "--timeout", text], standalone_mode=False)
     assert asked["timeout"] == value
 

@@ -12,8 +12,11 @@ import pytest
 from tests.support.fake_controller import TRACEBACK, FakeController, RealClock, about, settled, worker
 from trapd.control.needs import Desk
 from trapd.control.status import status
-from trapd.ctl import show
-from trapd.ctl.render import Bars, Lines, Screen, clean, last_lines
+from trapd.ctl.render import Bars, Lines, Screen
+from trapd.ctl.session import Session
+from trapd.ctl.verbs import status as status_verb
+from trapd.ctl.verbs.status import show
+from trapd.ctl.words import clean, last_lines
 from trapd.model import Disk, DiskState, Rollout, RolloutState
 
 CLOCK = RealClock()
@@ -49,7 +52,7 @@ def document(controller: FakeController) -> dict[str, Any]:
 
 def shown(width: int | None, *, terminal: bool) -> str:
     stream = Terminal() if terminal else io.StringIO()
-    show.status(Screen(stream, width=width), document(troubled()))
+    show(Screen(stream, width=width), document(troubled()))
     return stream.getvalue()
 
 
@@ -80,7 +83,7 @@ def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     trouble = "trapd.toml:15: pools.default.workers: cannot use -2 here; the configuration read before stays in force"
     stream, controller = io.StringIO(), troubled()
     about_it = replace(about(), state=lambda: "stopping", trouble=lambda: trouble)
-    show.status(Screen(stream), status(Desk(about_it, controller, CLOCK)))
+    show(Screen(stream), status(Desk(about_it, controller, CLOCK)))
     lines = stream.getvalue().splitlines()
     assert f"problem: {trouble}" in lines
     assert len([line for line in lines if "trapd" in line and "stopping" in line]) == 1
@@ -117,8 +120,18 @@ def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.M
 
 
 def test_named_pools_are_shown_alone() -> None:
+    asked: dict[str, Any] = document(settled(CLOCK))
+    other = {**asked["pools"][0], "name": "other"}
     stream = io.StringIO()
-    show.status(Screen(stream), document(settled(CLOCK)), ["other"])
+
+    class Answered(Session):
+        screen = Screen(stream)  # type: ignore[assignment]
+
+        def ask(self, method: str, *, patience: float = 0.0, **params: Any) -> dict[str, Any]:
+            return {**asked, "pools": [*asked["pools"], other]}
+
+    status_verb.verb.main(["other"], standalone_mode=False, obj=Answered(None, None, {}))
+    assert "pool other" in stream.getvalue()
     assert "pool default" not in stream.getvalue()
 
 

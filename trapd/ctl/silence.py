@@ -1,0 +1,25 @@
+"""Progress for ``--json``: only the end is printed. Apart from the other two, which need rich."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def progress(self, said: Mapping[str, Any]) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None

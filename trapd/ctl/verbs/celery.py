@@ -1,0 +1,23 @@
+"""`trapctl celery`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from trapd.ctl.session import Session
+
+
+@click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False, options_metavar="")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="ARGUMENTS...")
+@click.pass_obj
+def verb(session: Session, arguments: Sequence[str]) -> int:
+    """Run any Celery sub-command on this application.
+
+    With the service's own settings and code. For example: trapctl celery inspect active; or inspect trapd_code: what
+    code has each worker of the whole cluster loaded? The exit status is Celery's.
+    """
+    from trapd.ctl.celery import become
+
+    return become(session, arguments)

@@ -1,0 +1,41 @@
+"""`trapctl check`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.session import Document, Session
+from trapd.ctl.words import Word, clean, last_lines
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@options.json
+@click.pass_obj
+def verb(session: Session) -> int:
+    """Look for what is wrong or can lose work.
+
+    Is the configuration sound, does the application import, does the broker answer, can a setting lose work?
+    Needs no running trapd. Imports the application on its own interpreter, without changing anything. Warnings
+    do not count; errors are exit status 1.
+    """
+    from trapd.ctl.check import check as run
+
+    return run(session)
+
+
+def show(screen: Screen, found: Sequence[Document]) -> None:
+    """Print each finding, with its reason and its remedy."""
+    for one in found:
+        screen.line(Word(f"{one['level']}"), " " * (8 - len(one["level"])), clean(one["what"]))
+        if one["level"] != "ok":
+            screen.line(one["reason"], indent=8)
+            screen.line(one["remedy"], indent=8)
+        if one.get("detail"):
+            screen.lines(last_lines(one["detail"], lines=12), indent=10)

@@ -1,0 +1,34 @@
+"""`trapctl events`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Document, Session
+from trapd.ctl.words import Word, moment
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@options.ONE_POOL
+@options.LIMIT
+@options.json
+@click.pass_obj
+def verb(session: Session, pool: str | None, limit: int) -> int:
+    """What happened, oldest first: the tail of trapd's history."""
+    session.answer(session.ask("events", pool=pool, limit=limit), show)
+    return Exit.OK
+
+
+def show(screen: Screen, document: Document) -> None:
+    """Print a line for each event."""
+    for one in document["events"]:
+        subject = one["instance"] or one["pool"] or "trapd"
+        by = f" (by {one['actor']})" if one["actor"] != "trapd" else ""
+        screen.line(f"{moment(one['wall'])}  {subject}  ", Word(one["what"]), f"  {one['why']}{by}")

@@ -1,0 +1,51 @@
+"""`trapctl generations`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Document, Session
+from trapd.ctl.words import moment, versions
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@options.json
+@click.pass_obj
+def verb(session: Session) -> int:
+    """The generations that are kept, newest first."""
+    session.answer(session.ask("generations"), show)
+    return Exit.OK
+
+
+def show(screen: Screen, document: Document) -> None:
+    """Print a row for each generation."""
+    if not document["generations"]:
+        return screen.line("no generation yet: the code on disk has not settled")
+    columns = ("NUMBER", "VERSIONS", "WORKERS", "STANDING", "MADE", "BY", "REASON")
+    rows = [
+        [
+            str(one["number"]),
+            versions(one["versions"]),
+            str(one["workers"]),
+            _standing(one),
+            moment(one["wall"]),
+            one["actor"],
+            one["reason"],
+        ]
+        for one in document["generations"]
+    ]
+    return screen.table(columns, rows, spare=("BY", "MADE", "REASON"))
+
+
+def _standing(one: Document) -> str:
+    parts = [f"wanted by {', '.join(one['wanted_by'])}"] if one["wanted_by"] else []
+    parts += ["good"] if one["good_for"] else []
+    parts += ["refused"] if one["refused"] is not None else []
+    return ", ".join(parts) or "-"

@@ -1,0 +1,38 @@
+"""`trapctl plan`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Document, Session
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@options.POOLS
+@options.json
+@click.pass_obj
+def verb(session: Session, pools: Sequence[str]) -> int:
+    """What trapd would do now. Nothing is done."""
+    document = session.ask("plan", pools=list(pools))
+    session.answer(document, show)
+    return Exit.FAILED if document["changes"] else Exit.OK
+
+
+def show(screen: Screen, document: Document) -> None:
+    """Print the actions of each pool, and what it waits for."""
+    for pool in document["pools"]:
+        if pool["actions"]:
+            screen.line(f"pool {pool['name']}:")
+            screen.lines((action["text"] for action in pool["actions"]), indent=2)
+        else:
+            screen.line(f"pool {pool['name']}: nothing to do")
+        if pool["waiting"]:
+            screen.line(f"waiting for {pool['waiting']}", indent=2)

@@ -1,0 +1,26 @@
+"""`trapctl recycle`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import roll
+from trapd.ctl.session import Session
+
+
+@click.command()
+@options.POOLS
+@click.option("--reason", default="", metavar="TEXT", help="Why, for history.")
+@options.waiting
+@options.json
+@click.pass_obj
+def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeout: float | None) -> int:
+    """Replace every worker by one with the same code, gracefully.
+
+    Of all pools, or of those named. Shows the progress and ends with the outcome; a rejection ends with its
+    traceback.
+    """
+    return roll(session, "recycle", wait=wait, timeout=timeout, pools=list(pools), reason=reason)

@@ -1,0 +1,21 @@
+"""`trapctl retry`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import roll
+from trapd.ctl.session import Session
+
+
+@click.command()
+@options.POOLS
+@options.waiting
+@options.json
+@click.pass_obj
+def verb(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
+    """Try installed code again that was rejected, or that failed."""
+    return roll(session, "retry", wait=wait, timeout=timeout, pools=list(pools))

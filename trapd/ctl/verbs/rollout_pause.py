@@ -1,0 +1,20 @@
+"""`trapctl rollout pause`"""
+
+from __future__ import annotations
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import change
+from trapd.ctl.session import Session
+
+_DONE = "pool {pool}: paused; trapctl rollout resume {pool} lets it go on"
+
+
+@click.command()
+@options.POOL
+@options.json
+@click.pass_obj
+def verb(session: Session, pool: str) -> int:
+    """Move nothing in a pool until it is resumed; what runs is kept running."""
+    return change(session, "rollout.pause", lambda answer: _DONE.format(**answer), pool=pool)

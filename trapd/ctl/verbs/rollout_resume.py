@@ -1,0 +1,18 @@
+"""`trapctl rollout resume`"""
+
+from __future__ import annotations
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import change
+from trapd.ctl.session import Session
+
+
+@click.command()
+@options.POOL
+@options.json
+@click.pass_obj
+def verb(session: Session, pool: str) -> int:
+    """Let a paused pool go on."""
+    return change(session, "rollout.resume", lambda answer: f"pool {answer['pool']}: goes on", pool=pool)

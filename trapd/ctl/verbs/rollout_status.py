@@ -1,0 +1,31 @@
+"""`trapctl rollout status`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import await_rollouts, verdict
+from trapd.ctl.session import Session
+
+
+@click.command()
+@options.POOLS
+@options.waiting
+@options.json
+@click.pass_obj
+def verb(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
+    """How far the latest rollout is; waits for its end, as kubectl does."""
+    found = session.ask("rollout.status", pools=list(pools))["pools"]
+    rollouts = [one["rollout"] for one in found if one["rollout"] is not None]
+    if wait and rollouts:
+        return await_rollouts(session, [rollout["id"] for rollout in rollouts], timeout)
+    if session.as_json:
+        session.print_json({"schema": 1, "pools": found})
+    else:
+        with session.progress() as show:
+            for one in found:
+                show.note(one["message"])
+    return verdict(rollouts)

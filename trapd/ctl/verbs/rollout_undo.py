@@ -1,0 +1,22 @@
+"""`trapctl rollout undo`"""
+
+from __future__ import annotations
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import roll
+from trapd.ctl.session import Session
+
+
+@click.command()
+@options.POOL
+@options.waiting
+@options.json
+@click.pass_obj
+def verb(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
+    """Back to the good code before.
+
+    What is undone is not rolled out again by itself, whatever settings change; a second undo takes back the first.
+    """
+    return roll(session, "rollout.undo", wait=wait, timeout=timeout, pool=pool)

@@ -1,0 +1,24 @@
+"""`trapctl scale`"""
+
+from __future__ import annotations
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.changes import change
+from trapd.ctl.session import Session
+
+_DONE = "pool {pool}: {wanted} workers wanted, {before} before"
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@options.POOL
+@click.argument("workers", metavar="N|+N|-N")
+@options.json
+@click.pass_obj
+def verb(session: Session, pool: str, workers: str) -> int:
+    """Want N workers in a pool, N more, or N fewer.
+
+    Until scaled again; over restarts of trapd, too.
+    """
+    return change(session, "scale", lambda answer: _DONE.format(**answer), pool=pool, workers=workers)

@@ -1,0 +1,107 @@
+"""`trapctl status`"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.client import UnreachableError
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Document, Session
+from trapd.ctl.words import Cell, Word, last_lines, since, versions
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+_EVERY = 2.0  # s between two looks of --watch
+
+
+@click.command()
+@options.POOLS
+@click.option("--watch", is_flag=True, help="Again every 2 seconds, until Ctrl-C.")
+@options.json
+@click.pass_obj
+def verb(session: Session, pools: Sequence[str], watch: bool) -> int:
+    """What runs, against what should."""
+    return _watched(session, pools) if watch else _status(session, pools)
+
+
+def _status(session: Session, pools: Sequence[str]) -> Exit:
+    document = session.ask("status")
+    known = [pool["name"] for pool in document["pools"]]
+    if missing := [name for name in pools if name not in known]:
+        session.complain(f"cannot find pool {missing[0]!r}: there are: {', '.join(known)}", Exit.UNKNOWN)
+        return Exit.UNKNOWN
+    if pools:
+        document["pools"] = [pool for pool in document["pools"] if pool["name"] in pools]
+    session.answer(document, show)
+    problems = [*document["problems"], *(problem for pool in document["pools"] for problem in pool["problems"])]
+    return Exit.FAILED if problems else Exit.OK
+
+
+def _watched(session: Session, pools: Sequence[str]) -> Exit:
+    """Until Ctrl-C."""
+    while True:
+        if session.screen.terminal:
+            session.screen.console.clear()
+        try:
+            _status(session, pools)
+        except UnreachableError as error:
+            session.screen.line(str(error))
+        session.screen.console.file.flush()
+        time.sleep(_EVERY)
+
+
+def show(screen: Screen, document: Document) -> None:
+    """Print the daemon, the disk, and every pool with its workers."""
+    now, daemon, disk = time.time(), document["daemon"], document["disk"]
+    eager = ", tasks run where they are submitted: no workers are needed" if daemon.get("eager") else ""
+    screen.line(
+        "trapd ", daemon["version"], " ", Word(daemon["state"]), f", pid {daemon['pid']}, ", daemon["backend"], eager
+    )
+    reason = f": {disk['reason']}" if disk["reason"] else ""
+    screen.line("disk  ", Word(disk["state"]), ", ", versions(disk["versions"]), reason)
+    for problem in document["problems"]:
+        if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
+            screen.line(Word("problem"), f": {problem}")  # the others are said above
+    for pool in document["pools"]:
+        screen.line("")
+        _pool(screen, pool, now)
+
+
+def _pool(screen: Screen, pool: Document, now: float) -> None:
+    number = f"generation {pool['generation']}" if pool["generation"] is not None else "no generation yet"
+    paused = ", paused" if pool.get("paused") else ""
+    screen.line(f"pool {pool['name']}: {pool['ready']} of {pool['wanted']} ready, {number}{paused}")
+    rollout = pool["rollout"]
+    if rollout is not None:
+        screen.line(f"rollout {rollout['id']} ", Word(rollout["state"]), f": {rollout['reason']}", indent=2)
+        if rollout["state"] in ("rejected", "failed"):
+            screen.lines(last_lines(rollout.get("detail", "")), indent=6)
+    if pool.get("waiting"):
+        screen.line(f"waiting for {pool['waiting']}", indent=2)
+    for problem in pool.get("problems", []):
+        if rollout is not None and rollout["reason"] and problem.endswith(rollout["reason"]):
+            continue  # said above
+        screen.line(Word("problem"), f": {problem}", indent=2)
+    if pool["instances"]:
+        columns = ("WORKER", "STATE", "CODE", "VERSIONS", "TASKS", "AGE", "PID")
+        screen.table(columns, [_row(one, now) for one in pool["instances"]], spare=("PID", "AGE", "TASKS", "VERSIONS"))
+
+
+def _row(one: Document, now: float) -> list[Cell]:
+    tasks = "-" if one["active_tasks"] is None else str(one["active_tasks"])
+    pid = "-" if one["pid"] is None else str(one["pid"])
+    return [
+        one["name"],
+        Word(one["state"]),
+        Word(one["code"]),
+        versions(one["versions"]),
+        tasks,
+        since(one["since"], now),
+        pid,
+    ]

@@ -1,0 +1,23 @@
+"""`trapctl uninstall`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trapd.ctl.verbs.install import ROOT, UNITS
+
+
+@click.command()
+@UNITS
+@ROOT
+@click.option("--purge", is_flag=True, help="The configuration, the state and the caches, too.")
+def verb(root: Path, purge: bool) -> int:
+    """Take back what `trapctl install` did.
+
+    First trapd is stopped, and its workers finish their tasks, however long that takes.
+    """
+    from trapd.ctl.install import uninstall
+
+    return uninstall(root, purge=purge)

@@ -1,0 +1,35 @@
+"""`trapctl why`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.ctl import options
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Document, Session
+from trapd.ctl.words import Word, last_lines, moment
+
+if TYPE_CHECKING:
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@click.argument("subject")
+@options.json
+@click.pass_obj
+def verb(session: Session, subject: str) -> int:
+    """The chain from what set it off to now.
+
+    SUBJECT is a pool, a rollout's number or a worker such as default@7-1.
+    """
+    session.answer(session.ask("why", subject=subject), show)
+    return Exit.OK
+
+
+def show(screen: Screen, document: Document) -> None:
+    """Print a line for each step, and the traceback where there is one."""
+    for step in document["chain"]:
+        screen.line(f"{moment(step['wall']):19}  ", Word(step["what"]), f"  {step['text']}")
+    screen.lines(last_lines(document["detail"], lines=40), indent=4)
