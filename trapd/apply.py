@@ -76,8 +76,11 @@ def receipts(before: PoolView | None, view: PoolView, now: float, wall: float) -
     for one in before.instances if before else ():
         if one.id in there or one.state is InstanceState.FAILED:
             continue
-        told = one.state in (InstanceState.DRAINING, InstanceState.STOPPING)
-        why = f"left {now - one.since:.1f} s after it was told to" if told else "left"
+        why = "left"
+        if one.state is InstanceState.DRAINING:
+            why = f"left {now - one.since:.1f} s after it was told to"
+        elif one.state is InstanceState.STOPPING:
+            why = "was ended" + (f": {one.status}" if one.status else "")
         rollout = rollout_of(view.state, one.id.generation)
         yield Event(wall, "gone", why, "trapd", one.id.pool, rollout, one.id.generation, one.id.name)
 

@@ -8,6 +8,8 @@ from typing import Protocol
 from trapd.model import Disk, Event, Generation, Instance, InstanceId, PoolSpec, PoolState, Rollout
 
 FRESH_AGAIN = 30.0  # seconds in ready after which earlier failures are forgiven (B9; systemd#43813: theirs never are)
+STANDSTILL = 2.0  # seconds that a timer of ours may be late; if it is later, then it was we who stood still (B13)
+STOP_TIME = 60.0  # seconds that a drain has without a sign of life (B14); TimeoutStopSec= of the workers' unit
 
 
 class Clock(Protocol):
@@ -33,8 +35,20 @@ class Backend(Protocol):
     B6  an instance that leaves without being asked is failed, with kind, summary and the last words it left.
     B7  ``kill`` ends the instance and every process it started; the result is failed unless it was draining.
     B8  ``forget`` makes a failed instance absent; on any other it does nothing.
-    B9  ``failures`` counts failed runs in a row and starts again at 0 after a run that stayed ready for 30 s.
+    B9  ``failures`` counts failed runs in a row and starts again at 0 after a run that stayed ready for 30 s, to its
+        last sign of life: what hung until its watchdog ended it was not well all that time.
     B10 every change of state calls ``on_change``.
+    B11 a start that has not said READY within its timeout (prolonged by EXTEND_TIMEOUT_USEC) is ended: failed, timeout.
+    B12 a ready instance that gives no WATCHDOG=1 for the watchdog's time is ended: failed, watchdog. Not while it
+        drains.
+    B13 time in which trapd itself stood still is held against nobody: what was due then has its whole time once more.
+    B14 a draining instance that gives no sign of life for its stop time (EXTEND_TIMEOUT_USEC prolongs it, which a
+        worker sends as long as its tasks run) is ended: stopping, with a status that says so, then absent.
+    B15 ``alive_at`` is when a ready instance last gave a sign that its main loop turns, and grows with each;
+        ``ailment`` says what keeps it from serving: what it tells itself, and that it has become silent.
+
+    What is ended by B11, B12 and B14 gets SIGABRT, on which Python writes the stack of what it hangs in to the log, and
+    SIGKILL some seconds later.
     """
 
     async def observe(self) -> Sequence[Instance]: ...

@@ -25,8 +25,9 @@ from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteJournal
 from trapd.masking import mask
-from trapd.model import InstanceId, InstanceState
+from trapd.model import InstanceId
 from trapd.rollout.boot import at_boot
+from trapd.rollout.truth import serves
 from trapd.service import Service
 from trapd.settings import Settings, load, resolve_backend
 from trapd.settings.document import trust
@@ -90,7 +91,8 @@ class Daemon:
         if resolve_backend(self.settings) == "systemd":
             from trapd.backend.systemd.backend import SystemdBackend  # D-Bus costs memory where nobody needs it
 
-            self.systemd = SystemdBackend(reports=REPORTS, clock=self.clock, on_change=wake)
+            watchdog = self.settings.watchdog
+            self.systemd = SystemdBackend(reports=REPORTS, clock=self.clock, on_change=wake, watchdog=watchdog)
             return self.systemd
         return EmbeddedBackend(
             command=self._command,
@@ -271,7 +273,7 @@ class Daemon:
         seen = [instance for view in views for instance in view.instances]
         if self.state == "stopping":
             return f"draining {len(seen)} worker(s), {sum(i.active_tasks or 0 for i in seen)} task(s)"
-        ready = sum(instance.state is InstanceState.READY for instance in seen)
+        ready = sum(serves(instance) for instance in seen)
         line = f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"
         moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
         line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)

@@ -72,6 +72,14 @@ class FailureKind(StrEnum):
     CRASH = "crash"  # it exited or was killed for any other reason
 
 
+class Ailment(StrEnum):
+    """What keeps an instance from serving although it runs."""
+
+    STALLED = "stalled"  # its main loop does not turn, it says
+    SILENT = "silent"  # it has given no sign of life for longer than it should
+    CUT_OFF = "cut off"  # it cannot reach the broker, it says
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     kind: FailureKind
@@ -103,6 +111,8 @@ class Instance:
     since: float  # when it entered this state
     pid: int | None = None
     ready_at: float | None = None  # when this run said READY
+    alive_at: float | None = None  # when its main loop was last known to turn; READY itself is such a sign
+    ailment: Ailment | None = None
     active_tasks: int | None = None
     status: str = ""
     failures: int = 0  # failed runs in a row; a run that stayed up long enough starts it again at 0

@@ -1,4 +1,4 @@
-"""What every backend promises: B1 to B10 of trapd/contracts.py, B11 and B12 of trapd/backend/embedded/backend.py.
+"""What every backend promises: B1 to B15 of trapd/contracts.py.
 
 One suite for all: the fake of the simulation in virtual time, and the embedded backend with real processes. What only
 real processes can show is in tests/process/test_embedded_backend.py.
@@ -7,6 +7,7 @@ real processes can show is in tests/process/test_embedded_backend.py.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,8 @@ from typing import Protocol
 import pytest
 
 from tests.support.stages import EmbeddedStage, FakeStage, Script, Seen, Stage, look
-from trapd.model import FailureKind, InstanceId, InstanceState
+from trapd.backend.embedded import deadlines
+from trapd.model import Ailment, FailureKind, InstanceId, InstanceState
 
 ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
 
@@ -36,6 +38,12 @@ def play(request: pytest.FixtureRequest, short_path: Path) -> Play:
         asyncio.run(run())
 
     return on_stage
+
+
+@pytest.fixture
+def standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than in earnest, so that it takes less time to show it."""
+    monkeypatch.setattr(deadlines, "STANDSTILL", 0.5)
 
 
 def is_(state: InstanceState, *ids: InstanceId) -> Callable[[Seen], bool]:
@@ -308,9 +316,9 @@ def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(play: 
             await fail(stage, ONE, Script(leave_after=0.0))
         await start(stage, ONE)
         stage.age(20.0)
-        assert (await look(stage.backend))[ONE].failures == 2
+        assert (await stage.settle())[ONE].failures == 2
         stage.age(10.5)
-        assert (await look(stage.backend))[ONE].failures == 0
+        assert (await stage.settle())[ONE].failures == 0
         await stage.backend.kill(ONE)
         assert (await stage.until(failed(ONE)))[ONE].failures == 1
 
@@ -365,3 +373,97 @@ def test_b12_a_draining_instance_needs_no_sign_of_life(play: Play) -> None:
         await stage.until(absent(ONE))
 
     play(story, watchdog=3.0)
+
+
+def test_b9_a_run_that_hung_until_its_watchdog_ended_it_forgives_nothing(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        assert (await fail(stage, ONE, Script(leave_after=0.0)))[ONE].failures == 1
+        stage.set(ONE, Script(silent=True))
+        await stage.backend.start(ONE)
+        await stage.until(ready(ONE))
+        stage.age(31.0)
+        instance = (await stage.until(failed(ONE)))[ONE]
+        assert instance.failure is not None
+        assert (instance.failure.kind, instance.failures) == (FailureKind.WATCHDOG, 2)
+
+    play(story, watchdog=1.5)
+
+
+def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: Play, standstill: None) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE)
+        await start(stage, TWO, script=Script(drain=None))
+        await stage.backend.drain(TWO)
+        stage.set(OTHER, Script(ready_after=None))
+        await stage.backend.start(OTHER)
+        before = await stage.until(lambda seen: draining(TWO)(seen) and is_(InstanceState.STARTING, OTHER)(seen))
+        await stage.stand_still(2.4)
+        seen = await stage.settle()
+        assert {id: one.state for id, one in seen.items()} == {id: one.state for id, one in before.items()}
+        assert (seen[ONE].pid, seen[ONE].failures, seen[ONE].ailment) == (before[ONE].pid, 0, None)
+        await stage.until(lambda seen: absent(TWO)(seen) and failed(OTHER)(seen))  # but they are not forgotten
+
+    play(story, start_timeout=1.2, watchdog=1.2, stop_time=1.2)
+
+
+def test_b14_a_drain_without_a_sign_of_life_is_ended_and_says_so(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=None))
+        await stage.backend.drain(ONE)
+        ended = (await stage.until(is_(InstanceState.STOPPING, ONE)))[ONE]
+        assert ended.status.startswith("did not leave: no sign of life for 1 s")
+        await stage.until(absent(ONE))
+
+    play(story, stop_time=1.0)
+
+
+def test_b14_a_drain_that_gives_signs_of_life_is_left_alone(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, ONE, script=Script(drain=3.0, prolong=1.0))
+        began = time.monotonic()
+        await stage.backend.drain(ONE)
+        seen = await stage.until(lambda seen: not draining(ONE)(seen))
+        assert ONE not in seen, f"ended after {time.monotonic() - began:.1f} s"
+
+    play(story, stop_time=1.0)
+
+
+def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        first = (await start(stage, ONE))[ONE]
+        assert (first.alive_at or 0) >= (first.ready_at or 0) > 0
+        await start(stage, TWO, script=Script(silent=True))
+        for _ in range(6):
+            seen = await stage.settle()
+        assert (seen[ONE].alive_at or 0) > (first.alive_at or 0)
+        assert seen[TWO].alive_at == seen[TWO].ready_at
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("status", "ailment"),
+    [
+        ("main loop stalled for 31 s at jobs.py:7, 1 active", Ailment.STALLED),
+        ("broker unreachable for 5 s, 0 active", Ailment.CUT_OFF),
+        ("ready, 3 active", None),
+    ],
+)
+def test_b15_what_it_says_that_keeps_it_from_serving_is_told(play: Play, status: str, ailment: Ailment | None) -> None:
+    async def story(stage: Stage) -> None:
+        instance = (await start(stage, ONE, script=Script(status=status)))[ONE]
+        assert (instance.ailment, instance.status) == (ailment, status)
+
+    play(story)
+
+
+def test_b15_who_gives_no_sign_of_life_is_silent_before_its_watchdog_ends_it(play: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await start(stage, TWO)
+        assert (await start(stage, ONE, script=Script(silent=True)))[ONE].ailment is None
+        while (seen := await stage.settle())[ONE].ailment is None:
+            assert seen[ONE].state is InstanceState.READY
+        assert seen[ONE].ailment is Ailment.SILENT
+        assert seen[TWO].ailment is None
+
+    play(story, watchdog=5.0)

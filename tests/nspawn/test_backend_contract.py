@@ -13,7 +13,7 @@ import pytest
 from tests.contract import test_backend as suite
 from tests.nspawn.conftest import Boot
 from tests.support.machine import Machine
-from tests.support.stages import Stage
+from tests.support.stages import WATCHDOG, Stage
 from tests.support.systemd_stage import SystemdStage, prepare, put_units
 
 globals().update({name: test for name, test in vars(suite).items() if name.startswith("test_")})
@@ -41,7 +41,7 @@ def play(shared_machine: Machine, folder: Path) -> suite.Play:
 
     def on_stage(story: Callable[[Stage], Awaitable[None]], **times: float) -> None:
         async def run() -> None:
-            async with SystemdStage(shared_machine, folder) as stage:
+            async with SystemdStage(shared_machine, folder, times.get("watchdog", WATCHDOG)) as stage:
                 await story(stage)
 
         if times:

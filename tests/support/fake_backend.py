@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from trapd.contracts import FRESH_AGAIN
-from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
+from trapd.backend.words import ailment, hangs_on, silence
+from trapd.contracts import FRESH_AGAIN, STOP_TIME
+from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
 NEVER = math.inf
 
@@ -35,9 +36,12 @@ class Behaviour:
     start: float = 1.0  # until READY, or until the start fails
     failure: FailureKind | None = None  # the start ends with this instead of READY
     crash_after: float = NEVER  # after READY
+    turns_for: float = NEVER  # after READY; then its main loop stands still, until the watchdog ends it
+    status: str = ""  # what it says of itself once it is ready
     crash: FailureKind = FailureKind.CRASH  # what that crash looks like
     drain: float = 0.5  # until a drained instance is gone
     drain_status: int = 0  # with which exit status
+    prolongs: bool = True  # gives signs of life while it drains
     active_tasks: int = 0
     strays: tuple[str, ...] = ()
     dying: float = 0.0  # between its end and the word of how it ended: stopping meanwhile
@@ -52,11 +56,23 @@ class _Run:
     behaviour: Behaviour
     due: float = NEVER  # when it changes by itself
     doom: tuple[FailureKind, str] | None = None  # how it ended, once that may be known
+    hung: bool = False  # its drain will be ended
+
+    def alive_at(self, now: float) -> float:
+        """When its main loop last turned, of a ready one."""
+        assert self.instance.ready_at is not None
+        return min(now, self.instance.ready_at + self.behaviour.turns_for)
+
+    def failures(self, now: float) -> int:
+        """B9: a run that stayed well for long enough starts the count again."""
+        if self.instance.ready_at is None:
+            return self.instance.failures
+        return 0 if self.alive_at(now) - self.instance.ready_at >= FRESH_AGAIN else self.instance.failures
 
 
 @dataclass
 class FakeBackend:
-    """Keeps contracts B1 to B10. ``on_change`` may be replaced at any time (a new owner after a crash of the old)."""
+    """Keeps contracts B1 to B15. ``on_change`` may be replaced at any time (a new owner after a crash of the old)."""
 
     clock: HasNow
     on_change: Callable[[str], None] = lambda pool: None
@@ -64,10 +80,13 @@ class FakeBackend:
     exceptions: dict[InstanceId, Behaviour] = field(default_factory=dict)  # for one instance, before its generation's
     versions: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     started: list[InstanceId] = field(default_factory=list)  # every run, in order
+    watchdog: float = 60.0
+    stop_time: float = STOP_TIME
 
     def __post_init__(self) -> None:
         self._runs: dict[InstanceId, _Run] = {}
         self._pids = 1000
+        self._awake_since = 0.0
 
     # -- the contract ----------------------------------------------------------------------------------------------
 
@@ -81,7 +100,7 @@ class FakeBackend:
         now = self.clock.now()
         self._pids += 1
         self.started.append(id)
-        failures, failure = (_failures(old.instance, now), old.instance.failure) if old else (0, None)
+        failures, failure = (old.instance.failures, old.instance.failure) if old else (0, None)
         fresh = Instance(id, InstanceState.STARTING, now, pid=self._pids, failures=failures, failure=failure)
         behaviour = self.exceptions.get(id) or self.behaviours.get(id.generation) or Behaviour()
         self._runs[id] = _Run(fresh, behaviour, now + behaviour.start)
@@ -110,12 +129,25 @@ class FakeBackend:
     # -- what a simulation does to it ------------------------------------------------------------------------------
 
     def seen(self) -> tuple[Instance, ...]:
-        now = self.clock.now()
-        runs = (self._runs[id] for id in sorted(self._runs))
-        return tuple(replace(run.instance, failures=_failures(run.instance, now)) for run in runs)
+        return tuple(self._view(self._runs[id]) for id in sorted(self._runs))
+
+    def _view(self, run: _Run) -> Instance:
+        instance, now, ill = run.instance, self.clock.now(), None
+        if instance.state is InstanceState.READY:
+            alive_at = run.alive_at(now)
+            silent = now - max(alive_at, self._awake_since) > silence(self.watchdog)
+            ill = Ailment.SILENT if silent else ailment(instance.status)
+            instance = replace(instance, alive_at=alive_at, failures=run.failures(now))
+        return replace(instance, ailment=ill)
 
     def get(self, id: InstanceId) -> Instance | None:
         return next((instance for instance in self.seen() if instance.id == id), None)
+
+    def stand_still(self, seconds: float) -> None:
+        """Whoever judges the workers stands still for so long from now on, and so do they: nothing is due (B13)."""
+        self._awake_since = self.clock.now() + seconds
+        for run in self._runs.values():
+            run.due += seconds
 
     def next_at(self) -> float:
         """When the next change is due; NEVER if nothing changes by itself."""
@@ -135,7 +167,7 @@ class FakeBackend:
     def go_on(self, id: InstanceId) -> None:
         """A starting one is ready now, a draining one is done."""
         run = self._runs[id]
-        run.behaviour, run.due = replace(run.behaviour, failure=None), self.clock.now()
+        run.behaviour, run.due, run.hung = replace(run.behaviour, failure=None), self.clock.now(), False
         self._happen(run)
 
     def lose_owner(self) -> None:
@@ -156,13 +188,19 @@ class FakeBackend:
             case InstanceState.STARTING:
                 self._ready(run, now)
             case InstanceState.READY:
-                self._failed(run, behaviour.crash, behaviour.summary or _SUMMARY[behaviour.crash], now)
+                kind = FailureKind.WATCHDOG if behaviour.turns_for < behaviour.crash_after else behaviour.crash
+                self._failed(run, kind, behaviour.summary or _SUMMARY[kind], now)
+            case InstanceState.DRAINING if run.hung:
+                run.due = now + 0.01
+                self._set(run, state=InstanceState.STOPPING, since=now, status=hangs_on(self.stop_time))
             case InstanceState.DRAINING if behaviour.drain_status:
                 self._failed(run, FailureKind.CRASH, f"exited with status {behaviour.drain_status}", now)
             case InstanceState.DRAINING:
                 self._gone(run)
             case InstanceState.STOPPING if run.doom:
                 self._failed(run, *run.doom, now)
+            case InstanceState.STOPPING:
+                self._gone(run)
             case state:
                 raise AssertionError(f"nothing is due in state {state}")
 
@@ -174,12 +212,15 @@ class FakeBackend:
             self.versions.get(generation, {}),
             behaviour.strays,
         )
-        run.due = now + behaviour.crash_after
-        self._set(run, state=InstanceState.READY, since=now, ready_at=now, report=report)
+        run.due = now + min(behaviour.crash_after, behaviour.turns_for + (self.watchdog or NEVER))
+        self._set(
+            run, state=InstanceState.READY, since=now, ready_at=now, report=report, status=behaviour.status or "ready"
+        )
 
     def _drain(self, run: _Run) -> None:
         now = self.clock.now()
-        run.due = now + run.behaviour.drain
+        run.hung = not run.behaviour.prolongs and run.behaviour.drain > self.stop_time
+        run.due = now + (self.stop_time if run.hung else run.behaviour.drain)
         self._set(run, state=InstanceState.DRAINING, since=now)
 
     def _failed(self, run: _Run, kind: FailureKind, summary: str, now: float) -> None:
@@ -187,7 +228,7 @@ class FakeBackend:
             run.doom, run.due = (kind, summary), now + run.behaviour.dying
             self._set(run, state=InstanceState.STOPPING, since=now)
             return
-        failures = _failures(run.instance, now) + 1
+        failures = run.failures(now) + 1
         run.due = NEVER
         failure = Failure(kind, summary, run.behaviour.words, now)
         run.instance = replace(run.instance, failures=failures, failure=failure, pid=None, ready_at=None)
@@ -201,9 +242,3 @@ class FakeBackend:
         tasks = None if state is InstanceState.FAILED else run.behaviour.active_tasks
         run.instance = replace(run.instance, state=state, since=since, **{"active_tasks": tasks, **changes})  # type: ignore[arg-type]
         self.on_change(run.instance.id.pool)
-
-
-def _failures(instance: Instance, now: float) -> int:
-    """B9: a run that stayed ready long enough starts the count again."""
-    forgiven = instance.ready_at is not None and now - instance.ready_at >= FRESH_AGAIN
-    return 0 if forgiven else instance.failures

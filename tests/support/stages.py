@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ from blockbuster import BlockBuster
 from tests.support.fake_backend import NEVER, Behaviour, FakeBackend
 from tests.support.virtual_clock import VirtualClock
 from trapd.backend.embedded.backend import EmbeddedBackend
-from trapd.contracts import Backend
+from trapd.contracts import STOP_TIME, Backend
 from trapd.model import FailureKind, Instance, InstanceId
 
 STUB = Path(__file__).with_name("stub_worker.py")
@@ -41,6 +42,8 @@ class Script:
     leave_after: float | None = None  # after READY, without being asked
     code_failure: str = ""  # says so instead of READY
     silent: bool = False  # gives no sign of life after READY
+    prolong: float | None = None  # says while it drains, again and again, that it needs so much more time
+    status: str = ""  # with READY; empty: one that tells the active tasks
     active_tasks: int = 0
     strays: tuple[str, ...] = ()
     words: str = "the last words"
@@ -70,17 +73,23 @@ class Stage(Protocol):
         """Everything observed becomes older by so much, and nothing else happens."""
         ...
 
+    async def stand_still(self, seconds: float) -> None:
+        """Whoever runs the backend is stopped for so long; so are the workers, where the backend judges them."""
+        ...
+
 
 async def look(backend: Backend) -> Seen:
     return {instance.id: instance for instance in await backend.observe()}
 
 
 class FakeStage:
-    def __init__(self, start_timeout: float = START_TIMEOUT, watchdog: float = WATCHDOG) -> None:
+    def __init__(
+        self, start_timeout: float = START_TIMEOUT, watchdog: float = WATCHDOG, stop_time: float = STOP_TIME
+    ) -> None:
         self.changed: list[str] = []
         self.clock = VirtualClock()
-        self._start_timeout, self._watchdog = start_timeout, watchdog
-        self.backend = FakeBackend(self.clock, self.changed.append)
+        self._start_timeout = start_timeout
+        self.backend = FakeBackend(self.clock, self.changed.append, watchdog=watchdog, stop_time=stop_time)
 
     async def __aenter__(self) -> FakeStage:
         return self
@@ -91,13 +100,14 @@ class FakeStage:
     def set(self, id: InstanceId, script: Script) -> None:
         never = script.ready_after is None
         failure = FailureKind.TIMEOUT if never else FailureKind.CODE if script.code_failure else None
-        leaves = self._watchdog if script.silent else NEVER if script.leave_after is None else script.leave_after
         self.backend.exceptions[id] = Behaviour(
             start=self._start_timeout if script.ready_after is None else script.ready_after,
             failure=failure,
-            crash_after=leaves,
-            crash=FailureKind.WATCHDOG if script.silent else FailureKind.CRASH,
+            crash_after=NEVER if script.leave_after is None else script.leave_after,
+            turns_for=0.0 if script.silent else NEVER,
             drain=NEVER if script.drain is None else script.drain,
+            prolongs=script.prolong is not None,
+            status=script.status,
             drain_status=script.drain_status,
             active_tasks=script.active_tasks,
             strays=script.strays,
@@ -122,6 +132,10 @@ class FakeStage:
     def age(self, seconds: float) -> None:
         self.clock.move_to(self.clock.now() + seconds)
 
+    async def stand_still(self, seconds: float) -> None:
+        self.backend.stand_still(seconds)
+        self._move_to(self.clock.now() + seconds)
+
     def _move_to(self, now: float) -> None:
         self.clock.move_to(max(now, self.clock.now()))
         self.backend.advance(self.clock.now())
@@ -143,7 +157,13 @@ class LeapingClock:
 class EmbeddedStage:
     """Real processes that run tests/support/stub_worker.py; ``scripts`` may be given in the stub's own words."""
 
-    def __init__(self, directory: Path, start_timeout: float = START_TIMEOUT, watchdog: float = WATCHDOG) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        start_timeout: float = START_TIMEOUT,
+        watchdog: float = WATCHDOG,
+        stop_time: float = STOP_TIME,
+    ) -> None:
         self.changed: list[str] = []
         self.clock = LeapingClock()
         self.runtime, self.logs = directory / "run", directory / "logs"
@@ -155,6 +175,7 @@ class EmbeddedStage:
             logs=self.logs,
             start_timeout=lambda id: start_timeout,
             watchdog=watchdog,
+            stop_time=stop_time,
             clock=self.clock,
             on_change=self._on_change,
         )
@@ -190,11 +211,12 @@ class EmbeddedStage:
             "drain": script.drain,
             "drain_status": script.drain_status,
             "leave_after": script.leave_after,
-            "status": f"ready, {script.active_tasks} active",
+            "status": script.status or f"ready, {script.active_tasks} active",
             "ping": not script.silent,
             "strays": script.strays,
             "words": script.words,
             **({"code_failure": script.code_failure} if script.code_failure else {}),
+            **({"prolong": script.prolong} if script.prolong is not None else {}),
         }
 
     async def go_on(self, id: InstanceId) -> None:
@@ -215,3 +237,20 @@ class EmbeddedStage:
 
     def age(self, seconds: float) -> None:
         self.clock.leap += seconds
+
+    async def stand_still(self, seconds: float) -> None:
+        pids = [one.pid for one in await self.backend.observe() if one.pid]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with self._not_blocking_for_once():
+            time.sleep(seconds)  # noqa: ASYNC251 - the loop's, and with it the backend's
+        await asyncio.sleep(0)  # what is due is done before anybody can speak
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def _not_blocking_for_once(self) -> Iterator[None]:
+        self._blocking.deactivate()
+        yield
+        self._blocking.activate()

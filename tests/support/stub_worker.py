@@ -14,9 +14,10 @@ Keys of the script, all optional; times in seconds, null for never, or for not b
   report, strays     whether there is a code report (true), and what strays it names
   status             STATUS= that comes with READY
   later              strays of a second report, made and told with a STATUS when that file is there
-  ping               WATCHDOG=1 every 0.05 s (true)
+  ping               WATCHDOG=1 every 0.05 s (true); or for so many seconds after READY
   leave_after        after READY it exits by itself, with leave_status (1) or by leave_signal
   drain              from SIGTERM to the exit (0), with drain_status (0)
+  prolong            seconds by which a drain is prolonged, every 0.05 s
   stopping           SIGTERM is answered by STOPPING=1
   survives_abort     SIGABRT is ignored
 """
@@ -137,7 +138,8 @@ def stay(ready_at: float, now: float) -> None:
         SCRIPT["strays"] = SCRIPT.pop("later")
         report()
         say("STATUS=ready, 2 active, and a stray")
-    if SCRIPT.get("ping", True):
+    ping = SCRIPT.get("ping", True)
+    if ping is True or now < ready_at + ping:
         say("WATCHDOG=1")
     after = SCRIPT.get("leave_after")
     if after is not None and now >= ready_at + after:
@@ -147,6 +149,8 @@ def stay(ready_at: float, now: float) -> None:
 
 
 def leave_asked(asked_at: float, now: float) -> None:
+    if "prolong" in SCRIPT:
+        say(f"EXTEND_TIMEOUT_USEC={int(SCRIPT['prolong'] * 1e6)}")
     after = SCRIPT.get("drain", 0.0)
     if told_to_go_on() if after is None else now >= asked_at + after:
         sys.exit(SCRIPT.get("drain_status", 0))

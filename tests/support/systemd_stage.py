@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,8 @@ TimeoutStartFailureMode=abort
 WatchdogSec={watchdog}
 TimeoutAbortSec=5
 KillMode=mixed
-TimeoutStopSec=infinity
+TimeoutStopSec={stop_time}
+TimeoutStopFailureMode=abort
 Restart={restart}
 RestartSec={restart_sec}
 """
@@ -59,6 +61,7 @@ def put_units(
     burst: int = 1000,
     start_timeout: float = START_TIMEOUT,
     watchdog: float = WATCHDOG,
+    stop_time: float | str = "infinity",
 ) -> None:
     """One template for each pool. Every default makes the unit behave as the contract says of a backend alone."""
     for pool in POOLS:
@@ -70,6 +73,7 @@ def put_units(
             burst=burst,
             start_timeout=start_timeout,
             watchdog=watchdog,
+            stop_time=stop_time,
         )
         machine.put(f"/run/systemd/system/trapd-worker-{pool}@.service", text)
     machine.systemctl("daemon-reload")
@@ -78,7 +82,7 @@ def put_units(
 class SystemdStage:
     """``scripts`` may be given in the stub's own words."""
 
-    def __init__(self, machine: Machine, folder: Path) -> None:
+    def __init__(self, machine: Machine, folder: Path, watchdog: float = WATCHDOG) -> None:
         self.machine, self.folder = machine, folder
         self.changed: list[str] = []
         self.clock = LeapingClock()
@@ -88,6 +92,7 @@ class SystemdStage:
             on_change=self._on_change,
             bus_address=f"unix:path=/proc/{machine.leader}/root/run/dbus/system_bus_socket",
             journalctl=machine.command("journalctl"),
+            watchdog=watchdog,
         )
         self._wake = asyncio.Event()
         self._blocking = BlockBuster("trapd")  # a call of ours that blocks the loop is a failure
@@ -124,11 +129,12 @@ class SystemdStage:
             drain=script.drain,
             drain_status=script.drain_status,
             leave_after=script.leave_after,
-            status=f"ready, {script.active_tasks} active",
+            status=script.status or f"ready, {script.active_tasks} active",
             ping=not script.silent,
             strays=script.strays,
             words=script.words,
             **({"code_failure": script.code_failure} if script.code_failure else {}),
+            **({"prolong": script.prolong} if script.prolong is not None else {}),
         )
 
     async def go_on(self, id: InstanceId) -> None:
@@ -150,3 +156,6 @@ class SystemdStage:
 
     def age(self, seconds: float) -> None:
         self.clock.leap += seconds
+
+    async def stand_still(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the loop's: workers are judged by PID 1, which goes on

@@ -8,17 +8,39 @@ import signal
 from collections.abc import Sequence
 
 from trapd.masking import mask
+from trapd.model import Ailment
 
 LAST_LINES = 20  # of the log, in a failure's detail
 STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
 _FATAL = "Fatal Python error:"
 _ACTIVE = re.compile(r"(\d+) active")
+_STALLED = "main loop stalled"
+_UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
 
 
 def active_tasks(status: str) -> int | None:
     """The number of running tasks that a worker's STATUS= tells, if it does."""
     found = _ACTIVE.search(status)
     return int(found[1]) if found else None
+
+
+def ailment(status: str) -> Ailment | None:
+    """What a worker says that keeps it from serving (worker/health.py), if it does."""
+    if status.startswith(_STALLED):
+        return Ailment.STALLED
+    return Ailment.CUT_OFF if _UNREACHABLE.match(status) else None
+
+
+def silence(watchdog: float) -> float:
+    """Seconds without a sign of life after which a worker is called silent: it gives one in a third of the watchdog's
+    time, and without a watchdog every 20 s."""
+    return 0.6 * (watchdog or 60.0)
+
+
+def hangs_on(stop_time: float = 0.0) -> str:
+    """The status of a drain that is ended (B14); 0: after its unit's TimeoutStopSec=."""
+    time = f"{stop_time:g} s" if stop_time else "its time to stop (TimeoutStopSec=)"
+    return f"did not leave: no sign of life for {time} after its last task; ended"
 
 
 def last_words(lines: Sequence[str]) -> str:

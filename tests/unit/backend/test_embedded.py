@@ -182,17 +182,21 @@ def test_a_status_without_a_count_makes_the_count_unknown() -> None:
     assert run.view(0.0).active_tasks is None
 
 
-def test_signs_of_life_count_only_after_ready_and_extensions_only_before() -> None:
+def test_signs_of_life_count_only_in_ready_and_extensions_only_before_and_after() -> None:
     run = Run(ONE, 0.0, deadline=5.0)
-    run.hear({"WATCHDOG": "1"}, 4.0, 60.0)
+    run.hear({"WATCHDOG": "1"}, 4.0, 1004.0)
     assert run.deadline == 5.0
-    run.hear({"EXTEND_TIMEOUT_USEC": "3000000"}, 4.0, 60.0)
+    run.hear({"EXTEND_TIMEOUT_USEC": "3000000"}, 4.0, 1004.0)
     assert run.deadline == 7.0
-    run.enter(InstanceState.READY, 6.0)
-    run.hear({"EXTEND_TIMEOUT_USEC": "99000000"}, 6.0, 60.0)
+    run.enter(InstanceState.READY, 1006.0)
+    run.allowed = 60.0
+    run.hear({"EXTEND_TIMEOUT_USEC": "99000000"}, 6.0, 1006.0)
     assert run.deadline == 7.0
-    run.hear({"WATCHDOG": "1"}, 8.0, 60.0)
-    assert run.deadline == 68.0
+    run.hear({"WATCHDOG": "1"}, 8.0, 1008.0)
+    assert (run.deadline, run.alive_at) == (68.0, 1008.0)
+    run.enter(InstanceState.DRAINING, 1009.0)
+    run.hear({"WATCHDOG": "1", "EXTEND_TIMEOUT_USEC": "70000000"}, 9.0, 1009.0)
+    assert run.deadline == 79.0
 
 
 def test_without_a_watchdog_a_worker_is_told_of_none() -> None:

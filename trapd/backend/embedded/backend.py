@@ -2,12 +2,8 @@
 
 Nothing polls: a worker's end comes by its pidfd, its words by one datagram socket, its deadlines by the loop's timers.
 
-Beyond the contract's B1 to B10 (trapd/contracts.py):
+Of the contract (trapd/contracts.py) B11 to B14 are in deadlines.py: until when who has time.
 
-B11  a start that has not said READY within its timeout (prolonged by EXTEND_TIMEOUT_USEC) is ended: failed, timeout.
-B12  a ready instance that gives no WATCHDOG=1 for the watchdog's time is ended: failed, watchdog. Not while it drains.
-
-Both end it by SIGABRT, on which Python writes the stack of what it hangs in to the log, and 5 s later by SIGKILL.
 Workers are told to drain by the kernel when trapd dies. The next trapd sees them as draining until they are gone.
 """
 
@@ -15,29 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from trapd.backend.embedded import spawn
+from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
-from trapd.contracts import Clock
+from trapd.backend.words import hangs_on, silence
+from trapd.contracts import STOP_TIME, Clock
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
 
 log = logging.getLogger("trapd.backend.embedded")
-ABORT_GRACE = 5.0  # s between SIGABRT and SIGKILL
+ABORT_GRACE = 10.0  # s between SIGABRT and SIGKILL; TimeoutAbortSec= of the workers' unit
 
 Command = Callable[[InstanceId], tuple[list[str], dict[str, str]]]
 
 
 class EmbeddedBackend:
-    """Keeps B1 to B12 between ``open`` and ``close``, all in one loop.
+    """Keeps B1 to B15 between ``open`` and ``close``, all in one loop.
 
     ``command`` gives an instance's argv and environment; its OSError or ValueError is the instance's failure.
     ``start_timeout`` gives the seconds an instance has for its READY; ``watchdog`` in seconds, 0 for none.
+    ``stop_time``: seconds that a drain has without a sign of life.
     """
 
     def __init__(
@@ -48,35 +48,38 @@ class EmbeddedBackend:
         logs: Path,
         start_timeout: Callable[[InstanceId], float],
         watchdog: float = 60.0,
+        stop_time: float = STOP_TIME,
         clock: Clock,
         on_change: Callable[[str], None],
     ) -> None:
         self._command, self._start_timeout = command, start_timeout
-        self._watchdog, self._clock, self._on_change = watchdog, clock, on_change
+        self._watchdog, self._stop_time = watchdog, stop_time
+        self._clock, self._on_change = clock, on_change
         self._records = Records(runtime, logs)
         self._notify = NotifySocket(runtime / "notify.sock", self._told)
         self._runs: dict[InstanceId, Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
+        self._deadlines: Deadlines
 
     async def open(self) -> None:
         """Listen, and adopt what an earlier trapd left running. Raises OSError."""
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._runs.values, self._notify.drain, self._over)
         await asyncio.to_thread(self._records.make_folders)
         await asyncio.to_thread(self._notify.open)
         self._notify.listen(self._loop)
         for id, process in await asyncio.to_thread(lambda: list(self._records.adopt())):
             run = self._runs[id] = Run(id, self._clock.now(), asked=True)
-            run.enter(InstanceState.DRAINING, self._clock.now())
             self._hold(run, process)
+            self._enter(run, InstanceState.DRAINING)
             process.send(signal.SIGTERM)  # it had one at our predecessor's death, but perhaps before it could listen
-            self._on_change(id.pool)
 
     async def close(self) -> None:
         """Tell whatever still runs to drain, and let go of it."""
         for run in self._runs.values():
-            self._disarm(run)
+            self._deadlines.drop(run)
             if run.process:
                 self._loop.remove_reader(run.process.pidfd)
                 run.process.send(signal.SIGTERM)
@@ -92,8 +95,11 @@ class EmbeddedBackend:
     # -- the contract ----------------------------------------------------------------------------------------------
 
     async def observe(self) -> tuple[Instance, ...]:
-        now = self._clock.now()
-        return tuple(self._runs[id].view(now) for id in sorted(self._runs))
+        awake_for = self._loop.time() - self._deadlines.awake_since
+        silent_before = self._clock.now() - silence(self._watchdog)
+        if awake_for < silence(self._watchdog):  # what they said meanwhile may not have been heard (B13)
+            silent_before = -math.inf
+        return tuple(self._runs[id].view(silent_before) for id in sorted(self._runs))
 
     async def start(self, id: InstanceId) -> None:
         old = self._runs.get(id)
@@ -169,8 +175,7 @@ class EmbeddedBackend:
                 self._fail(run, FailureKind.CRASH, "killed", "")
             return
         self._hold(run, spawn.spawn(argv, env, output))
-        run.deadline = self._loop.time() + self._start_timeout(run.id)
-        self._arm(run)
+        self._deadlines.give(run, self._start_timeout(run.id))
 
     def _hold(self, run: Run, process: spawn.Process) -> None:
         run.process, run.pid = process, process.pid
@@ -183,12 +188,12 @@ class EmbeddedBackend:
         run = self._by_pid.get(pid)
         if run is None:  # a child of a worker, or a stranger (B3)
             return
-        run.hear(fields, self._loop.time(), self._watchdog)
+        run.hear(fields, self._loop.time(), self._clock.now())
         if fields.get("STOPPING") == "1" and run.state in (InstanceState.STARTING, InstanceState.READY):
             run.asked = True  # by somebody else; what counts is that it no longer takes work
             self._enter(run, InstanceState.DRAINING)
         elif fields.get("READY") == "1" and run.state is InstanceState.STARTING:
-            self._disarm(run)
+            self._deadlines.drop(run)
             self._do(self._ready(run))
         elif "STATUS" in fields:
             self._on_change(run.id.pool)
@@ -202,9 +207,7 @@ class EmbeddedBackend:
             if run.state is InstanceState.STARTING:
                 run.report = report.code if report else None
                 self._enter(run, InstanceState.READY)
-                if self._watchdog:
-                    run.deadline = self._loop.time() + self._watchdog
-                    self._arm(run)
+                self._deadlines.give(run, self._watchdog)
 
     async def _read_again(self, run: Run) -> None:
         """It may have loaded a module from elsewhere since. A good moment to look at its log, too."""
@@ -215,29 +218,20 @@ class EmbeddedBackend:
             run.report = report.code
             self._on_change(run.id.pool)
 
-    # -- deadlines -------------------------------------------------------------------------------------------------
+    # -- when its time is over -------------------------------------------------------------------------------------
 
-    def _arm(self, run: Run) -> None:
-        self._disarm(run)
-        run.timer = self._loop.call_at(run.deadline, self._due, run)
-
-    def _disarm(self, run: Run) -> None:
-        if run.timer:
-            run.timer.cancel()
-            run.timer = None
-
-    def _due(self, run: Run) -> None:
-        if run.state not in (InstanceState.STARTING, InstanceState.READY):
-            return
-        if self._loop.time() < run.deadline:  # it was prolonged, or gave a sign of life
-            self._arm(run)
-        elif run.state is InstanceState.STARTING:
+    def _over(self, run: Run) -> None:
+        if run.state is InstanceState.STARTING:
             took = self._clock.now() - run.since
             self._abort(run, FailureKind.TIMEOUT, f"did not say READY within {took:.3g} s")
-        else:
+        elif run.state is InstanceState.READY:
             last = f"; its last words: {run.status}" if run.status else ""
             why = f"its main loop stopped turning: no sign of life for {self._watchdog:g} s{last}"
             self._abort(run, FailureKind.WATCHDOG, why)
+        elif run.state is InstanceState.DRAINING:
+            run.killed, run.status = True, hangs_on(self._stop_time)
+            log.warning("%s %s", run.id, run.status)
+            self._abort(run, FailureKind.TIMEOUT, run.status)
 
     def _abort(self, run: Run, kind: FailureKind, why: str) -> None:
         assert run.process is not None
@@ -251,7 +245,7 @@ class EmbeddedBackend:
     def _exited(self, run: Run, process: spawn.Process) -> None:
         self._notify.drain()
         self._loop.remove_reader(process.pidfd)
-        self._disarm(run)
+        self._deadlines.drop(run)
         exit_status = process.reap()
         process.close()
         run.process = None
@@ -281,7 +275,7 @@ class EmbeddedBackend:
 
     def _fail(self, run: Run, kind: FailureKind, summary: str, detail: str) -> None:
         now = self._clock.now()
-        run.earlier_failures = run.failures(now) + 1
+        run.earlier_failures = run.failures() + 1
         run.failure = Failure(kind, summary, detail, now)
         run.enter(InstanceState.FAILED, now)
         self._on_change(run.id.pool)
@@ -289,6 +283,8 @@ class EmbeddedBackend:
     def _enter(self, run: Run, state: InstanceState) -> None:
         if run.state is not state:
             run.enter(state, self._clock.now())
+            if state is InstanceState.DRAINING and run.process:
+                self._deadlines.give(run, self._stop_time)
             self._on_change(run.id.pool)
 
     def _do(self, work: Coroutine[None, None, None]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from trapd.backend.embedded.notify import microseconds
 from trapd.backend.embedded.spawn import Process
-from trapd.backend.words import active_tasks, ending
+from trapd.backend.words import active_tasks, ailment, ending
 from trapd.contracts import FRESH_AGAIN
 from trapd.masking import mask
-from trapd.model import CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
+from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
 _CLEAN = (
     0,
@@ -31,6 +31,7 @@ class Run:
     process: Process | None = None
     pid: int = 0
     ready_at: float | None = None
+    alive_at: float = 0.0
     report: CodeReport | None = None
     status: str = ""
     active_tasks: int | None = None
@@ -40,47 +41,54 @@ class Run:
     asked: bool = False  # to finish and leave
     killed: bool = False
     verdict: tuple[FailureKind, str] | None = None  # reached before its end: why we ended it
-    deadline: float = 0.0  # of the loop's clock: for its READY, then for its next sign of life
+    allowed: float = 0.0  # s that it has for its READY, for its next sign of life, for its drain; 0: no deadline
+    deadline: float = 0.0  # of the loop's clock
     timer: asyncio.TimerHandle | None = None
     files: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time reads or writes its files
 
     def enter(self, state: InstanceState, now: float) -> None:
         self.state, self.since = state, now
         if state is InstanceState.READY:
-            self.ready_at = now
+            self.ready_at = self.alive_at = now
         if state is InstanceState.FAILED:
             self.ready_at = self.active_tasks = None
 
-    def failures(self, now: float) -> int:
+    def failures(self) -> int:
         """In a row up to now (B9)."""
-        forgiven = self.ready_at is not None and now - self.ready_at >= FRESH_AGAIN
+        forgiven = self.ready_at is not None and self.alive_at - self.ready_at >= FRESH_AGAIN
         return 0 if forgiven else self.earlier_failures
 
-    def view(self, now: float) -> Instance:
+    def view(self, silent_before: float) -> Instance:
+        """``silent_before``: whoever gave the last sign of life before that is silent (B15)."""
+        ready = self.state is InstanceState.READY
+        silent = Ailment.SILENT if ready and self.alive_at < silent_before else None
+        runs = ready or self.state is InstanceState.STARTING
         return Instance(
             self.id,
             self.state,
             self.since,
             pid=self.process.pid if self.process else None,
             ready_at=self.ready_at,
+            alive_at=self.alive_at if ready else None,
+            ailment=silent or (ailment(self.status) if runs else None),
             active_tasks=self.active_tasks,
             status=self.status,
-            failures=self.failures(now),
+            failures=self.failures(),
             failure=self.failure,
             report=self.report,
         )
 
-    def hear(self, fields: Mapping[str, str], now: float, watchdog: float) -> None:
-        """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time."""
+    def hear(self, fields: Mapping[str, str], now: float, at: float) -> None:
+        """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time, ``at`` the clock's."""
         if "STATUS" in fields:
             self.status = mask(fields["STATUS"])
             self.active_tasks = active_tasks(self.status)
         if fields.get("ERRNO", "").isdigit():
             self.errno = int(fields["ERRNO"])
-        if self.state is InstanceState.STARTING:
+        if self.state is not InstanceState.READY:
             self.deadline = max(self.deadline, now + microseconds(fields, "EXTEND_TIMEOUT_USEC"))
         elif fields.get("WATCHDOG") == "1":
-            self.deadline = now + watchdog
+            self.deadline, self.alive_at = now + self.allowed, at
 
     def left_in_peace(self, exit_status: int | None) -> bool:
         """Whether its end is what was asked of it, and not a failure (B5, B7)."""

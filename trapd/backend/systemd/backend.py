@@ -10,6 +10,10 @@ B6       Restart=: what crashed is started again by systemd, also while trapd is
          failure and the number of them; it is failed when systemd gives up
 B11      TimeoutStartSec=, TimeoutStartFailureMode=abort
 B12      WatchdogSec=
+B14      TimeoutStopSec=, TimeoutStopFailureMode=abort
+
+B13 it need not keep: PID 1 judges, whatever trapd does meanwhile. If the whole machine is paused, PID 1's clock stands
+still with it (suspend, a virtual machine); if only its cgroup is frozen, PID 1 judges by a clock that ran on.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from trapd.backend.systemd.known import Known
 from trapd.backend.systemd.pid1 import Pid1
 from trapd.backend.systemd.record import Record
 from trapd.backend.systemd.refusals import cannot, says
+from trapd.backend.words import hangs_on
 from trapd.contracts import Clock
 from trapd.errors import BackendError
 from trapd.model import Instance, InstanceId, InstanceState
@@ -34,6 +39,7 @@ from trapd.model import Instance, InstanceId, InstanceState
 log = logging.getLogger("trapd.backend.systemd")
 BEGUN = 5.0  # s that a verb waits until its effect can be seen; it takes 2 to 80 ms
 CLOSING = 1.0  # s that what is under way in the background gets to end
+ASKING = 0.5  # s that the question for signs of life may take
 CHECK_AFTER = 60.0  # s; a listing older than this is renewed, in the background, by whoever observes
 
 _RUNS = (InstanceState.STARTING, InstanceState.READY)
@@ -42,10 +48,10 @@ _GONE = ("NoSuchUnit", "NoSuchProcess", "UnitNotLoaded")
 
 
 class SystemdBackend:
-    """Keeps B1 to B10 between ``open`` and ``close``, all in one loop.
+    """Keeps B1 to B15 between ``open`` and ``close``, all in one loop.
 
     ``reports``: the folder of the workers' report files. ``bus_address``: of another bus than the system's.
-    ``journalctl``: the command that reads the journal.
+    ``journalctl``: the command that reads the journal. ``watchdog``: the units' WatchdogSec=, 0 for none.
     """
 
     def __init__(
@@ -56,9 +62,10 @@ class SystemdBackend:
         on_change: Callable[[str], None],
         bus_address: str | None = None,
         journalctl: Sequence[str] = ("journalctl",),
+        watchdog: float = 60.0,
     ) -> None:
         self._clock = clock
-        self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change)
+        self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change, watchdog=watchdog)
         self._jobs = Jobs()
         self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self._missed)
         self._checking: asyncio.Task[None] | None = None
@@ -94,7 +101,18 @@ class SystemdBackend:
         """While systemd cannot be reached this is what it said last."""
         if asyncio.get_running_loop().time() - self._checked_at > CHECK_AFTER:
             self.check()
-        return self._known.seen(self._clock.now())
+        now = self._clock.now()
+        if due := self._known.due(now):
+            await asyncio.gather(*(self._ask(record, now) for record in due))
+        return self._known.seen(now)
+
+    async def _ask(self, record: Record, now: float) -> None:
+        """For its last sign of life. Without an answer nothing is known of it, and nothing is held against it."""
+        record.asked_at = now
+        with contextlib.suppress(BusError, LostError, TimeoutError):
+            async with asyncio.timeout(ASKING):
+                record.alive = max(record.alive, await self._pid1.alive(record.id))
+                record.answered_at = now
 
     async def start(self, id: InstanceId) -> None:
         record = self._known[id]
@@ -193,8 +211,10 @@ class SystemdBackend:
     # -- what systemd says -----------------------------------------------------------------------------------------
 
     def _heard(self, id: InstanceId, facts: Facts) -> None:
-        before = self._known[id].facts.active
+        before, hung = self._known[id].facts.active, self._known[id].hung
         self._known.heard(id, facts)
+        if self._known[id].hung and not hung:
+            log.warning("%s %s", id, hangs_on())
         if self._known[id].in_peace and facts.active == "failed" != before:
             self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
 

@@ -139,7 +139,7 @@ def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) ->
         case _ if killed:
             return FailureKind.CRASH, "killed"
         case "timeout":
-            return FailureKind.CRASH, "was killed by systemd: it was still busy when its time to stop was over"
+            return FailureKind.CRASH, "was ended by systemd: no sign of life in its time to stop"
         case "oom-kill":
             return FailureKind.CRASH, "was killed by the kernel: out of memory"
         case "start-limit-hit":

@@ -29,10 +29,16 @@ class Known:
     """
 
     def __init__(
-        self, *, reports: Path, journalctl: Sequence[str], clock: Clock, on_change: Callable[[str], None]
+        self,
+        *,
+        reports: Path,
+        journalctl: Sequence[str],
+        clock: Clock,
+        on_change: Callable[[str], None],
+        watchdog: float = 60.0,
     ) -> None:
         self._reports, self._journalctl = reports, journalctl
-        self._clock, self._on_change = clock, on_change
+        self._clock, self._on_change, self._watchdog = clock, on_change, watchdog
         self._records: dict[InstanceId, Record] = {}
         self._heard: set[InstanceId] = set()  # of whom there is newer news than the listing under way
         self._watchers: dict[InstanceId, asyncio.Event] = {}
@@ -40,12 +46,16 @@ class Known:
 
     def __getitem__(self, id: InstanceId) -> Record:
         """Its record; a new one, which nobody else sees before it has moved, if it is absent."""
-        return self._records.get(id) or Record(id)
+        return self._records.get(id) or Record(id, self._watchdog)
 
     def seen(self, now: float) -> tuple[Instance, ...]:
         """In the order of their names."""
         shown = (self._records[id].shown_at(now) for id in sorted(self._records))
         return tuple(instance for instance in shown if instance is not None)
+
+    def due(self, now: float) -> list[Record]:
+        """Those whose last sign of life has to be asked for."""
+        return [record for record in self._records.values() if record.due(now)]
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 

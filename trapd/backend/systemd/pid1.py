@@ -170,6 +170,12 @@ class Pid1:
         values = {name: value[0] for name, value in zip(SERVICE_PROPERTIES, service, strict=True)}
         return Facts.read(unit[0], values)
 
+    async def alive(self, id: InstanceId) -> float:
+        """When its last WATCHDOG=1 came, in seconds of CLOCK_MONOTONIC; 0 for never. PID 1 tells it to who asks."""
+        path = names.object_path(id)
+        found = await self._call(path, PROPERTIES, "Get", "ss", SERVICE, "WatchdogTimestampMonotonic")
+        return float(found[0]) / 1e6
+
     async def own_job(self) -> str:
         """What PID 1 is doing to this very process's unit: stop, restart, ...; empty if nothing."""
         unit = (await self._insist("GetUnitByPID", "u", 0))[0]

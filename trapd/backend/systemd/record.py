@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd.facts import Facts
-from trapd.backend.words import active_tasks
+from trapd.backend.words import active_tasks, ailment, hangs_on, silence
 from trapd.contracts import FRESH_AGAIN
 from trapd.masking import mask
-from trapd.model import CodeReport, Failure, Instance, InstanceId, InstanceState
+from trapd.model import Ailment, CodeReport, Failure, Instance, InstanceId, InstanceState
 
 
 @dataclass(eq=False)
@@ -18,6 +18,7 @@ class Record:
     the fields that say what we asked, and for what was read in files."""
 
     id: InstanceId
+    watchdog: float = 60.0  # s, 0 for none
     facts: Facts = field(default_factory=Facts)
     # What we asked of PID 1.
     wish: InstanceState | None = None  # STARTING or DRAINING: told to systemd, which has not begun yet
@@ -33,6 +34,11 @@ class Record:
     failures: int = 0  # in a row, forgiveness not yet considered
     counted: str = ""  # the run that was counted last
     noticed: float = 0.0  # when its present state was first seen
+    hung: bool = False  # its time to stop was over, and PID 1 ends it (B14)
+    # What was asked: PID 1 keeps signs of life to itself.
+    alive: float = 0.0  # when the last one came
+    asked_at: float = 0.0  # when PID 1 was asked for that last
+    answered_at: float = 0.0  # and answered
     # What was read in files.
     failure: Failure | None = None
     explained: str = ""  # the run that ``failure`` is of
@@ -67,6 +73,8 @@ class Record:
         self.facts = new
         if new.leaving_in_peace:
             self.asked = True
+        if new.active == "deactivating" and new.result == "timeout" and self.asked:
+            self.hung = self.in_peace = True
         if new.job and new.active == "deactivating":
             self.stop_job = new.job
         if new.job and new.active == "activating":
@@ -80,8 +88,9 @@ class Record:
             self.noticed = now
 
     def _begin_run(self, first: bool) -> None:
-        self.asked = self.left = False
+        self.asked = self.left = self.hung = False
         self.report = None
+        self.alive = self.asked_at = self.answered_at = 0.0
         if not first:  # what was asked before the first run began is meant for it
             self.killed = self.in_peace = False
 
@@ -99,6 +108,8 @@ class Record:
         self.left |= self._left_unasked(old)
         failed = (new.failing and not self.in_peace) or self.left
         if failed and self.counted != new.invocation:
+            if new.result == "watchdog":  # so long before that it was well (B9)
+                ended = (new.ended if new.ended > new.ready else ended) - self.watchdog
             forgiven = new.was_ready and ended - new.ready >= FRESH_AGAIN
             self.failures = 1 if forgiven else self.failures + 1
             self.counted = new.invocation
@@ -129,6 +140,8 @@ class Record:
         if state is None:
             return None
         running = bool(facts.pid) and state is not InstanceState.FAILED
+        serving = running and state in (InstanceState.STARTING, InstanceState.READY)
+        status = "" if state is InstanceState.STARTING and not running else mask(facts.text)
         return Instance(
             self.id,
             state,
@@ -136,7 +149,8 @@ class Record:
             pid=facts.pid or None,
             ready_at=facts.ready if running and facts.was_ready and state is not InstanceState.STARTING else None,
             active_tasks=active_tasks(facts.text) if running else None,
-            status="" if state is InstanceState.STARTING and not running else mask(facts.text),
+            ailment=ailment(status) if serving else None,
+            status=hangs_on() if self.hung and state is InstanceState.STOPPING else status,
             failures=self.failures,
             failure=self.failure,
             report=self.report,
@@ -157,11 +171,24 @@ class Record:
                 return self.noticed
 
     def shown_at(self, now: float) -> Instance | None:
-        """What ``observe`` shows at this time (B9)."""
+        """What ``observe`` shows at this time (B9, B15)."""
         shown = self.shown
-        if shown and shown.failures and shown.ready_at is not None and now - shown.ready_at >= FRESH_AGAIN:
-            return replace(shown, failures=0)
-        return shown
+        if shown is None or shown.ready_at is None or shown.state is not InstanceState.READY:
+            return shown
+        alive = max(self.alive, shown.ready_at)
+        silent = self.answered_at - alive > silence(self.watchdog)
+        fresh = now - shown.ready_at >= FRESH_AGAIN and not silent
+        ill = Ailment.SILENT if silent else shown.ailment
+        return replace(shown, alive_at=alive, ailment=ill, failures=0 if fresh else shown.failures)
+
+    def due(self, now: float) -> bool:
+        """Is PID 1 to be asked for its last sign of life (B15)? The younger the run, the sooner: its worker gives them
+        so (worker/health.py). Not more often than once a second."""
+        shown = self.shown
+        if shown is None or shown.ready_at is None or shown.state is not InstanceState.READY:
+            return False
+        patience = min(max(1.0, (now - shown.ready_at) / 10), silence(self.watchdog) / 2)
+        return now - self.asked_at >= min(1.0, patience) and now - max(self.alive, shown.ready_at) >= patience
 
     @property
     def done_with(self) -> bool:

@@ -74,7 +74,7 @@ def test_every_state_of_a_unit_is_one_of_an_instance(facts: Facts, expected: Ins
         (
             {"result": "timeout"},
             FailureKind.CRASH,
-            "was killed by systemd: it was still busy when its time to stop was over",
+            "was ended by systemd: no sign of life in its time to stop",
         ),
         ({"result": "watchdog"}, FailureKind.WATCHDOG, "its main loop stopped turning: no sign of life in time"),
         (

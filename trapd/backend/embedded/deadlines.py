@@ -1,0 +1,74 @@
+"""Until when each run has time; and that time in which trapd itself stood still is held against nobody (B13).
+
+trapd may be stopped (SIGSTOP, a debugger, a paused container) or starved for a minute. When it goes on, all deadlines
+seem to have passed, and the signs of life are not even in the socket: that holds ``net.unix.max_dgram_qlen`` messages,
+10 by default. So who comes late to a deadline judges nobody, and who comes in time looks twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from trapd.backend.embedded.run import Run
+from trapd.contracts import STANDSTILL
+
+log = logging.getLogger("trapd.backend.embedded")
+SECOND_LOOK = 2.0  # s until it; a worker that found the socket full tries again in 0.1 s, and looks at itself every 1 s
+
+
+class Deadlines:
+    """One timer for each run that has a deadline. ``over`` is called when it has passed, and it was not we who slept.
+
+    ``runs`` gives all runs; ``hear`` takes in what has been said up to now.
+    """
+
+    def __init__(
+        self, runs: Callable[[], Iterable[Run]], hear: Callable[[], None], over: Callable[[Run], None]
+    ) -> None:
+        self._runs, self._hear, self._over = runs, hear, over
+        self._loop = asyncio.get_running_loop()
+        self.awake_since = 0.0  # the loop's time
+
+    def give(self, run: Run, allowed: float) -> None:
+        """From now on so many seconds, until it is prolonged; 0: no deadline."""
+        self.drop(run)
+        run.allowed = allowed
+        if allowed:
+            run.deadline = self._loop.time() + allowed
+            self._arm(run)
+
+    def drop(self, run: Run) -> None:
+        run.allowed = 0.0
+        if run.timer:
+            run.timer.cancel()
+            run.timer = None
+
+    def _arm(self, run: Run) -> None:
+        run.timer = self._loop.call_at(run.deadline, self._due, run, run.deadline)
+
+    def _due(self, run: Run, meant: float, again: bool = False) -> None:
+        run.timer = None
+        late = self._loop.time() - meant
+        self._hear()
+        if not run.allowed or run.timer:  # by what was heard
+            return
+        now = self._loop.time()
+        if late > STANDSTILL:
+            self._stood_still(late)
+        elif now < run.deadline:
+            self._arm(run)
+        elif not again:
+            later = now + min(SECOND_LOOK, run.allowed / 10)
+            run.timer = self._loop.call_at(later, self._due, run, later, True)
+        else:
+            run.allowed = 0.0
+            self._over(run)
+
+    def _stood_still(self, late: float) -> None:
+        log.warning("trapd itself stood still for %.0f s or more: all workers have their whole time once more", late)
+        self.awake_since = self._loop.time()
+        for run in self._runs():
+            if run.allowed:
+                self.give(run, run.allowed)
