@@ -90,6 +90,11 @@ class Controller:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
+    async def look(self) -> list[PoolView]:
+        """As ``pools``, with the workers as they are now: of one that falls silent nothing tells."""
+        seen = await self.backend.observe()
+        return [replace(view, instances=_of(view.spec.name, seen)) for view in self.pools()]
+
     async def observe(self, name: str) -> PoolView:
         """Look now, and say what a pass would do, without doing it."""
         view, _ = self._think(name, await self.backend.observe(), self.clock.now())
@@ -103,7 +108,7 @@ class Controller:
         world = World(
             spec=spec,
             state=want.pause(state) if held else state,
-            instances=tuple(sorted((i for i in seen if i.id.pool == name), key=lambda i: i.id)),
+            instances=_of(name, seen),
             usable=self.snapshots.present(),
             eager=wanted is not None and wanted.eager,
             stopping=self.stopping,
@@ -270,3 +275,7 @@ class Controller:
         self.wake()
         while await self.backend.observe():
             await self.changed()
+
+
+def _of(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:
+    return tuple(sorted((i for i in seen if i.id.pool == pool), key=lambda i: i.id))

@@ -111,6 +111,9 @@ class FakeController:
     def pools(self) -> Sequence[PoolView]:
         return list(self._views.values())
 
+    async def look(self) -> Sequence[PoolView]:
+        return self.pools()
+
     async def observe(self, name: str) -> PoolView:
         self.asked.append(("observe", name))
         return self._views[name]

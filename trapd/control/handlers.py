@@ -49,7 +49,7 @@ async def ping(call: Call) -> Document:
 
 
 async def show_status(call: Call) -> Document:
-    return status(call.desk)
+    return status(call.desk, await call.desk.controller.look())
 
 
 async def recycle(call: Call) -> Document:

@@ -32,6 +32,10 @@ class Controller(Protocol):
         """Every pool that is configured or still has workers."""
         ...
 
+    async def look(self) -> Sequence[PoolView]:
+        """The same, with the workers as they are now."""
+        ...
+
     async def observe(self, name: str) -> PoolView:
         """As a pass would see it now; nothing is done."""
         ...

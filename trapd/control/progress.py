@@ -6,6 +6,7 @@ from typing import Any
 
 from trapd.control.status import describe
 from trapd.model import InstanceState, Rollout, RolloutState
+from trapd.rollout.truth import serves
 from trapd.rollout.view import PoolView
 
 _STAYING = frozenset({InstanceState.STARTING, InstanceState.READY})
@@ -19,7 +20,7 @@ def progress(view: PoolView, rollout: Rollout) -> dict[str, Any]:
         "pool": rollout.pool,
         "rollout": describe(rollout),
         "wanted": view.wanted_workers,
-        "updated": sum(i.state is InstanceState.READY for i in mine),
+        "updated": sum(serves(i) for i in mine),
         "starting": sum(i.state is InstanceState.STARTING for i in mine),
         "failed": sum(i.state is InstanceState.FAILED for i in mine),
         "old": len(old),

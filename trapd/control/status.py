@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trapd.control.needs import Desk
 from trapd.control.protocol import SCHEMA
-from trapd.model import Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
-from trapd.rollout.truth import code_state
+from trapd.model import Ailment, Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
+from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
 
-UNREACHABLE = "broker unreachable"  # begins the status of a worker that says so (worker/health.py)
+NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
-def status(desk: Desk) -> dict[str, Any]:
+def status(desk: Desk, views: Sequence[PoolView] | None = None) -> dict[str, Any]:
     """Everything. Times are seconds since the epoch; ``problems`` are sentences, and empty if all is as desired."""
     about, disk = desk.about, desk.controller.disk
     eager = is_eager(desk)
@@ -35,7 +35,7 @@ def status(desk: Desk) -> dict[str, Any]:
             "versions": dict(disk.versions),
             "reason": disk.reason,
         },
-        "pools": [_pool(desk, view, eager) for view in desk.controller.pools()],
+        "pools": [_pool(desk, view, eager) for view in (desk.controller.pools() if views is None else views)],
         "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
     }
 
@@ -107,7 +107,7 @@ def epoch(desk: Desk, at: float) -> float:
 
 
 def _ready(view: PoolView) -> int:
-    return sum(instance.state is InstanceState.READY for instance in view.instances)
+    return sum(serves(instance) for instance in view.instances)
 
 
 def _daemon_problems(state: str, trouble: str) -> list[str]:
@@ -121,7 +121,7 @@ def missing(disk: Disk, views: Iterable[PoolView]) -> list[str]:
 
 
 def _broker_problems(view: PoolView) -> list[str]:
-    cut_off = sum(instance.status.startswith(UNREACHABLE) for instance in view.instances)
+    cut_off = sum(instance.ailment is Ailment.CUT_OFF for instance in view.instances)
     return [f"{_workers(cut_off)} of pool {view.spec.name} cannot reach the broker"] if cut_off else []
 
 
@@ -145,7 +145,7 @@ def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
     going_on = rollout is not None and not rollout.state.over
     if state.paused:
         found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
-    return found + _instance_problems(view, going_on)
+    return found + _instance_problems(view, going_on) + _hanging(desk, view)
 
 
 _WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}
@@ -169,6 +169,19 @@ def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
         found.append(f"{_workers(codes['unknown'])} did not say what code was loaded")
     if codes["stale"] and not rolling:
         found.append(f"{_workers(codes['stale'])} of another generation than {view.state.wanted}, and no rollout is on")
+    return found
+
+
+def _hanging(desk: Desk, view: PoolView) -> list[str]:
+    """Who runs and does nothing, with how long and where, as far as it can say so itself."""
+    found, now = [], desk.clock.now()
+    for instance in view.instances:
+        if instance.ailment is Ailment.STALLED:
+            found.append(f"{instance.id} does not work: {instance.status}")
+        elif instance.ailment is Ailment.SILENT and instance.alive_at is not None:
+            found.append(f"{instance.id} gives no sign of life for {now - instance.alive_at:.0f} s")
+        elif any(words in instance.status for words in NOT_LEAVING):
+            found.append(f"{instance.id} hangs: {instance.status}")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trapd.model import Instance, InstanceState
+from trapd.model import Ailment, Instance, InstanceState
 
 CodeState = Literal["current", "stale", "mixed", "unknown"]
 
@@ -17,6 +17,11 @@ def code_state(instance: Instance, wanted: int | None) -> CodeState:
     if report.mixed:
         return "mixed"
     return "current" if report.generation == wanted == instance.id.generation else "stale"
+
+
+def serves(instance: Instance) -> bool:
+    """Ready, and for all that is known its main loop turns."""
+    return instance.state is InstanceState.READY and instance.ailment not in (Ailment.STALLED, Ailment.SILENT)
 
 
 def available_at(instance: Instance, min_ready: float) -> float | None:

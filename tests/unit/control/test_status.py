@@ -9,12 +9,15 @@ import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
+from trapd.backend.words import ailment, hangs_on
 from trapd.control.needs import Desk
-from trapd.control.status import UNREACHABLE, missing, status
+from trapd.control.status import missing, status
 from trapd.model import (
+    Ailment,
     CodeReport,
     Disk,
     DiskState,
+    InstanceState,
     PoolSpec,
     PoolState,
     Rollout,
@@ -26,7 +29,7 @@ CLOCK = VirtualClock()
 
 
 def document(controller: FakeController) -> dict[str, Any]:
-    return status(Desk(about(), controller, CLOCK))
+    return status(Desk(about(), controller, CLOCK), controller.pools())
 
 
 def rolling(state: RolloutState, **more: Any) -> Rollout:
@@ -44,7 +47,7 @@ def test_what_workers_need_and_do_not_have_is_said() -> None:
     controller = settled(CLOCK)
     assert missing(controller.disk, controller.pools()) == []
     one, two = controller.pool("default").instances
-    cut_off = replace(one, status="broker unreachable for 12 s, 0 active")  # READY still: it was, and will be
+    cut_off = replace(one, ailment=Ailment.CUT_OFF)  # READY still: it was, and will be
     controller.put("default", instances=(cut_off, two))
     words = "1 worker of pool default cannot reach the broker"
     assert missing(controller.disk, controller.pools()) == [words]
@@ -56,7 +59,9 @@ def test_what_workers_need_and_do_not_have_is_said() -> None:
 def test_a_worker_says_it_in_the_words_that_are_looked_for() -> None:
     health = Health(lambda: (0, 0), 0.0, 0.0)
     health.enter(Phase.CONNECTING, 0.0)
-    assert health.message(5.0, lambda: "")["STATUS"].startswith(UNREACHABLE)
+    assert ailment(health.message(5.0, lambda: "")["STATUS"]) is Ailment.CUT_OFF
+    health.enter(Phase.READY, 6.0)
+    assert ailment(health.message(99.0, lambda: "jobs.py:7")["STATUS"]) is Ailment.STALLED
 
 
 def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:
@@ -149,6 +154,30 @@ def test_too_few_ready_workers_are_a_problem() -> None:
     controller = settled(CLOCK)
     controller.put("default", instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@7-2", "starting")))
     assert problems(controller) == ["1 of 2 workers are ready"]
+
+
+def test_a_worker_that_stands_still_is_a_problem_and_not_ready() -> None:
+    controller = settled(CLOCK)
+    one, two = controller.pool("default").instances
+    place = "main loop stalled for 31 s at jobs.py:7, 1 active"
+    stalled = replace(one, ailment=Ailment.STALLED, status=place)
+    silent = replace(two, ailment=Ailment.SILENT, alive_at=CLOCK.now() - 41.0)
+    controller.put("default", instances=(stalled, silent))
+    assert problems(controller) == [
+        "0 of 2 workers are ready",
+        f"{one.id} does not work: {place}",
+        f"{two.id} gives no sign of life for 41 s",
+    ]
+
+
+def test_a_worker_that_hangs_in_its_drain_is_a_problem() -> None:
+    controller = settled(CLOCK)
+    draining = worker(
+        CLOCK, "default@6-1", state=InstanceState.DRAINING, status="draining, 0 active, not leaving for 21 s"
+    )
+    ended = worker(CLOCK, "default@6-2", state=InstanceState.STOPPING, status=hangs_on(60.0))
+    controller.put("default", instances=(*controller.pool("default").instances, draining, ended))
+    assert problems(controller) == [f"{one.id} hangs: {one.status}" for one in (draining, ended)]
 
 
 def test_a_pause_is_a_problem_and_names_the_rollout_it_holds() -> None:
