@@ -93,11 +93,3 @@ result_backend = f"file://{_results}"
 
 broker_connection_retry_on_startup = True  # without it, Celery 5.3 and later warn at each start
 broker_connection_max_retries = None  # without it, a worker gives up after 100 attempts
-
-# JSON only: whoever can put a pickle into the broker can run code in the workers.
-task_serializer = "json"
-result_serializer = "json"
-accept_content = ["json"]
-
-# Tasks are long here: a worker keeps one task in reserve for each it can run, not four (Celery's default).
-worker_prefetch_multiplier = 1

@@ -1,9 +1,13 @@
-"""Celery's settings for every worker on this machine, and for every program that gives them work.
+"""Celery's settings that are fixed for every worker on this machine, and for every program that gives them work.
 
 This is Celery's own kind of file: plain Python, one name a setting, all of them described at
-https://docs.celeryq.dev/en/stable/userguide/configuration.html. The old upper-case names (BROKER_URL,
-CELERY_RESULT_BACKEND, ...) work as well, but a file must keep to one spelling. A change here recycles the workers as a
-change of code does. Keep passwords out of reach: chmod 0640, group of the workers and of those who submit.
+https://docs.celeryq.dev/en/stable/userguide/configuration.html. What stands here goes before the application's own
+settings; what does not stays as the application has it. So this file names only what a service must fix: where the
+broker and the results are, and that workers wait for them. `trapctl check` lists each setting and where it comes from.
+
+The old upper-case names (BROKER_URL, CELERY_RESULT_BACKEND, ...) work as well, but a file must keep to one spelling. A
+change here recycles the workers as a change of code does. Keep passwords out of reach: chmod 0640, group of the workers
+and of those who submit.
 """
 
 # RabbitMQ on this host with its default account, which RabbitMQ lets in from this host only.
@@ -18,14 +22,15 @@ broker_connection_max_retries = None
 # Results go back to the program that asked, and to no other; nothing is stored.
 result_backend = "rpc://"
 
-# JSON only: whoever can put a pickle into the broker can run code in the workers.
-task_serializer = "json"
-result_serializer = "json"
-accept_content = ["json"]
+# JSON only: whoever can put a pickle into the broker can run code in the workers. It is Celery's default, so it is
+# needed only where the application accepts more and should not; its own messages of another kind are then deleted.
+# task_serializer = "json"
+# result_serializer = "json"
+# accept_content = ["json"]
 
-# Tasks are long here: a worker keeps one task in reserve for each it can run, not four (Celery's default), which would
-# wait behind its long ones while another worker is idle.
-worker_prefetch_multiplier = 1
+# For long tasks: a worker keeps one task in reserve for each it can run, not four (Celery's default), which would wait
+# behind its long ones while another worker is idle. Short tasks are slower so. (Trap's own application says this.)
+# worker_prefetch_multiplier = 1
 
 # Acknowledged early (Celery's default), the tasks that a worker runs are lost if it is killed: out of memory, power
 # cut. With these three lines they run again, elsewhere; so use them only if a task may run twice without harm. The

@@ -101,6 +101,47 @@ def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
     lab.play(story)
 
 
+def test_what_a_task_starts_sees_what_is_installed_and_not_the_snapshot(short_path: Path, files: Broker) -> None:
+    """A tool that the task runs, in whatever version: half of it from the snapshot would be neither."""
+    ask = "import sys, naps.later; print(naps.later.__file__, *sys.path)"
+    extra = f"""
+
+@app.task
+def outside():
+    import subprocess, sys
+    from naps import later
+    return later.__file__, subprocess.check_output([sys.executable, "-P", "-c", {ask!r}], text=True)
+"""
+    site = installed(short_path / "site", "1.0")
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=on_the_path_of(site))
+
+    async def story() -> None:
+        await lab.start()
+        inside, outside = await lab.call("outside")
+        assert inside == f"{lab.generations}/7/code/naps/later.py"
+        assert outside.startswith(f"{site}/naps/later.py {site} ")  # its own PYTHONPATH is obeyed
+        assert str(lab.generations) not in outside
+
+    lab.play(story)
+
+
+def test_what_a_start_up_file_has_imported_before_the_worker_is_imported_again_from_the_snapshot(
+    short_path: Path, files: Broker
+) -> None:
+    site = installed(short_path / "site", "2.0")
+    (site / "sitecustomize.py").write_text("import naps.later\n")
+    lab = WorkerLab(short_path, files, spec=on_the_path_of(site))
+
+    async def story() -> None:
+        report = (await lab.start()).report
+        assert report is not None
+        assert not report.mixed
+        assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
+        assert "a start-up file has imported naps.later; it is imported again from the snapshot" in lab.told()
+
+    lab.play(story)
+
+
 def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Path, files: Broker) -> None:
     """Celery puts the working directory first while it imports task modules. systemd's units can have any."""
     here = short_path / "here"

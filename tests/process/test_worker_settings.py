@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
+from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings
 from trapd.model import PoolSpec
 
@@ -19,12 +20,18 @@ def files(request: pytest.FixtureRequest) -> Broker:
     return make_broker("embedded", request)
 
 
+@pytest.fixture
+def redis(request: pytest.FixtureRequest) -> Broker:
+    return make_broker("redis", request)
+
+
 def stats(lab: WorkerLab) -> dict[str, object]:
     """Of the Celery pool of the only worker."""
     found: dict[str, object] = {}
 
     async def story() -> None:
         await lab.start()
+        assert await lab.call("nap", 0)
         [[answer]] = [list(answer.values()) for answer in await lab.ask("stats")]
         found.update(answer["pool"])
 
@@ -50,3 +57,14 @@ def test_celerys_settings_of_a_worker_count_where_trapd_toml_is_silent(
 
 def test_where_both_are_silent_a_worker_runs_one_task_at_a_time(short_path: Path, files: Broker) -> None:
     assert stats(WorkerLab(short_path, files, spec=PoolSpec("default")))["max-concurrency"] == 1
+
+
+@pytest.mark.parametrize("place", ["celeryconfig", "application"])
+def test_a_green_pool_that_the_settings_choose_is_patched_first_of_all_too(
+    short_path: Path, redis: Broker, place: str
+) -> None:
+    """Plain Celery patches only for its option -P; under worker_pool it would not answer here."""
+    own = NAPS + "\n\napp.conf.worker_pool = 'gevent'\n" if place == "application" else NAPS
+    config = "worker_pool = 'gevent'\n" if place == "celeryconfig" else ""
+    lab = WorkerLab(short_path, redis, celeryconfig=config, files={"naps/jobs.py": own}, spec=PoolSpec("default"))
+    assert "gevent" in str(stats(lab)["implementation"])

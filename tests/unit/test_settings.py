@@ -117,6 +117,11 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
     assert load(file).pools[0].policy.on_failure is OnFailure.HOLD  # not only a string equal to it
 
 
+@pytest.mark.parametrize("app", ["proj", "proj.celery", "proj:app", "proj.celery:app", "proj.celery.app"])
+def test_an_application_is_named_as_celery_names_it(write: Write, app: str) -> None:
+    assert load(write(f'[app]\napp = "{app}"\n')).app.app == app
+
+
 def test_the_option_wins_over_the_environment_and_that_over_the_default() -> None:
     assert find("/a.toml", {"TRAPD_CONFIG": "/b.toml"}) == Path("/a.toml")
     assert find(None, {"TRAPD_CONFIG": "/b.toml"}) == Path("/b.toml")
@@ -163,7 +168,7 @@ REFUSED = {
         2,
         "100% at most",
     ),
-    "application without attribute": ('[app]\napp = "trap"\n', "app.app", 2, '"module:attribute"'),
+    "application by its file": ('[app]\napp = "proj/celery.py"\n', "app.app", 2, "`celery -A`"),
     "empty path": ('[app]\npython = ""\n', "app.python", 2, "write a path"),
     "a path with a line break": (
         '[trapd]\nstate_directory = "/srv\\nExecStartPre=+/srv/x"',

@@ -116,7 +116,9 @@ def _environment(value: Any, _folder: Path) -> dict[str, str]:
 
 
 _PATH = Kind("a path as a string, absolute or relative to the folder of this file", _path)
-_REFERENCE = Kind('a "module:attribute" to import', _matching(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*"))
+_NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+_APPLICATION = Kind('what `celery -A` takes, such as "proj" or "proj.celery:app"', _matching(rf"{_NAME}(:{_NAME})?"))
+_REFERENCE = Kind('a "module:attribute" to import', _matching(f"{_NAME}:{_NAME}"))
 _AMOUNT = Kind('a number of workers, 0 or more, or a percentage such as "25%"', _amount)
 _MOST_WORKERS = 9999  # as many as `trapctl scale` takes; more would be a slip of the finger
 _COUNT = Kind("a whole number, 0 or more", _whole(0, _MOST_WORKERS))
@@ -145,7 +147,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
     },
     "app": {
-        "app": Key(_REFERENCE, "trapd.distribute.app:app", "The Celery application"),
+        "app": Key(_APPLICATION, "trapd.distribute.app:app", "The Celery application"),
         "celeryconfig": Key(_PATH, Path("/etc/trapd/celeryconfig.py"), "The Celery settings of all workers"),
         "python": Key(_PATH, Path(sys.executable), "The interpreter of the application"),
         "smoke_test": Key(_REFERENCE, None, "A function without arguments, called before a worker says it is ready"),

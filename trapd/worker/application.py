@@ -11,48 +11,55 @@ from types import ModuleType
 from typing import Any
 
 from celery import Celery
+from celery.app.utils import find_app as celery_finds
 from celery.exceptions import ImproperlyConfigured
 
+from trapd.worker import green
+from trapd.worker.imports import put_first
 from trapd.worker.job import Job
+from trapd.worker.overlay import Overlay
 from trapd.worker.report import ConfigurationError
 
 CONFIG = "celeryconfig"
 _RENAME = re.compile(r"(\w+)\s+-> (\w+)")  # in Celery's complaint about mixed names
 
-# What `Celery("name", broker=..., backend=...)` fixes so firmly that no configuration file could say otherwise.
-_OF_THE_CONSTRUCTOR = {
-    "broker_url": ("broker_url", "BROKER_URL"),
-    "result_backend": ("result_backend", "CELERY_RESULT_BACKEND"),
-}
-
 
 def load(job: Job) -> Celery:
-    """The application, complete: configured, finalised, all its task modules imported, its smoke test passed.
+    """The application, complete: configured, all its task modules imported, finalised, its smoke test passed.
 
     Raises ConfigurationError, or whatever the application's own code raises.
     """
     config = load_config(job.celeryconfig)
     app = find_app(str(job.manifest["app"]))
-    app.set_current()
-    app.set_default()
-    configure(app, config, job)
+    put_first(job.folders)  # Celery's fix-up for Django has put the working directory before them
+    overlay = configure(app, config, job)
+    green.begin_again_for(job.settings["celery_pool"] or app.conf.worker_pool)
     app.loader.init_worker()  # imports what `imports`, `include` and autodiscovery name
-    app.finalize()  # after them, as Celery has it: they may have connected to its signal
+    complete(app, overlay)
     assert app.backend  # made on first use otherwise, which would be after the start
     if job.manifest.get("smoke_test"):
         resolve(str(job.manifest["smoke_test"]), "smoke test")()
     return app
 
 
+def complete(app: Celery, overlay: Overlay) -> None:
+    """What Celery's worker does once the task modules are imported: they may have connected to the signals of it."""
+    app.set_current()
+    app.set_default()
+    app.finalize()
+    overlay.renew(app)
+
+
 def load_config(file: Path) -> ModuleType:
-    """The file as the module ``celeryconfig``, whatever of that name lies elsewhere on the path.
+    """The file as a module. ``import celeryconfig`` finds it too, unless the application has a module of that name.
 
     No traceback shows a line of it, whoever prints it and when: there may be a password in the line.
     """
     spec = importlib.util.spec_from_file_location(CONFIG, file)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[CONFIG] = module
+    if CONFIG not in sys.modules and importlib.util.find_spec(CONFIG) is None:
+        sys.modules[CONFIG] = module
     try:
         # for a name in angle brackets Python looks for no source
         code = compile(file.read_bytes(), f"<{file}>", "exec", dont_inherit=True)
@@ -66,11 +73,34 @@ def load_config(file: Path) -> ModuleType:
 
 
 def find_app(name: str) -> Celery:
-    """Import ``module:attribute``. Raises ConfigurationError if that is no Celery application."""
-    app = resolve(name, "application")
+    """Import what ``celery -A`` takes: a module or package that has the application, or ``module:attribute``.
+
+    Raises ConfigurationError if that is no Celery application.
+    """
+    app = resolve(name, "application") if ":" in name else _found_by_celery(name)
     if not isinstance(app, Celery):
         raise ConfigurationError(f"cannot use {name}: it is a {type(app).__name__}, not a Celery application")
     return app
+
+
+def _found_by_celery(name: str) -> Any:
+    try:
+        return celery_finds(name)
+    except AttributeError:
+        module = importlib.import_module(name)  # whose own error it may have been; then that is raised here again
+    if hasattr(module, "__path__"):
+        _import_if_there(f"{name}.celery")  # of which Celery's finder would not tell why it cannot be imported
+    raise ConfigurationError(
+        f"cannot find the application {name}: {module.__name__} has no `app` and no `celery`; write module:attribute"
+    )
+
+
+def _import_if_there(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
 
 
 def resolve(name: str, what: str) -> Any:
@@ -85,35 +115,32 @@ def resolve(name: str, what: str) -> Any:
     return found
 
 
-def configure(app: Celery, config: ModuleType, job: Job) -> None:
-    """Give it the system-wide settings. They win over a file of the application's own and over its constructor.
+def configure(app: Celery, config: ModuleType, job: Job) -> Overlay:
+    """Put the system-wide settings on top of the application's own, which stay as they are otherwise.
 
-    Settings that it assigns (``app.conf.x = ...``) stay on top, as Celery has it. Raises ConfigurationError.
+    Raises ConfigurationError.
     """
-    app.namespace = None  # an application may have asked for a prefix in *its* settings; ours have none
     try:
-        app.config_from_object(CONFIG)
-        app.conf.finalize()
+        overlay = Overlay(vars(config))
     except ImproperlyConfigured as error:
-        raise _in_our_words(error, job) from None
-    for setting, spellings in _OF_THE_CONSTRUCTOR.items():
-        for spelling in spellings:
-            if hasattr(config, spelling):
-                app.conf[setting] = getattr(config, spelling)
+        file = f" (generation {job.number}'s copy of the file: {job.celeryconfig})"
+        raise _in_our_words(error, "celeryconfig.py", file) from None
+    try:
+        overlay.put_on(app)
+    except ImproperlyConfigured as error:
+        raise _in_our_words(error, "the application's own settings", "") from None
     if app.conf.get("worker_pool_start_method", "fork") != "fork":
         raise ConfigurationError(
             "cannot use worker_pool_start_method: the Celery pool's children would import the application themselves, "
-            "from what is installed and not from the snapshot; remove it from celeryconfig.py"
+            "from what is installed and not from the snapshot; remove it from Celery's settings"
         )
+    return overlay
 
 
-def _in_our_words(error: Exception, job: Job) -> Exception:
+def _in_our_words(error: Exception, where: str, file: str) -> Exception:
     renames = _RENAME.findall(str(error))
     if not renames:
         return error
     names = ", ".join(f"{wrong} to {right}" for wrong, right in renames)
     backwards = "" if renames[0][0].isupper() else ", or use the new, lower-case names throughout"
-    return ConfigurationError(
-        f"cannot mix old and new names of settings in celeryconfig.py: rename {names}{backwards} "
-        f"(generation {job.number}'s copy of the file: {job.celeryconfig})"
-    )
+    return ConfigurationError(f"cannot mix old and new names of settings in {where}: rename {names}{backwards}{file}")

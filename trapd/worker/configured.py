@@ -35,7 +35,8 @@ def load(environ: Mapping[str, str]) -> Celery:
         job = installed(environ["TRAPD_APP"], Path(environ["TRAPD_CELERYCONFIG"]))
     config = load_config(job.celeryconfig)
     app = find_app(str(job.manifest["app"]))
-    app.set_default()
+    if folder:
+        put_first(job.folders)  # Celery's fix-up for Django has put the working directory before them
     bootsteps.answer(job)
     configure(app, config, job)
     return app

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from trapd.worker import imports, report
+from trapd.worker import green, imports, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.notify import Notifier, watchdog_seconds
@@ -26,11 +26,16 @@ def main(arguments: list[str]) -> int:
         return EX_CONFIG
     drain_with_parent()
     imports.put_first(job.folders)
+    for module in imports.forget(job.packages, job.code):
+        print(
+            f"trapd-worker: a start-up file has imported {module}; it is imported again from the snapshot", flush=True
+        )
     imports.blind_finders(job.packages)
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
     try:
-        from trapd.worker.running import Running  # Celery comes with it: not before the snapshot is on the path
+        green.patch(job.settings["celery_pool"])
+        from trapd.worker.running import Running  # kombu comes with it: not before the snapshot is on the path
 
         running = Running(job, notifier, watchdog_seconds(), time.monotonic())
     except (Exception, SystemExit) as error:

@@ -29,6 +29,18 @@ def put_first(folders: Sequence[Path]) -> None:
             sys.path.append(here)
 
 
+def forget(packages: Iterable[str], code: Path) -> tuple[str, ...]:
+    """Unload modules of these packages that start-up files (.pth, sitecustomize) have imported from elsewhere.
+
+    The next import then gets those of the snapshot. Returns their names. What the start-up file has taken out of them
+    it keeps.
+    """
+    found = [stray.partition("=")[0] for stray in strays(packages, code)]
+    for name in found:
+        del sys.modules[name]
+    return tuple(found)
+
+
 def blind_finders(packages: Iterable[str]) -> None:
     """Make editable installs' finders forget these packages, and drop the finders that then serve none.
 

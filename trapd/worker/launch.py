@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 EX_CONFIG = 78
 STATE_DIRECTORY, RUNTIME_DIRECTORY = "/var/lib/trapd", "/run/trapd"
 SCHEMA = 1  # of the manifest
+START = "runtime/trapd/worker/start.py"  # in a generation
 
 # Of the environment that trapd itself was started in. REMAP_SIGTERM would turn every drain into a cold shutdown.
 _NOT_FOR_WORKERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
@@ -40,10 +41,15 @@ def command(
     directory = generations / str(int(number))
     manifest = read_manifest(directory)
     launch = pool_of(manifest, pool)
-    argv = [str(manifest["python"]), "-P", "-m", "trapd.worker", pool, slot]
-    argv += ["--generation", str(directory), "--runtime", str(runtime)]
+    arguments = [pool, slot, "--generation", str(directory), "--runtime", str(runtime)]
+    env = environment(base_env, launch.get("environment", {}))
+    start = directory / START
+    if start.is_file():
+        return [str(manifest["python"]), "-P", str(start), *arguments], env
+    # of an earlier trapd: its worker does not set the import path itself
     folders = [str(directory / folder) for folder in manifest["import_path"]]
-    return argv, environment(base_env, launch.get("environment", {}), folders)
+    env["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [env.get("PYTHONPATH")])])
+    return [str(manifest["python"]), "-P", "-m", "trapd.worker", *arguments], env
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -69,17 +75,18 @@ def pool_of(manifest: Mapping[str, Any], pool: str) -> dict[str, Any]:
     return found
 
 
-def environment(base: Mapping[str, str], pool: Mapping[str, str], folders: list[str]) -> dict[str, str]:
-    """What a worker sees: nothing of trapd's own Python, the snapshot first on its import path, its pool's wishes."""
+def environment(base: Mapping[str, str], pool: Mapping[str, str]) -> dict[str, str]:
+    """What a worker sees, and what its tasks start: nothing of trapd's own Python, and its pool's wishes.
+
+    A PYTHONPATH among these is obeyed as usual; start.py puts the snapshot before it.
+    """
     env = {
         name: value for name, value in base.items() if not name.startswith("PYTHON") and name not in _NOT_FOR_WORKERS
     }
     if "VIRTUAL_ENV" in base and "PATH" in base:
         own = str(Path(base["VIRTUAL_ENV"], "bin"))
         env["PATH"] = os.pathsep.join(folder for folder in base["PATH"].split(os.pathsep) if folder != own)
-    env |= {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **pool}
-    more = [pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else []
-    return {**env, "PYTHONPATH": os.pathsep.join(folders + more)}
+    return env | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **pool}
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import celery
-
 from trapd.worker import application, bootsteps, broker_files, report
 from trapd.worker.health import Health, Phase, Reporter
 from trapd.worker.job import Job
 from trapd.worker.notify import Notifier
 
-_GREEN = ("eventlet", "gevent")
 DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
 
 
@@ -23,8 +20,6 @@ class Running:
         self.job = job
         self._modules = 0
         settings = job.settings
-        if settings["celery_pool"] in _GREEN:  # they replace parts of the standard library, which has to come first
-            celery.maybe_patch_concurrency(["worker", "-P", settings["celery_pool"]])
         self.app = application.load(job)
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, self._look)
         bootsteps.install(self.app, job, self.reporter)

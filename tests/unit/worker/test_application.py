@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -87,28 +87,115 @@ def test_the_system_wide_settings_win_over_the_constructor(tmp_path: Path) -> No
     assert (app.conf.broker_url, app.conf.result_backend) == ("memory://", "rpc://")
 
 
-def test_the_system_wide_settings_win_over_a_file_of_the_applications_own(tmp_path: Path) -> None:
+def own_settings(**settings: object) -> str:
+    """The name of a module of the application's own."""
     sys.modules["own"] = ModuleType("own")
-    vars(sys.modules["own"]).update(broker_url="amqp://dev", task_acks_late=True)
+    vars(sys.modules["own"]).update(settings)
+    return "own"
+
+
+OWN = {"broker_url": "amqp://dev", "task_default_queue": "jobs", "worker_prefetch_multiplier": 9}
+
+
+def read(app: Celery) -> Celery:
+    assert app.conf.worker_pool
+    return app
+
+
+def run() -> None:
+    """A task."""
+
+
+SOURCES: dict[str, Callable[[Celery], object]] = {
+    "dict": lambda app: app.config_from_object(dict(OWN)),
+    "module": lambda app: app.config_from_object(own_settings(**OWN)),
+    "object": lambda app: app.config_from_object(type("Settings", (), OWN)),
+    "namespace": lambda app: app.config_from_object(
+        own_settings(**{f"CELERY_{name.upper()}": value for name, value in OWN.items()}), namespace="CELERY"
+    ),
+    "assigned": lambda app: app.conf.update(OWN),
+    "assigned after one was read": lambda app: read(app).conf.update(OWN),
+    "read anew": lambda app: read(app).config_from_object(dict(OWN)),
+    "read at once": lambda app: app.config_from_object(dict(OWN), force=True),
+}
+
+
+@pytest.mark.parametrize("say", SOURCES.values(), ids=SOURCES)
+@pytest.mark.parametrize("early", [False, True], ids=["not read before", "read before"])
+def test_the_system_wide_settings_win_and_the_applications_others_stay(
+    tmp_path: Path, say: Callable[[Celery], object], early: bool
+) -> None:
     app = new()
-    app.config_from_object("own")
-    assert app.conf.task_acks_late
+    say(app)
+    if early:
+        read(app)
+    configured(tmp_path, "broker_url = 'memory://'\nworker_prefetch_multiplier = 7\n", app)
+    assert (app.conf.broker_url, app.conf.worker_prefetch_multiplier) == ("memory://", 7)
+    assert app.conf.task_default_queue == "jobs"
+    assert list(app.amqp.queues) == ["jobs"]
+
+
+def test_old_names_in_one_file_and_new_ones_in_the_other_are_no_mixture(tmp_path: Path) -> None:
+    app = new(broker="amqp://dev")
+    app.config_from_object({"CELERY_DEFAULT_QUEUE": "jobs", "CELERY_ACKS_LATE": True})
+    configured(tmp_path, "task_acks_late = False\nbroker_url = 'memory://'\n", app)
+    assert (app.conf.broker_url, app.conf.task_acks_late, app.conf.task_default_queue) == ("memory://", False, "jobs")
+    app = new()
+    app.config_from_object({"task_default_queue": "jobs"})
+    assert configured(tmp_path, "CELERY_DEFAULT_QUEUE = 'wide'\n", app).conf.task_default_queue == "wide"
+
+
+def test_a_mixture_in_the_applications_own_settings_is_said_to_be_there(tmp_path: Path) -> None:
+    app = new()
+    app.config_from_object({"CELERY_ACKS_LATE": True, "task_default_queue": "a", "broker_url": "memory://"})
+    with pytest.raises(ConfigurationError, match="mix old and new names of settings in the application's own settings"):
+        configured(tmp_path, "", app)
+
+
+def test_what_an_import_has_made_of_the_applications_settings_is_made_anew(tmp_path: Path) -> None:
+    """A connection pool, queues, a result backend, a task: what has read a setting keeps it."""
+    app = new(broker="memory://dev//", backend="cache+memory://")
+    app.config_from_object({"task_acks_late": True, "task_serializer": "pickle", "timezone": "Europe/Amsterdam"})
+    add = app.task(run)
+    assert (add.acks_late, add.serializer, str(app.timezone)) == (True, "pickle", "Europe/Amsterdam")
+    made = app.producer_pool, app.backend, app.control, app.amqp
+    text = "broker_url = 'memory://'\nresult_backend = 'rpc://'\ntask_acks_late = False\ntask_serializer = 'json'\n"
+    configured(tmp_path, text + "task_default_queue = 'wide'\n", app)
+    assert (add.acks_late, add.serializer, str(app.timezone)) == (False, "json", "Europe/Amsterdam")
+    for old, current in zip(made, (app.producer_pool, app.backend, app.control, app.amqp), strict=True):
+        assert old is not current
+    assert list(app.amqp.queues) == ["wide"]
+
+
+def test_what_is_said_of_one_task_alone_stays(tmp_path: Path) -> None:
+    app = new()
+    add = app.task(run, acks_late=True)
+    configured(tmp_path, "task_acks_late = False\n", app)
+    assert add.acks_late
+
+
+def test_an_application_that_reads_its_settings_anew_later_keeps_the_system_wide_ones(tmp_path: Path) -> None:
+    """In a handler of worker_init, say."""
+    app = configured(tmp_path, "broker_url = 'memory://'\n", new())
+    app.config_from_object({"broker_url": "amqp://dev", "task_default_queue": "jobs"})
+    assert (app.conf.broker_url, app.conf.task_default_queue) == ("memory://", "jobs")
+
+
+def test_the_applications_own_module_celeryconfig_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "celeryconfig.py").write_text("task_default_queue = 'jobs'\nbroker_url = 'amqp://dev'\n")
+    monkeypatch.syspath_prepend(folder)
+    app = new()
+    app.config_from_object("celeryconfig")
     configured(tmp_path, "broker_url = 'memory://'\n", app)
-    assert (app.conf.broker_url, app.conf.task_acks_late) == ("memory://", False)
+    assert (app.conf.broker_url, app.conf.task_default_queue) == ("memory://", "jobs")
 
 
-def test_a_prefix_that_the_application_wants_in_its_own_settings_is_not_wanted_in_ours(tmp_path: Path) -> None:
-    sys.modules["own"] = ModuleType("own")
+def test_an_application_that_has_no_celeryconfig_finds_the_system_wide_one(tmp_path: Path) -> None:
     app = new()
-    app.config_from_object("own", namespace="CELERY")
-    assert configured(tmp_path, "broker_url = 'memory://'\n", app).conf.broker_url == "memory://"
-
-
-def test_settings_that_the_application_assigns_stay_on_top(tmp_path: Path) -> None:
-    app = new()
-    app.conf.worker_prefetch_multiplier = 3
-    configured(tmp_path, "worker_prefetch_multiplier = 7\n", app)
-    assert app.conf.worker_prefetch_multiplier == 3
+    app.config_from_object("celeryconfig")
+    assert configured(tmp_path, "task_default_queue = 'wide'\n", app).conf.task_default_queue == "wide"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -173,6 +260,59 @@ def test_what_is_no_application_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         application.find_app(name)
     assert str(error.value) == message
+
+
+SPELLINGS = [
+    "proj",
+    "proj.celery",
+    "proj:app",
+    "proj.celery:app",
+    "proj.celery.app",
+    "proj.tasks",
+    "proj.other:apps.one",
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    files = {
+        "__init__.py": "from .celery import app\n",
+        "celery.py": "from celery import Celery\napp = Celery('proj', set_as_current=False)\n",
+        "tasks.py": "from .celery import app as service\n",
+        "other.py": "import types\nfrom .celery import app\napps = types.SimpleNamespace(one=app)\n",
+    }
+    (tmp_path / "proj").mkdir()
+    for name, text in files.items():
+        (tmp_path / "proj" / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "proj"
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_an_application_is_found_as_celery_finds_it(project: Path, name: str) -> None:
+    assert application.find_app(name).main == "proj"
+    if name != SPELLINGS[-1]:  # which only trapd takes
+        assert application.celery_finds(name) is application.find_app(name)
+
+
+@pytest.mark.parametrize(
+    ("init", "celery", "error", "message"),
+    [
+        ("", "import nosuchmodule\n", ModuleNotFoundError, "No module named 'nosuchmodule'"),
+        ("import proj.nothing_here\n", "", ModuleNotFoundError, "No module named 'proj.nothing_here'"),
+        ("None.x\n", "", AttributeError, "'NoneType' object has no attribute 'x'"),
+        ("", "None.x\n", AttributeError, "'NoneType' object has no attribute 'x'"),
+        ("", "", ConfigurationError, "cannot find the application proj: proj has no `app` and no `celery`"),
+    ],
+)
+def test_why_an_application_is_not_found_is_told_in_its_own_words(
+    project: Path, init: str, celery: str, error: type[Exception], message: str
+) -> None:
+    """Celery's finder tells of a broken proj/celery.py as "module 'proj' has no attribute 'celery'"."""
+    (project / "__init__.py").write_text(init)
+    (project / "celery.py").write_text(celery)
+    with pytest.raises(error, match=message):
+        application.find_app("proj")
 
 
 def test_the_import_error_of_an_application_is_its_own() -> None:

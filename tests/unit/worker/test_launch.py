@@ -29,7 +29,9 @@ MANIFEST = {
 @pytest.fixture
 def generations(tmp_path: Path) -> Path:
     folder = tmp_path / "generations"
-    (folder / "7").mkdir(parents=True)
+    start = folder / "7" / launch.START
+    start.parent.mkdir(parents=True)
+    start.touch()
     (folder / "7/manifest.json").write_text(json.dumps(MANIFEST))
     return folder
 
@@ -37,12 +39,11 @@ def generations(tmp_path: Path) -> Path:
 def test_the_command_runs_the_snapshots_worker_on_the_applications_interpreter(generations: Path) -> None:
     argv, env = launch.command(generations, Path("/run/trapd"), "default@7-2", {"HOME": "/root"})
     assert argv == [
-        *["/opt/trap/bin/python", "-P", "-m", "trapd.worker", "default", "7-2"],
+        *["/opt/trap/bin/python", "-P", f"{generations}/7/runtime/trapd/worker/start.py", "default", "7-2"],
         *["--generation", f"{generations}/7", "--runtime", "/run/trapd"],
     ]
     assert env == {
         "HOME": "/root",
-        "PYTHONPATH": f"{generations}/7/code:{generations}/7/runtime",
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
     }
@@ -50,7 +51,7 @@ def test_the_command_runs_the_snapshots_worker_on_the_applications_interpreter(g
 
 def test_the_worker_reads_back_what_the_command_says(generations: Path) -> None:
     argv, _ = launch.command(generations, Path("/run/trapd"), "gpu@7-2", {})
-    job = Job.parse(argv[4:])
+    job = Job.parse(argv[3:])
     assert (job.pool, job.slot, job.instance, job.number) == ("gpu", "7-2", "gpu@7-2", 7)
     assert job.node.startswith("gpu-7-2@")
     assert job.code == generations / "7/code"
@@ -59,11 +60,19 @@ def test_the_worker_reads_back_what_the_command_says(generations: Path) -> None:
     assert job.report_file == Path("/run/trapd/instances/gpu@7-2.json")
 
 
-def test_a_pools_environment_comes_last_but_its_import_path_comes_after_the_snapshots(generations: Path) -> None:
+def test_a_pools_environment_comes_last_and_its_import_path_stays_as_it_is(generations: Path) -> None:
+    """What a task starts sees it, and not the snapshot's folders: start.py puts these on the worker's own path."""
     base = {"OMP_NUM_THREADS": "9", "PYTHONPATH": "/trapds/own"}
     _, env = launch.command(generations, Path("/run/trapd"), "gpu@7-1", base)
     assert env["OMP_NUM_THREADS"] == "2"
     assert env["PYTHONHASHSEED"] == "0"
+    assert env["PYTHONPATH"] == "/extra"
+
+
+def test_a_generation_that_an_earlier_trapd_has_made_is_started_as_that_did(generations: Path) -> None:
+    (generations / "7" / launch.START).unlink()
+    argv, env = launch.command(generations, Path("/run/trapd"), "gpu@7-1", {})
+    assert argv[:4] == ["/opt/trap/bin/python", "-P", "-m", "trapd.worker"]
     assert env["PYTHONPATH"] == f"{generations}/7/code:{generations}/7/runtime:/extra"
 
 
@@ -74,7 +83,7 @@ def test_nothing_of_trapds_own_python_reaches_a_worker(generations: Path) -> Non
         "PATH": "/opt/trapd/bin:/usr/bin:/bin",
     }
     _, env = launch.command(generations, Path("/run/trapd"), "default@7-1", base)
-    assert set(env) == {"PATH", "PYTHONPATH", "PYTHONFAULTHANDLER", "PYTHONUNBUFFERED"}
+    assert set(env) == {"PATH", "PYTHONFAULTHANDLER", "PYTHONUNBUFFERED"}
     assert env["PATH"] == "/usr/bin:/bin"
 
 
