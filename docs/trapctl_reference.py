@@ -29,7 +29,7 @@ With `--json` the answer is one JSON document (schema 1) on standard output, err
 | 0 | done; `status`: as desired; `plan`: nothing to do; `check`: no errors |
 | 1 | failed: it was refused, or the rollout did not end well |
 | 1 | `status`: degraded, held or failed; `plan`: something would be done; `check`: errors |
-| 2 | wrong usage |
+| 2 | wrong usage; no such pool, worker or rollout |
 | 3 | `status` only: trapd is not running |
 | 4 | not permitted; `status`: unknown, since trapd does not answer or has no such pool |
 | 7 | trapd does not run |
@@ -37,7 +37,7 @@ With `--json` the answer is one JSON document (schema 1) on standard output, err
 | 75 | the wait timed out; what was waited for goes on |
 | 78 | the configuration cannot be used |
 | 130 | interrupted by Ctrl-C; what was begun goes on |
-| 255 | `plan` only: any error |
+| 255 | `plan` only: any other error |
 
 `celery` ends with Celery's own exit status. A rollout that is in progress and goes well is as desired.
 

@@ -19,7 +19,11 @@ class SettingsError(TrapdError):
 
 
 class RefusedError(TrapdError):
-    """A command that cannot be done as things stand (no such pool, nothing to undo). Exit 1."""
+    """A command that cannot be done as things stand (nothing to undo, trapd stops). Exit 1."""
+
+
+class UsageError(RefusedError):
+    """A command whose words fit nothing: no such pool, worker or rollout, or not a number. Exit 2; `status`: 4."""
 
 
 class NotPermittedError(TrapdError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from trapd.apply import rollout_of
 from trapd.controller import Controller
-from trapd.errors import HistoryError, RefusedError, SnapshotError
+from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
 
@@ -202,7 +202,7 @@ class Service(Controller):
 
     def _known(self, pool: str, *, roll: bool = False) -> PoolState:
         if pool not in self.specs:
-            raise RefusedError(f"no pool {pool!r}; there are: {', '.join(sorted(self.specs))}")
+            raise UsageError(f"no pool {pool!r}; there are: {', '.join(sorted(self.specs))}")
         if roll and self.stopping:
             raise RefusedError(f"cannot roll {pool}: trapd stops, and its workers with it; start it again first")
         return self.state(pool)

@@ -346,9 +346,59 @@ def test_what_is_refused_ends_with_1_and_the_reason(running: Trapd) -> None:
     done = running.ctl("retry")
     exactly(done, 1)
     assert done.stderr == "trapctl: nothing to retry: no refused generation is what is installed now\n"
-    done = running.ctl("recycle", "defualt")
-    exactly(done, 1)
-    assert done.stderr == "trapctl: cannot find pool 'defualt': did you mean default?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["recycle", "defualt"], "cannot find pool 'defualt': did you mean default?"),
+        (["plan", "gpu"], "cannot find pool 'gpu': there are: default"),
+        (["why", "default@99-1"], "cannot explain default@99-1: no such worker runs, and history has none; see"),
+        (["why", "99"], "cannot find rollout 99: see trapctl rollout history"),
+        (["rollout", "history", "gpu"], "cannot find pool 'gpu': there are: default"),
+        (["scale", "default", "many"], "cannot scale default to 'many': write a number up to 9999"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_names_nothing_is_wrong_usage(running: Trapd, arguments: list[str], words: str) -> None:
+    done = running.ctl(*arguments)
+    exactly(done, 2)
+    assert done.stderr.startswith(f"trapctl: {words}")
+
+
+def test_json_may_stand_before_the_verb(running: Trapd) -> None:
+    assert json.loads(running.ctl("--json", "plan").stdout) == json.loads(running.ctl("plan", "--json").stdout)
+
+
+def test_a_locale_without_a_character_is_no_reason_to_fail(running: Trapd) -> None:
+    reason = "neue Kerne → schneller"
+    command = [*TRAPCTL, "--socket", str(running.socket), "recycle", "--reason", reason]
+    env = os.environ | {"PYTHONIOENCODING": "iso8859-1"}
+    done = subprocess.run(command, capture_output=True, env=env, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"begun: neue Kerne ? schneller" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("trapctl recycle ", ["default"]),
+        ("trapctl recycle default ", []),
+        ("trapctl rollout pause d", ["default"]),
+        ("trapctl why default@", ["default@7-1", "default@7-2"]),
+        ("trapctl celery in", ["inspect"]),
+        ("trapctl rollout u", ["undo"]),
+    ],
+)
+def test_a_shell_completes_what_trapd_knows(running: Trapd, words: str, offered: list[str]) -> None:
+    asked = words.replace("trapctl ", f"trapctl --socket {running.socket} ", 1)
+    env = os.environ | {
+        "_TRAPCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": asked,
+        "COMP_CWORD": str(len(asked.split()) - (not asked.endswith(" "))),
+    }
+    done = subprocess.run(TRAPCTL, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered
 
 
 def as_nobody() -> None:
@@ -380,7 +430,7 @@ def test_others_may_look_and_not_touch(running: Trapd) -> None:
     refused = json.loads(nobody('{"jsonrpc":"2.0","id":1,"method":"recycle"}').stdout)["error"]
     assert refused["code"] == 4
     assert refused["message"].startswith(
-        "cannot recycle: nobody (uid 65534) may only look; run it as root or as a member"
+        "cannot run trapctl recycle: nobody (uid 65534) may only look; run it as root or as a member"
     )
 
 
@@ -391,13 +441,22 @@ def test_plan_has_exit_statuses_of_its_own(running: Trapd, short_path: Path) -> 
     done = running.ctl("plan")
     exactly(done, 0)
     assert done.stdout == "pool default: nothing to do\n"
-    exactly(running.ctl("plan", "gpu"), 255)
     exactly(ctl("--socket", str(short_path / "none.sock"), "plan"), 255)
     (short_path / "other").mkdir()
     with trapd(short_path / "other", "stuck") as one:
         done = one.ctl("plan")
         exactly(done, 1)
         assert done.stdout == "pool default:\n  start default@8-1: for show\n"
+
+
+def test_a_plan_names_the_rollout_that_a_pause_holds(short_path: Path) -> None:
+    with trapd(short_path, "stuck") as one:
+        exactly(one.ctl("recycle", "--no-wait"), 0)
+        exactly(one.ctl("rollout", "pause", "default"), 0)
+        done = one.ctl("plan")
+        exactly(done, 1)
+        words = "rollout 1 is held, since the pool is paused; trapctl rollout resume default lets it go on"
+        assert words in done.stdout
 
 
 def test_why_generations_history_and_events_tell_the_same_story(running: Trapd) -> None:
@@ -409,7 +468,6 @@ def test_why_generations_history_and_events_tell_the_same_story(running: Trapd) 
     assert re.search(r"^8 +trap 1\.3\.0 +2 +wanted by default", running.ctl("generations").stdout, re.MULTILINE)
     assert re.search(r"^1 +default +7 +8 +complete", running.ctl("rollout", "history").stdout, re.MULTILINE)
     assert "default  wanted  new kernel (by root)" in running.ctl("events", "default").stdout
-    exactly(running.ctl("why", "default@99-1"), 1)
 
 
 @pytest.mark.parametrize(

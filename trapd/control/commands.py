@@ -113,7 +113,8 @@ class Commands:
             raise ProtocolError(Code.UNKNOWN_METHOD, f"cannot do {request.method[:60]!r}: no such command", request.id)
         if command.access is Access.ADMIN and not caller.admin:
             raise NotPermittedError(
-                f"cannot {command.name}: {caller.actor} may only look; run it as root or as a member of group trapd"
+                f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
+                "group trapd"
             )
         params = read_params(command, request)
 

@@ -21,7 +21,7 @@ from trapd.control.protocol import (
     format_answer,
     parse_request,
 )
-from trapd.errors import NotPermittedError, RefusedError, TrapdError
+from trapd.errors import NotPermittedError, RefusedError, TrapdError, UsageError
 from trapd.masking import mask, masked
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,8 @@ class Connection:
             return Failed(request.id, Code.TIMED_OUT, mask(str(error)), masked(error.data))
         except NotPermittedError as error:
             return Failed(request.id, Code.NOT_PERMITTED, str(error))
+        except UsageError as error:
+            return Failed(request.id, Code.USAGE, mask(str(error)))
         except RefusedError as error:
             return Failed(request.id, Code.REFUSED, mask(str(error)))
         except TrapdError as error:  # it was tried, and went wrong: the log has to tell as well

@@ -15,7 +15,7 @@ from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
-from trapd.errors import RefusedError, TrapdError
+from trapd.errors import RefusedError, TrapdError, UsageError
 from trapd.model import Event, Generation, Rollout
 from trapd.rollout.view import PoolView
 from trapd.rollout.want import refusal
@@ -134,8 +134,9 @@ async def generations(call: Call) -> Document:
 
 async def plan(call: Call) -> Document:
     """What a pass would do now, pool by pool. Nothing is done."""
-    views = [await call.desk.controller.observe(name) for name in _pools(call)]
-    return {"schema": SCHEMA, "changes": any(view.actions for view in views), "pools": [_planned(v) for v in views]}
+    pools = [_planned(await call.desk.controller.observe(name)) for name in _pools(call)]
+    changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
+    return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
 
 async def explain(call: Call) -> Document:
@@ -151,7 +152,7 @@ def _find(call: Call, name: str) -> str:
         return name
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-    raise RefusedError(f"cannot find pool {name!r}: {hint}")
+    raise UsageError(f"cannot find pool {name!r}: {hint}")
 
 
 def _pool(call: Call) -> str:
@@ -187,7 +188,7 @@ def _one_line(text: str) -> str:
 def _amount(text: str, before: int, pool: str) -> int:
     found = _AMOUNT.fullmatch(text)
     if not found:
-        raise RefusedError(f"cannot scale {pool} to {text!r}: write a number up to 9999, +N for more or -N for fewer")
+        raise UsageError(f"cannot scale {pool} to {text!r}: write a number up to 9999, +N for more or -N for fewer")
     number = int(found["number"])
     wanted = {"": number, "+": before + number, "-": before - number}[found["sign"]]
     if wanted < 0:
@@ -261,4 +262,6 @@ def _planned(view: PoolView) -> Document:
         }
         for action in view.actions
     ]
-    return {"name": view.spec.name, "actions": actions, "waiting": view.waiting}
+    rollout = view.state.rollout
+    held = rollout.id if view.state.paused and rollout is not None and not rollout.state.over else None
+    return {"name": view.spec.name, "actions": actions, "waiting": view.waiting, "held": held}

@@ -32,6 +32,7 @@ class Code(IntEnum):
     INVALID_PARAMS = -32602
     INTERNAL = -32603
     REFUSED = 1
+    USAGE = 2  # a name of nothing that is there, or a number that is none
     NOT_PERMITTED = 4
     TIMED_OUT = 75  # the waiting, not what was waited for
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from trapd.control.needs import Desk
 from trapd.control.status import epoch
-from trapd.errors import RefusedError
+from trapd.errors import UsageError
 from trapd.model import Event, Generation, Instance, InstanceId, Rollout
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
@@ -30,19 +30,19 @@ def why(desk: Desk, subject: str) -> dict[str, Any]:
     except ValueError:
         names = ", ".join(pools)
         message = f"cannot explain {subject!r}: name a pool ({names}), a rollout's number or a worker (POOL@G-S)"
-        raise RefusedError(message) from None
+        raise UsageError(message) from None
     return _document(id.name, "instance", *_of_instance(desk, id))
 
 
 def find_rollout(desk: Desk, number: int) -> Rollout:
-    """As it is now, or as history has it. Raises RefusedError if there never was one."""
+    """As it is now, or as history has it. Raises UsageError if there never was one."""
     for view in desk.controller.pools():
         latest = view.state.rollout
         if latest is not None and latest.id == number:
             return latest
     found = desk.controller.journal.rollout(number)
     if found is None:
-        raise RefusedError(f"cannot find rollout {number}: see trapctl rollout history")
+        raise UsageError(f"cannot find rollout {number}: see trapctl rollout history")
     return found
 
 
@@ -80,7 +80,7 @@ def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
     mine = [event for event in events if event.instance == id.name]
     instance = next((i for i in view.instances if i.id == id), None)
     if instance is None and not mine:
-        raise RefusedError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
+        raise UsageError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
     chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
     if instance is None:
         told = bool(mine) and mine[-1].what == "gone"

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from trapd.control.protocol import Code
 from trapd.ctl.client import AnswerError, UnreachableError
-from trapd.errors import NotPermittedError, SettingsError, TrapdError
+from trapd.errors import NotPermittedError, SettingsError, TrapdError, UsageError
 
 
 class Exit(IntEnum):
@@ -26,9 +26,11 @@ class Exit(IntEnum):
 
 def exit_of(error: TrapdError, verb: str) -> Exit:
     """The exit status of a verb that ended with this error."""
-    if verb == "plan":
-        return Exit.PLAN_FAILED
     match error:
+        case AnswerError(code=Code.USAGE) | UsageError():
+            return Exit.UNKNOWN if verb == "status" else Exit.USAGE
+        case _ if verb == "plan":
+            return Exit.PLAN_FAILED
         case SettingsError():
             return Exit.CONFIG
         case UnreachableError(absent=True):

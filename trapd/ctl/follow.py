@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
-from trapd.control.protocol import Failed, Progress, Result
+from trapd.control.protocol import Code, Failed, Progress, Result
 from trapd.ctl.client import LOOKING, AnswerError, Client, UnreachableError
 
 AWAY = 15.0  # s that trapd may be gone for while we wait: an upgrade of trapd itself takes a few
@@ -61,6 +62,8 @@ class Waiting:
                     if (successor := self._over(value)) is not None:
                         self._pending.append(successor)
                         requests[self._request(client, successor)] = successor
+                case Failed(code=Code.USAGE) as failed:  # a number that we gave: nobody's usage was wrong
+                    raise AnswerError(replace(failed, code=Code.REFUSED))
                 case Failed() as failed:
                     raise AnswerError(failed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -83,11 +84,17 @@ class _OfRollouts(Verbs):
 
 
 @click.group(cls=_Top, context_settings=CONTEXT)
-@click.option("--config", metavar="FILE", help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(),
+    help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml.",
+)
 @click.option("--socket", metavar="PATH", type=click.Path(path_type=Path), help="trapd's control socket itself.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, before the verb or behind it.")
 @click.version_option(__version__, prog_name="trapctl", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, config: str | None, socket: Path | None) -> None:
+def cli(context: click.Context, config: str | None, socket: Path | None, as_json: bool) -> None:
     """Look at trapd, and tell it what to do.
 
     Looking is for everybody; changing is for root and the members of group trapd. Exit statuses: 0 done,
@@ -95,7 +102,7 @@ def cli(context: click.Context, config: str | None, socket: Path | None) -> None
     78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0
     nothing to do, 1 something, 255 error.
     """
-    context.obj = Session(config, socket, os.environ)
+    context.obj = Session(config, socket, os.environ, as_json=as_json)
 
 
 @cli.group(cls=_OfRollouts)
@@ -105,6 +112,9 @@ def rollout() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale that lacks a character is no reason to fail
+            stream.reconfigure(errors="replace")
     try:
         return int(cli.main(arguments, prog_name="trapctl", standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -10,14 +10,15 @@ import click
 
 from trapd import durations
 from trapd.control.protocol import MOST_LINES
+from trapd.ctl import complete
 from trapd.ctl.session import Session
 
 Verb = Callable[..., Any]
 _NUMBER = re.compile(r"[0-9.]+")
 
-POOL = click.argument("pool")
-POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...")
-ONE_POOL = click.argument("pool", required=False)
+POOL = click.argument("pool", shell_complete=complete.pools)
+POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=complete.pools)
+ONE_POOL = click.argument("pool", required=False, shell_complete=complete.pools)
 LIMIT = click.option(
     "-n", "--limit", type=click.IntRange(1, MOST_LINES), default=20, show_default=True, help="The latest so many."
 )

@@ -128,7 +128,7 @@ def test_what_goes_wrong_is_an_answer_with_a_code_and_the_connection_lives_on(sh
             for method, params, code in [
                 ("nonsense", {}, Code.UNKNOWN_METHOD),
                 ("scale", {}, Code.INVALID_PARAMS),
-                ("recycle", {"pools": ["nosuch"]}, Code.REFUSED),
+                ("recycle", {"pools": ["nosuch"]}, Code.USAGE),
             ]:
                 error = (await one.ask(method, **params))["error"]
                 assert error["code"] == code
@@ -199,7 +199,7 @@ def test_rights_come_from_the_kernel(short_path: Path) -> None:
         async with client(short_path) as one:
             error = (await one.ask("recycle"))["error"]
             assert error["code"] == Code.NOT_PERMITTED
-            assert error["message"].startswith("cannot recycle: bob (uid 1002) may only look")
+            assert error["message"].startswith("cannot run trapctl recycle: bob (uid 1002) may only look")
             assert "result" in await one.ask("status")
         await server.close()
         assert controller.asked == []

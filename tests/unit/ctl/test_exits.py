@@ -16,6 +16,9 @@ from trapd.ctl.session import Session
         (Code.REFUSED, "status", Exit.UNKNOWN),  # "1" would be read as: it answers, and a pool is degraded
         (Code.INTERNAL, "status", Exit.UNKNOWN),
         (Code.REFUSED, "recycle", Exit.FAILED),
+        (Code.USAGE, "recycle", Exit.USAGE),
+        (Code.USAGE, "plan", Exit.USAGE),
+        (Code.USAGE, "status", Exit.UNKNOWN),
         (Code.NOT_PERMITTED, "recycle", Exit.NOT_PERMITTED),
         (Code.TIMED_OUT, "recycle", Exit.TIMED_OUT),
         (Code.REFUSED, "plan", Exit.PLAN_FAILED),

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import click
 
+from trapd.ctl import complete
 from trapd.ctl.session import Session
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False, options_metavar="")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="ARGUMENTS...")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="ARGUMENTS...", shell_complete=complete.celery)
 @click.pass_obj
 def verb(session: Session, arguments: Sequence[str]) -> int:
     """Run any Celery sub-command on this application.

@@ -32,7 +32,10 @@ def show(screen: Screen, document: Document) -> None:
         if pool["actions"]:
             screen.line(f"pool {pool['name']}:")
             screen.lines((action["text"] for action in pool["actions"]), indent=2)
-        else:
+        elif pool["held"] is None:
             screen.line(f"pool {pool['name']}: nothing to do")
+        if pool["held"] is not None:
+            remedy = f"trapctl rollout resume {pool['name']} lets it go on"
+            screen.line(f"pool {pool['name']}: rollout {pool['held']} is held, since the pool is paused; {remedy}")
         if pool["waiting"]:
             screen.line(f"waiting for {pool['waiting']}", indent=2)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trapd.ctl import options
+from trapd.ctl import complete, options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Document, Session
 from trapd.ctl.words import Word, last_lines, moment
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("subject")
+@click.argument("subject", shell_complete=complete.subjects)
 @options.json
 @click.pass_obj
 def verb(session: Session, subject: str) -> int:
