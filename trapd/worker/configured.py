@@ -30,7 +30,7 @@ def load(environ: Mapping[str, str]) -> Celery:
         manifest = launch.read_manifest(Path(folder))
         job = Job(pool="", slot="", generation=Path(folder), runtime=Path(folder), manifest=manifest)
         put_first(job.folders)
-        blind_finders(job.packages)
+        blind_finders(job.packages, job.code)
     else:
         job = installed(environ["TRAPD_APP"], Path(environ["TRAPD_CELERYCONFIG"]))
     config = load_config(job.celeryconfig)

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         print(
             f"trapd-worker: a start-up file has imported {module}; it is imported again from the snapshot", flush=True
         )
-    imports.blind_finders(job.packages)
+    imports.blind_finders(job.packages, job.code)
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
     try:

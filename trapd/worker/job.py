@@ -59,9 +59,9 @@ class Job:
         return [self.generation / folder for folder in self.manifest["import_path"]]
 
     @property
-    def code(self) -> Path:
-        """Where the watched packages have to come from."""
-        return self.folders[0]
+    def code(self) -> list[Path]:
+        """Where the watched packages have to come from: of what comes first, all but trapd's own part."""
+        return [folder for folder in self.folders if folder.name != "runtime" or folder.parent != self.generation]
 
     @property
     def packages(self) -> frozenset[str]:

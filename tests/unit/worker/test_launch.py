@@ -54,7 +54,7 @@ def test_the_worker_reads_back_what_the_command_says(generations: Path) -> None:
     job = Job.parse(argv[3:])
     assert (job.pool, job.slot, job.instance, job.number) == ("gpu", "7-2", "gpu@7-2", 7)
     assert job.node.startswith("gpu-7-2@")
-    assert job.code == generations / "7/code"
+    assert job.code == [generations / "7/code"]
     assert job.packages == {"trap", "trap_data"}
     assert job.celeryconfig == generations / "7/etc/celeryconfig.py"
     assert job.report_file == Path("/run/trapd/instances/gpu@7-2.json")
