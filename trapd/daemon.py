@@ -266,7 +266,8 @@ class Daemon:
         return "".join(f"{instance.unit}\n" for instance in instances)
 
     def _troubles(self) -> str:
-        return "; ".join(trouble for trouble in (self.trouble, self.service.trouble) if trouble)
+        troubles = [self.trouble, self.service.trouble, *self.snapshots.troubles()]
+        return "; ".join(trouble for trouble in troubles if trouble)
 
     def _line(self) -> str:
         views = self.service.pools()

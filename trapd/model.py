@@ -187,7 +187,7 @@ class PoolSpec:
 class TreeFile:
     """One file of what is installed. ``digest`` is sha256 in hex; empty for files that may change freely (.pyc)."""
 
-    path: str  # where it goes in a snapshot, relative, with "/": code/trap/run.py, etc/celeryconfig.py
+    path: str  # where it goes in a snapshot, relative: code/trap/run.py, etc/celeryconfig.py, tree/srv/site/app.py
     source: str  # where it is now, absolute
     digest: str
 
@@ -200,7 +200,7 @@ class DiskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is installed, as seen at one moment; ``fingerprint``, ``files`` and ``eager`` count only if settled."""
+    """What is installed, as seen at one moment; fingerprint, files, eager and roots count only if settled."""
 
     state: DiskState
     reason: str = ""
@@ -208,6 +208,7 @@ class Disk:
     versions: Mapping[str, str] = field(default_factory=dict)  # of the watched distributions
     files: tuple[TreeFile, ...] = ()
     eager: bool = False  # the Celery settings run every task in the submitter's process: no workers are needed
+    roots: tuple[str, ...] = ()  # absolute: projects' folders that code is imported from; their files go below tree/
 
 
 @dataclass(frozen=True, slots=True)

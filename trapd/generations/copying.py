@@ -15,6 +15,7 @@ from trapd.errors import SnapshotError
 _FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
 _READABLE, _PRIVATE, _FOLDER = 0o444, 0o440, 0o555
 _CHUNK = 1 << 20
+CACHE = "__pycache__"
 
 
 def copy_file(source: Path, target: Path, digest: str, *, group: int | None = None) -> None:

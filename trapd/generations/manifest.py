@@ -19,7 +19,6 @@ from trapd.model import Generation, PoolSpec
 NAME = "manifest.json"
 SCHEMA = 1
 CODE, RUNTIME, CELERYCONFIG = "code", "runtime", "etc/celeryconfig.py"
-IMPORT_PATH = (CODE, RUNTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Manifest:
     smoke_test: str | None  # "module:function"
     watched: Mapping[str, Sequence[str]]  # distribution -> names it is imported by
     pools: Mapping[str, Mapping[str, object]]  # pool -> PoolSpec.launch()
+    import_path: Sequence[str] = (CODE, RUNTIME)  # folders of the snapshot, first to last
 
 
 def describe(
@@ -46,6 +46,7 @@ def describe(
     python: str,
     smoke_test: str | None,
     watched: Mapping[str, Sequence[str]],
+    import_path: Sequence[str] = (CODE, RUNTIME),
 ) -> Manifest:
     """The manifest of a new snapshot."""
     return Manifest(
@@ -59,6 +60,7 @@ def describe(
         smoke_test=smoke_test,
         watched=watched,
         pools={pool.name: pool.launch() for pool in pools},
+        import_path=tuple(import_path),
     )
 
 
@@ -72,7 +74,6 @@ def write(manifest: Manifest, folder: Path, *, group: int) -> None:
             "schema": SCHEMA,
             **asdict(manifest),
             "digest": manifest.fingerprint,
-            "import_path": list(IMPORT_PATH),
             "celeryconfig": CELERYCONFIG,
         },
         indent=1,
@@ -91,7 +92,9 @@ def read(folder: Path) -> Manifest:
         found: Any = json.loads(path.read_text("utf-8"))
         schema = found["schema"]
         if schema == SCHEMA:
-            return Manifest(**{key: found[key] for key in Manifest.__slots__})
+            return Manifest(
+                **{key: found[key] for key in Manifest.__slots__} | {"import_path": tuple(found["import_path"])}
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"cannot read {path}: {error}; recycle from what is installed instead") from error
     raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows only {SCHEMA}")

@@ -20,16 +20,14 @@ from pathlib import Path, PurePosixPath
 
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.generations import manifest, runtime
-from trapd.generations.copying import copy_file, discard, freeze, link_file, sync
+from trapd.generations import kept, manifest, mirror, runtime
+from trapd.generations.copying import CACHE, copy_file, discard, freeze, link_file, sync
 from trapd.model import Disk, Generation, PoolSpec
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING = ".making-", ".removing-"
-_SIZES = "files.json"
-_CACHE = "__pycache__"
 _NO_CODE = ("-info", ".libs", ".pth")
-_MODULES = frozenset({".py", ".so"})
+_MODULES = frozenset({".py", ".pyc", ".so"})
 
 
 class SnapshotStore(Snapshots):
@@ -43,6 +41,7 @@ class SnapshotStore(Snapshots):
         self.directory = directory
         self._app, self._python, self._smoke_test = app, python, smoke_test
         self._in_work: set[Path] = set()
+        self._kept = kept.Kept(directory.parent / "kept")
         self._sweep()
         self._present = self._scan()
 
@@ -64,13 +63,17 @@ class SnapshotStore(Snapshots):
         self._present |= {generation.number}
 
     async def remove(self, number: int) -> None:
-        """Remove a snapshot: at one moment it is whole, at the next it is gone."""
+        """Remove a snapshot: at one moment it is whole, at the next it is gone; or kept, if others wrote into it."""
         self._present -= {number}
         await asyncio.to_thread(self._remove, number)
 
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""
         return self._present
+
+    def troubles(self) -> list[str]:
+        """What is wrong with snapshots, in sentences for people."""
+        return self._kept.troubles()
 
     async def sweep(self) -> None:
         """Remove leftovers of whoever was killed while making or removing."""
@@ -83,13 +86,16 @@ class SnapshotStore(Snapshots):
             for file in disk.files:  # a celeryconfig may hold passwords
                 only = self._workers_group() if file.path == manifest.CELERYCONFIG else None
                 copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)
+            mirror.link_neighbours(folder, disk.roots)
+            code = [manifest.CODE, *map(mirror.home, disk.roots)]
             about = manifest.describe(
                 generation,
                 pools,
                 app=self._app,
                 python=_of_release(self._python),
                 smoke_test=self._smoke_test,
-                watched=watched(folder / manifest.CODE, generation.versions),
+                watched=watched([folder / place for place in code], generation.versions),
+                import_path=[*code, manifest.RUNTIME],
             )
             self._complete(folder, about)
 
@@ -100,10 +106,11 @@ class SnapshotStore(Snapshots):
             )
         old = self.directory / str(source)
         with self._building(generation.number) as folder:
-            for path in [*(old / manifest.CODE).rglob("*"), old / manifest.CELERYCONFIG]:
-                if path.is_file():
-                    link_file(path, _place(folder, str(path.relative_to(old))))
             before = manifest.read(old)
+            for path in kept.sizes(old):
+                if path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/")) or path == manifest.CELERYCONFIG:
+                    link_file(old / path, _place(folder, path))
+            mirror.link_neighbours(folder, mirror.originals(before.import_path))
             about = manifest.describe(
                 generation,
                 pools,
@@ -111,6 +118,7 @@ class SnapshotStore(Snapshots):
                 python=before.python,
                 smoke_test=before.smoke_test,
                 watched=before.watched,
+                import_path=before.import_path,
             )
             self._complete(folder, replace(about, fingerprint=before.fingerprint, versions=before.versions))
 
@@ -118,9 +126,8 @@ class SnapshotStore(Snapshots):
         for path, file in runtime.files():
             copy_file(file, _place(folder, f"{manifest.RUNTIME}/{path}"), "")
         _write_sizes(folder)
-        freeze(folder / manifest.CODE)
-        freeze(folder / manifest.RUNTIME)
-        freeze(folder / "etc")
+        for part in (manifest.CODE, manifest.RUNTIME, mirror.TREE, "etc"):
+            freeze(folder / part)
         manifest.write(about, folder, group=self._workers_group())
         folder.chmod(0o555)
         sync(folder)
@@ -152,10 +159,12 @@ class SnapshotStore(Snapshots):
             self._in_work.discard(folder)
 
     def _remove(self, number: int) -> None:
-        aside = self.directory / f"{_REMOVING}{number}"
+        aside, snapshot = self.directory / f"{_REMOVING}{number}", self.directory / str(number)
         discard(aside)
         try:
-            (self.directory / str(number)).rename(aside)
+            if self._kept.take(snapshot):
+                return
+            snapshot.rename(aside)
         except FileNotFoundError:
             return
         discard(aside)
@@ -187,12 +196,13 @@ def _of_release(python: Path) -> str:
     return str(Path(os.path.realpath(python.parent.parent), python.parent.name, python.name))
 
 
-def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:
-    """Distribution -> names it is imported by, as the snapshot itself tells.
+def watched(code: Sequence[Path], versions: Mapping[str, str]) -> dict[str, list[str]]:
+    """Distribution -> names it is imported by, as the snapshot itself tells. ``code``: its folders with code.
 
     Names that no metadata claims (of editable installs and plain folders) belong to the distributions without any.
     """
-    names = {name for path in code.iterdir() if not path.name.endswith(_NO_CODE) for name in _importable(path)}
+    there = [path for folder in code for path in folder.iterdir() if not path.name.endswith(_NO_CODE)]
+    names = {name for path in there for name in _importable(path)}
     claims = {name: _claims(code, name) for name in versions}
     claimed = {name: sorted(one for one in names if _top(one) in claims[name]) for name in versions}
     free = sorted(names.difference(*claimed.values()))
@@ -201,21 +211,23 @@ def watched(code: Path, versions: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _importable(path: Path) -> Iterator[str]:
     """What it is imported as; of a namespace (a folder without an __init__), which it may share with others, what is in
-    it: ``ns.trap``."""
+    it: ``ns.trap``. A link is to what is no part of the snapshot."""
+    if path.is_symlink():
+        return
     if not path.is_dir():
         if path.suffix in _MODULES:
             yield _top(path.name)
     elif any(path.glob("__init__.*")):
         yield path.name
-    elif path.name != _CACHE:
+    elif path.name != CACHE:
         inner = [f"{path.name}.{name}" for below in path.iterdir() for name in _importable(below)]
         yield from inner or [path.name]
 
 
-def _claims(code: Path, name: str) -> set[str]:
+def _claims(code: Sequence[Path], name: str) -> set[str]:
     """Of metadata that importlib cannot read, nothing."""
     with suppress(ValueError, TypeError, csv.Error):
-        for found in metadata.distributions(name=name, path=[str(code)]):
+        for found in metadata.distributions(name=name, path=[str(folder) for folder in code]):
             top_level = (found.read_text("top_level.txt") or "").split()
             return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or () if file.parts}
     return set()
@@ -229,8 +241,8 @@ def _top(name: str) -> str:
 
 
 def _write_sizes(folder: Path) -> None:
-    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
-    with (folder / _SIZES).open("x", encoding="utf-8") as file:
+    sizes = kept.sizes(folder)
+    with (folder / kept.SIZES).open("x", encoding="utf-8") as file:
         json.dump(sizes, file)
         file.flush()
         os.fchmod(file.fileno(), 0o444)
@@ -239,15 +251,15 @@ def _write_sizes(folder: Path) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        sizes: dict[str, int] = json.loads((folder / _SIZES).read_text("utf-8"))
+        sizes: dict[str, int] = json.loads((folder / kept.SIZES).read_text("utf-8"))
         odd = [folder / path for path, size in sizes.items() if not _has_size(folder / path, size)]
         for path in odd:
-            if path.parent.name == _CACHE:
+            if path.parent.name == CACHE:
                 _drop(path)
     except (OSError, ValueError) as error:
         log.error("cannot use the snapshot %s: %s", folder, error)
         return False
-    lost = [str(path.relative_to(folder)) for path in odd if path.parent.name != _CACHE]
+    lost = [str(path.relative_to(folder)) for path in odd if path.parent.name != CACHE]
     if lost:
         log.error("cannot use the snapshot %s: %s has lost its content", folder, lost[0])
     return not lost

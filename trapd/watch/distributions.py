@@ -3,7 +3,7 @@
 recorded   a wheel: RECORD says which files are its own
 packaged   as Debian does it: metadata without a RECORD, packages named by top_level.txt or like the distribution
 editable   ``pip install -e``: metadata in site-packages, the files in somebody's source tree
-plain      a folder or module on the import path, without any metadata
+plain      a folder or module on the import path, without any metadata; in a project's folder with its neighbours
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from enum import Enum, auto
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from trapd.watch.ignore import is_no_code
+from trapd.watch.projects import is_namespace, modules, packages
 from trapd.watch.sites import Site, find, read_metadata
-from trapd.watch.tree import SourceFile, walk
+from trapd.watch.tree import SourceFile, is_sourceless, walk
 
 # Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
 _HOW = frozenset(
@@ -114,7 +116,7 @@ class _Finds:
             self.folder(top, name)
             return True
         beside = top.parent.glob(f"{glob.escape(top.name)}.*")
-        found = [f for f in beside if f.name.endswith(_LIBRARY) and f.is_file()]
+        found = [f for f in beside if (f.name.endswith(_LIBRARY) or is_sourceless(f)) and f.is_file()]
         for file in found:
             self.add(SourceFile(f"{name}{file.name[len(top.name) :]}", str(file)))
         self.ways.update(found or [top.with_name(f"{top.name}.py")])
@@ -141,27 +143,24 @@ def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Dis
 
 def _recorded(name: str, site: Site, metadata: str, record: tuple[Recorded, ...]) -> Distribution:
     """Folders with an ``__init__`` in RECORD are its own and walked whole: Python imports what lies in them, listed or
-    not. Of folders that several distributions share, only what is listed."""
+    not. Of folders that several distributions share, which an ``__init__`` may declare, only what is listed."""
     finds = _Finds(compiled=True)
     own = {PurePosixPath(r.path).parent for r in record if PurePosixPath(r.path).name.startswith("__init__.")}
+    own = {folder for folder in own if not is_namespace(site.path / folder)}
     own.discard(PurePosixPath())  # one that lies among all packages makes no package of them
     for folder in sorted(own):
         if not any(parent in own for parent in folder.parents) and (top := site.path / folder).is_dir():
             finds.folder(top, str(folder))
     for line in record:
         path = PurePosixPath(line.path)
-        if path.parts[0] != metadata and not any(parent in own for parent in path.parents) and not _cached(path):
+        if path.parts[0] != metadata and not any(parent in own for parent in path.parents):
             source = site.path / path
-            if source.is_file():
-                finds.add(SourceFile(line.path, str(source)))
+            if source.is_file() and (path.suffix != ".pyc" or is_sourceless(source)):
+                finds.add(SourceFile(line.path, str(source), counted=not is_no_code(path.name)))
                 if len(path.parts) > 1:
                     finds.trees.setdefault(site.path / path.parts[0], frozenset())
     finds.metadata(site.path / metadata)
     return _finish(name, Kind.RECORDED, site, metadata, finds, record)
-
-
-def _cached(path: PurePosixPath) -> bool:
-    return path.suffix == ".pyc"
 
 
 def _packaged(name: str, site: Site, metadata: str) -> Distribution:
@@ -188,7 +187,7 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
             finds.module(home.path, module, module)
     if not finds.files:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
         for home in homes:
-            for module in sorted(n for n in home.names if (home.path / n / "__init__.py").is_file()):
+            for module in packages(home):
                 finds.module(home.path, module, module)
     finds.metadata(info)
     return _finish(name, Kind.EDITABLE, site, metadata, finds, _read_record(info))
@@ -208,6 +207,8 @@ def _plain(name: str, sites: Sequence[Site]) -> Distribution | None:
         if module := site.called_like(name):
             finds = _Finds(compiled=site.installed)
             finds.module(site.path, module, module)
+            for more in () if site.installed else modules(site):
+                finds.module(site.path, more, more)
             return _finish(name, Kind.PLAIN, site, "", finds)
     return None
 

@@ -39,12 +39,26 @@ _NAMES = (
     ".DS_Store",
 )
 
+# Read by people, or left by tools: copied, for a program may open anything, but a change of one changes no code.
+_NO_CODE = (
+    "*.bak",
+    "*.orig",  # git and patch: what was there before a merge
+    "*.rej",  # patch: what did not fit
+    "README",
+    "README.*",
+)
+
 
 def ignored(name: str) -> bool:
     """Whether a file or folder of this name never matters, wherever it is."""
     return name in _FOLDERS or any(fnmatchcase(name, pattern) for pattern in _NAMES)
 
 
+def is_no_code(name: str) -> bool:
+    """Whether a file of this name may change without making the code another."""
+    return any(fnmatchcase(name, pattern) for pattern in _NO_CODE)
+
+
 def matters(path: str) -> bool:
     """Whether a path, relative to the top of a watched tree, can be part of the code; ``""`` is the top itself."""
-    return not any(ignored(part) for part in path.split("/"))
+    return not (any(ignored(part) for part in path.split("/")) or is_no_code(path.rpartition("/")[2]))

@@ -32,7 +32,7 @@ class Site:
     @property
     def installed(self) -> bool:
         """Whether installers own this folder; otherwise it is somebody's source tree."""
-        return self.path.name in ("site-packages", "dist-packages")
+        return is_installed(self.path)
 
     @property
     def of_system(self) -> bool:
@@ -50,8 +50,14 @@ class Site:
         return max((stem for stem in stems if stem.isidentifier() and normalise(stem) == wanted), default=None)
 
 
+def is_installed(folder: Path) -> bool:
+    """Whether installers own this folder of the import path: a site-packages, or an egg in one."""
+    where = folder.parent if folder.suffix == ".egg" else folder
+    return where.name in ("site-packages", "dist-packages")
+
+
 def _importable(name: str) -> bool:
-    return "." not in name or name.endswith((".py", ".so"))
+    return "." not in name or name.endswith((".py", ".so", ".pyc"))
 
 
 def scan(paths: Iterable[str]) -> list[Site]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 from trapd.model import Disk, DiskState, TreeFile
+from trapd.watch.archives import holding
 from trapd.watch.distributions import Distribution, locate
 from trapd.watch.fingerprint import Hasher, fingerprint
 from trapd.watch.installers import unfinished
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
+from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
 from trapd.watch.sites import Site, closure, scan
 
@@ -26,6 +29,7 @@ class Survey:
 
     finding: Finding
     disk: Disk = field(default_factory=lambda: Disk(DiskState.SETTLED))
+    found: Sequence[Distribution] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,10 @@ class Surveyor:
             self._needed = {*self._names, *required}
         wrong = answer.problem or self._incomplete(scene, answer)
         if not answer.identity or not answer.celeryconfig:
-            return Survey(Finding(Verdict.BROKEN, wrong), Disk(DiskState.SETTLED, versions=_versions(scene.found)))
+            disk = Disk(DiskState.SETTLED, versions=_versions(scene.found))
+            return Survey(Finding(Verdict.BROKEN, wrong), disk, scene.found)
 
-        files, written = self._files(scene.found)
+        files, roots, written = self._files(scene.found)
         config = self._hasher.stamp(str(self._celeryconfig))
         counted = [(file.path, file.digest) for file in files if file.digest]
         mark = fingerprint(counted, {**required, **_versions(scene.found)}, config.digest, answer.identity)
@@ -91,26 +96,35 @@ class Surveyor:
             versions=_versions(scene.found),
             files=(*files, TreeFile("etc/celeryconfig.py", str(self._celeryconfig), config.digest)),
             eager=answer.eager,
+            roots=roots,
         )
         verdict = Verdict.UNFINISHED if reason else Verdict.BROKEN if wrong else Verdict.WHOLE
         # a clock that was set back makes files of the future: they say nothing
-        return Survey(Finding(verdict, reason or wrong, mark, age if age >= 0 else float("inf")), disk)
+        return Survey(Finding(verdict, reason or wrong, mark, age if age >= 0 else float("inf")), disk, scene.found)
 
-    def _files(self, found: Sequence[Distribution]) -> tuple[list[TreeFile], list[float]]:
+    def _files(self, found: Sequence[Distribution]) -> tuple[list[TreeFile], tuple[str, ...], list[float]]:
+        """What to copy, the projects' folders among where it is imported from, and when each file was written."""
         files: dict[str, TreeFile] = {}
+        roots: dict[str, None] = {}
         written = []
         for one in found:
-            for file in one.files:
-                path = f"code/{file.path}"
+            for root, file in placed(one.files, one.metadata) if one.from_source else zip(repeat(""), one.files):
+                if root:
+                    roots[root] = None
+                path = f"tree{root.rstrip('/')}/{file.path}" if root else f"code/{file.path}"
                 digest = ""
                 if file.counted:
                     stamp = self._hasher.stamp(file.source)
                     digest = stamp.digest
                     written.append(stamp.written)
                 files.setdefault(path, TreeFile(path, file.source, digest))
-        return [files[path] for path in sorted(files)], written
+        return [files[path] for path in sorted(files)], tuple(sorted(roots)), written
 
     def _incomplete(self, scene: _Scene, answer: Answer) -> str:
+        for name in scene.absent:
+            if archive := holding(name, answer.paths):
+                why = f"{name} lies in the archive {archive}, and only files in folders can be copied and watched"
+                return f"{why}; unpack it, or install it with pip"
         if scene.absent:
             return f"{' and '.join(scene.absent)} cannot be found by {self._python}; install it there"
         for one in scene.found:

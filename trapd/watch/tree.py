@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trapd.watch.ignore import ignored
+from trapd.watch.ignore import ignored, is_no_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,21 @@ def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
                         waiting.append((Path(entry.path), here, above | {real}))
                 elif name.endswith(".dpkg-new"):
                     tree.litter.append(entry.path)
-                elif name.endswith(".pyc") and compiled:
-                    tree.files.append(SourceFile(here, entry.path, counted=False))
+                elif name.endswith(".pyc"):
+                    if is_sourceless(Path(entry.path)):
+                        tree.files.append(SourceFile(here, entry.path))
+                    elif compiled:
+                        tree.files.append(SourceFile(here, entry.path, counted=False))
                 elif not ignored(name) and entry.is_file():
-                    tree.files.append(SourceFile(here, entry.path))
+                    tree.files.append(SourceFile(here, entry.path, counted=not is_no_code(name)))
                     if entry.is_symlink():
                         tree.links.append(Path(entry.path))
     return tree
+
+
+def is_sourceless(path: Path) -> bool:
+    """Whether this .pyc is a module itself: Python imports one that lies where its source would, if there is none."""
+    return path.suffix == ".pyc" and path.parent.name != "__pycache__" and not path.with_suffix(".py").exists()
 
 
 def _compiled(cache: Path, path: str) -> list[SourceFile]:

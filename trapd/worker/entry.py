@@ -12,6 +12,7 @@ from trapd.worker import green, imports, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.notify import Notifier, watchdog_seconds
+from trapd.worker.seal import seal
 
 EX_SOFTWARE = 70  # the application or its configuration could not be loaded
 _PR_SET_PDEATHSIG = 1
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
         print(f"trapd-worker: cannot start: {error}", file=sys.stderr)
         return EX_CONFIG
     drain_with_parent()
+    seal(job.generation)
     imports.put_first(job.folders)
     for module in imports.forget(job.packages, job.code):
         print(

@@ -227,7 +227,7 @@ def test_names_are_told_from_the_metadata_in_the_snapshot(tmp_path: Path) -> Non
         {"trap/__init__.py": "", "_trap.cpython-311-x86_64-linux-gnu.so": "", "trap.libs/a.so": ""},
     )
     install(code, "radio-pyse", "0.7", {"sourcefinder/__init__.py": ""})
-    assert watched(code, {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
+    assert watched([code], {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
         "trap": ["_trap", "trap"],
         "radio-pyse": ["sourcefinder"],
     }
@@ -237,7 +237,7 @@ def test_in_a_namespace_only_what_the_snapshot_has_of_it_is_watched(tmp_path: Pa
     code = tmp_path / "code"
     files = {"ns/trap/__init__.py": "", "ns/trap/data/x.csv": "", "ns/single.py": "", "ns/deep/er/__init__.py": ""}
     install(code, "ns-trap", "1.3.0", files)
-    assert watched(code, {"ns-trap": "1.3.0"}) == {"ns-trap": ["ns.deep.er", "ns.single", "ns.trap"]}
+    assert watched([code], {"ns-trap": "1.3.0"}) == {"ns-trap": ["ns.deep.er", "ns.single", "ns.trap"]}
 
 
 def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Pa
     install_editable(code, tmp_path, "radio-pyse", "0.7")
     (code / "sourcefinder").mkdir()
     (code / "single.py").touch()
-    assert watched(code, {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
+    assert watched([code], {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
         "trap": ["trap"],
         "radio-pyse": ["single", "sourcefinder"],
     }
@@ -262,7 +262,7 @@ def test_metadata_that_nobody_can_read_claims_nothing(tmp_path: Path, file: str,
     code = tmp_path / "code"
     info = install(code, "trap", "1.3.0", {"trap/__init__.py": ""})
     (info / file).write_bytes(content)
-    assert watched(code, {"trap": "1.3.0"}) == {"trap": ["trap"]}
+    assert watched([code], {"trap": "1.3.0"}) == {"trap": ["trap"]}
 
 
 def test_sizes_are_kept_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:

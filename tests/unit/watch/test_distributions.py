@@ -158,11 +158,25 @@ def test_a_develop_install_is_found_in_its_source_tree(tmp_path: Path, site: Pat
 
 
 def test_a_plain_folder_or_module_on_the_path_will_do(tmp_path: Path) -> None:
-    tree = make(tmp_path / "release", "trap/__init__.py", "single.py")
+    tree = make(tmp_path / "release", "trap/__init__.py")
     found = find("trap", tree)
     assert (found.kind, found.version, found.from_source) == (Kind.PLAIN, "unknown", True)
     assert counted(found) == {"trap/__init__.py"}
-    assert counted(find("single", tree)) == {"single.py"}
+    assert counted(find("single", make(tmp_path / "other", "single.py"))) == {"single.py"}
+
+
+def test_what_lies_beside_a_plain_package_and_can_be_imported_belongs_to_its_service(tmp_path: Path) -> None:
+    mine = {"trap/__init__.py", "users/__init__.py", "users/templates/a.html", "manage.py"}
+    others = {"tests/__init__.py", "setup.py", "media/a.py", "notes.txt", "test_all.py", "a-b.py", ".env"}
+    assert counted(find("trap", make(tmp_path / "site", *mine, *others))) == mine
+
+
+def test_a_neighbour_that_holds_much_data_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trapd.watch.projects.LARGEST", 10)
+    tree = make(tmp_path / "site", "trap/__init__.py", "models/__init__.py")
+    (tree / "models/weights").write_bytes(bytes(11))
+    (tree / "trap/sky.csv").write_bytes(bytes(11))
+    assert counted(find("trap", tree)) == {"trap/__init__.py", "trap/sky.csv"}
 
 
 def test_what_is_nowhere_is_not_found(site: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.site_packages import install_editable, make_old
 from trapd.generations import manifest
+from trapd.generations.mirror import home
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Generation
 from trapd.watch.interpreter import Answer
@@ -126,6 +127,11 @@ def build(home: Path, form: Form) -> None:
     make_old(home / "celeryconfig.py")
 
 
+def imported(path: str, tops: Sequence[str]) -> str:
+    """What a file of a snapshot is below the folder on the import path that it is in."""
+    return next(path.removeprefix(f"{top}/") for top in tops if path.startswith(f"{top}/"))
+
+
 def heard(places: Places, file: Path) -> bool:
     """Whether a change of this very file, by no link, is listened to."""
     names = places.folders.get(file.parent, frozenset())
@@ -149,9 +155,12 @@ def test_an_editable_install_is_found_listened_to_counted_and_copied(tmp_path: P
 
     found = surveyor.look(answer, arm, wall=time.time(), fresh=False)
     assert (found.finding.verdict, found.finding.reason) == (Verdict.WHOLE, "")
-    code = {f.path.removeprefix("code/"): Path(f.source).resolve() for f in found.disk.files if "-info/" not in f.path}
-    code.pop("etc/celeryconfig.py")
+    files = {f.path: Path(f.source).resolve() for f in found.disk.files if f.path.startswith(("code/", "tree/"))}
+    tops = [*map(home, found.disk.roots), "code"]
+    code = {imported(path, tops): source for path, source in files.items() if "-info/" not in path}
     assert code == {name: tmp_path / where for name, where in form.code.items()}
+    in_place = [name for name, where in form.code.items() if where.endswith(f"/{name}")]
+    assert all(f"tree{tmp_path}/{form.code[name]}" in files for name in in_place)
     assert [where for where in form.code.values() if not heard(armed[-1], tmp_path / where)] == []
 
     store = SnapshotStore(tmp_path / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)

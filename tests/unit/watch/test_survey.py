@@ -184,7 +184,9 @@ def test_an_editable_install_counts_by_its_source(machine: Machine) -> None:
     install_editable(machine.site, source, "trap", "1.4.dev0", top_level=["trap"])
     machine.answer = replace(machine.answer, paths=(str(machine.site), str(source)))
     before = machine.fingerprint()
-    assert {"code/trap/__init__.py"} == {f.path for f in machine.look().disk.files if "/trap/" in f.path}
+    disk = machine.look().disk
+    assert {f"tree{source}/trap/__init__.py"} == {f.path for f in disk.files if "/trap/" in f.path}
+    assert disk.roots == (str(source),)
     (source / "trap/__init__.py").write_text("two")
     assert machine.fingerprint() != before
 

@@ -1,0 +1,71 @@
+"""One look without a daemon: ``python -m trapd.watch.once QUESTION`` prints what a watch would find now, as JSON.
+
+`trapctl check` asks this, in a process of its own, so that both judge alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trapd.watch.distributions import Distribution
+from trapd.watch.interpreter import Interpreter
+from trapd.watch.projects import placed
+from trapd.watch.survey import Surveyor
+
+# How a program climbs from __file__: .parent.parent, .parents[1], dirname(dirname(...)), "..", pardir
+_CLIMBS = re.compile(rb"\.parent\.parent|\.parents\b|dirname\([^()\n]*dirname|pardir|[\"']\.\.[\"'/]")
+
+
+def look(
+    python: str, celeryconfig: str, distributions: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """``state`` is whole, unfinished or broken, with its ``reason``; what was found of each distribution; and of each
+    project that is copied with its surroundings which files look around, and whether we may write there.
+    """
+    interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
+    answer = asyncio.run(interpreter.ask())
+    surveyor = Surveyor(Path(python), Path(celeryconfig), distributions)
+    survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
+    finding = survey.finding
+    return {
+        "state": finding.verdict.name.lower(),
+        "reason": finding.reason,
+        "problem": answer.problem,
+        "distributions": {one.name: _describe(one) for one in survey.found},
+        "projects": _projects(survey.found),
+    }
+
+
+def _describe(one: Distribution) -> dict[str, Any]:
+    return {"version": one.version, "kind": one.kind.name.lower(), "place": str(one.site.path)}
+
+
+def _projects(found: Iterable[Distribution]) -> dict[str, Any]:
+    projects: dict[str, dict[str, Any]] = {}
+    for one in found:
+        for root, file in placed(one.files, one.metadata) if one.from_source else ():
+            if root:
+                project = projects.setdefault(root, {"climbing": [], "writable": os.access(root, os.W_OK), "code": []})
+                top = file.path.partition("/")[0]
+                project["code"] += [top] if top not in project["code"] and top != one.metadata else []
+                project["climbing"] += [file.path] if _climbs(file.source) else []
+    return projects
+
+
+def _climbs(source: str) -> bool:
+    if not source.endswith(".py"):
+        return False
+    text = Path(source).read_bytes()
+    return b"__file__" in text and _CLIMBS.search(text) is not None
+
+
+if __name__ == "__main__":
+    print(json.dumps(look(**json.loads(sys.argv[1]))))
