@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pprint
+import re
 import shutil
 import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ class Broker:
     def celeryconfig(self, **more: object) -> str:
         """The text of a celeryconfig.py for this broker, with these settings on top (new lower-case names)."""
         return self.config + "".join(f"{name} = {pprint.pformat(value)}\n" for name, value in more.items())
+
+    def through(self, port: int) -> Broker:
+        """The same broker by way of another port on 127.0.0.1."""
+        return replace(self, config=re.sub(r"(?<=127\.0\.0\.1:)[0-9]+", str(port), self.config))
+
+    @property
+    def port(self) -> int:
+        """Where its server listens."""
+        found = re.search(r"127\.0\.0\.1:([0-9]+)", self.config)
+        assert found, f"{self.kind} has no server"
+        return int(found[1])
 
     def settings(self) -> dict[str, Any]:
         """What the celeryconfig says. It is executed, as Celery would."""

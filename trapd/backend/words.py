@@ -50,6 +50,11 @@ def last_words(lines: Sequence[str]) -> str:
     return mask("\n".join(kept))
 
 
+def last_status(status: str) -> str:
+    """To be put behind what became of a worker that did not answer."""
+    return f"; its last words: {status}" if status else ""
+
+
 def ending(exit_status: int | None, number: int, asked: bool) -> str:
     """How a process ended. ``exit_status``: minus the signal's number if it was killed, None if that is not known.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trapd.control.needs import Desk
 from trapd.control.protocol import SCHEMA
+from trapd.durations import age
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
 
 NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
+_UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
@@ -121,8 +124,17 @@ def missing(disk: Disk, views: Iterable[PoolView]) -> list[str]:
 
 
 def _broker_problems(view: PoolView) -> list[str]:
-    cut_off = sum(instance.ailment is Ailment.CUT_OFF for instance in view.instances)
-    return [f"{_workers(cut_off)} of pool {view.spec.name} cannot reach the broker"] if cut_off else []
+    longest: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    for instance in view.instances:
+        if instance.ailment is Ailment.CUT_OFF:
+            found = _UNREACHABLE.match(instance.status)
+            whom, seconds = (found[1], int(found[2])) if found else ("broker", 0)
+            count[whom], longest[whom] = count[whom] + 1, max(seconds, longest.get(whom, 0))
+    return [
+        f"{_workers(count[whom])} of pool {view.spec.name} cannot reach the {whom}, for {age(longest[whom])}"
+        for whom in sorted(count)
+    ]
 
 
 def _disk_problems(disk: Disk) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trapd.model import Instance, InstanceId, InstanceState, RolloutState
+from trapd.model import Ailment, Instance, InstanceId, InstanceState, RolloutState
 from trapd.rollout import backoff
 from trapd.rollout.actions import Action, Advance, Finish, Plan, Start
 from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
@@ -124,6 +124,8 @@ class _Draft:
             if at is not None and at > self.now:
                 self.wakes.append(at)
                 self.waiting.append(f"{instance.id} to stay healthy")
+            if instance.state is InstanceState.READY and instance.ailment is Ailment.CUT_OFF:
+                self.waiting.append(f"{instance.id} to reach its broker")
         deadline = progress_deadline(self.world, self.now)
         if deadline is not None and deadline > self.now:
             self.wakes.append(deadline)

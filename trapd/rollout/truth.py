@@ -25,8 +25,8 @@ def serves(instance: Instance) -> bool:
 
 
 def available_at(instance: Instance, min_ready: float) -> float | None:
-    """When a ready instance counts as healthy; None if it is not ready."""
-    if instance.state is not InstanceState.READY:
+    """When a ready instance counts as healthy; None if it is not ready, or cut off: what it can do is not seen then."""
+    if instance.state is not InstanceState.READY or instance.ailment is Ailment.CUT_OFF:
         return None
     return (instance.ready_at if instance.ready_at is not None else instance.since) + min_ready
 

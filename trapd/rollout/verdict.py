@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trapd.model import Instance, InstanceState
+from trapd.model import Ailment, Instance, InstanceState
 from trapd.rollout.actions import Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary
 from trapd.rollout.truth import available_at, unproven_because
@@ -68,10 +68,15 @@ def progress_deadline(world: World, now: float) -> float | None:
 
 
 def _unavailable(world: World, now: float) -> list[Instance]:
-    """Not those that start for the first time: that has limits of its own, and a broker's outage prolongs them."""
+    """Not those that start for the first time: that has limits of its own, and a broker's outage prolongs them. Nor
+    those that are ready and cut off: no other code would bring the broker back."""
     there = {i.id for i in world.available(now)}
-    mine = [i for i in world.staying(target=True) if i.id not in there]
+    mine = [i for i in world.staying(target=True) if i.id not in there and not _cut_off(i)]
     return [i for i in mine if i.failures or i.state is not InstanceState.STARTING]
+
+
+def _cut_off(instance: Instance) -> bool:
+    return instance.state is InstanceState.READY and instance.ailment is Ailment.CUT_OFF
 
 
 def _stuck(world: World, target: int, now: float) -> Fail | None:

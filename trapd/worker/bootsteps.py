@@ -14,6 +14,7 @@ from trapd.worker import leaving, report, unknown
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
 
+POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
 STAMP_EVERY = 0.5  # s; the timer also wakes the loop, which without it notices a SIGTERM only with the next message
 
 
@@ -34,6 +35,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
             # Celery's own handler would execute itself anew, without the options that make the snapshot its code.
             signal.signal(signal.SIGHUP, lambda number, frame: None)
             reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
+            reporter.health.connected = lambda: worker.consumer is not None and worker.consumer.connection is not None
             reporter.enter(Phase.CONNECTING)
             reporter.start()
 
@@ -59,12 +61,15 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
             # With a hub, timers fire inside the loop. Without one the timer is a thread, which proves nothing: it
             # asks the loop to stamp, which that does once a cycle, every 2 s at most.
             self.asked = False
+            reporter.main.follow_greenlet()
             stamp = self._stamp if consumer.hub else lambda: self._ask(consumer)
             self.timer = consumer.timer.call_repeatedly(STAMP_EVERY, stamp)
             if not consumer.hub:
                 _turn_faster(consumer.connection)
             if reporter.health.was_ready:  # the first time it is Celery that says so, once its loop turns
                 reporter.enter(Phase.READY)
+            elif reporter.health.held_up:  # Celery has said so, and cancels timers with the connection
+                ready_with_pool(consumer, reporter)
 
         def stop(self, consumer: Any) -> None:
             if self.timer is not None:
@@ -100,15 +105,28 @@ def _turn_faster(connection: Any) -> None:
 
 
 def _listen(job: Job, reporter: Reporter) -> None:
-    def ready(**_: Any) -> None:
+    def ready(sender: Any, **_: Any) -> None:
         report.write(job, report.code_report(job))  # before READY: who hears that may read this
-        reporter.enter(Phase.READY)
+        ready_with_pool(sender, reporter)
 
     def draining(**_: Any) -> None:
         reporter.enter(Phase.DRAINING)
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(draining, weak=False)
+
+
+def ready_with_pool(consumer: Any, reporter: Reporter) -> None:
+    """Celery is ready before its processes have started, and takes tasks for them; if a handler of worker_process_init
+    hangs or raises, it does so for ever. A pool of another kind, or without a hub, does not tell.
+    """
+    processes = getattr(getattr(consumer.pool, "_pool", None), "_fileno_to_inq", None)
+    if processes is None or processes or not consumer.pool.num_processes or not consumer.hub:
+        reporter.health.held_up = ""
+        reporter.enter(Phase.READY)
+        return
+    reporter.health.held_up = "no process of its Celery pool has started yet"
+    consumer.timer.call_after(POOL_EVERY, ready_with_pool, (consumer, reporter))
 
 
 def answer(job: Job) -> None:

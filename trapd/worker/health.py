@@ -1,27 +1,32 @@
 """How the worker is, in the supervisor's words. The consumer's loop only stamps the time; a thread judges and reports.
 
 Why so: a thread alone proves nothing about the loop, and the loop alone cannot report when it has good reason to stand
-still (the broker is away, it drains, a solo pool runs a task in it). So each message depends on the phase as well.
+still (the broker is away, it drains, a solo pool runs a task in it). So each message depends on the phase as well, and
+on whom the main thread waits for: to end a worker brings no broker back, and loses what it runs.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import PurePath
+
+from trapd.worker.standing import BROKER, MainThread, Standing
 
 TICK = 1.0  # s between two looks
 STATUS_EVERY = 10.0  # s at least between two messages that only tell something new: each wakes the supervisor
 EXTEND_EVERY = 10.0  # s
 EXTEND_BY = 30.0  # s: three messages may get lost
 UNREACHABLE_AFTER = 1.0  # s of connecting until it is called unreachable
+STILL = 5.0  # s without a turn of the loop after which it is looked at; without a hub a turn takes up to 2 s
 QUIET_DRAIN = 120.0  # s without a running task after which a drain has no claim to more time
 DEFAULT_PERIOD = 20.0  # s, without a watchdog
+
+# A change of this is told at once: phase, stalled, whom it waits for, whether it stands, strays.
+_About = tuple["Phase", bool, str, bool, int]
 
 
 class Phase(StrEnum):
@@ -42,13 +47,18 @@ class Health:
         self._counts = counts
         self._period = watchdog / 3 if watchdog else DEFAULT_PERIOD
         self._stall = watchdog / 2 if watchdog else DEFAULT_PERIOD
+        self._still = min(STILL, self._stall)
         self.phase, self.since = Phase.IMPORTING, now
         self.stamped = now  # when the consumer's loop last turned
         self.was_ready = False  # since the start: a connection that breaks before that is still the first one
         self.inline = False  # tasks run inside that loop (solo pool)
+        self.held_up = ""  # what a start waits for that is neither the broker nor the main thread
+        self.connected: Callable[[], bool] = lambda: False  # has the consumer a connection to its broker?
+        self._well = now  # when there was last nothing to be said against it: it turned, or had good reason not to
+        self._away, self._away_since = "", now  # whom it waits for, and since when
         self.strays = 0
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: tuple[Phase, bool, int] = (self.phase, False, 0)  # a change of this is told at once
+        self._about: _About = (self.phase, False, "", False, 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = now
@@ -64,23 +74,24 @@ class Health:
         elif phase is Phase.DRAINING:
             self._announce = {"STOPPING": "1"}
             self._busy_at = now
-        self.phase, self.since = phase, now
+        self.phase, self.since, self._well, self._away = phase, now, now, ""
 
-    def message(self, now: float, where: Callable[[], str]) -> dict[str, str]:
-        """What to send now; empty if there is nothing to say. ``where`` tells what the main thread is doing."""
+    def message(self, now: float, look: Callable[[], Standing]) -> dict[str, str]:
+        """What to send now; empty if there is nothing to say. ``look`` tells where the main thread stands."""
         active, reserved = self._counts()
         if active:
             self._busy_at = now
+        place = self._judge(now, look, busy=self.inline and active > 0)
         fields = dict(self._announce)
-        stalled = self.phase is Phase.READY and now - self.stamped >= self._stall and not (self.inline and active)
-        away = self.phase in (Phase.CONNECTING, Phase.RECONNECTING) and now - self.since >= UNREACHABLE_AFTER
-        self._about = self.phase, stalled or away, self.strays
-        if self.phase in (Phase.READY, Phase.RECONNECTING) and not stalled and now >= self._pinged + self._period:
+        serves = self.phase in (Phase.READY, Phase.RECONNECTING)
+        stalled = serves and now - self._well >= self._stall
+        self._about = self.phase, stalled, self._away, bool(place), self.strays
+        if serves and not stalled and now >= self._pinged + self._period:
             fields["WATCHDOG"] = "1"
         if self._deserves_time(now) and now >= self._extended + min(EXTEND_EVERY, self._period):
             fields["EXTEND_TIMEOUT_USEC"] = str(int(EXTEND_BY * 1e6))
-        text = f"main loop stalled for {now - self.stamped:.0f} s at {where()}, {active} active" if stalled else ""
-        text = text or self._text(now, active, reserved)
+        text = f"main loop stalled for {now - self._well:.0f} s at {place}, {active} active" if stalled else ""
+        text = text or self._text(now, active, reserved, place)
         news = fields or self._about != self._said_about or now >= self._said_at + STATUS_EVERY
         if news and text != self._said:
             fields["STATUS"] = text
@@ -96,18 +107,43 @@ class Health:
         if "STATUS" in fields:
             self._said_about, self._said, self._said_at = self._about, fields["STATUS"], now
 
+    def _judge(self, now: float, look: Callable[[], Standing], busy: bool) -> str:
+        """Whether it is well, and if not, where it stands (else empty)."""
+        match self.phase:
+            case Phase.READY:
+                since = now if busy else self.stamped
+                self._well = max(self._well, since)
+                patience = self._still
+            case Phase.CONNECTING | Phase.RECONNECTING:
+                since, patience = self.since, UNREACHABLE_AFTER
+            case _:
+                return ""
+        if now - since < patience:
+            self._away = ""
+            return ""
+        standing = look()
+        waits_for = standing.waits_for or ("" if self.phase is Phase.READY or self.connected() else BROKER)
+        if waits_for:
+            self._away_since = self._away_since if self._away else since
+            self._well, self._away = now, waits_for
+        elif now - self._well >= self._still:  # between two waits it may have been seen elsewhere
+            self._away = ""
+        return standing.place
+
     def _deserves_time(self, now: float) -> bool:
         if self.phase is Phase.DRAINING:
             return now - self._busy_at < QUIET_DRAIN
-        return self.phase is Phase.CONNECTING and now - self.since >= UNREACHABLE_AFTER
+        return self.phase is Phase.CONNECTING and bool(self._away)
 
-    def _text(self, now: float, active: int, reserved: int) -> str:
-        count, took = f"{active} active", now - self.since
+    def _text(self, now: float, active: int, reserved: int, place: str) -> str:
+        count = f"{active} active"
+        if self._away:
+            return f"{self._away} unreachable for {now - self._away_since:.0f} s, {count}"
         match self.phase:
             case Phase.IMPORTING:
                 return "importing"
-            case Phase.CONNECTING | Phase.RECONNECTING if took >= UNREACHABLE_AFTER:
-                return f"broker unreachable for {took:.0f} s, {count}"
+            case Phase.CONNECTING if place:  # connected, and not ready: a handler of the application's, mostly
+                return f"starting for {now - self._well:.0f} s, {self.held_up or f'at {place}'}"
             case Phase.DRAINING if now - self._busy_at >= QUIET_DRAIN:
                 return f"draining, {count}, but not leaving for {now - self._busy_at:.0f} s"
             case Phase.READY:
@@ -125,7 +161,7 @@ class Reporter:
         self.health = health
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._main = threading.main_thread().ident
+        self.main = MainThread()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="trapd-health", daemon=True).start()
@@ -142,16 +178,11 @@ class Reporter:
     def say(self) -> bool:
         """Send what there is to say; False if it has to be tried again soon."""
         now = time.monotonic()
-        fields = self.health.message(now, self.where)
+        fields = self.health.message(now, self.main.look)
         if fields and not self._send(fields):
             return False
         self.health.sent(fields, now)
         return True
-
-    def where(self) -> str:
-        """File and line that the main thread is in."""
-        frame = sys._current_frames().get(self._main or 0)
-        return f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else "?"
 
     def _run(self) -> None:
         while True:

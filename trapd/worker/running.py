@@ -21,6 +21,7 @@ class Running:
         self._modules = 0
         settings = job.settings
         self.app = application.load(job)
+        notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, self._look)
         bootsteps.install(self.app, job, self.reporter)
         broker_files.prepare(self.app, job.node)

@@ -24,6 +24,7 @@ from trapd.model import (
     RolloutState,
 )
 from trapd.worker.health import Health, Phase
+from trapd.worker.standing import BROKER, RESULTS, Standing
 
 CLOCK = VirtualClock()
 
@@ -47,21 +48,28 @@ def test_what_workers_need_and_do_not_have_is_said() -> None:
     controller = settled(CLOCK)
     assert missing(controller.disk, controller.pools()) == []
     one, two = controller.pool("default").instances
-    cut_off = replace(one, ailment=Ailment.CUT_OFF)  # READY still: it was, and will be
+    cut_off = replace(
+        one, ailment=Ailment.CUT_OFF, status="broker unreachable for 12 s, 0 active"
+    )  # READY still: it was, and will be
     controller.put("default", instances=(cut_off, two))
-    words = "1 worker of pool default cannot reach the broker"
+    words = "1 worker of pool default cannot reach the broker, for 12s"
     assert missing(controller.disk, controller.pools()) == [words]
     assert document(controller)["pools"][0]["problems"] == [words]
     broken = Disk(DiskState.BROKEN, "trap cannot be found")
     assert missing(broken, []) == ["what is installed is broken and not rolled out: trap cannot be found"]
 
 
-def test_a_worker_says_it_in_the_words_that_are_looked_for() -> None:
+@pytest.mark.parametrize("whom", [BROKER, RESULTS])
+def test_a_worker_says_it_in_the_words_that_are_looked_for(whom: str) -> None:
     health = Health(lambda: (0, 0), 0.0, 0.0)
     health.enter(Phase.CONNECTING, 0.0)
-    assert ailment(health.message(5.0, lambda: "")["STATUS"]) is Ailment.CUT_OFF
+    said = health.message(5.0, lambda: Standing("socket.py:7", whom))["STATUS"]
+    assert ailment(said) is Ailment.CUT_OFF
+    controller = settled(CLOCK)
+    controller.put("default", instances=(worker(CLOCK, "default@7-1", status=said, ailment=Ailment.CUT_OFF),))
+    assert f"1 worker of pool default cannot reach the {whom}, for 5s" in problems(controller)
     health.enter(Phase.READY, 6.0)
-    assert ailment(health.message(99.0, lambda: "jobs.py:7")["STATUS"]) is Ailment.STALLED
+    assert ailment(health.message(99.0, lambda: Standing("jobs.py:7", ""))["STATUS"]) is Ailment.STALLED
 
 
 def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:

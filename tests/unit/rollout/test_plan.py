@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting, world
-from trapd.model import CodeReport, FailureKind, PoolState, RolloutState
+from trapd.model import Ailment, CodeReport, FailureKind, PoolState, RolloutState
 from trapd.rollout.plan import plan
 from trapd.rollout.world import World
 
@@ -244,6 +244,24 @@ def test_an_outage_in_mid_rolling_is_not_blamed_on_the_code() -> None:
     assert short(world(spec(), late, one("1-2"), one("2-1", ago=9999), waits)) == []
     loops = replace(waits, failures=5, failure=failure(9))  # started again and again: that is no waiting
     assert short(world(spec(), late, one("1-2"), one("2-1", ago=9999), loops)) == ["fail 2"]
+
+
+def test_a_canary_that_cannot_reach_its_broker_is_neither_promoted_nor_blamed() -> None:
+    """It says READY once it has connected; what it can do is seen only while it can reach whom it needs."""
+    away = one("2-1", ago=9999, ailment=Ailment.CUT_OFF)
+    held_up = world(spec(), wanting(2, 1), one("1-1"), one("1-2"), away)
+    assert short(held_up) == []
+    assert plan(held_up, NOW).waiting == "p@2-1 to reach its broker"
+    back = replace(away, ailment=None)
+    assert short(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), back)) == ["promote 2"]
+
+
+def test_workers_that_cannot_reach_their_broker_hold_a_rollout_up_and_do_not_fail_it() -> None:
+    state = wanting(2, 1, 2, phase=GOING)
+    assert state.rollout is not None
+    late = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 9999))
+    away = one("2-1", ago=9999, ailment=Ailment.CUT_OFF)
+    assert short(world(spec(), late, one("1-2"), one("1-3"), away)) == []
 
 
 def test_no_progress_until_the_deadline_fails_the_rollout() -> None:

@@ -11,6 +11,7 @@ from celery.bootsteps import CLOSE, RUN
 
 from trapd.worker.bootsteps import _stamping
 from trapd.worker.health import Health, Phase, Reporter
+from trapd.worker.standing import Standing
 
 TIMER = SimpleNamespace(call_repeatedly=lambda every, do: do, cancel=lambda entry: None)
 
@@ -36,7 +37,7 @@ def test_until_celery_says_ready_a_lost_connection_is_still_the_first_one(report
         assert reporter.health.phase is Phase.CONNECTING
     step.start(consumer())
     reporter.enter(Phase.READY)  # as worker_ready does
-    assert reporter.health.message(time.monotonic(), lambda: "")["READY"] == "1"
+    assert reporter.health.message(time.monotonic(), lambda: Standing("", ""))["READY"] == "1"
 
 
 def test_after_that_it_is_ready_again_as_soon_as_it_is_connected(reporter: Reporter) -> None:

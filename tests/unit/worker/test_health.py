@@ -8,6 +8,7 @@ import math
 import pytest
 
 from trapd.worker.health import QUIET_DRAIN, Health, Phase
+from trapd.worker.standing import BROKER, RESULTS, Standing
 
 WATCHDOG = 60.0
 
@@ -18,6 +19,7 @@ class Case:
     def __init__(self, watchdog: float = WATCHDOG) -> None:
         self.now, self.active, self.reserved = 100.0, 0, 0
         self.heard: list[tuple[float, dict[str, str]]] = []
+        self.standing = Standing("hang.py:7", "")
         self.health = Health(lambda: (self.active, self.reserved), watchdog, self.now)
 
     def enter(self, *phases: Phase) -> None:
@@ -25,7 +27,7 @@ class Case:
             self.health.enter(phase, self.now)
 
     def tick(self, heard: bool = True) -> dict[str, str]:
-        fields = self.health.message(self.now, lambda: "hang.py:7")
+        fields = self.health.message(self.now, lambda: self.standing)
         if heard:
             self.health.sent(fields, self.now)
             if fields:
@@ -163,6 +165,62 @@ def test_an_import_that_hangs_is_not_prolonged() -> None:
     case = Case()
     case.tick()
     assert not times(case.run(600), "EXTEND_TIMEOUT_USEC")
+
+
+@pytest.mark.parametrize("whom", [BROKER, RESULTS])
+def test_a_loop_that_waits_for_the_broker_or_the_results_lives_however_long_that_takes(whom: str) -> None:
+    """With packets dropped, Celery's loop stands in a timer's socket, in phase READY."""
+    case = Case().ready()
+    case.active = 1
+    case.run(20)
+    case.standing = Standing("socket.py:64", whom)
+    messages = case.run(3600, turning=False)
+    alive = times(messages, "WATCHDOG")
+    assert max(later - earlier for earlier, later in itertools.pairwise(alive)) == WATCHDOG / 3
+    assert messages[0][1]["STATUS"] == f"{whom} unreachable for 5 s, 1 active"
+    assert messages[-1][1]["STATUS"].startswith(f"{whom} unreachable for 3")
+    assert case.run(10)[-1][1]["STATUS"] == "ready, 1 active"
+
+
+def test_a_wait_that_shows_only_now_and_then_is_a_wait_and_a_hang_after_it_is_a_hang() -> None:
+    case = Case().ready()
+    for number in range(40):
+        case.standing = Standing("socket.py:64", BROKER if number % 3 == 0 else "")
+        case.run(2, turning=False)
+        assert number < 3 or "broker unreachable" in case.health._said
+    case.standing = Standing("hang.py:7", "")
+    told = [fields["STATUS"] for _, fields in case.run(40, turning=False) if "STATUS" in fields]
+    assert any(text.startswith("main loop stalled for 30 s at hang.py:7") for text in told)
+    assert not times(case.run(100, turning=False), "WATCHDOG")
+
+
+def test_a_start_that_has_its_connection_gets_no_time_and_says_where_it_stands() -> None:
+    """A handler of worker_ready that hangs, say: the broker has nothing to do with it."""
+    case = Case()
+    case.enter(Phase.CONNECTING)
+    messages = case.run(30)
+    assert len(times(messages, "EXTEND_TIMEOUT_USEC")) == 3
+    case.health.connected = lambda: True
+    messages = case.run(60)
+    assert times(messages, "EXTEND_TIMEOUT_USEC") in ([], [131.0])
+    assert messages[-1][1]["STATUS"].startswith("starting for ")
+    assert messages[-1][1]["STATUS"].endswith(" s, at hang.py:7")
+
+
+def test_a_start_that_waits_for_the_broker_on_its_connection_gets_time() -> None:
+    case = Case()
+    case.health.connected, case.standing = lambda: True, Standing("socket.py:64", BROKER)
+    case.enter(Phase.CONNECTING)
+    assert len(times(case.run(60), "EXTEND_TIMEOUT_USEC")) == 6
+
+
+def test_a_reconnection_that_hangs_elsewhere_is_a_hang() -> None:
+    case = Case().ready()
+    case.health.connected = lambda: True
+    case.enter(Phase.RECONNECTING)
+    messages = case.run(90)
+    assert max(times(messages, "WATCHDOG")) - 100.0 < WATCHDOG / 2 + 1
+    assert messages[-1][1]["STATUS"].startswith("main loop stalled for ")
 
 
 def test_a_drain_is_told_at_once_and_gets_time_as_long_as_a_task_runs() -> None:

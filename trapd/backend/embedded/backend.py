@@ -22,7 +22,7 @@ from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
-from trapd.backend.words import hangs_on, silence
+from trapd.backend.words import hangs_on, last_status, silence
 from trapd.contracts import STOP_TIME, Clock
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
 
@@ -223,10 +223,9 @@ class EmbeddedBackend:
     def _over(self, run: Run) -> None:
         if run.state is InstanceState.STARTING:
             took = self._clock.now() - run.since
-            self._abort(run, FailureKind.TIMEOUT, f"did not say READY within {took:.3g} s")
+            self._abort(run, FailureKind.TIMEOUT, f"did not say READY within {took:.3g} s{last_status(run.status)}")
         elif run.state is InstanceState.READY:
-            last = f"; its last words: {run.status}" if run.status else ""
-            why = f"its main loop stopped turning: no sign of life for {self._watchdog:g} s{last}"
+            why = f"its main loop stopped turning: no sign of life for {self._watchdog:g} s{last_status(run.status)}"
             self._abort(run, FailureKind.WATCHDOG, why)
         elif run.state is InstanceState.DRAINING:
             run.killed, run.status = True, hangs_on(self._stop_time)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trapd.backend.words import ending
+from trapd.backend.words import ending, last_status
 from trapd.model import Failure, FailureKind, InstanceState
 
 SERVICE_PROPERTIES = (
@@ -132,10 +132,11 @@ def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) ->
     """Kind and summary of the last run's failure; ``said`` is the worker's own account of it, if it left one."""
     match facts.result:
         case "timeout" if not facts.was_ready:
-            return FailureKind.TIMEOUT, f"did not say READY within {facts.ended - facts.started:.3g} s"
+            took = f"{facts.ended - facts.started:.3g} s{last_status(facts.text)}"
+            return FailureKind.TIMEOUT, f"did not say READY within {took}"
         case "watchdog":
-            last = f"; its last words: {facts.text}" if facts.text else ""
-            return FailureKind.WATCHDOG, f"its main loop stopped turning: no sign of life in time{last}"
+            stood = f"no sign of life in time{last_status(facts.text)}"
+            return FailureKind.WATCHDOG, f"its main loop stopped turning: {stood}"
         case _ if killed:
             return FailureKind.CRASH, "killed"
         case "timeout":

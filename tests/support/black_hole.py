@@ -1,0 +1,66 @@
+"""A way to a server on which everything stops at a word: no data, no end, no refusal, as when packets are dropped.
+
+The kernel still takes what the client sends, until its buffers are full, and still lets it connect; the server hears
+nothing and nothing comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 1 << 16
+
+
+class BlackHole:
+    """Listens on a port of its own and passes everything on to ``port``, both on 127.0.0.1, unless it is closed."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+
+    def swallow(self) -> None:
+        """From now on nothing passes."""
+        self._open.clear()
+
+    def pass_on(self) -> None:
+        """Everything passes again; what was sent meanwhile comes late."""
+        self._open.set()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for one in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.set()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                self._sockets.append(client)
+                self._open.wait()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets.append(server)
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(_CHUNK):
+                self._open.wait()
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
