@@ -1,7 +1,9 @@
-"""A task that this worker does not know is handed back for a while, instead of being discarded as Celery does.
+"""A task that this worker does not know is parked for a while, instead of being discarded as Celery does.
 
 During an upgrade the submitters may be the first to run the new code: its new tasks then also reach workers that have
-not been recycled yet, and those would mark them as failed and drop them.
+not been recycled yet, and those would mark them as failed and drop them. They wait in the parking queue instead, out of
+everybody's way; a worker that knows them puts them back. Where there can be no parking queue, a message is held for a
+pause and handed back.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,39 +19,88 @@ from typing import Any
 from celery import bootsteps
 from celery.utils.log import get_logger
 
+from trapd.worker import parking
+from trapd.worker.parking import Parking, Verdict
+
 log = get_logger("trapd.worker")
 
 PATIENCE = 30.0  # s: until a change that was just installed has become a generation
 PATIENCE_WHEN_OLD = 600.0  # s: until the recycle has got to the workers
+# Seconds between two looks: while nothing is parked; after one that found something; at most after some in vain.
+LOOK_EVERY, LOOK_AGAIN, LOOK_RARELY = 2.0, 0.1, 30.0
+WALK_FOR = 0.25  # s at most that the loop stands still for a look
 # Seconds for which a message is held: it must not run in circles. Every second time they double, and no two are quite
 # alike: workers poll in steady cycles (Redis: each second), so that at even pauses it is the same one that wins always.
 FIRST_PAUSE, LONGEST_PAUSE, SPREAD = 0.5, 5.0, 0.3
 _REMEMBERED = 100_000  # 20 MB; of more at once, each would be forgotten before it returns, and never be given up
 
 
-class HandBack:
+class Unknown:
     """Consumer.on_unknown_task of one worker. Runs in the consumer's loop."""
 
-    def __init__(self, consumer: Any, generation: Path) -> None:
-        self._consumer, self._generation = consumer, generation
+    def __init__(self, consumer: Any, generation: Path, lot: Parking) -> None:
+        self._consumer, self._generation, self._lot = consumer, generation, lot
         self._discard = consumer.on_unknown_task
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()  # task id -> first seen, how often
+        self._hand_back = HandBack(consumer, self.patience)
+        self._told: OrderedDict[str, None] = OrderedDict()
+        self._began = time.time()
+
+    def patience(self) -> float:
+        """Seconds for which a task may be unknown."""
+        return PATIENCE if newest_beside(self._generation) is None else PATIENCE_WHEN_OLD
 
     def __call__(self, body: Any, message: Any, error: Exception) -> None:
+        if parking.given_up(message) or not (self._park(message) or self._hand_back(message)):
+            self._discard(body, message, error)
+
+    def judge(self, mark: Mapping[str, Any]) -> Verdict:
+        """Of a message that is parked, by anybody. Raises KeyError for a mark that is none of ours."""
+        if mark["task"] in self._consumer.strategies:
+            return Verdict.BACK
+        # what lay there before this worker came may wait for the generation after this one
+        if time.time() - max(mark["since"], self._began) < self.patience():
+            return Verdict.STAYS
+        log.warning("task %s[%s] is known to no worker and is discarded", mark["task"], mark["id"])
+        return Verdict.GIVEN_UP
+
+    def _park(self, message: Any) -> bool:
+        queue = queue_of(self._consumer, message)
+        if queue is None:
+            return False
+        id, name = _id_and_name(message)
+        try:
+            self._lot.park(message, queue, id, name)
+        except Exception as error:  # each transport has errors of its own
+            self._lot.close()
+            log.warning("cannot park task %s[%s]: %r; it is handed back to %s", name, id, error, queue.name)
+            return False
+        if id not in self._told:
+            log.warning("task %s[%s] is not known here; parked in %s for a newer worker", name, id, queue.name)
+            _remember(self._told, id, None)
+        message.ack_log_error(log, self._consumer.connection_errors)
+        return True
+
+
+class HandBack:
+    """For a message that cannot be parked."""
+
+    def __init__(self, consumer: Any, patience: Callable[[], float]) -> None:
+        self._consumer, self._patience = consumer, patience
+        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()  # task id -> first seen, how often
+
+    def __call__(self, message: Any) -> bool:
+        """False if it has been handed back for long enough."""
         id, name = _id_and_name(message)
         now = time.monotonic()
         first, times = self._seen.pop(id, (now, 0))
-        newer = newest_beside(self._generation)
-        if now - first >= (PATIENCE if newer is None else PATIENCE_WHEN_OLD):
-            self._discard(body, message, error)
-            return
-        self._seen[id] = first, times + 1
-        while len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        if now - first >= self._patience():
+            return False
+        _remember(self._seen, id, (first, times + 1))
         if not times:
             log.warning("task %s[%s] is not known here; handed back for a newer worker", name, id)
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (times // 2))
         self._hold(message, pause * random.uniform(1 - SPREAD, 1 + SPREAD))
+        return True
 
     def _hold(self, message: Any, seconds: float) -> None:
         """As with a task that has an eta: one more message may come meanwhile."""
@@ -74,6 +126,48 @@ class HandBack:
             time.sleep(min(2.0, 2 * (transport.polling_interval or 0.0)))
 
 
+class Looks:
+    """Looks into the parking queues of what one worker reads, at its READY and then for as long as it is connected."""
+
+    def __init__(self, consumer: Any, lot: Parking, judge: parking.Judge) -> None:
+        self._consumer, self._lot, self._judge = consumer, lot, judge
+        self._pause = LOOK_EVERY
+        self._timer: Any = None
+
+    def start(self) -> None:
+        self._next(0.0)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._consumer.timer.cancel(self._timer)
+            self._timer = None
+        self._lot.close()
+
+    def _next(self, seconds: float) -> None:
+        consumer = self._consumer
+        # Without a hub the timer is a thread of its own; only the loop may speak to the broker.
+        look = self._look if consumer.hub else lambda: consumer.call_soon(self._look)
+        self._timer = consumer.timer.call_after(seconds * random.uniform(1 - SPREAD, 1 + SPREAD), look)
+
+    def _look(self) -> None:
+        if self._timer is None:
+            return  # stopped meanwhile
+        waiting = left = 0
+        try:
+            for queue in parked_queues(self._consumer):
+                if here := self._lot.waiting(queue):
+                    waiting += here
+                    left += self._lot.walk(queue, self._judge, here, WALK_FOR)
+        except Exception as error:  # each transport has errors of its own; a broken connection is told by the consumer
+            self._lot.close()
+            if self._pause < LOOK_RARELY:
+                log.warning("cannot look into the parking queue: %r; unknown tasks are handed back", error)
+            self._pause = LOOK_RARELY
+        else:
+            self._pause = min(LOOK_RARELY, 2 * self._pause) if waiting and not left else LOOK_EVERY
+        self._next(LOOK_AGAIN if left else self._pause)
+
+
 def newest_beside(generation: Path) -> int | None:
     """The number of a newer generation than this one, if there is any."""
     try:
@@ -84,15 +178,70 @@ def newest_beside(generation: Path) -> int | None:
     return newest if newest > int(generation.name) else None
 
 
-def step(generation: Path) -> type[bootsteps.Step]:
+def parked_queues(consumer: Any) -> list[Any]:
+    """The queues that are read here and that have a parking queue: not those that exist for one reader alone."""
+    if consumer.task_consumer is None or consumer.connection.transport.driver_type not in parking.TRANSPORTS:
+        return []
+    return [queue for queue in consumer.task_consumer.queues if not (queue.auto_delete or queue.exclusive)]
+
+
+def queue_of(consumer: Any, message: Any) -> Any:
+    """The queue that a message was received from, None if it is not told or has no parking queue."""
+    queues = {queue.name: queue for queue in parked_queues(consumer)}
+    if not queues:
+        return None
+    tag = message.delivery_info.get("consumer_tag")
+    if tag is not None:
+        names = [name for name, of_queue in consumer.task_consumer._active_tags.items() if of_queue == tag]
+    else:  # kombu's own transports say only how it was sent
+        info = message.delivery_info
+        names = message.channel._lookup(info.get("exchange"), info.get("routing_key"))
+    return next((queues[name] for name in names if name in queues), None)
+
+
+def step(generation: Path) -> type[bootsteps.StartStopStep]:
     """The consumer's step that installs it."""
 
-    class HandBackStep(bootsteps.Step):  # type: ignore[misc]
+    class UnknownStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
-            consumer.on_unknown_task = HandBack(consumer, generation)
+            lot = Parking(consumer.app)
+            consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot)
+            consumer.create_task_handler = _restoring(consumer.create_task_handler)
+            self._looks = Looks(consumer, lot, unknown.judge)
 
-    return HandBackStep
+        def start(self, consumer: Any) -> None:
+            self._looks.start()
+
+        def stop(self, consumer: Any) -> None:
+            self._looks.stop()
+
+        shutdown = stop
+
+    return UnknownStep
+
+
+def _restoring(make: Callable[..., Any]) -> Callable[..., Any]:
+    """What comes out of the parking queue is treated as what it was before."""
+
+    def create_task_handler(*arguments: Any, **options: Any) -> Callable[[Any], None]:
+        handle = make(*arguments, **options)
+
+        def on_task_received(message: Any) -> None:
+            parking.restore_route(message)
+            handle(message)
+
+        return on_task_received
+
+    return create_task_handler
+
+
+def _remember(seen: OrderedDict[str, Any], id: str, value: Any) -> None:
+    seen[id] = value
+    while len(seen) > _REMEMBERED:
+        seen.popitem(last=False)
 
 
 def _id_and_name(message: Any) -> tuple[str, str]:

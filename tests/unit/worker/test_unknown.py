@@ -1,15 +1,16 @@
-"""A task that this worker does not know is handed back for a while."""
+"""A task that this worker does not know is parked, or handed back for a while where there is no parking queue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from trapd.worker import unknown
+from trapd.worker.parking import HEADER, Verdict
 
 
 class Message:
@@ -17,6 +18,7 @@ class Message:
         fields = {"id": id, "task": "naps.new"}
         self.headers = fields if protocol == 2 else {}
         self.payload = fields
+        self.delivery_info: dict[str, object] = {}
         self.acknowledged = False
         self.requeued = 0
 
@@ -29,7 +31,9 @@ class Consumer:
     """As much of Celery's as is needed; a call for later is kept with its delay."""
 
     connection_errors = ()
-    connection = SimpleNamespace(transport=SimpleNamespace(polling_interval=0.1))
+    connection = SimpleNamespace(transport=SimpleNamespace(polling_interval=0.1, driver_type="sqs"))
+    strategies: ClassVar[dict[str, object]] = {"naps.known": None}
+    task_consumer = SimpleNamespace(queues=[])
 
     def __init__(self, hub: bool) -> None:
         self.hub, self.room = hub, 0
@@ -47,11 +51,31 @@ class Consumer:
     def decrement_eventually(self) -> None:
         self.room -= 1
 
-    def call_after(self, seconds: float, function: Callable[[], None]) -> None:
+    def call_after(self, seconds: float, function: Callable[[], None]) -> object:
         self.later.append((seconds, function))
+        return self.later[-1]
 
     def call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         self.soon.append(lambda: function(*arguments))
+
+
+class Lot:
+    """A parking queue that holds so many messages, of which a look finds so many to put back."""
+
+    def __init__(self) -> None:
+        self.holds, self.finds, self.looks, self.broken = 0, 0, 0, False
+
+    def waiting(self, queue: object) -> int:
+        self.looks += 1
+        if self.broken:
+            raise OSError("no broker")
+        return self.holds
+
+    def walk(self, queue: object, judge: object, at_most: int, seconds: float) -> int:
+        return self.finds
+
+    def close(self) -> None:
+        pass
 
 
 class Case:
@@ -60,12 +84,14 @@ class Case:
         self.now = 100.0
         self.slept: list[float] = []
         monkeypatch.setattr(unknown, "SPREAD", 0.0)
-        monkeypatch.setattr(unknown, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.slept.append))
+        clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now, sleep=self.slept.append)
+        monkeypatch.setattr(unknown, "time", clock)
         self.consumer = Consumer(hub)
-        self.hand_back = unknown.HandBack(self.consumer, folder / "7")
+        self.lot = Lot()
+        self.unknown = unknown.Unknown(self.consumer, folder / "7", self.lot)  # type: ignore[arg-type]
 
     def receive(self, message: Message) -> Message:
-        self.hand_back(None, message, KeyError("naps.new"))
+        self.unknown(None, message, KeyError("naps.new"))
         return message
 
     def wait(self) -> float:
@@ -169,4 +195,94 @@ def test_what_is_remembered_is_bounded(case: Case, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(unknown, "_REMEMBERED", 3)
     for id in "abcdef":
         case.receive(Message(id))
-    assert len(case.hand_back._seen) == 3
+    assert len(case.unknown._hand_back._seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "age", "newer", "verdict"),
+    [
+        ("naps.known", 0.0, False, Verdict.BACK),
+        ("naps.known", 1e6, False, Verdict.BACK),
+        ("naps.new", unknown.PATIENCE - 1, False, Verdict.STAYS),
+        ("naps.new", unknown.PATIENCE, False, Verdict.GIVEN_UP),
+        ("naps.new", unknown.PATIENCE_WHEN_OLD - 1, True, Verdict.STAYS),
+        ("naps.new", unknown.PATIENCE_WHEN_OLD, True, Verdict.GIVEN_UP),
+    ],
+)
+def test_what_is_parked_goes_back_to_who_knows_it_and_is_given_up_when_it_is_too_old(
+    case: Case, tmp_path: Path, task: str, age: float, newer: bool, verdict: Verdict
+) -> None:
+    if newer:
+        (tmp_path / "8").mkdir()
+    since = case.now
+    case.now += age
+    assert case.unknown.judge({"task": task, "id": "a", "since": since}) is verdict
+
+
+def test_a_new_worker_gives_up_nothing_at_once_that_was_parked_long_before_it(case: Case) -> None:
+    """The generation after it may know it."""
+    mark = {"task": "naps.new", "id": "a", "since": case.now - 500.0}
+    assert case.unknown.judge(mark) is Verdict.STAYS
+    case.now += unknown.PATIENCE
+    assert case.unknown.judge(mark) is Verdict.GIVEN_UP
+
+
+def test_what_was_given_up_is_discarded_as_ever(case: Case) -> None:
+    message = Message()
+    message.headers[HEADER] = {"given_up": True}
+    assert case.consumer.discarded == [case.receive(message)]
+
+
+class Round:
+    """Looks of a worker that reads one queue."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        case.consumer.connection = SimpleNamespace(transport=SimpleNamespace(driver_type="amqp"))
+        queue = SimpleNamespace(name="q", auto_delete=False, exclusive=False)
+        case.consumer.task_consumer = SimpleNamespace(queues=[queue])
+        self.looks = unknown.Looks(case.consumer, case.lot, case.unknown.judge)  # type: ignore[arg-type]
+        self.looks.start()
+
+    def pauses(self, count: int) -> list[float]:
+        """Before so many looks."""
+        return [self.case.wait() for _ in range(count)]
+
+
+def test_it_looks_at_once_and_then_every_now_and_then(case: Case) -> None:
+    assert Round(case).pauses(4) == [0.0, 2.0, 2.0, 2.0]
+
+
+def test_looks_in_vain_become_rare_and_are_as_often_as_before_when_nothing_is_left(case: Case) -> None:
+    round = Round(case)
+    case.lot.holds = 1
+    assert round.pauses(7) == [0.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    case.lot.holds = 0
+    assert round.pauses(3)[1:] == [2.0, 2.0]
+
+
+def test_while_a_look_finds_something_the_next_one_follows(case: Case) -> None:
+    round = Round(case)
+    case.lot.holds = case.lot.finds = 1
+    assert round.pauses(3) == [0.0, 0.1, 0.1]
+
+
+def test_a_broker_that_does_not_answer_is_told_once_and_asked_rarely(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    round = Round(case)
+    case.lot.broken = True
+    with caplog.at_level("WARNING", logger="trapd.worker"):
+        assert round.pauses(3) == [0.0, 30.0, 30.0]
+    assert caplog.text.count("cannot look into the parking queue") == 1
+    case.lot.broken = False
+    assert round.pauses(2) == [30.0, 2.0]
+
+
+@pytest.mark.parametrize("private", ["auto_delete", "exclusive"])
+def test_a_queue_of_one_reader_alone_has_no_parking_queue(case: Case, private: str) -> None:
+    Round(case)
+    [queue] = case.consumer.task_consumer.queues
+    assert unknown.parked_queues(case.consumer) == [queue]
+    setattr(queue, private, True)
+    assert unknown.parked_queues(case.consumer) == []

@@ -1,0 +1,219 @@
+"""Tasks that a worker does not know wait in a parking queue: on each broker, and RabbitMQ's quorum queues too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Queue
+
+from tests.conftest import make_broker
+from tests.support.worker_lab import WorkerLab, client_warnings, wait
+from trapd.model import InstanceId, PoolSpec
+from trapd.worker.parking import SUFFIX, Parking, Verdict
+
+pytestmark = client_warnings
+
+NEWER = InstanceId("default", 8, 1)
+# What RabbitMQ 4 does to every quorum queue by itself; 3.10 has to be told.
+QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 20}
+NEW = """
+@app.task(bind=True)
+def new(self, path):
+    headers = {"trace": self.request.get("trace"), "hop": self.request.get("hop")}
+    info = self.request.delivery_info
+    with open(path, "a") as file:
+        file.write(self.request.id + "\\n")
+    return headers, self.request.correlation_id, self.request.reply_to, info
+"""
+
+
+@dataclass
+class Place:
+    """A worker that knows no task ``new`` and one of a newer generation that does, on one queue with prefetch 1."""
+
+    lab: WorkerLab
+    queue: Queue
+
+    def parked(self) -> int:
+        lot = Parking(self.lab.client)
+        try:
+            return lot.waiting(self.queue)
+        finally:
+            lot.close()
+
+    async def parks(self, count: int) -> None:
+        await asyncio.to_thread(wait, lambda: self.parked() == count)
+
+    def walk(self, judge: Callable[[Any], Verdict] = lambda mark: Verdict.STAYS) -> list[Any]:
+        """As another worker would; the marks that it met."""
+        lot, met = Parking(self.lab.client), list[Any]()
+        try:
+            lot.walk(self.queue, lambda mark: met.append(mark) or judge(mark), lot.waiting(self.queue), 5.0)
+        finally:
+            lot.close()
+        return met
+
+
+def place(directory: Path, request: pytest.FixtureRequest, kind: str, concurrency: int = 1, extra: str = "") -> Place:
+    broker = make_broker("rabbitmq" if kind == "quorum" else kind, request)
+    queue = Queue(broker.queue, queue_arguments=QUORUM) if kind == "quorum" else Queue(broker.queue)
+    config = (
+        "from kombu import Queue\n"
+        f"task_queues = [Queue({broker.queue!r}, queue_arguments={queue.queue_arguments!r})]\n"
+        "worker_prefetch_multiplier = 1\n"
+    )
+    lab = WorkerLab(directory, broker, celeryconfig=config + extra, spec=PoolSpec("default", concurrency=concurrency))
+    lab.client.conf.task_queues = [queue]
+    lab.generation(8)
+    jobs = lab.generations / "8/code/naps/jobs.py"
+    jobs.write_text(f"{jobs.read_text()}\n\n{NEW}")
+    return Place(lab, queue)
+
+
+KINDS = pytest.mark.parametrize("kind", ["rabbitmq", "quorum", "redis", "embedded"])
+
+
+@KINDS
+def test_new_tasks_wait_for_a_worker_that_knows_them_and_keep_nobody_from_working(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """More looks than a quorum queue grants deliveries; prefetch 1, so that one held message would take all room."""
+    here = place(short_path, request, kind)
+    lab, ledger = here.lab, short_path / "ledger"
+    options: dict[str, Any] = {"headers": {"trace": "abc", "hop": 3}, "priority": 4, "expires": 3600}
+
+    async def story() -> None:
+        await lab.start()
+        sent = [await lab.send("new", str(ledger), **options) for _ in range(3)]
+        for _ in range(10):
+            assert await lab.call("nap", 0)
+        await here.parks(3)
+        for _ in range(25):
+            assert len(await asyncio.to_thread(here.walk)) == 3
+        assert await lab.call("nap", 0)
+        await lab.start(NEWER)
+        for result in sent:
+            headers, correlation, reply_to, info = await lab.result(result)
+            assert headers == {"trace": "abc", "hop": 3}
+            assert correlation == result.id
+            assert reply_to
+            assert (info["exchange"], info["routing_key"], info["priority"]) == ("", here.queue.name, 4)
+        await lab.drain()  # the old one may have met them once more
+        await here.parks(0)
+        assert sorted(ledger.read_text().split()) == sorted(result.id for result in sent)  # each once
+
+    lab.play(story)
+
+
+@KINDS
+def test_what_is_parked_when_all_new_workers_are_up_does_not_wait_for_another_start(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    here = place(short_path, request, kind)
+
+    async def story() -> None:
+        await here.lab.start(NEWER)
+        await here.lab.start()
+        sent = [await here.lab.send("new", str(short_path / "ledger")) for _ in range(6)]
+        for result in sent:
+            await here.lab.result(result)
+        assert "parked in" in here.lab.told()  # the old one has met some of them
+
+    here.lab.play(story)
+
+
+@KINDS
+def test_a_task_that_nobody_knows_is_discarded_from_its_own_queue_in_the_end(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = place(short_path, request, kind)
+
+    async def story() -> None:
+        await here.lab.start()
+        sent = await here.lab.send("new", "")
+        await here.parks(1)
+        [mark] = await asyncio.to_thread(here.walk, lambda mark: Verdict.GIVEN_UP)
+        assert mark["id"] == sent.id
+        with pytest.raises(Exception, match=r"jobs\.new"):
+            await here.lab.result(sent)
+        assert "Received unregistered task" in here.lab.told()
+        await here.parks(0)
+
+    here.lab.play(story)
+
+
+def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    broker = make_broker("rabbitmq", request)
+    exchange = f"{broker.queue}-topics"
+    spelled = f"Queue({broker.queue!r}, Exchange({exchange!r}, 'topic'), routing_key='sky.#')"
+    config = f"from kombu import Exchange, Queue\ntask_queues = [{spelled}]\n"
+    lab = WorkerLab(short_path, broker, celeryconfig=config)
+    lab.generation(8)
+    jobs = lab.generations / "8/code/naps/jobs.py"
+    jobs.write_text(f"{jobs.read_text()}\n\n{NEW}")
+
+    async def story() -> None:
+        await lab.start()
+        sent = await lab.send("new", str(short_path / "ledger"), exchange=exchange, routing_key="sky.north")
+        await asyncio.to_thread(wait, lambda: "parked in" in lab.told())
+        await lab.drain()
+        await lab.start(NEWER)
+        *_, info = await lab.result(sent)
+        assert (info["exchange"], info["routing_key"]) == (exchange, "sky.north")
+
+    lab.play(story)
+
+
+def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_back_once(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Killed between the confirmation and the acknowledgement: the broker delivers it anew, and it is parked again."""
+    here = place(short_path, request, "quorum")
+
+    def park(redelivered: bool) -> None:
+        lot = Parking(here.lab.client)
+        with here.lab.client.connection_for_read() as connection:
+            channel = connection.channel()
+            body, headers = b"[[], {}, {}]", {"id": "twin", "task": "naps.jobs.new"}
+            raw = channel.prepare_message(body, content_type="application/json", headers=headers)
+            here.queue(channel).declare()
+            channel.basic_publish(raw, exchange="", routing_key=here.queue.name)
+            wait(lambda: (got.append(channel.basic_get(here.queue.name)) or got[-1]) is not None)
+            message = channel.message_to_python(got[-1])
+            message.delivery_info["redelivered"] = redelivered
+            lot.park(message, here.queue, "twin", "naps.jobs.new")
+            message.ack()
+        lot.close()
+
+    got: list[Any] = []
+    park(redelivered=False)
+    park(redelivered=True)
+    wait(lambda: here.parked() == 2)
+    assert len(here.walk(lambda mark: Verdict.BACK)) == 1
+    assert here.parked() == 0
+
+
+def test_where_nothing_can_be_parked_it_is_handed_back(short_path: Path, request: pytest.FixtureRequest) -> None:
+    """The name of the parking queue is taken by one that is not ours to use."""
+    here = place(short_path, request, "rabbitmq")
+
+    async def story() -> None:
+        with here.lab.client.connection_for_read() as connection:
+            channel = connection.channel()
+            channel.queue_declare(here.queue.name + SUFFIX, exclusive=True)
+            await here.lab.start()
+            sent = await here.lab.send("new", str(short_path / "ledger"))
+            await here.lab.call("nap", 0)
+            await asyncio.to_thread(wait, lambda: "handed back" in here.lab.told())
+            await here.lab.start(NEWER)
+            await here.lab.drain()
+            await here.lab.result(sent)
+
+    here.lab.play(story)
