@@ -167,19 +167,24 @@ class PoolSpec:
     singleton: bool = False
     unit: Mapping[str, object] = field(default_factory=dict)  # settings of its systemd unit, by name
     policy: Policy = Policy()
+    run: str = "worker"  # Celery's sub-command: "worker" or "beat"
 
     def launch(self) -> dict[str, object]:
         """The part of the settings that a running worker has fixed in it: a change here needs a new generation.
 
         What is None here the worker takes from Celery's settings: it alone has loaded them.
         """
+        unit = {"unit": dict(sorted(self.unit.items()))} if self.unit else {}
+        if self.run != "worker":  # what only workers have is not fixed in it; beat runs as in Celery's pool "solo"
+            environment = dict(sorted(self.environment.items()))
+            return {"run": self.run, "celery_pool": "solo", "environment": environment, **unit}
         return {
             "concurrency": self.concurrency,
             "queues": list(self.queues),
             "celery_pool": self.celery_pool,
             "max_tasks_per_child": self.max_tasks_per_child,
             "environment": dict(sorted(self.environment.items())),
-            **({"unit": dict(sorted(self.unit.items()))} if self.unit else {}),
+            **unit,
         }
 
 

@@ -6,6 +6,7 @@ application the test before left.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -18,8 +19,8 @@ import pytest
 from tests.nspawn.conftest import Boot
 from tests.support.daemon import Status, settled_on
 from tests.support.installation import Installation
-from tests.support.sample import good
-from tests.support.service import TOML, Service, at_rest, pip, redis
+from tests.support.sample import Entry, good, parse_ledger
+from tests.support.service import CELERYCONFIG, TOML, Service, at_rest, pip, redis
 from trapd.control.commands import TABLE, Access
 from trapd.control.protocol import Code
 
@@ -308,6 +309,45 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     lost = {name.partition("@")[0] for name, pid in before.items() if after.get(name) != pid}
     assert lost == (set() if stays else {"extra"})
     service.install(version, files)
+
+
+# --- beat -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_beat_sends_each_task_once_over_an_upgrade_and_the_death_of_trapd_and_its_own(service: Service) -> None:
+    machine, ledger, period = service.machine, "/var/lib/trapd-worker/beats", 0.5
+    schedule = {"nap": {"task": "shipyard.nap", "schedule": period, "args": (0, ledger)}}
+    plain = machine.read(CELERYCONFIG)
+    machine.put(CELERYCONFIG, f"{plain}\nbeat_schedule = {schedule!r}\n", mode=0o640)
+    machine.sh(f"chgrp trapd-worker {CELERYCONFIG}").check()
+    service.configure(**{"pools.beat": {"run": "beat"}})
+    service.reload()
+
+    def beats() -> list[Entry]:
+        return [one for one in parse_ledger(machine.run("cat", ledger).out) if one.event == "start"]
+
+    service.wait("a beat", lambda: len(beats()) > 2)
+    service.wait_until("an end of it", at_rest)
+    version = service.next_version()
+    service.install(version)
+    machine.systemctl("kill", "--signal=SIGKILL", "trapd")
+    service.wait_until("all on the new version", lambda status: at_rest(status) and versions(status) == {version})
+    (beat,) = [(name, pid) for name, pid in service.workers().items() if name.startswith("beat@")]
+    machine.run("kill", "-9", str(beat[1])).check()
+    service.wait("another beat, by systemd", lambda: service.workers().get(beat[0], 0) not in (0, beat[1]))
+    seen = len(beats())
+    service.wait("its tasks", lambda: len(beats()) > seen + 2)
+    assert machine.sh("stat -c %U /var/lib/trapd-worker/pools/beat/celerybeat-schedule*").check().split() == [
+        "trapd-worker"
+    ]
+    machine.put(CELERYCONFIG, plain, mode=0o640)
+    machine.sh(f"chgrp trapd-worker {CELERYCONFIG}").check()
+    service.configure()
+    service.reload()
+    service.wait_until("no beat", lambda status: at_rest(status) and not any(n[:4] == "beat" for n in service.states()))
+    entries = beats()
+    assert len({one.id for one in entries}) == len(entries)
+    assert min(b.at - a.at for a, b in itertools.pairwise(entries)) > period / 2
 
 
 # --- reload ---------------------------------------------------------------------------------------------------------

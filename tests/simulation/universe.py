@@ -216,6 +216,8 @@ class Universe:
         live = [i for i in self.backend.seen() if i.state is not InstanceState.FAILED and i.id != id]
         if len(live) + 1 > budget(self.spec, self.wanted_workers).ceiling:
             raise BrokenPromiseError(f"starting {id} would make {len(live) + 1} workers alive: {_names(live)}")
+        if self.spec.singleton and live:
+            raise BrokenPromiseError(f"starting {id} beside {_names(live)}: a singleton is never two")
         if id.generation not in self.snapshots.present():
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.service.stopping:

@@ -90,8 +90,11 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         MemoryMax = "8G"
         Nice = 5
         PrivateTmp = true
-        [pools.beat]
+        [pools.one]
         singleton = true
+        [pools.beat]
+        run = "beat"
+        environment = {TZ = "UTC"}
     """)
     rollout = Policy(Amount(25, percent=True), Amount(1), 0.0, 5400.0, 7200.0, OnFailure.HOLD)
     gpu = Policy(Amount(2), Amount(1), 0.0, 5400.0, None, OnFailure.HOLD)
@@ -110,7 +113,8 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         watch=WatchSettings(("trap", "numba"), 0.5, 3.0),
         pools=(
             PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu),
-            PoolSpec("beat", singleton=True, policy=rollout),
+            PoolSpec("one", singleton=True, policy=rollout),
+            PoolSpec("beat", environment={"TZ": "UTC"}, singleton=True, policy=rollout, run="beat"),
         ),
         watchdog=90.0,
     )
@@ -199,6 +203,13 @@ REFUSED = {
         4,
         "shorter than progress_deadline",
     ),
+    "two beats": ('[pools.a]\nrun = "beat"\nworkers = 2', "pools.a.workers", 3, "set workers to 1"),
+    "two pools of beat": ('[pools.a]\nrun = "beat"\n[pools.b]\nrun = "beat"', "pools.b.run", 4, "remove [pools.b]"),
+    "a beat beside the next": ('[pools.a]\nrun = "beat"\nsingleton = false', "pools.a.singleton", 3, "remove it"),
+    "a beat that runs tasks": ('[pools.a]\nrun = "beat"\nconcurrency = 4', "pools.a.concurrency", 3, "pool of workers"),
+    "a beat that reads queues": ('[pools.a]\nqueues = ["a"]\nrun = "beat"', "pools.a.queues", 2, "pool of workers"),
+    "a beat with a Celery pool": ('[pools.a]\nrun = "beat"\ncelery_pool = "solo"', "pools.a.celery_pool", 3, "workers"),
+    "another program of Celery": ('[pools.a]\nrun = "flower"', "pools.a.run", 2, '"worker", "beat"'),
     "two of a singleton": ("[pools.a]\nsingleton = true\nworkers = 2", "pools.a.workers", 3, "set workers to 1"),
     "ceiling below the quiet period": ('[watch]\nceiling = "2s"', "watch.ceiling", 2, "longer than the quiet_period"),
     "a path too long for sockets": (

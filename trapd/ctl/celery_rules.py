@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_settings
+from trapd.ctl import rules_beat, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.durations import age
 from trapd.model import PoolSpec
@@ -121,7 +121,7 @@ def visibility_timeout(facts: Facts) -> Iterator[Finding]:
     limit = float(facts.report["transport_options"].get("visibility_timeout") or VISIBILITY_TIMEOUT)
     endless = [
         pool.name
-        for pool in facts.settings.pools
+        for pool in facts.workers
         if _drains_longer(pool, limit) and (facts.tasks_late or facts.celery_pool(pool) != PREFORK)
     ]
     if endless:
@@ -196,7 +196,7 @@ def queues(facts: Facts) -> Iterator[Finding]:
     if facts.conf("task_create_missing_queues") is not False:
         return
     known = {*facts.report["queues"]}
-    for pool in facts.settings.pools:
+    for pool in facts.workers:
         if missing := sorted(set(pool.queues) - known):
             yield Finding(
                 ERROR,
@@ -208,7 +208,7 @@ def queues(facts: Facts) -> Iterator[Finding]:
 
 def unread_queue(facts: Facts) -> Iterator[Finding]:
     """Does anybody read where tasks go by default?"""
-    default, pools = facts.report["default_queue"], facts.settings.pools
+    default, pools = facts.report["default_queue"], facts.workers
     if all(pool.queues for pool in pools) and not any(default in pool.queues for pool in pools):
         yield Finding(
             WARNING,
@@ -272,6 +272,7 @@ RULES: tuple[Rule, ...] = (
     reconnecting,
     unknown_names,
     *rules_settings.RULES,
+    *rules_beat.RULES,
 )
 
 

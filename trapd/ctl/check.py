@@ -65,7 +65,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "celeryconfig": str(app.celeryconfig),
         "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
-        "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools}),
+        "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools if pool.run == "worker"}),
     }
     try:
         done = subprocess.run(

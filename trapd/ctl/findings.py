@@ -34,6 +34,11 @@ class Facts:
     report: Mapping[str, Any]
     environ: Mapping[str, str]
 
+    @property
+    def workers(self) -> list[PoolSpec]:
+        """The pools whose processes run tasks."""
+        return [pool for pool in self.settings.pools if pool.run == "worker"]
+
     def conf(self, name: str) -> Any:
         return self.report["settings"].get(name)
 

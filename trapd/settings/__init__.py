@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd.model import POOL_NAME, Policy, PoolSpec
+from trapd.settings import beat
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
 
@@ -157,6 +158,8 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
             message = f"cannot use a name of {len(name)} characters: unit names have room for {_LONGEST_NAME}"
             document.refuse(path, message, "use a shorter name")
         values = _section(document, path, "pools.NAME", ("rollout", "systemd"))
+        if values["run"] == "beat":
+            beat.settle(document, path, _table(document, path), values)
         if values["singleton"] and values["workers"] > 1:
             message = f"cannot run {values['workers']} workers of a singleton"
             document.refuse(f"{path}.workers", message, "set workers to 1, or remove singleton")
@@ -166,6 +169,7 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
         }
         unit = _unit_settings(document, f"{path}.systemd", _table(document, f"{path}.systemd"))
         specs.append(PoolSpec(name=name, unit=unit, policy=_policy(document, f"{path}.rollout", merged), **values))
+    beat.at_most_one(document, specs)
     return tuple(specs)
 
 

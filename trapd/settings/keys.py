@@ -173,6 +173,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
     },
     "pools.NAME": {
+        "run": Key(_choice("worker", "beat"), _POOL.run, "Which of Celery's programs"),
         "workers": Key(_COUNT, _POOL.workers, "How many workers"),
         "concurrency": Key(_COUNT_FROM_1, _POOL.concurrency, "How many tasks each of them runs at a time"),
         "queues": Key(Kind("a list of queues' names", _texts(r"[^,\s\0]+")), _POOL.queues, "The queues they take from"),

@@ -7,12 +7,17 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from trapd.worker import green, imports, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.notify import Notifier, watchdog_seconds
 from trapd.worker.seal import seal
+
+if TYPE_CHECKING:
+    from trapd.worker.beating import Beating
+    from trapd.worker.running import Running
 
 EX_SOFTWARE = 70  # the application or its configuration could not be loaded
 _PR_SET_PDEATHSIG = 1
@@ -36,16 +41,25 @@ def main(arguments: list[str]) -> int:
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
     try:
-        green.patch(job.settings["celery_pool"])
-        from trapd.worker.running import Running  # kombu comes with it: not before the snapshot is on the path
-
-        running = Running(job, notifier, watchdog_seconds(), time.monotonic())
+        running = _program(job)(job, notifier, watchdog_seconds(), time.monotonic())
     except (Exception, SystemExit) as error:
         failure = report.failure_report(job, error)
         report.write(job, failure)
         print(f"{failure['failure']['detail']}trapd-worker: cannot load the code", file=sys.stderr)
         return EX_SOFTWARE
     return running.run()
+
+
+def _program(job: Job) -> type[Running] | type[Beating]:
+    """kombu comes with these imports: not before the snapshot is on the path, and a green Celery pool has patched."""
+    if job.settings.get("run") == "beat":
+        from trapd.worker.beating import Beating
+
+        return Beating
+    green.patch(job.settings["celery_pool"])
+    from trapd.worker.running import Running
+
+    return Running
 
 
 def drain_with_parent() -> None:

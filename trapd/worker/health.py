@@ -157,7 +157,7 @@ class Health:
 class Reporter:
     """The thread that speaks. It takes no locks and imports nothing: the pool forks while it runs."""
 
-    def __init__(self, health: Health, send: Callable[[dict[str, str]], bool], look: Callable[[], None]) -> None:
+    def __init__(self, health: Health, send: Callable[[dict[str, str]], bool], look: Callable[[Health], None]) -> None:
         self.health = health
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -186,7 +186,7 @@ class Reporter:
 
     def _run(self) -> None:
         while True:
-            self._look()
+            self._look(self.health)
             heard = self.say()
             # not poll: eventlet takes that away, and puts a select of its own in the place of this
             if select.select([self._kick], [], [], TICK if heard else 0.1)[0]:

@@ -25,6 +25,7 @@ SETTINGS = (
     "accept_content",
     "broker_connection_max_retries",
     "broker_connection_retry_on_startup",
+    "beat_schedule_filename",
     "broker_heartbeat",
     "result_backend",
     "task_acks_late",
@@ -140,7 +141,19 @@ def _look(app: Any, written: Mapping[str, Any]) -> Report:
         "late": sorted(task.name for task in late),
         "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
         "early": sorted(task.name for task in tasks if not task.acks_late),
+        "beat": _beat(app),
         "broker": {} if app.conf.task_always_eager else _broker(app),
+    }
+
+
+def _beat(app: Any) -> Report:
+    """What is sent periodically, as far as the settings say: a scheduler may have its schedule elsewhere."""
+    entries = (app.conf.beat_schedule or {}).items()
+    tasks = {str(name): str(one["task"] if isinstance(one, dict) else one.task) for name, one in entries}
+    return {
+        "scheduler": str(app.conf.beat_scheduler),
+        "schedule": tasks,
+        "unknown": {name: task for name, task in tasks.items() if task not in app.tasks},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,17 @@ class Job:
     @property
     def celeryconfig(self) -> Path:
         return self.generation / str(self.manifest["celeryconfig"])
+
+    @cached_property
+    def keep(self) -> Path:
+        """A folder of the pool's own that outlives generations and reboots; made if it is not there. Raises OSError.
+
+        Its parent is that of all pools: under systemd the StateDirectory= of the workers, which their unit names.
+        """
+        everybody = Path(os.environ.get("TRAPD_WORKER_DIRECTORY") or self.generation.parent.parent / "workers")
+        folder = everybody / self.pool
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     @property
     def report_file(self) -> Path:

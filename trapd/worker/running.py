@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from trapd.worker import application, bootsteps, broker_files, report
-from trapd.worker.health import Health, Phase, Reporter
+from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
+from trapd.worker.late_imports import LateImports
 from trapd.worker.notify import Notifier
 
 DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
@@ -18,11 +19,10 @@ class Running:
 
     def __init__(self, job: Job, notifier: Notifier, watchdog: float, now: float) -> None:
         self.job = job
-        self._modules = 0
         settings = job.settings
         self.app = application.load(job)
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
-        self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, self._look)
+        self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, LateImports(job).look)
         bootsteps.install(self.app, job, self.reporter)
         broker_files.prepare(self.app, job.node)
         self.worker: Any = self.app.Worker(
@@ -47,17 +47,3 @@ class Running:
         except Exception as error:  # its work is done and well done, whatever is left lying about
             print(f"trapd-worker: cannot tidy the broker: {error}", file=sys.stderr)
         return self.worker.exitcode or 0
-
-    def _look(self) -> None:
-        """Modules may be imported late, by the main process too: is there a stray among them now?
-
-        A report with a new one is written before the status that tells of it. Called by the reporter's thread.
-        """
-        health = self.reporter.health
-        if health.phase is not Phase.READY or len(sys.modules) == self._modules:
-            return
-        self._modules = len(sys.modules)
-        found = report.code_report(self.job)
-        if len(found["strays"]) != health.strays:
-            report.write(self.job, found)
-            health.strays = len(found["strays"])

@@ -45,6 +45,7 @@ SOUND: dict[str, Any] = {
     "late": ["a"],
     "late_lost": [],
     "early": [],
+    "beat": {"scheduler": "celery.beat:PersistentScheduler", "schedule": {}, "unknown": {}},
     "broker": {"url": "amqp://guest:**@localhost:5672//", "transport": "amqp", "error": None},
 }
 

@@ -105,6 +105,16 @@ def test_never_more_alive_than_the_ceiling_allows(world: World) -> None:
 
 @many
 @given(worlds())
+def test_a_singleton_is_started_only_where_nothing_else_is_alive(world: World) -> None:
+    alone = replace(world, spec=replace(world.spec, singleton=True))
+    starts = [a for a in plan(alone, NOW).actions if isinstance(a, Start)]
+    assert len(starts) <= 1
+    if starts:
+        assert all(i.state is InstanceState.FAILED for i in world.instances)
+
+
+@many
+@given(worlds())
 def test_never_fewer_serving_than_the_floor_by_our_own_act(world: World) -> None:
     drained = {a.instance for a in plan(world, NOW).actions if isinstance(a, Drain)}
     serving = [i for i in world.instances if i.state in SERVING]
