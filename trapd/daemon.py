@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sdnotify
 
-from trapd import __version__
+from trapd import __version__, atomic
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
@@ -287,11 +287,9 @@ def _application(settings: Settings) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """In one step."""
+    """trapd-boot.service reads it after a power cut, too."""
     try:
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_text(text)
-        fresh.replace(path)
+        atomic.write(path, text)
     except OSError as error:
         log.error("cannot write %s: %s; after a boot workers wait for trapd", path, error.strerror)
 

@@ -21,6 +21,10 @@ from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
 
 SCHEMA = 1
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
+# A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
+# loop stands still: `trapctl status` took 3 to 10 s. What could not be written is tried again at the next pass.
+_PATIENCE = 100  # ms
+_LOG_PAGES = 64  # of 4 KiB, after which the write-ahead log is put into the file; the default of 1,000 is 4 MiB
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _TABLES = (
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
@@ -136,6 +140,7 @@ class SqliteJournal(Journal):
             raise self._damaged("open", "it is a database of something else")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._damaged("open", verdict)
@@ -143,6 +148,7 @@ class SqliteJournal(Journal):
             with self._transaction("make") as step:
                 for statement in _TABLES:
                     step(statement)
+        run(f"PRAGMA busy_timeout = {_PATIENCE}")
 
     def _next(self, name: str) -> int:
         with self._transaction("write") as run:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -387,4 +388,26 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(tmp_path: Path) ->
     journal._database.execute("PRAGMA max_page_count = 1000000")
     journal.save(events=[event("after")])
     assert [seen.what for seen in journal.events()] == ["before", "after"]
+    journal.close()
+
+
+def test_a_foreign_lock_is_told_at_once_and_over_when_it_is_gone(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "history.sqlite")
+    with sqlite3.connect(tmp_path / "history.sqlite") as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(TrapdError, match=r"cannot write the history .*: database is locked"):
+            journal.save(events=[event("started")])
+        assert time.monotonic() - began < 2.0  # of the 5 s that SQLite waits by itself
+    journal.save(events=[event("started")])
+    assert [one.what for one in journal.events()] == ["started"]
+    stranger.close()
+    journal.close()
+
+
+def test_the_write_ahead_log_stays_small(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "history.sqlite")
+    for number in range(300):
+        journal.save(events=[event("started", detail=f"{number} " + "x" * 4000)])
+    assert (tmp_path / "history.sqlite-wal").stat().st_size < 1_000_000
     journal.close()

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from trapd.ctl.client import AnswerError, Client
+
 ROOT = Path(__file__).parents[2]
 TRAPCTL = [sys.executable, "-m", "trapd.ctl.main"]
 
@@ -364,6 +366,21 @@ def test_what_names_nothing_is_wrong_usage(running: Trapd, arguments: list[str],
     done = running.ctl(*arguments)
     exactly(done, 2)
     assert done.stderr.startswith(f"trapctl: {words}")
+
+
+def test_the_reason_of_a_refusal_is_read_though_the_connection_is_closed_already(short_path: Path) -> None:
+    """Of 100 callers that were refused at once 12 got EPIPE instead."""
+    path = short_path / "control.sock"
+    refusal = b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"cannot serve more"}}\n'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        with Client(path) as client:
+            server, _ = listening.accept()
+            server.sendall(refusal)
+            server.close()
+            with pytest.raises(AnswerError, match="cannot serve more"):
+                client.ask("status")
 
 
 def test_json_may_stand_before_the_verb(running: Trapd) -> None:

@@ -54,6 +54,17 @@ class Connection:
         self._known: Caller | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing that was asked for is under way."""
+        return not self._under_way
+
+    def displace(self) -> None:
+        """End it, with the reason, to make room."""
+        reason = "this connection was idle, and its user has opened too many others"
+        self._writer.write(format_answer(Failed(None, Code.REFUSED, reason)))
+        self._writer.close()
+
     async def serve(self) -> None:
         try:
             await self._read()

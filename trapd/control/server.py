@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import stat
-from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from trapd.control.commands import Caller, Commands
@@ -18,7 +18,9 @@ from trapd.control.rights import Peer, Rights, peer_of
 from trapd.errors import TrapdError
 
 _BACKLOG = 64
-_PER_USER = 32  # connections at once: one user cannot keep the others out
+# Connections at once, so that one user cannot keep the others out. Nor himself: a new one takes the place of the oldest
+# that is idle, or 32 forgotten ones of root would shut root out.
+_PER_USER = 32
 
 
 class ControlServer:
@@ -38,7 +40,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._inode: int | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._of_user: Counter[int] = Counter()
+        self._of_user: dict[int, list[Connection]] = {}  # the oldest first
 
     async def open(self) -> None:
         """Listen. Raises TrapdError if another trapd answers there or something else is in the way."""
@@ -62,28 +64,38 @@ class ControlServer:
             peer = peer_of(writer.get_extra_info("socket"))
         except OSError:  # gone again already
             return writer.close()
-        if self._of_user[peer.uid] >= _PER_USER:
+        others = self._of_user.setdefault(peer.uid, [])
+        if len(others) >= _PER_USER and (spare := next((one for one in others if one.idle), None)):
+            others.remove(spare)
+            spare.displace()
+        if len(others) >= _PER_USER:
             text = f"cannot serve more than {_PER_USER} connections of one user at once: try again later"
             writer.write(format_answer(Failed(None, Code.REFUSED, text)))
             return writer.close()
-        self._of_user[peer.uid] += 1
-        task = asyncio.create_task(self._serve(reader, writer, peer), name=f"control pid {peer.pid}")
+        connection = Connection(reader, writer, self._commands, self._caller_behind(peer), self._patience)
+        others.append(connection)
+        task = asyncio.create_task(self._serve(connection, peer), name=f"control pid {peer.pid}")
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         return None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
+    def _caller_behind(self, peer: Peer) -> Callable[[], Awaitable[Caller]]:
         async def caller() -> Caller:
             if peer.uid == 0:
                 return Caller("root", admin=True)
             return await asyncio.to_thread(self._rights.caller, peer)
 
+        return caller
+
+    async def _serve(self, connection: Connection, peer: Peer) -> None:
         try:
-            await Connection(reader, writer, self._commands, caller, self._patience).serve()
+            await connection.serve()
         finally:
-            self._of_user[peer.uid] -= 1
-            if not self._of_user[peer.uid]:
-                del self._of_user[peer.uid]
+            others = self._of_user.get(peer.uid, [])
+            if connection in others:  # not so if it was displaced
+                others.remove(connection)
+            if not others:
+                self._of_user.pop(peer.uid, None)
 
 
 def _listen(path: Path) -> tuple[socket.socket, int]:

@@ -87,6 +87,8 @@ class Client:
         try:
             self._open().settimeout(LOOKING)
             self._open().sendall(format_request(Request(method, given, id)))
+        except (BrokenPipeError, ConnectionResetError):
+            return id  # closed at once: the reason may be there to be read
         except OSError as error:
             raise self._lost(error) from None
         return id

@@ -72,15 +72,6 @@ def freeze(top: Path) -> None:
         Path(folder).chmod(_FOLDER)
 
 
-def sync(folder: Path) -> None:
-    """Return when the folder's entries are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def discard(top: Path) -> None:
     """Remove a folder, read-only or not; nothing happens if it is not there."""
     for folder, _, _ in os.walk(top):

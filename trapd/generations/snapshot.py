@@ -18,10 +18,11 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from trapd.atomic import sync_folder
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations import kept, manifest, mirror, runtime
-from trapd.generations.copying import CACHE, copy_file, discard, freeze, link_file, sync
+from trapd.generations.copying import CACHE, copy_file, discard, freeze, link_file
 from trapd.model import Disk, Generation, PoolSpec
 
 log = logging.getLogger("trapd.generations")
@@ -130,7 +131,7 @@ class SnapshotStore(Snapshots):
             freeze(folder / part)
         manifest.write(about, folder, group=self._workers_group())
         folder.chmod(0o555)
-        sync(folder)
+        sync_folder(folder)
 
     def _workers_group(self) -> int:
         return self.directory.stat().st_gid
@@ -148,7 +149,7 @@ class SnapshotStore(Snapshots):
                 (folder / part).mkdir(parents=True)
             yield folder
             folder.rename(final)
-            sync(self.directory)
+            sync_folder(self.directory)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise SnapshotError(

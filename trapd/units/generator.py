@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from trapd import atomic
 from trapd.errors import SettingsError
 from trapd.settings import DEFAULT_FILE, load
 from trapd.units import directives
@@ -77,10 +78,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
             if path.read_text("utf-8") == text:
                 continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_text(text, "utf-8")
-        fresh.chmod(0o644)
-        fresh.replace(path)
+        atomic.write(path, text, mode=0o644)
 
 
 def keep(files: Mapping[str, str], folder: Path) -> None:

@@ -184,17 +184,15 @@ def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFi
     assert "retry: cannot copy amqp://u:***@h" in caplog.text
 
 
-def test_rights_come_from_the_kernel(short_path: Path) -> None:
+def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guest = Rights(own_uid=-1, user_name=lambda _: "bob", group_number=lambda _: None, groups_of=lambda _: ())
 
-    class Guest(ControlServer):
-        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
-            await super()._serve(reader, writer, Peer(peer.pid, 1002, 100))
+    monkeypatch.setattr(module, "peer_of", lambda connection: Peer(os.getpid(), 1002, 100))
 
     async def test() -> None:
         controller = settled(VirtualClock())
         commands = Commands(controller, about=about(), clock=VirtualClock())
-        server = Guest(short_path / "control.sock", commands=commands, rights=guest)
+        server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
         async with client(short_path) as one:
             error = (await one.ask("recycle"))["error"]
@@ -440,14 +438,45 @@ def test_too_many_requests_on_one_connection_are_refused_and_the_others_go_on(sh
     run(test)
 
 
+WAIT = b'{"jsonrpc":"2.0","id":9,"method":"rollout.wait","params":{"id":1}}\n'
+
+
+def test_a_new_connection_takes_the_place_of_the_same_users_oldest_idle_one(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PER_USER", 3)
+
+    async def test() -> None:
+        controller = settled(VirtualClock())
+        await controller.recycle(["default"], actor="root", reason="why")
+        async with serving(short_path, controller), contextlib.AsyncExitStack() as stack:
+            busy, idle, idle_too = [await stack.enter_async_context(client(short_path)) for _ in range(3)]
+            await busy.raw(WAIT)
+            assert "result" in await idle.ask("ping")
+            assert "result" in await idle_too.ask("ping")
+            await until(lambda: bool(under_way("rollout.wait")))
+            fourth = await stack.enter_async_context(client(short_path))
+            assert "result" in await fourth.ask("ping")
+            assert "this connection was idle" in (await idle.answer())["error"]["message"]
+            assert await idle.closed()
+            assert "result" in await idle_too.ask("ping")
+            assert under_way("rollout.wait")
+
+    run(test)
+
+
 def test_one_user_cannot_take_all_connections(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PER_USER", 2)
 
     async def test() -> None:
-        async with serving(short_path), contextlib.AsyncExitStack() as stack:
-            first, second, third = [await stack.enter_async_context(client(short_path)) for _ in range(3)]
-            assert "result" in await first.ask("ping")
-            assert "result" in await second.ask("ping")
+        controller = settled(VirtualClock())
+        await controller.recycle(["default"], actor="root", reason="why")
+        async with serving(short_path, controller), contextlib.AsyncExitStack() as stack:
+            first, second = [await stack.enter_async_context(client(short_path)) for _ in range(2)]
+            await first.raw(WAIT)
+            await second.raw(WAIT)
+            await until(lambda: len(under_way("rollout.wait")) == 2)
+            third = await stack.enter_async_context(client(short_path))
             assert "cannot serve more than 2 connections" in (await third.answer())["error"]["message"]
             assert await third.closed()
             first.writer.close()

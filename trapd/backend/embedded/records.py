@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from trapd import atomic
 from trapd.backend import reports, words
 from trapd.backend.embedded import spawn
 from trapd.backend.reports import Report
@@ -36,10 +37,8 @@ class Records:
 
     def note(self, id: InstanceId, pid: int) -> None:
         """Remember its main process, over our own end."""
-        path = self.instances / f"{id.name}.pid"
-        fresh = path.with_suffix(".pid.new")
-        fresh.write_text(f"{pid} {spawn.start_time(pid)}\n")
-        fresh.replace(path)
+        # no reboot leaves a process
+        atomic.write(self.instances / f"{id.name}.pid", f"{pid} {spawn.start_time(pid)}\n", lasting=False)
 
     def adopt(self) -> Iterator[tuple[InstanceId, spawn.Process]]:
         """Those of an earlier trapd that still live. What the others left in the folder is removed."""
