@@ -209,6 +209,13 @@ MUTANTS = (
         ("process/test_worker_tasks.py",),
     ),
     Mutant(
+        "what was revoked stays revoked after a recycle or a crash",
+        "trapd/worker/bootsteps.py",
+        '    app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))\n',
+        "",
+        ("process/test_worker_revokes.py",),
+    ),
+    Mutant(
         "a task that a process has as the drain begins is not given back as well",
         "trapd/worker/leaving.py",
         "        hear(pool, hub)\n",

@@ -21,7 +21,7 @@ from tests.support.installation import Installation
 from tests.support.load import Sent, outcome
 from tests.support.machine import Hub
 from tests.support.sample import Entry
-from tests.support.service import TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
+from tests.support.service import PLACE, TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
 
 WORKERS, SLOTS = 2, 4
 SEED, KILLS = 3, 20
@@ -100,6 +100,19 @@ def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
     status = service.wait_until("workers on 2.0", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
     assert pool(status)["generation"] == 2
     assert set(service.workers()) == set(before)
+
+    running = service.nap(*[60.0] * SLOTS)
+    service.wait_for("start", running)
+    waiting = service.nap(*[0.1] * 20)
+    revoke = "import sys; from celery import Celery; app = Celery(); app.config_from_object('celeryconfig')"
+    revoke += f"; print(len(app.control.revoke(sys.argv[1:], reply=True, timeout=20, limit={WORKERS})))"
+    asked = ["env", "--chdir=/etc/trapd", f"{PLACE}/bin/python", "-B", "-c", revoke, *waiting]
+    assert machine.run(*asked).check().strip() == str(WORKERS)
+    machine.sh("systemctl kill --signal=KILL trapd trapd-workers.slice").check()
+    machine.reboot()
+    service.wait_until("workers after the crash", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
+    service.wait_for("end", service.nap(*[0.1] * SLOTS), 120)  # behind all others; those that were killed run again
+    assert not {one.id for one in service.ledger()} & set(waiting)
 
 
 def at_work(service: Service) -> set[tuple[str, int]]:

@@ -1,7 +1,12 @@
-"""trapd itself is killed, on the embedded backend: its workers finish what they run and leave; the next one goes on."""
+"""trapd itself is killed, on the embedded backend: its workers finish what they run and leave; the next one goes on.
+
+And where everybody is killed, the next ones still know which tasks were revoked.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,3 +55,36 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
         assert {entry.id for entry in entries("end")} == sent
         assert len(entries("start")) == len(NAPS), "a task ran twice"
         assert pool(after)["generation"] == pool(before)["generation"]
+
+
+@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+def test_revoked_tasks_do_not_run_after_trapd_and_every_worker_were_killed(
+    application: Application, short_path: Path, request: pytest.FixtureRequest, name: str
+) -> None:
+    setting = Setting(make_broker(name, request), acks_late=False, workers=2, concurrency=1)
+    application.install(application.wheel("1.0"))
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
+        daemon.wait_until("workers", settled_on("1.0", 2))
+        path, app = short_path / "ledger.jsonl", setting.broker.app()
+
+        def send(seconds: float) -> str:
+            return str(app.send_task(sample.NAP, (seconds, str(path)), ignore_result=True).id)
+
+        def started() -> set[str]:
+            return {entry.id for entry in sample.read_ledger(path)}
+
+        long = {send(60), send(60)}
+        wait("both at work", lambda: started() == long)
+        waiting = [send(0.1) for _ in range(20)]
+        answers = app.control.revoke(waiting, reply=True, timeout=10, limit=2)
+        assert len(answers) == 2
+        for pid in daemon.living():
+            os.kill(pid, signal.SIGKILL)
+        daemon.kill()  # which waits for it, too
+        wait("end of all", lambda: not daemon.living())
+
+        daemon.start()
+        daemon.wait_until("workers again", settled_on("1.0", 2))
+        last = [send(0.1) for _ in range(4)]  # behind the revoked ones
+        wait("the last", lambda: started() >= set(last))
+        assert started() == long | set(last)

@@ -73,14 +73,19 @@ class Job:
     def celeryconfig(self) -> Path:
         return self.generation / str(self.manifest["celeryconfig"])
 
+    @property
+    def shared(self) -> Path:
+        """The folder of all pools for what is to outlive generations and reboots; perhaps not there yet.
+
+        Under systemd it lies in the workers' StateDirectory=, and their unit names it. Not an argument: the worker of
+        an older generation refuses arguments that it does not know. trapd reads nothing there.
+        """
+        return Path(os.environ.get("TRAPD_WORKER_DIRECTORY") or self.generation.parent.parent / "workers")
+
     @cached_property
     def keep(self) -> Path:
-        """A folder of the pool's own that outlives generations and reboots; made if it is not there. Raises OSError.
-
-        Its parent is that of all pools: under systemd the StateDirectory= of the workers, which their unit names.
-        """
-        everybody = Path(os.environ.get("TRAPD_WORKER_DIRECTORY") or self.generation.parent.parent / "workers")
-        folder = everybody / self.pool
+        """The pool's own folder in ``shared``; made if it is not there. Raises OSError."""
+        folder = self.shared / self.pool
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
