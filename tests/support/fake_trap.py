@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SOURCE_FINDER = "0.7.0"  # version of radio-pyse
 _SOURCE_EXTRACTION = '''
 import datetime
 import os
@@ -41,7 +42,7 @@ def read_pyse_image(path, **options):
     assert set(options) <= {"margin"}, options
     rejected = Number("rejected" in text)
     layer = os.environ["NUMBA_THREADING_LAYER"]
-    meta = {"rms": Number(0.5), "taustart_ts": datetime.datetime(2026, 1, 2), "layer": layer}
+    meta = {"rms": Number(0.5), "taustart_ts": datetime.datetime(2026, 1, 2), "layer": layer, "freq_band": 0}
     return text.split(), meta, rejected.item()
 
 
@@ -51,11 +52,14 @@ def sources_from_fits_pyse(image, rejected):
 
 
 def write(directory: Path, version: str) -> Path:
-    """Install it under ``directory``, which belongs on the import path."""
+    """Install it under ``directory``, which belongs on the import path, with the metadata of its source finder."""
     package, metadata = directory / "trap", directory / f"trap-{version}.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
     (package / "__init__.py").touch()
     (package / "source_extraction.py").write_text(_SOURCE_EXTRACTION)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: trap\nVersion: {version}\n")
+    finder = directory / f"radio_pyse-{SOURCE_FINDER}.dist-info"
+    finder.mkdir()
+    (finder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: radio-pyse\nVersion: {SOURCE_FINDER}\n")
     return directory

@@ -180,7 +180,8 @@ def test_what_is_installed_is_looked_at_with_the_variables_of_the_first_pool(dae
     make_old(tmp_path / "lib", tmp_path / "celery.py")
     fresh = settings(tmp_path, {**OLD, "python": sys.executable, "celeryconfig": "celery.py"}, "default")
     variables = {"BROKER": "filesystem://", "PYTHONPATH": str(tmp_path / "lib")}
-    fresh = replace(fresh, pools=(replace(fresh.pools[0], environment=variables), PoolSpec("more")))
+    pools = (replace(fresh.pools[0], environment=variables), PoolSpec("more"))
+    fresh = replace(fresh, pools=pools, watch=replace(fresh.watch, distributions=("trap",)))
 
     async def scenario() -> Disk:
         await daemon._use(fresh)

@@ -49,7 +49,7 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
         state_directory=Path("/var/lib/trapd"),
         runtime_directory=Path("/run/trapd"),
         app=App("trapd.distribute.app:app", Path("/etc/trapd/celeryconfig.py"), Path(sys.executable), None),
-        watch=WatchSettings(("trap",), 2.0, 120.0),
+        watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0),
         pools=(PoolSpec("default"),),
         watchdog=60.0,
     )

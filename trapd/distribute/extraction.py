@@ -5,6 +5,7 @@ Importing this module imports Trap: 15 to 33 s, since numba compiles meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import math
@@ -21,6 +22,12 @@ os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
 from trap.source_extraction import read_pyse_image, sources_from_fits_pyse
 
 VERSION = importlib.metadata.version("trap")  # of the code just loaded; looked up later, the disk may say another
+_SOURCE_FINDER = "radio-pyse"  # each Trap requires exactly one version of it
+_NOT_MEASURED = "freq_band"  # Trap's accessors put 0 there, whatever the image says
+
+VERSIONS = {"trap": VERSION}
+with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    VERSIONS[_SOURCE_FINDER] = importlib.metadata.version(_SOURCE_FINDER)
 
 # The fork-safe layer aborts the process when two threads use it at once, so a threads pool takes turns.
 _turn = threading.Lock()
@@ -41,7 +48,7 @@ def extract(path: str, **options: Any) -> dict[str, Any]:
         "sources": [plain(source) for source in found.to_dict("records")],
         "rejected": bool(rejected),
         "rms": plain(meta["rms"]),
-        "meta": plain(meta),
+        "meta": {name: value for name, value in plain(meta).items() if name != _NOT_MEASURED},
     }
 
 

@@ -41,7 +41,7 @@ def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
     node = self.request.hostname or ""
     found = _NODE.fullmatch(node)
     return answer | {
-        "versions": {"trap": extraction.VERSION},
+        "versions": dict(extraction.VERSIONS),
         "worker": node,
         "generation": int(found["generation"]) if found else None,
         "started": started,

@@ -154,7 +154,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
     "watch": {
         "distributions": Key(
-            _DISTRIBUTIONS, ("trap",), "The installed distributions whose change recycles the workers"
+            _DISTRIBUTIONS, ("trap", "radio-pyse"), "The installed distributions whose change recycles the workers"
         ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
         "ceiling": Key(_duration(), 120.0, "Still not finished after this long means broken: shown, not rolled out"),

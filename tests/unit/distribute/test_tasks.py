@@ -30,12 +30,13 @@ def test_the_sources_of_an_image_come_back_as_plain_numbers(tasks: ModuleType, t
     assert answer["sources"] == [{"ra": 10.0, "peak_flux": 0.25}, {"ra": 10.0, "peak_flux": 1.5}]
     assert (answer["error"], answer["rejected"], answer["rms"]) == (None, False, 0.5)
     assert answer["meta"]["taustart_ts"] == "2026-01-02T00:00:00"
+    assert "freq_band" not in answer["meta"], "it is 0, whatever the image says"
     assert answer["started"] <= answer["finished"]
 
 
 def test_the_answer_names_the_version_that_was_loaded(tasks: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "site/trap-9.8.7.dist-info/METADATA").write_text("Name: trap\nVersion: 10.0\n")
-    assert run(tasks, image(tmp_path, "1"))["versions"] == {"trap": "9.8.7"}
+    assert run(tasks, image(tmp_path, "1"))["versions"] == {"trap": "9.8.7", "radio-pyse": "0.7.0"}
 
 
 def test_what_is_not_a_number_becomes_null(tasks: ModuleType, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ python = {python}
 smoke_test = "trapd.distribute.smoke:known_source"
 
 [watch]
-distributions = ["trap"]
+distributions = ["trap", "radio-pyse"]
 
 [pools.default]
 workers = {workers}
