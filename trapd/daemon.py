@@ -31,6 +31,7 @@ from trapd.rollout.truth import serves
 from trapd.service import Service
 from trapd.settings import Settings, load, resolve_backend
 from trapd.settings.document import trust
+from trapd.settings.sealing import unsealed
 from trapd.watch import Watch
 from trapd.worker import launch
 
@@ -75,7 +76,7 @@ class Daemon:
         )
         self.watch = self._make_watch()
         backend = "systemd" if self.systemd else "embedded"
-        about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles)
+        about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
         commands = Commands(self.service, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
 
@@ -268,6 +269,9 @@ class Daemon:
     def _troubles(self) -> str:
         troubles = [self.trouble, self.service.trouble, *self.snapshots.troubles()]
         return "; ".join(trouble for trouble in troubles if trouble)
+
+    def _warnings(self) -> list[str]:
+        return [why] if (why := unsealed(self.settings)) else []
 
     def _line(self) -> str:
         views = self.service.pools()

@@ -60,7 +60,8 @@ class Controller(Protocol):
 class About:
     """The daemon, for its status. ``state()`` is "starting", "running" or "stopping".
 
-    ``trouble()`` is what is wrong with trapd itself, in a sentence; empty if nothing is.
+    ``trouble()`` is what is wrong with trapd itself, in a sentence; empty if nothing is. ``warnings()`` tell
+    what this machine does not allow, and no worker needs to do its work.
     """
 
     version: str
@@ -68,6 +69,7 @@ class About:
     backend: str
     state: Callable[[], str]
     trouble: Callable[[], str] = lambda: ""
+    warnings: Callable[[], Sequence[str]] = lambda: ()
 
 
 @dataclass(frozen=True, slots=True)

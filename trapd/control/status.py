@@ -20,7 +20,10 @@ _DETAIL = 4000  # characters of a traceback that are worth a status: its end say
 
 
 def status(desk: Desk, views: Sequence[PoolView] | None = None) -> dict[str, Any]:
-    """Everything. Times are seconds since the epoch; ``problems`` are sentences, and empty if all is as desired."""
+    """Everything. Times are seconds since the epoch; ``problems`` are sentences, and empty if all is as desired.
+
+    ``warnings`` are sentences, too, which are no reason to act.
+    """
     about, disk = desk.about, desk.controller.disk
     eager = is_eager(desk)
     return {
@@ -40,6 +43,7 @@ def status(desk: Desk, views: Sequence[PoolView] | None = None) -> dict[str, Any
         },
         "pools": [_pool(desk, view, eager) for view in (desk.controller.pools() if views is None else views)],
         "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
+        "warnings": list(about.warnings()),
     }
 
 

@@ -24,9 +24,16 @@ def environment(settings: Settings, environ: Mapping[str, str], folders: Sequenc
     kept = {n: v for n, v in environ.items() if not n.startswith("PYTHON") and n not in _NOT_PASSED_ON}
     path = [*(str(folder) for folder in folders), *([pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else [])]
     own = {
-        "TRAPD_STATE_DIRECTORY": str(settings.state_directory),
-        "TRAPD_RUNTIME_DIRECTORY": str(settings.runtime_directory),
+        **for_celeryconfig(settings),
         # .pyc files would be the caller's, in folders that the application's owner, or trapd, has to replace
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return kept | own | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+
+
+def for_celeryconfig(settings: Settings) -> dict[str, str]:
+    """What a celeryconfig may want to know."""
+    return {
+        "TRAPD_STATE_DIRECTORY": str(settings.state_directory),
+        "TRAPD_RUNTIME_DIRECTORY": str(settings.runtime_directory),
+    }

@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
-from trapd.ctl import rules_settings
-from trapd.ctl.application import command, environment
+from trapd.ctl import rules_paths, rules_settings
+from trapd.ctl.application import command, environment, for_celeryconfig
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
 from trapd.masking import masked
 from trapd.settings import Settings
+from trapd.settings.sealing import unsealed
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
+PATIENCE_OF_OTHERS = 2.0  # s without a word, for a log or a pipe
 
 
 def check(session: Session) -> Exit:
     """Raises SettingsError, which is exit status 78: without settings there is nothing to check."""
     settings = session.settings
-    if sys.stderr.isatty():
-        print(f"importing {settings.app.app} on {settings.app.python} ...", file=sys.stderr)
-    found = [
-        *unit_findings(settings),
-        *findings(Facts(settings, inspect(settings, session.environ), session.environ)),
-    ]
+    # side by side: a celeryconfig that imports the application takes as long as the application
+    with saying(f"importing {settings.app.app} on {settings.app.python} ..."), ThreadPoolExecutor() as aside:
+        disk = aside.submit(look, settings)
+        report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
+    found = [*unit_findings(settings), *findings(Facts(settings, report, session.environ))]
     documents: list[dict[str, str]] = masked([one.document() for one in found])
     errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
     if session.as_json:
@@ -39,6 +43,18 @@ def check(session: Session) -> Exit:
         show(session.screen, documents)
         session.screen.line(f"{errors} error(s), {warnings} warning(s)")
     return Exit.FAILED if errors else Exit.OK
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Say it on standard error: at once to a person, to others if it takes a while."""
+    timer = threading.Timer(0 if sys.stderr.isatty() else PATIENCE_OF_OTHERS, print, [what], {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def unit_findings(settings: Settings) -> list[Finding]:
@@ -53,7 +69,7 @@ def unit_findings(settings: Settings) -> list[Finding]:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    found = [one for rule in (*ALWAYS, *rules_settings.ALWAYS) for one in rule(facts)]
+    found = [one for rule in (*ALWAYS, *rules_paths.RULES, *rules_settings.ALWAYS) for one in rule(facts)]
     return found if "failed" in facts.report else [*found, *celery_findings(facts)]
 
 
@@ -63,7 +79,6 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
     asked = {
         "app": app.app,
         "celeryconfig": str(app.celeryconfig),
-        "distributions": list(settings.watch.distributions),
         "smoke_test": app.smoke_test,
         "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools if pool.run == "worker"}),
     }
@@ -85,3 +100,22 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
     except ValueError:  # it ended without a report: a crash while importing, or sys.exit
         words = done.stderr.decode(errors="replace").strip()
         return {"failed": "app", "summary": f"it ended with status {done.returncode}", "detail": words}
+
+
+def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
+    """What trapd's watch finds on disk now, asked of it in a process of its own: see trapd/watch/once.py."""
+    pool = settings.pools[0].environment if settings.pools else {}
+    asked = {
+        "python": str(settings.app.python),
+        "celeryconfig": str(settings.app.celeryconfig),
+        "distributions": list(settings.watch.distributions),
+        "environment": {**for_celeryconfig(settings), **pool},
+    }
+    asking = [sys.executable, "-P", "-m", "trapd.watch.once", json.dumps(asked)]
+    try:
+        done = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        reason = f"cannot look at what is installed: {error}"
+        return {"state": "broken", "reason": reason, "problem": "", "answered": True, "distributions": {}}

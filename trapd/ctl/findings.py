@@ -80,19 +80,6 @@ def remapped_sigterm(facts: Facts) -> Iterator[Finding]:
         yield Finding(OK, "REMAP_SIGTERM is set here; trapd does not pass it on to workers")
 
 
-def distributions(facts: Facts) -> Iterator[Finding]:
-    for name, version in facts.report.get("distributions", {}).items():
-        if version is not None:
-            yield Finding(OK, f"{name} {version} is installed for {facts.settings.app.python}")
-        else:
-            yield Finding(
-                ERROR,
-                f"{name} is not installed for {facts.settings.app.python}",
-                "it is named in [watch] distributions: nothing can be rolled out without it",
-                f"install it there, or correct [watch] distributions or [app] python in {facts.settings.file}",
-            )
-
-
 _FAILED_REMEDY = {
     "start": "set [app] python to the python of the application's virtual environment",
     "time": "run the import by hand and see where it hangs",
@@ -129,4 +116,4 @@ def failed(facts: Facts) -> Iterator[Finding]:
     yield Finding(ERROR, what, reason, _FAILED_REMEDY[step], facts.report.get("detail", ""))
 
 
-ALWAYS: tuple[Rule, ...] = (configuration, remapped_sigterm, distributions, failed)
+ALWAYS: tuple[Rule, ...] = (configuration, remapped_sigterm, failed)

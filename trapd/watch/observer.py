@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from watchdog import events as known
 from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
@@ -53,6 +54,8 @@ _HEARD: Events = (
     FileClosedEvent,  # after writing
     # not DirModifiedEvent: watchdog makes one for every change in a folder, __pycache__ in it included
 )
+# A mere chmod, which says who may write a file: watchdog 7 has a name of its own for it.
+_WITH_RIGHTS: Events = (*_HEARD, getattr(known, "FileAttribEvent", FileModifiedEvent))
 _UNUSED = "/proc"  # a folder that nothing else here watches: it would need no other watch of the kernel
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
@@ -113,7 +116,8 @@ class Observer:
         for top, folders in places.trees.items():
             wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
         for folder, names in places.folders.items():
-            wanted[folder, (names, _inode(folder))] = _Ear(self._tell, str(folder), names, recursive=False)
+            ear = _Ear(self._tell, str(folder), names, recursive=False, events=_WITH_RIGHTS)
+            wanted[folder, (names, _inode(folder))] = ear
         for folder, names in places.above.items():
             # Files there may be logs. But the kernel knows one list of events for a folder: the last one given.
             events = _HEARD if any(folder.is_relative_to(top) for top in places.trees) else _ENTRIES

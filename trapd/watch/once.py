@@ -11,13 +11,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trapd.watch.distributions import Distribution
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.projects import placed
+from trapd.watch.sites import Site, find, normalise, read_metadata, scan
 from trapd.watch.survey import Surveyor
 
 # How a program climbs from __file__: .parent.parent, .parents[1], dirname(dirname(...)), "..", pardir
@@ -27,8 +28,10 @@ _CLIMBS = re.compile(rb"\.parent\.parent|\.parents\b|dirname\([^()\n]*dirname|pa
 def look(
     python: str, celeryconfig: str, distributions: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """``state`` is whole, unfinished or broken, with its ``reason``; what was found of each distribution; and of each
-    project that is copied with its surroundings which files look around, and whether we may write there.
+    """``state`` is whole, unfinished or broken, with its ``reason``; ``problem`` is what of that is the celeryconfig's
+    or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:
+    those that are copied with their surroundings, which of their files look around, and whether we may write there.
+    ``pins``: what a watched one requires in one version and is not watched.
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
     answer = asyncio.run(interpreter.ask())
@@ -39,9 +42,20 @@ def look(
         "state": finding.verdict.name.lower(),
         "reason": finding.reason,
         "problem": answer.problem,
+        "answered": bool(answer.identity),
         "distributions": {one.name: _describe(one) for one in survey.found},
         "projects": _projects(survey.found),
+        "pins": list(_pins(survey.found, scan(answer.paths), {normalise(name) for name in distributions})),
     }
+
+
+def _pins(found: Iterable[Distribution], sites: list[Site], watched: set[str]) -> Iterator[dict[str, str]]:
+    """What the watched ones want in one version, that is installed and not watched itself."""
+    for one in (one for one in found if one.metadata):
+        for wanted in read_metadata(one.site.path / one.metadata).requires:
+            there = wanted.pinned and not wanted.only_for and find(sites, wanted.name)
+            if there and wanted.name not in watched:
+                yield {"by": one.name, "name": wanted.name, "version": wanted.pinned}
 
 
 def _describe(one: Distribution) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _METADATA = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-py\d.*)?)?\.(?:dist|egg)-info")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^]]*)\])?")
+_PIN = re.compile(r"===?\s*([\w.!+-]+)")  # not ==1.4.*
 _EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)|["']([^"']+)["']\s*==\s*extra\b""")
 _STASH_FILLER = "-~.=%0123456789"  # what pip puts for the first letters of a name it moves aside
 _OF_SYSTEM = ("/usr/lib/python3", "/usr/lib64/python3")
@@ -110,6 +111,7 @@ class Requirement:
     name: str
     extras: frozenset[str] = frozenset()  # of the required one
     only_for: frozenset[str] = frozenset()  # extras of the requiring one; empty: always
+    pinned: str = ""  # the one version that will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ def _requirement(text: str) -> Iterator[Requirement]:
     if found := _REQUIREMENT.match(requirement):
         extras = [extra.strip() for extra in (found[2] or "").split(",")]
         only_for = [left or right for left, right in _EXTRA.findall(marker)]
-        yield Requirement(normalise(found[1]), _all(extras), _all(only_for))
+        pinned = _PIN.fullmatch(requirement[found.end() :].strip(" ()"))
+        yield Requirement(normalise(found[1]), _all(extras), _all(only_for), pinned[1] if pinned else "")
 
 
 def _all(names: Iterable[str]) -> frozenset[str]:

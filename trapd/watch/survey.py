@@ -126,7 +126,8 @@ class Surveyor:
                 why = f"{name} lies in the archive {archive}, and only files in folders can be copied and watched"
                 return f"{why}; unpack it, or install it with pip"
         if scene.absent:
-            return f"{' and '.join(scene.absent)} cannot be found by {self._python}; install it there"
+            names, remedy = " and ".join(scene.absent), "install it there, or correct [watch] distributions"
+            return f"{names} cannot be found by {self._python}; {remedy}"
         for one in scene.found:
             if not one.has_code:
                 return f"{one.name} {one.version} is installed in {one.site.path}, but none of its files can be found"

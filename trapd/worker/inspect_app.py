@@ -49,15 +49,12 @@ Report = dict[str, Any]
 Step = tuple[str, Callable[[], Any]]
 
 
-def inspect(
-    app: str, celeryconfig: Path, distributions: list[str], smoke_test: str | None, celery_pools: Sequence[str] = ()
-) -> Report:
+def inspect(app: str, celeryconfig: Path, smoke_test: str | None, celery_pools: Sequence[str] = ()) -> Report:
     """``celery_pools``: of the pools, "" for one that leaves it to the settings.
 
     ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
     test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
     report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
-    report["distributions"] = {name: _version(name) for name in distributions}
     try:
         from trapd.worker import application, configured
         from trapd.worker.report import ConfigurationError
@@ -109,13 +106,6 @@ def _first_failure(steps: Sequence[Step], plain: type[Exception]) -> Report:
         except (Exception, SystemExit) as error:
             return _failed(name, error, plain=isinstance(error, plain))
     return {}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _failed(step: str, error: BaseException, *, plain: bool) -> Report:

@@ -26,7 +26,15 @@ SOUND: dict[str, Any] = {
     "schema": 1,
     "python": "3.11.7",
     "celery": "5.7.0",
-    "distributions": {"trap": "1.3.0"},
+    "disk": {
+        "state": "whole",
+        "reason": "",
+        "problem": "",
+        "answered": True,
+        "distributions": {"trap": {"version": "1.3.0", "kind": "recorded", "place": "/opt/app/lib/site-packages"}},
+        "projects": {},
+        "pins": [],
+    },
     "seconds": 1.25,
     "settings": {
         "result_backend": "rpc://",
@@ -88,7 +96,6 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"distributions": {"trap": None}}, [(ERROR, "trap is not installed for /opt/app/bin/python")]),
         (
             {"pool": {"environment": {"REMAP_SIGTERM": "SIGQUIT"}}},
             [(ERROR, "REMAP_SIGTERM is set in [pools.default] environment")],

@@ -352,3 +352,10 @@ def test_a_folder_that_may_not_be_read_cannot_be_watched(
 def test_what_has_vanished_is_no_limit(ears: Listener, tmp_path: Path) -> None:
     assert not ears.observer.arm(Places(folders={tmp_path / "gone": None}), renew=False)
     assert not ears.observer.deaf
+
+
+def test_a_file_that_others_may_write_from_now_on_is_heard_of(tree: Path, ears: Listener) -> None:
+    """A mere chmod: a celeryconfig that everybody may write has to be found at once."""
+    ears.observer.arm(Places(folders={tree: frozenset({"run.py"})}), renew=False)
+    (tree / "run.py").chmod(0o666)
+    ears.hears(tree / "run.py")

@@ -206,7 +206,8 @@ def test_what_is_not_installed_is_broken_and_named(machine: Machine) -> None:
     uninstall(machine.site, "trap")
     finding = machine.look().finding
     assert finding.verdict is Verdict.BROKEN
-    assert finding.reason == f"trap cannot be found by {machine.home}/python; install it there"
+    remedy = "install it there, or correct [watch] distributions"
+    assert finding.reason == f"trap cannot be found by {machine.home}/python; {remedy}"
 
 
 def test_in_the_middle_of_an_upgrade_it_is_unfinished_even_though_it_is_gone(machine: Machine) -> None:

@@ -68,6 +68,8 @@ def show(screen: Screen, document: Document) -> None:
     for problem in document["problems"]:
         if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
             screen.line(Word("problem"), f": {problem}")  # the others are said above
+    for warning in document.get("warnings", []):
+        screen.line(Word("warning"), f": {warning}")
     for pool in document["pools"]:
         screen.line("")
         _pool(screen, pool, now)

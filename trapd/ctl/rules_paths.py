@@ -1,0 +1,90 @@
+"""What is installed, as the watch sees it, and what a program finds around itself in a generation. Pure.
+
+``facts.report["disk"]`` is the answer of trapd/watch/once.py; without one nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+
+_CORRECT = "install it there, or correct [watch] distributions or [app] python in {file}"
+
+
+def distributions(facts: Facts) -> Iterator[Finding]:
+    """Is each watched distribution there, and whole?"""
+    disk, python = _disk(facts), facts.settings.app.python
+    if not disk:
+        return
+    for name in facts.settings.watch.distributions:
+        found = disk["distributions"].get(name)
+        if found is None:
+            continue
+        if found["kind"] == "plain":
+            yield Finding(OK, f"{name} is in {found['place']}, without metadata; its version is not known")
+        elif found["kind"] == "editable":
+            yield Finding(OK, f"{name} {found['version']} is installed for {python}, in editable mode")
+        else:
+            yield Finding(OK, f"{name} {found['version']} is installed for {python}")
+    if disk["answered"]:  # otherwise who imports the application has the same to say of the interpreter
+        yield from _faults(facts, disk)
+
+
+def _faults(facts: Facts, disk: Mapping[str, Any]) -> Iterator[Finding]:
+    absent = [name for name in facts.settings.watch.distributions if name not in disk["distributions"]]
+    for name in absent if "archive" not in disk["reason"] else ():
+        yield Finding(
+            ERROR,
+            f"{name} is not installed for {facts.settings.app.python}",
+            "it is named in [watch] distributions: nothing can be rolled out without it",
+            _CORRECT.format(file=facts.settings.file),
+        )
+    said = disk["reason"] == disk["problem"] or (absent and "archive" not in disk["reason"])  # here, or of the settings
+    if disk["state"] != "whole" and not said:
+        why, _, remedy = disk["reason"].partition("; ")
+        word = "not finished" if disk["state"] == "unfinished" else "broken"
+        yield Finding(ERROR, f"what is installed is {word}, and not rolled out as it is", why, remedy)
+
+
+def pins(facts: Facts) -> Iterator[Finding]:
+    """A distribution that a watched one wants in one version, and that is read live all the same."""
+    for pin in _disk(facts).get("pins", ()):
+        yield Finding(
+            WARNING,
+            f"{pin['by']} requires exactly {pin['name']} {pin['version']}, which is not watched",
+            f"a worker reads {pin['name']} where it is installed: after an undo or an upgrade of {pin['by']} alone, it "
+            "is of another version than the code that it belongs to",
+            f'add "{pin["name"]}" to [watch] distributions in {facts.settings.file}',
+        )
+
+
+def surroundings(facts: Facts) -> Iterator[Finding]:
+    """What differs for a program that looks for its files from __file__."""
+    for root, project in _disk(facts).get("projects", {}).items():
+        code = ", ".join(project["code"][:4]) + (", ..." if project["code"][4:] else "")
+        yield Finding(OK, f"{code} in {root} is copied into each generation; everything else there is a link to it")
+        if project["climbing"] and project["writable"]:
+            yield Finding(
+                WARNING,
+                f"{project['climbing'][0]} looks for files from __file__, and workers cannot make new ones in {root}",
+                "they see a copy of that folder, in which links lead to what was there when the generation was made; "
+                "a path that they compute names the generation, which is deleted one day",
+                "make the folders that tasks write to before trapd starts, or run trapctl recycle when they are there; "
+                "store relative paths",
+            )
+
+
+def unsealed(facts: Facts) -> Iterator[Finding]:
+    if why := facts.report.get("unsealed"):
+        what, _, remedy = why.partition("; ")
+        yield Finding(WARNING, what, "a file that a task writes there is not where it is looked for next time", remedy)
+
+
+def _disk(facts: Facts) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = facts.report.get("disk", {})
+    return found
+
+
+RULES: tuple[Rule, ...] = (distributions, pins, surroundings, unsealed)
