@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from trapd.contracts import Backend
-from trapd.model import Event, Generation, InstanceState, PoolState
+from trapd.model import Ailment, Event, Generation, InstanceState, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import (
     Action,
     Advance,
+    Doubt,
     Drain,
     Effect,
     Fail,
@@ -25,21 +26,24 @@ from trapd.rollout.actions import (
 from trapd.rollout.view import PoolView
 
 _IN_HISTORY = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
-_IN_HISTORY |= {"reject": "rejected", "fail": "failed", "finish": "finished"}
+_IN_HISTORY |= {"reject": "rejected", "fail": "failed", "finish": "finished", "doubt": "doubted"}
 
 
 def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
     """The pool's state after the plan; the same value if there is nothing to remember.
 
     Each step forward sets the progress deadline anew. To start again what failed is no step forward, nor is to start
-    more of the generation that was before.
+    more of the generation that was before. Nor is it a lack of progress that the broker is away from the workers that
+    were there before: nobody can do anything then.
     """
     state, seen = view.state, {instance.id for instance in view.instances}
+    if _cut_off(view):
+        state = want.progressed(state, now)
     for action in plan.actions:
         match action:
             case Advance():
                 state = want.progressed(want.advance(state, action), now)
-            case Promote() | Reject() | Fail() | Finish():
+            case Promote() | Reject() | Fail() | Finish() | Doubt():
                 verdict = want.decide(state, action, generations, view.spec.policy.on_failure, wall)
                 state = want.progressed(verdict, now)
             case Drain():
@@ -52,6 +56,13 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case _:
                 assert_never(action)
     return state
+
+
+def _cut_off(view: PoolView) -> bool:
+    rollout = view.state.rollout
+    if rollout is None or rollout.state.over:
+        return False
+    return any(i.ailment is Ailment.CUT_OFF and i.id.generation != rollout.generation for i in view.instances)
 
 
 def event(action: Action, state: PoolState, wall: float) -> Event:

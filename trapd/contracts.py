@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from trapd.model import Disk, Event, Generation, Instance, InstanceId, PoolSpec, PoolState, Rollout
+from trapd.model import (
+    Disk,
+    Event,
+    Failure,
+    FailureKind,
+    Generation,
+    Instance,
+    InstanceId,
+    PoolSpec,
+    PoolState,
+    Rollout,
+)
 
-FRESH_AGAIN = 30.0  # seconds in ready after which earlier failures are forgiven (B9; systemd#43813: theirs never are)
+# Seconds in ready after which earlier failures are forgiven (B9; systemd#43813: theirs never are); after a run that
+# hung, which takes its watchdog's time to show.
+FRESH_AGAIN, FRESH_AFTER_HANG = 30.0, 300.0
 STANDSTILL = 2.0  # seconds that a timer of ours may be late; if it is later, then it was we who stood still (B13)
 STOP_TIME = 60.0  # seconds that a drain has without a sign of life (B14); TimeoutStopSec= of the workers' unit
+
+
+def fresh_after(failure: Failure | None) -> float:
+    """Seconds in ready after which earlier failures are forgiven, the last of which was this."""
+    return FRESH_AFTER_HANG if failure and failure.kind is FailureKind.WATCHDOG else FRESH_AGAIN
 
 
 class Clock(Protocol):
@@ -35,8 +53,8 @@ class Backend(Protocol):
     B6  an instance that leaves without being asked is failed, with kind, summary and the last words it left.
     B7  ``kill`` ends the instance and every process it started; the result is failed unless it was draining.
     B8  ``forget`` makes a failed instance absent; on any other it does nothing.
-    B9  ``failures`` counts failed runs in a row and starts again at 0 after a run that stayed ready for 30 s, to its
-        last sign of life: what hung until its watchdog ended it was not well all that time.
+    B9  ``failures`` counts failed runs in a row and starts again at 0 after a run that stayed ready for 30 s, or for
+        300 s after one that its watchdog ended; to its last sign of life, for what hung was not well all that time.
     B10 every change of state calls ``on_change``.
     B11 a start that has not said READY within its timeout (prolonged by EXTEND_TIMEOUT_USEC) is ended: failed, timeout.
     B12 a ready instance that gives no WATCHDOG=1 for the watchdog's time is ended: failed, watchdog. Not while it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from trapd import apply
-from trapd.contracts import Backend, Clock, Journal, Snapshots
+from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import want
@@ -26,7 +26,12 @@ log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
-LOUD = {"kill": logging.WARNING, "reject": logging.ERROR, "fail": logging.ERROR}  # what is more than news
+LOUD = {
+    "kill": logging.WARNING,
+    "reject": logging.ERROR,
+    "fail": logging.ERROR,
+    "doubt": logging.ERROR,
+}  # what is more than news
 
 Attempt = tuple[str, InstanceId | None]  # verb and instance
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
@@ -49,6 +54,7 @@ class Controller:
         self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
+        self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
         self.trouble = ""  # why nothing can be remembered, if so
         self.generations: dict[int, Generation] = dict(journal.generations())
         # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
@@ -112,6 +118,7 @@ class Controller:
             usable=self.snapshots.present(),
             eager=wanted is not None and wanted.eager,
             stopping=self.stopping,
+            awake_since=self.awake_since,
         )
         thought = plan(world, now)
         if held:
@@ -151,10 +158,19 @@ class Controller:
                 wake_at = self.clock.now() + FAULT_PAUSE
             if self._refusals[name]:  # what was tried in vain has woken us by itself
                 await asyncio.sleep(self._patience(name))
+            wake_at = max(wake_at, self.clock.now())
             with contextlib.suppress(TimeoutError):
                 # not wait_for: in 3.11 it loses a cancellation that comes together with the event
-                async with asyncio.timeout(max(0.0, wake_at - self.clock.now())):
+                async with asyncio.timeout(wake_at - self.clock.now()):
                     await wake.wait()
+            if self.clock.now() > wake_at + STANDSTILL:
+                self.stood_still()
+
+    def stood_still(self) -> None:
+        """trapd did not run for a while (B13): that time counts neither as health nor as delay, and begins anew."""
+        log.warning("trapd itself stood still: deadlines of rollouts and drains begin anew")
+        now = self.awake_since = self.clock.now()
+        self.states = {name: want.progressed(state, now) for name, state in self.states.items()}
 
     def _patience(self, name: str) -> float:
         return min(RETRY * 2.0 ** min(self._refusals[name] - 1, 32), RETRY_LONGEST)
@@ -255,7 +271,8 @@ class Controller:
         """Remove the snapshots that nobody needs any more."""
         needed = {i.id.generation for i in await self.backend.observe()}
         for state in self.states.values():
-            needed |= {*state.good, *(n for n in (state.wanted, state.undone) if n is not None)}
+            before = state.rollout.previous if state.rollout is not None and not state.good else None
+            needed |= {*state.good, *(n for n in (state.wanted, state.undone, before) if n is not None)}
         gone = self._collect(self.snapshots.present(), needed)
         for number in sorted(gone):
             await self.snapshots.remove(number)

@@ -34,13 +34,18 @@ def pool(r: random.Random) -> PoolSpec:
 def good(universe: Universe) -> Behaviour:
     r = universe.random
     drain, dying = r.choice((0.2, 5.0, 1200.0)), r.choice((0.0, 0.01, 5.0))
-    return Behaviour(start=r.choice((0.5, 20.0, 90.0)), drain=drain, active_tasks=r.randrange(4), dying=dying)
+    hangs = r.random() < 0.1  # in its drain
+    return Behaviour(
+        start=r.choice((0.5, 20.0, 90.0)), drain=drain, active_tasks=r.randrange(4), dying=dying, prolongs=not hangs
+    )
 
 
 def bad(universe: Universe) -> Behaviour:
     r = universe.random
     if r.random() < 0.3:
         return Behaviour(start=1.0, crash_after=r.choice((0.5, 3.0)), crash=FailureKind.WATCHDOG, dying=5.0)
+    if r.random() < 0.3:
+        return Behaviour(start=r.choice((0.5, 20.0)), turns_for=r.choice((0.5, 3.0)), dying=5.0)
     return Behaviour(start=r.choice((0.5, 20.0)), failure=r.choice(FAILURES), dying=r.choice((0.0, 0.01)))
 
 
@@ -110,7 +115,7 @@ def rest(universe: Universe) -> None:
 
 def step(universe: Universe, number: int) -> None:
     r = universe.random
-    match r.randrange(13):
+    match r.randrange(14):
         case 0 | 1:
             universe.install(f"good{number}", good(universe))
         case 2 | 3:
@@ -137,6 +142,8 @@ def step(universe: Universe, number: int) -> None:
         case 12:
             universe.journal.failure = None if universe.journal.failure else HistoryError("cannot write the history")
             universe.say(f"full disk: {universe.journal.failure is not None}")
+        case 13:
+            universe.stand_still(r.choice((5.0, 100.0, 3000.0)), workers=r.random() < 0.5)
 
 
 @pytest.mark.timeout(120)

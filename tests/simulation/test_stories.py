@@ -10,10 +10,10 @@ import pytest
 
 from tests.simulation.universe import POOL, Universe, now_or_never
 from tests.support.builders import spec
-from tests.support.fake_backend import Behaviour
+from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_journal import FakeJournal
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
-from trapd.model import FailureKind, InstanceId, PoolSpec, RolloutState
+from trapd.model import FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
 from trapd.rollout import want
 
 GOOD = Behaviour(start=20, drain=10)
@@ -149,6 +149,181 @@ def test_a_rollout_in_which_others_die_again_and_again_before_a_long_min_ready_f
     universe.run(1000)
     assert outcome(universe) is RolloutState.FAILED
     universe.settle("one")
+
+
+BLOCKS_AT_ONCE = Behaviour(start=20, turns_for=2)  # its main loop; ready it is until its watchdog ends it
+BLOCKS_LATER = Behaviour(start=20, turns_for=40)
+
+
+def test_code_that_blocks_its_loop_right_after_ready_is_never_promoted() -> None:
+    universe = running()
+    universe.install("two", BLOCKS_AT_ONCE)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+    assert starts(universe)[2] == 4, "three tries, and one to be sure"
+    assert "promoted" not in [event.what for event in universe.journal.events(generation=2)]
+    assert {InstanceId(POOL, 1, 1), InstanceId(POOL, 1, 2)} & set(universe.backend._runs), "and costs nobody"
+
+
+def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
+    universe = running()
+    universe.install("two", BLOCKS_LATER)
+    universe.run(75)
+    assert outcome(universe) is RolloutState.COMPLETE
+    universe.settle("one", 1800)
+    rollout = universe.journal.rollouts(POOL)[0]
+    assert (rollout.state, rollout.generation) == (RolloutState.REJECTED, 2)
+    told = [event.what for event in universe.journal.events(generation=2)]
+    assert told.index("doubted") < told.index("rejected")
+    universe.install("two", BLOCKS_LATER)
+    universe.settle("one")
+
+
+def test_code_that_hung_for_a_while_after_it_was_complete_proves_itself_anew() -> None:
+    universe = running()
+    universe.install("two", BLOCKS_LATER)
+    while "doubted" not in [event.what for event in universe.journal.events(generation=2)]:
+        universe.run(1)
+    universe.behaviours["two"] = GOOD
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_code_that_hangs_for_the_first_time_after_a_day_is_not_reverted() -> None:
+    universe = running()
+    universe.install("two", replace(GOOD, turns_for=24 * 3600.0))
+    universe.run(4 * 24 * 3600.0)
+    wanted = universe.wanted()
+    assert wanted is not None
+    assert wanted.fingerprint == "two"
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_workers_that_hang_because_of_the_machine_are_not_blamed_on_the_code() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(75)
+    assert outcome(universe) is RolloutState.COMPLETE
+    for version in ("one", "two"):
+        universe.behaviours[version] = replace(GOOD, turns_for=5.0)
+    for id in list(universe.backend._runs):
+        universe.backend.crash(id, FailureKind.WATCHDOG)
+    universe.run(3600)
+    assert not universe.service.state(POOL).refused
+    for version in ("one", "two"):
+        universe.behaviours[version] = GOOD
+    universe.settle("two")
+
+
+MIXED = replace(GOOD, strays=("trap.x=/elsewhere/x.py",))
+
+
+def test_a_first_generation_that_cannot_be_trusted_ends_by_the_deadline_with_the_reason_and_serves() -> None:
+    universe = Universe(spec())
+    universe.install("one", MIXED)
+    universe.run(700)
+    rollout = universe.journal.rollouts(POOL)[0]
+    assert rollout.state is RolloutState.FAILED
+    assert "from outside its snapshot" in rollout.reason
+    universe.check_rest()
+    universe.behaviours["one"] = GOOD
+    universe.order("recycle", [POOL], reason="")
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_where_nothing_was_ever_good_a_broken_upgrade_and_a_restart_cost_nobody() -> None:
+    universe = Universe(spec(), orphans_drain=True)
+    universe.install("one", MIXED)
+    universe.run(700)
+    universe.install("two", RAISES)
+    universe.run(10)
+    universe.die()
+    universe.run(120)
+    serving = [i for i in universe.backend.seen() if i.state is InstanceState.READY]
+    assert [i.id.generation for i in serving] == [1, 1]
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_where_nothing_was_ever_good_old_workers_stay_until_the_new_code_is_proven() -> None:
+    universe = Universe(spec())
+    universe.install("one", MIXED)
+    universe.run(700)
+    universe.install("two", replace(MIXED, start=20))
+    universe.settle("one")
+    assert starts(universe) == {1: 2, 2: 1}
+    assert outcome(universe) is RolloutState.REJECTED
+    universe.install("three", GOOD)
+    universe.settle("three")
+
+
+CUT_OFF = replace(GOOD, status="broker unreachable for 9 s, 0 active")
+
+
+def test_a_canary_that_alone_has_no_broker_ends_by_the_deadline_with_the_reason() -> None:
+    universe = running()
+    universe.install("two", CUT_OFF)
+    universe.settle("one")
+    rollout = universe.journal.rollouts(POOL)[0]
+    assert rollout.state is RolloutState.REJECTED
+    assert "broker unreachable for 9 s" in rollout.reason
+
+
+def test_a_canary_whose_broker_is_away_from_everybody_is_neither_promoted_nor_rejected() -> None:
+    universe = running()
+    away(universe, "one", CUT_OFF)
+    universe.install("two", CUT_OFF)
+    universe.run(3 * 3600)
+    rollout = universe.service.state(POOL).rollout
+    assert rollout is not None
+    assert rollout.state is RolloutState.CANARY
+    away(universe, "one", GOOD)
+    away(universe, "two", GOOD)
+    universe.settle("two")
+
+
+def away(universe: Universe, version: str, behaviour: Behaviour) -> None:
+    """The workers of that version behave so from now on."""
+    universe.behaviours[version] = behaviour
+    generations = universe.journal.generations()
+    for id, run in universe.backend._runs.items():
+        if generations[id.generation].fingerprint == version:
+            run.behaviour, run.instance = behaviour, replace(run.instance, status=behaviour.status)
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_time_in_which_trapd_stood_still_is_no_lack_of_progress(workers: bool) -> None:
+    universe = running()
+    universe.install("two", replace(GOOD, start=90))
+    universe.run(100)  # the canary is ready
+    universe.stand_still(7200, workers=workers)
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+    assert not universe.service.state(POOL).refused
+
+
+def test_a_drain_timeout_does_not_run_while_trapd_and_its_workers_stand_still() -> None:
+    universe = running(spec(drain_timeout=30.0))
+    universe.behaviours["one"] = GOOD
+    for run in universe.backend._runs.values():
+        run.behaviour = replace(GOOD, drain=25.0)
+    universe.install("two", GOOD)
+    universe.run(30)
+    universe.stand_still(100, workers=True)
+    universe.settle("two")
+    assert "killed" not in [event.what for event in universe.journal.events()]
+
+
+def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> None:
+    universe = running()
+    for run in universe.backend._runs.values():
+        run.behaviour = replace(GOOD, drain=NEVER, prolongs=False)
+    universe.install("two", GOOD)
+    universe.settle("two", 600)
+    told = [event.why for event in universe.journal.events(generation=1) if event.what == "gone"]
+    assert len(told) == 2
+    assert all("did not leave: no sign of life for 60 s" in why for why in told)
 
 
 def test_after_a_rejection_the_next_good_upgrade_rolls_by_itself() -> None:
@@ -363,7 +538,7 @@ def test_a_second_undo_takes_back_the_first() -> None:
     for version in ("two", "one", "two"):
         universe.order("undo", POOL)
         universe.settle(version)
-        universe.reload(concurrency=universe.spec.concurrency + 1)
+        universe.reload(concurrency=(universe.spec.concurrency or 1) + 1)
         universe.settle(version)
     assert outcome(universe) is RolloutState.COMPLETE
 

@@ -69,6 +69,7 @@ class Universe:
         self.rejected: set[str] = set()
         self._due: list[tuple[float, int, bool, Callable[[], None]]] = []
         self._order = self._timer = 0
+        self._stands_until = 0.0
         self.boot()
 
     # -- trapd's life ----------------------------------------------------------------------------------------------
@@ -156,11 +157,27 @@ class Universe:
             self.clock.move_to(max(self.clock.now(), next_at))
             self.backend.advance(self.clock.now())
             if self._due and self._due[0][0] <= self.clock.now():
-                heapq.heappop(self._due)[3]()
+                _, _, outlives, what = heapq.heappop(self._due)
+                if self.clock.now() < self._stands_until and not outlives:
+                    self.at(self._stands_until - self.clock.now(), what)
+                else:
+                    what()
             steps += 1
             if steps > 50_000:
                 raise BrokenPromiseError(f"trapd spins: {steps} steps in {seconds} s")
         self.clock.move_to(end)
+
+    def stand_still(self, seconds: float, *, workers: bool = False) -> None:
+        """trapd is stopped for so long, and its workers with it or not; then it goes on, and notices."""
+        self.say(f"trapd stands still for {seconds:g} s, its workers too: {workers}")
+        if workers:
+            self.backend.stand_still(seconds)
+        self._stands_until = self.clock.now() + seconds
+        self.at(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self.service.stood_still()
+        self._pass()
 
     def say(self, line: str) -> None:
         self.story.append(f"{self.clock.now() - 1000:9.2f}  {line}")

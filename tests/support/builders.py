@@ -61,7 +61,7 @@ def one(name: str, what: str = "ready", *, ago: float = 100.0, **more: object) -
     state, since = InstanceState(what), NOW - ago
     fields: dict[str, object] = {}
     if state is InstanceState.READY:
-        fields |= {"ready_at": since, "report": CodeReport(id.generation, "d", {}), "active_tasks": 0}
+        fields |= {"ready_at": since, "alive_at": NOW, "report": CodeReport(id.generation, "d", {}), "active_tasks": 0}
     if state is InstanceState.FAILED:
         fields |= {"failures": 1, "failure": failure(ago)}
     return Instance(id, state, since, **(fields | more))  # type: ignore[arg-type]

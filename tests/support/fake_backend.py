@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from trapd.backend.words import ailment, hangs_on, silence
-from trapd.contracts import FRESH_AGAIN, STOP_TIME
+from trapd.contracts import STOP_TIME, fresh_after
 from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
 NEVER = math.inf
@@ -67,7 +67,8 @@ class _Run:
         """B9: a run that stayed well for long enough starts the count again."""
         if self.instance.ready_at is None:
             return self.instance.failures
-        return 0 if self.alive_at(now) - self.instance.ready_at >= FRESH_AGAIN else self.instance.failures
+        fresh = self.alive_at(now) - self.instance.ready_at >= fresh_after(self.instance.failure)
+        return 0 if fresh else self.instance.failures
 
 
 @dataclass

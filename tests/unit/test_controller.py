@@ -66,6 +66,35 @@ def test_a_cancellation_that_comes_together_with_a_wake_is_not_lost() -> None:
     asyncio.run(scenario())
 
 
+def test_who_wakes_long_after_the_time_knows_that_it_stood_still(caplog: pytest.LogCaptureFixture) -> None:
+    class Late(RealTime):
+        behind = 0.0
+
+        def now(self) -> float:
+            return time.monotonic() + self.behind
+
+    async def scenario() -> None:
+        one = service()
+        clock = one.clock = Late()
+        running = asyncio.create_task(one.run())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        one.wake()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert one.awake_since == 0.0
+        clock.behind = 3600.0
+        one.wake()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert one.awake_since >= clock.now() - 60
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert "trapd itself stood still" in caplog.text
+
+
 def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
     class Faulty(FakeBackend):
         looks = 0

@@ -155,7 +155,8 @@ def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
         found.append(f"{ready} of {view.wanted_workers} workers are ready")
     # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
     taken_back = rollout and rollout.generation != state.wanted and desk.controller.as_installed(view.spec.name)
-    if rollout and rollout.state in _WORD and not taken_back:
+    proved_later = rollout and rollout.generation in state.good  # it failed, and there was nothing to go back to
+    if rollout and rollout.state in _WORD and not taken_back and not proved_later:
         found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
     found += _broker_problems(view)
     going_on = rollout is not None and not rollout.state.over

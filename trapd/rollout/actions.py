@@ -77,6 +77,12 @@ class Fail(_OnRollout):
     verb = "fail"
 
 
+class Doubt(_OnRollout):
+    """The generation was promoted, and its workers hang: it is good no more until it proves itself anew."""
+
+    verb = "doubt"
+
+
 class Finish(_OnRollout):
     """Every wanted worker is on the generation and the old ones are gone."""
 
@@ -84,7 +90,7 @@ class Finish(_OnRollout):
 
 
 Effect = Start | Drain | Kill | Forget
-Verdict = Promote | Reject | Fail | Finish
+Verdict = Promote | Reject | Fail | Finish | Doubt
 Action = Effect | Advance | Verdict
 
 

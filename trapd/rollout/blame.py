@@ -36,11 +36,20 @@ def failed_canary(world: World, now: float) -> Instance | None:
 
 
 def witness_failure(world: World, canary: Instance) -> Failure | None:
-    """The latest failure of the good generation since the canary's: what clears the new code of blame."""
+    """The latest failure of the good generation since the canary's: what clears the new code of blame. A hang takes its
+    time to show, so of one that hung in its retrial, since that began."""
+    since, rollout, failure = canary.failed_at, world.rollout, canary.failure
+    if (
+        rollout is not None
+        and rollout.state is RolloutState.RETRIAL
+        and failure
+        and failure.kind is FailureKind.WATCHDOG
+    ):
+        since = min(since, rollout.progressed_at)
     later = [
         i.failure
         for i in world.instances
-        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > canary.failed_at
+        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > since
     ]
     return max(later, key=lambda f: f.at, default=None)
 

@@ -52,9 +52,9 @@ def restart_at(instance: Instance) -> float:
 
 
 def step(
-    desire: Desire, instance: Instance, policy: Policy, now: float, why: str
+    desire: Desire, instance: Instance, policy: Policy, now: float, why: str, awake_since: float = 0.0
 ) -> tuple[Effect | None, float | None]:
-    """The action for one cell of the grid, or the time at which to look again."""
+    """The action for one cell of the grid, or the time at which to look again. ``awake_since``: see World."""
     match GRID[desire, instance.state]:
         case Step.RESTART:
             at = restart_at(instance)
@@ -66,15 +66,17 @@ def step(
         case Step.FORGET:
             return Forget(instance.id, why), None
         case Step.WAIT_FOR_DRAIN:
-            return _past_drain_timeout(instance, policy, now)
+            return _past_drain_timeout(instance, policy, now, awake_since)
         case Step.NOTHING | Step.WAIT:
             return None, None
 
 
-def _past_drain_timeout(instance: Instance, policy: Policy, now: float) -> tuple[Effect | None, float | None]:
+def _past_drain_timeout(
+    instance: Instance, policy: Policy, now: float, awake_since: float
+) -> tuple[Effect | None, float | None]:
     if policy.drain_timeout is None:
         return None, None
-    at = instance.since + policy.drain_timeout
+    at = max(instance.since, awake_since) + policy.drain_timeout
     if at > now:
         return None, at
     return Kill(instance.id, f"still busy after drain_timeout = {policy.drain_timeout:g} s"), None

@@ -18,9 +18,11 @@ from trapd.rollout.actions import Action, Advance, Finish, Plan, Start
 from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
-from trapd.rollout.truth import available_at
-from trapd.rollout.verdict import progress_deadline, report_deadline, verdict
+from trapd.rollout.truth import available, healthy_at
+from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
+
+LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a look tells of it (B15)
 
 
 def plan(world: World, now: float) -> Plan:
@@ -64,7 +66,7 @@ class _Draft:
         return self.budget.ceiling - self.live
 
     def want(self, desire: Desire, instance: Instance, why: str) -> None:
-        action, wake_at = step(desire, instance, self.world.spec.policy, self.now, why)
+        action, wake_at = step(desire, instance, self.world.spec.policy, self.now, why, self.world.awake_since)
         if wake_at is not None:
             self.wakes.append(wake_at)
         if isinstance(action, Start):
@@ -107,9 +109,8 @@ class _Draft:
         return serves, self.healthy(instance), tasks, instance.ready_at or instance.since
 
     def healthy(self, instance: Instance) -> bool:
-        """Was it ready for min_ready?"""
-        at = available_at(instance, self.world.spec.policy.min_ready)
-        return at is not None and at <= self.now
+        """Was it ready for min_ready, and is it well?"""
+        return available(instance, self.world.proof(instance), self.now)
 
     def advance(self) -> None:
         """Name the phase that the rollout is in, if it is another than it was."""
@@ -120,15 +121,20 @@ class _Draft:
 
     def done(self) -> Plan:
         for instance in self.world.staying(target=True):
-            at = available_at(instance, self.world.spec.policy.min_ready)
-            if at is not None and at > self.now:
+            at = healthy_at(instance, self.world.proof(instance))
+            if at is None or self.healthy(instance):
+                continue
+            if instance.ailment is Ailment.CUT_OFF:
+                self.waiting.append(f"{instance.id} to reach its broker")
+            elif at > self.now:
                 self.wakes.append(at)
                 self.waiting.append(f"{instance.id} to stay healthy")
-            if instance.state is InstanceState.READY and instance.ailment is Ailment.CUT_OFF:
-                self.waiting.append(f"{instance.id} to reach its broker")
-        deadline = progress_deadline(self.world, self.now)
-        if deadline is not None and deadline > self.now:
-            self.wakes.append(deadline)
+            else:
+                self.wakes += [self.now + LOOK_AGAIN] if instance.ailment is None else []
+                self.waiting.append(f"{instance.id} to show that its main loop turns")
+        for deadline in (progress_deadline(self.world, self.now), canary_deadline(self.world)):
+            if deadline is not None and deadline > self.now:
+                self.wakes.append(deadline)
         self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
         self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
         return Plan(tuple(self.actions), min(self.wakes, default=None), "; ".join(dict.fromkeys(self.waiting)))
@@ -207,10 +213,11 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     wanted_base = full + (1 if asking else 0)
     evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
-    kept = sorted(base, key=lambda i: (i.id.generation not in world.state.good, *draft.worth_keeping(i)))[:wanted_base]
+    kept = sorted(base, key=lambda i: (not _trusted(world, i), *draft.worth_keeping(i)))[:wanted_base]
     if asking and all(i.state is InstanceState.READY for i in kept):
         kept = kept[:full]  # they started long ago: only a fresh start answers
-    if len(base) <= wanted_base:
+    doubtful = fallback not in world.state.good  # and fails itself: it must not lose its pauses by being forgotten
+    if len(base) <= wanted_base or doubtful:
         evidence = set()  # everybody is needed
     for instance in kept:
         if instance.id not in evidence:
@@ -218,8 +225,13 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     why = "does the last good generation still start?" if asking else "keeps the pool at strength"
     draft.start(fallback, wanted_base - len(base), why)
     spare = [i for i in base if i not in kept and i.id not in evidence]
+    spare = [i for i in spare if not (doubtful and i.state is InstanceState.FAILED and i.id.generation == fallback)]
+    mine = world.staying(target=True)
+    trial = failed or min(mine, key=draft.worth_keeping, default=None)
     draft.serving = len(ready(base))
     draft.drain_spare(spare, lambda _: "makes room for the canary")
+    draft.serving += len(ready(mine))
+    draft.drain_spare([i for i in mine if i is not trial], lambda _: "one is enough to try the generation")
     if failed is None:
         _canary(draft, target)
     elif judged is Blame.DOUBT:
@@ -230,7 +242,11 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
 
 def _serves(world: World, instance: Instance) -> bool:
     """Part of the pool's strength: of a good generation, or at work already, whatever it is."""
-    return instance.id.generation in world.state.good or instance.state is InstanceState.READY
+    return _trusted(world, instance) or instance.state is InstanceState.READY
+
+
+def _trusted(world: World, instance: Instance) -> bool:
+    return instance.id.generation in (*world.state.good, world.fallback)
 
 
 def _canary(draft: _Draft, target: int) -> None:

@@ -24,11 +24,29 @@ def serves(instance: Instance) -> bool:
     return instance.state is InstanceState.READY and instance.ailment not in (Ailment.STALLED, Ailment.SILENT)
 
 
-def available_at(instance: Instance, min_ready: float) -> float | None:
-    """When a ready instance counts as healthy; None if it is not ready, or cut off: what it can do is not seen then."""
-    if instance.state is not InstanceState.READY or instance.ailment is Ailment.CUT_OFF:
+def healthy_at(instance: Instance, min_ready: float) -> float | None:
+    """When a ready instance may count as healthy; None if it is not ready."""
+    if instance.state is not InstanceState.READY:
         return None
     return (instance.ready_at if instance.ready_at is not None else instance.since) + min_ready
+
+
+def available(instance: Instance, min_ready: float, now: float) -> bool:
+    """Was it ready for min_ready, and was its main loop seen to turn after that? To be ready for so long is not enough:
+    one that blocks its loop a moment after READY is ready until its watchdog ends it."""
+    at = healthy_at(instance, min_ready)
+    return at is not None and at <= now and instance.ailment is None and (instance.alive_at or 0.0) >= at
+
+
+def unfit_because(instance: Instance) -> str:
+    """Why a worker is not available, or its word not enough, in words that follow its name."""
+    if instance.state is InstanceState.FAILED and instance.failure is not None:
+        return f"failed ({instance.failure.summary})"
+    if instance.state is not InstanceState.READY or instance.ailment in (Ailment.STALLED, Ailment.CUT_OFF):
+        return f"is {instance.state}" + (f" ({instance.status})" if instance.status else "")
+    if instance.ailment is Ailment.SILENT:
+        return "gives no sign of life"
+    return unproven_because(instance) or "was not seen to turn its main loop for min_ready"
 
 
 def unproven_because(instance: Instance) -> str:

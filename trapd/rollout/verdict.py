@@ -1,32 +1,32 @@
-"""The moments at which a rollout changes its fate: promoted, rejected, failed, finished."""
+"""The moments at which a rollout changes its fate: promoted, rejected, failed, finished, brought into doubt again."""
 
 from __future__ import annotations
 
-from trapd.model import Ailment, Instance, InstanceState
-from trapd.rollout.actions import Fail, Finish, Promote, Reject, Verdict
+from trapd.model import Ailment, FailureKind, Instance, InstanceState, RolloutState
+from trapd.rollout.actions import Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary
-from trapd.rollout.truth import available_at, unproven_because
-from trapd.rollout.world import World
+from trapd.rollout.truth import available, healthy_at, unfit_because, unproven_because
+from trapd.rollout.world import World, exhausted
 
 
 def verdict(world: World, now: float) -> Verdict | None:
     """The one verdict that is due, if any. While the pool is held there is none."""
-    if world.state.wanted is None or world.held:
+    target = world.state.wanted
+    if target is None or world.held:
         return None
     if not world.proven:
-        return _on_canary(world, world.state.wanted, now)
-    if world.rollout is not None:
-        return _finished(world, world.state.wanted, now) or _stuck(world, world.state.wanted, now)
-    return None
+        return _on_canary(world, target, now) or _overdue(world, target, now)
+    doubt = _in_doubt(world, target)
+    if doubt is None and world.rollout is not None:
+        return _finished(world, target, now) or _stuck(world, target, now)
+    return doubt
 
 
 def _on_canary(world: World, target: int, now: float) -> Verdict | None:
     for canary in world.available(now):
         doubt = unproven_because(canary)
         if not doubt:
-            return Promote(
-                target, f"{canary.id} was ready for {world.spec.policy.min_ready:g} s and runs what it should"
-            )
+            return Promote(target, f"{canary.id} was ready for {world.proof(canary):g} s and runs what it should")
         late = canary.report is not None or report_deadline(world, canary) <= now
         if world.fallback is not None and late:
             return Reject(target, f"{canary.id} is ready but cannot be trusted: {doubt}")
@@ -38,10 +38,60 @@ def _on_canary(world: World, target: int, now: float) -> Verdict | None:
 
 
 def report_deadline(world: World, canary: Instance) -> float:
-    """Until when a healthy canary may take its time to say what code it loaded."""
-    healthy = available_at(canary, world.spec.policy.min_ready) or 0.0
+    """Until when a canary may take its time: to be well, and to say what code it loaded."""
+    healthy = healthy_at(canary, world.proof(canary)) or 0.0
     progressed = world.rollout.progressed_at if world.rollout is not None else 0.0
     return max(healthy, progressed) + world.spec.policy.progress_deadline
+
+
+def _late_canary(world: World) -> Instance | None:
+    """The one that keeps a generation from being promoted, and on which no other limit falls.
+
+    Not one that starts: its backend ends that in time, or prolongs it as long as the broker is away; then it is late
+    only beside others that have their broker. Nor one that failed beside a good generation, which is asked first.
+    """
+    if world.rollout is None or world.proven or world.held or world.cut_off:
+        return None
+    for one in sorted(world.staying(target=True), key=lambda i: i.state is not InstanceState.READY):
+        starts = one.state is InstanceState.STARTING and not one.failures
+        if one.state is InstanceState.READY or (starts and one.ailment is Ailment.CUT_OFF):
+            return one
+        if world.fallback is None and not starts:
+            return one
+    return None
+
+
+def canary_deadline(world: World) -> float | None:
+    """When a generation that nothing has proved until then is given up, whatever the reason."""
+    late = _late_canary(world)
+    return None if late is None else report_deadline(world, late)
+
+
+def _overdue(world: World, target: int, now: float) -> Verdict | None:
+    late, deadline = _late_canary(world), canary_deadline(world)
+    if late is None or deadline is None or deadline > now:
+        return None
+    limit = f"progress_deadline = {world.spec.policy.progress_deadline:g} s"
+    why = f"not proven within {limit}: {late.id} {unfit_because(late)}"
+    detail = late.failure.detail if late.failure else ""
+    return Fail(target, why, detail) if world.fallback is None else Reject(target, why, detail)
+
+
+def _in_doubt(world: World, target: int) -> Doubt | None:
+    """Workers of a generation that was proven lately end by their watchdog again and again: it has to prove itself
+    anew, beside the good one before it. Lately: within progress_deadline after the rollout was complete."""
+    latest = world.state.rollout
+    if world.fallback is None or latest is None or latest.generation != target:
+        return None
+    if latest.state.over and latest.state is not RolloutState.COMPLETE:
+        return None
+    until = latest.progressed_at + world.spec.policy.progress_deadline if latest.state.over else float("inf")
+    for one in world.staying(target=True):
+        failure = one.failure
+        if failure and failure.kind is FailureKind.WATCHDOG and exhausted(one) and failure.at <= until:
+            why = f"{one.id} ended by its watchdog {one.failures} times in a row ({failure.summary})"
+            return Doubt(target, why, failure.detail)
+    return None
 
 
 def _finished(world: World, target: int, now: float) -> Finish | None:
@@ -53,17 +103,19 @@ def _finished(world: World, target: int, now: float) -> Finish | None:
 
 
 def progress_deadline(world: World, now: float) -> float | None:
-    """When the rollout counts as stuck, or None while nothing but drains (which may take hours) or a start within
-    its own limits is awaited."""
+    """When the rollout counts as stuck, or None while nothing but drains (which may take hours), a start within its own
+    limits, or the broker is awaited."""
     rollout = world.rollout
     late = _unavailable(world, now)
-    if rollout is None or not world.proven or not late or world.held:
+    if rollout is None or not world.proven or not late or world.held or world.cut_off:
         return None
-    min_ready = world.spec.policy.min_ready
     moments = [rollout.progressed_at]
     for instance in world.staying(target=True):
-        healthy = available_at(instance, min_ready)
-        moments += [at for at in (instance.ready_at, healthy) if at is not None and at <= now]
+        if instance.ready_at is not None and not instance.failures:  # who failed and starts again is no progress
+            moments.append(instance.ready_at)
+        healthy = healthy_at(instance, world.proof(instance))
+        if healthy is not None and available(instance, world.proof(instance), now):
+            moments.append(healthy)
     return max(moments) + world.spec.policy.progress_deadline
 
 
@@ -84,10 +136,9 @@ def _stuck(world: World, target: int, now: float) -> Fail | None:
     if deadline is None or deadline > now:
         return None
     late = _unavailable(world, now)[0]
-    said = late.failure.summary if late.failure and late.state is InstanceState.FAILED else late.status
     limit = f"progress_deadline = {world.spec.policy.progress_deadline:g} s"
     return Fail(
         target,
-        f"no progress within {limit}: {late.id} is {late.state}" + (f" ({said})" if said else ""),
+        f"no progress within {limit}: {late.id} {unfit_because(late)}",
         late.failure.detail if late.failure else "",
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from trapd.model import Generation, OnFailure, PoolSpec, PoolState, Rollout, RolloutState
-from trapd.rollout.actions import Advance, Fail, Finish, Promote, Reject, Verdict
+from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
 
 GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
 
@@ -58,7 +58,7 @@ def begin(
         id=rollout,
         pool=state.pool,
         generation=generation.number,
-        previous=state.wanted,
+        previous=_serving(state),
         state=RolloutState.PENDING,
         reason=reason,
         actor=actor,
@@ -67,6 +67,13 @@ def begin(
     )
     wanted = replace(state, wanted=generation.number, rollout=fresh)
     return (*ended, wanted)
+
+
+def _serving(state: PoolState) -> int | None:
+    """What a rollout moves the pool away from. Where nothing ever was good, not what has not even proved itself."""
+    latest = state.rollout
+    unproven = latest is not None and not latest.state.over and not state.good
+    return latest.previous if latest is not None and unproven and latest.previous is not None else state.wanted
 
 
 def supersede(state: PoolState, why: str, wall: float) -> tuple[PoolState, ...]:
@@ -97,6 +104,8 @@ def decide(
             return _ended(state, RolloutState.COMPLETE, verdict, wall)
         case Reject():
             return _refuse(_ended(state, RolloutState.REJECTED, verdict, wall), verdict, generations, back=True)
+        case Doubt():
+            return _reopened(replace(state, good=tuple(g for g in state.good if g != verdict.generation)), verdict)
         case Fail():
             back = on_failure is OnFailure.REVERT
             return _refuse(_ended(state, RolloutState.FAILED, verdict, wall), verdict, generations, back=back)
@@ -176,6 +185,14 @@ def _ended(state: PoolState, to: RolloutState, verdict: Verdict, wall: float) ->
     return replace(state, rollout=_end(state.rollout, to, verdict.why, verdict.detail, wall))
 
 
+def _reopened(state: PoolState, verdict: Doubt) -> PoolState:
+    """Its rollout goes on: nothing was complete."""
+    if state.rollout is None or state.rollout.generation != verdict.generation:
+        return state
+    reason, again = verdict.why, RolloutState.PREFLIGHT
+    return replace(state, rollout=replace(state.rollout, state=again, reason=reason, detail="", ended_wall=None))
+
+
 def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], *, back: bool) -> PoolState:
     """The generation is not tried again by itself, nor good any more, if another is: to have nothing to fall back on is
     worse. With ``back``, the last good one is wanted again."""
@@ -190,4 +207,6 @@ def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Genera
         )
         state = refuse(state, identity(known, state.pool) if proven else key(*code), verdict.why)
     state = replace(state, good=good)
-    return replace(state, wanted=state.last_good) if back and good else state
+    before = state.rollout.previous if state.rollout is not None else None
+    serves = state.last_good if good else before
+    return replace(state, wanted=serves) if back and serves is not None else state

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trapd.model import FailureKind, Instance, InstanceState, PoolSpec, PoolState, Rollout, RolloutState
-from trapd.rollout.truth import available_at
+from trapd.model import Ailment, FailureKind, Instance, InstanceState, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.rollout.truth import available
 
 # Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
 # would forget its failures, and with them the pause before the next try and the blame.
@@ -14,12 +14,15 @@ _LEAVING = frozenset({InstanceState.DRAINING})
 
 # A worker that says itself that its code failed, or hangs while it imports, will do so again; anything else
 # (killed, out of memory, a segfault) may be a passing trouble of the machine.
-_TRIES = {FailureKind.CODE: 1, FailureKind.TIMEOUT: 1, FailureKind.WATCHDOG: 3, FailureKind.CRASH: 3}
+TRIES = {FailureKind.CODE: 1, FailureKind.TIMEOUT: 1, FailureKind.WATCHDOG: 3, FailureKind.CRASH: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One pool as it is wanted and as it is seen. ``usable``: generations whose snapshot is there."""
+    """One pool as it is wanted and as it is seen. ``usable``: generations whose snapshot is there.
+
+    ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
+    """
 
     spec: PoolSpec
     state: PoolState
@@ -27,6 +30,7 @@ class World:
     usable: frozenset[int]
     eager: bool = False
     stopping: bool = False
+    awake_since: float = 0.0
 
     @property
     def wanted_workers(self) -> int:
@@ -38,8 +42,12 @@ class World:
 
     @property
     def fallback(self) -> int | None:
-        """The generation that serves while the wanted one is not proven."""
-        return next((g for g in reversed(self.state.good) if g != self.state.wanted and g in self.usable), None)
+        """The generation that serves while the wanted one is not proven: the last good one. Where none ever was good,
+        the one before: what serves, however doubtful, is worth more than what has not even started."""
+        if self.state.good:
+            return next((g for g in reversed(self.state.good) if g != self.state.wanted and g in self.usable), None)
+        previous = self.rollout.previous if self.rollout is not None else None
+        return previous if previous != self.state.wanted and previous in self.usable else None
 
     @property
     def rollout(self) -> Rollout | None:
@@ -54,7 +62,7 @@ class World:
         failed_here = (
             latest is not None and latest.state is RolloutState.FAILED and latest.generation == self.state.wanted
         )
-        return self.state.paused or (failed_here and not self.proven)
+        return self.state.paused or (failed_here and not self.proven and self.fallback is not None)
 
     @property
     def lost(self) -> bool:
@@ -72,9 +80,22 @@ class World:
         ]
 
     def available(self, now: float) -> list[Instance]:
-        """Those of the wanted generation that were ready for min_ready."""
-        min_ready = self.spec.policy.min_ready
-        return [i for i in self.staying(target=True) if (at := available_at(i, min_ready)) is not None and at <= now]
+        """Those of the wanted generation that were ready for min_ready and are well."""
+        return [i for i in self.staying(target=True) if available(i, self.proof(i), now)]
+
+    def proof(self, instance: Instance) -> float:
+        """Seconds for which it has to be well after READY. One that hung before, of a generation that is not proven,
+        has to live longer than what brings a generation into doubt: three such lives in one progress_deadline."""
+        policy, ready_at = self.spec.policy, instance.ready_at or instance.since
+        hung = instance.failure is not None and instance.failure.kind is FailureKind.WATCHDOG and not self.proven
+        time = max(policy.min_ready, policy.progress_deadline / TRIES[FailureKind.WATCHDOG] if hung else 0.0)
+        return time + max(0.0, self.awake_since - ready_at)
+
+    @property
+    def cut_off(self) -> bool:
+        """Is the broker away, for all that can be seen? New workers alone do not prove that, beside others."""
+        seen = self.staying(target=False) or self.staying(target=True)
+        return any(i.ailment is Ailment.CUT_OFF for i in seen)
 
 
 def wanted_workers(spec: PoolSpec, state: PoolState) -> int:
@@ -92,5 +113,5 @@ def exhausted(instance: Instance) -> bool:
     return (
         instance.state is InstanceState.FAILED
         and instance.failure is not None
-        and instance.failures >= _TRIES[instance.failure.kind]
+        and instance.failures >= TRIES[instance.failure.kind]
     )

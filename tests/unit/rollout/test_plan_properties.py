@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.builders import NOW, spec
 from trapd.model import (
+    Ailment,
     CodeReport,
     Failure,
     FailureKind,
@@ -28,6 +29,7 @@ GENERATIONS = st.integers(1, 3)
 AGO = st.sampled_from([0.0, 1.0, 5.0, 40.0, 700.0])
 RARELY = st.sampled_from([False] * 7 + [True])
 SERVING = (InstanceState.READY,)
+RUNNING = (InstanceState.STARTING, InstanceState.READY)
 
 
 @st.composite
@@ -46,6 +48,7 @@ def instance(draw: st.DrawFn, id: InstanceId) -> Instance:
     failed = state is InstanceState.FAILED
     if failed and failure is None:
         failure = Failure(FailureKind.CRASH, "s", "d", since)
+    alive_at = draw(st.sampled_from([since, NOW]))
     stray = CodeReport(id.generation, "d", {}, ("x=y",))
     report = draw(st.sampled_from([None, CodeReport(id.generation, "d", {}), stray, stray]))
     return Instance(
@@ -53,6 +56,8 @@ def instance(draw: st.DrawFn, id: InstanceId) -> Instance:
         state,
         since,
         ready_at=since if state is InstanceState.READY else None,
+        alive_at=alive_at if state is InstanceState.READY else None,
+        ailment=draw(st.sampled_from([None] * 5 + [*Ailment])) if state in RUNNING else None,
         active_tasks=draw(st.none() | st.integers(0, 3)),
         failures=draw(st.integers(1, 5)) if failed else draw(st.integers(0, 2)),
         failure=failure,
@@ -79,7 +84,11 @@ def worlds(draw: st.DrawFn) -> World:
     )
     wanted = None if draw(RARELY) else draw(GENERATIONS)
     phase = draw(st.sampled_from([*RolloutState, RolloutState.ROLLING, RolloutState.CANARY]))
-    rollout = None if wanted is None else Rollout(1, "p", wanted, None, phase, "", "", 0.0, NOW - draw(AGO))
+    rollout = (
+        None
+        if wanted is None
+        else Rollout(1, "p", wanted, draw(st.none() | GENERATIONS), phase, "", "", 0.0, NOW - draw(AGO))
+    )
     state = PoolState(
         "p",
         wanted=wanted,
@@ -179,4 +188,4 @@ def test_the_generator_reaches_every_verb() -> None:
         seen.update(action.verb for action in plan(world, NOW).actions)
 
     collect()
-    assert seen >= {"start", "drain", "kill", "forget", "advance", "promote", "reject", "fail"}
+    assert seen >= {"start", "drain", "kill", "forget", "advance", "promote", "reject", "fail", "doubt"}

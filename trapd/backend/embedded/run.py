@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from trapd.backend.embedded.notify import microseconds
 from trapd.backend.embedded.spawn import Process
 from trapd.backend.words import active_tasks, ailment, ending
-from trapd.contracts import FRESH_AGAIN
+from trapd.contracts import fresh_after
 from trapd.masking import mask
 from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
 
@@ -55,7 +55,7 @@ class Run:
 
     def failures(self) -> int:
         """In a row up to now (B9)."""
-        forgiven = self.ready_at is not None and self.alive_at - self.ready_at >= FRESH_AGAIN
+        forgiven = self.ready_at is not None and self.alive_at - self.ready_at >= fresh_after(self.failure)
         return 0 if forgiven else self.earlier_failures
 
     def view(self, silent_before: float) -> Instance:

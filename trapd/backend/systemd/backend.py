@@ -101,10 +101,10 @@ class SystemdBackend:
         """While systemd cannot be reached this is what it said last."""
         if asyncio.get_running_loop().time() - self._checked_at > CHECK_AFTER:
             self.check()
-        now = self._clock.now()
+        now = asyncio.get_running_loop().time()
         if due := self._known.due(now):
             await asyncio.gather(*(self._ask(record, now) for record in due))
-        return self._known.seen(now)
+        return self._known.seen(self._clock.now())
 
     async def _ask(self, record: Record, now: float) -> None:
         """For its last sign of life. Without an answer nothing is known of it, and nothing is held against it."""

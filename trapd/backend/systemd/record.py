@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.words import active_tasks, ailment, hangs_on, silence
-from trapd.contracts import FRESH_AGAIN
+from trapd.contracts import fresh_after
 from trapd.masking import mask
 from trapd.model import Ailment, CodeReport, Failure, Instance, InstanceId, InstanceState
 
@@ -110,7 +110,7 @@ class Record:
         if failed and self.counted != new.invocation:
             if new.result == "watchdog":  # so long before that it was well (B9)
                 ended = (new.ended if new.ended > new.ready else ended) - self.watchdog
-            forgiven = new.was_ready and ended - new.ready >= FRESH_AGAIN
+            forgiven = new.was_ready and ended - new.ready >= fresh_after(self.failure)
             self.failures = 1 if forgiven else self.failures + 1
             self.counted = new.invocation
 
@@ -177,7 +177,7 @@ class Record:
             return shown
         alive = max(self.alive, shown.ready_at)
         silent = self.answered_at - alive > silence(self.watchdog)
-        fresh = now - shown.ready_at >= FRESH_AGAIN and not silent
+        fresh = now - shown.ready_at >= fresh_after(shown.failure) and not silent
         ill = Ailment.SILENT if silent else shown.ailment
         return replace(shown, alive_at=alive, ailment=ill, failures=0 if fresh else shown.failures)
 
