@@ -232,15 +232,15 @@ MUTANTS = (
     Mutant(
         "a hung main loop is no sign of life",
         "trapd/worker/health.py",
-        "and not stalled and now >= self._pinged + self._period",
-        "and now >= self._pinged + self._period",
+        "and not stalled and self._well > self._pinged and now",
+        "and now",
         ("unit/worker", "process/test_worker_health.py"),
     ),
     Mutant(
         "a drain lasts as long as its tasks",
         "trapd/worker/health.py",
-        "return now - self._busy_at < QUIET_DRAIN",
-        "return False",
+        "return DRAIN_BY if self._busy_at >= now else 0.0",
+        "return 0.0",
         ("unit/worker", _STOP_WAITS),
     ),
     Mutant(

@@ -14,15 +14,19 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
+from trapd.worker.orphan import Orphan
 from trapd.worker.standing import BROKER, MainThread, Standing
 
 TICK = 1.0  # s between two looks
 STATUS_EVERY = 10.0  # s at least between two messages that only tell something new: each wakes the supervisor
 EXTEND_EVERY = 10.0  # s
 EXTEND_BY = 30.0  # s: three messages may get lost
+DRAIN_BY = 60.0  # s, while tasks run: so long may the way out take after the last of them (TimeoutStopSec= of the unit)
 UNREACHABLE_AFTER = 1.0  # s of connecting until it is called unreachable
 STILL = 5.0  # s without a turn of the loop after which it is looked at; without a hub a turn takes up to 2 s
-QUIET_DRAIN = 120.0  # s without a running task after which a drain has no claim to more time
+QUIET_DRAIN = 20.0  # s without a running task after which a drain says that it does not get on
+YOUNG = 0.1  # of the time since READY: so often, while that is not much, a sign of life comes
+STANDSTILL = 5.0  # s between two looks after which it was this process, not its loop, that stood still
 DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
 # A change of this is told at once: phase, stalled, whom it waits for, whether it stands, strays.
@@ -61,7 +65,7 @@ class Health:
         self._about: _About = (self.phase, False, "", False, 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
-        self._busy_at = now
+        self._busy_at = self._looked = self._excused = self._first_ready = now
 
     def enter(self, phase: Phase, now: float) -> None:
         """A drain is never left again."""
@@ -70,7 +74,7 @@ class Health:
         if phase is Phase.READY:
             self.stamped = now
             if not self.was_ready:
-                self.was_ready, self._announce = True, {"READY": "1"}
+                self.was_ready, self._announce, self._first_ready = True, {"READY": "1"}, now
         elif phase is Phase.DRAINING:
             self._announce = {"STOPPING": "1"}
             self._busy_at = now
@@ -78,6 +82,7 @@ class Health:
 
     def message(self, now: float, look: Callable[[], Standing]) -> dict[str, str]:
         """What to send now; empty if there is nothing to say. ``look`` tells where the main thread stands."""
+        self._wake(now)
         active, reserved = self._counts()
         if active:
             self._busy_at = now
@@ -86,13 +91,14 @@ class Health:
         serves = self.phase in (Phase.READY, Phase.RECONNECTING)
         stalled = serves and now - self._well >= self._stall
         self._about = self.phase, stalled, self._away, bool(place), self.strays
-        if serves and not stalled and now >= self._pinged + self._period:
+        if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
             fields["WATCHDOG"] = "1"
-        if self._deserves_time(now) and now >= self._extended + min(EXTEND_EVERY, self._period):
-            fields["EXTEND_TIMEOUT_USEC"] = str(int(EXTEND_BY * 1e6))
+        if (time := self._deserves(now)) and now >= self._extended + min(EXTEND_EVERY, self._period):
+            fields["EXTEND_TIMEOUT_USEC"] = str(int(time * 1e6))
         text = f"main loop stalled for {now - self._well:.0f} s at {place}, {active} active" if stalled else ""
         text = text or self._text(now, active, reserved, place)
-        news = fields or self._about != self._said_about or now >= self._said_at + STATUS_EVERY
+        telling = fields.keys() - {"WATCHDOG"} if self._gap(now) < STATUS_EVERY else fields
+        news = telling or self._about != self._said_about or now >= self._said_at + STATUS_EVERY
         if news and text != self._said:
             fields["STATUS"] = text
         return fields
@@ -130,10 +136,29 @@ class Health:
             self._away = ""
         return standing.place
 
-    def _deserves_time(self, now: float) -> bool:
+    def _wake(self, now: float) -> None:
+        """If this thread did not look for a while, the process stood still (SIGSTOP, a paused machine), and the loop
+        could not turn either. Once: a loop that never lets go of the interpreter looks the same from here."""
+        if now - self._looked > STANDSTILL and self.stamped > self._excused:
+            self.stamped = self._excused = now
+        self._looked = now
+
+    def _gap(self, now: float) -> float:
+        """Seconds between two signs of life. At first they come fast: one of them, after its pool's min_ready, proves a
+        new worker (contracts.py, B15), which does not know how long that is. Each says: it was well since the last."""
+        if self.phase is not Phase.READY or self._away:
+            return self._period
+        return min(self._period, max(TICK, (now - self._first_ready) * YOUNG))
+
+    def quiet(self, now: float) -> float:
+        """Seconds that a drain has gone on without a task; 0 if it does not drain."""
+        return now - self._busy_at if self.phase is Phase.DRAINING else 0.0
+
+    def _deserves(self, now: float) -> float:
+        """Seconds that it needs more, from now; 0 if it has no claim to any."""
         if self.phase is Phase.DRAINING:
-            return now - self._busy_at < QUIET_DRAIN
-        return self.phase is Phase.CONNECTING and bool(self._away)
+            return DRAIN_BY if self._busy_at >= now else 0.0
+        return EXTEND_BY if self.phase is Phase.CONNECTING and self._away else 0.0
 
     def _text(self, now: float, active: int, reserved: int, place: str) -> str:
         count = f"{active} active"
@@ -161,7 +186,7 @@ class Reporter:
         self.health = health
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.main = MainThread()
+        self.main, self._orphan = MainThread(), Orphan()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="trapd-health", daemon=True).start()
@@ -188,6 +213,7 @@ class Reporter:
         while True:
             self._look(self.health)
             heard = self.say()
+            self._orphan.look(self.health.quiet(time.monotonic()))
             # not poll: eventlet takes that away, and puts a select of its own in the place of this
             if select.select([self._kick], [], [], TICK if heard else 0.1)[0]:
                 os.eventfd_read(self._kick)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from trapd.worker.health import QUIET_DRAIN, Health, Phase
+from trapd.worker.health import QUIET_DRAIN, STATUS_EVERY, Health, Phase
 from trapd.worker.standing import BROKER, RESULTS, Standing
 
 WATCHDOG = 60.0
@@ -83,11 +83,41 @@ def test_ready_is_said_again_until_it_is_heard() -> None:
 
 
 def test_an_idle_worker_says_one_word_in_a_third_of_the_watchdogs_time() -> None:
-    assert [fields for _, fields in Case().ready().run(60)] == [{"WATCHDOG": "1"}] * 3
+    case = Case().ready()
+    case.run(300)
+    assert [fields for _, fields in case.run(60)] == [{"WATCHDOG": "1"}] * 3
+
+
+def test_a_young_worker_gives_a_sign_of_life_soon_after_any_min_ready() -> None:
+    """Of whose length it knows nothing: within a second and a ninth of it."""
+    signs = [at - 100.0 for at in times(Case().ready().run(300), "WATCHDOG")]
+    for min_ready in range(1, 200):
+        assert min(at for at in signs if at >= min_ready) - min_ready <= 1.0 + min_ready / 9
+    assert len(signs) < 50
+
+
+def test_a_loop_that_blocks_right_after_ready_gives_no_sign_of_life_any_more() -> None:
+    case = Case().ready()
+    case.run(2)
+    assert times(case.run(120, turning=False), "WATCHDOG") == []
+
+
+def test_a_process_that_stood_still_does_not_take_that_for_a_loop_that_did() -> None:
+    case = Case().ready()
+    case.run(300)
+    case.now += 50.0
+    fields = case.tick()
+    assert fields == {"WATCHDOG": "1"}
+    messages = case.run(60, turning=False)  # but only once
+    assert "main loop stalled" in messages[-1][1]["STATUS"]
+    case.now += 50.0
+    assert "WATCHDOG" not in case.tick()
 
 
 def test_without_a_watchdog_an_idle_worker_says_as_little() -> None:
-    assert len(Case(watchdog=0).ready().run(60)) == 3
+    case = Case(watchdog=0).ready()
+    case.run(300)
+    assert len(case.run(60)) == 3
 
 
 def test_counts_are_told_when_they_change_but_not_more_often_than_every_10_seconds() -> None:
@@ -106,7 +136,7 @@ def test_counts_are_told_when_they_change_but_not_more_often_than_every_10_secon
 def test_a_loop_that_stands_still_gets_no_sign_of_life_and_is_located() -> None:
     case = Case().ready()
     messages = case.run(90, turning=False)
-    assert max(times(messages, "WATCHDOG")) - 100.0 < WATCHDOG / 2
+    assert not times(messages, "WATCHDOG")
     told = [fields["STATUS"] for _, fields in messages if "STATUS" in fields]
     assert told[0].startswith("main loop stalled for 3")
     assert told[0].endswith(" s at hang.py:7, 0 active")
@@ -123,8 +153,7 @@ def test_a_stall_and_a_stray_are_told_at_once_however_fresh_the_last_status_is()
 def test_a_loop_that_turns_again_is_well_again() -> None:
     case = Case().ready()
     case.run(40, turning=False)
-    [*_, (_, last)] = case.run(11)
-    assert last["STATUS"] == "ready, 0 active"
+    assert [fields["STATUS"] for _, fields in case.run(11) if "STATUS" in fields][-1] == "ready, 0 active"
     assert times(case.run(25), "WATCHDOG")
 
 
@@ -144,7 +173,7 @@ def test_a_lost_broker_is_no_hang_and_is_told_at_once() -> None:
     assert case.tick()["STATUS"] == "reconnecting, 1 active"
     messages = case.run(120, turning=False)
     assert len(times(messages, "WATCHDOG")) == 6
-    assert messages[-1][1]["STATUS"] == "broker unreachable for 117 s, 1 active"
+    assert messages[-1][1]["STATUS"] == "broker unreachable for 120 s, 1 active"
     case.enter(Phase.READY)
     assert case.tick()["STATUS"] == "ready, 1 active"
     assert "READY" not in case.tick()
@@ -179,7 +208,7 @@ def test_a_loop_that_waits_for_the_broker_or_the_results_lives_however_long_that
     assert max(later - earlier for earlier, later in itertools.pairwise(alive)) == WATCHDOG / 3
     assert messages[0][1]["STATUS"] == f"{whom} unreachable for 5 s, 1 active"
     assert messages[-1][1]["STATUS"].startswith(f"{whom} unreachable for 3")
-    assert case.run(10)[-1][1]["STATUS"] == "ready, 1 active"
+    assert [fields["STATUS"] for _, fields in case.run(10) if "STATUS" in fields] == ["ready, 1 active"]
 
 
 def test_a_wait_that_shows_only_now_and_then_is_a_wait_and_a_hang_after_it_is_a_hang() -> None:
@@ -219,7 +248,7 @@ def test_a_reconnection_that_hangs_elsewhere_is_a_hang() -> None:
     case.health.connected = lambda: True
     case.enter(Phase.RECONNECTING)
     messages = case.run(90)
-    assert max(times(messages, "WATCHDOG")) - 100.0 < WATCHDOG / 2 + 1
+    assert not times(messages, "WATCHDOG")
     assert messages[-1][1]["STATUS"].startswith("main loop stalled for ")
 
 
@@ -228,7 +257,7 @@ def test_a_drain_is_told_at_once_and_gets_time_as_long_as_a_task_runs() -> None:
     case.active = 1
     case.run(3)
     case.enter(Phase.DRAINING)
-    assert case.tick() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "30000000", "STATUS": "draining, 1 active"}
+    assert case.tick() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "60000000", "STATUS": "draining, 1 active"}
     messages = case.run(3600, turning=False)
     extended = times(messages, "EXTEND_TIMEOUT_USEC")
     assert max(later - earlier for earlier, later in itertools.pairwise(extended)) == 10.0
@@ -241,7 +270,8 @@ def test_a_drain_without_tasks_gets_no_time_for_ever() -> None:
     case.enter(Phase.DRAINING)
     case.tick()
     messages = case.run(600)
-    assert max(times(messages, "EXTEND_TIMEOUT_USEC")) <= 100.0 + QUIET_DRAIN
+    assert not times(messages, "EXTEND_TIMEOUT_USEC")
+    assert min(at for at, fields in messages if "not leaving" in fields["STATUS"]) <= 100.0 + QUIET_DRAIN + STATUS_EVERY
     assert "not leaving" in messages[-1][1]["STATUS"]
 
 
