@@ -15,7 +15,7 @@ help:
 	@echo "make test      install what the tests need, then check and run all of them (15 to 25 minutes)"
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
-	@echo "make system    the slow tests: real processes, brokers, pip and systemd"
+	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
 	@echo "make mutants   take out, one by one, what keeps each promise: does a test notice? (an hour)"
 	@echo "make bench     the figures of benchmarks/README.md"
 	@echo "make deb       build the Debian package, in dist/"
@@ -29,7 +29,7 @@ run: venv
 test: packages check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
 	@$(BIN)/python -m pytest tests/nspawn > .nspawn.log 2>&1 & machines=$$!; \
-	$(BIN)/python -m pytest tests/process tests/system; processes=$$?; \
+	$(BIN)/python -m pytest tests/process tests/applications tests/system; processes=$$?; \
 	wait $$machines; machines=$$?; cat .nspawn.log; rm -f .nspawn.log; \
 	exit $$((processes || machines))
 
@@ -43,7 +43,7 @@ unit: dev
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
 
 system: packages dev
-	$(BIN)/python -m pytest tests/process tests/system tests/nspawn
+	$(BIN)/python -m pytest tests/process tests/applications tests/system tests/nspawn
 
 mutants: packages dev
 	$(BIN)/python -m tests.mutants

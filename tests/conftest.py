@@ -24,8 +24,9 @@ from tests.support import brokers, machine, processes, sample
 from trapd import history
 
 HERE = Path(__file__).parent
-ORDER = ("unit", "contract", "simulation", "docs", "process", "system", "nspawn")  # what fails soonest comes first
-REAL = ("process", "system", "nspawn")  # folders whose tests start processes that could escape from us
+# what fails soonest comes first
+ORDER = ("unit", "contract", "simulation", "docs", "process", "applications", "system", "nspawn")
+REAL = ("process", "applications", "system", "nspawn")  # folders whose tests start processes that could escape from us
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 GRACE = 20.0  # s that a process or thread gets to end by itself after its test
@@ -50,7 +51,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ORDER.index(folder(item.path)) if folder(item.path) in ORDER else len(ORDER))
     for item in items:
-        if folder(item.path) in ("system", "nspawn"):
+        if folder(item.path) in ("applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
 
 

@@ -1,0 +1,3 @@
+"""No pages: the shop has only work to do."""
+
+urlpatterns: list[object] = []

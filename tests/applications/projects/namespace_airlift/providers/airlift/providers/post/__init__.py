@@ -1,0 +1,5 @@
+"""What sends letters."""
+
+
+def send(to):
+    return f"sent to {to}"
