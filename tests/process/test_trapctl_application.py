@@ -174,6 +174,38 @@ def test_old_names_alone_are_fine_and_unknown_ones_are_named(harbour: Harbour, t
     assert late["remedy"] == "did you mean CELERY_ACKS_LATE?"
 
 
+OWN = """
+app.config_from_object({{"broker_url": "amqp://user:s3cret@dev", "task_default_queue": "jobs", "task_ack_late": True}})
+"""
+
+
+def test_settings_are_listed_with_where_they_come_from(harbour: Harbour) -> None:
+    harbour.install("2.0", tasks=TASKS + OWN)
+    harbour.configure(
+        "broker_url = 'memory://'\ntask_default_queue = 'wide'\n", "harbour.tasks", **{"pools.a": {"concurrency": "4"}}
+    )
+    said = harbour.ctl("check").stdout
+    lines = [line.strip() for line in said.splitlines()]
+    assert "ok      settings that are not Celery's defaults: 2 by celeryconfig.py" in said
+    assert any(line.endswith("(celeryconfig, not the application's 'amqp://user:***@dev:5672//')") for line in lines)
+    assert "worker_concurrency = 4  (trapd.toml, pool a)" in lines
+    assert "warning task_default_queue is 'wide' by celeryconfig.py; the application says 'jobs'" in lines
+    assert "warning Celery knows no setting task_ack_late" in lines
+    assert "did you mean task_acks_late?" in lines
+    assert "s3cret" not in said
+
+
+def test_an_option_that_a_worker_would_have_to_be_given_is_an_error(harbour: Harbour) -> None:
+    option = "\nimport click\napp.user_options['worker'].add(click.Option(['--site'], required=True, envvar='SITE'))\n"
+    harbour.install("2.0", tasks=TASKS + option)
+    harbour.configure("broker_url = 'memory://'\n")
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == "cannot start a worker of harbour.tasks:app without a command line"
+    assert "Missing option '--site'" in error["reason"]
+    harbour.configure("broker_url = 'memory://'\n", **{"pools.a": {"environment": "{SITE = 'drydock'}"}})
+    assert "Missing option" not in harbour.ctl("check").stdout
+
+
 def test_an_eager_application_is_flagged_loudly(harbour: Harbour) -> None:
     harbour.configure("CELERY_ALWAYS_EAGER = True\n")
     done = harbour.ctl("check")

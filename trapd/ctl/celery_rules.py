@@ -41,11 +41,15 @@ def broker(facts: Facts) -> Iterator[Finding]:
 
 
 def eager(facts: Facts) -> Iterator[Finding]:
+    by_file = any(
+        one["name"] == "task_always_eager" and one["by"] == "celeryconfig" for one in facts.report["in_force"]
+    )
     if facts.conf("task_always_eager"):
         yield Finding(
             WARNING,
             "task_always_eager is on: THE WORKERS GET NO TASKS",
-            "each task runs in the process that submits it and never reaches the broker; trapd starts no workers",
+            "each task runs in the process that submits it and never reaches the broker; "
+            + ("trapd starts no workers" if by_file else "it is the application's own setting, and workers stand idle"),
             "remove task_always_eager (CELERY_ALWAYS_EAGER) for a service that is to use workers",
         )
 
@@ -254,7 +258,7 @@ def _some(tasks: list[str]) -> str:
     return f"{len(tasks)} tasks ({shown}) are"
 
 
-WITHOUT_WORKERS: tuple[Rule, ...] = (imported, eager, unknown_names)
+WITHOUT_WORKERS: tuple[Rule, ...] = (imported, eager, unknown_names, *rules_settings.ANYWHERE)
 RULES: tuple[Rule, ...] = (
     imported,
     broker,
@@ -271,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     unread_queue,
     reconnecting,
     unknown_names,
+    *rules_settings.ANYWHERE,
     *rules_settings.RULES,
     *rules_beat.RULES,
 )

@@ -81,6 +81,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
         "celeryconfig": str(app.celeryconfig),
         "smoke_test": app.smoke_test,
         "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools if pool.run == "worker"}),
+        "programs": sorted({pool.run for pool in settings.pools}),
     }
     try:
         done = subprocess.run(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trapd.model import PoolSpec
-from trapd.settings import Settings
+from trapd.settings import Settings, resolve_backend
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -45,6 +45,11 @@ class Facts:
     def celery_pool(self, pool: PoolSpec) -> str:
         """Celery's kind of pool that the workers of this pool get."""
         return str(pool.celery_pool or self.conf("worker_pool") or "prefork")
+
+    def of_workers(self, pool: PoolSpec, variable: str) -> str:
+        """An environment variable as the workers of this pool have it; units inherit none."""
+        inherited = self.environ if resolve_backend(self.settings) == "embedded" else {}
+        return pool.environment.get(variable, inherited.get(variable, ""))
 
     @property
     def transport(self) -> str:
@@ -85,8 +90,9 @@ _FAILED_REMEDY = {
     "time": "run the import by hand and see where it hangs",
     "python": "install celery for that interpreter, or set [app] python to the one that has it",
     "config": "correct the file, or name another one in [app] celeryconfig",
-    "app": "set [app] app to module:attribute of the application, and see that it is installed for [app] python",
+    "app": "set [app] app to what `celery -A` takes, and see that it is installed for [app] python",
     "settings": "correct the file; Celery's documentation has a table of the names in both spellings",
+    "options": "an option with envvar=... gets its value from [pools.NAME] environment",
     "tasks": "correct what the traceback shows; `imports` and `include` name the modules",
     "smoke test": "set [app] smoke_test to module:function",
     "broker": "correct broker_url, or install for that interpreter what this kind of broker needs",
@@ -103,6 +109,7 @@ def failed(facts: Facts) -> Iterator[Finding]:
     what = {
         "config": f"cannot load {app.celeryconfig}",
         "settings": f"cannot use the settings in {app.celeryconfig}",
+        "options": f"cannot start a worker of {app.app} without a command line",
         "tasks": f"cannot import the task modules of {app.app}",
         "smoke test": f"cannot find the smoke test {app.smoke_test}",
         "broker": f"cannot use the broker_url in {app.celeryconfig}",

@@ -1,11 +1,12 @@
-"""Who speaks about one thing: trapd.toml, Celery's settings, or both. Pure."""
+"""Where settings come from, who is heard where two speak, and what is said in vain. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trapd.ctl.findings import OK, WARNING, Facts, Finding, Rule
+from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+from trapd.model import PoolSpec
 from trapd.settings import resolve_backend
 
 # Key of [pools.NAME] -> Celery's setting that it goes before, as an option of `celery worker` does; and what that
@@ -40,5 +41,98 @@ def units_without_systemd(facts: Facts) -> Iterator[Finding]:
             )
 
 
+# What a celeryconfig is there to fix; that the application says otherwise is no surprise.
+_A_SERVICES_OWN = ("broker_", "result_backend", "redis_", "control_")
+_WHOSE = {"application": "the application", "environment": "the environment"}
+
+
+def sources(facts: Facts) -> Iterator[Finding]:
+    """Each setting in force that is not Celery's default, with who says it."""
+    said: list[Mapping[str, Any]] = facts.report["in_force"]
+    lines, counts = [], dict.fromkeys(("application", "celeryconfig", "environment"), 0)
+    for one in said:
+        counts[one["by"]] += 1
+        instead = f", not the application's {one['instead_of']}" if one["instead_of"] is not None else ""
+        lines.append(f"{one['name']} = {one['value']}  ({one['by']}{instead})")
+    for pool in facts.settings.pools:
+        options = [(name, getattr(pool, key)) for key, (name, _) in SAID_TWICE.items()]
+        lines += [f"{name} = {value!r}  (trapd.toml, pool {pool.name})" for name, value in options if value is not None]
+    shares = ", ".join(f"{count} by {_WHOSE.get(who, who + '.py')}" for who, count in counts.items() if count)
+    yield Finding(OK, f"settings that are not Celery's defaults: {shares or 'none'}", detail="\n".join(lines))
+
+
+def overridden(facts: Facts) -> Iterator[Finding]:
+    file = facts.settings.app.celeryconfig
+    for one in facts.report["in_force"]:
+        if one["by"] == "celeryconfig" and one["instead_of"] and not one["name"].startswith(_A_SERVICES_OWN):
+            yield Finding(
+                WARNING,
+                f"{one['name']} is {one['value']} by {file.name}; the application says {one['instead_of']}",
+                "plain `celery worker` follows the application; here the system-wide file goes first",
+                f"remove {one['name']} from {file}, unless that is meant",
+            )
+
+
+def typos_of_the_application(facts: Facts) -> Iterator[Finding]:
+    for name, meant in facts.report["unknown_own"].items():
+        yield Finding(
+            WARNING,
+            f"Celery knows no setting {name}",
+            "it stands in the application's own settings, and is ignored without a word",
+            f"did you mean {meant}?",
+        )
+
+
+def of_a_daemon(facts: Facts) -> Iterator[Finding]:
+    """What `celery worker` takes from the settings for its own log, process id and user."""
+    for name in facts.report["daemon"]:
+        yield Finding(
+            WARNING,
+            f"{name} has no effect",
+            "plain `celery worker` obeys it; a worker of trapd has the log, user and umask that it is started with",
+            "remove it; `trapctl logs` shows the log, and the unit, or who starts trapd, says the user",
+        )
+
+
+def pickles_for_root(facts: Facts) -> Iterator[Finding]:
+    accepted = facts.conf("accept_content") or ()
+    if "pickle" not in accepted and "application/x-python-serialize" not in accepted:
+        return
+    for pool in facts.settings.pools:
+        if pool.run == "worker" and _runs_as_root(pool, facts):
+            if facts.of_workers(pool, "C_FORCE_ROOT"):
+                level, what = WARNING, f"workers of pool {pool.name} accept pickle, as root (C_FORCE_ROOT)"
+            else:
+                level, what = ERROR, f"Celery refuses to start workers of pool {pool.name}: they accept pickle, as root"
+            reason = "whoever can put a message into the broker can run any code as root"
+            remedy = "run trapd and its workers as another user, or remove pickle from accept_content"
+            yield Finding(level, what, reason, remedy)
+
+
+def _runs_as_root(pool: PoolSpec, facts: Facts) -> bool:
+    if resolve_backend(facts.settings) == "systemd":
+        return str(pool.unit.get("User", "trapd-worker")) in ("root", "0")
+    return bool(facts.report["uid"] == 0)  # of who checks: workers are children of trapd, which this user starts
+
+
+def slow_children(facts: Facts) -> Iterator[Finding]:
+    """A child is forked with the application in it; only handlers of worker_process_init take it time.
+
+    Tried on Celery 5.7, Redis: an import of 3 s under a timeout of 1 s does no harm, a handler of 2.5 s ends the pool.
+    """
+    name = "worker_proc_alive_timeout"
+    said = any(one["name"] == name for one in facts.report["in_force"])
+    limit, needed = facts.conf(name), max(4.0, facts.report["seconds"])
+    if said and facts.report["process_init"] and limit is not None and limit < needed:
+        yield Finding(
+            WARNING,
+            f"{name} is {limit:g} s, and the application has handlers of worker_process_init",
+            "a child whose handlers take longer is killed before its first task, and so is the next: after "
+            f"max_tasks_per_child or a crash nothing runs any more; the application itself imports in {needed:.0f} s",
+            f"remove it (Celery's default is 4 s), or set more than the handlers take, such as {2 * needed:.0f}",
+        )
+
+
 ALWAYS: tuple[Rule, ...] = (units_without_systemd,)
-RULES: tuple[Rule, ...] = (said_twice,)
+ANYWHERE: tuple[Rule, ...] = (sources, overridden, typos_of_the_application)  # eager tasks have settings too
+RULES: tuple[Rule, ...] = (said_twice, of_a_daemon, pickles_for_root, slow_children)

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.app.utils import find_app as celery_finds
 from celery.exceptions import ImproperlyConfigured
 
-from trapd.worker import green
+from trapd.worker import green, user_options
 from trapd.worker.imports import put_first
 from trapd.worker.job import Job
 from trapd.worker.overlay import Overlay
@@ -24,8 +24,10 @@ CONFIG = "celeryconfig"
 _RENAME = re.compile(r"(\w+)\s+-> (\w+)")  # in Celery's complaint about mixed names
 
 
-def load(job: Job) -> Celery:
+def load(job: Job, program: str) -> tuple[Celery, dict[str, Any]]:
     """The application, complete: configured, all its task modules imported, finalised, its smoke test passed.
+
+    With it the values of the options that it adds to those of the ``program``, worker or beat.
 
     Raises ConfigurationError, or whatever the application's own code raises.
     """
@@ -34,12 +36,14 @@ def load(job: Job) -> Celery:
     put_first(job.folders)  # Celery's fix-up for Django has put the working directory before them
     overlay = configure(app, config, job)
     green.begin_again_for(job.settings["celery_pool"] or app.conf.worker_pool)
+    options = user_options.values(app, program)
+    user_options.announce(app, options)
     app.loader.init_worker()  # imports what `imports`, `include` and autodiscovery name
     complete(app, overlay)
     assert app.backend  # made on first use otherwise, which would be after the start
     if job.manifest.get("smoke_test"):
         resolve(str(job.manifest["smoke_test"]), "smoke test")()
-    return app
+    return app, options
 
 
 def complete(app: Celery, overlay: Overlay) -> None:

@@ -38,7 +38,7 @@ class Beating:
 
     def __init__(self, job: Job, notifier: Notifier, watchdog: float, now: float) -> None:
         self.job, self._notifier = job, notifier
-        self.app = application.load(job)
+        self.app, options = application.load(job, "beat")
         self.reporter = Reporter(Health(lambda: (0, 0), watchdog, now), notifier.send, LateImports(job).look)
         self._stamp_every = min(STAMP_EVERY, watchdog / 6) if watchdog else STAMP_EVERY
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -51,7 +51,8 @@ class Beating:
             schedule = job.keep / self.app.conf.beat_schedule_filename  # one with a folder of its own goes there
         except OSError as error:
             raise report.ConfigurationError(f"cannot keep beat's schedule: {error}") from error
-        self.beat = _prepared_by(self._begin, self.app)(loglevel="INFO", schedule=str(schedule), quiet=True)
+        ours = {"loglevel": "INFO", "schedule": str(schedule), "quiet": True}
+        self.beat = _prepared_by(self._begin, self.app)(**{**options, **ours})
         # as `celery beat` does before its banner: a beat_scheduler that cannot be imported is the code's fault
         self.beat.Service(app=self.app, scheduler_cls=self.beat.scheduler_cls).get_scheduler(lazy=True)
 

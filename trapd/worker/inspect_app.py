@@ -7,14 +7,13 @@ application itself prints goes to standard error.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,40 +42,33 @@ SETTINGS = (
 )
 # Of broker_transport_options only these: others may hold passwords.
 TRANSPORT_OPTIONS = ("visibility_timeout", "data_folder_in", "data_folder_out", "control_folder", "polling_interval")
-_LOOKS_LIKE_A_SETTING = ("broker_", "celery_", "celerybeat_", "celeryd_", "result_", "task_", "worker_")
+# Which `celery worker` takes from the settings where its own options are not given.
+DAEMON_SETTINGS = ("worker_logfile", "worker_pidfile", "worker_uid", "worker_gid", "worker_umask")
 _LIBRARIES = ("eventlet", "gevent")  # Celery's pools that are named after what they need
 Report = dict[str, Any]
 Step = tuple[str, Callable[[], Any]]
 
 
-def inspect(app: str, celeryconfig: Path, smoke_test: str | None, celery_pools: Sequence[str] = ()) -> Report:
-    """``celery_pools``: of the pools, "" for one that leaves it to the settings.
+def inspect(
+    app: str,
+    celeryconfig: Path,
+    smoke_test: str | None,
+    celery_pools: Sequence[str] = (),
+    programs: Sequence[str] = ("worker",),
+) -> Report:
+    """``celery_pools``: of the pools, "" for one that leaves it to the settings; ``programs``: worker, beat.
 
-    ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, tasks, smoke
-    test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
+    ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, options,
+    tasks, smoke test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
     report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
     try:
-        from trapd.worker import application, configured
         from trapd.worker.report import ConfigurationError
+
+        found: dict[str, Any] = {}
+        steps = _steps(app, celeryconfig, smoke_test, programs, found)
     except ImportError as error:
         return report | _failed("python", error, plain=True)
     report["celery"] = metadata.version("celery")
-    found: dict[str, Any] = {}
-
-    def settings() -> None:
-        application.configure(found["app"], found["config"], configured.installed(app, celeryconfig))
-
-    def tasks() -> None:
-        found["app"].finalize()
-        found["app"].loader.import_default_modules()
-
-    steps: list[Step] = [
-        ("config", lambda: found.update(config=application.load_config(celeryconfig))),
-        ("app", lambda: found.update(app=application.find_app(app))),
-        ("settings", settings),
-        ("tasks", tasks),
-        ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),
-    ]
     needed: list[Step] = [  # by workers; nobody is asked yet
         ("broker", lambda: found["app"].connection_for_write().transport),
         ("backend", lambda: found["app"].backend),
@@ -88,7 +80,31 @@ def inspect(app: str, celeryconfig: Path, smoke_test: str | None, celery_pools: 
     report["seconds"] = round(time.monotonic() - started, 2)
     if not found["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
         return report | failure
-    return report | _look(found["app"], vars(found["config"]))
+    return report | _look(found["app"]) | _said(found["app"], found["overlay"], vars(found["config"]))
+
+
+def _steps(
+    name: str, celeryconfig: Path, smoke_test: str | None, programs: Sequence[str], found: dict[str, Any]
+) -> list[Step]:
+    """As a worker does it, up to READY; ``found`` gets the application, the celeryconfig and what it replaces."""
+    from trapd.worker import application, configured, user_options
+
+    def settings() -> None:
+        job = configured.installed(name, celeryconfig)
+        found.update(overlay=application.configure(found["app"], found["config"], job))
+
+    def tasks() -> None:
+        found["app"].loader.import_default_modules()
+        application.complete(found["app"], found["overlay"])
+
+    return [
+        ("config", lambda: found.update(config=application.load_config(celeryconfig))),
+        ("app", lambda: found.update(app=application.find_app(name))),
+        ("settings", settings),
+        ("options", lambda: [user_options.values(found["app"], program) for program in programs]),
+        ("tasks", tasks),
+        ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),
+    ]
 
 
 def _libraries(app: Any, celery_pools: Sequence[str]) -> None:
@@ -117,14 +133,28 @@ def _failed(step: str, error: BaseException, *, plain: bool) -> Report:
     return {"failed": step, "summary": summary, "detail": "" if plain else "".join(format_exception(error))}
 
 
-def _look(app: Any, written: Mapping[str, Any]) -> Report:
+def _said(app: Any, overlay: Any, written: dict[str, Any]) -> Report:
+    from celery import signals
+
+    from trapd.worker import in_force
+
+    return {
+        "in_force": in_force.in_force(app, overlay),
+        "unknown": in_force.unknown(written),
+        "unknown_own": in_force.unknown_own(app, overlay),
+        "process_init": bool(signals.worker_process_init.receivers),
+        "uid": os.geteuid(),
+        "daemon": [name for name in DAEMON_SETTINGS if app.conf.get(name) is not None],
+    }
+
+
+def _look(app: Any) -> Report:
     tasks = [task for name, task in app.tasks.items() if not name.startswith("celery.")]
     late = [task for task in tasks if task.acks_late]
     options = app.conf.broker_transport_options or {}
     return {
         "settings": {name: app.conf.get(name) for name in SETTINGS},
         "transport_options": {name: options[name] for name in TRANSPORT_OPTIONS if name in options},
-        "unknown": _unknown(written),
         "queues": sorted(app.amqp.queues),
         "default_queue": app.conf.task_default_queue,
         "tasks": len(tasks),
@@ -145,17 +175,6 @@ def _beat(app: Any) -> Report:
         "schedule": tasks,
         "unknown": {name: task for name, task in tasks.items() if task not in app.tasks},
     }
-
-
-def _unknown(written: Mapping[str, Any]) -> dict[str, str | None]:
-    """Names in the file that look like settings and that Celery ignores without a word -> what may have been meant."""
-    from celery.app import defaults
-
-    known = {*defaults.SETTING_KEYS, *defaults._OLD_SETTING_KEYS}
-    names = [name for name in written if name.lower().startswith(_LOOKS_LIKE_A_SETTING) and not callable(written[name])]
-    unknown = [name for name in names if name not in known]
-    alike = {True: list(defaults._OLD_SETTING_KEYS), False: list(defaults.SETTING_KEYS)}
-    return {name: next(iter(difflib.get_close_matches(name, alike[name.isupper()], 1)), None) for name in unknown}
 
 
 def _broker(app: Any) -> Report:

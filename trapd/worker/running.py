@@ -20,22 +20,24 @@ class Running:
     def __init__(self, job: Job, notifier: Notifier, watchdog: float, now: float) -> None:
         self.job = job
         settings = job.settings
-        self.app = application.load(job)
+        self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, LateImports(job).look)
         bootsteps.install(self.app, job, self.reporter)
         broker_files.prepare(self.app, job.node)
-        self.worker: Any = self.app.Worker(
-            hostname=job.node,
-            pool=settings["celery_pool"],
-            concurrency=settings["concurrency"] or (None if self.app.conf.worker_concurrency else DEFAULT_CONCURRENCY),
-            queues=settings["queues"] or None,
-            max_tasks_per_child=settings["max_tasks_per_child"],
-            without_mingle=True,  # a second's wait at each start, only to learn revoked tasks
-            without_gossip=True,
-            loglevel="INFO",
-            quiet=True,
-        )
+        ours = {
+            "hostname": job.node,
+            "pool": settings["celery_pool"],
+            "concurrency": settings["concurrency"]
+            or (None if self.app.conf.worker_concurrency else DEFAULT_CONCURRENCY),
+            "queues": settings["queues"] or None,
+            "max_tasks_per_child": settings["max_tasks_per_child"],
+            "without_mingle": True,  # a second's wait at each start, only to learn revoked tasks
+            "without_gossip": True,
+            "loglevel": "INFO",
+            "quiet": True,
+        }
+        self.worker: Any = self.app.Worker(**{**options, **ours})
 
     def run(self) -> int:
         """Until it is told to stop and has drained; the exit status."""

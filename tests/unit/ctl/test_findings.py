@@ -47,6 +47,11 @@ SOUND: dict[str, Any] = {
     },
     "transport_options": {},
     "unknown": {},
+    "unknown_own": {},
+    "in_force": [{"name": "task_acks_late", "value": "True", "by": "application", "instead_of": None}],
+    "daemon": [],
+    "process_init": False,
+    "uid": 1000,
     "queues": ["celery"],
     "default_queue": "celery",
     "tasks": 1,
@@ -60,10 +65,10 @@ SOUND: dict[str, Any] = {
 
 def found(
     *, conf: dict[str, Any] | None = None, pool: dict[str, Any] | None = None, environ: dict[str, str] | None = None,
-    **report: Any,
+    backend: str = "embedded", **report: Any,
 ) -> list[Finding]:  # fmt: skip
     """What is found where all is sound but for this."""
-    settings = replace(SETTINGS, pools=(replace(SETTINGS.pools[0], **(pool or {})),))
+    settings = replace(SETTINGS, backend=backend, pools=(replace(SETTINGS.pools[0], **(pool or {})),))
     document = SOUND | report | {"settings": SOUND["settings"] | (conf or {})}
     return findings(Facts(settings, document, environ or {}))
 
@@ -78,6 +83,7 @@ def test_where_all_is_sound_nothing_is_wrong_and_it_says_what_was_looked_at() ->
         "trap 1.3.0 is installed for /opt/app/bin/python",
         "tasks:app imports in 1.2 s: 1 task(s), Celery 5.7.0, Python 3.11.7",
         "the broker amqp://guest:**@localhost:5672// answers",
+        "settings that are not Celery's defaults: 1 by the application",
     ]
     assert wrong() == []
 

@@ -38,4 +38,6 @@ def show(screen: Screen, found: Sequence[Document]) -> None:
             screen.line(one["reason"], indent=8)
             screen.line(one["remedy"], indent=8)
         if one.get("detail"):
-            screen.lines(last_lines(one["detail"], lines=12), indent=10)
+            whole = clean(one["detail"]).split("\n")
+            lines = whole if one["level"] == "ok" else last_lines(one["detail"], lines=12)
+            screen.lines(lines, indent=10)
