@@ -181,6 +181,13 @@ MUTANTS = (
         ("unit/generations/test_kept.py",),
     ),
     Mutant(
+        "no undo to what cannot start any more",
+        "trapd/service.py",
+        "if flaw := await self.snapshots.flaw(target):",
+        'if flaw := "":',
+        (_STORIES,),
+    ),
+    Mutant(
         "a namespace's part elsewhere is no stray",
         "trapd/worker/imports.py",
         "if isinstance(file, str) and not file.startswith(inside) and (holds(code, name) or own.has(name, file)):",

@@ -158,11 +158,17 @@ class Service(Controller):
             target = want.undo_target(state, current, self.generations, launch)
             if target is None:
                 raise RefusedError(f"cannot undo {pool}: no other good generation is known")
+            if flaw := await self.snapshots.flaw(target):
+                raise RefusedError(f"cannot undo {pool}: generation {target} cannot start: {flaw}")
             # under way: its workers still run, so back to that very generation instead of replacing them by their like
             reason = f"undo of generation {current.number}"
             fresh = self.generations[target] if under_way else await self._copied(target, reason, actor)
             undone = want.undone(state, current, self.generations[target], self.generations, f"undone by {actor}")
             return (await self._begin([pool], fresh, reason=reason, actor=actor, before={pool: undone}))[0]
+
+    async def flaw(self, number: int) -> str:
+        """Why no worker could start from this generation any more; empty where nothing speaks against it."""
+        return await self.snapshots.flaw(number)
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""

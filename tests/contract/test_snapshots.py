@@ -51,6 +51,7 @@ class Store:
         self.snapshots: Snapshots = SnapshotStore(
             self.directory, app="trap.app:app", python=Path("/venv/bin/python"), smoke_test=None
         )
+        self.flaw = "its interpreter /venv/bin/python is gone; make it again, or install the code that you want"
 
     def read(self, number: int, path: str) -> str:
         return (self.directory / str(number) / path).read_text()
@@ -66,6 +67,7 @@ class Fake:
 
     def __init__(self, home: Path) -> None:
         self.snapshots = FakeSnapshots(read=lambda source: Path(source).read_bytes())
+        self.flaw = ""
 
     def read(self, number: int, path: str) -> str:
         return self.snapshots.kept[number][path].decode()
@@ -190,6 +192,16 @@ def test_s4_what_is_removed_is_gone_whole_and_the_others_stay(kept: Store | Fake
 def test_s4_removing_an_absent_one_does_nothing(kept: Store | Fake) -> None:
     run(kept.snapshots.remove(7), kept.snapshots.remove(7))
     assert kept.snapshots.present() == frozenset()
+
+
+def test_s5_what_no_worker_could_start_from_says_why(kept: Store | Fake, installed: Installed, tmp_path: Path) -> None:
+    async def flaws() -> None:
+        await kept.snapshots.make(generation(7), installed.disk(), POOLS)
+        flaw = await kept.snapshots.flaw(7)
+        assert flaw == kept.flaw
+        assert await kept.snapshots.flaw(8) != ""
+
+    run(flaws())
 
 
 def test_the_fake_fails_when_it_is_told_to(installed: Installed) -> None:

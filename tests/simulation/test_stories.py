@@ -455,6 +455,17 @@ def test_undo_goes_back_and_stays_back() -> None:
     universe.settle("one")
 
 
+def test_undo_to_what_cannot_start_any_more_is_refused_with_the_remedy() -> None:
+    """An old release's virtual environment was removed, say: no worker of it would start."""
+    universe = upgraded()
+    universe.snapshots.flaws[1] = "its interpreter /opt/one/bin/python is gone; make it again"
+    refused = universe.service.undo(POOL, actor="somebody")
+    with pytest.raises(RefusedError) as told:
+        now_or_never(refused)
+    assert str(told.value) == f"cannot undo {POOL}: generation 1 cannot start: {universe.snapshots.flaws[1]}"
+    universe.settle("two")
+
+
 def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
     universe = running(spec(4))
     universe.install("two", GOOD)

@@ -58,6 +58,7 @@ class FakeController:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
         self.generations: dict[int, Generation] = {}
+        self.flaws: dict[int, str] = {}  # generation -> why no worker could start from it
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
         self.looked = asyncio.Event()  # somebody who waits for changes has looked since the last one
@@ -121,6 +122,9 @@ class FakeController:
     def as_installed(self, pool: str) -> bool:
         wanted = self.generations.get(self._views[pool].state.wanted or 0)
         return wanted is not None and wanted.fingerprint == self.disk.fingerprint
+
+    async def flaw(self, number: int) -> str:
+        return self.flaws.get(number, "")
 
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]:
         self.asked.append(("recycle", list(pools), actor, reason))

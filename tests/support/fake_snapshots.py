@@ -20,6 +20,7 @@ class FakeSnapshots(Snapshots):
         self.failure: Exception | None = None
         self.removed: list[int] = []
         self.kept: dict[int, Mapping[str, bytes]] = {}
+        self.flaws: dict[int, str] = {}  # number -> why no worker could start from it
         self._read = read
 
     async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
@@ -33,6 +34,9 @@ class FakeSnapshots(Snapshots):
     async def remove(self, number: int) -> None:
         if self.kept.pop(number, None) is not None:
             self.removed.append(number)
+
+    async def flaw(self, number: int) -> str:
+        return self.flaws.get(number, "" if number in self.kept else f"there is no generation {number}")
 
     def present(self) -> frozenset[int]:
         return frozenset(self.kept)

@@ -128,7 +128,9 @@ async def events(call: Call) -> Document:
 async def generations(call: Call) -> Document:
     known = call.desk.controller.generations
     views = call.desk.controller.pools()
-    found = [_generation(known[number], views) for number in sorted(known, reverse=True)]
+    newest_first = sorted(known, reverse=True)
+    flaws = {number: await call.desk.controller.flaw(number) for number in newest_first}
+    found = [_generation(known[number], views) | {"flaw": flaws[number]} for number in newest_first]
     return {"schema": SCHEMA, "generations": found}
 
 

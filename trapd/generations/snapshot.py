@@ -68,6 +68,10 @@ class SnapshotStore(Snapshots):
         self._present -= {number}
         await asyncio.to_thread(self._remove, number)
 
+    async def flaw(self, number: int) -> str:
+        """Why no worker could start from a snapshot, and what to do; empty where nothing speaks against it."""
+        return await asyncio.to_thread(self._flaw, number)
+
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""
         return self._present
@@ -132,6 +136,18 @@ class SnapshotStore(Snapshots):
         manifest.write(about, folder, group=self._workers_group())
         folder.chmod(0o555)
         sync_folder(folder)
+
+    def _flaw(self, number: int) -> str:
+        try:
+            python = Path(manifest.read(self.directory / str(number)).python)
+            python.stat()
+        except SnapshotError as error:
+            return str(error)
+        except (FileNotFoundError, NotADirectoryError):
+            return f"its interpreter {python} is gone; make it again, or install the code that you want"
+        except OSError:  # not for us to see; the worker may
+            pass
+        return ""
 
     def _workers_group(self) -> int:
         return self.directory.stat().st_gid

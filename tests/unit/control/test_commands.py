@@ -200,6 +200,12 @@ def test_generations_say_who_wants_them_for_whom_they_are_good_and_why_they_were
     assert old["refused"] is None
 
 
+def test_a_generation_that_cannot_start_any_more_says_why() -> None:
+    controller = settled(VirtualClock())
+    controller.flaws[7] = "its interpreter /opt/old/bin/python is gone; make it again"
+    assert [one["flaw"] for one in call(controller, "generations")["generations"]] == [controller.flaws[7]]
+
+
 def test_history_and_events_can_be_asked_of_one_pool_and_no_password_is_in_them() -> None:
     controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
     call(controller, "recycle", reason="moved to amqp://u:secret@host//")

@@ -63,6 +63,21 @@ def test_a_snapshot_is_read_only_and_its_celeryconfig_is_not_for_everybody(
     assert (made / "etc/celeryconfig.py").stat().st_gid == store.directory.stat().st_gid
 
 
+def test_a_snapshot_whose_interpreter_is_there_has_no_flaw(tmp_path: Path) -> None:
+    (tmp_path / "generations").mkdir()
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    python = tmp_path / "venv/bin/python"
+    python.symlink_to("/bin/sh")
+    store = SnapshotStore(tmp_path / "generations", app="trap.app:app", python=python, smoke_test=None)
+    made = make(store, tmp_path)
+    assert asyncio.run(store.flaw(7)) == ""
+    python.unlink()
+    assert asyncio.run(store.flaw(7)).startswith(f"its interpreter {python} is gone; ")
+    (made / "manifest.json").chmod(0o600)
+    (made / "manifest.json").write_text("")
+    assert "cannot read" in asyncio.run(store.flaw(7))
+
+
 def test_a_manifest_is_not_for_everybodys_eyes(store: SnapshotStore, tmp_path: Path) -> None:
     """A pool's environment may hold passwords."""
     make(store, tmp_path)

@@ -46,6 +46,7 @@ def show(screen: Screen, document: Document) -> None:
 
 def _standing(one: Document) -> str:
     parts = [f"wanted by {', '.join(one['wanted_by'])}"] if one["wanted_by"] else []
-    parts += ["good"] if one["good_for"] else []
+    parts += ["good"] if one["good_for"] and not one.get("flaw") else []
+    parts += [f"cannot start: {one['flaw'].partition(';')[0]}"] if one.get("flaw") else []
     parts += ["refused"] if one["refused"] is not None else []
     return ", ".join(parts) or "-"
