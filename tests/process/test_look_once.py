@@ -132,5 +132,30 @@ def test_a_pin_and_a_program_that_looks_around_are_seen(tmp_path: Path) -> None:
     found = look(tmp_path, project)
     assert found["pins"] == [{"by": "naps", "name": "celery", "version": "5.7.0"}]
     assert found["projects"] == {
-        str(tmp_path / "site"): {"climbing": ["naps/settings.py"], "writable": True, "code": ["naps"]}
+        str(tmp_path / "site"): {
+            "climbing": ["naps/settings.py"],
+            "writable": True,
+            "code": ["naps"],
+            "left_out": [],
+        }
     }
+
+
+def test_a_folder_without_an_init_is_said_to_be_left_out(tmp_path: Path) -> None:
+    def project(home: Path) -> Path:
+        site = plain(home)
+        names = [
+            "apps/shop/__init__.py",
+            "scripts/run.py",
+            "tests/test_a.py",
+            "media/a.jpg",
+            "venv/pyvenv.cfg",
+            "venv/a.py",
+        ]
+        for path in (site / name for name in names):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        return site
+
+    [found] = look(tmp_path, project)["projects"].values()
+    assert found["left_out"] == ["apps", "scripts"]

@@ -65,6 +65,14 @@ def surroundings(facts: Facts) -> Iterator[Finding]:
     for root, project in _disk(facts).get("projects", {}).items():
         code = ", ".join(project["code"][:4]) + (", ..." if project["code"][4:] else "")
         yield Finding(OK, f"{code} in {root} is copied into each generation; everything else there is a link to it")
+        for name in project["left_out"]:
+            yield Finding(
+                WARNING,
+                f"{name} in {root} holds Python code that is neither copied nor watched",
+                "it has no __init__.py, or more than 64 MiB: workers read it where it is, whatever version lies there, "
+                "and a change of it recycles nobody",
+                f'add "{name}" to [watch] distributions in {facts.settings.file}, if workers import it',
+            )
         if project["climbing"] and project["writable"]:
             yield Finding(
                 WARNING,

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trapd.watch.distributions import Distribution
+from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.interpreter import Interpreter
-from trapd.watch.projects import placed
+from trapd.watch.projects import left_out, placed
 from trapd.watch.sites import Site, find, normalise, read_metadata, scan
 from trapd.watch.survey import Surveyor
 
@@ -30,7 +30,8 @@ def look(
 ) -> dict[str, Any]:
     """``state`` is whole, unfinished or broken, with its ``reason``; ``problem`` is what of that is the celeryconfig's
     or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:
-    those that are copied with their surroundings, which of their files look around, and whether we may write there.
+    those that are copied with their surroundings, which of their files look around, whether we may write there, and
+    which folders with code are not copied.
     ``pins``: what a watched one requires in one version and is not watched.
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
@@ -67,10 +68,15 @@ def _projects(found: Iterable[Distribution]) -> dict[str, Any]:
     for one in found:
         for root, file in placed(one.files, one.metadata) if one.from_source else ():
             if root:
-                project = projects.setdefault(root, {"climbing": [], "writable": os.access(root, os.W_OK), "code": []})
+                project = projects.setdefault(
+                    root, {"climbing": [], "writable": os.access(root, os.W_OK), "code": [], "left_out": []}
+                )
                 top = file.path.partition("/")[0]
                 project["code"] += [top] if top not in project["code"] and top != one.metadata else []
                 project["climbing"] += [file.path] if _climbs(file.source) else []
+    for one in found:
+        if one.kind is Kind.PLAIN and (mine := projects.get(str(one.site.path))):
+            mine["left_out"] = [name for name in left_out(one.site) if name not in mine["code"]]
     return projects
 
 

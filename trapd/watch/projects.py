@@ -63,6 +63,19 @@ def modules(site: Site) -> Iterator[str]:
     yield from stems
 
 
+def left_out(site: Site) -> Iterator[str]:
+    """Folders of a project that hold Python code and are none of its modules: without an ``__init__``, or too large.
+
+    Raises OSError if something vanishes.
+    """
+    taken = set(modules(site))
+    for name in sorted(name for name in site.names if name.isidentifier() and name not in taken):
+        folder = site.path / name
+        code = any(folder.glob("*.py")) or any(folder.glob("*/__init__.py"))
+        if code and name not in _NOT_OF_THE_SERVICE and not ignored(name) and not (folder / "pyvenv.cfg").exists():
+            yield name
+
+
 def packages(site: Site) -> list[str]:
     """The packages directly in a folder; where there is none, the namespaces, which have packages in them."""
     regular = sorted(name for name in site.names if (site.path / name / "__init__.py").is_file())

@@ -64,12 +64,19 @@ def test_a_pinned_distribution_that_is_not_watched_is_a_warning() -> None:
 
 
 def test_a_program_that_looks_around_itself_is_warned_where_it_could_write() -> None:
-    project = {"code": ["proj", "shop"], "climbing": ["proj/settings.py"], "writable": True}
+    project = {"code": ["proj", "shop"], "climbing": ["proj/settings.py"], "writable": True, "left_out": []}
     link = "proj, shop in /srv/site is copied into each generation; everything else there is a link to it"
     warning = "proj/settings.py looks for files from __file__, and workers cannot make new ones in /srv/site"
     assert said(projects={"/srv/site": project})[1:] == [(OK, link), (WARNING, warning)]
     assert said(projects={"/srv/site": {**project, "writable": False}})[1:] == [(OK, link)]
     assert said(projects={"/srv/site": {**project, "climbing": []}})[1:] == [(OK, link)]
+
+
+def test_a_folder_with_code_that_is_read_live_is_named() -> None:
+    project = {"code": ["proj"], "climbing": [], "writable": True, "left_out": ["apps"]}
+    assert wrong(disk=disk(projects={"/srv/site": project})) == [
+        (WARNING, "apps in /srv/site holds Python code that is neither copied nor watched")
+    ]
 
 
 def test_root_that_may_not_mount_is_a_warning() -> None:

@@ -179,6 +179,25 @@ def test_a_neighbour_that_holds_much_data_is_not_copied(tmp_path: Path, monkeypa
     assert counted(find("trap", tree)) == {"trap/__init__.py", "trap/sky.csv"}
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_people_read_and_tools_leave_may_change_freely(tmp_path: Path, site: Path, installed: bool) -> None:
+    names = ["trap/__init__.py", "trap/README.md", "trap/run.py.orig", "trap/run.py.rej", "trap/run.py.bak"]
+    if installed:
+        install(site, "trap", "1.3.0", dict.fromkeys(names, ""))
+    found = find("trap", site if installed else make(tmp_path / "tree", *names))
+    assert {name for name in counted(found) if "info" not in name} == {"trap/__init__.py"}
+    assert set(names[1:]) <= uncounted(found), "a program may open any of them"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_module_that_comes_compiled_alone_is_code(tmp_path: Path, site: Path, installed: bool) -> None:
+    names = ["trap/__init__.pyc", "trap/run.py", "trap/run.pyc"]
+    if installed:
+        install(site, "trap", "1.3.0", dict.fromkeys(names, ""))
+    found = find("trap", site if installed else make(tmp_path / "tree", *names))
+    assert {name for name in counted(found) if "info" not in name} == {"trap/__init__.pyc", "trap/run.py"}
+
+
 def test_what_is_nowhere_is_not_found(site: Path) -> None:
     site.mkdir()
     assert locate("trap", scan([str(site)]), {}) is None

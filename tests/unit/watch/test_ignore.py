@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trapd.watch.ignore import ignored, matters
+from trapd.watch.ignore import ignored, is_no_code, matters
 
 NEVER = [
     "__pycache__",
@@ -30,6 +30,13 @@ def test_caches_and_editors_files_are_ignored(name: str) -> None:
 @pytest.mark.parametrize("name", ["run.py", "~rap", "~rap-1.3.0.dist-info", "data.csv", "lib.so", ".config", "a~b.py"])
 def test_code_data_and_the_stash_of_pip_are_not(name: str) -> None:
     assert not ignored(name)
+
+
+@pytest.mark.parametrize("name", ["run.py.orig", "run.py.rej", "run.py.bak", "README", "README.md"])
+def test_what_people_read_and_tools_leave_is_copied_and_no_code(name: str) -> None:
+    assert not ignored(name)
+    assert is_no_code(name)
+    assert not matters(f"sub/{name}")
 
 
 def test_what_lies_below_an_ignored_folder_does_not_matter() -> None:
