@@ -195,6 +195,24 @@ def test_settings_are_listed_with_where_they_come_from(harbour: Harbour) -> None
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ("{{'CELERY_ACKS_LATE': True, 'broker_url': 'memory://', 'imports': ()}}", "in the application's own settings"),
+        ("'no.such.module'", "No module named 'no'"),
+    ],
+    ids=["mixed names", "no such module"],
+)
+def test_what_is_wrong_in_the_applications_own_settings_is_not_blamed_on_celeryconfig(
+    harbour: Harbour, own: str, words: str
+) -> None:
+    harbour.install("2.0", tasks=f"{TASKS}\napp.config_from_object({own})\n")
+    harbour.configure(nowhere())
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == "cannot use the settings of harbour.tasks:app itself"
+    assert words in error["reason"]
+
+
 def test_an_option_that_a_worker_would_have_to_be_given_is_an_error(harbour: Harbour) -> None:
     option = "\nimport click\napp.user_options['worker'].add(click.Option(['--site'], required=True, envvar='SITE'))\n"
     harbour.install("2.0", tasks=TASKS + option)

@@ -125,6 +125,19 @@ def outside():
     lab.play(story)
 
 
+def test_an_embedded_worker_starts_in_a_folder_of_the_workers(short_path: Path, files: Broker) -> None:
+    """As under systemd: a relative path can be written, and is nobody else's."""
+    extra = "\n@app.task\ndef here():\n    open('note', 'w').close()\n    return os.getcwd()\n"
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra})
+
+    async def story() -> None:
+        await lab.start()
+        assert await lab.call("here") == str(short_path / "workers")
+        assert (short_path / "workers/note").exists()
+
+    lab.play(story)
+
+
 def test_what_a_start_up_file_has_imported_before_the_worker_is_imported_again_from_the_snapshot(
     short_path: Path, files: Broker
 ) -> None:
@@ -143,13 +156,18 @@ def test_what_a_start_up_file_has_imported_before_the_worker_is_imported_again_f
 
 
 def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Path, files: Broker) -> None:
-    """Celery puts the working directory first while it imports task modules. systemd's units can have any."""
+    """Celery puts the working directory first while it imports task modules, and its fix-up for Django for ever.
+
+    systemd's units can have any.
+    """
     here = short_path / "here"
     here.mkdir()
     (here / "more_naps.py").touch()
     watched = {"naps": ["naps", "more_naps"]}
     config = "imports = ['more_naps']\n"
-    lab = WorkerLab(short_path, files, files={"more_naps.py": ""}, celeryconfig=config, watched=watched)
+    jobs = f"import os, sys\nsys.path.insert(0, os.getcwd())\n{NAPS}"
+    code = {"more_naps.py": "", "naps/jobs.py": jobs}
+    lab = WorkerLab(short_path, files, files=code, celeryconfig=config, watched=watched)
     report = lab.runtime / "instances" / f"{ONE.name}.json"
     report.parent.mkdir(parents=True)
     argv, env = lab._command(ONE)

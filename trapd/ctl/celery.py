@@ -24,10 +24,10 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
         folder, manifest = found
         python = Path(manifest["python"])
         # for what Celery starts in its turn: its `multi` and --detach run `python -m celery` afresh
-        folders = [*(folder / name for name in manifest["import_path"]), (folder / manifest["celeryconfig"]).parent]
+        folders = [folder / name for name in manifest["import_path"]]
         own = {"TRAPD_GENERATION": str(folder)}
     else:
-        python, folders = app.python, [app.celeryconfig.parent]
+        python, folders = app.python, []
         own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": str(app.celeryconfig)}
         print("trapctl: no generation is there to read; using what is installed now", file=sys.stderr)
     env = environment(session.settings, session.environ, folders) | own

@@ -92,6 +92,7 @@ _FAILED_REMEDY = {
     "config": "correct the file, or name another one in [app] celeryconfig",
     "app": "set [app] app to what `celery -A` takes, and see that it is installed for [app] python",
     "settings": "correct the file; Celery's documentation has a table of the names in both spellings",
+    "own settings": "correct them where the application has them: its config_from_object, or its assignments",
     "options": "an option with envvar=... gets its value from [pools.NAME] environment",
     "tasks": "correct what the traceback shows; `imports` and `include` name the modules",
     "smoke test": "set [app] smoke_test to module:function",
@@ -109,6 +110,7 @@ def failed(facts: Facts) -> Iterator[Finding]:
     what = {
         "config": f"cannot load {app.celeryconfig}",
         "settings": f"cannot use the settings in {app.celeryconfig}",
+        "own settings": f"cannot use the settings of {app.app} itself",
         "options": f"cannot start a worker of {app.app} without a command line",
         "tasks": f"cannot import the task modules of {app.app}",
         "smoke test": f"cannot find the smoke test {app.smoke_test}",

@@ -36,7 +36,7 @@ def units_without_systemd(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"[pools.{pool.name}.systemd] has no effect: {', '.join(sorted(pool.unit))}",
-                "trapd itself runs the workers here (embedded backend), with its own user and limits, in the folder /",
+                "trapd itself runs the workers here (embedded backend), with its own user and limits",
                 'remove the table, or set [trapd] backend = "systemd"',
             )
 
@@ -133,6 +133,18 @@ def slow_children(facts: Facts) -> Iterator[Finding]:
         )
 
 
+_OF_UNITS = "/var/lib/trapd-worker"  # WorkingDirectory= of the shipped unit
+
+
+def working_folder(facts: Facts) -> Iterator[Finding]:
+    """Relative paths of an application begin there."""
+    systemd = resolve_backend(facts.settings) == "systemd"
+    own = str(facts.settings.state_directory / "workers")
+    folders = {str(pool.unit.get("WorkingDirectory", _OF_UNITS)) if systemd else own for pool in facts.settings.pools}
+    for folder in sorted(folders):
+        yield Finding(OK, f"workers start in the folder {folder} (plain `celery worker`: where it is called)")
+
+
 ALWAYS: tuple[Rule, ...] = (units_without_systemd,)
 ANYWHERE: tuple[Rule, ...] = (sources, overridden, typos_of_the_application)  # eager tasks have settings too
-RULES: tuple[Rule, ...] = (said_twice, of_a_daemon, pickles_for_root, slow_children)
+RULES: tuple[Rule, ...] = (working_folder, said_twice, of_a_daemon, pickles_for_root, slow_children)

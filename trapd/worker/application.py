@@ -124,11 +124,22 @@ def configure(app: Celery, config: ModuleType, job: Job) -> Overlay:
 
     Raises ConfigurationError.
     """
+    overlay = read(config, job)
+    put(overlay, app)
+    return overlay
+
+
+def read(config: ModuleType, job: Job) -> Overlay:
+    """Raises ConfigurationError for a mixture of old and new names."""
     try:
-        overlay = Overlay(vars(config))
+        return Overlay(vars(config))
     except ImproperlyConfigured as error:
         file = f" (generation {job.number}'s copy of the file: {job.celeryconfig})"
         raise _in_our_words(error, "celeryconfig.py", file) from None
+
+
+def put(overlay: Overlay, app: Celery) -> None:
+    """Raises ConfigurationError, or what reading the application's own settings raises."""
     try:
         overlay.put_on(app)
     except ImproperlyConfigured as error:
@@ -138,7 +149,6 @@ def configure(app: Celery, config: ModuleType, job: Job) -> Overlay:
             "cannot use worker_pool_start_method: the Celery pool's children would import the application themselves, "
             "from what is installed and not from the snapshot; remove it from Celery's settings"
         )
-    return overlay
 
 
 def _in_our_words(error: Exception, where: str, file: str) -> Exception:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd.worker import green, imports, report
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> int:
     except LaunchError as error:
         print(f"trapd-worker: cannot start: {error}", file=sys.stderr)
         return EX_CONFIG
-    drain_with_parent()
+    drain_with_parent(job.shared)
     seal(job.generation)
     imports.put_first(job.folders)
     for module in imports.forget(job.packages, job.code):
@@ -62,12 +63,20 @@ def _program(job: Job) -> type[Running] | type[Beating]:
     return Running
 
 
-def drain_with_parent() -> None:
-    """Where trapd itself is the parent, its death is our SIGTERM: workers must not be orphans."""
+def drain_with_parent(folder: Path) -> None:
+    """Where trapd itself is the parent, its death is our SIGTERM: workers must not be orphans.
+
+    It then starts in the workers' own ``folder``, as under systemd: tasks may write there, relative to it.
+    """
     parent = os.environ.pop("TRAPD_PARENT_PID", "")
     if not parent:
         return
-    os.chdir("/")  # as systemd has it
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chdir(folder)
+    except OSError as error:
+        print(f"trapd-worker: cannot start in {folder}: {error.strerror}; it starts in /", file=sys.stderr)
+        os.chdir("/")
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != int(parent):  # it died before we asked
         sys.exit(0)

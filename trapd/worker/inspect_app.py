@@ -58,8 +58,9 @@ def inspect(
 ) -> Report:
     """``celery_pools``: of the pools, "" for one that leaves it to the settings; ``programs``: worker, beat.
 
-    ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, options,
-    tasks, smoke test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback)."""
+    ``failed``: the step that went wrong, after which nothing was tried: python, config, app, settings, own
+    settings, options, tasks, smoke test, broker, backend, Celery pool; with ``summary`` and ``detail`` (a traceback).
+    """
     report: Report = {"schema": SCHEMA, "python": platform.python_version(), "executable": sys.executable}
     try:
         from trapd.worker.report import ConfigurationError
@@ -89,9 +90,7 @@ def _steps(
     """As a worker does it, up to READY; ``found`` gets the application, the celeryconfig and what it replaces."""
     from trapd.worker import application, configured, user_options
 
-    def settings() -> None:
-        job = configured.installed(name, celeryconfig)
-        found.update(overlay=application.configure(found["app"], found["config"], job))
+    job = configured.installed(name, celeryconfig)
 
     def tasks() -> None:
         found["app"].loader.import_default_modules()
@@ -100,7 +99,8 @@ def _steps(
     return [
         ("config", lambda: found.update(config=application.load_config(celeryconfig))),
         ("app", lambda: found.update(app=application.find_app(name))),
-        ("settings", settings),
+        ("settings", lambda: found.update(overlay=application.read(found["config"], job))),
+        ("own settings", lambda: application.put(found["overlay"], found["app"])),
         ("options", lambda: [user_options.values(found["app"], program) for program in programs]),
         ("tasks", tasks),
         ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),

@@ -133,3 +133,16 @@ def test_an_eager_application_is_told_from_an_eager_celeryconfig() -> None:
     for by, words in (("celeryconfig", "trapd starts no workers"), ("application", "workers stand idle")):
         said = found(in_force=[one("task_always_eager", "True", by)], conf={"task_always_eager": True})
         assert words in next(finding.reason for finding in said if "NO TASKS" in finding.what)
+
+
+@pytest.mark.parametrize(
+    ("backend", "unit", "folder"),
+    [
+        ("embedded", {}, "/var/lib/trapd/workers"),
+        ("systemd", {}, "/var/lib/trapd-worker"),
+        ("systemd", {"WorkingDirectory": "/srv/project"}, "/srv/project"),
+    ],
+)
+def test_it_is_said_where_relative_paths_begin(backend: str, unit: dict[str, Any], folder: str) -> None:
+    said = [finding.what for finding in found(backend=backend, pool={"unit": unit})]
+    assert f"workers start in the folder {folder} (plain `celery worker`: where it is called)" in said
