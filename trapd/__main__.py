@@ -15,6 +15,7 @@ from trapd import __version__, journald
 from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
+from trapd.first_process import go_on_in_a_child
 from trapd.masking import mask
 from trapd.settings import find, load
 
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", metavar="FILE", help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml")
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
+    if (ended := go_on_in_a_child()) is not None:
+        return ended
     journald.set_up()
     try:
         settings = load(find(options.config, os.environ))

@@ -13,7 +13,7 @@ import pytest
 from tests.contract import test_backend as suite
 from tests.nspawn.conftest import Boot
 from tests.support.machine import Machine
-from tests.support.stages import WATCHDOG, Stage
+from tests.support.stages import WATCHDOG, Script, Stage
 from tests.support.systemd_stage import SystemdStage, prepare, put_units
 
 globals().update({name: test for name, test in vars(suite).items() if name.startswith("test_")})
@@ -51,3 +51,21 @@ def play(shared_machine: Machine, folder: Path) -> suite.Play:
             put_units(shared_machine)
 
     return on_stage
+
+
+def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: suite.Play) -> None:
+    """Here PID 1 judges, and goes on meanwhile: who gives signs of life is left alone, whatever trapd does."""
+
+    async def story(stage: Stage) -> None:
+        await suite.start(stage, suite.ONE)
+        await suite.start(stage, suite.TWO, script=Script(drain=None, prolong=1.5))
+        await stage.backend.drain(suite.TWO)
+        before = await stage.until(suite.draining(suite.TWO))
+        await stage.stand_still(4.0)
+        seen = await stage.settle()
+        assert {id: (one.state, one.pid) for id, one in seen.items()} == {
+            id: (one.state, one.pid) for id, one in before.items()
+        }
+        assert seen[suite.ONE].ailment is None
+
+    play(story, start_timeout=1.5, watchdog=1.5, stop_time=1.5)

@@ -1,0 +1,51 @@
+"""The duties of process 1, which trapd is in a container without ``--init``: to pass signals on, and to reap.
+
+Every process whose parent has ended becomes process 1's child, and stays a zombie until that waits for it: tasks that
+leave a helper behind filled the process table. trapd waits for its own children, one by one, in several places; a wait
+for just anybody beside them would take their exit statuses away. So trapd itself goes on in a child:
+docs/adr/0014-process-1-is-not-trapd.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+_PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
+
+
+def go_on_in_a_child() -> int | None:
+    """Returns None to whoever is to be trapd: this very process, unless it is process 1, then a child of it. In process
+    1 it returns when that child has ended: its exit status, or 128 and the number of the signal that ended it.
+
+    To be called before there is another thread.
+    """
+    if os.getpid() != 1:
+        return None
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON | {signal.SIGCHLD})
+    child = os.fork()
+    if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return None
+    while True:
+        number = signal.sigwait(_PASSED_ON | {signal.SIGCHLD})
+        if number != signal.SIGCHLD:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+        elif (status := _reap(child)) is not None:
+            return status
+
+
+def _reap(child: int) -> int | None:
+    """Everybody who has ended; the child's exit status if it is among them. One SIGCHLD may stand for many."""
+    ended: int | None = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            if pid == child:
+                code = os.waitstatus_to_exitcode(status)
+                ended = code if code >= 0 else 128 - code
+    return ended
