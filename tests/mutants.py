@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "a task that a process has as the drain begins is not given back as well",
         "trapd/worker/leaving.py",
-        "        hear(pool, hub)\n",
+        "        hear(pool._pool, worker.hub)\n",
         "",
         ("process/test_worker_tasks.py",),
     ),

@@ -210,6 +210,49 @@ def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
             assert await lab.result(result)
         assert len(ledger.read_text().splitlines()) == 12
         await lab.drain(TWO)
+        assert "cannot tell" not in lab.told() + lab.told(TWO)
+
+    lab.play(story)
+
+
+@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("celery_pool", ["solo", "threads", "eventlet", "gevent"])
+def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_drain(
+    short_path: Path, request: pytest.FixtureRequest, name: str, celery_pool: str
+) -> None:
+    """Threads give back what is only reserved; the others begin that at once, and give back what has its time to come.
+
+    The loop of solo stands still while a task runs, and reads all that came meanwhile before it looks at SIGTERM.
+    """
+    lab = WorkerLab(short_path, make_broker(name, request), spec=PoolSpec("default", celery_pool=celery_pool))
+    solo = celery_pool == "solo"
+    reserved = {"threads": 3, "solo": 2}.get(celery_pool, 0)
+
+    async def story() -> None:
+        await lab.start()
+        sent = [await lab.send("nap", 0, str(short_path / "scheduled"), countdown=3)]
+        await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 1)
+        await lab.send("hold", str(short_path / "ledger"))
+        await appears(short_path / "ledger.started")
+        sent += [await lab.send("nap", 0, str(short_path / "reserved")) for _ in range(reserved)]
+        if not solo:
+            await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 2 + reserved)
+        await lab.backend.drain(ONE)
+        await lab.until(lambda seen: seen[ONE].state is InstanceState.DRAINING)
+        if solo:
+            (short_path / "ledger.go").touch()
+        await lab.start(TWO)
+        for result in sent:
+            await lab.result(result)
+        assert solo or ONE in await lab.settle()
+        (short_path / "ledger.go").touch()
+        await lab.until(lambda seen: ONE not in seen)
+        assert await lab.call("nap", 0)  # sent after all: whatever might come twice has come
+        assert (short_path / "scheduled").read_text() == "done\n"
+        assert not reserved or len((short_path / "reserved").read_text().splitlines()) == reserved
+        assert "cannot tell" not in lab.told()
+        if solo:
+            assert lab.told().count("received") == 2  # it has begun nothing more
 
     lab.play(story)
 

@@ -5,14 +5,16 @@ millisecond (celery/celery#6863, made for lost connections): the task runs while
 twice, and its process waits 30 s for its result to be read (billiard, ``Worker._ensure_messages_consumed``). And what
 was only reserved stays reserved until the last task has ended: for hours, though other workers have nothing to do.
 
-Only of the pool of processes on a broker with an event loop: other pools run what they have reserved.
+What can be given back differs by Celery pool: with processes on a broker with an event loop, and with threads, all
+that has not begun; with greenlets, with no pool (solo) and with processes elsewhere, what waits for its time or for a
+rate limit.
 """
 
 from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from queue import Empty
 from types import GeneratorType
@@ -39,20 +41,29 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(worker, **options)
         self._back: list[Any] = []
 
+    def start(self, worker: Any) -> None:
+        """Before the consumer is: whatever its loop still reads after SIGTERM is not begun here."""
+        make = worker.consumer.create_task_handler
+
+        def create_task_handler(*arguments: Any, **options: Any) -> Callable[[Any], None]:
+            handle = make(*arguments, **options)
+            return lambda message: handle(message) if state.should_stop is None else self._back.append(message)
+
+        worker.consumer.create_task_handler = create_task_handler
+
     def close(self, worker: Any) -> None:
-        if not getattr(worker.pool, "flush", None) or state.should_terminate is not None:
-            return  # a pool of another kind, or one that is about to be killed
+        if state.should_terminate is not None:
+            return  # the pool is about to be killed
         if worker.consumer.task_consumer is None:
             return  # it has not reached its broker yet
         try:
-            self._begin(worker.pool._pool, worker.hub, worker.consumer)
+            self._begin(worker, worker.consumer)
         except Exception:  # these are Celery's inner parts; without this it leaves as it always does
             log.exception("cannot tell what runs here from what does not")
 
-    def _begin(self, pool: Any, hub: Any, consumer: Any) -> None:
+    def _begin(self, worker: Any, consumer: Any) -> None:
         consumer.task_consumer.on_message = self._back.append  # whatever else comes until it is cancelled
-        hear(pool, hub)
-        held = {*state.reserved_requests, *_scheduled(hub.timer), *_limited(consumer.task_buckets)}
+        held = {*_unbegun(worker), *_scheduled(consumer.timer), *_limited(consumer.task_buckets)}
         self._back += [request.message for request in held - {*state.active_requests}]
         _read_last_of_redis(consumer.task_consumer.channel)
 
@@ -63,10 +74,37 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
                 message.reject_log_error(log, worker.consumer.connection_errors, requeue=True)
 
 
+def _unbegun(worker: Any) -> Collection[Request]:
+    """What is reserved, has not begun and will not; none where the pool itself keeps it out of reach."""
+    pool = worker.pool
+    if hasattr(pool, "executor"):
+        return _taken_from_threads(pool.executor._work_queue)
+    if worker.hub and hasattr(pool._pool, "_active_writers"):
+        hear(pool._pool, worker.hub)
+        return {*state.reserved_requests}
+    return ()
+
+
+def _taken_from_threads(waiting: Any) -> list[Request]:
+    """What is taken from the queue of the threads, none of them can begin."""
+    taken: list[Request] = []
+    with suppress(Empty):
+        while (item := waiting.get_nowait()) is not None:  # None ends a thread
+            item.future.cancel()
+            arguments = item.args if hasattr(item, "args") else item.task[1]  # Python 3.14
+            taken.append(arguments[-1].__self__)  # the request's own method that hears of its begin
+    return taken
+
+
 def _scheduled(timer: Any) -> list[Request]:
-    """As ``celery inspect scheduled`` finds them."""
-    firsts = [entry.args[0] for _, _, entry in timer.queue if entry.args]
-    return [first for first in firsts if isinstance(first, Request)]
+    """As ``celery inspect scheduled`` finds them; their time no longer comes."""
+    found: list[Request] = []
+    for waiting in list(timer.queue):
+        arguments = waiting.entry.args
+        if arguments and isinstance(arguments[0], Request):
+            timer.cancel(waiting if hasattr(waiting, "cancel") else waiting.entry)  # a greenlet, or a mere entry
+            found.append(arguments[0])
+    return found
 
 
 def _limited(buckets: Mapping[str, Any]) -> list[Request]:
