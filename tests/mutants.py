@@ -211,7 +211,7 @@ MUTANTS = (
     Mutant(
         "a new task that reaches an old worker waits for a new one",
         "trapd/worker/bootsteps.py",
-        'app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})',
+        'app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation), prefetch.Room})',
         'app.steps["consumer"].update({_stamping(reporter)})',
         ("process/test_worker_tasks.py",),
     ),
@@ -235,6 +235,27 @@ MUTANTS = (
         "self._back += [request.message for request in held - {*state.active_requests}]",
         "",
         ("process/test_worker_tasks.py",),
+    ),
+    Mutant(
+        "a scheduled task takes no slot of a quorum queue's reader",
+        "trapd/worker/prefetch.py",
+        "consumer.qos.callback = Renewal(consumer).to",
+        "pass",
+        ("process/test_worker_prefetch.py",),
+    ),
+    Mutant(
+        "a task that a worker does not know is parked, not handed back",
+        "trapd/worker/unknown.py",
+        "not (self._park(message) or self._hand_back(message))",
+        "not self._hand_back(message)",
+        ("process/test_worker_parking.py",),
+    ),
+    Mutant(
+        "a return that a quorum queue would count is made by a copy",
+        "trapd/worker/returns.py",
+        "and not _renewed(message, lot, consumer)",
+        "",
+        ("process/test_worker_prefetch.py",),
     ),
     Mutant(
         "a hung main loop is no sign of life",

@@ -59,15 +59,16 @@ class Place:
         return met
 
 
-def place(directory: Path, request: pytest.FixtureRequest, kind: str, concurrency: int = 1, extra: str = "") -> Place:
+def place(directory: Path, request: pytest.FixtureRequest, kind: str, limit: int = 20) -> Place:
     broker = make_broker("rabbitmq" if kind == "quorum" else kind, request)
-    queue = Queue(broker.queue, queue_arguments=QUORUM) if kind == "quorum" else Queue(broker.queue)
+    quorum = QUORUM | {"x-delivery-limit": limit}
+    queue = Queue(broker.queue, queue_arguments=quorum) if kind == "quorum" else Queue(broker.queue)
     config = (
         "from kombu import Queue\n"
         f"task_queues = [Queue({broker.queue!r}, queue_arguments={queue.queue_arguments!r})]\n"
         "worker_prefetch_multiplier = 1\n"
     )
-    lab = WorkerLab(directory, broker, celeryconfig=config + extra, spec=PoolSpec("default", concurrency=concurrency))
+    lab = WorkerLab(directory, broker, celeryconfig=config, spec=PoolSpec("default", concurrency=1))
     lab.client.conf.task_queues = [queue]
     lab.generation(8)
     jobs = lab.generations / "8/code/naps/jobs.py"

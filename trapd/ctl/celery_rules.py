@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_beat, rules_settings
+from trapd.ctl import rules_beat, rules_quorum, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.durations import age
 from trapd.model import PoolSpec
@@ -278,6 +278,7 @@ RULES: tuple[Rule, ...] = (
     *rules_settings.ANYWHERE,
     *rules_settings.RULES,
     *rules_beat.RULES,
+    *rules_quorum.RULES,
 )
 
 

@@ -10,7 +10,7 @@ from celery.bootsteps import CLOSE
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from trapd.worker import leaving, report, revokes, unknown
+from trapd.worker import leaving, prefetch, report, revokes, unknown
 from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
@@ -46,7 +46,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
         terminate = stop
 
     app.steps["worker"].update({Connecting, leaving.Leaving})
-    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation)})
+    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation), prefetch.Room})
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)
     answer(job)

@@ -30,10 +30,14 @@ SETTINGS = (
     "task_acks_late",
     "task_acks_on_failure_or_timeout",
     "task_always_eager",
+    "task_create_missing_queue_exchange_type",
+    "task_create_missing_queue_type",
     "task_create_missing_queues",
+    "task_default_exchange_type",
     "task_reject_on_worker_lost",
     "worker_cancel_long_running_tasks_on_connection_loss",
     "worker_concurrency",
+    "worker_detect_quorum_queues",
     "worker_direct",
     "worker_enable_remote_control",
     "worker_max_tasks_per_child",
@@ -156,6 +160,7 @@ def _look(app: Any) -> Report:
         "settings": {name: app.conf.get(name) for name in SETTINGS},
         "transport_options": {name: options[name] for name in TRANSPORT_OPTIONS if name in options},
         "queues": sorted(app.amqp.queues),
+        "queue_kinds": {name: _kind(queue) for name, queue in app.amqp.queues.items()},
         "default_queue": app.conf.task_default_queue,
         "tasks": len(tasks),
         "late": sorted(task.name for task in late),
@@ -163,6 +168,16 @@ def _look(app: Any) -> Report:
         "early": sorted(task.name for task in tasks if not task.acks_late),
         "beat": _beat(app),
         "broker": {} if app.conf.task_always_eager else _broker(app),
+    }
+
+
+def _kind(queue: Any) -> Report:
+    """Of RabbitMQ's kinds of queues, as far as the settings say; ``limit``: of deliveries."""
+    arguments = queue.queue_arguments or {}
+    return {
+        "type": str(arguments.get("x-queue-type", "classic")),
+        "limit": arguments.get("x-delivery-limit"),
+        "exchange": queue.exchange.type if queue.exchange else "direct",
     }
 
 

@@ -25,6 +25,8 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.request import Request
 
+from trapd.worker import returns
+
 log = get_logger("trapd.worker")
 
 PATIENCE = 10.0  # s: an idle process answers at once, but the machine may be busy
@@ -69,9 +71,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def stop(self, worker: Any) -> None:
         """Only a consumer that is cancelled does not get them itself."""
-        for message in self._back:
-            if not message.acknowledged:
-                message.reject_log_error(log, worker.consumer.connection_errors, requeue=True)
+        returns.give_back(self._back, worker.consumer)
 
 
 def _unbegun(worker: Any) -> Collection[Request]:

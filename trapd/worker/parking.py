@@ -75,7 +75,7 @@ class Parking:
         self._publish(queue.name + SUFFIX, message, mark)
 
     def again(self, message: Any, queue: str) -> None:
-        """Publish a copy of it to its own queue, of which no delivery has been counted. The caller acknowledges it."""
+        """Publish a copy to its own queue, of which no delivery has been counted. The caller acknowledges it."""
         self._open()
         self._publish(queue, message, _mark_of_origin(message), _expiration(message))
 

@@ -19,7 +19,7 @@ from typing import Any
 from celery import bootsteps
 from celery.utils.log import get_logger
 
-from trapd.worker import parking
+from trapd.worker import parking, returns
 from trapd.worker.parking import Parking, Verdict
 
 log = get_logger("trapd.worker")
@@ -209,7 +209,7 @@ def step(generation: Path) -> type[bootsteps.StartStopStep]:
             super().__init__(consumer, **options)
             lot = Parking(consumer.app)
             consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot)
-            consumer.create_task_handler = _restoring(consumer.create_task_handler)
+            consumer.create_task_handler = _restoring(consumer, consumer.create_task_handler)
             self._looks = Looks(consumer, lot, unknown.judge)
 
         def start(self, consumer: Any) -> None:
@@ -223,7 +223,7 @@ def step(generation: Path) -> type[bootsteps.StartStopStep]:
     return UnknownStep
 
 
-def _restoring(make: Callable[..., Any]) -> Callable[..., Any]:
+def _restoring(consumer: Any, make: Callable[..., Any]) -> Callable[..., Any]:
     """What comes out of the parking queue is treated as what it was before."""
 
     def create_task_handler(*arguments: Any, **options: Any) -> Callable[[Any], None]:
@@ -231,6 +231,8 @@ def _restoring(make: Callable[..., Any]) -> Callable[..., Any]:
 
         def on_task_received(message: Any) -> None:
             parking.restore_route(message)
+            if returns.often(message):
+                returns.note_origin(message, queue_of(consumer, message))
             handle(message)
 
         return on_task_received

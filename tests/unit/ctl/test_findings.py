@@ -53,6 +53,7 @@ SOUND: dict[str, Any] = {
     "process_init": False,
     "uid": 1000,
     "queues": ["celery"],
+    "queue_kinds": {"celery": {"type": "classic", "limit": None, "exchange": "direct"}},
     "default_queue": "celery",
     "tasks": 1,
     "late": ["a"],

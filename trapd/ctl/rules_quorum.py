@@ -1,0 +1,71 @@
+"""What `trapctl check` has to say about RabbitMQ's quorum queues: what they count, and what they cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+
+DELIVERIES = 20  # RabbitMQ 4's limit where none is set; RabbitMQ 3 has none then
+CONSUMER_TIMEOUT = "30 min"  # RabbitMQ's default for a message that is not acknowledged
+
+
+def _quorum(facts: Facts) -> dict[str, dict[str, Any]]:
+    """Those that the application has, or that a pool would make by its name."""
+    found = {name: one for name, one in facts.report["queue_kinds"].items() if one["type"] == "quorum"}
+    if facts.conf("task_create_missing_queue_type") == "quorum":
+        made = {name for pool in facts.settings.pools for name in pool.queues} - {*facts.report["queues"]}
+        exchange = facts.conf("task_create_missing_queue_exchange_type") or facts.conf("task_default_exchange_type")
+        found |= {name: {"type": "quorum", "limit": None, "exchange": exchange} for name in sorted(made)}
+    return found if facts.transport == "amqp" else {}
+
+
+def limits(facts: Facts) -> Iterator[Finding]:
+    by_limit: dict[Any, list[str]] = {}
+    for name, one in _quorum(facts).items():
+        by_limit.setdefault(one["limit"], []).append(name)
+    for limit, names in by_limit.items():
+        count = (
+            f"{DELIVERIES} deliveries (RabbitMQ 4; RabbitMQ 3 has no limit)" if limit is None else f"{limit} deliveries"
+        )
+        if limit is not None and limit < 0:
+            count = "no number of deliveries"
+        yield Finding(
+            OK,
+            f"{_named(names)}: RabbitMQ drops a message after {count}; a recycle costs one delivery of each message "
+            "that a worker has in reserve or scheduled, and none from the fourth return on",
+        )
+
+
+def undetected(facts: Facts) -> Iterator[Finding]:
+    names = list(_quorum(facts))
+    if names and facts.conf("worker_detect_quorum_queues") is False:
+        yield Finding(
+            ERROR,
+            f"{_named(names)}, and worker_detect_quorum_queues is off",
+            "workers ask for a prefetch of the whole channel, and RabbitMQ refuses that for quorum queues: none starts",
+            "remove worker_detect_quorum_queues",
+        )
+
+
+def scheduled(facts: Facts) -> Iterator[Finding]:
+    """Celery's native delayed delivery needs an exchange that can delay."""
+    names = [name for name, one in _quorum(facts).items() if one["exchange"] == "direct"]
+    if names:
+        yield Finding(
+            WARNING,
+            f"{_named(names)} behind a direct exchange",
+            "Celery cannot delay tasks (eta, countdown, retry) in RabbitMQ there: a worker holds them, and after "
+            f"{CONSUMER_TIMEOUT} (consumer_timeout) RabbitMQ takes them back, which counts as a delivery; plain "
+            "`celery worker` with all its prefetch held stands still, trapd's workers make room for others",
+            'set task_default_exchange_type = "topic" (or a topic exchange for each queue in task_queues), and new '
+            "names for exchange and queue: RabbitMQ does not change what exists",
+        )
+
+
+def _named(names: list[str]) -> str:
+    return f"queue {names[0]} is a quorum queue" if len(names) == 1 else f"queues {', '.join(names)} are quorum queues"
+
+
+RULES: tuple[Rule, ...] = (limits, undetected, scheduled)
