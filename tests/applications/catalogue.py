@@ -29,6 +29,7 @@ class Application:
     path: tuple[str, ...] = ()
     wheels: Mapping[str, str] = field(default_factory=dict)
     editables: tuple[str, ...] = ()
+    beat: str = ""  # a query of db.sqlite3: how often what beat sends has run
     before: tuple[tuple[str, ...], ...] = ()  # commands for the application's interpreter, in its folder
     environment: Mapping[str, str] = field(default_factory=dict)
     options: tuple[str, ...] = ("-c", "2")
@@ -52,6 +53,7 @@ DJANGO = Application(
         call("orders.tasks.receipt", "ada"),
     ),
     path=(".",),
+    beat="SELECT count(*) FROM orders_count",
     before=(("manage.py", "migrate", "--verbosity", "0"),),
 )
 FLASK = Application(

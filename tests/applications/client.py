@@ -29,6 +29,7 @@ def observe(app: Celery, workers: int, calls: list[list[Any]]) -> dict[str, Any]
         "queues": _ask(app, workers, "active_queues"),
         "settings": _ask(app, workers, "conf", with_defaults=True),
         "tasks": _ask(app, workers, "registered"),
+        "stats": _ask(app, workers, "stats"),
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from celery.app.defaults import SETTING_KEYS
 
 from tests.applications.catalogue import PROJECTS, Application
 from tests.support import processes
-from tests.support.daemon import Daemon, Status, pool
+from tests.support.daemon import Daemon, Status
 from tests.support.sample import pip
 from tests.support.wheels import write_wheel
 
@@ -27,6 +28,7 @@ PACKAGES = ("celery[redis]>=5.5", "Django>=5.2,<6", "Flask>=3", "gevent", "uv")
 OLD, NEW = "1.0", "2.0"
 WORKERS = 2
 PATIENCE = 60.0  # s
+IN_FORCE = ("implementation", "max-concurrency", "max-tasks-per-child", "timeouts")  # what a Celery pool says of itself
 
 
 def make_environment(directory: Path) -> Path:
@@ -107,7 +109,19 @@ class Place:
         """Send the calls; what became of them, and what the workers say of themselves."""
         order = {"what": "observe", "app": self.application.app, "workers": workers, "calls": self.application.calls}
         answer = json.loads(self.run(str(CLIENT), json.dumps(order)).splitlines()[-1])
-        return Observed(**answer, written=self.written())
+        return Observed(**answer, written=self.written(), beaten=self.beaten(0))
+
+    def beaten(self, before: int) -> int:
+        """How often what beat sends has run, once that is more than ``before``; 0 without a beat."""
+        if not self.application.beat:
+            return 0
+        deadline, times = time.monotonic() + PATIENCE, before
+        while times <= before and time.monotonic() < deadline:
+            time.sleep(0.1)
+            with closing(sqlite3.connect(self.folder / "db.sqlite3")) as database:
+                (times,) = database.execute(self.application.beat).fetchone()
+        assert times > before, "beat has sent nothing"
+        return times
 
 
 def _files(top: Path) -> Iterator[Path]:
@@ -122,13 +136,22 @@ class Observed:
     queues: Mapping[str, list[dict[str, Any]]]
     settings: Mapping[str, dict[str, Any]]
     tasks: Mapping[str, list[str]]
+    stats: Mapping[str, dict[str, Any]]
     written: Mapping[str, str]
+    beaten: int
 
     def each(self, what: str) -> list[Any]:
         """The different answers of workers that ought to agree: one, if they do."""
         found: list[Any] = []
         for answer in getattr(self, what).values():
-            plain = _settings(answer) if what == "settings" else sorted(answer, key=str)
+            match what:
+                case "settings":
+                    plain: Any = _settings(answer)
+                case "stats":
+                    plain = {f"pool: {name}": answer["pool"].get(name) for name in IN_FORCE}
+                    plain["prefetch count"] = answer["prefetch_count"]
+                case _:
+                    plain = sorted(answer, key=str)
             found += [] if plain in found else [plain]
         return found
 
@@ -149,7 +172,7 @@ class Running(Protocol):
 
 
 class Plain:
-    """`celery -A APP worker`, in the application's folder."""
+    """`celery -A APP worker`, in the application's folder; and beside it `celery beat`, if it has periodic tasks."""
 
     workers = 1
 
@@ -162,11 +185,21 @@ class Plain:
     @classmethod
     @contextmanager
     def running(cls, place: Place, directory: Path) -> Iterator[Plain]:
-        plain = cls(directory / "plain.log")
-        command = [str(place.python), "-m", "celery", "-A", place.application.app, "worker", "-l", "INFO"]
-        with plain._log.open("wb") as out:
+        plain, application = cls(directory / "plain.log"), place.application
+        programs = [("worker", "-l", "INFO", *application.options)]
+        if application.beat:
+            programs += [("beat", "--schedule", str(directory / "schedule"))]
+        with ExitStack() as stack:
+            for program in programs:
+                stack.enter_context(plain._program(place, *program))
+            _wait("plain worker", lambda: " ready." in plain.words(), plain)
+            yield plain
+
+    @contextmanager
+    def _program(self, place: Place, *arguments: str) -> Iterator[None]:
+        with self._log.open("ab") as out:
             process = subprocess.Popen(
-                [*command, *place.application.options],
+                [str(place.python), "-m", "celery", "-A", place.application.app, *arguments],
                 cwd=place.folder,
                 env=place.environment,
                 stdin=subprocess.DEVNULL,
@@ -174,8 +207,7 @@ class Plain:
                 stderr=subprocess.STDOUT,
             )
         try:
-            _wait("plain worker", lambda: " ready." in plain.words(), plain)
-            yield plain
+            yield
         finally:
             process.terminate()
             try:
@@ -198,21 +230,25 @@ class Trapd:
 
     @classmethod
     @contextmanager
-    def running(cls, place: Place, directory: Path) -> Iterator[Trapd]:
-        celeryconfig = f"broker_url = {place.broker!r}\nresult_backend = {place.results!r}\n"
+    def running(cls, place: Place, directory: Path, celeryconfig: str = "") -> Iterator[Trapd]:
+        """``celeryconfig``: what it names beside them."""
+        celeryconfig += f"\nbroker_url = {place.broker!r}\nresult_backend = {place.results!r}\n"
         with Daemon(directory, celeryconfig=celeryconfig, tables=tables(place)) as daemon:
             trapd = cls(daemon)
             daemon.wait_until("workers", trapd.on(1), PATIENCE)
             yield trapd
 
-    def on(self, generation: int) -> Any:
-        """Whether all the wanted workers, and no others, are ready and current on this generation."""
+    def on(self, generation: int) -> Callable[[Status], bool]:
+        """Whether all that is wanted runs, and nothing else, ready and current on this generation."""
 
         def true(status: Status) -> bool:
-            instances = pool(status)["instances"]
-            return len(instances) == WORKERS and all(
-                one["state"] == "ready" and one["code"] == "current" and one["generation"] == generation
-                for one in instances
+            return all(
+                len(one["instances"]) == one["wanted"]
+                and all(
+                    (instance["state"], instance["code"], instance["generation"]) == ("ready", "current", generation)
+                    for instance in one["instances"]
+                )
+                for one in status["pools"]
             )
 
         return true
@@ -222,15 +258,17 @@ def tables(place: Place) -> dict[str, Mapping[str, object]]:
     """trapd.toml for the application."""
     application = place.application
     environment = {**application.environment, **({"PYTHONPATH": place.path} if place.path else {})}
+    beat = {"pools.beat": {"run": "beat", "environment": environment}} if application.beat else {}
     return {
         "app": {"app": application.app, "python": str(place.python)},
         "watch": {"distributions": list(application.watch), "quiet_period": "1s"},
         "rollout": {"min_ready": "1s", "progress_deadline": "30s"},
         "pools.default": {"workers": WORKERS, **application.pool, "environment": environment},
+        **beat,
     }
 
 
-def _wait(what: str, true: Any, running: Running) -> None:
+def _wait(what: str, true: Callable[[], bool], running: Running) -> None:
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, f"no {what} within {PATIENCE:g} s\n{running.words()}"

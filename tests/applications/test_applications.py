@@ -13,7 +13,7 @@ import pytest
 from tests.applications import table, transcripts
 from tests.applications.catalogue import APPLICATIONS, DJANGO, Application
 from tests.applications.runs import NEW, OLD, Load, Place, Plain, Trapd
-from tests.support.daemon import Daemon, pool
+from tests.support.daemon import Daemon, Status
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,6 +36,7 @@ def test_trapd_does_what_plain_celery_does_and_upgrades_it_under_load(
         assert trapd.written == plain.written
         assert table.differences(plain, trapd) == {}
         upgrade(at, running, short_path)
+        at.beaten(trapd.beaten)  # and beat goes on
 
 
 def upgrade(at: Place, running: Trapd, directory: Path) -> None:
@@ -66,11 +67,14 @@ def pause_migrate_resume(at: Place, daemon: Daemon) -> None:
                 assert done.returncode == 0, done.stderr
             case ["git", *_]:
                 at.upgrade(f"{at.application.name}_next")
-                daemon.wait_until("word of the change", lambda status: pool(status)["generation"] == 2)
+                daemon.wait_until("word of the change", lambda status: wanted(status) == {2})
             case [_, "/srv/shop/manage.py", *words]:
                 at.run("manage.py", *words)
                 time.sleep(1)  # in which a rollout that was not held would begin
-                assert {one["generation"] for one in pool(daemon.status())["instances"]} == {1}
+                assert {one["generation"] for all in daemon.status()["pools"] for one in all["instances"]} == {1}
+
+    def wanted(status: Status) -> set[int]:
+        return {one["generation"] for one in status["pools"]}
 
     transcripts.play(transcripts.section("docs/applications.md", "Pause, migrate, resume"), type_in)
 

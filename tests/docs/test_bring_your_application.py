@@ -46,6 +46,7 @@ def test_an_application_is_configured_as_its_test_does(application: catalogue.Ap
     tested = runs.tables(place)
     environment: Any = tested["pools.default"]["environment"]
     kept = {name: value for name, value in environment.items() if name not in application.environment}
+    assert told["pools"].get("beat") == tested.get("pools.beat")
     assert told["app"] == tested["app"]
     assert told["watch"]["distributions"] == tested["watch"]["distributions"]
     assert {"environment": {}, **told["pools"]["default"]} == {**tested["pools.default"], "environment": kept}
