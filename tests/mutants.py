@@ -167,6 +167,34 @@ MUTANTS = (
         ("process/test_project_folder.py", "unit/watch/test_distributions.py"),
     ),
     Mutant(
+        "an application keeps its own settings under the system-wide ones",
+        "trapd/worker/overlay.py",
+        "        app.conf.finalize()\n",
+        "        app.config_from_object(dict(self.settings), force=True)\n",
+        ("unit/worker/test_application.py", "process/test_application_settings.py"),
+    ),
+    Mutant(
+        "the system-wide settings stay on top of what a task module assigns",
+        "trapd/worker/application.py",
+        "    overlay.renew(app)\n",
+        "",
+        ("unit/worker/test_application.py",),
+    ),
+    Mutant(
+        "gevent and eventlet are patched in first of all",
+        "trapd/worker/green.py",
+        "    if pool in POOLS:\n",
+        "    if False:\n",
+        ("process/test_worker_settings.py", "process/test_worker_tasks.py"),
+    ),
+    Mutant(
+        "what a start-up file imported is imported again from the snapshot",
+        "trapd/worker/imports.py",
+        "        del sys.modules[name]\n",
+        "        pass\n",
+        ("process/test_worker_code.py",),
+    ),
+    Mutant(
         "nobody writes into a generation, root neither",
         "trapd/worker/entry.py",
         "    seal(job.generation)\n",
@@ -274,7 +302,7 @@ MUTANTS = (
     Mutant(
         "no password is shown",
         "trapd/masking.py",
-        'return "".join(_masked_url(part) for part in _BETWEEN.split(text))',
+        'return _PARAMETER.sub(_masked_parameter, "".join(_masked_url(part) for part in _BETWEEN.split(text)))',
         "return text",
         ("unit/test_masking.py", "unit/test_daemon.py"),
     ),

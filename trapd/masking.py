@@ -8,11 +8,17 @@ from typing import Any
 # What may be one URL: what stands between white space, or before the next URL of a list as sentinel://... has it.
 _BETWEEN = re.compile(r"(\s+|[;,](?=\w+://))")
 _USER = re.compile(r"://[^\s:/@]*:")
+_PARAMETER = re.compile(r"(?<=[?&])([^\s?&=]*)=[^\s?&'\"]*")  # of a URL: redis://host?password=...
+_SECRET = re.compile(r"pass|secret|token|key|^sig(nature)?$", re.IGNORECASE)
 
 
 def mask(text: str) -> str:
     """The text with the password of every URL in it replaced by three stars, in time proportional to its length."""
-    return "".join(_masked_url(part) for part in _BETWEEN.split(text))
+    return _PARAMETER.sub(_masked_parameter, "".join(_masked_url(part) for part in _BETWEEN.split(text)))
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    return f"{found[1]}=***" if _SECRET.search(found[1]) else found[0]
 
 
 def _masked_url(text: str) -> str:

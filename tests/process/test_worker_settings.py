@@ -65,6 +65,6 @@ def test_a_green_pool_that_the_settings_choose_is_patched_first_of_all_too(
 ) -> None:
     """Plain Celery patches only for its option -P; under worker_pool it would not answer here."""
     own = NAPS + "\n\napp.conf.worker_pool = 'gevent'\n" if place == "application" else NAPS
-    config = "worker_pool = 'gevent'\n" if place == "celeryconfig" else ""
+    config = "worker_pool = 'celery.concurrency.gevent:TaskPool'\n" if place == "celeryconfig" else ""
     lab = WorkerLab(short_path, redis, celeryconfig=config, files={"naps/jobs.py": own}, spec=PoolSpec("default"))
     assert "gevent" in str(stats(lab)["implementation"])

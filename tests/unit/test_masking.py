@@ -22,6 +22,8 @@ from trapd.masking import mask, masked
         ("amqp://u:1234/5@h", "amqp://u:***@h"),
         ("amqp://u:a@b/c@h", "amqp://u:***@h"),
         ("amqp://u:it's@h", "amqp://u:***@h"),
+        ("redis://h/0?ssl=1&password=secret&x=2", "redis://h/0?ssl=1&password=***&x=2"),
+        ("https://h/q?sig=ab%2Fc=, and https://h?design=2", "https://h/q?sig=*** and https://h?design=2"),
         ("a@b: no password", "a@b: no password"),
         ("amqp://user@host//", "amqp://user@host//"),
         ("see http://host:80/x, or write to a@b.c", "see http://host:80/x, or write to a@b.c"),
@@ -39,7 +41,7 @@ def test_no_password_shows_whatever_signs_it_has(password: str) -> None:
     assert shown.endswith("@broker.example.org:5672//: refused")
 
 
-@pytest.mark.parametrize("word", ["http://host:80/x,", "a://b:", "a@", ";", ";a", " ", "://"])
+@pytest.mark.parametrize("word", ["http://host:80/x,", "a://b:", "a@", ";", ";a", " ", "://", "?", "?pass", "&key="])
 def test_a_long_text_takes_no_longer_than_its_length(word: str) -> None:
     """A report of half a megabyte, full of URLs, once held trapd for a minute; systemd ends it after half of one."""
     short, long = (min(_seconds(word * times) for _ in range(3)) for times in (4_000, 64_000))

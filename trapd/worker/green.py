@@ -10,6 +10,7 @@ import os
 import sys
 
 POOLS = ("eventlet", "gevent")
+_SPELT_OUT = {f"celery.concurrency.{pool}:TaskPool": pool for pool in POOLS}  # as Celery's settings may have it
 _AGAIN = "TRAPD_GREEN_POOL"  # environment variable of a process that has begun again
 _done = ""
 
@@ -33,6 +34,7 @@ def begin_again_for(pool: object) -> None:
 
     It stays the process that its supervisor knows, and what tells of its parent's death stays too (prctl(2)).
     """
+    pool = _SPELT_OUT.get(str(pool), pool)
     if pool in POOLS and pool != _done:
         sys.stdout.flush()
         sys.stderr.flush()

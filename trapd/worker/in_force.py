@@ -11,8 +11,9 @@ from typing import Any
 
 from celery import Celery
 from celery.app.defaults import _OLD_SETTING_KEYS, SETTING_KEYS
-from celery.app.utils import filter_hidden_settings
+from celery.app.utils import HIDDEN_SETTINGS
 
+from trapd.masking import mask
 from trapd.worker.overlay import Overlay
 
 APPLICATION, CELERYCONFIG, ENVIRONMENT = "application", "celeryconfig", "environment"
@@ -49,11 +50,20 @@ def in_force(app: Celery, overlay: Overlay) -> list[dict[str, Any]]:
 
 
 def shown(name: str, value: Any) -> str:
-    """The value without what is secret in it: Celery itself decides that by the name."""
-    try:
-        return _short.repr(filter_hidden_settings({name: value})[name])
-    except Exception:  # no URL, say, where one is expected
-        return "..."
+    """The value as people read it, without what is secret: by its name, as Celery decides it, or within a URL."""
+    return _short.repr(_open(name, value))
+
+
+def _open(name: str, value: Any) -> Any:
+    if HIDDEN_SETTINGS.search(name):
+        return "***"
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {key: _open(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_open("", inner) for inner in value]
+    return value
 
 
 def unknown(written: Mapping[str, Any]) -> dict[str, str | None]:

@@ -11,6 +11,8 @@ CHECK = """
 import sys
 from trapd.distribute.app import app
 assert "trapd.distribute.tasks" not in sys.modules and "trap" not in sys.modules
+assert app.conf.worker_prefetch_multiplier == 1
+assert app.conf.task_serializer == app.conf.result_serializer == app.conf.accept_content[0] == "json"
 print(app.conf.broker_url, app.conf.include)
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 
 from trapd.worker import application
 from trapd.worker.job import Job
@@ -179,6 +179,21 @@ def test_an_application_that_reads_its_settings_anew_later_keeps_the_system_wide
     app = configured(tmp_path, "broker_url = 'memory://'\n", new())
     app.config_from_object({"broker_url": "amqp://dev", "task_default_queue": "jobs"})
     assert (app.conf.broker_url, app.conf.task_default_queue) == ("memory://", "jobs")
+
+
+def test_what_a_task_module_assigns_does_not_hide_the_system_wide_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_state, "default_app", _state.default_app)  # put back afterwards
+    monkeypatch.setattr(_state._tls, "current_app", _state._tls.current_app)
+    app = new(broker="memory://")
+    job = Job("default", "7-1", tmp_path, tmp_path, {"number": 7, "celeryconfig": "celeryconfig.py"})
+    job.celeryconfig.write_text("task_default_queue = 'wide'\n")
+    overlay = application.configure(app, application.load_config(job.celeryconfig), job)
+    app.conf.task_default_queue = "mine"
+    app.conf.task_acks_late = True
+    application.complete(app, overlay)
+    assert (app.conf.task_default_queue, list(app.amqp.queues), app.conf.task_acks_late) == ("wide", ["wide"], True)
 
 
 def test_the_applications_own_module_celeryconfig_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ DJANGO = {
     "CELERY_BROKER_URL": "amqp://user:S3cret@dev",
     "CELERY_TASK_ROUTES": {"a": {"queue": "q"}},
     "CELERY_TASK_ACK_LATE": True,
-    "CELERY_RESULT_BACKEND": "redis://:S3cret@dev",
-    "CELERY_BROKER_TRANSPORT_OPTIONS": {"sentinel_kwargs": {"password": "S3cret"}},
+    "CELERY_RESULT_BACKEND": ["redis://:S3cret@dev", "redis://dev?password=S3cret"],
+    "CELERY_BROKER_TRANSPORT_OPTIONS": {"sentinel_kwargs": {"password": "S3cret"}, "nodes": [{"passwd": "S3cret"}]},
 }
 
 
@@ -46,7 +46,7 @@ def test_each_setting_that_somebody_said_is_listed_without_its_secrets(app: Cele
         "task_default_queue": "application",
         "task_routes": "application",
     }
-    assert "amqp://user:" in listed["broker_url"]["instead_of"]
+    assert listed["broker_url"]["instead_of"] == "'amqp://user:***@dev'"
     assert listed["task_routes"]["instead_of"] is None
     assert "S3cret" not in str(listed)
 
