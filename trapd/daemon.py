@@ -29,7 +29,7 @@ from trapd.model import InstanceId
 from trapd.rollout.boot import at_boot
 from trapd.rollout.truth import serves
 from trapd.service import Service
-from trapd.settings import Settings, load, resolve_backend
+from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.sealing import unsealed
 from trapd.watch import Watch
@@ -107,7 +107,7 @@ class Daemon:
 
     def _make_watch(self) -> Watch:
         app, watch = self.settings.app, self.settings.watch
-        pool = self.settings.pools[0].environment if self.settings.pools else {}  # as `trapctl check` asks
+        pool = variables.of_pool(self.settings.pools[0]) if self.settings.pools else {}  # as `trapctl check` asks
         return Watch(
             python=app.python,
             celeryconfig=app.celeryconfig,

@@ -168,6 +168,15 @@ class PoolSpec:
     unit: Mapping[str, object] = field(default_factory=dict)  # settings of its systemd unit, by name
     policy: Policy = Policy()
     run: str = "worker"  # Celery's sub-command: "worker" or "beat"
+    prefetch_multiplier: int | None = None
+    time_limit: float | None = None  # seconds, as are all times
+    soft_time_limit: float | None = None
+    max_memory_per_child: int | None = None  # KiB
+    loglevel: str | None = None  # None: INFO
+    optimization: str | None = None
+    exclude_queues: tuple[str, ...] = ()
+    statedb: str | None = None
+    environment_file: str | None = None  # read when a process starts; its content is nowhere else
 
     def launch(self) -> dict[str, object]:
         """The part of the settings that a running worker has fixed in it: a change here needs a new generation.
@@ -175,9 +184,10 @@ class PoolSpec:
         What is None here the worker takes from Celery's settings: it alone has loaded them.
         """
         unit = {"unit": dict(sorted(self.unit.items()))} if self.unit else {}
+        said = {name: getattr(self, name) for name in _OPTIONS if getattr(self, name) not in (None, ())}
         if self.run != "worker":  # what only workers have is not fixed in it; beat runs as in Celery's pool "solo"
             environment = dict(sorted(self.environment.items()))
-            return {"run": self.run, "celery_pool": "solo", "environment": environment, **unit}
+            return {"run": self.run, "celery_pool": "solo", "environment": environment, **unit, **said}
         return {
             "concurrency": self.concurrency,
             "queues": list(self.queues),
@@ -185,7 +195,15 @@ class PoolSpec:
             "max_tasks_per_child": self.max_tasks_per_child,
             "environment": dict(sorted(self.environment.items())),
             **unit,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in said.items()},
         }
+
+
+# In ``launch`` only where trapd.toml says something: generations of an earlier trapd have none of them.
+_OPTIONS = (
+    *("prefetch_multiplier", "time_limit", "soft_time_limit", "max_memory_per_child", "loglevel", "optimization"),
+    *("exclude_queues", "statedb", "environment_file"),
+)
 
 
 @dataclass(frozen=True, slots=True)

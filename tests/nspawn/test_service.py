@@ -311,6 +311,23 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     service.install(version, files)
 
 
+# what systemd and trapd have to read alike
+VARIABLES = """
+# a comment
+; another
+SHIP_NAME=Vasa
+SHIP_WORDS=two  words
+SHIP_QUOTED="say \\"no\\" \\$5 \\n" 'and more'
+SHIP_LONG=one \\
+  two
+SHIP_LINES='one
+two'
+SHIP_ODD=it\\'s "here"
+SHIP_URL=redis://:p#w@h/0?a=b
+SHIP_EMPTY=
+"""
+
+
 # --- beat -----------------------------------------------------------------------------------------------------------
 
 
@@ -320,7 +337,8 @@ def test_a_beat_sends_each_task_once_over_an_upgrade_and_the_death_of_trapd_and_
     plain = machine.read(CELERYCONFIG)
     machine.put(CELERYCONFIG, f"{plain}\nbeat_schedule = {schedule!r}\n", mode=0o640)
     machine.sh(f"chgrp trapd-worker {CELERYCONFIG}").check()
-    service.configure(**{"pools.beat": {"run": "beat"}})
+    machine.put("/etc/trapd/beat.env", VARIABLES, mode=0o640, owner="root:trapd-worker")
+    service.configure(**{"pools.beat": {"run": "beat", "environment_file": "beat.env"}})
     service.reload()
 
     def beats() -> list[Entry]:
@@ -333,6 +351,11 @@ def test_a_beat_sends_each_task_once_over_an_upgrade_and_the_death_of_trapd_and_
     machine.systemctl("kill", "--signal=SIGKILL", "trapd")
     service.wait_until("all on the new version", lambda status: at_rest(status) and versions(status) == {version})
     (beat,) = [(name, pid) for name, pid in service.workers().items() if name.startswith("beat@")]
+    environment = dict(line.split("=", 1) for line in machine.read(f"/proc/{beat[1]}/environ").split("\0") if line)
+    theirs = machine.sh("systemd-run -q --wait --pipe -p EnvironmentFile=/etc/trapd/beat.env env -0").check()
+    by_systemd = dict(line.split("=", 1) for line in theirs.split("\0") if line.startswith("SHIP_"))
+    assert by_systemd == {name: text for name, text in environment.items() if name.startswith("SHIP_")}
+    assert by_systemd["SHIP_NAME"] == "Vasa"
     machine.run("kill", "-9", str(beat[1])).check()
     service.wait("another beat, by systemd", lambda: service.workers().get(beat[0], 0) not in (0, beat[1]))
     seen = len(beats())

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -85,6 +86,15 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         celery_pool = "threads"
         max_tasks_per_child = 10
         environment = {CUDA = "0"}
+        prefetch_multiplier = 0
+        time_limit = "1h"
+        soft_time_limit = "55min"
+        max_memory_per_child = 400000
+        loglevel = "DEBUG"
+        optimization = "fair"
+        exclude_queues = ["slow"]
+        statedb = "%n.state"
+        environment_file = "gpu.env"
         rollout = {drain_timeout = "none", max_surge = 2}
         [pools.gpu.systemd]
         MemoryMax = "8G"
@@ -98,6 +108,9 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
     """)
     rollout = Policy(Amount(25, percent=True), Amount(1), 0.0, 5400.0, 7200.0, OnFailure.HOLD)
     gpu = Policy(Amount(2), Amount(1), 0.0, 5400.0, None, OnFailure.HOLD)
+    more: dict[str, Any] = {"loglevel": "DEBUG", "optimization": "fair", "exclude_queues": ("slow",)}
+    more |= {"prefetch_multiplier": 0, "time_limit": 3600.0, "soft_time_limit": 3300.0, "max_memory_per_child": 400000}
+    more |= {"statedb": "%n.state", "environment_file": str(tmp_path / "gpu.env")}
     unit: dict[str, str | int | bool] = {"MemoryMax": "8G", "Nice": 5, "PrivateTmp": True}
     assert load(file) == Settings(
         file=file,
@@ -112,7 +125,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         ),
         watch=WatchSettings(("trap", "numba"), 0.5, 3.0),
         pools=(
-            PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu),
+            PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu, **more),
             PoolSpec("one", singleton=True, policy=rollout),
             PoolSpec("beat", environment={"TZ": "UTC"}, singleton=True, policy=rollout, run="beat"),
         ),
@@ -203,6 +216,21 @@ REFUSED = {
         4,
         "shorter than progress_deadline",
     ),
+    "limits the wrong way": (
+        '[pools.a]\ntime_limit = "1h"\nsoft_time_limit = "1h"',
+        "pools.a.soft_time_limit",
+        3,
+        "make soft_time_limit shorter",
+    ),
+    "an option of another place": (
+        "[pools.a]\ntask_events = true",
+        "pools.a.task_events",
+        2,
+        "worker_send_task_events",
+    ),
+    "an option without a place": ("[pools.a]\nautoscale = '9,1'", "pools.a.autoscale", 2, "trapctl scale"),
+    "beat in a worker": ("[pools.a]\nbeat = true", "pools.a.beat", 2, 'a pool of its own with run = "beat"'),
+    "a limit for beat": ('[pools.a]\nrun = "beat"\ntime_limit = "1h"', "pools.a.time_limit", 3, "pool of workers"),
     "two beats": ('[pools.a]\nrun = "beat"\nworkers = 2', "pools.a.workers", 3, "set workers to 1"),
     "two pools of beat": ('[pools.a]\nrun = "beat"\n[pools.b]\nrun = "beat"', "pools.b.run", 4, "remove [pools.b]"),
     "a beat beside the next": ('[pools.a]\nrun = "beat"\nsingleton = false', "pools.a.singleton", 3, "remove it"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trapd
-from trapd.settings import Settings
+from trapd.settings import Settings, variables
 
 _STANDALONE = Path(trapd.__file__).parent / "worker" / "standalone.py"
 _NOT_PASSED_ON = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
@@ -20,7 +20,7 @@ def command(python: Path, module: str, arguments: Sequence[str]) -> list[str]:
 
 def environment(settings: Settings, environ: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, str]:
     """As a worker of the first pool has it: nothing of trapd's own Python, ``folders`` first on the import path."""
-    pool = settings.pools[0].environment if settings.pools else {}
+    pool = variables.of_pool(settings.pools[0]) if settings.pools else {}
     kept = {n: v for n, v in environ.items() if not n.startswith("PYTHON") and n not in _NOT_PASSED_ON}
     path = [*(str(folder) for folder in folders), *([pool["PYTHONPATH"]] if pool.get("PYTHONPATH") else [])]
     own = {
@@ -28,7 +28,7 @@ def environment(settings: Settings, environ: Mapping[str, str], folders: Sequenc
         # .pyc files would be the caller's, in folders that the application's owner, or trapd, has to replace
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return kept | own | dict(pool) | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+    return kept | own | pool | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
 
 
 def for_celeryconfig(settings: Settings) -> dict[str, str]:

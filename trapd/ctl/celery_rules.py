@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_beat, rules_quorum, rules_settings
+from trapd.ctl import rules_beat, rules_options, rules_quorum, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.durations import age
 from trapd.model import PoolSpec
@@ -212,8 +212,8 @@ def queues(facts: Facts) -> Iterator[Finding]:
 
 def unread_queue(facts: Facts) -> Iterator[Finding]:
     """Does anybody read where tasks go by default?"""
-    default, pools = facts.report["default_queue"], facts.workers
-    if all(pool.queues for pool in pools) and not any(default in pool.queues for pool in pools):
+    default = facts.report["default_queue"]
+    if not any(default in (pool.queues or [default]) and default not in pool.exclude_queues for pool in facts.workers):
         yield Finding(
             WARNING,
             f"no pool reads the default queue {default!r}",
@@ -277,6 +277,7 @@ RULES: tuple[Rule, ...] = (
     unknown_names,
     *rules_settings.ANYWHERE,
     *rules_settings.RULES,
+    *rules_options.RULES,
     *rules_beat.RULES,
     *rules_quorum.RULES,
 )

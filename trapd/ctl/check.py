@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from trapd.ctl import rules_paths, rules_settings
+from trapd.ctl import rules_options, rules_paths, rules_settings
 from trapd.ctl.application import command, environment, for_celeryconfig
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
@@ -69,7 +69,8 @@ def unit_findings(settings: Settings) -> list[Finding]:
 
 
 def findings(facts: Facts) -> list[Finding]:
-    found = [one for rule in (*ALWAYS, *rules_paths.RULES, *rules_settings.ALWAYS) for one in rule(facts)]
+    rules = (*ALWAYS, *rules_paths.RULES, *rules_settings.ALWAYS, *rules_options.ALWAYS)
+    found = [one for rule in rules for one in rule(facts)]
     return found if "failed" in facts.report else [*found, *celery_findings(facts)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trapd.model import PoolSpec
-from trapd.settings import Settings, resolve_backend
+from trapd.settings import Settings, resolve_backend, variables
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -49,7 +49,7 @@ class Facts:
     def of_workers(self, pool: PoolSpec, variable: str) -> str:
         """An environment variable as the workers of this pool have it; units inherit none."""
         inherited = self.environ if resolve_backend(self.settings) == "embedded" else {}
-        return pool.environment.get(variable, inherited.get(variable, ""))
+        return variables.of_pool(pool).get(variable, inherited.get(variable, ""))
 
     @property
     def transport(self) -> str:

@@ -15,6 +15,11 @@ SAID_TWICE: Mapping[str, tuple[str, Any]] = {
     "concurrency": ("worker_concurrency", None),
     "celery_pool": ("worker_pool", "prefork"),
     "max_tasks_per_child": ("worker_max_tasks_per_child", None),
+    "max_memory_per_child": ("worker_max_memory_per_child", None),
+    "prefetch_multiplier": ("worker_prefetch_multiplier", 4),
+    "time_limit": ("task_time_limit", None),
+    "soft_time_limit": ("task_soft_time_limit", None),
+    "statedb": ("worker_state_db", None),
 }
 
 

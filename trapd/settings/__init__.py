@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd.model import POOL_NAME, Policy, PoolSpec
-from trapd.settings import beat
+from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
 
@@ -117,9 +117,16 @@ def _section(document: Document, path: str, kind: str, more: tuple[str, ...] = (
 
 
 def _unknown(document: Document, path: str, name: str, known: list[str]) -> None:
+    option = worker_options.find(name) if path.startswith("pools.") and path.count(".") == 1 else None
     at_home = next((table for table, keys in KEYS.items() if name in keys), None)
     if at_home == "rollout" and path.startswith("pools."):
         remedy = f"write it in [{path}.rollout]"
+    elif option:
+        document.refuse(
+            f"{path}.{name}",
+            f"cannot use this: no such setting, though `celery` has {option.names}",
+            f"its place: {option.place.replace('`', '')}",
+        )
     elif at_home:
         remedy = f"write it in [{at_home}]"
     elif near := difflib.get_close_matches(name, known, 1):
@@ -163,6 +170,7 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
         if values["singleton"] and values["workers"] > 1:
             message = f"cannot run {values['workers']} workers of a singleton"
             document.refuse(f"{path}.workers", message, "set workers to 1, or remove singleton")
+        _limits(document, path, values)
         own = _section(document, f"{path}.rollout", "rollout")
         merged = {
             key: own[key] if key in _table(document, f"{path}.rollout") else getattr(defaults, key) for key in own
@@ -171,6 +179,13 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
         specs.append(PoolSpec(name=name, unit=unit, policy=_policy(document, f"{path}.rollout", merged), **values))
     beat.at_most_one(document, specs)
     return tuple(specs)
+
+
+def _limits(document: Document, path: str, values: dict[str, Any]) -> None:
+    soft, hard = values["soft_time_limit"], values["time_limit"]
+    if soft is not None and hard is not None and soft >= hard:
+        message = f"cannot tell a task after {soft:g} s that is killed after {hard:g} s"
+        document.refuse(f"{path}.soft_time_limit", message, "make soft_time_limit shorter than time_limit")
 
 
 def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -186,6 +201,9 @@ def _check(document: Document, settings: Settings) -> None:
     watch = settings.watch
     with contextlib.suppress(OSError):  # a file that is missing is for the watch to tell
         trust(settings.app.celeryconfig, settings.app.celeryconfig.stat())
+    for file in {Path(pool.environment_file) for pool in settings.pools if pool.environment_file}:
+        with contextlib.suppress(OSError):  # and this is for `check`, and for the start of workers
+            trust(file, file.stat())
     if watch.ceiling <= watch.quiet_period:
         key = "ceiling" if "ceiling" in _table(document, "watch") else "quiet_period"
         message = f"cannot wait {watch.quiet_period:g} s for quiet within {watch.ceiling:g} s"

@@ -9,7 +9,9 @@ from trapd.model import PoolSpec
 from trapd.settings.document import Document
 
 # Keys of a pool that beat can do something with; every other one is about running tasks.
-MEANT_FOR_BEAT = frozenset({"run", "workers", "environment", "singleton", "rollout", "systemd"})
+MEANT_FOR_BEAT = frozenset(
+    {"run", "workers", "environment", "environment_file", "loglevel", "singleton", "rollout", "systemd"}
+)
 
 
 def settle(document: Document, path: str, written: Mapping[str, Any], values: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd import durations
+from trapd.environment_file import BACKENDS_OWN
 from trapd.model import Amount, OnFailure, Policy, PoolSpec
 
 
@@ -103,15 +104,12 @@ def _flag(value: Any, _folder: Path) -> bool:
     return bool(value)
 
 
-_BACKENDS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
-
-
 def _environment(value: Any, _folder: Path) -> dict[str, str]:
     _require(isinstance(value, dict))
     for name, text in value.items():  # the value is never shown: it may be a password
         _require(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None, f"{name!r} is not a variable's name")
         _require(isinstance(text, str) and "\0" not in text, f"{name} is not a string")
-        _require(name not in _BACKENDS_OWN, f"{name} is set by trapd itself")
+        _require(name not in BACKENDS_OWN, f"{name} is set by trapd itself")
     return dict(value)
 
 
@@ -183,6 +181,39 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "Celery's own kind of pool",
         ),
         "max_tasks_per_child": Key(_COUNT_FROM_1, _POOL.max_tasks_per_child, "A child process is replaced after these"),
+        "max_memory_per_child": Key(
+            Kind("a whole number of KiB, 1 or more", _whole(1)),
+            _POOL.max_memory_per_child,
+            "A child process that has more memory than this, in KiB, is replaced after its task",
+        ),
+        "prefetch_multiplier": Key(
+            Kind("a whole number, 0 or more", _whole(0)),
+            _POOL.prefetch_multiplier,
+            "How many messages a worker takes in advance, for each task that it can run at a time",
+        ),
+        "time_limit": Key(_duration(), _POOL.time_limit, "A task that takes longer is killed"),
+        "soft_time_limit": Key(
+            _duration(), _POOL.soft_time_limit, "A task that takes longer is told so by an exception"
+        ),
+        "exclude_queues": Key(
+            Kind("a list of queues' names", _texts(r"[^,\s\0]+")),
+            _POOL.exclude_queues,
+            "Queues that they do not take from",
+        ),
+        "optimization": Key(_choice("default", "fair"), _POOL.optimization, "How a worker's children get their tasks"),
+        "statedb": Key(
+            Kind("a file's name as a string", _text),
+            _POOL.statedb,
+            "A file in which Celery keeps what a worker was told to revoke",
+        ),
+        "loglevel": Key(
+            _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"), _POOL.loglevel, "What is logged"
+        ),
+        "environment_file": Key(
+            Kind(_PATH.expected, lambda value, folder: str(_path(value, folder))),
+            _POOL.environment_file,
+            "A file of environment variables",
+        ),
         "environment": Key(Kind("a table of strings", _environment), _POOL.environment, "More environment variables"),
         "singleton": Key(Kind("true or false", _flag), _POOL.singleton, "Never two at once, not even while recycling"),
     },

@@ -51,7 +51,7 @@ class Beating:
             schedule = job.keep / self.app.conf.beat_schedule_filename  # one with a folder of its own goes there
         except OSError as error:
             raise report.ConfigurationError(f"cannot keep beat's schedule: {error}") from error
-        ours = {"loglevel": "INFO", "schedule": str(schedule), "quiet": True}
+        ours = {"loglevel": job.settings.get("loglevel", "INFO"), "schedule": str(schedule), "quiet": True}
         self.beat = _prepared_by(self._begin, self.app)(**{**options, **ours})
         # as `celery beat` does before its banner: a beat_scheduler that cannot be imported is the code's fault
         self.beat.Service(app=self.app, scheduler_cls=self.beat.scheduler_cls).get_scheduler(lazy=True)

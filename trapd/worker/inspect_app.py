@@ -35,14 +35,19 @@ SETTINGS = (
     "task_create_missing_queues",
     "task_default_exchange_type",
     "task_reject_on_worker_lost",
+    "task_soft_time_limit",
+    "task_time_limit",
     "worker_cancel_long_running_tasks_on_connection_loss",
     "worker_concurrency",
     "worker_detect_quorum_queues",
     "worker_direct",
     "worker_enable_remote_control",
+    "worker_max_memory_per_child",
     "worker_max_tasks_per_child",
     "worker_pool",
+    "worker_prefetch_multiplier",
     "worker_soft_shutdown_timeout",
+    "worker_state_db",
 )
 # Of broker_transport_options only these: others may hold passwords.
 TRANSPORT_OPTIONS = ("visibility_timeout", "data_folder_in", "data_folder_out", "control_folder", "polling_interval")

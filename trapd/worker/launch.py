@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trapd import environment_file
+
 EX_CONFIG = 78
 STATE_DIRECTORY, RUNTIME_DIRECTORY = "/var/lib/trapd", "/run/trapd"
 SCHEMA = 1  # of the manifest
@@ -42,7 +44,7 @@ def command(
     manifest = read_manifest(directory)
     launch = pool_of(manifest, pool)
     arguments = [pool, slot, "--generation", str(directory), "--runtime", str(runtime)]
-    env = environment(base_env, launch.get("environment", {}))
+    env = environment(base_env, {**launch.get("environment", {}), **_from_file(pool, launch)})
     start = directory / START
     if start.is_file():
         return [str(manifest["python"]), "-P", str(start), *arguments], env
@@ -50,6 +52,19 @@ def command(
     folders = [str(directory / folder) for folder in manifest["import_path"]]
     env["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [env.get("PYTHONPATH")])])
     return [str(manifest["python"]), "-P", "-m", "trapd.worker", *arguments], env
+
+
+def _from_file(pool: str, launch: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of the pool's environment_file, as it is now. They go before its ``environment``, as in systemd."""
+    path = launch.get("environment_file")
+    if not path:
+        return {}
+    try:
+        return environment_file.read(Path(path))
+    except (OSError, ValueError) as error:
+        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else error
+        remedy = f"see that workers can read it, or correct [pools.{pool}] environment_file"
+        raise LaunchError(f"cannot use the environment file {path}: {why}; {remedy}") from None
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

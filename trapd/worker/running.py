@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from celery.utils.nodenames import node_format
+
 from trapd.worker import application, bootsteps, broker_files, report
 from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
@@ -12,6 +14,13 @@ from trapd.worker.late_imports import LateImports
 from trapd.worker.notify import Notifier
 
 DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
+DEFAULT_LOGLEVEL = "INFO"  # not Celery's WARNING: a log that says which task ran is worth its place
+
+# What goes to Celery's worker as it is, where trapd.toml says it.
+_OPTIONS = (
+    *("prefetch_multiplier", "time_limit", "soft_time_limit", "max_memory_per_child", "optimization"),
+    "exclude_queues",
+)
 
 
 class Running:
@@ -25,6 +34,8 @@ class Running:
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, LateImports(job).look)
         bootsteps.install(self.app, job, self.reporter)
         broker_files.prepare(self.app, job.node)
+        if statedb := settings.get("statedb"):  # one without a folder lies in the pool's own
+            self.app.conf.worker_state_db = str(job.keep / statedb)
         ours = {
             "hostname": job.node,
             "pool": settings["celery_pool"],
@@ -34,8 +45,10 @@ class Running:
             "max_tasks_per_child": settings["max_tasks_per_child"],
             "without_mingle": True,  # a second's wait at each start, only to learn revoked tasks
             "without_gossip": True,
-            "loglevel": "INFO",
+            "statedb": node_format(self.app.conf.worker_state_db, job.node),
+            "loglevel": settings.get("loglevel", DEFAULT_LOGLEVEL),
             "quiet": True,
+            **{name: settings[name] for name in _OPTIONS if name in settings},
         }
         self.worker: Any = self.app.Worker(**{**options, **ours})
 
