@@ -27,6 +27,13 @@ STYLES = {
     "pkg_resources": "__import__('pkg_resources').declare_namespace(__name__)\n",
     "with code, as Airflow's": "import pkgutil\n__path__ = pkgutil.extend_path(__path__, __name__)\nX = 1\n",
 }
+# What setuptools puts beside a namespace of pkg_resources in a wheel, instead of an ``__init__``; cut to what it does.
+NSPKG = (
+    "import sys, os, importlib.util, importlib.machinery; s = sys._getframe(1).f_locals['sitedir']; "
+    "find = importlib.machinery.PathFinder.find_spec; "
+    "m = sys.modules.setdefault('ns', importlib.util.module_from_spec(find('ns', [s]))); "
+    "p = os.path.join(s, 'ns'); (p not in m.__path__) and m.__path__.append(p)\n"
+)
 PKG_RESOURCES = """
 import pkgutil, sys
 
@@ -83,7 +90,9 @@ class Installation:
 
     def put(self, part: str, how: str, version: str = "1", more: str = "") -> None:
         files = {f"ns/{part}/__init__.py": "", f"ns/{part}/late.py": f"VERSION = {version}\n"}
-        if self._init is not None:
+        if self._init == NSPKG:
+            files[f"ns_{part}-nspkg.pth"] = NSPKG
+        elif self._init is not None:
             files["ns/__init__.py"] = self._init
         if more:
             files[more] = ""
@@ -161,6 +170,16 @@ def test_a_part_of_another_distribution_is_read_where_it_is_and_is_no_stray(
     assert answer["strays"] == []
     assert answer["mine"].startswith(f"{snapshot}/")
     assert not answer["other"].startswith(f"{snapshot}/")
+
+
+def test_a_namespace_that_a_start_up_file_has_made_is_no_hindrance(tmp_path: Path) -> None:
+    installation = Installation(tmp_path, NSPKG)
+    installation.put("mine", "wheel")
+    installation.put("other", "wheel")
+    snapshot = installation.snapshot()
+    answer = installation.ask(snapshot)
+    assert (answer["strays"], answer["mine"]) == ([], f"{snapshot}/code/ns/mine/late.py")
+    assert answer["other"] == f"{installation.site}/ns/other/late.py"
 
 
 @pytest.mark.parametrize("init", STYLES.values(), ids=STYLES.keys())
