@@ -18,6 +18,7 @@ from trapd.errors import SettingsError, TrapdError
 from trapd.first_process import go_on_in_a_child
 from trapd.masking import mask
 from trapd.settings import find, load
+from trapd.units import running
 
 EX_CONFIG = 78
 
@@ -26,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 stopped as asked, 1 cannot run, 78 the configuration cannot be used."""
     parser = argparse.ArgumentParser(prog="trapd", description="Keeps Celery workers running, current and safe.")
     parser.add_argument("--config", metavar="FILE", help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml")
+    parser.add_argument("--check", action="store_true", help="only read the configuration; 0 sound, 78 not to be used")
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
     if (ended := go_on_in_a_child()) is not None:
@@ -33,10 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     journald.set_up()
     try:
         settings = load(find(options.config, os.environ))
+        if options.check:
+            return 0
         with only_one(settings.state_directory, settings.runtime_directory):
             asyncio.run(serve(settings))
     except SettingsError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)
+        if not options.check and (workers := running.workers()):
+            print(f"trapd: {workers} worker(s) run on; correct the file, then start trapd again", file=sys.stderr)
         return EX_CONFIG
     except TrapdError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)

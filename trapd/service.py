@@ -281,7 +281,8 @@ class Service(Controller):
                 with self.writing():
                     rollout = self.journal.next_rollout()
                 state = (before or {}).get(name) or self.state(name)
-                states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=self.clock.now())
+                now, wall = self.clock.now(), self.clock.wall()
+                states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall)
             begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
             wall = self.clock.wall()
             events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]

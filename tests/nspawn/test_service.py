@@ -147,7 +147,7 @@ def test_who_runs_in_a_workers_sandbox_may_ask_trapd_and_not_command_it(service:
     for method, answer in answers.items():
         error = answer["error"]
         assert error["code"] == Code.NOT_PERMITTED
-        assert error["message"].startswith(f"cannot {method}: trapd-worker (uid ")
+        assert error["message"].startswith(f"cannot run trapctl {method.replace('.', ' ')}: trapd-worker (uid ")
         assert error["message"].endswith("may only look; run it as root or as a member of group trapd")
     assert [(one["paused"], one["wanted"]) for one in pools] == [(False, 2), (False, 1)]
 
@@ -425,7 +425,7 @@ def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(ser
 def test_a_reload_of_a_broken_file_changes_nothing_and_says_why(service: Service) -> None:
     machine, before = service.machine, service.workers()
     machine.put(TOML, "[pools.default]\nworkers = 'two'\n")
-    service.reload()
+    assert service.reload() != 0
     status = service.wait_until("the complaint", lambda status: bool(status["problems"]))
     (problem,) = status["problems"]
     assert problem.startswith(f"{TOML}:2: pools.default.workers: cannot use")

@@ -473,6 +473,10 @@ def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
     universe.order("undo", POOL)
     universe.settle("one")
     assert starts(universe)[1] < 8, "those that still ran were kept"
+    undo = universe.journal.rollouts(limit=1)[0]
+    assert undo.generation == 1, "no new generation was needed"
+    made = universe.journal.generations()[1].wall
+    assert undo.started_wall > made + 60, "it began now, not when that generation was made"
 
 
 def test_what_was_undone_is_no_last_good() -> None:

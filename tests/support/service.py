@@ -132,13 +132,14 @@ class Service:
         chosen = {**self.tables, **tables}
         self.machine.put(TOML, toml({name: table for name, table in chosen.items() if table is not None}))
 
-    def reload(self) -> None:
-        """``systemctl reload``, which only tells trapd, and until it has done with that: from then on its status is of
-        the new configuration."""
+    def reload(self) -> int:
+        """``systemctl reload``, its exit status, which only tells trapd, and until it has done with that: from then on
+        its status is of the new configuration."""
         before = self._reloads()
-        self.machine.systemctl("reload", "trapd")
+        status = self.machine.run("systemctl", "reload", "trapd").code
         self.wait("word of the reload", lambda: self._reloads() > before)
         self.wait("its end", lambda: self.machine.show("trapd", "SubState") == {"SubState": "running"})
+        return status
 
     def _reloads(self) -> int:
         said = self.machine.journal("-u", "trapd")

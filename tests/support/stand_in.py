@@ -107,7 +107,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["daemon"]:
             daemon()
-        case ["-P", "-m", "trapd.worker", pool, slot, "--generation", _, "--runtime", runtime]:
+        case ["-P", _, pool, slot, "--generation", _, "--runtime", runtime]:
             worker(pool, slot, Path(runtime))
         case other:
             sys.exit(f"cannot stand in for {other}")

@@ -25,6 +25,7 @@ def progress(view: PoolView, rollout: Rollout) -> dict[str, Any]:
         "failed": sum(i.state is InstanceState.FAILED for i in mine),
         "old": len(old),
         "draining": sum(i.state not in _STAYING for i in old),
+        "serves": view.state.wanted,  # once the rollout is over: another than its own, if it went wrong
         "paused": view.state.paused,
         "waiting": "" if rollout.state.over else view.waiting,
     }

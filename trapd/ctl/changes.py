@@ -59,6 +59,6 @@ def outcome(screen: Screen, document: Mapping[str, Any]) -> None:
     """Print the end of a rollout that went wrong: its traceback, and what serves now."""
     rollout = document["rollout"]
     screen.lines(last_lines(rollout["detail"], lines=60), indent=4)
-    if rollout["state"] == "rejected" and rollout["previous"] is not None:
-        screen.line(f"generation {rollout['previous']} serves, as before")
+    if (serves := document["serves"]) not in (None, rollout["generation"]):
+        screen.line(f"generation {serves} serves" + (", as before" if serves == rollout["previous"] else ""))
     screen.line(f"trapctl why {rollout['id']} tells more; trapctl retry {rollout['pool']} tries the same code again")

@@ -138,7 +138,8 @@ class Client:
         return UnreachableError(f"cannot reach trapd at {self.path} any more: {what}; see its log", absent=False)
 
 
-_START = "start it with systemctl start trapd, or trapd --config FILE"
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_START = f"start it with {'systemctl start trapd' if _BOOTED.is_dir() else 'trapd --config FILE'}"
 _WHY: Mapping[int, tuple[str, bool]] = {
     errno.ENOENT: (f"no such socket; is it running? {_START}", True),
     errno.ECONNREFUSED: (f"nobody listens there any more; {_START}", True),

@@ -50,10 +50,12 @@ def _keys(fingerprint: str, application: str, launch: str) -> tuple[str, str, st
 
 
 def begin(
-    state: PoolState, generation: Generation, rollout: int, *, reason: str, actor: str, now: float
+    state: PoolState, generation: Generation, rollout: int, *, reason: str, actor: str, now: float, wall: float
 ) -> tuple[PoolState, ...]:
-    """Want another generation. Returns the states to save in order: the old rollout's end, then the new one."""
-    ended = supersede(state, f"generation {generation.number} is wanted instead", generation.wall)
+    """Want another generation, which may be an old one.
+
+    Returns the states to save in order: the old rollout's end, then the new one."""
+    ended = supersede(state, f"generation {generation.number} is wanted instead", wall)
     fresh = Rollout(
         id=rollout,
         pool=state.pool,
@@ -62,7 +64,7 @@ def begin(
         state=RolloutState.PENDING,
         reason=reason,
         actor=actor,
-        started_wall=generation.wall,
+        started_wall=wall,
         progressed_at=now,
     )
     wanted = replace(state, wanted=generation.number, rollout=fresh)

@@ -19,8 +19,7 @@ from trapd.errors import SettingsError
 from trapd.settings import DEFAULT_FILE, load
 from trapd.units import directives
 from trapd.units.render import Rendered, render
-
-RUNNING = Path("/run/systemd/units")  # a link invocation:UNIT for each that runs: seen without a question to PID 1
+from trapd.units.running import LINKS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE)
     parser.add_argument("--base", type=Path, required=True, help="the base template")
     parser.add_argument("--kept", type=Path, required=True, help="where to keep a copy of what was good")
-    parser.add_argument("--running", type=Path, default=RUNNING, help="where PID 1 notes which units run")
+    parser.add_argument("--running", type=Path, default=LINKS, help="where PID 1 notes which units run")
     parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
     parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
     options = parser.parse_args(argv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Document, Session
 from trapd.ctl.words import Cell, Word, last_lines, since, versions
+from trapd.units import running
 
 if TYPE_CHECKING:
     from trapd.ctl.render import Screen
@@ -31,7 +32,7 @@ def verb(session: Session, pools: Sequence[str], watch: bool) -> int:
 
 
 def _status(session: Session, pools: Sequence[str]) -> Exit:
-    document = session.ask("status")
+    document = _asked(session)
     known = [pool["name"] for pool in document["pools"]]
     if missing := [name for name in pools if name not in known]:
         session.complain(f"cannot find pool {missing[0]!r}: there are: {', '.join(known)}", Exit.UNKNOWN)
@@ -41,6 +42,17 @@ def _status(session: Session, pools: Sequence[str]) -> Exit:
     session.answer(document, show)
     problems = [*document["problems"], *(problem for pool in document["pools"] for problem in pool["problems"])]
     return Exit.FAILED if problems else Exit.OK
+
+
+def _asked(session: Session) -> dict[str, Any]:
+    """Raises UnreachableError, which tells of workers that run on without trapd."""
+    try:
+        return session.ask("status")
+    except UnreachableError as error:
+        workers = running.workers() if error.absent and session.socket_option is None else 0
+        if not workers:
+            raise
+        raise UnreachableError(f"{error}; {workers} worker(s) run on without it", absent=True) from None
 
 
 def _watched(session: Session, pools: Sequence[str]) -> Exit:
