@@ -338,6 +338,19 @@ def test_a_drain_may_last_longer_than_the_stop_timeout(machine: Machine) -> None
     assert "Deactivated successfully" in machine.journal("-u", "trapd-worker-gpu@7-1")
 
 
+def test_a_worker_that_hangs_in_its_drain_is_ended_and_says_where(machine: Machine) -> None:
+    machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStopSec=3\n")
+    machine.put("/etc/drain", "-1")
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "trapd-worker-gpu@7-1")
+    began = time.monotonic()
+    machine.sh("systemctl stop trapd-worker-gpu@7-1")
+    assert 2.5 < time.monotonic() - began < 9.0, "before SIGKILL: SIGABRT was enough"
+    said = machine.journal("-u", "trapd-worker-gpu@7-1")
+    assert "Fatal Python error: Aborted" in said
+    assert "in drain" in said  # the function that hung
+
+
 def test_a_worker_that_hangs_at_its_start_says_where(machine: Machine) -> None:
     machine.put("/etc/systemd/system/trapd-worker-.service.d/short.conf", "[Service]\nTimeoutStartSec=5\n")
     machine.put("/etc/probes.json", '{"hang": "__import__(\'threading\').Event().wait()"}')

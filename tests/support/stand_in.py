@@ -42,6 +42,9 @@ def until_told() -> None:
 
 
 def drain(seconds: float) -> None:
+    """Less than nothing: it hangs."""
+    while seconds < 0:
+        time.sleep(1.0)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         say("EXTEND_TIMEOUT_USEC=10000000\nSTATUS=draining, 1 active")

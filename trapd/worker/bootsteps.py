@@ -14,6 +14,7 @@ from trapd.worker import leaving, prefetch, report, revokes, unknown
 from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
+from trapd.worker.unread import unread
 
 POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
 STAMP_EVERY = 0.5  # s; the timer also wakes the loop, which without it notices a SIGTERM only with the next message
@@ -37,6 +38,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
             signal.signal(signal.SIGHUP, lambda number, frame: None)
             reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
             reporter.health.connected = lambda: worker.consumer is not None and worker.consumer.connection is not None
+            reporter.health.unread = lambda: unread(worker.pool)
             reporter.enter(Phase.CONNECTING)
             reporter.start()
 

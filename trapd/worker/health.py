@@ -58,6 +58,7 @@ class Health:
         self.inline = False  # tasks run inside that loop (solo pool)
         self.held_up = ""  # what a start waits for that is neither the broker nor the main thread
         self.connected: Callable[[], bool] = lambda: False  # has the consumer a connection to its broker?
+        self.unread: Callable[[], int] = lambda: 0  # results of tasks that have ended, though they count as active
         self._well = now  # when there was last nothing to be said against it: it turned, or had good reason not to
         self._away, self._away_since = "", now  # whom it waits for, and since when
         self.strays = 0
@@ -84,7 +85,7 @@ class Health:
         """What to send now; empty if there is nothing to say. ``look`` tells where the main thread stands."""
         self._wake(now)
         active, reserved = self._counts()
-        if active:
+        if active and not (self.phase is Phase.DRAINING and self.unread() >= active):
             self._busy_at = now
         place = self._judge(now, look, busy=self.inline and active > 0)
         fields = dict(self._announce)

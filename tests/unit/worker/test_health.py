@@ -275,6 +275,19 @@ def test_a_drain_without_tasks_gets_no_time_for_ever() -> None:
     assert "not leaving" in messages[-1][1]["STATUS"]
 
 
+def test_a_drain_whose_tasks_have_ended_unread_gets_no_time_for_ever() -> None:
+    """Its main thread hangs, and so goes on counting them."""
+    case = Case().ready()
+    case.active = 2
+    case.enter(Phase.DRAINING)
+    case.health.unread = lambda: 1
+    assert times(case.run(60), "EXTEND_TIMEOUT_USEC"), "one of them runs"
+    case.health.unread = lambda: 2
+    messages = case.run(60)
+    assert not times(messages, "EXTEND_TIMEOUT_USEC")
+    assert "2 active, but not leaving for " in messages[-1][1]["STATUS"]
+
+
 def test_a_drain_is_never_left_again() -> None:
     case = Case().ready()
     case.enter(Phase.DRAINING, Phase.RECONNECTING, Phase.READY)
