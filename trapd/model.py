@@ -69,6 +69,7 @@ class FailureKind(StrEnum):
     CODE = "code"  # the worker itself said so: the application or its configuration raised
     TIMEOUT = "timeout"  # it did not say READY in time
     WATCHDOG = "watchdog"  # its main loop stopped turning
+    BROKER = "broker"  # the broker would not wait for its tasks any longer: no other code would change that
     CRASH = "crash"  # it exited or was killed for any other reason
 
 
@@ -89,6 +90,14 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteCommand:
+    """What reached a worker by Celery's remote control and stands until it ends."""
+
+    command: str  # cancel_consumer('celery')
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class CodeReport:
     """What a worker says of the code it has really loaded."""
 
@@ -96,6 +105,7 @@ class CodeReport:
     digest: str
     versions: Mapping[str, str]
     strays: tuple[str, ...] = ()  # modules of watched packages that were loaded from outside the snapshot
+    remote: tuple[RemoteCommand, ...] = ()  # beside its code: what is not as it was configured
 
     @property
     def mixed(self) -> bool:

@@ -161,8 +161,10 @@ def redis_server(directory: Path) -> Iterator[tuple[str, Server]]:
 
 
 @contextlib.contextmanager
-def rabbitmq_server(directory: Path) -> Iterator[tuple[str, Server]]:
-    """A RabbitMQ with a cookie, a node name, an epmd and folders of its own; yields its URL."""
+def rabbitmq_server(directory: Path, advanced: str = "") -> Iterator[tuple[str, Server]]:
+    """A RabbitMQ with a cookie, a node name, an epmd and folders of its own; yields its URL. ``advanced``: settings of
+    the application ``rabbit``, as Erlang terms.
+    """
     if not RABBITMQ.exists():
         raise MissingServerError("RabbitMQ is not installed: apt-get install rabbitmq-server")
     port, dist, epmd_port = free_port(), free_port(), free_port()
@@ -170,6 +172,9 @@ def rabbitmq_server(directory: Path) -> Iterator[tuple[str, Server]]:
     cookie.write_text(uuid.uuid4().hex)
     cookie.chmod(0o400)
     env = _rabbitmq_environment(directory, port, dist, epmd_port)
+    if advanced:
+        (directory / "advanced.config").write_text(f"[{{rabbit, [{advanced}]}}].")
+        env["RABBITMQ_ADVANCED_CONFIG_FILE"] = str(directory / "advanced.config")
     # Without one of ours, Erlang would start an epmd that nobody stops.
     epmd = spawn("epmd", ["epmd", "-address", "127.0.0.1", "-port", str(epmd_port)], directory / "epmd.log")
     try:

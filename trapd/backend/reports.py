@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapd.masking import mask
-from trapd.model import CodeReport, Failure, FailureKind
+from trapd.model import CodeReport, Failure, FailureKind, RemoteCommand
 
 _LIMIT = 1 << 20  # bytes; a report has a few hundred. Tasks can write these files too.
 
@@ -46,7 +46,9 @@ def _parse(text: bytes) -> Report:
     found = json.loads(text)
     versions = {str(name): str(version) for name, version in found["versions"].items()}
     strays = tuple(str(stray) for stray in found["strays"])
-    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays)
+    # workers of an earlier trapd do not tell it
+    remote = tuple(RemoteCommand(mask(str(one["command"])), float(one["wall"])) for one in found.get("remote", ()))
+    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays, remote)
     failure = None
     if found["failure"]:
         summary, detail = str(found["failure"]["summary"]), str(found["failure"]["detail"])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from trapd.control import beside
 from trapd.control.needs import Desk
 from trapd.control.protocol import SCHEMA
 from trapd.durations import age
@@ -105,6 +106,7 @@ def _instance(desk: Desk, instance: Instance, wanted: int | None) -> dict[str, A
         if failure
         else None,
         "strays": list(report.strays) if report else [],
+        "remote": [{"command": one.command, "at": one.wall} for one in report.remote] if report else [],
     }
 
 
@@ -162,7 +164,7 @@ def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
     going_on = rollout is not None and not rollout.state.over
     if state.paused:
         found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
-    return found + _instance_problems(view, going_on) + _hanging(desk, view)
+    return found + _instance_problems(view, going_on) + _hanging(desk, view) + beside.problems(desk, view)
 
 
 _WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_beat, rules_options, rules_quorum, rules_settings
+from trapd.ctl import rules_beat, rules_consumer_timeout, rules_options, rules_quorum, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.durations import age
 from trapd.model import PoolSpec
@@ -280,6 +280,7 @@ RULES: tuple[Rule, ...] = (
     *rules_options.RULES,
     *rules_beat.RULES,
     *rules_quorum.RULES,
+    *rules_consumer_timeout.RULES,
 )
 
 

@@ -32,7 +32,12 @@ def failed_canary(world: World, now: float) -> Instance | None:
     rollout, deadline = world.rollout, world.spec.policy.progress_deadline
     late = rollout is not None and (rollout.state is RolloutState.RETRIAL or rollout.progressed_at + deadline <= now)
     mine = world.staying(target=True)
-    return next((i for i in mine if exhausted(i) or (late and i.state is InstanceState.FAILED)), None)
+    return next((i for i in mine if exhausted(i) or (late and _at_fault(i))), None)
+
+
+def _at_fault(instance: Instance) -> bool:
+    ended_by_broker = instance.failure is not None and instance.failure.kind is FailureKind.BROKER
+    return instance.state is InstanceState.FAILED and not ended_by_broker
 
 
 def witness_failure(world: World, canary: Instance) -> Failure | None:

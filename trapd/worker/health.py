@@ -29,8 +29,8 @@ YOUNG = 0.1  # of the time since READY: so often, while that is not much, a sign
 STANDSTILL = 5.0  # s between two looks after which it was this process, not its loop, that stood still
 DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
-# A change of this is told at once: phase, stalled, whom it waits for, whether it stands, strays.
-_About = tuple["Phase", bool, str, bool, int]
+# A change of this is told at once: phase, stalled, whom it waits for, whether it stands, strays and remote commands.
+_About = tuple["Phase", bool, str, bool, tuple[int, str]]
 
 
 class Phase(StrEnum):
@@ -62,8 +62,10 @@ class Health:
         self._well = now  # when there was last nothing to be said against it: it turned, or had good reason not to
         self._away, self._away_since = "", now  # whom it waits for, and since when
         self.strays = 0
+        self.remote = ""  # commands of remote control that stand: the latest, and how many more
+        self.because = ""  # why it drains, if nobody told it to by a signal
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: _About = (self.phase, False, "", False, 0)
+        self._about: _About = (self.phase, False, "", False, (0, ""))
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
@@ -91,7 +93,7 @@ class Health:
         fields = dict(self._announce)
         serves = self.phase in (Phase.READY, Phase.RECONNECTING)
         stalled = serves and now - self._well >= self._stall
-        self._about = self.phase, stalled, self._away, bool(place), self.strays
+        self._about = self.phase, stalled, self._away, bool(place), (self.strays, self.remote)
         if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
             fields["WATCHDOG"] = "1"
         if (time := self._deserves(now)) and now >= self._extended + min(EXTEND_EVERY, self._period):
@@ -170,12 +172,15 @@ class Health:
                 return "importing"
             case Phase.CONNECTING if place:  # connected, and not ready: a handler of the application's, mostly
                 return f"starting for {now - self._well:.0f} s, {self.held_up or f'at {place}'}"
-            case Phase.DRAINING if now - self._busy_at >= QUIET_DRAIN:
-                return f"draining, {count}, but not leaving for {now - self._busy_at:.0f} s"
+            case Phase.DRAINING:
+                quiet = now - self._busy_at
+                stays = f", but not leaving for {quiet:.0f} s" if quiet >= QUIET_DRAIN else ""
+                return f"draining, {count}{stays}" + (f", because: {self.because}" if self.because else "")
             case Phase.READY:
                 waiting = reserved - active
                 more = f", {waiting} reserved" if waiting > 0 else ""
-                return f"ready, {count}{more}" + (f", {self.strays} stray modules" if self.strays else "")
+                told = f", by remote control: {self.remote}" if self.remote else ""
+                return f"ready, {count}{more}" + (f", {self.strays} stray modules" if self.strays else "") + told
             case _:
                 return f"{self.phase}, {count}"
 

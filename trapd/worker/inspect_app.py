@@ -172,6 +172,7 @@ def _look(app: Any) -> Report:
         "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
         "early": sorted(task.name for task in tasks if not task.acks_late),
         "beat": _beat(app),
+        "limits": {task.name: task.time_limit or task.soft_time_limit for task in tasks},
         "broker": {} if app.conf.task_always_eager else _broker(app),
     }
 

@@ -1,27 +1,40 @@
-"""Modules may be imported late, by a worker's main process too: is there a stray among them now?"""
+"""Modules may be imported late, by a worker's main process too: is there a stray among them now? And what has reached
+the worker by remote control since?"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
+from trapd.masking import mask
 from trapd.worker import report
 from trapd.worker.health import Health, Phase
 from trapd.worker.job import Job
 
+Commands = list[dict[str, Any]]
+
 
 class LateImports:
     """Keeps the report file up to date. ``look`` is called by the reporter's thread, before it speaks: a report with
-    a new stray is written before the status that tells of it."""
+    news is written before the status that tells of it. ``remote`` gives the remote commands that stand."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, remote: Callable[[], Commands] = list) -> None:
+        self._job, self._remote = job, remote
         self._modules = 0
+        self._written: Commands = []
 
     def look(self, health: Health) -> None:
-        if health.phase is not Phase.READY or len(sys.modules) == self._modules:
+        remote = self._remote()
+        if health.phase is not Phase.READY or (len(sys.modules) == self._modules and remote == self._written):
             return
         self._modules = len(sys.modules)
-        found = report.code_report(self._job)
-        if len(found["strays"]) != health.strays:
+        found = report.code_report(self._job) | {"remote": remote}
+        if len(found["strays"]) != health.strays or remote != self._written:
             report.write(self._job, found)
-            health.strays = len(found["strays"])
+            health.strays, health.remote, self._written = len(found["strays"]), _latest(remote), remote
+
+
+def _latest(remote: Commands) -> str:
+    more = f" and {len(remote) - 1} more" if len(remote) > 1 else ""
+    return mask(str(remote[-1]["command"])) + more if remote else ""

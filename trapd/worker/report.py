@@ -16,6 +16,8 @@ from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
 
+SUMMARY_LIMIT = 1000  # characters; what is longer is whole in the traceback
+
 
 class ConfigurationError(Exception):
     """The configuration or the application cannot be used; the message stands for itself."""
@@ -31,6 +33,7 @@ def code_report(job: Job) -> dict[str, Any]:
         "digest": job.manifest["digest"],
         "versions": _versions(job),
         "strays": strays(job.packages, job.code),
+        "remote": [],
         "failure": None,
         "wall": time.time(),
     }
@@ -38,7 +41,22 @@ def code_report(job: Job) -> dict[str, Any]:
 
 def failure_report(job: Job, error: BaseException) -> dict[str, Any]:
     """The code report of a worker that could not load its code."""
-    failure = {"kind": "code", "summary": mask(_summary(error)), "detail": mask(_detail(error))}
+    return _failed(job, "code", _summary(error), error)
+
+
+def ending_report(job: Job, kind: str, summary: str, error: BaseException) -> dict[str, Any]:
+    """The code report of a worker that something ends, in the midst of its work."""
+    return _failed(job, kind, summary, error)
+
+
+def one_line(text: str) -> str:
+    """All of a message in one line, unless it is a very long one: pydantic and Django list what is wrong in lines."""
+    words = " ".join(text.split())
+    return words if len(words) <= SUMMARY_LIMIT else f"{words[: SUMMARY_LIMIT - 4]} ..."
+
+
+def _failed(job: Job, kind: str, summary: str, error: BaseException) -> dict[str, Any]:
+    failure = {"kind": kind, "summary": mask(summary), "detail": mask(_detail(error))}
     return {**code_report(job), "failure": failure}
 
 
@@ -62,11 +80,10 @@ def _versions(job: Job) -> dict[str, str]:
 
 
 def _summary(error: BaseException) -> str:
-    text = str(error)
+    text = one_line(str(error))
     if isinstance(error, ConfigurationError):
         return text
-    first = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _detail(error: BaseException) -> str:

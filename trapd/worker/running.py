@@ -7,11 +7,13 @@ from typing import Any
 
 from celery.utils.nodenames import node_format
 
-from trapd.worker import application, bootsteps, broker_files, report
+from trapd.masking import mask
+from trapd.worker import application, bootsteps, broker_files, ending, report
 from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
 from trapd.worker.notify import Notifier
+from trapd.worker.remote import Remote
 
 DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
 DEFAULT_LOGLEVEL = "INFO"  # not Celery's WARNING: a log that says which task ran is worth its place
@@ -31,8 +33,11 @@ class Running:
         settings = job.settings
         self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
-        self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, LateImports(job).look)
+        remote = Remote(self._told_to_leave)
+        look = LateImports(job, remote.standing).look
+        self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, look)
         bootsteps.install(self.app, job, self.reporter)
+        remote.listen()
         broker_files.prepare(self.app, job.node)
         if statedb := settings.get("statedb"):  # one without a folder lies in the pool's own
             self.app.conf.worker_state_db = str(job.keep / statedb)
@@ -51,6 +56,7 @@ class Running:
             **{name: settings[name] for name in _OPTIONS if name in settings},
         }
         self.worker: Any = self.app.Worker(**{**options, **ours})
+        ending.watch(self.worker, self._ends)
 
     def run(self) -> int:
         """Until it is told to stop and has drained; the exit status."""
@@ -62,3 +68,11 @@ class Running:
         except Exception as error:  # its work is done and well done, whatever is left lying about
             print(f"trapd-worker: cannot tidy the broker: {error}", file=sys.stderr)
         return self.worker.exitcode or 0
+
+    def _ends(self, why: ending.Ending) -> None:
+        """It lets running tasks end before it leaves, which may take hours: the reason is told now."""
+        self._told_to_leave(why.summary)
+        report.write(self.job, report.ending_report(self.job, *why))
+
+    def _told_to_leave(self, why: str) -> None:
+        self.reporter.health.because = mask(why)

@@ -44,6 +44,7 @@ SOUND: dict[str, Any] = {
         "broker_connection_max_retries": None,
         "broker_connection_retry_on_startup": True,
         "task_create_missing_queues": True,
+        "worker_prefetch_multiplier": 1,
     },
     "transport_options": {},
     "unknown": {},
@@ -60,6 +61,7 @@ SOUND: dict[str, Any] = {
     "late_lost": [],
     "early": [],
     "beat": {"scheduler": "celery.beat:PersistentScheduler", "schedule": {}, "unknown": {}},
+    "limits": {"a": 1200.0},
     "broker": {"url": "amqp://guest:**@localhost:5672//", "transport": "amqp", "error": None},
 }
 

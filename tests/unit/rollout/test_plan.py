@@ -264,6 +264,18 @@ def test_workers_that_cannot_reach_their_broker_hold_a_rollout_up_and_do_not_fai
     assert short(world(spec(), late, one("1-2"), one("1-3"), away)) == []
 
 
+def test_a_canary_that_its_broker_ends_is_started_again_and_never_blamed() -> None:
+    """RabbitMQ closes the channel of whoever holds a long task: so it would with any code."""
+    by_broker = replace(failure(100), kind=FailureKind.BROKER)
+    ended = one("2-1", "failed", ago=100, failures=9, failure=by_broker)
+    fresh = one("1-1", ago=50)
+    for phase in (GOING, R.RETRIAL):
+        state = wanting(2, 1, phase=phase)
+        assert state.rollout is not None
+        late = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 9999))
+        assert "start 2-1" in short(world(spec(), late, fresh, one("1-2"), ended))
+
+
 def test_no_progress_until_the_deadline_fails_the_rollout() -> None:
     state = wanting(2, 1, 2, phase=GOING)
     stuck = [one("1-2"), one("2-1", ago=600), one("2-2", "failed", ago=1, failures=9)]

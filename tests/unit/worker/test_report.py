@@ -62,10 +62,10 @@ def fail(error: BaseException) -> BaseException:
     ("error", "summary"),
     [
         (ModuleNotFoundError("No module named 'x'"), "ModuleNotFoundError: No module named 'x'"),
-        (ValueError("first line\nsecond line"), "ValueError: first line"),
+        (ValueError("first line\nsecond line"), "ValueError: first line second line"),
         (AssertionError(), "AssertionError"),
         (SystemExit(3), "SystemExit: 3"),
-        (report.ConfigurationError("cannot mix\nnames"), "cannot mix\nnames"),
+        (report.ConfigurationError("cannot mix\nnames"), "cannot mix names"),
         (OSError("lost amqp://guest:secret@broker//"), "OSError: lost amqp://guest:***@broker//"),
     ],
 )

@@ -1,0 +1,56 @@
+"""Problems of workers that look well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.fake_controller import about, settled, worker
+from tests.support.virtual_clock import VirtualClock
+from trapd.control.beside import problems
+from trapd.control.needs import Desk
+from trapd.model import Failure, FailureKind, Instance, InstanceState, RemoteCommand
+from trapd.worker.ending import explain
+from trapd.worker.health import Health, Phase
+from trapd.worker.standing import Standing
+
+CLOCK = VirtualClock()
+
+
+def said(instance: Instance) -> list[str]:
+    controller = settled(CLOCK)
+    controller.put("default", instances=(instance,))
+    return problems(Desk(about(), controller, CLOCK), controller.pool("default"))
+
+
+def taken_back(ago: float, kind: FailureKind = FailureKind.BROKER) -> Instance:
+    words = explain(RuntimeError("delivery acknowledgement on channel 1 timed out. Timeout value used: 60000 ms."), ())
+    return worker(CLOCK, "default@7-1", failure=Failure(kind, words.summary, "", CLOCK.now() - ago))
+
+
+def test_what_rabbitmq_took_back_is_a_problem_until_a_repetition_would_have_come() -> None:
+    (problem,) = said(taken_back(70))
+    assert problem.startswith("RabbitMQ took back what default@7-1 ran or held in reserve for longer than consumer_tim")
+    assert "(1m00s), 1m10s ago (PRECONDITION_FAILED)" in problem
+    assert said(taken_back(250)) == []
+    assert said(taken_back(70, FailureKind.CRASH)) == []
+
+
+def test_remote_commands_stand_with_their_age() -> None:
+    one = worker(CLOCK, "default@7-1")
+    assert one.report is not None
+    told = RemoteCommand("cancel_consumer('celery')", CLOCK.wall() - 300)
+    assert said(replace(one, report=replace(one.report, remote=(told,)))) == [
+        "default@7-1: cancel_consumer('celery') by remote control 5m00s ago"
+    ]
+
+
+@pytest.mark.parametrize("why", ["shutdown by remote control", "lost its broker: ConnectionError: away"])
+def test_a_worker_that_leaves_by_itself_says_why_while_its_tasks_end(why: str) -> None:
+    health = Health(lambda: (1, 1), 60.0, 0.0)
+    health.because = why
+    health.enter(Phase.DRAINING, 1.0)
+    status = health.message(2.0, lambda: Standing("", ""))["STATUS"]
+    leaving = worker(CLOCK, "default@7-1", state=InstanceState.DRAINING, status=status)
+    assert said(leaving) == [f"default@7-1 leaves when its tasks have ended: {why}"]

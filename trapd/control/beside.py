@@ -1,0 +1,59 @@
+"""What befell workers that look well: ended by their broker again and again, or told otherwise by remote control."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from trapd.control.needs import Desk
+from trapd.durations import age
+from trapd.model import FailureKind, Instance, InstanceState
+from trapd.rollout.view import PoolView
+
+CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default
+_LIMIT = re.compile(r"consumer_timeout = ([0-9.]+) s")  # in the failure's words (worker/ending.py)
+_BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/health.py)
+
+
+def problems(desk: Desk, view: PoolView) -> list[str]:
+    """In sentences; empty if there is nothing of the kind."""
+    return [*_taken_back(desk, view), *_leaving(view), *_remote(desk, view)]
+
+
+def _taken_back(desk: Desk, view: PoolView) -> Iterator[str]:
+    """A task that is longer than consumer_timeout starts anew each time, without end. Each worker's last failure is
+    remembered while it runs again; an old one counts no more once a repetition would have come."""
+    now = desk.clock.now()
+    found = [(i, now - i.failure.at, _limit(i)) for i in view.instances if i.failure and _by_broker(i)]
+    recent = [(instance, ago, limit) for instance, ago, limit in found if ago < 3 * limit + 60]
+    if recent:
+        names = ", ".join(str(instance.id) for instance, _, _ in recent)
+        ago, limit = min(ago for _, ago, _ in recent), max(limit for _, _, limit in recent)
+        yield (
+            f"RabbitMQ took back what {names} ran or held in reserve for longer than consumer_timeout ({age(limit)}), "
+            f"{age(ago)} ago (PRECONDITION_FAILED): it runs again, and without end if it takes as long; raise "
+            "consumer_timeout, or x-consumer-timeout of the queue, or set task_time_limit"
+        )
+
+
+def _by_broker(instance: Instance) -> bool:
+    return instance.failure is not None and instance.failure.kind is FailureKind.BROKER
+
+
+def _limit(instance: Instance) -> float:
+    found = _LIMIT.search(instance.failure.summary if instance.failure else "")
+    return float(found[1]) if found else CONSUMER_TIMEOUT
+
+
+def _leaving(view: PoolView) -> Iterator[str]:
+    for instance in view.instances:
+        _, because, why = instance.status.partition(_BECAUSE)
+        if because and instance.state is InstanceState.DRAINING:
+            yield f"{instance.id} leaves when its tasks have ended: {why}"
+
+
+def _remote(desk: Desk, view: PoolView) -> Iterator[str]:
+    for instance in view.instances:
+        told = instance.report.remote if instance.report and instance.state is InstanceState.READY else ()
+        for one in told:
+            yield f"{instance.id}: {one.command} by remote control {age(desk.clock.wall() - one.wall)} ago"

@@ -1,0 +1,46 @@
+"""What RabbitMQ's consumer_timeout does to long tasks. AMQP has no question for it, so its default counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trapd.ctl.findings import WARNING, Facts, Finding, Rule
+from trapd.model import PoolSpec
+
+CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default since 3.8.17
+PREFETCH = 4  # Celery's worker_prefetch_multiplier where nobody sets it
+PREFORK = "prefork"  # the Celery pool that enforces time limits
+
+
+def consumer_timeout(facts: Facts) -> Iterator[Finding]:
+    """Each pool on RabbitMQ holds messages that are not acknowledged: what it runs, if that is acknowledged late, and
+    what it has in reserve behind that, also if early (at least one message for each process)."""
+    if facts.transport != "amqp":
+        return
+    pools = [pool.name for pool in facts.settings.pools if not _in_time(facts, pool)]
+    if not pools:
+        return
+    late = bool(facts.report["late"])
+    yield Finding(
+        WARNING,
+        f"RabbitMQ takes back what a worker of {', '.join(pools)} holds for more than consumer_timeout (30 min if "
+        "nobody changed it)",
+        ("a task that acknowledges late and takes longer" if late else "a message in reserve behind a longer task")
+        + ", or a task that waits longer for its eta, ends its worker (PRECONDITION_FAILED) and begins again "
+        "elsewhere, each time, without end",
+        "raise consumer_timeout in /etc/rabbitmq/rabbitmq.conf, or x-consumer-timeout of the queue (RabbitMQ 3.12), "
+        f"above the longest task{'' if late else ' and its wait'}; or set task_time_limit below 30 min",
+    )
+
+
+def _in_time(facts: Facts, pool: PoolSpec) -> bool:
+    """Does every task have a limit with which all that a process holds is acknowledged before that?"""
+    limits = [limit or pool.time_limit or pool.soft_time_limit for limit in facts.report.get("limits", {}).values()]
+    if facts.celery_pool(pool) != PREFORK:
+        return False
+    said = [pool.prefetch_multiplier, facts.conf("worker_prefetch_multiplier"), PREFETCH]
+    held = int(next(one for one in said if one is not None))
+    return held > 0 and all(limit and limit * held < CONSUMER_TIMEOUT for limit in limits)
+
+
+RULES: tuple[Rule, ...] = (consumer_timeout,)
