@@ -139,7 +139,7 @@ def test_a_broker_that_is_not_there_is_an_error_and_its_password_is_not_shown(ha
     exactly(done, 1)
     assert "error   cannot reach the broker amqp://user:" in done.stdout
     assert "s3cret" not in done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "1 error(s), 2 warning(s)"
+    assert done.stdout.splitlines()[-1] == "1 error(s), 3 warning(s)"
     assert "s3cret" not in harbour.ctl("check", "--json").stdout
 
 

@@ -12,7 +12,8 @@ from trapd.model import Ailment
 
 LAST_LINES = 20  # of the log, in a failure's detail
 STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
-_FATAL = "Fatal Python error:"
+TRACEBACK_LINES = 100  # of the log, if it ends with a traceback: its message may have many lines
+_FATAL, _TRACEBACK = "Fatal Python error:", "Traceback (most recent call last):"
 _ACTIVE = re.compile(r"(\d+) active")
 _STALLED = "main loop stalled"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
@@ -44,10 +45,20 @@ def hangs_on(stop_time: float = 0.0) -> str:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The end of a log, without passwords; the Python stack, if it ends with one."""
-    fatal = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_FATAL)), None)
-    kept = lines[-LAST_LINES:] if fatal is None else lines[fatal : fatal + STACK_LINES]
-    return mask("\n".join(kept))
+    """The end of a log, without passwords; the Python stack, or the whole of a traceback and its message, if it ends
+    with one."""
+    fatal = _last(lines, _FATAL)
+    if fatal is not None:
+        return mask("\n".join(lines[fatal : fatal + STACK_LINES]))
+    traceback = _last(lines, _TRACEBACK)
+    begin = max(0, len(lines) - LAST_LINES)
+    if traceback is not None and len(lines) - traceback <= TRACEBACK_LINES:
+        begin = min(begin, traceback)
+    return mask("\n".join(lines[begin:]))
+
+
+def _last(lines: Sequence[str], words: str) -> int | None:
+    return next((at for at in reversed(range(len(lines))) if lines[at].startswith(words)), None)
 
 
 def last_status(status: str) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kombu.exceptions import OperationalError
+from celery.exceptions import OperationalError
 
 from trapd.worker.report import one_line
 

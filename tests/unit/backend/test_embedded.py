@@ -202,3 +202,13 @@ def test_signs_of_life_count_only_in_ready_and_extensions_only_before_and_after(
 def test_without_a_watchdog_a_worker_is_told_of_none() -> None:
     assert "WATCHDOG_USEC" not in environment({"WATCHDOG_USEC": "1"}, Path("/n"), 0)
     assert environment({"A": "b"}, Path("/n"), 1.5)["WATCHDOG_USEC"] == "1500000"
+
+
+def test_the_last_words_are_the_whole_of_a_traceback_whose_message_is_long(tmp_path: Path) -> None:
+    message = [
+        "pydantic.ValidationError: 40 validation errors",
+        *(f"  setting {number} is missing" for number in range(40)),
+    ]
+    trace = ["Traceback (most recent call last):", '  File "jobs.py", line 3', *message]
+    (tmp_path / f"{ONE.name}.log").write_text("\n".join(["before", *trace]))
+    assert Records(tmp_path, tmp_path).last_words(ONE).splitlines()[-len(trace) :] == trace

@@ -28,6 +28,7 @@ from trapd.rollout.world import World
 GENERATIONS = st.integers(1, 3)
 AGO = st.sampled_from([0.0, 1.0, 5.0, 40.0, 700.0])
 RARELY = st.sampled_from([False] * 7 + [True])
+KINDS = (*FailureKind, FailureKind.CODE, FailureKind.CODE, FailureKind.TIMEOUT)  # more of those blamed soonest
 SERVING = (InstanceState.READY,)
 RUNNING = (InstanceState.STARTING, InstanceState.READY)
 
@@ -42,9 +43,7 @@ def instances(draw: st.DrawFn) -> tuple[Instance, ...]:
 def instance(draw: st.DrawFn, id: InstanceId) -> Instance:
     state = draw(st.sampled_from([*InstanceState, *SERVING, *SERVING]))
     since = NOW - draw(AGO)
-    failure = draw(
-        st.none() | st.builds(Failure, st.sampled_from(FailureKind), st.just("s"), st.just("d"), st.just(since))
-    )
+    failure = draw(st.none() | st.builds(Failure, st.sampled_from(KINDS), st.just("s"), st.just("d"), st.just(since)))
     failed = state is InstanceState.FAILED
     if failed and failure is None:
         failure = Failure(FailureKind.CRASH, "s", "d", since)

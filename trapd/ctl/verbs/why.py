@@ -28,8 +28,11 @@ def verb(session: Session, subject: str) -> int:
     return Exit.OK
 
 
+_WHOLE = 1000  # lines: a message may list fifty things that are wrong, and the first of them matters most
+
+
 def show(screen: Screen, document: Document) -> None:
     """Print a line for each step, and the traceback where there is one."""
     for step in document["chain"]:
         screen.line(f"{moment(step['wall']):19}  ", Word(step["what"]), f"  {step['text']}")
-    screen.lines(last_lines(document["detail"], lines=40), indent=4)
+    screen.lines(last_lines(document["detail"], lines=_WHOLE), indent=4)
