@@ -19,7 +19,8 @@ from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.daemon import Daemon, Status, Table, pool, settled_on
 from tests.support.sample import APP, NAME, NAP, Application, good
-from tests.support.worker_lab import ONE, WorkerLab, client_warnings
+from tests.support.snapshots import NAPS
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import FailureKind, InstanceId, InstanceState, PoolSpec
 
 pytestmark = client_warnings
@@ -86,6 +87,35 @@ def test_a_loop_that_hangs_is_ended_and_located_whatever_the_scheduler(short_pat
         assert "in tick" in failure.detail
 
     lab.play(story)
+
+
+SLOWLY = """
+import time
+from celery.signals import before_task_publish
+
+@before_task_publish.connect
+def slowly(**_):
+    Path(app.conf.sending).touch()
+    time.sleep(1.0)
+"""
+
+
+def test_a_task_that_is_being_sent_when_beat_is_told_to_leave_is_sent(short_path: Path, files: Broker) -> None:
+    """Celery's own handler of SIGTERM leaves in the middle: the schedule says that it was sent, and it was not."""
+    sending = short_path / "sending"
+    config = f"{EVERY_SECOND}sending = {str(sending)!r}\n"
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + SLOWLY}, celeryconfig=config, spec=BEAT)
+
+    async def story() -> None:
+        await lab.backend.start(ONE)
+        await asyncio.to_thread(wait, sending.exists)
+        await lab.drain()
+
+    lab.play(story)
+    with shelve.open(str(short_path / "workers/default/celerybeat-schedule")) as kept:
+        assert kept["entries"]["nap"].total_run_count == 1
+    queue = Path(files.settings()["broker_transport_options"]["data_folder_in"])
+    assert len([file for file in queue.iterdir() if file.name.endswith(f"{files.queue}.msg")]) == 1
 
 
 def test_a_scheduler_that_cannot_be_imported_is_the_codes_fault(short_path: Path, files: Broker) -> None:
