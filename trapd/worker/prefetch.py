@@ -1,10 +1,11 @@
-"""More room for tasks that wait for their time, on queues whose prefetch cannot be raised.
+"""More room for tasks that wait for their time, where the prefetch of a running consumer cannot be raised.
 
 A scheduled task (eta, countdown, a retry with a pause) is held by its worker, and Celery raises the channel's prefetch
-by one for it. RabbitMQ's quorum queues know no prefetch of a channel: what is set counts for consumers that come later.
-So with prefetch 1 a scheduled task takes the only slot, and plain Celery stands still until its time has come. Here the
-consumer is replaced by another one on the same channel, which has its whole prefetch to itself; what the old one was
-sent remains its own until it is acknowledged.
+by one for it. RabbitMQ's quorum queues know no prefetch of a channel, and with RabbitMQ 4 kombu 5.7 uses none for any
+queue: what is set counts for consumers that come later. So with prefetch 1 a scheduled task takes the only slot, and
+plain Celery stands still until its time has come (5.7 on RabbitMQ 3.10.8 with quorum queues, on 4.0.5 with all). Here
+the consumer is replaced by another one on the same channel, which has its whole prefetch to itself; what the old one
+was sent remains its own until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -44,10 +45,15 @@ class Renewal:
 
 def is_per_consumer(consumer: Any) -> bool:
     """Is the prefetch one that cannot be raised, and may the consumer be replaced?"""
-    transport = consumer.connection.transport.driver_type
-    if not (consumer.app.conf.worker_detect_quorum_queues and consumer.initial_prefetch_count):
+    connection, arguments = (
+        consumer.connection,
+        [queue.queue_arguments or {} for queue in consumer.task_consumer.queues],
+    )
+    transport = connection.transport.driver_type
+    if transport != "amqp" or not consumer.initial_prefetch_count:
         return False
-    arguments = [queue.queue_arguments or {} for queue in consumer.task_consumer.queues]
     if any(each.get("x-single-active-consumer") for each in arguments):
         return False  # another worker would become the active one
-    return bool(detect_quorum_queues(consumer.app, transport)[0])
+    if connection.qos_semantics_matches_spec:
+        return True
+    return bool(consumer.app.conf.worker_detect_quorum_queues and detect_quorum_queues(consumer.app, transport)[0])
