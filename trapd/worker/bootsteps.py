@@ -39,6 +39,10 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
             reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
             reporter.health.connected = lambda: worker.consumer is not None and worker.consumer.connection is not None
             reporter.health.unread = lambda: unread(worker.pool)
+            if not type(worker.pool).__module__.endswith(
+                (".gevent", ".eventlet")
+            ):  # whose loops have ways of their own
+                reporter.hear_signals()
             reporter.enter(Phase.CONNECTING)
             reporter.start()
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from trapd.worker.orphan import Orphan
 from trapd.worker.standing import BROKER, MainThread, Standing
+from trapd.worker.told import Told
 
 TICK = 1.0  # s between two looks
 STATUS_EVERY = 10.0  # s at least between two messages that only tell something new: each wakes the supervisor
@@ -193,6 +194,11 @@ class Reporter:
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.main, self._orphan = MainThread(), Orphan()
+        self._told: Told | None = None
+
+    def hear_signals(self) -> None:
+        """In the main thread: from now on a drain begins when SIGTERM comes, whatever that thread is doing."""
+        self._told = Told()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="trapd-health", daemon=True).start()
@@ -221,5 +227,9 @@ class Reporter:
             heard = self.say()
             self._orphan.look(self.health.quiet(time.monotonic()))
             # not poll: eventlet takes that away, and puts a select of its own in the place of this
-            if select.select([self._kick], [], [], TICK if heard else 0.1)[0]:
+            files = [self._kick, *([self._told.reader] if self._told else [])]
+            ready = select.select(files, [], [], TICK if heard else 0.1)[0]
+            if self._told and self._told.to_leave():
+                self.health.enter(Phase.DRAINING, time.monotonic())
+            if self._kick in ready:
                 os.eventfd_read(self._kick)
