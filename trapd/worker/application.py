@@ -14,7 +14,7 @@ from celery import Celery
 from celery.app.utils import find_app as celery_finds
 from celery.exceptions import ImproperlyConfigured
 
-from trapd.worker import green, user_options
+from trapd.worker import file_broker, green, user_options
 from trapd.worker.imports import put_first
 from trapd.worker.job import Job
 from trapd.worker.overlay import Overlay
@@ -124,6 +124,7 @@ def configure(app: Celery, config: ModuleType, job: Job) -> Overlay:
 
     Raises ConfigurationError.
     """
+    file_broker.install()  # after celeryconfig.py, which may have put a class of its own there
     overlay = read(config, job)
     put(overlay, app)
     return overlay

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import time
 from pathlib import Path
 
 from celery import Celery
+
+from trapd.worker.file_broker import make_table
+
+STALE = 3600.0  # s
 
 
 def prepare(app: Celery, node: str) -> None:
@@ -19,11 +23,11 @@ def prepare(app: Celery, node: str) -> None:
     if not _is_files(app):
         return
     folder = Path(app.conf.broker_transport_options.get("control_folder", "control"))
-    folder.mkdir(parents=True, exist_ok=True)
     exchanges = {queue.exchange.name for queue in app.amqp.queues.values() if queue.exchange}
     mailbox = app.control.mailbox
     for name in exchanges | {mailbox.exchange.name, mailbox.reply_exchange.name}:
-        _make(folder / f"{name}.exchange")
+        make_table(folder / f"{name}.exchange")
+    _remove_half_written(Path(app.conf.broker_transport_options.get("data_folder_out", "data_out")))
     with app.connection_for_write() as connection:
         mailbox.get_queue(node)(connection.default_channel).purge()
 
@@ -41,9 +45,9 @@ def _is_files(app: Celery) -> bool:
     return bool(app.connection_for_write().transport.driver_type == "filesystem")
 
 
-def _make(file: Path) -> None:
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    fresh.write_text("[]")
-    with contextlib.suppress(FileExistsError):
-        os.link(fresh, file)
-    fresh.unlink()
+def _remove_half_written(folder: Path) -> None:
+    """By workers that were killed."""
+    for file in folder.glob(".*.msg.coming"):
+        with contextlib.suppress(FileNotFoundError):  # another worker tidies as well
+            if file.stat().st_mtime < time.time() - STALE:
+                file.unlink()
