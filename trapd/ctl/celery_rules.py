@@ -10,12 +10,9 @@ from collections.abc import Iterator
 
 from trapd.ctl import rules_beat, rules_consumer_timeout, rules_options, rules_quorum, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
-from trapd.durations import age
-from trapd.model import PoolSpec
+from trapd.ctl.rules_redelivery import redelivery
 
-VISIBILITY_TIMEOUT = 3600.0  # s; kombu's default on Redis
 HEARTBEATS_WHILE_DRAINING = (5, 6, 1)  # the first Celery that sends them; 5.5.3 was tried, and repeats tasks
-PREFORK = "prefork"  # the Celery pool of which a drain gives back at once what it does not run
 
 
 def imported(facts: Facts) -> Iterator[Finding]:
@@ -117,29 +114,6 @@ def silent_drains(facts: Facts) -> Iterator[Finding]:
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall("[0-9]+", text)[:3])
-
-
-def visibility_timeout(facts: Facts) -> Iterator[Finding]:
-    if facts.transport != "redis":
-        return
-    limit = float(facts.report["transport_options"].get("visibility_timeout") or VISIBILITY_TIMEOUT)
-    endless = [
-        pool.name
-        for pool in facts.workers
-        if _drains_longer(pool, limit) and (facts.tasks_late or facts.celery_pool(pool) != PREFORK)
-    ]
-    if endless:
-        yield Finding(
-            WARNING,
-            f"Redis hands a task out again after {age(limit)}, and a drain of {', '.join(endless)} may take longer",
-            "what is not acknowledged by then, such as tasks that acknowledge late, runs twice",
-            'set broker_transport_options = {"visibility_timeout": SECONDS} above the longest task, or a drain_timeout '
-            "below it",
-        )
-
-
-def _drains_longer(pool: PoolSpec, limit: float) -> bool:
-    return pool.policy.drain_timeout is None or pool.policy.drain_timeout > limit
 
 
 def other_transports(facts: Facts) -> Iterator[Finding]:
@@ -267,7 +241,7 @@ RULES: tuple[Rule, ...] = (
     late_acks,
     connection_loss,
     silent_drains,
-    visibility_timeout,
+    redelivery,
     other_transports,
     soft_shutdown,
     worker_direct,

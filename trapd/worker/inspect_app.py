@@ -50,7 +50,16 @@ SETTINGS = (
     "worker_state_db",
 )
 # Of broker_transport_options only these: others may hold passwords.
-TRANSPORT_OPTIONS = ("visibility_timeout", "data_folder_in", "data_folder_out", "control_folder", "polling_interval")
+TRANSPORT_OPTIONS = (
+    "visibility_timeout",
+    "peek_lock_seconds",
+    "use_lock_renewal",
+    "max_lock_renewal_duration",
+    "data_folder_in",
+    "data_folder_out",
+    "control_folder",
+    "polling_interval",
+)
 # Which `celery worker` takes from the settings where its own options are not given.
 DAEMON_SETTINGS = ("worker_logfile", "worker_pidfile", "worker_uid", "worker_gid", "worker_umask")
 _LIBRARIES = ("eventlet", "gevent")  # Celery's pools that are named after what they need
@@ -163,12 +172,16 @@ def _look(app: Any) -> Report:
     options = app.conf.broker_transport_options or {}
     return {
         "settings": {name: app.conf.get(name) for name in SETTINGS},
-        "transport_options": {name: options[name] for name in TRANSPORT_OPTIONS if name in options},
+        "transport_options": {
+            **{name: options[name] for name in TRANSPORT_OPTIONS if name in options},
+            "predefined_queues": bool(options.get("predefined_queues")),  # they hold keys
+        },
         "queues": sorted(app.amqp.queues),
         "queue_kinds": {name: _kind(queue) for name, queue in app.amqp.queues.items()},
         "default_queue": app.conf.task_default_queue,
         "tasks": len(tasks),
         "late": sorted(task.name for task in late),
+        "late_limits": {task.name: task.time_limit or app.conf.task_time_limit for task in late},
         "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
         "early": sorted(task.name for task in tasks if not task.acks_late),
         "beat": _beat(app),
@@ -201,13 +214,19 @@ def _beat(app: Any) -> Report:
 def _broker(app: Any) -> Report:
     """Connect as a worker would, once."""
     with app.connection_for_write(connect_timeout=BROKER_PATIENCE) as connection:
-        report: Report = {"url": connection.as_uri(), "transport": connection.transport.driver_type}
+        report: Report = {"url": connection.as_uri(), "transport": _kind_of(connection)}
         try:
             connection.ensure_connection(max_retries=1, timeout=BROKER_PATIENCE)
             connection.channel().close()  # Redis says only now whether it is there
         except Exception as error:  # every transport has errors of its own
             return report | {"error": f"{type(error).__name__}: {error}"}
         return report | {"error": None}
+
+
+def _kind_of(connection: Any) -> str:
+    """Some transports (SLMQ, Azure's) do not say what they are; then it is the name in the URL."""
+    kind = connection.transport.driver_type
+    return str(connection.transport_cls).lower() if kind == "N/A" else str(kind)
 
 
 def main() -> None:

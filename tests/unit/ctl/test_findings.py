@@ -97,6 +97,8 @@ def on(transport: str, **options: Any) -> dict[str, Any]:
 
 
 REDIS = on("redis", visibility_timeout=90000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}
+AGAIN = "{} hands a task out again after {}, and default may hold one for longer"
+PREDEFINED = "the VisibilityTimeout of its predefined queue (30 s where nobody has set it)"
 CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
 NO_CANCEL = {CANCEL: False}
 FOLDER = on("filesystem", data_folder_in="/q", data_folder_out="/q")
@@ -130,24 +132,35 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
         ({"conf": NO_CANCEL | {"task_acks_late": False}, "late": []}, []),
         (REDIS, [(WARNING, f"{CANCEL} is on with Redis")]),
         (REDIS | {"conf": NO_CANCEL}, []),
+        (REDIS | {"conf": NO_CANCEL} | on("redis"), [(WARNING, AGAIN.format("Redis", "1h00m"))]),
+        (REDIS | {"conf": NO_CANCEL, "late_limits": {"a": 3000}} | on("redis"), []),
         (
-            REDIS | {"conf": NO_CANCEL} | on("redis"),
-            [],
+            REDIS | {"conf": NO_CANCEL, "late_limits": {"a": 3000, "b": None}} | on("redis"),
+            [(WARNING, AGAIN.format("Redis", "1h00m"))],
         ),
+        (on("sqs"), [(WARNING, AGAIN.format("SQS", "30m00s"))]),
+        (on("sqs", visibility_timeout=36000), [(WARNING, AGAIN.format("SQS", "10h00m"))]),
+        (on("sqs", visibility_timeout=36000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}, []),
+        (on("sqs", predefined_queues=True), [(WARNING, AGAIN.format("SQS", PREDEFINED))]),
+        (on("pgmq"), [(WARNING, AGAIN.format("PGMQ", "30m00s"))]),
+        (on("azureservicebus"), [(WARNING, AGAIN.format("Azure Service Bus", "1m00s"))]),
+        (on("azureservicebus", use_lock_renewal=True), [(WARNING, AGAIN.format("Azure Service Bus", "1h00m"))]),
+        (on("azurestoragequeues"), []),
+        (on("gcpubsub"), []),
         (
             on("redis") | {"conf": NO_CANCEL},
-            [(WARNING, "Redis hands a task out again after 1h00m, and a drain of default may take longer")],
+            [(WARNING, AGAIN.format("Redis", "1h00m"))],
         ),
         (
             on("redis", visibility_timeout=300) | {"conf": NO_CANCEL, "pool": {"policy": Policy(drain_timeout=600.0)}},
-            [(WARNING, "Redis hands a task out again after 5m00s, and a drain of default may take longer")],
+            [(WARNING, AGAIN.format("Redis", "5m00s"))],
         ),
         (on("redis", visibility_timeout=300) | {"conf": NO_CANCEL, "pool": {"policy": Policy(drain_timeout=0.0)}}, []),
         (on("redis") | {"conf": NO_CANCEL | {"task_acks_late": False}, "late": []}, []),
         (
             on("redis")
             | {"conf": NO_CANCEL | {"task_acks_late": False}, "late": [], "pool": {"celery_pool": "threads"}},
-            [(WARNING, "Redis hands a task out again after 1h00m, and a drain of default may take longer")],
+            [(WARNING, AGAIN.format("Redis", "1h00m"))],
         ),
         ({"celery": "5.6.0"}, [(WARNING, "Celery 5.6.0 sends RabbitMQ no heartbeats while a worker drains")]),
         ({"celery": "5.5.3", "conf": {"broker_heartbeat": 0}}, []),
