@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import InstanceId, InstanceState, PoolSpec
+from trapd.worker.account import FOLDER
 
 pytestmark = client_warnings
 
@@ -96,7 +98,7 @@ def test_a_recycle_hands_revokes_on_by_id_by_stamp_and_of_what_is_scheduled(
 
 @pytest.mark.parametrize(
     ("name", "celery_pool"),
-    [("embedded", "prefork"), ("redis", "threads"), ("redis", "solo")],
+    [("embedded", "prefork"), ("redis", "threads"), ("redis", "solo"), ("redis", "gevent")],
 )
 def test_every_celery_pool_hands_revokes_on(
     short_path: Path, request: pytest.FixtureRequest, name: str, celery_pool: str
@@ -129,6 +131,28 @@ def test_nothing_is_written_where_nothing_is_revoked(short_path: Path, request: 
         await lab.start()
         await lab.call("nap", 0)
         await lab.drain()
-        assert not (short_path / "workers").exists()
+        assert not (short_path / "workers" / FOLDER).exists()
 
     lab.play(story)
+
+
+def test_celerys_own_state_file_goes_from_generation_to_generation(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    config = f"worker_state_db = {str(short_path / '%n.state')!r}\n"
+    lab = WorkerLab(short_path, make_broker("redis", request), celeryconfig=config)
+    lab.generation(8)
+    revoked, ledger = str(uuid.uuid4()), short_path / "ledger"
+
+    async def story() -> None:
+        await lab.start()
+        await revoke(lab, revoked)
+        await lab.drain()  # Celery writes it at a clean end
+        await asyncio.to_thread(shutil.rmtree, short_path / "workers")  # what trapd itself would hand on
+        await lab.start(NEWER)
+        await lab.send("nap", 0, str(ledger), task_id=revoked)
+        await lab.call("nap", 0)
+        assert not ledger.exists()
+
+    lab.play(story)
+    assert {path.name.partition(".")[0] for path in short_path.glob("*.state*")} == {"default-7-1", "default-8-1"}

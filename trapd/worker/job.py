@@ -44,7 +44,11 @@ class Job:
     @cached_property
     def node(self) -> str:
         """Celery's node name, ``default-7-1@host``: unique, so old and new can run side by side."""
-        return f"{self.pool}-{self.slot}@{socket.gethostname()}"
+        return f"{self.pool}-{self.slot}@{self.host}"
+
+    @cached_property
+    def host(self) -> str:
+        return socket.gethostname()
 
     @property
     def number(self) -> int:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery.utils.nodenames import node_format
-
 from trapd.masking import mask
 from trapd.worker import application, bootsteps, broker_files, ending, report
 from trapd.worker.health import Health, Reporter
@@ -14,6 +12,7 @@ from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
 from trapd.worker.notify import Notifier
 from trapd.worker.remote import Remote
+from trapd.worker.statedb import own_file
 
 DEFAULT_CONCURRENCY = 1  # where neither trapd.toml nor Celery's settings say one: Celery takes every processor then
 DEFAULT_LOGLEVEL = "INFO"  # not Celery's WARNING: a log that says which task ran is worth its place
@@ -39,8 +38,10 @@ class Running:
         bootsteps.install(self.app, job, self.reporter)
         remote.listen()
         broker_files.prepare(self.app, job.node)
-        if statedb := settings.get("statedb"):  # one without a folder lies in the pool's own
-            self.app.conf.worker_state_db = str(job.keep / statedb)
+        if name := settings.get("statedb"):  # one without a folder lies in the pool's own
+            self.app.conf.worker_state_db = str(job.keep / name)
+        if setting := self.app.conf.worker_state_db:
+            self.app.conf.worker_state_db = own_file(str(setting), job.pool, job.slot, job.host)
         ours = {
             "hostname": job.node,
             "pool": settings["celery_pool"],
@@ -50,7 +51,6 @@ class Running:
             "max_tasks_per_child": settings["max_tasks_per_child"],
             "without_mingle": True,  # a second's wait at each start, only to learn revoked tasks
             "without_gossip": True,
-            "statedb": node_format(self.app.conf.worker_state_db, job.node),
             "loglevel": settings.get("loglevel", DEFAULT_LOGLEVEL),
             "quiet": True,
             **{name: settings[name] for name in _OPTIONS if name in settings},
