@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "a copy is of what was looked at: what changed under it is no snapshot",
         "trapd/generations/snapshot.py",
-        "copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)",
-        'copy_file(Path(file.source), _place(folder, file.path), "", group=only)',
+        "copy_file(source, _place(folder, file.path), file.digest, group=only)",
+        'copy_file(source, _place(folder, file.path), "", group=only)',
         ("contract/test_snapshots.py", "unit/generations"),
     ),
     Mutant(

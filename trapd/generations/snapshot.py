@@ -88,9 +88,11 @@ class SnapshotStore(Snapshots):
 
     def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
         with self._building(generation.number) as folder:
-            for file in disk.files:  # a celeryconfig may hold passwords
-                only = self._workers_group() if file.path == manifest.CELERYCONFIG else None
-                copy_file(Path(file.source), _place(folder, file.path), file.digest, group=only)
+            for file in disk.files:  # a celeryconfig may hold passwords, and so may whatever its owner has closed
+                source = Path(file.source)
+                secret = file.path == manifest.CELERYCONFIG or not source.stat().st_mode & 0o004
+                only = self._workers_group() if secret else None
+                copy_file(source, _place(folder, file.path), file.digest, group=only)
             mirror.link_neighbours(folder, disk.roots)
             code = [manifest.CODE, *map(mirror.home, disk.roots)]
             about = manifest.describe(

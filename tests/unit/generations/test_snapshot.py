@@ -63,6 +63,17 @@ def test_a_snapshot_is_read_only_and_its_celeryconfig_is_not_for_everybody(
     assert (made / "etc/celeryconfig.py").stat().st_gid == store.directory.stat().st_gid
 
 
+def test_a_file_that_its_owner_has_closed_to_others_stays_closed(store: SnapshotStore, tmp_path: Path) -> None:
+    """Settings with a password, beside the code of a project."""
+    disk = disk_of(tmp_path, {**FILES, "code/trap/secrets.py": "PASSWORD = 'x'\n"})
+    (tmp_path / "installed/code/trap/secrets.py").chmod(0o600)
+    asyncio.run(store.make(generation(7), disk, [PoolSpec("default")]))
+    asyncio.run(store.copy(generation(8), 7, [PoolSpec("default")]))
+    for number in ("7", "8"):
+        copied = store.directory / number / "code/trap/secrets.py"
+        assert (mode(copied), copied.stat().st_gid) == (0o440, store.directory.stat().st_gid)
+
+
 def test_a_snapshot_whose_interpreter_is_there_has_no_flaw(tmp_path: Path) -> None:
     (tmp_path / "generations").mkdir()
     (tmp_path / "venv/bin").mkdir(parents=True)
