@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 BROKER, RESULTS = "broker", "result backend"
 # What of kombu only ever waits for the broker. Its messaging and pidbox call whoever takes a message: not these.
-_OF_THE_BROKER = ("kombu.transport.", "kombu.connection")
+# Of client libraries only py-amqp is a broker's for certain; kombu's channels are its channels, which anybody may call.
+_OF_THE_BROKER = ("kombu.transport.", "kombu.connection", "amqp.")
 _OF_THE_RESULTS = ("celery.backends.",)
 _PAUSES = ("kombu.utils.functional",)  # sleeps between two tries, on behalf of whoever called it
 

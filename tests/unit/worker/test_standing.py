@@ -39,6 +39,10 @@ def test_a_broker_is_waited_for_in_the_transport_whatever_client_library_is_belo
     assert waits_for(stack(*modules)) == BROKER
 
 
+def test_whoever_asks_the_broker_by_an_amqp_channel_waits_for_it() -> None:
+    assert waits_for(stack(*LOOP, "trapd.worker.parking", "amqp.channel", "amqp.transport")) == BROKER
+
+
 def test_results_are_waited_for_in_their_backend() -> None:
     assert waits_for(stack(*LOOP, "celery.worker.request", "celery.backends.redis", "redis.client")) == RESULTS
 
