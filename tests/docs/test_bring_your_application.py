@@ -28,8 +28,12 @@ OPTIONS: Mapping[str, str] = {
     "--concurrency": "concurrency",
     "-P": "celery_pool",
     "--max-tasks-per-child": "max_tasks_per_child",
+    "--prefetch-multiplier": "prefetch_multiplier",
+    "--time-limit": "time_limit",
+    "-O": "optimization",
+    "-l": "loglevel",
 }
-ELSEWHERE = {"-A", "-l", "--time-limit"}  # said in the document's words
+ELSEWHERE = {"-s"}  # said in the document's words
 
 
 def blocks(language: str) -> dict[str, str]:
@@ -94,6 +98,8 @@ def told_to_celery(command: str) -> dict[str, object]:
 def read(key: str, word: str) -> object:
     if key == "queues":
         return word.split(",")
+    if key == "time_limit":
+        return f"{word}s"
     return int(word) if word.isdecimal() else word
 
 
@@ -105,7 +111,7 @@ def test_the_supervisord_file_and_its_translation_say_the_same(tmp_path: Path) -
     for name, pool in after.items():
         program = before[f"program:{name}"]
         command = program["command"].removeprefix("/opt/shop/bin/celery -A shop worker ")
-        assert told_to_celery(command).items() <= pool.items()
+        assert told_to_celery(command) == options(pool)
         assert pool.get("workers", 1) == program.getint("numprocs", 1)
         mode = re.findall(r'(\w+)="(.*?)"', program["environment"])
         assert pool["environment"] == {"PYTHONPATH": program["directory"], **dict(mode)}
@@ -122,4 +128,28 @@ def test_the_file_of_celery_multi_and_its_translation_say_the_same(tmp_path: Pat
     before = dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
     (pool,) = pools("multi", tmp_path).values()
     assert pool["workers"] == len(before["CELERYD_NODES"].split())
-    assert told_to_celery(before["CELERYD_OPTS"]).items() <= pool.items()
+    assert told_to_celery(before["CELERYD_OPTS"]) == options(pool)
+
+
+def test_the_units_and_their_translation_say_the_same(tmp_path: Path) -> None:
+    for name, pool in pools("units", tmp_path).items():
+        unit = section(blocks("ini")[f"shop-{name}.service"])
+        run, _, command = unit["ExecStart"].removeprefix("/opt/shop/bin/celery -A shop ").partition(" ")
+        assert pool.get("run", "worker") == run
+        assert told_to_celery(command) == options(pool)
+        assert pool["environment_file"] == unit["EnvironmentFile"]
+        more = dict([unit["Environment"].split("=", 1)] if "Environment" in unit else [])
+        assert pool["environment"] == {"PYTHONPATH": unit["WorkingDirectory"], **more}
+        assert pool.get("rollout", {}).get("drain_timeout", "s") == unit.get("TimeoutStopSec", "") + "s"
+        for setting in {"MemoryMax", "Nice"} & set(unit):
+            assert str(pool["systemd"][setting]) == unit[setting]
+
+
+def section(unit: str) -> dict[str, str]:
+    """The settings of a unit file, which has one section."""
+    return dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+
+
+def options(pool: Mapping[str, object]) -> dict[str, object]:
+    """What a pool says that `celery worker` is told by options."""
+    return {key: value for key, value in pool.items() if key in OPTIONS.values()}
