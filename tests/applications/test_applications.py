@@ -35,6 +35,9 @@ def test_trapd_does_what_plain_celery_does_and_upgrades_it_under_load(
         assert trapd.each("tasks") == plain.each("tasks")
         assert trapd.written == plain.written
         assert table.differences(plain, trapd) == {}
+        check = running.daemon.ctl("check")
+        print(check.stdout)
+        assert check.returncode == 0
         upgrade(at, running, short_path)
         at.beaten(trapd.beaten)  # and beat goes on
 
