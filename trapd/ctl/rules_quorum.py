@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+from trapd.ctl.findings import OK, WARNING, Facts, Finding, Rule
 
 DELIVERIES = 20  # RabbitMQ 4's limit where none is set; RabbitMQ 3 has none then
 CONSUMER_TIMEOUT = "30 min"  # RabbitMQ's default for a message that is not acknowledged
@@ -42,9 +42,10 @@ def undetected(facts: Facts) -> Iterator[Finding]:
     names = list(_quorum(facts))
     if names and facts.conf("worker_detect_quorum_queues") is False:
         yield Finding(
-            ERROR,
+            WARNING,
             f"{_named(names)}, and worker_detect_quorum_queues is off",
-            "workers ask for a prefetch of the whole channel, and RabbitMQ refuses that for quorum queues: none starts",
+            "with RabbitMQ 3 workers then ask for a prefetch of the whole channel, which it refuses for quorum queues "
+            "(NOT_IMPLEMENTED): none gets ready",
             "remove worker_detect_quorum_queues",
         )
 
