@@ -131,5 +131,10 @@ def test_decision_records_have_their_form(record: Path) -> None:
     ] * 3
 
 
+def test_each_number_of_a_decision_is_given_once() -> None:
+    numbers = [int(record.name[:4]) for record in sorted((ROOT / "docs/adr").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_the_changelog_speaks_of_what_is_to_come() -> None:
     assert re.search(r"^## \[Unreleased\]\n+### \w+\n+- ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -121,13 +121,15 @@ def test_only_root_and_the_workers_can_read_the_password(installed: tuple[Machin
 def test_with_the_shipped_configuration_it_works_once_there_is_a_broker(
     host: Host, package: Path, application: Path, tmp_path: Path
 ) -> None:
-    """RabbitMQ, as it is after its installation, on the same machine; and Trap in /opt/trap, which comes late too."""
+    """RabbitMQ, as it is after its installation, on the same machine; and Trap with its source finder, both
+    in /opt/trap: they come late."""
     machine = host.machine
     host.dpkg("--install", package)
     host.wait(
         "word of the interpreter", lambda: f"cannot run {PLACE}/bin/python" in machine.run("trapctl", "status").out
     )
     host.bring_environment(application)
+    host.pip_install("radio-pyse", fake_trap.SOURCE_FINDER, {"sourcefinder/__init__.py": ""})
     trap = fake_trap.write(tmp_path / "trap", "1.4.0")
     host.pip_install("trap", "1.4.0", {str(f.relative_to(trap)): f.read_text() for f in trap.glob("trap/*.py")})
     host.wait("word of the broker", lambda: "cannot reach the broker" in machine.run("trapctl", "status").out)
