@@ -311,6 +311,65 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     service.install(version, files)
 
 
+HOLDS_UP = """
+
+from celery.signals import worker_ready
+
+
+@worker_ready.connect
+def hold_up(**_):
+    time.sleep(86400)
+"""
+
+
+def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_by_the_deadline(
+    service: Service,
+) -> None:
+    before = service.workers()
+    service.configure(rollout={"min_ready": "1s", "progress_deadline": "12s"})
+    service.reload()
+    files = good(held := service.next_version())
+    files["shipyard/jobs.py"] += HOLDS_UP
+    service.install(held, files)
+
+    def standing(status: Status) -> bool:
+        said = [one["status"] for pool in status["pools"] for one in pool["instances"]]
+        return any(text.startswith("starting for ") and ", at jobs.py:" in text for text in said)
+
+    service.wait_until("where it stands", standing)
+    status = service.wait_until(
+        "its end", lambda status: {pool["rollout"]["state"] for pool in status["pools"]} == {"rejected"}
+    )
+    assert all("did not say READY" in pool["rollout"]["reason"] for pool in status["pools"])
+    assert before.items() <= service.workers().items()
+    service.install(service.next_version())
+    service.wait_until("the next good one", at_rest)
+
+
+def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(service: Service) -> None:
+    """Redis stands still with its connections open; plain Celery waits for it, and nothing takes that for a hang."""
+    service.drop_in("trapd-worker-.service", "WatchdogSec=6")
+    service.machine.systemctl("daemon-reload")
+    service.ctl("recycle", "--wait").check()
+    before = service.workers()
+    (nap,) = service.nap(20)
+    service.wait_for("start", [nap])
+    service.machine.systemctl("kill", "--signal=SIGSTOP", "redis-server")
+    try:
+        service.wait_until(
+            "word of the broker",
+            lambda status: any(
+                "cannot reach the broker" in one for pool in status["pools"] for one in pool["problems"]
+            ),
+        )
+        service.wait_for("end", [nap])
+    finally:
+        service.machine.systemctl("kill", "--signal=SIGCONT", "redis-server")
+    service.wait_until("all as it should be", at_rest)
+    assert service.workers() == before
+    service.wait_for("end", service.nap(0))
+
+
 # what systemd and trapd have to read alike
 VARIABLES = """
 # a comment
