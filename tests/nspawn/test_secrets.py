@@ -72,7 +72,7 @@ def told(
 
     machine.run("rabbitmqctl", "change_password", "trap", input="another\n").check()
     machine.systemctl("kill", "--signal=KILL", f"trapd-worker-{min(service.workers())}")
-    told.in_bad_times("wrong password", "exited with status 1")
+    told.in_bad_times("wrong password", "Login was refused")
     machine.run("rabbitmqctl", "change_password", "trap", input=f"{WORD}\n").check()
     service.wait_until("workers", at_rest, 120)  # the longer it was wrong, the later they are tried again
 

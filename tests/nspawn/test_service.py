@@ -426,7 +426,13 @@ def test_a_beat_sends_each_task_once_over_an_upgrade_and_the_death_of_trapd_and_
     machine.sh(f"chgrp trapd-worker {CELERYCONFIG}").check()
     service.configure()
     service.reload()
-    service.wait_until("no beat", lambda status: at_rest(status) and not any(n[:4] == "beat" for n in service.states()))
+
+    def plainly(status: Status) -> bool:
+        """On the celeryconfig as it was: this change is seen after the reload, and rolls every pool."""
+        configs = [f"/var/lib/trapd/generations/{pool['generation']}/etc/celeryconfig.py" for pool in status["pools"]]
+        return at_rest(status) and all("beat_schedule" not in machine.read(config) for config in configs)
+
+    service.wait_until("no beat", lambda status: plainly(status) and not any(n[:4] == "beat" for n in service.states()))
     entries = beats()
     assert len({one.id for one in entries}) == len(entries)
     assert min(b.at - a.at for a, b in itertools.pairwise(entries)) > period / 2
