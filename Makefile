@@ -12,7 +12,7 @@ SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
-	@echo "make test      install what the tests need, then check and run all of them (15 to 25 minutes)"
+	@echo "make test      install what the tests need, then check and run all of them (25 to 35 minutes)"
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
