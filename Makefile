@@ -23,7 +23,7 @@ help:
 	@echo "make clean     remove what make made"
 
 run: venv
-	$(BIN)/python -m trapd.distribute.demo $(IMAGES)
+	$(BIN)/python -m demo $(IMAGES)
 
 # What fails soonest comes first; then real processes and real machines side by side: both mostly wait.
 test: packages check

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from trapd.distribute.demo import images
-from trapd.distribute.demo.processes import Processes, marked
-from trapd.distribute.demo.trapenv import TrapEnvironment, default_place
+from demo import images
+from demo.processes import Processes, marked
+from demo.trapenv import TrapEnvironment, default_place
 
 ROOT = Path(__file__).parents[2]
 FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
@@ -33,7 +33,7 @@ class Demonstration:
         self.place, self.out = place, place / "out"
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trapd.distribute.demo", *arguments],
+                [sys.executable, "-m", "demo", *arguments],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,

@@ -14,7 +14,6 @@ from trapd.errors import SnapshotError
 
 _PASSENGERS = ("worker", "distribute")  # and what they need beside themselves
 _MODULES = ("__init__.py", "environment_file.py", "masking.py")
-_STAYS = "demo"  # of distribute: runs in trapd's own environment
 _LIBRARY = "sdnotify"
 
 
@@ -23,9 +22,7 @@ def files() -> Iterator[tuple[str, Path]]:
     package = Path(trapd.__file__).parent
     yield from ((f"trapd/{name}", package / name) for name in _MODULES)
     for name in _PASSENGERS:
-        for file in _python_files(package / name):
-            if not any(part.startswith(_STAYS) for part in file.relative_to(package).parts):
-                yield f"trapd/{file.relative_to(package)}", file
+        yield from ((f"trapd/{file.relative_to(package)}", file) for file in _python_files(package / name))
     yield from _library()
 
 

@@ -8,11 +8,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
-from trapd.distribute.demo import status, summary
-from trapd.distribute.demo.images import Image
-from trapd.distribute.demo.processes import DemoError
-from trapd.distribute.demo.show import Show, View
-from trapd.distribute.demo.world import World
+from demo import status, summary
+from demo.images import Image
+from demo.processes import DemoError
+from demo.show import Show, View
+from demo.world import World
 from trapd.distribute.submit import Answer, Submitter
 
 OLD, NEW = "1.3.0", "1.4.0"

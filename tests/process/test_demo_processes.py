@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import DemoError, Interrupted, Processes, end_marked, marked
 from tests.support.processes import ended
-from trapd.distribute.demo.processes import DemoError, Interrupted, Processes, end_marked, marked
 
 FOREVER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [

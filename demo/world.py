@@ -15,12 +15,12 @@ from typing import Any, Self
 
 from celery import Celery
 
+from demo.processes import STEP, DemoError, Processes, end_marked
+from demo.trapenv import TrapEnvironment, default_place
 from trapd.distribute import ledger
 from trapd.distribute.app import app
-from trapd.distribute.demo.processes import STEP, DemoError, Processes, end_marked
-from trapd.distribute.demo.trapenv import TrapEnvironment, default_place
 
-EMBEDDED = Path(__file__).parents[3] / "etc" / "celeryconfig-embedded.py"
+EMBEDDED = Path(__file__).parents[1] / "etc" / "celeryconfig-embedded.py"
 WORKERS = 2
 DRAIN = 60.0  # s that trapd gets to let its workers finish
 ASK_EVERY = 1.0  # s between two questions to trapctl: each costs it a start of Python

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trapd.distribute.demo.status import Status, changes
+from demo.status import Status, changes
 
 
 def worker(name: str, state: str = "ready", code: str = "current", version: str = "1.3.0") -> dict[str, Any]:

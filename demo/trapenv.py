@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from trapd.distribute.demo.processes import DemoError, Processes
+from demo.processes import DemoError, Processes
 
 CELERY = "celery>=5.5"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
 
-from trapd.distribute.demo.images import Image, shows_transient
+from demo.images import Image, shows_transient
 from trapd.distribute.ledger import Run
 from trapd.distribute.submit import Answer
 

@@ -1,6 +1,6 @@
 """``make run``: upgrade the real Trap under running workers, and prove that nobody noticed.
 
-``python -m trapd.distribute.demo [IMAGE...]`` takes the user's images; without any it makes a series of its own. Exit
+``python -m demo [IMAGE...]`` from the checkout takes the user's images; without any it makes a series of its own. Exit
 status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 2: no such image;
 130: interrupted.
 """
@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trapd.distribute.demo import images, summary
-from trapd.distribute.demo.drive import NEW, OLD, Drive
-from trapd.distribute.demo.processes import DemoError, Interrupted
-from trapd.distribute.demo.show import Show, View, choose
-from trapd.distribute.demo.world import WORKERS, World
+from demo import images, summary
+from demo.drive import NEW, OLD, Drive
+from demo.processes import DemoError, Interrupted
+from demo.show import Show, View, choose
+from demo.world import WORKERS, World
 from trapd.distribute.submit import Submitter
 
 

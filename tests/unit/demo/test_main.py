@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trapd.distribute.demo.__main__ import main
+from demo.__main__ import main
 
 
 def test_an_image_that_is_not_there_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trapd.distribute.demo.processes import DemoError, Interrupted, Processes
-from trapd.distribute.demo.trapenv import TrapEnvironment
+from demo.processes import DemoError, Interrupted, Processes
+from demo.trapenv import TrapEnvironment
 
 GOOD, BAD, SLOW = "pass", "raise SystemExit('no such version')", "import time; time.sleep(60)"
 

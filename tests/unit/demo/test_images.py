@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from demo import images
 from trapd.distribute import sky
-from trapd.distribute.demo import images
 
 
 @pytest.fixture(scope="module")

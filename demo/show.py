@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trapd.distribute.demo.status import Status
+from demo.status import Status
 
 PLAIN_EVERY, LIVE_EVERY = 5.0, 0.15  # s between two status lines, and between two pictures
 STYLES = {"ready": "green", "current": "green", "draining": "yellow", "starting": "cyan", "stale": "yellow"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from demo import images, summary
 from trapd.distribute import sky
-from trapd.distribute.demo import images, summary
 from trapd.distribute.ledger import Run
 from trapd.distribute.submit import Answer
 

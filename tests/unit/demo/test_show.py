@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from trapd.distribute.demo import show
-from trapd.distribute.demo.status import Status, Worker
+from demo import show
+from demo.status import Status, Worker
 
 OLD = Worker("default@1-0", 41, "draining", "stale", "1.3.0", 1)
 NEW = Worker("default@2-0", 42, "ready", "current", "1.4.0", 0)
