@@ -2,104 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from trapd.contracts import Backend
-from trapd.model import Ailment, Event, Generation, InstanceState, PoolState
-from trapd.rollout import want
-from trapd.rollout.actions import (
-    Action,
-    Advance,
-    Doubt,
-    Drain,
-    Effect,
-    Fail,
-    Finish,
-    Forget,
-    Kill,
-    Plan,
-    Promote,
-    Reject,
-    Start,
-)
-from trapd.rollout.view import PoolView
-
-_IN_HISTORY = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
-_IN_HISTORY |= {"reject": "rejected", "fail": "failed", "finish": "finished", "doubt": "doubted"}
-
-
-def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
-    """The pool's state after the plan; the same value if there is nothing to remember.
-
-    Each step forward sets the progress deadline anew. To start again what failed is no step forward, nor is to start
-    more of the generation that was before. Nor is it a lack of progress that the broker is away from the workers that
-    were there before: nobody can do anything then.
-    """
-    state, seen = view.state, {instance.id for instance in view.instances}
-    if _cut_off(view):
-        state = want.progressed(state, now)
-    for action in plan.actions:
-        match action:
-            case Advance():
-                state = want.progressed(want.advance(state, action), now)
-            case Promote() | Reject() | Fail() | Finish() | Doubt():
-                verdict = want.decide(state, action, generations, view.spec.policy.on_failure, wall)
-                state = want.progressed(verdict, now)
-            case Drain():
-                state = want.progressed(state, now)
-            case Start():
-                again = action.instance in seen or action.instance.generation != state.wanted
-                state = state if again else want.progressed(state, now)
-            case Kill() | Forget():
-                pass
-            case _:
-                assert_never(action)
-    return state
-
-
-def _cut_off(view: PoolView) -> bool:
-    rollout = view.state.rollout
-    if rollout is None or rollout.state.over:
-        return False
-    return any(i.ailment is Ailment.CUT_OFF and i.id.generation != rollout.generation for i in view.instances)
-
-
-def event(action: Action, state: PoolState, wall: float) -> Event:
-    """The line of history that this action leaves."""
-    instance = action.instance
-    generation = instance.generation if instance else getattr(action, "generation", state.wanted)
-    return Event(
-        wall=wall,
-        what=str(action.state) if isinstance(action, Advance) else _IN_HISTORY[action.verb],
-        why=action.why,
-        pool=state.pool,
-        rollout=rollout_of(state, generation),
-        generation=generation,
-        instance=instance.name if instance else None,
-        detail=getattr(action, "detail", ""),
-    )
-
-
-def receipts(before: PoolView | None, view: PoolView, now: float, wall: float) -> Iterator[Event]:
-    """Lines of history about the instances that have left since the pass before; what failed is still there."""
-    there = {instance.id for instance in view.instances}
-    for one in before.instances if before else ():
-        if one.id in there or one.state is InstanceState.FAILED:
-            continue
-        why = "left"
-        if one.state is InstanceState.DRAINING:
-            why = f"left {now - one.since:.1f} s after it was told to"
-        elif one.state is InstanceState.STOPPING:
-            why = "was ended" + (f": {one.status}" if one.status else "")
-        rollout = rollout_of(view.state, one.id.generation)
-        yield Event(wall, "gone", why, "trapd", one.id.pool, rollout, one.id.generation, one.id.name)
-
-
-def rollout_of(state: PoolState, generation: int | None) -> int | None:
-    """The rollout for whose sake something was done to this generation, which may be the one that it replaces."""
-    latest = state.rollout
-    return None if latest is None or (latest.state.over and latest.generation != generation) else latest.id
+from trapd.rollout.actions import Drain, Effect, Forget, Kill, Start
 
 
 async def carry_out(backend: Backend, effect: Effect) -> None:

@@ -16,7 +16,7 @@ from trapd import apply
 from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError
 from trapd.model import Disk, DiskState, Event, Generation, Instance, InstanceId, PoolSpec, PoolState
-from trapd.rollout import want
+from trapd.rollout import story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start, Verdict
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
@@ -181,11 +181,11 @@ class Controller:
             seen = await self.backend.observe()
             now, wall = self.clock.now(), self.clock.wall()
             view, thought = self._think(name, seen, now)
-            state = apply.decided(view, thought, self.generations, now, wall)
+            state = story.decided(view, thought, self.generations, now, wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             again = self._refused.get(name, {})
-            events = list(apply.receipts(self._views.get(name), view, now, wall))
-            events += [apply.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
+            events = list(story.receipts(self._views.get(name), view, now, wall))
+            events += [story.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
             # and while nothing could be written, something is at each pass, to see whether that is over
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
@@ -227,7 +227,7 @@ class Controller:
                 refused[attempt] = str(error) if known else ""
             else:
                 if attempt in before:
-                    self._remember([], [apply.event(action, self.state(name), self.clock.wall())])
+                    self._remember([], [story.event(action, self.state(name), self.clock.wall())])
         self._refused[name] = refused
         return bool(refused)
 
@@ -235,7 +235,7 @@ class Controller:
         """For ``journalctl POOL=... INSTANCE=...``."""
         state, instance = self.state(name), action.instance
         generation = instance.generation if instance else getattr(action, "generation", state.wanted)
-        rollout = apply.rollout_of(state, generation)
+        rollout = story.rollout_of(state, generation)
         named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout}
         return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 

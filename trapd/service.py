@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trapd.apply import rollout_of
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
+from trapd.rollout.story import rollout_of
 
 log = logging.getLogger("trapd.service")
 _SETTINGS = "settings of the pool changed"
