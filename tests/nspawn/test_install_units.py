@@ -1,4 +1,4 @@
-"""trapd from pip, made a service by `trapctl install --units`: on a Debian without the package."""
+"""trapd from pip, made a service by `trapctl install`: on a Debian without the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)  # the virtual environment is that of the 
 __all__ = ["application", "package"]  # fixtures
 
 BIN = "/opt/trapd/bin"
-INSTALL, UNINSTALL = f"{BIN}/trapctl install --units", f"{BIN}/trapctl uninstall --units"
+INSTALL, UNINSTALL = f"{BIN}/trapctl install", f"{BIN}/trapctl uninstall"
 
 
 def bring(machine: Machine, package: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_interpreter_that_services_cannot_use_is_refused(
     machine: Machine, preparation: str, venv: str, reason: str
 ) -> None:
     machine.sh(preparation).check()
-    done = machine.run(f"{venv}/bin/python", "-B", "-m", "trapd.ctl.main", "install", "--units")
+    done = machine.run(f"{venv}/bin/python", "-B", "-m", "trapd.ctl.main", "install")
     assert (done.code, done.out) == (1, "")
     assert "cannot install trapd as a service" in done.err
     assert reason in done.err
@@ -184,7 +184,7 @@ def test_the_package_and_this_do_not_come_together(host: Host, package: Path) ->
     host.machine.sh(INSTALL).check()
     refused = host.machine.run("dpkg", "--install", f"/srv/{package.name}")
     assert refused.code != 0
-    assert "trapctl uninstall --units" in refused.err
+    assert "trapctl uninstall" in refused.err
     host.machine.sh(f"{UNINSTALL} --purge").check()
     host.dpkg("--install", package)
     assert "apt remove trapd" in host.machine.sh(INSTALL).err

@@ -1,4 +1,4 @@
-"""`trapctl install --units` and `trapctl uninstall --units`: trapd as a service, for those who have it from pip.
+"""`trapctl install` and `trapctl uninstall`: trapd as a service, for those who have it from pip.
 
 What was put where is recorded, so that a newer trapd can take back what it no longer has, and `uninstall` everything.
 What is the administrator's, in /etc/trapd, is never overwritten, and removed only on demand.

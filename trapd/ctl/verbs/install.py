@@ -6,20 +6,16 @@ from pathlib import Path
 
 import click
 
-UNITS = click.option(
-    "--units", is_flag=True, required=True, expose_value=False, help="What systemd needs, and trapd's commands."
-)
 ROOT = click.option(
     "--root",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     default="/",
-    help="Of another system, which is not running: nothing is started.",
+    help="Work on the system in this folder, which does not run: nothing is started.",
 )
 
 
 @click.command()
-@UNITS
 @ROOT
 def verb(root: Path) -> int:
     """Make trapd a service of systemd, where it came with pip.

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from trapd.ctl.verbs.install import ROOT, UNITS
+from trapd.ctl.verbs.install import ROOT
 
 
 @click.command()
-@UNITS
 @ROOT
 @click.option("--purge", is_flag=True, help="The configuration, the state and the caches, too.")
 def verb(root: Path, purge: bool) -> int:
