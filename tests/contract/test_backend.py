@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -21,21 +22,16 @@ from trapd.model import Ailment, FailureKind, InstanceId, InstanceState
 ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
 
 
-class Play(Protocol):
-    """Runs a test's story on a fresh stage; ``times``: start_timeout and watchdog in seconds, if they matter."""
+class Staged(Protocol):
+    """A fresh stage; ``times``: start_timeout and watchdog in seconds, if they matter."""
 
-    def __call__(self, story: Callable[[Stage], Awaitable[None]], **times: float) -> None: ...
+    def __call__(self, **times: float) -> AbstractAsyncContextManager[Stage]: ...
 
 
 @pytest.fixture(params=["fake", "embedded"])
-def play(request: pytest.FixtureRequest, short_path: Path) -> Play:
-    def on_stage(story: Callable[[Stage], Awaitable[None]], **times: float) -> None:
-        async def run() -> None:
-            stage = FakeStage(**times) if request.param == "fake" else EmbeddedStage(short_path, **times)
-            async with stage:
-                await story(stage)
-
-        asyncio.run(run())
+def staged(request: pytest.FixtureRequest, short_path: Path) -> Staged:
+    def on_stage(**times: float) -> AbstractAsyncContextManager[Stage]:
+        return FakeStage(**times) if request.param == "fake" else EmbeddedStage(short_path, **times)
 
     return on_stage
 
@@ -74,30 +70,26 @@ async def fail(stage: Stage, id: InstanceId, script: Script) -> Seen:
     return await stage.until(failed(id))
 
 
-def test_b1_every_instance_of_every_pool_and_generation_is_observed(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b1_every_instance_of_every_pool_and_generation_is_observed(staged: Staged) -> None:
+    async with staged() as stage:
         assert await stage.backend.observe() == ()
         await start(stage, ONE, OTHER)
         await fail(stage, TWO, Script(code_failure="ImportError: no module"))
         states = {id: instance.state for id, instance in (await look(stage.backend)).items()}
         assert states == {ONE: InstanceState.READY, OTHER: InstanceState.READY, TWO: InstanceState.FAILED}
 
-    play(story)
 
-
-def test_b2_start_returns_when_the_instance_is_observed_as_starting(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b2_start_returns_when_the_instance_is_observed_as_starting(staged: Staged) -> None:
+    async with staged() as stage:
         stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         seen = (await look(stage.backend))[ONE]
         assert (seen.state, seen.ready_at, seen.failures) == (InstanceState.STARTING, None, 0)
         assert seen.pid is not None
 
-    play(story)
 
-
-def test_b2_starting_twice_is_starting_once(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b2_starting_twice_is_starting_once(staged: Staged) -> None:
+    async with staged() as stage:
         stage.set(ONE, Script())
         await asyncio.gather(stage.backend.start(ONE), stage.backend.start(ONE))
         pid = (await look(stage.backend))[ONE].pid
@@ -106,11 +98,9 @@ def test_b2_starting_twice_is_starting_once(play: Play) -> None:
         assert (await stage.settle())[ONE].pid == pid
         assert len(await stage.backend.observe()) == 1
 
-    play(story)
 
-
-def test_b2_starting_one_that_drains_does_not_recall_the_drain(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b2_starting_one_that_drains_does_not_recall_the_drain(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         await stage.backend.start(ONE)
@@ -118,11 +108,9 @@ def test_b2_starting_one_that_drains_does_not_recall_the_drain(play: Play) -> No
         await stage.go_on(ONE)
         await stage.until(absent(ONE))
 
-    play(story)
 
-
-def test_b3_ready_comes_only_after_the_worker_said_so(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b3_ready_comes_only_after_the_worker_said_so(staged: Staged) -> None:
+    async with staged() as stage:
         stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         assert (await stage.settle())[ONE].state is InstanceState.STARTING
@@ -130,22 +118,18 @@ def test_b3_ready_comes_only_after_the_worker_said_so(play: Play) -> None:
         instance = (await stage.until(ready(ONE)))[ONE]
         assert instance.ready_at == instance.since
 
-    play(story)
 
-
-def test_a_ready_instance_tells_what_code_it_loaded_and_how_busy_it_is(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_a_ready_instance_tells_what_code_it_loaded_and_how_busy_it_is(staged: Staged) -> None:
+    async with staged() as stage:
         instance = (await start(stage, ONE, script=Script(active_tasks=3, strays=("trap.x=/elsewhere/x.py",))))[ONE]
         assert instance.report is not None
         assert (instance.report.generation, instance.report.digest) == (7, "digest-7")
         assert instance.report.mixed
         assert instance.active_tasks == 3
 
-    play(story)
 
-
-def test_b4_a_drained_instance_is_draining_until_it_is_gone(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b4_a_drained_instance_is_draining_until_it_is_gone(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         shown = {instance.state for instance in (await stage.settle()).values()}
@@ -158,20 +142,16 @@ def test_b4_a_drained_instance_is_draining_until_it_is_gone(play: Play) -> None:
         await stage.until(gone)
         assert shown == {InstanceState.DRAINING}
 
-    play(story)
 
-
-def test_b4_draining_an_absent_instance_does_nothing(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b4_draining_an_absent_instance_does_nothing(staged: Staged) -> None:
+    async with staged() as stage:
         await stage.backend.drain(ONE)
         assert await stage.settle() == {}
         assert stage.changed == []
 
-    play(story)
 
-
-def test_b4_draining_twice_is_draining_once(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b4_draining_twice_is_draining_once(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         since = (await look(stage.backend))[ONE].since
@@ -179,20 +159,16 @@ def test_b4_draining_twice_is_draining_once(play: Play) -> None:
         await stage.backend.drain(ONE)
         assert (await look(stage.backend))[ONE].since == since
 
-    play(story)
 
-
-def test_b4_a_failed_instance_cannot_drain(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b4_a_failed_instance_cannot_drain(staged: Staged) -> None:
+    async with staged() as stage:
         await fail(stage, ONE, Script(code_failure="ImportError"))
         await stage.backend.drain(ONE)
         assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
 
-    play(story)
 
-
-def test_b4_one_that_is_still_starting_can_be_drained(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b4_one_that_is_still_starting_can_be_drained(staged: Staged) -> None:
+    async with staged() as stage:
         stage.set(ONE, Script(ready_after=None))
         await stage.backend.start(ONE)
         await stage.backend.drain(ONE)
@@ -200,32 +176,26 @@ def test_b4_one_that_is_still_starting_can_be_drained(play: Play) -> None:
         assert ONE not in seen or seen[ONE].state is InstanceState.DRAINING
         await stage.until(absent(ONE))
 
-    play(story)
 
-
-def test_b5_drained_with_exit_status_0_is_absent(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b5_drained_with_exit_status_0_is_absent(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         await stage.backend.drain(ONE)
         await stage.until(absent(ONE))
         assert await stage.settle() == {}
 
-    play(story)
 
-
-def test_b5_drained_with_another_exit_status_is_failed(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b5_drained_with_another_exit_status_is_failed(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, script=Script(drain_status=3))
         await stage.backend.drain(ONE)
         failure = (await stage.until(failed(ONE)))[ONE].failure
         assert failure is not None
         assert (failure.kind, failure.summary) == (FailureKind.CRASH, "exited with status 3")
 
-    play(story)
 
-
-def test_b6_leaving_without_being_asked_is_a_failure_with_its_last_words(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b6_leaving_without_being_asked_is_a_failure_with_its_last_words(staged: Staged) -> None:
+    async with staged() as stage:
         instance = (await fail(stage, ONE, Script(leave_after=0.0, words="it was the disk")))[ONE]
         assert instance.failure is not None
         assert (instance.failure.kind, instance.failure.summary) == (FailureKind.CRASH, "exited with status 1")
@@ -233,85 +203,69 @@ def test_b6_leaving_without_being_asked_is_a_failure_with_its_last_words(play: P
         assert instance.since == instance.failure.at
         assert (instance.pid, instance.ready_at, instance.active_tasks) == (None, None, None)
 
-    play(story)
 
-
-def test_b6_the_workers_own_account_of_its_failure_is_told(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b6_the_workers_own_account_of_its_failure_is_told(staged: Staged) -> None:
+    async with staged() as stage:
         script = Script(code_failure="ModuleNotFoundError: No module named 'x'", words="Traceback ...")
         failure = (await fail(stage, ONE, script))[ONE].failure
         assert failure is not None
         assert (failure.kind, failure.summary) == (FailureKind.CODE, "ModuleNotFoundError: No module named 'x'")
         assert failure.detail == "Traceback ..."
 
-    play(story)
 
-
-def test_b7_a_killed_instance_is_failed(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b7_a_killed_instance_is_failed(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         await stage.backend.kill(ONE)
         failure = (await stage.until(failed(ONE)))[ONE].failure
         assert failure is not None
         assert (failure.kind, failure.summary) == (FailureKind.CRASH, "killed")
 
-    play(story)
 
-
-def test_b7_one_that_was_draining_is_absent_after_a_kill(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b7_one_that_was_draining_is_absent_after_a_kill(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         await stage.settle()
         await stage.backend.kill(ONE)
         await stage.until(absent(ONE))
 
-    play(story)
 
-
-def test_b7_killing_an_absent_or_failed_instance_does_nothing(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b7_killing_an_absent_or_failed_instance_does_nothing(staged: Staged) -> None:
+    async with staged() as stage:
         await stage.backend.kill(TWO)
         before = (await fail(stage, ONE, Script(code_failure="ImportError")))[ONE]
         await stage.backend.kill(ONE)
         assert await stage.settle() == {ONE: before}
 
-    play(story)
 
-
-def test_b8_forgetting_makes_a_failed_instance_absent(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b8_forgetting_makes_a_failed_instance_absent(staged: Staged) -> None:
+    async with staged() as stage:
         await fail(stage, ONE, Script(code_failure="ImportError"))
         await stage.backend.forget(ONE)
         assert await stage.settle() == {}
         assert (await start(stage, ONE))[ONE].failures == 0
 
-    play(story)
 
-
-def test_b8_forgetting_any_other_does_nothing(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b8_forgetting_any_other_does_nothing(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         await stage.backend.forget(ONE)
         await stage.backend.forget(TWO)
         assert set(await stage.settle()) == {ONE}
 
-    play(story)
 
-
-def test_b9_failed_runs_in_a_row_are_counted(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b9_failed_runs_in_a_row_are_counted(staged: Staged) -> None:
+    async with staged() as stage:
         for count in (1, 2, 3):
             assert (await fail(stage, ONE, Script(leave_after=0.0)))[ONE].failures == count
         instance = (await start(stage, ONE))[ONE]
         assert instance.failures == 3  # ready, but not yet for long enough
         assert instance.failure is not None
 
-    play(story)
 
-
-def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(staged: Staged) -> None:
+    async with staged() as stage:
         for _ in range(2):
             await fail(stage, ONE, Script(leave_after=0.0))
         await start(stage, ONE)
@@ -322,11 +276,10 @@ def test_b9_a_run_that_stayed_ready_for_30_seconds_starts_the_count_again(play: 
         await stage.backend.kill(ONE)
         assert (await stage.until(failed(ONE)))[ONE].failures == 1
 
-    play(story)
 
+async def test_b10_every_change_of_state_is_told(staged: Staged) -> None:
+    async with staged() as stage:
 
-def test_b10_every_change_of_state_is_told(play: Play) -> None:
-    async def story(stage: Stage) -> None:
         async def told(act: Awaitable[None], until: Callable[[Seen], bool]) -> bool:
             stage.changed.clear()
             await act
@@ -342,41 +295,33 @@ def test_b10_every_change_of_state_is_told(play: Play) -> None:
         assert await told(stage.backend.start(OTHER), failed(OTHER))
         assert await told(stage.backend.forget(OTHER), absent(OTHER))
 
-    play(story)
 
-
-def test_b11_a_start_that_takes_too_long_fails(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b11_a_start_that_takes_too_long_fails(staged: Staged) -> None:
+    async with staged(start_timeout=0.5) as stage:
         failure = (await fail(stage, ONE, Script(ready_after=None, drain=None)))[ONE].failure
         assert failure is not None
         assert failure.kind is FailureKind.TIMEOUT
         assert failure.summary.startswith("did not say READY")
 
-    play(story, start_timeout=0.5)
 
-
-def test_b12_a_ready_instance_without_a_sign_of_life_fails(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b12_a_ready_instance_without_a_sign_of_life_fails(staged: Staged) -> None:
+    async with staged(watchdog=3.0) as stage:
         await start(stage, TWO)
         failure = (await fail(stage, ONE, Script(silent=True)))[ONE].failure
         assert failure is not None
         assert failure.kind is FailureKind.WATCHDOG
         assert (await look(stage.backend))[TWO].state is InstanceState.READY
 
-    play(story, watchdog=3.0)
 
-
-def test_b12_a_draining_instance_needs_no_sign_of_life(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b12_a_draining_instance_needs_no_sign_of_life(staged: Staged) -> None:
+    async with staged(watchdog=3.0) as stage:
         await start(stage, ONE, script=Script(drain=4.0))
         await stage.backend.drain(ONE)
         await stage.until(absent(ONE))
 
-    play(story, watchdog=3.0)
 
-
-def test_b9_a_run_that_hung_until_its_watchdog_ended_it_forgives_nothing(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b9_a_run_that_hung_until_its_watchdog_ended_it_forgives_nothing(staged: Staged) -> None:
+    async with staged(watchdog=1.5) as stage:
         assert (await fail(stage, ONE, Script(leave_after=0.0)))[ONE].failures == 1
         stage.set(ONE, Script(silent=True))
         await stage.backend.start(ONE)
@@ -386,11 +331,9 @@ def test_b9_a_run_that_hung_until_its_watchdog_ended_it_forgives_nothing(play: P
         assert instance.failure is not None
         assert (instance.failure.kind, instance.failures) == (FailureKind.WATCHDOG, 2)
 
-    play(story, watchdog=1.5)
 
-
-def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: Play, standstill: None) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b13_time_in_which_we_stood_still_is_held_against_nobody(staged: Staged, standstill: None) -> None:
+    async with staged(start_timeout=1.2, watchdog=1.2, stop_time=1.2) as stage:
         await start(stage, ONE)
         await start(stage, TWO, script=Script(drain=None))
         await stage.backend.drain(TWO)
@@ -403,11 +346,9 @@ def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: Play, sta
         assert (seen[ONE].pid, seen[ONE].failures, seen[ONE].ailment) == (before[ONE].pid, 0, None)
         await stage.until(lambda seen: absent(TWO)(seen) and failed(OTHER)(seen))  # but they are not forgotten
 
-    play(story, start_timeout=1.2, watchdog=1.2, stop_time=1.2)
 
-
-def test_b14_a_drain_without_a_sign_of_life_is_ended_and_says_so(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b14_a_drain_without_a_sign_of_life_is_ended_and_says_so(staged: Staged) -> None:
+    async with staged(stop_time=1.0) as stage:
         await start(stage, ONE, script=Script(drain=None))
         await stage.backend.drain(ONE)
         seen = await stage.until(lambda seen: not draining(ONE)(seen))
@@ -416,22 +357,18 @@ def test_b14_a_drain_without_a_sign_of_life_is_ended_and_says_so(play: Play) -> 
             assert seen[ONE].status.startswith("did not leave: no sign of life for ")
         await stage.until(absent(ONE))
 
-    play(story, stop_time=1.0)
 
-
-def test_b14_a_drain_that_gives_signs_of_life_is_left_alone(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b14_a_drain_that_gives_signs_of_life_is_left_alone(staged: Staged) -> None:
+    async with staged(stop_time=1.0) as stage:
         await start(stage, ONE, script=Script(drain=3.0, prolong=1.0))
         began = time.monotonic()
         await stage.backend.drain(ONE)
         seen = await stage.until(lambda seen: not draining(ONE)(seen))
         assert ONE not in seen, f"ended after {time.monotonic() - began:.1f} s"
 
-    play(story, stop_time=1.0)
 
-
-def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(staged: Staged) -> None:
+    async with staged() as stage:
         first = (await start(stage, ONE))[ONE]
         assert (first.alive_at or 0) >= (first.ready_at or 0) > 0
         await start(stage, TWO, script=Script(silent=True))
@@ -439,8 +376,6 @@ def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(play: Play) -
             seen = await stage.settle()
         assert (seen[ONE].alive_at or 0) > (first.alive_at or 0)
         assert seen[TWO].alive_at == seen[TWO].ready_at
-
-    play(story)
 
 
 @pytest.mark.parametrize(
@@ -451,21 +386,19 @@ def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(play: Play) -
         ("ready, 3 active", None),
     ],
 )
-def test_b15_what_it_says_that_keeps_it_from_serving_is_told(play: Play, status: str, ailment: Ailment | None) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b15_what_it_says_that_keeps_it_from_serving_is_told(
+    staged: Staged, status: str, ailment: Ailment | None
+) -> None:
+    async with staged() as stage:
         instance = (await start(stage, ONE, script=Script(status=status)))[ONE]
         assert (instance.ailment, instance.status) == (ailment, status)
 
-    play(story)
 
-
-def test_b15_who_gives_no_sign_of_life_is_silent_before_its_watchdog_ends_it(play: Play) -> None:
-    async def story(stage: Stage) -> None:
+async def test_b15_who_gives_no_sign_of_life_is_silent_before_its_watchdog_ends_it(staged: Staged) -> None:
+    async with staged(watchdog=5.0) as stage:
         await start(stage, TWO)
         assert (await start(stage, ONE, script=Script(silent=True)))[ONE].ailment is None
         while (seen := await stage.settle())[ONE].ailment is None:
             assert seen[ONE].state is InstanceState.READY
         assert seen[ONE].ailment is Ailment.SILENT
         assert seen[TWO].ailment is None
-
-    play(story, watchdog=5.0)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -36,27 +36,25 @@ def shared_machine(boot_for_module: Boot, folder: Path) -> Machine:
 
 
 @pytest.fixture
-def play(shared_machine: Machine, folder: Path) -> suite.Play:
-    """Runs a test's story on a fresh stage."""
-
-    def on_stage(story: Callable[[Stage], Awaitable[None]], **times: float) -> None:
-        async def run() -> None:
-            async with SystemdStage(shared_machine, folder, times.get("watchdog", WATCHDOG)) as stage:
-                await story(stage)
-
+def staged(shared_machine: Machine, folder: Path) -> suite.Staged:
+    @asynccontextmanager
+    async def on_stage(**times: float) -> AsyncIterator[Stage]:
         if times:
             put_units(shared_machine, **times)
-        asyncio.run(run())
-        if times:
-            put_units(shared_machine)
+        try:
+            async with SystemdStage(shared_machine, folder, times.get("watchdog", WATCHDOG)) as stage:
+                yield stage
+        finally:
+            if times:
+                put_units(shared_machine)
 
     return on_stage
 
 
-def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: suite.Play) -> None:
+async def test_b13_time_in_which_we_stood_still_is_held_against_nobody(staged: suite.Staged) -> None:
     """Here PID 1 judges, and goes on meanwhile: who gives signs of life is left alone, whatever trapd does."""
 
-    async def story(stage: Stage) -> None:
+    async with staged(start_timeout=1.5, watchdog=1.5, stop_time=1.5) as stage:
         await suite.start(stage, suite.ONE)
         await suite.start(stage, suite.TWO, script=Script(drain=None, prolong=1.5))
         await stage.backend.drain(suite.TWO)
@@ -67,5 +65,3 @@ def test_b13_time_in_which_we_stood_still_is_held_against_nobody(play: suite.Pla
             id: (one.state, one.pid) for id, one in before.items()
         }
         assert seen[suite.ONE].ailment is None
-
-    play(story, start_timeout=1.5, watchdog=1.5, stop_time=1.5)

@@ -10,7 +10,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), Inst
 
 CALM = {"watchdog": 0, "start_timeout": 60}  # what is tried here makes this machine slow, and nobody is to die of that
 
-Story = Callable[[SystemdStage], Awaitable[None]]
+Staged = Callable[[], SystemdStage]
 
 
 def many(number: int, generation: int = 9) -> list[InstanceId]:
@@ -63,17 +63,9 @@ def there(boot_for_module: Boot, folder: Path, installation: Installation) -> Ma
 
 
 @pytest.fixture
-def play(there: Machine, folder: Path) -> Callable[[Story], None]:
-    """Runs a test's story on a fresh stage."""
-
-    def on_stage(story: Story) -> None:
-        async def run() -> None:
-            async with SystemdStage(there, folder) as stage:
-                await story(stage)
-
-        asyncio.run(run())
-
-    return on_stage
+def staged(there: Machine, folder: Path) -> Staged:
+    """Makes a fresh stage."""
+    return lambda: SystemdStage(there, folder)
 
 
 @pytest.fixture
@@ -82,9 +74,6 @@ def restarting(there: Machine, request: pytest.FixtureRequest) -> Iterator[None]
     put_units(there, **CALM, restart="on-failure", restart_sec=getattr(request, "param", 0.3), burst=4)
     yield
     put_units(there, **CALM)
-
-
-Play = Callable[[Story], None]
 
 
 def reached(state: InstanceState, *ids: InstanceId) -> Callable[[Seen], bool]:
@@ -117,8 +106,8 @@ async def run(stage: SystemdStage, script: str) -> str:
 KILL_BUS = "kill -9 $(pidof dbus-daemon) || :"
 
 
-def test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice(staged: Staged) -> None:
+    async with staged() as stage:
         before = await start(stage, ONE, TWO)
         await run(stage, f"{KILL_BUS}; systemctl kill --signal=KILL {TWO.unit}")
         seen = await stage.until(reached(InstanceState.FAILED, TWO))
@@ -128,11 +117,9 @@ def test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice(play:
         await stage.backend.drain(ONE)
         await stage.until(gone(ONE))
 
-    play(story)
 
-
-def test_what_is_asked_while_the_bus_dies_is_done_all_the_same(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_what_is_asked_while_the_bus_dies_is_done_all_the_same(staged: Staged) -> None:
+    async with staged() as stage:
         ids = many(12)
         for id in ids:
             stage.script(id)
@@ -148,11 +135,11 @@ def test_what_is_asked_while_the_bus_dies_is_done_all_the_same(play: Play) -> No
         await stage.until(gone(*ids))
         assert len(set(pids.values())) == len(ids)
 
-    play(story)
 
-
-def test_a_bus_that_does_not_answer_is_given_up_and_found_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_bus_that_does_not_answer_is_given_up_and_found_again(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged() as stage:
         pid = (await start(stage, ONE))[ONE].pid
         stage.script(TWO)
         monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.4)
@@ -166,11 +153,11 @@ def test_a_bus_that_does_not_answer_is_given_up_and_found_again(play: Play, monk
         await asking
         assert (await stage.until(ready(ONE, TWO)))[ONE].pid == pid
 
-    play(story)
 
-
-def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
         monkeypatch.setattr(pid1, "PATIENCE", 0.6)
@@ -184,13 +171,11 @@ def test_while_there_is_no_bus_a_verb_fails_in_time_and_says_so(play: Play, monk
         await stage.backend.drain(ONE)
         await stage.until(gone(ONE))
 
-    play(story)
 
-
-def test_who_observes_finds_a_dead_bus_though_nobody_asked_for_anything(
-    play: Play, monkeypatch: pytest.MonkeyPatch
+async def test_who_observes_finds_a_dead_bus_though_nobody_asked_for_anything(
+    staged: Staged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story(stage: SystemdStage) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.2)
         monkeypatch.setattr(backend, "CHECK_AFTER", 0.1)
@@ -202,12 +187,10 @@ def test_who_observes_finds_a_dead_bus_though_nobody_asked_for_anything(
         monkeypatch.undo()
         await stage.until(gone(ONE))
 
-    play(story)
-
 
 @pytest.mark.parametrize("how", ["daemon-reexec", "daemon-reload"])
-def test_jobs_survive_a_storm_of_reloads(play: Play, how: str) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_jobs_survive_a_storm_of_reloads(staged: Staged, how: str) -> None:
+    async with staged() as stage:
         ids = many(16)
         kept = await start(stage, ONE)
         for id in ids:
@@ -220,23 +203,19 @@ def test_jobs_survive_a_storm_of_reloads(play: Play, how: str) -> None:
         seen = await stage.until(gone(*ids))
         assert seen == {ONE: kept[ONE]}
 
-    play(story)
 
-
-def test_what_happens_behind_a_reload_is_not_missed(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_what_happens_behind_a_reload_is_not_missed(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, TWO)
         await run(stage, f"systemctl kill -s KILL {ONE.unit}; systemctl daemon-reexec; systemctl stop {TWO.unit}")
         await stage.until(lambda seen: reached(InstanceState.FAILED, ONE)(seen) and gone(TWO)(seen))
-
-    play(story)
 
 
 # --- a trapd that comes back ----------------------------------------------------------------------------------------
 
 
-def test_what_runs_is_adopted_with_its_times_and_its_report(play: Play, there: Machine, folder: Path) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_what_runs_is_adopted_with_its_times_and_its_report(staged: Staged, there: Machine, folder: Path) -> None:
+    async with staged() as stage:
         await start(stage, ONE, strays=["a=b"], status="ready, 3 active")
         stage.script(TWO, drain=None)
         await stage.backend.start(TWO)
@@ -251,32 +230,23 @@ def test_what_runs_is_adopted_with_its_times_and_its_report(play: Play, there: M
         await later.backend.close()
         assert await look(stage.backend) == before
 
-    play(story)
 
-
-def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(play: Play, there: Machine, folder: Path) -> None:
+async def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(there: Machine, folder: Path) -> None:
     put_units(there, **CALM, restart="on-failure", restart_sec=0.05)
-
-    async def story(stage: SystemdStage) -> None:
-        await start(stage, ONE)
-        await stage.backend.close()
-        stage.script(ONE, leave_after=0.2)
-        restarted = f"[ $(systemctl show --property=NRestarts --value {ONE.unit}) -ge 3 ]"
-        await run(stage, f"systemctl kill -s KILL {ONE.unit}; until {restarted}; do sleep 0.1; done")
-        stage.script(ONE, status="here to stay")
-        later = SystemdStage(there, folder)
-        async with later:
-            seen = await later.until(lambda seen: ready(ONE)(seen) and seen[ONE].status == "here to stay")
-            instance = seen[ONE]
-            assert instance.failures == int(there.show(ONE.unit, "NRestarts")["NRestarts"])
-            assert instance.failures >= 3
-
-    async def run_it() -> None:
-        stage = SystemdStage(there, folder)
-        await stage.backend.open()
-        await story(stage)
-
-    asyncio.run(run_it())
+    stage = SystemdStage(there, folder)
+    await stage.backend.open()
+    await start(stage, ONE)
+    await stage.backend.close()
+    stage.script(ONE, leave_after=0.2)
+    restarted = f"[ $(systemctl show --property=NRestarts --value {ONE.unit}) -ge 3 ]"
+    await run(stage, f"systemctl kill -s KILL {ONE.unit}; until {restarted}; do sleep 0.1; done")
+    stage.script(ONE, status="here to stay")
+    later = SystemdStage(there, folder)
+    async with later:
+        seen = await later.until(lambda seen: ready(ONE)(seen) and seen[ONE].status == "here to stay")
+        instance = seen[ONE]
+        assert instance.failures == int(there.show(ONE.unit, "NRestarts")["NRestarts"])
+        assert instance.failures >= 3
     put_units(there, **CALM)
 
 
@@ -285,8 +255,8 @@ def test_systemds_own_restarts_are_counted_also_those_that_nobody_saw(play: Play
 
 @pytest.mark.usefixtures("restarting")
 @pytest.mark.parametrize("restarting", [4.0], indirect=True)
-def test_what_systemd_restarts_is_starting_with_its_failure(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_what_systemd_restarts_is_starting_with_its_failure(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         stage.script(ONE, words="second run")
         await run(stage, f"systemctl kill -s SEGV --kill-whom=main {ONE.unit}")
@@ -299,12 +269,10 @@ def test_what_systemd_restarts_is_starting_with_its_failure(play: Play) -> None:
         again = (await stage.until(ready(ONE)))[ONE]
         assert (again.failures, again.failure) == (1, waiting.failure)
 
-    play(story)
-
 
 @pytest.mark.usefixtures("restarting")
-def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(staged: Staged) -> None:
+    async with staged() as stage:
         stage.script(ONE, leave_after=0.0)
         await stage.backend.start(ONE)
         seen = await stage.until(reached(InstanceState.FAILED, ONE))
@@ -313,14 +281,12 @@ def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(play: Pla
         assert seen[ONE].failure.summary == "exited with status 1"
         assert (await start(stage, ONE))[ONE].failures == 4
 
-    play(story)
-
 
 @pytest.mark.usefixtures("restarting")
 @pytest.mark.parametrize("restarting", [60.0], indirect=True)
 @pytest.mark.parametrize("verb", ["drain", "kill"])
-def test_one_that_waits_for_its_restart_can_be_ended(play: Play, verb: str) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_one_that_waits_for_its_restart_can_be_ended(staged: Staged, verb: str) -> None:
+    async with staged() as stage:
         stage.script(ONE, leave_after=0.0)
         await stage.backend.start(ONE)
         await stage.until(lambda seen: ONE in seen and seen[ONE].failures == 1 and seen[ONE].pid is None)
@@ -328,12 +294,10 @@ def test_one_that_waits_for_its_restart_can_be_ended(play: Play, verb: str) -> N
         await stage.until(gone(ONE))
         assert await stage.settle() == {}
 
-    play(story)
-
 
 @pytest.mark.usefixtures("restarting")
-def test_a_killed_instance_is_not_restarted(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_killed_instance_is_not_restarted(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, drain=None)
         await stage.backend.kill(ONE)
         seen = await stage.until(reached(InstanceState.FAILED, ONE))
@@ -342,11 +306,9 @@ def test_a_killed_instance_is_not_restarted(play: Play) -> None:
         await asyncio.sleep(0.5)
         assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
 
-    play(story)
 
-
-def test_one_that_leaves_with_status_0_unasked_is_failed_though_systemd_forgets_it(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_one_that_leaves_with_status_0_unasked_is_failed_though_systemd_forgets_it(staged: Staged) -> None:
+    async with staged() as stage:
         stage.script(ONE, leave_after=0.1, leave_status=0)
         await stage.backend.start(ONE)
         instance = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE]
@@ -361,27 +323,23 @@ def test_one_that_leaves_with_status_0_unasked_is_failed_though_systemd_forgets_
         await stage.backend.forget(ONE)
         assert await stage.settle() == {}
 
-    play(story)
 
-
-def test_what_cannot_be_executed_is_failed_with_systemds_words(play: Play, there: Machine) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_what_cannot_be_executed_is_failed_with_systemds_words(staged: Staged, there: Machine) -> None:
+    drop_in = f"/run/systemd/system/{ONE.unit}.d/user.conf"
+    there.put(drop_in, "[Service]\nUser=nobody-of-that-name\n")
+    there.systemctl("daemon-reload")
+    async with staged() as stage:
         stage.script(ONE)
         await stage.backend.start(ONE)
         failure = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE].failure
         assert failure is not None
         assert failure.summary == "systemd could not run it: status 217/USER"
         assert "Failed to determine user credentials" in failure.detail
-
-    drop_in = f"/run/systemd/system/{ONE.unit}.d/user.conf"
-    there.put(drop_in, "[Service]\nUser=nobody-of-that-name\n")
-    there.systemctl("daemon-reload")
-    play(story)
     there.sh(f"rm {drop_in}; systemctl daemon-reload").check()
 
 
-def test_the_last_words_are_told_though_journald_is_late(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_the_last_words_are_told_though_journald_is_late(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE)
         await run(stage, "systemctl kill -s STOP systemd-journald")
         await run(stage, f"systemctl kill -s SEGV --kill-whom=main {ONE.unit}; sleep 1")
@@ -390,25 +348,21 @@ def test_the_last_words_are_told_though_journald_is_late(play: Play) -> None:
         assert failure is not None
         assert "Fatal Python error: Segmentation fault" in failure.detail
 
-    play(story)
-
 
 # --- what people do by hand -----------------------------------------------------------------------------------------
 
 
-def test_a_unit_stopped_by_hand_drains_and_is_no_failure(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_unit_stopped_by_hand_drains_and_is_no_failure(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, drain=None)
         await run(stage, f"systemctl stop --no-block {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
         await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
-    play(story)
 
-
-def test_a_unit_restarted_by_hand_comes_back_and_is_no_failure(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_unit_restarted_by_hand_comes_back_and_is_no_failure(staged: Staged) -> None:
+    async with staged() as stage:
         pid = (await start(stage, ONE, drain=None))[ONE].pid
         await run(stage, f"systemctl restart --no-block {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
@@ -416,46 +370,38 @@ def test_a_unit_restarted_by_hand_comes_back_and_is_no_failure(play: Play) -> No
         again = (await stage.until(ready(ONE)))[ONE]
         assert (again.pid != pid, again.failures, again.failure) == (True, 0, None)
 
-    play(story)
 
-
-def test_a_unit_started_by_hand_is_noticed(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_unit_started_by_hand_is_noticed(staged: Staged) -> None:
+    async with staged() as stage:
         stage.script(OTHER)
         await run(stage, f"systemctl start {OTHER.unit}")
         await stage.until(ready(OTHER))
         assert set(stage.changed) == {"gpu"}
 
-    play(story)
 
-
-def test_a_worker_told_to_leave_by_somebody_else_drains_if_it_says_so(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_worker_told_to_leave_by_somebody_else_drains_if_it_says_so(staged: Staged) -> None:
+    async with staged() as stage:
         await start(stage, ONE, drain=None, stopping=True)
         await run(stage, f"systemctl kill --kill-whom=main {ONE.unit}")
         await stage.until(reached(InstanceState.DRAINING, ONE))
         await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
-    play(story)
 
-
-def test_a_failed_unit_reset_by_hand_is_forgotten(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_failed_unit_reset_by_hand_is_forgotten(staged: Staged) -> None:
+    async with staged() as stage:
         stage.script(ONE, leave_after=0.0)
         await stage.backend.start(ONE)
         await stage.until(reached(InstanceState.FAILED, ONE))
         await run(stage, f"systemctl reset-failed {ONE.unit}")
         await stage.until(gone(ONE))
 
-    play(story)
-
 
 # --- what the verbs do ----------------------------------------------------------------------------------------------
 
 
-def test_drain_tells_the_main_process_alone_and_kill_ends_all(play: Play, folder: Path) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_drain_tells_the_main_process_alone_and_kill_ends_all(staged: Staged, folder: Path) -> None:
+    async with staged() as stage:
         await start(stage, ONE, drain=None, child=f"{SHARED}/child", note=f"{SHARED}/note")
         await stage.backend.drain(ONE)
         await asyncio.to_thread(wait, lambda: (folder / "note").read_text().endswith("signal 15\n"))
@@ -466,17 +412,15 @@ def test_drain_tells_the_main_process_alone_and_kill_ends_all(play: Play, folder
         await stage.until(gone(ONE))
         await asyncio.to_thread(wait, lambda: not there_is(stage.machine, child))
 
-    play(story)
-
 
 def there_is(machine: Machine, pid: str) -> bool:
     return machine.exists(f"/proc/{pid}")
 
 
-def test_a_start_never_takes_the_place_of_a_stop(play: Play) -> None:
+async def test_a_start_never_takes_the_place_of_a_stop(staged: Staged) -> None:
     """Whoever starts looks first; this is for a stop that begins in between."""
 
-    async def story(stage: SystemdStage) -> None:
+    async with staged() as stage:
         await start(stage, ONE, drain=None)
         await stage.backend.drain(ONE)
         with pytest.raises(bus.BusError, match="destructive"):
@@ -484,19 +428,15 @@ def test_a_start_never_takes_the_place_of_a_stop(play: Play) -> None:
         await stage.go_on(ONE)
         await stage.until(gone(ONE))
 
-    play(story)
 
-
-def test_a_pool_without_a_template_cannot_be_started(play: Play) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_pool_without_a_template_cannot_be_started(staged: Staged) -> None:
+    async with staged() as stage:
         id = InstanceId("unheard_of", 1, 1)
         with pytest.raises(
             BackendError, match=f"cannot start {id}: its pool has no unit template; run `systemctl daemon"
         ):
             await stage.backend.start(id)
         assert await stage.settle() == {}
-
-    play(story)
 
 
 @pytest.fixture
@@ -513,8 +453,11 @@ def dependent(there: Machine) -> Iterator[Callable[[str], None]]:
     there.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl reset-failed slow.service || :").check()
 
 
-def test_a_start_that_waits_for_another_unit_is_starting(play: Play, dependent: Callable[[str], None]) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_start_that_waits_for_another_unit_is_starting(
+    staged: Staged, dependent: Callable[[str], None]
+) -> None:
+    dependent("sleep 0.7")
+    async with staged() as stage:
         stage.script(ONE)
         starting = asyncio.create_task(stage.backend.start(ONE))
         instance = (await stage.until(reached(InstanceState.STARTING, ONE)))[ONE]
@@ -522,36 +465,29 @@ def test_a_start_that_waits_for_another_unit_is_starting(play: Play, dependent: 
         await starting
         await stage.until(ready(ONE))
 
-    dependent("sleep 0.7")
-    play(story)
 
-
-def test_a_start_fails_if_a_unit_that_it_requires_does(play: Play, dependent: Callable[[str], None]) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_start_fails_if_a_unit_that_it_requires_does(staged: Staged, dependent: Callable[[str], None]) -> None:
+    dependent("/bin/false")
+    async with staged() as stage:
         with pytest.raises(BackendError, match="a unit that it requires failed"):
             await stage.backend.start(ONE)
         assert await stage.settle() == {}
 
-    dependent("/bin/false")
-    play(story)
 
-
-def test_a_start_that_comes_to_nothing_while_there_is_no_bus_is_not_waited_for(
-    play: Play, dependent: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+async def test_a_start_that_comes_to_nothing_while_there_is_no_bus_is_not_waited_for(
+    staged: Staged, dependent: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pid1, "PAUSES", (4.0,))
     runs = "[ $(systemctl show --property=ActiveState --value slow) = activating ]"
 
-    async def story(stage: SystemdStage) -> None:
+    dependent("sh -c 'until [ -e /run/slow-may-fail ]; do sleep 0.05; done; exit 1'")
+    async with staged() as stage:
         starting = asyncio.create_task(stage.backend.start(ONE))
         await stage.until(reached(InstanceState.STARTING, ONE))
         await run(stage, f"until {runs}; do sleep 0.1; done")
         await run(stage, f"{KILL_BUS}; touch /run/slow-may-fail")
         await starting
         assert await stage.settle() == {}
-
-    dependent("sh -c 'until [ -e /run/slow-may-fail ]; do sleep 0.05; done; exit 1'")
-    play(story)
 
 
 # --- as trapd's own user --------------------------------------------------------------------------------------------
@@ -562,8 +498,8 @@ def as_trapd(machine: Machine, *orders: str) -> dict[str, dict[str, str]]:
     return json.loads(done.check())
 
 
-def test_an_unprivileged_trapd_may_do_all_verbs(play: Play, there: Machine) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_an_unprivileged_trapd_may_do_all_verbs(staged: Staged, there: Machine) -> None:
+    async with staged() as stage:
         for id in (ONE, TWO):
             stage.script(id, drain=None)
         stage.script(OTHER, leave_after=0.0)
@@ -575,11 +511,9 @@ def test_an_unprivileged_trapd_may_do_all_verbs(play: Play, there: Machine) -> N
         await stage.until(lambda seen: reached(InstanceState.DRAINING, ONE)(seen) and gone(OTHER)(seen))
         await stage.until(reached(InstanceState.FAILED, TWO))
 
-    play(story)
 
-
-def test_a_restart_of_polkit_is_not_noticed(play: Play, there: Machine) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_a_restart_of_polkit_is_not_noticed(staged: Staged, there: Machine) -> None:
+    async with staged() as stage:
         ids = many(16)
         for id in ids:
             stage.script(id)
@@ -589,18 +523,14 @@ def test_a_restart_of_polkit_is_not_noticed(play: Play, there: Machine) -> None:
         await stage.until(ready(*ids))
         await storm
 
-    play(story)
 
-
-def test_without_the_right_a_verb_says_so(play: Play, there: Machine) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_without_the_right_a_verb_says_so(staged: Staged, there: Machine) -> None:
+    async with staged() as stage:
         stage.script(ONE)
         done = there.run("/opt/trapd/bin/python", f"{SHARED}/driver.py", "verbs", f"start:{ONE}", user="daemon")
         told = json.loads(done.check())["results"][f"start:{ONE}"]
         assert told.startswith(f"cannot start {ONE}: systemd does not allow it; is trapd's polkit rule installed")
         assert await stage.settle() == {}
-
-    play(story)
 
 
 @pytest.mark.parametrize(("how", "job"), [("stop", "stop"), ("restart", "restart"), ("kill", "")])
@@ -618,27 +548,25 @@ def test_trapd_knows_what_systemd_is_doing_to_it(there: Machine, how: str, job: 
 # --- how fast -------------------------------------------------------------------------------------------------------
 
 
-def test_ready_is_seen_within_50_ms_of_the_workers_word(play: Play, folder: Path) -> None:
+async def test_ready_is_seen_within_50_ms_of_the_workers_word(staged: Staged, folder: Path) -> None:
     """Measured from the report, which the worker writes just before, to what ``observe`` shows."""
     took: list[float] = []
 
-    async def story(stage: SystemdStage) -> None:
+    async with staged() as stage:
         for id in many(20):
             await start(stage, id)
             seen_at = time.time()
             report = json.loads((folder / "instances" / f"{id.name}.json").read_text())
             took.append(seen_at - report["wall"])
             await stage.backend.kill(id)
-
-    play(story)
     print(
         f"READY seen after {statistics.median(took) * 1000:.1f} ms (max {max(took) * 1000:.1f}) in {len(took)} starts"
     )
     assert statistics.median(took) < 0.05
 
 
-def test_64_instances_are_started_and_adopted(play: Play, there: Machine, folder: Path) -> None:
-    async def story(stage: SystemdStage) -> None:
+async def test_64_instances_are_started_and_adopted(staged: Staged, there: Machine, folder: Path) -> None:
+    async with staged() as stage:
         ids = many(64)
         for id in ids:
             stage.script(id, ping=False)
@@ -659,5 +587,3 @@ def test_64_instances_are_started_and_adopted(play: Play, there: Machine, folder
         await stage.until(gone(*ids))
         print(f"64 drained in {time.monotonic() - draining:.2f} s")
         assert adopted - all_ready < 10.0
-
-    play(story)

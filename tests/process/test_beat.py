@@ -37,10 +37,12 @@ def files(request: pytest.FixtureRequest) -> Broker:
     return make_broker("embedded", request)
 
 
-def test_a_second_beat_waits_until_the_first_has_left_however_it_was_started(short_path: Path, files: Broker) -> None:
+async def test_a_second_beat_waits_until_the_first_has_left_however_it_was_started(
+    short_path: Path, files: Broker
+) -> None:
     lab = WorkerLab(short_path, files, celeryconfig=EVERY_SECOND, spec=BEAT)
 
-    async def story() -> None:
+    async with lab:
         one = await lab.start()
         assert (one.status, one.active_tasks) == ("ready, 0 active", 0)
         assert one.report is not None
@@ -54,8 +56,6 @@ def test_a_second_beat_waits_until_the_first_has_left_however_it_was_started(sho
         await lab.until(lambda seen: seen[ONE].status == "waiting for the end of another beat")
         await lab.drain(ONE)  # while it waits
         await lab.drain(TWO)
-
-    lab.play(story)
     assert (short_path / "workers/default").is_dir()
 
 
@@ -72,21 +72,19 @@ class Mine(Scheduler):
 """
 
 
-def test_a_loop_that_hangs_is_ended_and_located_whatever_the_scheduler(short_path: Path, files: Broker) -> None:
+async def test_a_loop_that_hangs_is_ended_and_located_whatever_the_scheduler(short_path: Path, files: Broker) -> None:
     stuck = short_path / "stuck"
     config = f"{EVERY_SECOND}beat_scheduler = 'naps.scheduling:Mine'\nstuck = {str(stuck)!r}\n"
     modules = {"naps/scheduling.py": SCHEDULING}
     lab = WorkerLab(short_path, files, files=modules, celeryconfig=config, spec=BEAT, watchdog=WATCHDOG)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         stuck.touch()
         failure = await lab.failure()
         assert failure.kind is FailureKind.WATCHDOG
         assert "main loop stalled" in failure.summary
         assert "in tick" in failure.detail
-
-    lab.play(story)
 
 
 SLOWLY = """
@@ -100,43 +98,39 @@ def slowly(**_):
 """
 
 
-def test_a_task_that_is_being_sent_when_beat_is_told_to_leave_is_sent(short_path: Path, files: Broker) -> None:
+async def test_a_task_that_is_being_sent_when_beat_is_told_to_leave_is_sent(short_path: Path, files: Broker) -> None:
     """Celery's own handler of SIGTERM leaves in the middle: the schedule says that it was sent, and it was not."""
     sending = short_path / "sending"
     config = f"{EVERY_SECOND}sending = {str(sending)!r}\n"
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + SLOWLY}, celeryconfig=config, spec=BEAT)
 
-    async def story() -> None:
+    async with lab:
         await lab.backend.start(ONE)
         await asyncio.to_thread(wait, sending.exists)
         await lab.drain()
-
-    lab.play(story)
     with shelve.open(str(short_path / "workers/default/celerybeat-schedule")) as kept:
         assert kept["entries"]["nap"].total_run_count == 1
     queue = Path(files.settings()["broker_transport_options"]["data_folder_in"])
     assert len([file for file in queue.iterdir() if file.name.endswith(f"{files.queue}.msg")]) == 1
 
 
-def test_a_scheduler_that_cannot_be_imported_is_the_codes_fault(short_path: Path, files: Broker) -> None:
+async def test_a_scheduler_that_cannot_be_imported_is_the_codes_fault(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files, celeryconfig="\nbeat_scheduler = 'naps.absent:Mine'\n", spec=BEAT)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert (failure.kind, failure.summary) == (
             FailureKind.CODE,
             "ModuleNotFoundError: No module named 'naps.absent'",
         )
 
-    lab.play(story)
 
-
-def test_a_broker_that_is_away_is_no_hang_and_a_beat_that_never_reached_it_is_not_ready(short_path: Path) -> None:
+async def test_a_broker_that_is_away_is_no_hang_and_a_beat_that_never_reached_it_is_not_ready(short_path: Path) -> None:
     with brokers.redis_server(short_path) as (url, server):
         broker = brokers.on_redis(url, 0)
         lab = WorkerLab(short_path, broker, celeryconfig=EVERY_SECOND, spec=BEAT, watchdog=WATCHDOG)
 
-        async def story() -> None:
+        async with lab:
             pid = (await lab.start()).pid
             server.process.send_signal(signal.SIGKILL)
             await asyncio.to_thread(server.process.wait)
@@ -157,13 +151,11 @@ def test_a_broker_that_is_away_is_no_hang_and_a_beat_that_never_reached_it_is_no
             finally:
                 await asyncio.to_thread(again.stop)
 
-        lab.play(story)
 
-
-def test_a_beat_that_has_nothing_to_send_for_long_is_no_hang(short_path: Path, files: Broker) -> None:
+async def test_a_beat_that_has_nothing_to_send_for_long_is_no_hang(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files, celeryconfig=EVERY_DAY, spec=BEAT, watchdog=WATCHDOG)
 
-    async def story() -> None:
+    async with lab:
         pid = (await lab.start()).pid
         await asyncio.sleep(WATCHDOG * 1.5)
         seen = await lab.settle()
@@ -171,8 +163,6 @@ def test_a_beat_that_has_nothing_to_send_for_long_is_no_hang(short_path: Path, f
         began = time.monotonic()
         await lab.drain()
         assert time.monotonic() - began < 2.0  # not when the long sleep is over
-
-    lab.play(story)
 
 
 # --- the whole of trapd ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,15 +23,10 @@ from trapd.model import Failure, FailureKind, InstanceId, InstanceState
 
 ONE, TWO = InstanceId("default", 7, 1), InstanceId("default", 7, 2)
 
-Story = Callable[[EmbeddedStage], Awaitable[None]]
 
-
-def play(directory: Path, story: Story, start_timeout: float = 10.0, watchdog: float = 10.0) -> None:
-    async def run() -> None:
-        async with EmbeddedStage(directory, start_timeout, watchdog) as stage:
-            await story(stage)
-
-    asyncio.run(run())
+def patient(directory: Path, start_timeout: float = 10.0, watchdog: float = 10.0) -> EmbeddedStage:
+    """A stage on which nobody is to die of a busy machine."""
+    return EmbeddedStage(directory, start_timeout, watchdog)
 
 
 def reached(state: InstanceState, id: InstanceId = ONE) -> Callable[[Seen], bool]:
@@ -72,18 +67,16 @@ async def ends(pid: int) -> bool:
 # --- who speaks, who is asked ---------------------------------------------------------------------------------------
 
 
-def test_b3_a_workers_child_cannot_speak_for_it(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b3_a_workers_child_cannot_speak_for_it(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         stage.scripts[ONE] = {"ready_after": None, "child": str(short_path / "child"), "child_says": "READY=1"}
         await stage.backend.start(ONE)
         await lines(short_path / "child")
         assert (await stage.settle())[ONE].state is InstanceState.STARTING
 
-    play(short_path, story)
 
-
-def test_b3_a_stranger_cannot_speak_for_a_worker(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b3_a_stranger_cannot_speak_for_a_worker(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         stage.scripts[ONE] = {"ready_after": None}
         await stage.backend.start(ONE)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
@@ -91,11 +84,9 @@ def test_b3_a_stranger_cannot_speak_for_a_worker(short_path: Path) -> None:
             stranger.sendto(b"READY=1\nMAINPID=1", str(stage.runtime / "notify.sock"))
         assert (await stage.settle())[ONE].state is InstanceState.STARTING
 
-    play(short_path, story)
 
-
-def test_b4_the_main_process_alone_is_asked_to_drain(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b4_the_main_process_alone_is_asked_to_drain(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         main, child = short_path / "main", short_path / "child"
         await start(stage, drain=0.3, note=str(main), child=str(child))
         await lines(child)
@@ -104,11 +95,9 @@ def test_b4_the_main_process_alone_is_asked_to_drain(short_path: Path) -> None:
         assert (await lines(main, 2))[1:] == [f"signal {signal.SIGTERM:d}"]
         assert len(await lines(child)) == 1  # its process id, and no signal
 
-    play(short_path, story)
 
-
-def test_what_a_drained_worker_leaves_in_its_group_is_ended(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_what_a_drained_worker_leaves_in_its_group_is_ended(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         await start(stage, child=str(short_path / "child"))
         [child] = await lines(short_path / "child")
         assert not ended(int(child))
@@ -116,22 +105,18 @@ def test_what_a_drained_worker_leaves_in_its_group_is_ended(short_path: Path) ->
         await stage.until(gone())
         assert await ends(int(child))
 
-    play(short_path, story)
 
-
-def test_b7_a_kill_ends_every_process_that_the_worker_started(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b7_a_kill_ends_every_process_that_the_worker_started(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         await start(stage, drain=None, child=str(short_path / "child"))
         [child] = await lines(short_path / "child")
         await stage.backend.kill(ONE)
         await stage.until(reached(InstanceState.FAILED))
         assert await ends(int(child))
 
-    play(short_path, story)
 
-
-def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absent(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absent(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         pid = (await start(stage, drain=None, stopping=True))[ONE].pid
         assert pid
         os.kill(pid, signal.SIGTERM)
@@ -139,74 +124,62 @@ def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absent(shor
         await stage.go_on(ONE)
         await stage.until(gone())
 
-    play(short_path, story)
-
 
 # --- how it ends ----------------------------------------------------------------------------------------------------
 
 
-def test_b6_leaving_with_exit_status_0_unasked_is_a_failure_too(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b6_leaving_with_exit_status_0_unasked_is_a_failure_too(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         failure = await fail(stage, leave_after=0.0, leave_status=0)
         assert failure.summary == "exited with status 0 without being asked to"
-
-    play(short_path, story)
 
 
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGSEGV, "was killed by SIGSEGV"), (signal.SIGKILL, "out of memory")]
 )
-def test_b6_the_signal_that_ended_it_is_named(short_path: Path, number: int, words: str) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b6_the_signal_that_ended_it_is_named(short_path: Path, number: int, words: str) -> None:
+    async with patient(short_path) as stage:
         failure = await fail(stage, leave_after=0.0, leave_signal=number)
         assert failure.kind is FailureKind.CRASH
         assert words in failure.summary
 
-    play(short_path, story)
 
-
-def test_b6_passwords_are_masked_wherever_they_come_from(short_path: Path) -> None:
+async def test_b6_passwords_are_masked_wherever_they_come_from(short_path: Path) -> None:
     url = "amqp://guest:se:cr@et@broker//"
 
-    async def story(stage: EmbeddedStage) -> None:
+    async with patient(short_path) as stage:
         assert (await fail(stage, leave_after=0.0, words=f"lost {url}")).detail == "lost amqp://guest:***@broker//"
         failure = await fail(stage, code_failure=f"cannot reach {url}", words=f"lost {url}")
         assert "et@" not in failure.summary + failure.detail
         instance = (await start(stage, status=f"ready, 0 active, at {url}"))[ONE]
         assert instance.status == "ready, 0 active, at amqp://guest:***@broker//"
 
-    play(short_path, story)
-
 
 @pytest.mark.parametrize("command", [["/nowhere/python"], ValueError("there is no generation 7"), KeyError("python")])
-def test_a_worker_that_cannot_be_executed_is_failed(short_path: Path, command: list[str] | Exception) -> None:
+async def test_a_worker_that_cannot_be_executed_is_failed(short_path: Path, command: list[str] | Exception) -> None:
     def cannot(id: InstanceId) -> tuple[list[str], dict[str, str]]:
         if isinstance(command, Exception):  # the last: of a manifest that lacks it
             raise command
         return command, {}
 
-    async def story(stage: EmbeddedStage) -> None:
+    async with patient(short_path) as stage:
         stage.backend._command = cannot
         failure = await fail(stage)
         assert failure.kind is FailureKind.CRASH
         assert failure.summary.startswith("cannot start: ")
         assert (await stage.backend.observe())[0].failures == 1
 
-    play(short_path, story)
 
-
-def test_the_log_of_the_run_before_is_kept(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_the_log_of_the_run_before_is_kept(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         for words in ("first", "second", "third"):
             await fail(stage, leave_after=0.0, words=words)
         assert (stage.logs / "default@7-1.log").read_text() == "third\n"
         assert (stage.logs / "default@7-1.log.1").read_text() == "second\n"
 
-    play(short_path, story)
 
-
-def test_drained_before_it_could_be_started_it_never_runs(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_drained_before_it_could_be_started_it_never_runs(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         stage.scripts[ONE] = {"note": str(short_path / "note")}
         starting = asyncio.create_task(stage.backend.start(ONE))
         await asyncio.sleep(0)
@@ -216,33 +189,27 @@ def test_drained_before_it_could_be_started_it_never_runs(short_path: Path) -> N
         await stage.settle()
         assert not (short_path / "note").exists()
 
-    play(short_path, story)
-
 
 # --- deadlines ------------------------------------------------------------------------------------------------------
 
 
-def test_b11_a_start_is_prolonged_by_extend_timeout(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b11_a_start_is_prolonged_by_extend_timeout(short_path: Path) -> None:
+    async with patient(short_path, start_timeout=3.0) as stage:
         await start(stage, ready_after=4.0, extend=5.0)
 
-    play(short_path, story, start_timeout=3.0)
 
-
-def test_b11_the_failure_shows_where_the_start_hung(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_b11_the_failure_shows_where_the_start_hung(short_path: Path) -> None:
+    async with patient(short_path, start_timeout=3.0) as stage:
         failure = await fail(stage, ready_after=None, words="importing")
         assert failure.kind is FailureKind.TIMEOUT
         assert failure.detail.startswith("Fatal Python error: Aborted")
         assert "stub_worker.py" in failure.detail
 
-    play(short_path, story, start_timeout=3.0)
 
-
-def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "ABORT_GRACE", 0.3)
 
-    async def story(stage: EmbeddedStage) -> None:
+    async with patient(short_path, watchdog=0.3) as stage:
         stage.scripts[ONE] = {"ping": False, "survives_abort": True, "status": "main loop stalled at x.py:3"}
         await stage.backend.start(ONE)
         await stage.until(reached(InstanceState.STOPPING))
@@ -251,14 +218,12 @@ def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypatch: py
         assert failure.kind is FailureKind.WATCHDOG
         assert failure.summary.endswith("no sign of life for 0.3 s; its last words: main loop stalled at x.py:3")
 
-    play(short_path, story, watchdog=0.3)
-
 
 # --- what it is given, what it says ---------------------------------------------------------------------------------
 
 
-def test_a_worker_gets_our_socket_and_nothing_of_our_own_from_systemd(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_a_worker_gets_our_socket_and_nothing_of_our_own_from_systemd(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         stage.environment = {"LISTEN_FDS": "3", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "5", "NOTIFY_SOCKET": "/x"}
         names = ["LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC", "NOTIFY_SOCKET", "TRAPD_PARENT_PID"]
         failure = await fail(stage, leave_after=0.0, words="", show=names)
@@ -270,11 +235,9 @@ def test_a_worker_gets_our_socket_and_nothing_of_our_own_from_systemd(short_path
             f"TRAPD_PARENT_PID={os.getpid()}",
         ]
 
-    play(short_path, story)
 
-
-def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         report = (await start(stage, later=["trap.x=/elsewhere/x.py"]))[ONE].report
         assert report is not None
         assert not report.mixed
@@ -282,19 +245,15 @@ def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Path) ->
         seen = await stage.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
         assert seen[ONE].active_tasks == 2
 
-    play(short_path, story)
 
-
-def test_a_report_of_another_process_is_not_believed(short_path: Path) -> None:
-    async def story(stage: EmbeddedStage) -> None:
+async def test_a_report_of_another_process_is_not_believed(short_path: Path) -> None:
+    async with patient(short_path) as stage:
         stage.scripts[ONE] = {"report": False, "ready_after": None}
         await stage.backend.start(ONE)
         forged = '{"pid": 1, "generation": 9, "digest": "", "versions": {}, "strays": [], "failure": null}'
         (stage.runtime / "instances" / "default@7-1.json").write_text(forged)
         await stage.go_on(ONE)
         assert (await stage.until(reached(InstanceState.READY)))[ONE].report is None
-
-    play(short_path, story)
 
 
 # --- over the death of trapd ----------------------------------------------------------------------------------------
@@ -313,10 +272,10 @@ def orphan(runtime: Path, *, drain: float | None, started: int = 0) -> subproces
     return child
 
 
-def test_what_an_earlier_trapd_left_running_is_seen_as_draining_until_it_is_gone(short_path: Path) -> None:
+async def test_what_an_earlier_trapd_left_running_is_seen_as_draining_until_it_is_gone(short_path: Path) -> None:
     left = orphan(short_path / "run", drain=None)
 
-    async def story(stage: EmbeddedStage) -> None:
+    async with patient(short_path) as stage:
         seen = await stage.until(reached(InstanceState.DRAINING))
         assert seen[ONE].pid == left.pid
         await stage.backend.start(ONE)  # not beside the old one
@@ -326,46 +285,36 @@ def test_what_an_earlier_trapd_left_running_is_seen_as_draining_until_it_is_gone
         await stage.until(gone())
         assert list((stage.runtime / "instances").iterdir()) == []
 
-    play(short_path, story)
 
-
-def test_an_orphan_that_does_not_leave_can_be_killed(short_path: Path) -> None:
+async def test_an_orphan_that_does_not_leave_can_be_killed(short_path: Path) -> None:
     left = orphan(short_path / "run", drain=None)
 
-    async def story(stage: EmbeddedStage) -> None:
+    async with patient(short_path) as stage:
         await stage.until(reached(InstanceState.DRAINING))
         await stage.backend.kill(ONE)
         assert await asyncio.to_thread(left.wait) == -signal.SIGKILL
         await stage.until(gone())
 
-    play(short_path, story)
 
-
-def test_a_process_that_only_got_the_same_number_is_left_alone(short_path: Path) -> None:
+async def test_a_process_that_only_got_the_same_number_is_left_alone(short_path: Path) -> None:
     stranger = orphan(short_path / "run", drain=0.0, started=1)
 
-    async def story(stage: EmbeddedStage) -> None:
-        assert await stage.settle() == {}
-        assert stranger.poll() is None
-        assert list((stage.runtime / "instances").iterdir()) == []
-
     try:
-        play(short_path, story)
+        async with patient(short_path) as stage:
+            assert await stage.settle() == {}
+            assert stranger.poll() is None
+            assert list((stage.runtime / "instances").iterdir()) == []
     finally:
         stranger.kill()
         stranger.wait()
 
 
-def test_closing_tells_the_rest_to_drain_and_takes_the_socket_away(short_path: Path) -> None:
-    async def run() -> int:
-        stage = EmbeddedStage(short_path, 10.0, 10.0)
-        await stage.backend.open()
-        pid = (await start(stage, note=str(short_path / "note")))[ONE].pid
-        await stage.backend.close()
-        assert not (stage.runtime / "notify.sock").exists()
-        assert pid
-        return pid
-
-    pid = asyncio.run(run())
+async def test_closing_tells_the_rest_to_drain_and_takes_the_socket_away(short_path: Path) -> None:
+    stage = patient(short_path)
+    await stage.backend.open()
+    pid = (await start(stage, note=str(short_path / "note")))[ONE].pid
+    await stage.backend.close()
+    assert not (stage.runtime / "notify.sock").exists()
+    assert pid
     assert os.waitpid(pid, 0) == (pid, 0)
     assert f"signal {signal.SIGTERM:d}" in (short_path / "note").read_text()

@@ -179,7 +179,7 @@ def files(request: pytest.FixtureRequest) -> Broker:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="others may not write there anyway")
 @pytest.mark.parametrize("celery_pool", ["prefork", "solo"])
-def test_a_worker_that_runs_as_root_cannot_write_into_its_generation(
+async def test_a_worker_that_runs_as_root_cannot_write_into_its_generation(
     short_path: Path, files: Broker, celery_pool: str
 ) -> None:
     lab = WorkerLab(
@@ -190,7 +190,7 @@ def test_a_worker_that_runs_as_root_cannot_write_into_its_generation(
         spec=PoolSpec("default", celery_pool=celery_pool),
     )
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         inside = lab.generations / "7/code/written.txt"
         with pytest.raises(OSError, match="Read-only file system"):
@@ -200,5 +200,3 @@ def test_a_worker_that_runs_as_root_cannot_write_into_its_generation(
         inside.touch()  # for others the folder is what it was
         inside.unlink()
         await lab.drain(ONE)
-
-    lab.play(story)

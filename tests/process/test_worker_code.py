@@ -39,10 +39,10 @@ def on_the_path_of(folder: Path, celery_pool: str = "prefork") -> PoolSpec:
 # --- what is loaded -------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(short_path: Path, files: Broker) -> None:
+async def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files)
 
-    async def story() -> None:
+    async with lab:
         instance = await lab.start()
         assert instance.report == CodeReport(7, "fingerprint-7", {"naps": "1.0"})
         [answer] = await lab.ask("trapd_code")
@@ -50,19 +50,17 @@ def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(short_path
         assert node.startswith("default-7-1@")
         assert (code["pid"], code["generation"], code["strays"]) == (instance.pid, 7, [])
 
-    lab.play(story)
 
-
-def test_a_module_imported_after_an_upgrade_still_comes_from_the_snapshot(short_path: Path, files: Broker) -> None:
+async def test_a_module_imported_after_an_upgrade_still_comes_from_the_snapshot(
+    short_path: Path, files: Broker
+) -> None:
     site = installed(short_path / "site", "1.0")
     lab = WorkerLab(short_path, files, spec=on_the_path_of(site))
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         installed(site, "2.0")
         assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
-
-    lab.play(story)
 
 
 EDITABLE = """
@@ -84,7 +82,7 @@ sys.meta_path.append(EditableFinder)
 """
 
 
-def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
+async def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
     short_path: Path, files: Broker
 ) -> None:
     site, elsewhere = short_path / "site", installed(short_path / "src", "2.0")
@@ -93,15 +91,13 @@ def test_a_module_that_the_snapshot_lacks_is_not_taken_from_an_editable_install(
     extra = "\n\n@app.task\ndef only():\n    import naps.only\n"
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=on_the_path_of(site))
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         with pytest.raises(ModuleNotFoundError, match=r"naps\.only"):
             await lab.call("only")
 
-    lab.play(story)
 
-
-def test_what_a_task_starts_sees_what_is_installed_and_not_the_snapshot(short_path: Path, files: Broker) -> None:
+async def test_what_a_task_starts_sees_what_is_installed_and_not_the_snapshot(short_path: Path, files: Broker) -> None:
     """A tool that the task runs, in whatever version: half of it from the snapshot would be neither."""
     ask = "import sys, naps.later; print(naps.later.__file__, *sys.path)"
     extra = f"""
@@ -115,44 +111,38 @@ def outside():
     site = installed(short_path / "site", "1.0")
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=on_the_path_of(site))
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         inside, outside = await lab.call("outside")
         assert inside == f"{lab.generations}/7/code/naps/later.py"
         assert outside.startswith(f"{site}/naps/later.py {site} ")  # its own PYTHONPATH is obeyed
         assert str(lab.generations) not in outside
 
-    lab.play(story)
 
-
-def test_an_embedded_worker_starts_in_a_folder_of_the_workers(short_path: Path, files: Broker) -> None:
+async def test_an_embedded_worker_starts_in_a_folder_of_the_workers(short_path: Path, files: Broker) -> None:
     """As under systemd: a relative path can be written, and is nobody else's."""
     extra = "\n@app.task\ndef here():\n    open('note', 'w').close()\n    return os.getcwd()\n"
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra})
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         assert await lab.call("here") == str(short_path / "workers")
         assert (short_path / "workers/note").exists()
 
-    lab.play(story)
 
-
-def test_what_a_start_up_file_has_imported_before_the_worker_is_imported_again_from_the_snapshot(
+async def test_what_a_start_up_file_has_imported_before_the_worker_is_imported_again_from_the_snapshot(
     short_path: Path, files: Broker
 ) -> None:
     site = installed(short_path / "site", "2.0")
     (site / "sitecustomize.py").write_text("import naps.later\n")
     lab = WorkerLab(short_path, files, spec=on_the_path_of(site))
 
-    async def story() -> None:
+    async with lab:
         report = (await lab.start()).report
         assert report is not None
         assert not report.mixed
         assert await lab.call("late") == f"{lab.generations}/7/code/naps/later.py"
         assert "a start-up file has imported naps.later; it is imported again from the snapshot" in lab.told()
-
-    lab.play(story)
 
 
 def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Path, files: Broker) -> None:
@@ -177,20 +167,18 @@ def test_a_package_in_the_working_directory_is_not_taken_instead(short_path: Pat
     assert json.loads(report.read_text())["strays"] == []
 
 
-def test_a_stray_is_found_at_the_start(short_path: Path, files: Broker) -> None:
+async def test_a_stray_is_found_at_the_start(short_path: Path, files: Broker) -> None:
     jobs = f"import naps\nnaps.__path__.append({str(short_path / 'site/naps')!r})\nimport naps.only\n" + NAPS
     installed(short_path / "site", "2.0")
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs})
 
-    async def story() -> None:
+    async with lab:
         report = (await lab.start()).report
         assert report is not None
         assert report.strays == (f"naps.only={short_path}/site/naps/only.py",)
 
-    lab.play(story)
 
-
-def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Broker) -> None:
+async def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Broker) -> None:
     installed(short_path / "site", "2.0")
     extra = (
         "\n\n@app.task\ndef stray(folder):\n    import naps\n    naps.__path__.append(folder)\n    import naps.only\n"
@@ -198,14 +186,12 @@ def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Broker) -
     spec = PoolSpec("default", celery_pool="threads")  # tasks run in the main process
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=spec)
 
-    async def story() -> None:
+    async with lab:
         report = (await lab.start()).report
         assert report is not None
         assert not report.mixed
         await lab.call("stray", str(short_path / "site/naps"))
         await lab.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
-
-    lab.play(story)
 
 
 # --- what cannot be loaded ------------------------------------------------------------------------------------------
@@ -221,18 +207,16 @@ def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Broker) -
         ("", "cannot find the application naps.jobs:app: naps.jobs has no 'app'"),
     ],
 )
-def test_code_that_cannot_be_imported_is_the_codes_failure(
+async def test_code_that_cannot_be_imported_is_the_codes_failure(
     short_path: Path, files: Broker, jobs: str, summary: str
 ) -> None:
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs})
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert (failure.kind, failure.summary) == (FailureKind.CODE, summary)
         assert failure.detail.rstrip().endswith(summary.partition(" (")[0])
         assert "cannot load the code" in lab.told()
-
-    lab.play(story)
 
 
 @pytest.mark.parametrize(
@@ -245,46 +229,40 @@ def test_code_that_cannot_be_imported_is_the_codes_failure(
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_settings_that_cannot_be_used_are_the_codes_failure_too(
+async def test_settings_that_cannot_be_used_are_the_codes_failure_too(
     short_path: Path, files: Broker, config: str, summary: str
 ) -> None:
     lab = WorkerLab(short_path, files, celeryconfig=config)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert failure.kind is FailureKind.CODE
         assert failure.summary.startswith(summary)
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("config", ["password = 'S3cret' + 1\n", "password = 'S3cret'x\n"])
-def test_a_worker_tells_where_its_settings_fail_and_no_line_of_them(
+async def test_a_worker_tells_where_its_settings_fail_and_no_line_of_them(
     short_path: Path, files: Broker, config: str
 ) -> None:
     lab = WorkerLab(short_path, files, celeryconfig=config)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         for said in (failure.summary + failure.detail, lab.told()):
             assert "celeryconfig.py" in said
             assert "S3cret" not in said
 
-    lab.play(story)
 
-
-def test_an_environment_without_celery_is_told(short_path: Path, files: Broker) -> None:
+async def test_an_environment_without_celery_is_told(short_path: Path, files: Broker) -> None:
     missing = "raise ModuleNotFoundError(\"No module named 'celery'\")\n"
     lab = WorkerLab(short_path, files, files={"celery/__init__.py": missing})
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert (failure.kind, failure.summary) == (FailureKind.CODE, "ModuleNotFoundError: No module named 'celery'")
 
-    lab.play(story)
 
-
-def test_task_modules_may_wait_for_the_application_to_be_complete(short_path: Path, files: Broker) -> None:
+async def test_task_modules_may_wait_for_the_application_to_be_complete(short_path: Path, files: Broker) -> None:
     hooked = """
 from naps.jobs import app
 
@@ -300,19 +278,17 @@ def own():
 """
     lab = WorkerLab(short_path, files, files={"naps/hooked.py": hooked}, celeryconfig="imports = ['naps.hooked']\n")
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         assert "complete: True" in lab.told()
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("good", [True, False])
-def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, good: bool) -> None:
+async def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, good: bool) -> None:
     smoke = f"def test():\n    print('smoke')\n    assert {good}, 'the numbers are wrong'\n"
     lab = WorkerLab(short_path, files, files={"naps/smoke.py": smoke}, smoke_test="naps.smoke:test")
 
-    async def story() -> None:
+    async with lab:
         if good:
             await lab.start()
             assert "smoke" in lab.told()
@@ -320,30 +296,24 @@ def test_the_smoke_test_decides_before_ready(short_path: Path, files: Broker, go
             failure = await lab.fail()
             assert (failure.kind, failure.summary) == (FailureKind.CODE, "AssertionError: the numbers are wrong")
 
-    lab.play(story)
 
-
-def test_an_import_that_hangs_is_ended_and_located(short_path: Path, files: Broker) -> None:
+async def test_an_import_that_hangs_is_ended_and_located(short_path: Path, files: Broker) -> None:
     jobs = "import time\n\n\ndef connect():\n    time.sleep(3600)\n\n\nconnect()\n"
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": jobs}, start_timeout=5.0)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert failure.kind is FailureKind.TIMEOUT
         assert 'naps/jobs.py", line 5 in connect' in failure.detail
 
-    lab.play(story)
 
-
-def test_a_worker_that_imports_can_be_drained_at_once(short_path: Path, files: Broker) -> None:
+async def test_a_worker_that_imports_can_be_drained_at_once(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files, files={"naps/jobs.py": "import time\ntime.sleep(3600)\n"})
 
-    async def story() -> None:
+    async with lab:
         await lab.backend.start(ONE)
         await lab.until(lambda seen: seen[ONE].status == "importing")
         await lab.drain()
-
-    lab.play(story)
 
 
 def test_what_does_not_exist_is_refused_with_78() -> None:

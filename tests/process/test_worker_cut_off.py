@@ -31,7 +31,7 @@ def hang(**_):
 
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
-def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(
+async def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     """As with all packets dropped: redis-py then waits in the main loop, in a timer; py-amqp misses heartbeats."""
@@ -46,7 +46,7 @@ def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(
             watchdog=WATCHDOG,
         )
 
-        async def story() -> None:
+        async with lab:
             pid = (await lab.start()).pid
             ledgers = [short_path / f"ledger{number}" for number in range(2)]
             for ledger in ledgers:
@@ -62,17 +62,15 @@ def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(
             await lab.send("nap", 0, str(short_path / "after"))
             await asyncio.to_thread(wait, (short_path / "after").exists)
 
-        lab.play(story)
-
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
-def test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_deadline(
+async def test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_deadline(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     files = {"naps/jobs.py": HANGS.format("worker_ready")}
     lab = WorkerLab(short_path, make_broker(kind, request), files=files, start_timeout=START_TIMEOUT)
 
-    async def story() -> None:
+    async with lab:
         await lab.backend.start(ONE)
         seen = await lab.until(lambda seen: seen[ONE].status.startswith("starting for"))
         assert " s, at jobs.py:" in seen[ONE].status
@@ -83,32 +81,28 @@ def test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_deadli
         assert "jobs.py" in failure.detail
         assert "in hang" in failure.detail
 
-    lab.play(story)
 
-
-def test_a_worker_none_of_whose_processes_starts_is_not_ready(short_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_a_worker_none_of_whose_processes_starts_is_not_ready(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Celery says that it is, and takes tasks: its first processes have no deadline (worker_proc_alive_timeout)."""
     files = {"naps/jobs.py": HANGS.format("worker_process_init")}
     lab = WorkerLab(short_path, make_broker("redis", request), files=files, start_timeout=START_TIMEOUT)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert failure.kind is FailureKind.TIMEOUT
         assert failure.summary.endswith(" s, no process of its Celery pool has started yet")
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("signal", ["worker_init", "celeryd_after_setup"])
-def test_a_handler_that_hangs_before_the_broker_is_asked_is_named_by_its_stack(
+async def test_a_handler_that_hangs_before_the_broker_is_asked_is_named_by_its_stack(
     short_path: Path, request: pytest.FixtureRequest, signal: str
 ) -> None:
     files = {"naps/jobs.py": HANGS.format(signal)}
     lab = WorkerLab(short_path, make_broker("embedded", request), files=files, start_timeout=2.0)
 
-    async def story() -> None:
+    async with lab:
         failure = await lab.fail()
         assert (failure.kind, failure.summary.rpartition(": ")[2]) == (FailureKind.TIMEOUT, "starting")
         assert "in hang" in failure.detail
-
-    lab.play(story)

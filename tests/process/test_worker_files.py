@@ -12,7 +12,7 @@ from tests.support.worker_lab import WorkerLab, client_warnings, wait
 pytestmark = client_warnings
 
 
-def test_a_worker_waits_until_a_message_is_whole_and_goes_on_with_others(short_path: Path) -> None:
+async def test_a_worker_waits_until_a_message_is_whole_and_goes_on_with_others(short_path: Path) -> None:
     folder = short_path / "messages"
     folder.mkdir()
     options = {"data_folder_in": str(folder), "data_folder_out": str(folder), "control_folder": str(short_path / "c")}
@@ -24,7 +24,7 @@ def test_a_worker_waits_until_a_message_is_whole_and_goes_on_with_others(short_p
     )
     lab, ledger = WorkerLab(short_path, broker), short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         sent = await lab.send("nap", 0, str(ledger))
         [path] = await asyncio.to_thread(lambda: list(folder.glob("*.celery.msg")))
         text = path.read_text()
@@ -39,5 +39,3 @@ def test_a_worker_waits_until_a_message_is_whole_and_goes_on_with_others(short_p
         await lab.result(sent)
         await asyncio.to_thread(wait, lambda: not list(folder.glob("*.celery.msg*")))
         await lab.drain()
-
-    lab.play(story)

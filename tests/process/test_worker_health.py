@@ -45,13 +45,13 @@ def files(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.mark.parametrize("kind", ["embedded", "redis"])
-def test_a_main_loop_that_hangs_is_ended_and_located(
+async def test_a_main_loop_that_hangs_is_ended_and_located(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     """Pings come from the loop itself: on the embedded broker the loop has no timers, on Redis it has."""
     lab = WorkerLab(short_path, make_broker(kind, request), files={"naps/jobs.py": BLOCK}, watchdog=WATCHDOG)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.ask("ping")
         await asyncio.to_thread(lab.client.control.broadcast, "block")
@@ -61,27 +61,23 @@ def test_a_main_loop_that_hangs_is_ended_and_located(
         assert "jobs.py:" in failure.summary
         assert "in block" in failure.detail
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("celery_pool", ["solo", "prefork"])
-def test_a_long_task_is_no_hang(short_path: Path, files: Broker, celery_pool: str) -> None:
+async def test_a_long_task_is_no_hang(short_path: Path, files: Broker, celery_pool: str) -> None:
     lab = WorkerLab(short_path, files, spec=PoolSpec("default", celery_pool=celery_pool), watchdog=WATCHDOG)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = await lab.send("nap", WATCHDOG + 1.5)
         assert await lab.result(sent)
         assert (await lab.settle())[ONE].state is InstanceState.READY
 
-    lab.play(story)
 
-
-def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(short_path: Path) -> None:
+async def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(short_path: Path) -> None:
     with brokers.redis_server(short_path) as (url, server):
         lab = WorkerLab(short_path, brokers.on_redis(url, 0), watchdog=WATCHDOG)
 
-        async def story() -> None:
+        async with lab:
             pid = (await lab.start()).pid
             server.process.send_signal(signal.SIGKILL)
             seen = await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
@@ -97,14 +93,12 @@ def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(sho
             finally:
                 await asyncio.to_thread(again.stop)
 
-        lab.play(story)
 
-
-def test_a_worker_drains_in_peace_while_its_broker_is_away(short_path: Path) -> None:
+async def test_a_worker_drains_in_peace_while_its_broker_is_away(short_path: Path) -> None:
     with brokers.redis_server(short_path) as (url, server):
         lab = WorkerLab(short_path, brokers.on_redis(url, 0))
 
-        async def story() -> None:
+        async with lab:
             await lab.start()
             await lab.send("hold", str(short_path / "ledger"))
             await asyncio.to_thread(wait, (short_path / "ledger.started").exists)
@@ -114,26 +108,22 @@ def test_a_worker_drains_in_peace_while_its_broker_is_away(short_path: Path) -> 
             await lab.drain()
             assert "cannot tell" not in lab.told()  # with no broker there is nothing to give back
 
-        lab.play(story)
 
-
-def test_a_worker_that_has_not_reached_its_broker_yet_leaves_in_peace(short_path: Path) -> None:
+async def test_a_worker_that_has_not_reached_its_broker_yet_leaves_in_peace(short_path: Path) -> None:
     lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{brokers.free_port()}", 0))
 
-    async def story() -> None:
+    async with lab:
         await lab.backend.start(ONE)
         await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
         await lab.drain()
         assert "cannot tell" not in lab.told()
 
-    lab.play(story)
 
-
-def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> None:
+async def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> None:
     port = brokers.free_port()
     lab = WorkerLab(short_path, brokers.on_redis(f"redis://127.0.0.1:{port}", 0), start_timeout=START_TIMEOUT)
 
-    async def story() -> None:
+    async with lab:
         await lab.backend.start(ONE)
         seen = await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
         assert seen[ONE].state is InstanceState.STARTING
@@ -144,8 +134,6 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(short_path: Path) -> N
             await lab.drain()
         finally:
             await asyncio.to_thread(server.stop)
-
-    lab.play(story)
 
 
 PARENT = """
@@ -169,7 +157,7 @@ asyncio.run(main())
 """
 
 
-def test_when_trapd_is_killed_its_workers_finish_what_they_run_and_leave(short_path: Path, files: Broker) -> None:
+async def test_when_trapd_is_killed_its_workers_finish_what_they_run_and_leave(short_path: Path, files: Broker) -> None:
     facts = json.dumps(asdict(files))
     trapd = subprocess.Popen([sys.executable, "-c", PARENT, str(short_path), facts], cwd=ROOT, stdin=subprocess.PIPE)
     with trapd:
@@ -182,11 +170,8 @@ def test_when_trapd_is_killed_its_workers_finish_what_they_run_and_leave(short_p
     wait(lambda: ended(worker))
     assert (short_path / "ledger").read_text() == "done\n"
 
-    async def next_trapd() -> None:
-        async with EmbeddedStage(short_path) as stage:
-            assert await stage.backend.observe() == ()
-
-    asyncio.run(next_trapd())
+    async with EmbeddedStage(short_path) as stage:
+        assert await stage.backend.observe() == ()
     assert list((short_path / "run/instances").iterdir()) == []
 
 

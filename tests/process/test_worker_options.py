@@ -51,7 +51,7 @@ def of_interest(stats: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
-def test_options_of_a_pool_are_those_of_celery_worker(
+async def test_options_of_a_pool_are_those_of_celery_worker(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     broker = make_broker(kind, request)
@@ -69,7 +69,7 @@ def test_options_of_a_pool_are_those_of_celery_worker(
     options = ["-c", "2", "-Q", ",".join(spec.queues), "-X", spec.exclude_queues[0], "--prefetch-multiplier", "3"]
     options += ["--time-limit", "50", "--soft-time-limit", "40", "--max-memory-per-child", "500000", "-O", "fair"]
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         plain = plain_worker(lab, *options)
         try:
@@ -88,21 +88,17 @@ def test_options_of_a_pool_are_those_of_celery_worker(
         await lab.drain()
         assert {path.name.partition(".")[0] for path in (short_path / "workers/default").iterdir()} == {"default-7-1"}
 
-    lab.play(story)
 
-
-def test_without_its_environment_file_nothing_starts_and_the_reason_is_said(
+async def test_without_its_environment_file_nothing_starts_and_the_reason_is_said(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     absent = short_path / "absent.env"
     spec = PoolSpec("default", environment_file=str(absent))
     lab = WorkerLab(short_path, make_broker("embedded", request), spec=spec)
 
-    async def story() -> None:
+    async with lab:
         summary = (await lab.fail()).summary
         assert summary == (
             f"cannot start: cannot use the environment file {absent}: no such file or directory; see that workers can "
             "read it, or correct [pools.default] environment_file"
         )
-
-    lab.play(story)

@@ -80,7 +80,7 @@ KINDS = pytest.mark.parametrize("kind", ["rabbitmq", "quorum", "redis", "embedde
 
 
 @KINDS
-def test_new_tasks_wait_for_a_worker_that_knows_them_and_keep_nobody_from_working(
+async def test_new_tasks_wait_for_a_worker_that_knows_them_and_keep_nobody_from_working(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     """More looks than a quorum queue grants deliveries; prefetch 1, so that one held message would take all room."""
@@ -88,7 +88,7 @@ def test_new_tasks_wait_for_a_worker_that_knows_them_and_keep_nobody_from_workin
     lab, ledger = here.lab, short_path / "ledger"
     options: dict[str, Any] = {"headers": {"trace": "abc", "hop": 3}, "priority": 4, "expires": 3600}
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = [await lab.send("new", str(ledger), **options) for _ in range(3)]
         for _ in range(10):
@@ -108,16 +108,14 @@ def test_new_tasks_wait_for_a_worker_that_knows_them_and_keep_nobody_from_workin
         await here.parks(0)
         assert sorted(ledger.read_text().split()) == sorted(result.id for result in sent)  # each once
 
-    lab.play(story)
-
 
 @KINDS
-def test_what_is_parked_when_all_new_workers_are_up_does_not_wait_for_another_start(
+async def test_what_is_parked_when_all_new_workers_are_up_does_not_wait_for_another_start(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     here = place(short_path, request, kind)
 
-    async def story() -> None:
+    async with here.lab:
         await here.lab.start(NEWER)
         await here.lab.start()
         sent = [await here.lab.send("new", str(short_path / "ledger")) for _ in range(6)]
@@ -125,16 +123,14 @@ def test_what_is_parked_when_all_new_workers_are_up_does_not_wait_for_another_st
             await here.lab.result(result)
         assert "parked in" in here.lab.told()  # the old one has met some of them
 
-    here.lab.play(story)
-
 
 @KINDS
-def test_a_task_that_nobody_knows_is_discarded_from_its_own_queue_in_the_end(
+async def test_a_task_that_nobody_knows_is_discarded_from_its_own_queue_in_the_end(
     short_path: Path, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = place(short_path, request, kind)
 
-    async def story() -> None:
+    async with here.lab:
         await here.lab.start()
         sent = await here.lab.send("new", "")
         await here.parks(1)
@@ -145,10 +141,8 @@ def test_a_task_that_nobody_knows_is_discarded_from_its_own_queue_in_the_end(
         assert "Received unregistered task" in here.lab.told()
         await here.parks(0)
 
-    here.lab.play(story)
 
-
-def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(
+async def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     broker = make_broker("rabbitmq", request)
@@ -160,7 +154,7 @@ def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(
     jobs = lab.generations / "8/code/naps/jobs.py"
     jobs.write_text(f"{jobs.read_text()}\n\n{NEW}")
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = await lab.send("new", str(short_path / "ledger"), exchange=exchange, routing_key="sky.north")
         await asyncio.to_thread(wait, lambda: "parked in" in lab.told())
@@ -168,8 +162,6 @@ def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(
         await lab.start(NEWER)
         *_, info = await lab.result(sent)
         assert (info["exchange"], info["routing_key"]) == (exchange, "sky.north")
-
-    lab.play(story)
 
 
 def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_back_once(
@@ -201,11 +193,11 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
     assert here.parked() == 0
 
 
-def test_where_nothing_can_be_parked_it_is_handed_back(short_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_where_nothing_can_be_parked_it_is_handed_back(short_path: Path, request: pytest.FixtureRequest) -> None:
     """The name of the parking queue is taken by one that is not ours to use."""
     here = place(short_path, request, "rabbitmq")
 
-    async def story() -> None:
+    async with here.lab:
         with here.lab.client.connection_for_read() as connection:
             channel = connection.channel()
             channel.queue_declare(here.queue.name + SUFFIX, exclusive=True)
@@ -216,5 +208,3 @@ def test_where_nothing_can_be_parked_it_is_handed_back(short_path: Path, request
             await here.lab.start(NEWER)
             await here.lab.drain()
             await here.lab.result(sent)
-
-    here.lab.play(story)

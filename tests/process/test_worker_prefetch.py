@@ -16,14 +16,14 @@ from trapd.worker import returns
 pytestmark = client_warnings
 
 
-def test_scheduled_and_unknown_tasks_keep_nobody_from_working_with_prefetch_1(
+async def test_scheduled_and_unknown_tasks_keep_nobody_from_working_with_prefetch_1(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Plain Celery stands still here until the first of them has its time."""
     here = place(short_path, request, "quorum")
     lab, ledger = here.lab, short_path / "scheduled"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         began = time.monotonic()
         scheduled = [await lab.send("nap", 0, str(ledger), countdown=10) for _ in range(4)]
@@ -39,10 +39,8 @@ def test_scheduled_and_unknown_tasks_keep_nobody_from_working_with_prefetch_1(
         assert await lab.call("nap", 0)
         assert ledger.read_text() == "done\n" * 4
 
-    lab.play(story)
 
-
-def test_a_scheduled_task_that_was_returned_some_times_is_given_back_as_one_that_never_was(
+async def test_a_scheduled_task_that_was_returned_some_times_is_given_back_as_one_that_never_was(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Each return costs one of the deliveries that a quorum queue grants: a task for next week lives through 20."""
@@ -56,7 +54,7 @@ def test_a_scheduled_task_that_was_returned_some_times_is_given_back_as_one_that
             found[-1].reject(requeue=True)
             return found[-1]
 
-    async def story() -> None:
+    async with lab:
         sent = await lab.send("nap", 0, str(short_path / "scheduled"), countdown=60)
         for count in range(returns.OFTEN):
             assert (await asyncio.to_thread(get)).headers.get(returns.COUNT, 0) == count
@@ -65,5 +63,3 @@ def test_a_scheduled_task_that_was_returned_some_times_is_given_back_as_one_that
         await lab.drain()
         message = await asyncio.to_thread(get)
         assert (message.headers["id"], message.headers.get(returns.COUNT, 0)) == (sent.id, 0)
-
-    lab.play(story)

@@ -38,14 +38,14 @@ async def appears(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-def test_revoked_tasks_do_not_run_after_every_worker_was_killed(
+async def test_revoked_tasks_do_not_run_after_every_worker_was_killed(
     short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     lab = WorkerLab(short_path, make_broker(name, request))
     lab.generation(8)
     ledger = short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await asyncio.gather(lab.start(ONE), lab.start(TWO))
         for name in ("one", "two"):  # both are busy: the others wait
             await lab.send("hold", str(short_path / name))
@@ -58,11 +58,9 @@ def test_revoked_tasks_do_not_run_after_every_worker_was_killed(
         assert not ledger.exists()
         assert lab.told(NEWER).count("Discarding revoked task") >= 10  # what was reserved died with its worker
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-def test_a_recycle_hands_revokes_on_by_id_by_stamp_and_of_what_is_scheduled(
+async def test_a_recycle_hands_revokes_on_by_id_by_stamp_and_of_what_is_scheduled(
     short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     lab = WorkerLab(short_path, make_broker(name, request))
@@ -70,7 +68,7 @@ def test_a_recycle_hands_revokes_on_by_id_by_stamp_and_of_what_is_scheduled(
     ledger = short_path / "ledger"
     stamp = {"stamped_headers": ["batch"], "batch": "night"}
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.send("hold", str(short_path / "hold"))
         await appears(short_path / "hold.started")
@@ -93,14 +91,12 @@ def test_a_recycle_hands_revokes_on_by_id_by_stamp_and_of_what_is_scheduled(
         assert await lab.call("nap", 0)
         assert not ledger.exists()
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize(
     ("name", "celery_pool"),
     [("embedded", "prefork"), ("redis", "threads"), ("redis", "solo"), ("redis", "gevent")],
 )
-def test_every_celery_pool_hands_revokes_on(
+async def test_every_celery_pool_hands_revokes_on(
     short_path: Path, request: pytest.FixtureRequest, name: str, celery_pool: str
 ) -> None:
     """Also one that the old worker alone was told after its successor had started: that looks again for a while."""
@@ -108,7 +104,7 @@ def test_every_celery_pool_hands_revokes_on(
     lab.generation(8)
     before, after, ledger = str(uuid.uuid4()), str(uuid.uuid4()), short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await revoke(lab, before)
         await lab.start(NEWER)
@@ -121,22 +117,18 @@ def test_every_celery_pool_hands_revokes_on(
         await lab.call("nap", 0)
         assert not ledger.exists()
 
-    lab.play(story)
 
-
-def test_nothing_is_written_where_nothing_is_revoked(short_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_nothing_is_written_where_nothing_is_revoked(short_path: Path, request: pytest.FixtureRequest) -> None:
     lab = WorkerLab(short_path, make_broker("redis", request))
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.call("nap", 0)
         await lab.drain()
         assert not (short_path / "workers" / FOLDER).exists()
 
-    lab.play(story)
 
-
-def test_celerys_own_state_file_goes_from_generation_to_generation(
+async def test_celerys_own_state_file_goes_from_generation_to_generation(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     config = f"worker_state_db = {str(short_path / '%n.state')!r}\n"
@@ -144,7 +136,7 @@ def test_celerys_own_state_file_goes_from_generation_to_generation(
     lab.generation(8)
     revoked, ledger = str(uuid.uuid4()), short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await revoke(lab, revoked)
         await lab.drain()  # Celery writes it at a clean end
@@ -153,6 +145,4 @@ def test_celerys_own_state_file_goes_from_generation_to_generation(
         await lab.send("nap", 0, str(ledger), task_id=revoked)
         await lab.call("nap", 0)
         assert not ledger.exists()
-
-    lab.play(story)
     assert {path.name.partition(".")[0] for path in short_path.glob("*.state*")} == {"default-7-1", "default-8-1"}

@@ -25,17 +25,13 @@ def redis(request: pytest.FixtureRequest) -> Broker:
     return make_broker("redis", request)
 
 
-def stats(lab: WorkerLab) -> dict[str, object]:
+async def stats(lab: WorkerLab) -> dict[str, object]:
     """Of the Celery pool of the only worker."""
-    found: dict[str, object] = {}
-
-    async def story() -> None:
+    async with lab:
         await lab.start()
         assert await lab.call("nap", 0)
         [[answer]] = [list(answer.values()) for answer in await lab.ask("stats")]
-        found.update(answer["pool"])
-
-    lab.play(story)
+    found: dict[str, object] = answer["pool"]
     return found
 
 
@@ -44,27 +40,27 @@ def stats(lab: WorkerLab) -> dict[str, object]:
     [(PoolSpec("default"), 3, "thread"), (PoolSpec("default", concurrency=2, celery_pool="prefork"), 2, "prefork")],
     ids=["trapd.toml is silent", "trapd.toml speaks"],
 )
-def test_celerys_settings_of_a_worker_count_where_trapd_toml_is_silent(
+async def test_celerys_settings_of_a_worker_count_where_trapd_toml_is_silent(
     short_path: Path, files: Broker, spec: PoolSpec, concurrency: int, implementation: str
 ) -> None:
     config = "worker_concurrency = 3\nworker_pool = 'threads'\nworker_max_tasks_per_child = 7\n"
-    found = stats(WorkerLab(short_path, files, celeryconfig=config, spec=spec))
+    found = await stats(WorkerLab(short_path, files, celeryconfig=config, spec=spec))
     assert found["max-concurrency"] == concurrency
     assert implementation in str(found["implementation"])
     if implementation == "prefork":  # which trapd.toml does not mention
         assert found["max-tasks-per-child"] == 7
 
 
-def test_where_both_are_silent_a_worker_runs_one_task_at_a_time(short_path: Path, files: Broker) -> None:
-    assert stats(WorkerLab(short_path, files, spec=PoolSpec("default")))["max-concurrency"] == 1
+async def test_where_both_are_silent_a_worker_runs_one_task_at_a_time(short_path: Path, files: Broker) -> None:
+    assert (await stats(WorkerLab(short_path, files, spec=PoolSpec("default"))))["max-concurrency"] == 1
 
 
 @pytest.mark.parametrize("place", ["celeryconfig", "application"])
-def test_a_green_pool_that_the_settings_choose_is_patched_first_of_all_too(
+async def test_a_green_pool_that_the_settings_choose_is_patched_first_of_all_too(
     short_path: Path, redis: Broker, place: str
 ) -> None:
     """Plain Celery patches only for its option -P; under worker_pool it would not answer here."""
     own = NAPS + "\n\napp.conf.worker_pool = 'gevent'\n" if place == "application" else NAPS
     config = "worker_pool = 'celery.concurrency.gevent:TaskPool'\n" if place == "celeryconfig" else ""
     lab = WorkerLab(short_path, redis, celeryconfig=config, files={"naps/jobs.py": own}, spec=PoolSpec("default"))
-    assert "gevent" in str(stats(lab)["implementation"])
+    assert "gevent" in str((await stats(lab))["implementation"])

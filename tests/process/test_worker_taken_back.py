@@ -15,7 +15,7 @@ from trapd.model import FailureKind, Instance, InstanceState
 pytestmark = client_warnings
 
 
-def test_what_rabbitmq_takes_back_after_its_consumer_timeout_is_named(short_path: Path) -> None:
+async def test_what_rabbitmq_takes_back_after_its_consumer_timeout_is_named(short_path: Path) -> None:
     """Plain Celery (5.7, RabbitMQ 3.10.8) does the same: it lets the task end, and exits with status 1."""
     (short_path / "rabbitmq").mkdir()
     timeouts = "{consumer_timeout, 1500}, {channel_tick_interval, 500}"
@@ -23,7 +23,7 @@ def test_what_rabbitmq_takes_back_after_its_consumer_timeout_is_named(short_path
         with brokers.rabbitmq_server(short_path / "rabbitmq", timeouts) as (url, _):
             lab = WorkerLab(short_path / "lab", brokers.on_rabbitmq(url), celeryconfig="task_acks_late = True\n")
 
-            async def story() -> None:
+            async with lab:
                 await lab.start()
                 await lab.send("hold", str(short_path / "ledger"))
                 seen = await lab.until(lambda seen: "because: " in seen[ONE].status)
@@ -36,19 +36,17 @@ def test_what_rabbitmq_takes_back_after_its_consumer_timeout_is_named(short_path
                 assert "delivery acknowledgement on channel 1 timed out" in failure.detail
                 again = await lab.start()
                 assert again.failure == failure  # remembered: so a repetition can be told
-
-            lab.play(story)
     except brokers.MissingServerError as error:
         pytest.skip(str(error))
 
 
-def test_a_worker_that_gives_its_broker_up_says_so(short_path: Path) -> None:
+async def test_a_worker_that_gives_its_broker_up_says_so(short_path: Path) -> None:
     (short_path / "redis").mkdir()
     with brokers.redis_server(short_path / "redis") as (url, server):
         config = "broker_connection_retry = False\n"
         lab = WorkerLab(short_path / "lab", brokers.on_redis(url, 0), celeryconfig=config)
 
-        async def story() -> None:
+        async with lab:
             await lab.start()
             server.process.kill()
             failure = await lab.failure()
@@ -56,11 +54,9 @@ def test_a_worker_that_gives_its_broker_up_says_so(short_path: Path) -> None:
             assert failure.summary.startswith("lost its broker: ConnectionError: ")
             await asyncio.to_thread(server.process.wait)
 
-        lab.play(story)
-
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
-def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_back(
+async def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_back(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
     broker = make_broker(kind, request)
@@ -72,7 +68,7 @@ def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_back(
 
         return (await lab.until(lambda seen: heard(seen[ONE])))[ONE]
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.ask("ping")
         control = lab.client.control
@@ -95,5 +91,3 @@ def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_back(
         assert seen.status == "draining, 1 active, because: shutdown by remote control"
         (short_path / "ledger.go").touch()
         await lab.until(lambda seen: ONE not in seen)
-
-    lab.play(story)

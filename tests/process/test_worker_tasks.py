@@ -37,22 +37,20 @@ async def appears(path: Path) -> None:
     await asyncio.to_thread(wait, path.exists)
 
 
-def test_ready_means_that_a_task_sent_now_is_run(short_path: Path, broker: Broker) -> None:
+async def test_ready_means_that_a_task_sent_now_is_run(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
 
-    async def story() -> None:
+    async with lab:
         pid = (await lab.start()).pid
         assert await lab.call("nap", 0) == pid  # it ran in a child of the main process
 
-    lab.play(story)
 
-
-def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path: Path, broker: Broker) -> None:
+async def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path: Path, broker: Broker) -> None:
     """One worker with one task running and more in reserve; the second then runs those, each once."""
     lab = WorkerLab(short_path, broker)
     ledger = short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = [await lab.send("nap", 1.5, str(ledger)) for _ in range(4)]
         await appears(ledger.with_name("ledger.started"))
@@ -64,13 +62,11 @@ def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path:
             await lab.result(result)
         assert len(ledger.read_text().splitlines()) == 4
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("size", [1, 1_000_000], ids=["all of it", "more than a pipe takes"])
 @pytest.mark.parametrize("late", [False, True], ids=["early acknowledgement", "late acknowledgement"])
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is_not_run_twice(
+async def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is_not_run_twice(
     short_path: Path, request: pytest.FixtureRequest, name: str, late: bool, size: int
 ) -> None:
     """Celery gives such a task back, and runs it too: then its process waits 30 s, or for ever for the rest of it."""
@@ -80,7 +76,7 @@ def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is
         add_tasks(lab, number, "@app.task\ndef load(path, load):\n    nap(0, path)\n")
     ledger = short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         [[stats]] = [list(answer.values()) for answer in await lab.ask("stats")]
         [process] = stats["pool"]["processes"]
@@ -98,8 +94,6 @@ def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is
         assert ledger.read_text() == "done\n"
         assert took < 20
 
-    lab.play(story)
-
 
 LIMITED = """
 @app.task(rate_limit="20/m")
@@ -109,13 +103,13 @@ def limited(path):
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
+async def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
     short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     lab = WorkerLab(short_path, make_broker(name, request))
     add_tasks(lab, 7, LIMITED)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
@@ -136,16 +130,16 @@ def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
         assert len((short_path / "scheduled").read_text().splitlines()) == 1
         assert len((short_path / "limited").read_text().splitlines()) == 2
 
-    lab.play(story)
 
-
-def test_a_drain_that_outlasts_the_heartbeats_repeats_no_task(short_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_a_drain_that_outlasts_the_heartbeats_repeats_no_task(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
     """RabbitMQ closes a connection that is silent for two of them, and gives what was not acknowledged to others."""
     late = "task_acks_late = True\nbroker_heartbeat = 4\n"  # s; a machine may stand still for twice that
     lab = WorkerLab(short_path, make_broker("rabbitmq", request), celeryconfig=late)
     started = short_path / "ledger.started"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = await lab.send("hold", str(short_path / "ledger"))
         await appears(started)
@@ -159,10 +153,8 @@ def test_a_drain_that_outlasts_the_heartbeats_repeats_no_task(short_path: Path, 
         assert await lab.call("nap", 0)  # sent after it: a repetition has begun by now
         assert not started.exists()
 
-    lab.play(story)
 
-
-def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_wait_for_the_end(
+async def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_wait_for_the_end(
     short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The old worker has a process free, and has asked for a message before the new one has."""
@@ -170,7 +162,7 @@ def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_w
     spec = PoolSpec("default", concurrency=2)
     lab = WorkerLab(short_path, make_broker("redis", request), celeryconfig=options, spec=spec)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
@@ -187,11 +179,9 @@ def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does_not_w
         (short_path / "ledger.go").touch()
         await lab.until(lambda seen: ONE not in seen)
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("celery_pool", ["prefork", "solo", "threads", "eventlet", "gevent"])
-def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
+async def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
     short_path: Path, broker: Broker, celery_pool: str
 ) -> None:
     """Of many tasks some run, some wait in the worker and some in the queue when the drain begins."""
@@ -199,7 +189,7 @@ def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
     lab = WorkerLab(short_path, broker, spec=spec)
     ledger = short_path / "ledger"
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         assert await lab.call("nap", 0)  # at once, and the answer came
         sent = [await lab.send("nap", 0.2, str(ledger)) for _ in range(12)]
@@ -212,12 +202,10 @@ def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
         await lab.drain(TWO)
         assert "cannot tell" not in lab.told() + lab.told(TWO)
 
-    lab.play(story)
-
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
 @pytest.mark.parametrize("celery_pool", ["solo", "threads", "eventlet", "gevent"])
-def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_drain(
+async def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_drain(
     short_path: Path, request: pytest.FixtureRequest, name: str, celery_pool: str
 ) -> None:
     """Threads give back what is only reserved; the others begin that at once, and give back what has its time to come.
@@ -228,7 +216,7 @@ def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_d
     solo = celery_pool == "solo"
     reserved = {"threads": 3, "solo": 2}.get(celery_pool, 0)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = [await lab.send("nap", 0, str(short_path / "scheduled"), countdown=3)]
         await asyncio.to_thread(wait, lambda: lab.told().count("received") >= 1)
@@ -254,13 +242,11 @@ def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_d
         if solo:
             assert lab.told().count("received") == 2  # it has begun nothing more
 
-    lab.play(story)
 
-
-def test_the_status_counts_what_runs(short_path: Path, files: Broker) -> None:
+async def test_the_status_counts_what_runs(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files)
 
-    async def story() -> None:
+    async with lab:
         assert (await lab.start()).status == "ready, 0 active"
         await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
@@ -270,16 +256,14 @@ def test_the_status_counts_what_runs(short_path: Path, files: Broker) -> None:
         (short_path / "ledger.go").touch()
         await lab.until(lambda seen: ONE not in seen)
 
-    lab.play(story)
 
-
-def test_a_worker_has_the_pools_settings(short_path: Path, files: Broker) -> None:
+async def test_a_worker_has_the_pools_settings(short_path: Path, files: Broker) -> None:
     spec = PoolSpec("default", concurrency=2, queues=("red", "blue"), max_tasks_per_child=1, environment={"HUE": "7"})
     extra = "@app.task\ndef hue():\n    return os.environ['HUE'], os.getpid()\n"
     lab = WorkerLab(short_path, files, spec=spec)
     add_tasks(lab, 7, extra)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = [await lab.send("hue", queue=queue) for queue in ("red", "blue", "red")]
         results = [await lab.result(result) for result in sent]
@@ -292,14 +276,12 @@ def test_a_worker_has_the_pools_settings(short_path: Path, files: Broker) -> Non
         [answer] = await lab.ask("stats")
         assert answer[node]["pool"]["max-concurrency"] == 2
 
-    lab.play(story)
 
-
-def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> None:
+async def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
     lab.generation(8)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         await lab.start(NEWER)
         answers = await lab.ask("trapd_code", workers=2)
@@ -307,19 +289,17 @@ def test_two_generations_run_side_by_side(short_path: Path, broker: Broker) -> N
         await lab.drain()
         assert await lab.call("nap", 0)
 
-    lab.play(story)
-
 
 def make_generation_with_a_new_task(lab: WorkerLab) -> None:
     lab.generation(NEWER.generation)
     add_tasks(lab, NEWER.generation, "@app.task\ndef brand_new():\n    return 'here'\n")
 
 
-def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: Path, broker: Broker) -> None:
+async def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
     make_generation_with_a_new_task(lab)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = await lab.send("brand_new")
         await lab.call("nap", 0)  # sent after it: the old worker has met it, and goes on working
@@ -327,14 +307,12 @@ def test_a_new_task_that_reaches_an_old_worker_waits_for_a_new_one(short_path: P
         await lab.start(NEWER)
         assert await lab.result(sent) == "here"
 
-    lab.play(story)
 
-
-def test_a_new_task_that_an_old_worker_holds_is_not_lost_by_its_drain(short_path: Path, broker: Broker) -> None:
+async def test_a_new_task_that_an_old_worker_holds_is_not_lost_by_its_drain(short_path: Path, broker: Broker) -> None:
     lab = WorkerLab(short_path, broker)
     make_generation_with_a_new_task(lab)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         sent = await lab.send("brand_new")
         await lab.call("nap", 0)
@@ -342,13 +320,13 @@ def test_a_new_task_that_an_old_worker_holds_is_not_lost_by_its_drain(short_path
         await lab.start(NEWER)
         assert await lab.result(sent) == "here"
 
-    lab.play(story)
 
-
-def test_commands_to_a_dead_worker_are_not_carried_out_by_the_next_of_its_name(short_path: Path, files: Broker) -> None:
+async def test_commands_to_a_dead_worker_are_not_carried_out_by_the_next_of_its_name(
+    short_path: Path, files: Broker
+) -> None:
     lab = WorkerLab(short_path, files)
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         [[node]] = [list(answer) for answer in await lab.ask("ping")]
         await lab.backend.kill(ONE)
@@ -359,28 +337,24 @@ def test_commands_to_a_dead_worker_are_not_carried_out_by_the_next_of_its_name(s
         await lab.drain()
         assert await asyncio.to_thread(lambda: not list(short_path.rglob(f"*{node}*")))  # nothing waits for it
 
-    lab.play(story)
 
-
-def test_always_eager_does_no_harm(short_path: Path, files: Broker) -> None:
+async def test_always_eager_does_no_harm(short_path: Path, files: Broker) -> None:
     lab = WorkerLab(short_path, files, celeryconfig="task_always_eager = True\n")
 
-    async def story() -> None:
+    async with lab:
         await lab.start()
         assert await lab.call("nap", 0)
 
-    lab.play(story)
 
-
-def test_a_hangup_does_not_replace_the_worker_by_one_without_its_snapshot(short_path: Path, files: Broker) -> None:
+async def test_a_hangup_does_not_replace_the_worker_by_one_without_its_snapshot(
+    short_path: Path, files: Broker
+) -> None:
     lab = WorkerLab(short_path, files)
 
-    async def story() -> None:
+    async with lab:
         pid = (await lab.start()).pid
         assert pid
         os.kill(pid, signal.SIGHUP)
         assert await lab.call("nap", 0) == pid
         assert (await lab.settle())[ONE].state is InstanceState.READY
         assert "Restarting" not in lab.told()
-
-    lab.play(story)

@@ -113,13 +113,9 @@ class WorkerLab(EmbeddedStage):
         path = self.logs / f"{id.name}.log"
         return path.read_text() if path.exists() else ""
 
-    def play(self, story: Callable[[], Any]) -> None:
-        async def run() -> None:
-            async with self:
-                await story()
-
+    async def __aexit__(self, *error: object) -> None:
         try:
-            asyncio.run(run())
+            await super().__aexit__(*error)
         finally:
             self.client.close()
             del self.client

@@ -36,66 +36,57 @@ def service(backend: FakeBackend | None = None) -> Service:
     return made
 
 
-def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
-    async def scenario() -> None:
+async def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
+    one = service()
+    running = asyncio.create_task(one.run())
+    await one.disk_changed(SETTLED)
+    async with asyncio.timeout(1):
+        while len(one.pool("p").instances) < 2:
+            await one.changed()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()
+
+
+async def test_a_cancellation_that_comes_together_with_a_wake_is_not_lost() -> None:
+    for _ in range(200):
         one = service()
         running = asyncio.create_task(one.run())
-        await one.disk_changed(SETTLED)
-        async with asyncio.timeout(1):
-            while len(one.pool("p").instances) < 2:
-                await one.changed()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        one.wake()
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        assert running.cancelled()
-
-    asyncio.run(scenario())
+        done, _ = await asyncio.wait({running}, timeout=1)
+        assert done, "the loop hangs"
 
 
-def test_a_cancellation_that_comes_together_with_a_wake_is_not_lost() -> None:
-    async def scenario() -> None:
-        for _ in range(200):
-            one = service()
-            running = asyncio.create_task(one.run())
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            one.wake()
-            running.cancel()
-            done, _ = await asyncio.wait({running}, timeout=1)
-            assert done, "the loop hangs"
-
-    asyncio.run(scenario())
-
-
-def test_who_wakes_long_after_the_time_knows_that_it_stood_still(caplog: pytest.LogCaptureFixture) -> None:
+async def test_who_wakes_long_after_the_time_knows_that_it_stood_still(caplog: pytest.LogCaptureFixture) -> None:
     class Late(RealTime):
         behind = 0.0
 
         def now(self) -> float:
             return time.monotonic() + self.behind
 
-    async def scenario() -> None:
-        one = service()
-        clock = one.clock = Late()
-        running = asyncio.create_task(one.run())
-        for _ in range(10):
-            await asyncio.sleep(0)
-        one.wake()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert one.awake_since == 0.0
-        clock.behind = 3600.0
-        one.wake()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert one.awake_since >= clock.now() - 60
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-    asyncio.run(scenario())
+    one = service()
+    clock = one.clock = Late()
+    running = asyncio.create_task(one.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    one.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert one.awake_since == 0.0
+    clock.behind = 3600.0
+    one.wake()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert one.awake_since >= clock.now() - 60
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     assert "trapd itself stood still" in caplog.text
 
 
-def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
+async def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
     class Faulty(FakeBackend):
         looks = 0
 
@@ -105,23 +96,20 @@ def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> None:
                 raise ZeroDivisionError
             return self.seen()
 
-    async def scenario() -> None:
-        backend = Faulty(RealTime())
-        one = service(backend)
-        running = asyncio.create_task(one.run())
-        await one.disk_changed(SETTLED)
-        async with asyncio.timeout(1):
-            while not one.pool("p").instances:
-                await asyncio.sleep(0)
-                one.wake()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        assert backend.looks >= 3
-
-    asyncio.run(scenario())
+    backend = Faulty(RealTime())
+    one = service(backend)
+    running = asyncio.create_task(one.run())
+    await one.disk_changed(SETTLED)
+    async with asyncio.timeout(1):
+        while not one.pool("p").instances:
+            await asyncio.sleep(0)
+            one.wake()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert backend.looks >= 3
 
 
-def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool() -> None:
+async def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool() -> None:
     class Refusing(FakeBackend):
         tries = 0
 
@@ -130,29 +118,23 @@ def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_pool()
             self.on_change(id.pool)
             raise BackendError(f"cannot start {id}: not now")
 
-    async def scenario() -> None:
-        backend = Refusing(RealTime())
-        one = service(backend)
-        running = asyncio.create_task(one.run())
-        await one.disk_changed(SETTLED)
-        await asyncio.wait({running}, timeout=0.9)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        assert 2 <= backend.tries / spec().workers <= 3  # at 0.0, 0.25 and 0.75 s
-
-    asyncio.run(scenario())
+    backend = Refusing(RealTime())
+    one = service(backend)
+    running = asyncio.create_task(one.run())
+    await one.disk_changed(SETTLED)
+    await asyncio.wait({running}, timeout=0.9)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert 2 <= backend.tries / spec().workers <= 3  # at 0.0, 0.25 and 0.75 s
 
 
-def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collected() -> None:
-    async def scenario() -> None:
-        one = service()
-        one.snapshots.kept = {number: {} for number in range(1, 10)}  # type: ignore[attr-defined]
-        one.states["p"] = PoolState("p", wanted=9, good=(5, 6, 7, 8, 9))
-        await one.backend.start(InstanceId("q", 2, 1))
-        await one.collect()
-        assert one.snapshots.present() == {2, 5, 6, 7, 8, 9}
-
-    asyncio.run(scenario())
+async def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collected() -> None:
+    one = service()
+    one.snapshots.kept = {number: {} for number in range(1, 10)}  # type: ignore[attr-defined]
+    one.states["p"] = PoolState("p", wanted=9, good=(5, 6, 7, 8, 9))
+    await one.backend.start(InstanceId("q", 2, 1))
+    await one.collect()
+    assert one.snapshots.present() == {2, 5, 6, 7, 8, 9}
 
 
 def test_a_thousand_refusals_do_not_overflow() -> None:
@@ -161,27 +143,21 @@ def test_a_thousand_refusals_do_not_overflow() -> None:
     assert one._patience("p") == controller.RETRY_LONGEST
 
 
-def test_nothing_is_rolled_out_any_more_when_trapd_stops_and_it_is_said() -> None:
-    async def scenario() -> None:
-        one = service()
-        await one.disk_changed(SETTLED)
-        one.stopping = True
-        for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"), one.retry(["p"], actor="me"):
-            with pytest.raises(RefusedError, match="cannot roll p: trapd stops"):
-                await order
-        assert [rollout.generation for rollout in one.journal.rollouts()] == [1]
-
-    asyncio.run(scenario())
+async def test_nothing_is_rolled_out_any_more_when_trapd_stops_and_it_is_said() -> None:
+    one = service()
+    await one.disk_changed(SETTLED)
+    one.stopping = True
+    for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"), one.retry(["p"], actor="me"):
+        with pytest.raises(RefusedError, match="cannot roll p: trapd stops"):
+            await order
+    assert [rollout.generation for rollout in one.journal.rollouts()] == [1]
 
 
-def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_each() -> None:
-    async def scenario() -> None:
-        one = service()
-        for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"):
-            with pytest.raises(RefusedError, match=r"cannot roll p: no code has settled yet \(not looked at yet\)"):
-                await order
-
-    asyncio.run(scenario())
+async def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_each() -> None:
+    one = service()
+    for order in one.recycle(["p"], actor="me", reason=""), one.undo("p", actor="me"):
+        with pytest.raises(RefusedError, match=r"cannot roll p: no code has settled yet \(not looked at yet\)"):
+            await order
 
 
 def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:

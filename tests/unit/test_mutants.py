@@ -16,4 +16,4 @@ def test_what_is_taken_out_is_there_once_and_so_are_its_tests(mutant: Mutant) ->
         file, _, function = test.partition("::")
         path = ROOT / "tests" / file
         assert path.exists(), test
-        assert not function or re.search(rf"^def {function}\(", path.read_text("utf-8"), re.MULTILINE), test
+        assert not function or re.search(rf"^(async )?def {function}\(", path.read_text("utf-8"), re.MULTILINE), test

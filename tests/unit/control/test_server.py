@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,53 +101,46 @@ def under_way(method: str) -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == f"control {method}"]
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def alone() -> None:
-        before = asyncio.all_tasks()
-        await test()
-        await until(lambda: asyncio.all_tasks() == before)  # nothing is left running
-
-    asyncio.run(alone())
+@contextlib.asynccontextmanager
+async def nothing_running_after() -> AsyncIterator[None]:
+    """Fails where a task of the server outlives what is inside."""
+    before = asyncio.all_tasks()
+    yield
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_question_is_answered_and_the_connection_serves_the_next(short_path: Path) -> None:
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            assert (await one.ask("ping"))["result"]["pid"] == 4242
-            assert (await one.ask("status"))["result"]["schema"] == 1
-
-    run(test)
+async def test_a_question_is_answered_and_the_connection_serves_the_next(short_path: Path) -> None:
+    async with nothing_running_after(), serving(short_path), client(short_path) as one:
+        assert (await one.ask("ping"))["result"]["pid"] == 4242
+        assert (await one.ask("status"))["result"]["schema"] == 1
 
 
-def test_what_goes_wrong_is_an_answer_with_a_code_and_the_connection_lives_on(short_path: Path) -> None:
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            for method, params, code in [
-                ("nonsense", {}, Code.UNKNOWN_METHOD),
-                ("scale", {}, Code.INVALID_PARAMS),
-                ("recycle", {"pools": ["nosuch"]}, Code.USAGE),
-            ]:
-                error = (await one.ask(method, **params))["error"]
-                assert error["code"] == code
-                assert error["message"].startswith("cannot ")
-            await one.raw(b"what?\n")
-            assert (await one.answer())["error"]["code"] == Code.PARSE
-            assert "result" in await one.ask("ping")
-
-    run(test)
+async def test_what_goes_wrong_is_an_answer_with_a_code_and_the_connection_lives_on(short_path: Path) -> None:
+    async with nothing_running_after(), serving(short_path), client(short_path) as one:
+        for method, params, code in [
+            ("nonsense", {}, Code.UNKNOWN_METHOD),
+            ("scale", {}, Code.INVALID_PARAMS),
+            ("recycle", {"pools": ["nosuch"]}, Code.USAGE),
+        ]:
+            error = (await one.ask(method, **params))["error"]
+            assert error["code"] == code
+            assert error["message"].startswith("cannot ")
+        await one.raw(b"what?\n")
+        assert (await one.answer())["error"]["code"] == Code.PARSE
+        assert "result" in await one.ask("ping")
 
 
-def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
+async def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
     short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeController):
         async def undo(self, pool: str, *, actor: str) -> Any:
             raise KeyError("secret")
 
-    async def test() -> None:
+    async with nothing_running_after():
         broken = settled(VirtualClock())
         broken.__class__ = Broken
         async with serving(short_path, broken), client(short_path) as one:
@@ -155,12 +148,10 @@ def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
             assert error["code"] == Code.INTERNAL
             assert "secret" not in error["message"]
             assert "result" in await one.ask("ping")
-
-    run(test)
     assert "KeyError" in caplog.text
 
 
-def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Failing(FakeController):
         async def undo(self, pool: str, *, actor: str) -> Any:
             raise RefusedError("cannot undo: amqp://u:s3cret@h")
@@ -168,7 +159,7 @@ def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFi
         async def retry(self, pools: Any, *, actor: str) -> Any:
             raise SnapshotError("cannot copy amqp://u:s3cret@h")
 
-    async def test() -> None:
+    async with nothing_running_after():
         failing = settled(VirtualClock())
         await failing.recycle(["default"], actor="root", reason="amqp://u:s3cret@h")
         failing.__class__ = Failing
@@ -179,17 +170,15 @@ def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFi
             assert [answer["error"]["code"] for answer in answers[1:]] == [Code.TIMED_OUT, Code.REFUSED, Code.REFUSED]
             assert str(answers).count("amqp://u:***@h") == 4
             assert "s3cret" not in str(answers)
-
-    run(test)
     assert "retry: cannot copy amqp://u:***@h" in caplog.text
 
 
-def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guest = Rights(own_uid=-1, user_name=lambda _: "bob", group_number=lambda _: None, groups_of=lambda _: ())
 
     monkeypatch.setattr(module, "peer_of", lambda connection: Peer(os.getpid(), 1002, 100))
 
-    async def test() -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         commands = Commands(controller, about=about(), clock=VirtualClock())
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
@@ -202,11 +191,9 @@ def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest.Monke
         await server.close()
         assert controller.asked == []
 
-    run(test)
 
-
-def test_a_change_goes_on_though_its_caller_left(short_path: Path) -> None:
-    async def test() -> None:
+async def test_a_change_goes_on_though_its_caller_left(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         begun, may_end = asyncio.Event(), asyncio.Event()
         pause = controller.pause
@@ -225,22 +212,18 @@ def test_a_change_goes_on_though_its_caller_left(short_path: Path) -> None:
             may_end.set()
             await until(lambda: bool(controller.asked))
 
-    run(test)
 
-
-def test_a_notification_is_carried_out_and_not_answered(short_path: Path) -> None:
-    async def test() -> None:
+async def test_a_notification_is_carried_out_and_not_answered(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         async with serving(short_path, controller), client(short_path) as one:
             await one.send("rollout.pause", id=None, pool="default")
             await until(lambda: bool(controller.asked))
             assert (await one.ask("ping"))["id"] == 1
 
-    run(test)
 
-
-def test_one_that_shut_its_sending_side_still_gets_its_answers(short_path: Path) -> None:
-    async def test() -> None:
+async def test_one_that_shut_its_sending_side_still_gets_its_answers(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), client(short_path) as one:
@@ -252,15 +235,13 @@ def test_one_that_shut_its_sending_side_still_gets_its_answers(short_path: Path)
             assert (await one.answer())["result"]["rollout"]["state"] == "complete"
             assert await one.closed()
 
-    run(test)
 
-
-def test_one_that_shut_its_sending_side_and_then_went_is_seen_to_be_gone(
+async def test_one_that_shut_its_sending_side_and_then_went_is_seen_to_be_gone(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "_LOOK_AGAIN", 0.02)
 
-    async def test() -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller):
@@ -270,14 +251,12 @@ def test_one_that_shut_its_sending_side_and_then_went_is_seen_to_be_gone(
                 await one.answer()
             await until(lambda: under_way("rollout.wait") == [])
 
-    run(test)
-
 
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-def test_a_waiting_client_hears_of_every_change_once_and_then_the_end(short_path: Path) -> None:
-    async def test() -> None:
+async def test_a_waiting_client_hears_of_every_change_once_and_then_the_end(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), client(short_path) as one:
@@ -297,11 +276,9 @@ def test_a_waiting_client_hears_of_every_change_once_and_then_the_end(short_path
             assert (last["id"], last["result"]["rollout"]["state"]) == (7, "complete")
             assert last["result"]["superseded_by"] is None
 
-    run(test)
 
-
-def test_one_that_waits_does_not_hold_up_others_on_its_own_connection(short_path: Path) -> None:
-    async def test() -> None:
+async def test_one_that_waits_does_not_hold_up_others_on_its_own_connection(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), client(short_path) as one:
@@ -309,11 +286,9 @@ def test_one_that_waits_does_not_hold_up_others_on_its_own_connection(short_path
             await one.answer()
             assert (await one.ask("ping"))["id"] == 1
 
-    run(test)
 
-
-def test_a_wait_that_times_out_says_how_far_it_is(short_path: Path) -> None:
-    async def test() -> None:
+async def test_a_wait_that_times_out_says_how_far_it_is(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), client(short_path) as one:
@@ -324,11 +299,9 @@ def test_a_wait_that_times_out_says_how_far_it_is(short_path: Path) -> None:
             assert error["message"].startswith("rollout 1 still goes on (pool default: 0 of 2 workers")
             assert error["data"]["rollout"]["id"] == 1
 
-    run(test)
 
-
-def test_a_wait_for_a_superseded_rollout_names_its_successor(short_path: Path) -> None:
-    async def test() -> None:
+async def test_a_wait_for_a_superseded_rollout_names_its_successor(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="one")
         await controller.recycle(["default"], actor="root", reason="two")
@@ -338,11 +311,9 @@ def test_a_wait_for_a_superseded_rollout_names_its_successor(short_path: Path) -
             result = (await one.answer())["result"]
             assert (result["rollout"]["state"], result["superseded_by"]) == ("superseded", 2)
 
-    run(test)
 
-
-def test_what_is_under_way_is_given_up_when_its_client_goes_and_others_wait_on(short_path: Path) -> None:
-    async def test() -> None:
+async def test_what_is_under_way_is_given_up_when_its_client_goes_and_others_wait_on(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         wait = b'{"jsonrpc":"2.0","id":7,"method":"rollout.wait","params":{"id":1}}\n'
@@ -358,11 +329,9 @@ def test_what_is_under_way_is_given_up_when_its_client_goes_and_others_wait_on(s
             await stays.answer()
             assert (await stays.answer())["result"]["rollout"]["state"] == "complete"
 
-    run(test)
 
-
-def test_closing_ends_those_that_wait(short_path: Path) -> None:
-    async def test() -> None:
+async def test_closing_ends_those_that_wait(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with contextlib.AsyncExitStack() as stack:
@@ -373,14 +342,12 @@ def test_closing_ends_those_that_wait(short_path: Path) -> None:
             await server.close()
             assert await one.closed()
 
-    run(test)
-
 
 # --- clients that misbehave -----------------------------------------------------------------------------------------
 
 
-def test_one_that_never_reads_does_not_hold_up_others_and_is_given_up(short_path: Path) -> None:
-    async def test() -> None:
+async def test_one_that_never_reads_does_not_hold_up_others_and_is_given_up(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         controller.generation(8, reason="x" * 4_000_000)  # more than any socket buffer holds
         patience = Patience(silence=30.0, writing=0.1)
@@ -391,11 +358,9 @@ def test_one_that_never_reads_does_not_hold_up_others_and_is_given_up(short_path
             await until(lambda: under_way("generations") == [])  # after 0.1 s
             assert "result" in await other.ask("ping")
 
-    run(test)
 
-
-def test_one_that_says_nothing_is_given_up_but_not_while_it_waits(short_path: Path) -> None:
-    async def test() -> None:
+async def test_one_that_says_nothing_is_given_up_but_not_while_it_waits(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         patience = Patience(silence=0.05, writing=30.0)
@@ -409,22 +374,17 @@ def test_one_that_says_nothing_is_given_up_but_not_while_it_waits(short_path: Pa
             controller.to("default", RolloutState.COMPLETE)
             assert (await waits.answer())["params"]["rollout"]["state"] == "complete"
 
-    run(test)
+
+async def test_an_endless_line_is_refused_and_ends_the_connection(short_path: Path) -> None:
+    async with nothing_running_after(), serving(short_path), client(short_path) as one:
+        with contextlib.suppress(ConnectionError):
+            await one.raw(b"x" * (2 * MAX_REQUEST))
+        assert "cannot read a request of more than" in (await one.answer())["error"]["message"]
+        assert await one.closed()
 
 
-def test_an_endless_line_is_refused_and_ends_the_connection(short_path: Path) -> None:
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            with contextlib.suppress(ConnectionError):
-                await one.raw(b"x" * (2 * MAX_REQUEST))
-            assert "cannot read a request of more than" in (await one.answer())["error"]["message"]
-            assert await one.closed()
-
-    run(test)
-
-
-def test_too_many_requests_on_one_connection_are_refused_and_the_others_go_on(short_path: Path) -> None:
-    async def test() -> None:
+async def test_too_many_requests_on_one_connection_are_refused_and_the_others_go_on(short_path: Path) -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), client(short_path) as one:
@@ -435,18 +395,16 @@ def test_too_many_requests_on_one_connection_are_refused_and_the_others_go_on(sh
             assert refused["id"] == 16
             assert len(under_way("rollout.wait")) == 16
 
-    run(test)
-
 
 WAIT = b'{"jsonrpc":"2.0","id":9,"method":"rollout.wait","params":{"id":1}}\n'
 
 
-def test_a_new_connection_takes_the_place_of_the_same_users_oldest_idle_one(
+async def test_a_new_connection_takes_the_place_of_the_same_users_oldest_idle_one(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PER_USER", 3)
 
-    async def test() -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), contextlib.AsyncExitStack() as stack:
@@ -462,13 +420,11 @@ def test_a_new_connection_takes_the_place_of_the_same_users_oldest_idle_one(
             assert "result" in await idle_too.ask("ping")
             assert under_way("rollout.wait")
 
-    run(test)
 
-
-def test_one_user_cannot_take_all_connections(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_user_cannot_take_all_connections(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PER_USER", 2)
 
-    async def test() -> None:
+    async with nothing_running_after():
         controller = settled(VirtualClock())
         await controller.recycle(["default"], actor="root", reason="why")
         async with serving(short_path, controller), contextlib.AsyncExitStack() as stack:
@@ -485,83 +441,66 @@ def test_one_user_cannot_take_all_connections(short_path: Path, monkeypatch: pyt
             fourth = await stack.enter_async_context(client(short_path))
             assert "result" in await fourth.ask("ping")
 
-    run(test)
 
-
-def test_garbage_of_every_kind_leaves_the_server_answering(short_path: Path) -> None:
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as good:
-            for rubbish in (b"\0\n", os.urandom(500) + b"\n", b"GET / HTTP/1.1\r\n\r\n", b"[[[[\n", b"\xff\n"):
-                async with client(short_path) as bad:
-                    await bad.raw(rubbish)
-            assert "result" in await good.ask("ping")
-
-    run(test)
+async def test_garbage_of_every_kind_leaves_the_server_answering(short_path: Path) -> None:
+    async with nothing_running_after(), serving(short_path), client(short_path) as good:
+        for rubbish in (b"\0\n", os.urandom(500) + b"\n", b"GET / HTTP/1.1\r\n\r\n", b"[[[[\n", b"\xff\n"):
+            async with client(short_path) as bad:
+                await bad.raw(rubbish)
+        assert "result" in await good.ask("ping")
 
 
 # --- coming and going -----------------------------------------------------------------------------------------------
 
 
-def test_everybody_may_connect_and_the_socket_goes_when_the_server_does(short_path: Path) -> None:
-    async def test() -> None:
-        path = short_path / "run" / "control.sock"
-        async with serving(path.parent):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o666
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
-        assert not path.exists()
-
+async def test_everybody_may_connect_and_the_socket_goes_when_the_server_does(short_path: Path) -> None:
+    path = short_path / "run" / "control.sock"
     umask = os.umask(0o077)
     try:
-        run(test)
+        async with nothing_running_after():
+            async with serving(path.parent):
+                assert stat.S_IMODE(path.stat().st_mode) == 0o666
+                assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+            assert not path.exists()
     finally:
         os.umask(umask)
 
 
-def test_what_a_killed_trapd_left_is_replaced(short_path: Path) -> None:
+async def test_what_a_killed_trapd_left_is_replaced(short_path: Path) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(short_path / "control.sock"))
     left.close()
 
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            assert "result" in await one.ask("ping")
-
-    run(test)
+    async with nothing_running_after(), serving(short_path), client(short_path) as one:
+        assert "result" in await one.ask("ping")
 
 
-def test_a_trapd_that_answers_there_is_left_alone(short_path: Path) -> None:
-    async def test() -> None:
-        async with serving(short_path), client(short_path) as one:
-            with pytest.raises(TrapdError, match=r"cannot listen on .*: another trapd answers there; stop it first"):
-                async with serving(short_path):
-                    pass
-            assert "result" in await one.ask("ping")
-
-    run(test)
+async def test_a_trapd_that_answers_there_is_left_alone(short_path: Path) -> None:
+    async with nothing_running_after(), serving(short_path), client(short_path) as one:
+        with pytest.raises(TrapdError, match=r"cannot listen on .*: another trapd answers there; stop it first"):
+            async with serving(short_path):
+                pass
+        assert "result" in await one.ask("ping")
 
 
-def test_what_is_no_socket_is_left_alone(short_path: Path) -> None:
+async def test_what_is_no_socket_is_left_alone(short_path: Path) -> None:
     (short_path / "control.sock").write_text("mine")
 
-    async def test() -> None:
+    async with nothing_running_after():
         with pytest.raises(TrapdError, match="that is not a socket; move it away"):
             async with serving(short_path):
                 pass
-
-    run(test)
     assert (short_path / "control.sock").read_text() == "mine"
 
 
-def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> None:
-    async def test() -> None:
+async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> None:
+    async with nothing_running_after():
         async with serving(short_path):
             (short_path / "control.sock").unlink()
             successor = socket.socket(socket.AF_UNIX)
             successor.bind(str(short_path / "control.sock"))
             successor.close()
         assert (short_path / "control.sock").exists()
-
-    run(test)
 
 
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:

@@ -110,31 +110,28 @@ class Home:
                 await task
 
 
-def play(home: Home, story: Callable[[Home], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with home.watching():
-            await story(home)
-        assert home.told.empty()
-
-    asyncio.run(main())
+@contextlib.asynccontextmanager
+async def watched(home: Home) -> AsyncIterator[Home]:
+    """The home while it is watched; fails where more was told than the test took."""
+    async with home.watching():
+        yield home
+    assert home.told.empty()
 
 
 def write(path: Path, text: str) -> Awaitable[int]:
     return asyncio.to_thread(path.write_text, text)
 
 
-def test_what_is_there_and_whole_settles_at_once(tmp_path: Path) -> None:
-    async def story(home: Home) -> None:
+async def test_what_is_there_and_whole_settles_at_once(tmp_path: Path) -> None:
+    async with watched(Home(tmp_path)) as home:
         disk = await home.next(DiskState.SETTLED)
         assert disk.versions == {"trap": "1.3.0"}
         assert disk.eager
         assert {file.path for file in disk.files} >= {"code/trap/run.py", "etc/celeryconfig.py"}
 
-    play(Home(tmp_path), story)
 
-
-def test_a_change_is_told_when_it_begins_and_when_it_has_settled(tmp_path: Path) -> None:
-    async def story(home: Home) -> None:
+async def test_a_change_is_told_when_it_begins_and_when_it_has_settled(tmp_path: Path) -> None:
+    async with watched(Home(tmp_path)) as home:
         before = await home.next(DiskState.SETTLED)
         await write(home.celeryconfig, "broker_url = 'amqp://'\n")
         changing = await home.next(DiskState.CHANGING)
@@ -143,11 +140,9 @@ def test_a_change_is_told_when_it_begins_and_when_it_has_settled(tmp_path: Path)
         after = await home.next(DiskState.SETTLED)
         assert after.fingerprint != before.fingerprint
 
-    play(Home(tmp_path), story)
 
-
-def test_an_upgrade_is_one_change_and_the_new_folder_is_watched_like_the_old(tmp_path: Path) -> None:
-    async def story(home: Home) -> None:
+async def test_an_upgrade_is_one_change_and_the_new_folder_is_watched_like_the_old(tmp_path: Path) -> None:
+    async with watched(Home(tmp_path)) as home:
         await home.next(DiskState.SETTLED)
         await asyncio.to_thread(install, home.site, "trap", "1.4.0", {**FILES, "trap/sub/__init__.py": ""})
         assert (await home.settled()).versions == {"trap": "1.4.0"}
@@ -155,15 +150,13 @@ def test_an_upgrade_is_one_change_and_the_new_folder_is_watched_like_the_old(tmp
         assert (await home.next(DiskState.CHANGING)).reason == f"{home.site}/trap/sub/new.txt changed"
         assert "code/trap/sub/new.txt" in {file.path for file in (await home.next(DiskState.SETTLED)).files}
 
-    play(Home(tmp_path), story)
 
-
-def test_an_environment_that_is_replaced_by_name_is_noticed_and_watched_like_the_old(tmp_path: Path) -> None:
+async def test_an_environment_that_is_replaced_by_name_is_noticed_and_watched_like_the_old(tmp_path: Path) -> None:
     """Two renames, blue and green: in the folders that were watched nothing at all happens."""
     (tmp_path / "srv/venv").mkdir(parents=True)
     home = Home(tmp_path / "srv/venv")
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         await home.next(DiskState.SETTLED)
         new = tmp_path / "srv/new"
         shutil.copytree(home.home, new, symlinks=True)
@@ -177,15 +170,13 @@ def test_an_environment_that_is_replaced_by_name_is_noticed_and_watched_like_the
         assert (await home.next(DiskState.CHANGING)).reason == f"{home.site}/trap/new.txt changed"
         await home.settled()
 
-    play(home, story)
 
-
-def test_an_environment_behind_a_link_that_is_switched_is_noticed(tmp_path: Path) -> None:
+async def test_an_environment_behind_a_link_that_is_switched_is_noticed(tmp_path: Path) -> None:
     link = tmp_path / "opt/trap"
     (tmp_path / "opt/trap-1.3").mkdir(parents=True)
     link.symlink_to("trap-1.3")
 
-    async def story(home: Home) -> None:
+    async with watched(Home(link)) as home:
         await home.next(DiskState.SETTLED)
         new = tmp_path / "opt/trap-1.4"
         shutil.copytree(home.home, new, symlinks=True)
@@ -195,24 +186,20 @@ def test_an_environment_behind_a_link_that_is_switched_is_noticed(tmp_path: Path
         assert (await home.first(DiskState.CHANGING)).reason == f"{link} changed"
         assert (await home.settled()).versions == {"trap": "1.4.0"}
 
-    play(Home(link), story)
 
-
-def test_a_change_without_effect_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_change_without_effect_is_logged_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "trapd.watch")
 
-    async def story(home: Home) -> None:
+    async with watched(Home(tmp_path)) as home:
         before = await home.next(DiskState.SETTLED)
         await write(home.site / "trap/run.py", FILES["trap/run.py"])
         await home.next(DiskState.CHANGING)
         assert (await home.next(DiskState.SETTLED)).fingerprint == before.fingerprint
-
-    play(Home(tmp_path), story)
     assert caplog.messages[-1].startswith("no effect: the content is the same as before")
 
 
-def test_what_stays_unfinished_is_broken_at_the_ceiling_and_cured_by_the_next_change(tmp_path: Path) -> None:
-    async def story(home: Home) -> None:
+async def test_what_stays_unfinished_is_broken_at_the_ceiling_and_cured_by_the_next_change(tmp_path: Path) -> None:
+    async with watched(Home(tmp_path)) as home:
         await home.next(DiskState.SETTLED)
         began = time.monotonic()
         await asyncio.to_thread((home.site / "~rap").mkdir)
@@ -226,24 +213,22 @@ def test_what_stays_unfinished_is_broken_at_the_ceiling_and_cured_by_the_next_ch
         await asyncio.to_thread((home.site / "~rap").rmdir)
         await home.settled()
 
-    play(Home(tmp_path), story)
 
-
-def test_a_distribution_that_is_missing_at_the_start_is_broken_until_it_comes(tmp_path: Path) -> None:
+async def test_a_distribution_that_is_missing_at_the_start_is_broken_until_it_comes(tmp_path: Path) -> None:
     home = Home(tmp_path)
     uninstall(home.site, "trap")
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         assert "install it there" in (await home.next(DiskState.BROKEN)).reason
         await asyncio.to_thread(install, home.site, "trap", "1.3.0", FILES)
         await home.settled()
 
-    play(home, story)
-
 
 @pytest.mark.parametrize("moved", [".", "src", "src/trap"])
 @pytest.mark.parametrize("how", ["by path", "by finder"])
-def test_an_editable_install_whose_tree_was_away_is_whole_when_it_is_back(tmp_path: Path, how: str, moved: str) -> None:
+async def test_an_editable_install_whose_tree_was_away_is_whole_when_it_is_back(
+    tmp_path: Path, how: str, moved: str
+) -> None:
     home = Home(tmp_path, ceiling=60)
     tree = home.make_editable()
     mapped = {"trap": tree / "src/trap"} if how == "by finder" else {}
@@ -251,7 +236,7 @@ def test_an_editable_install_whose_tree_was_away_is_whole_when_it_is_back(tmp_pa
     home.python.write_text(f"#!/bin/sh\n{home.says(*paths, editable=mapped)}")
     place = tree / moved
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         before = await home.next(DiskState.SETTLED)
         await asyncio.to_thread(place.rename, tmp_path / "aside")
         await write(home.celeryconfig, home.celeryconfig.read_text())  # so that it looks, whatever of this is heard
@@ -259,10 +244,8 @@ def test_an_editable_install_whose_tree_was_away_is_whole_when_it_is_back(tmp_pa
         await asyncio.to_thread((tmp_path / "aside").rename, place)
         assert (await home.settled()).fingerprint == before.fingerprint
 
-    play(home, story)
 
-
-def test_an_interpreter_that_was_asked_while_a_tree_was_away_is_asked_again(tmp_path: Path) -> None:
+async def test_an_interpreter_that_was_asked_while_a_tree_was_away_is_asked_again(tmp_path: Path) -> None:
     """Lines of code in path files, say, may leave out what is not there: nothing tells that this answer is old."""
     home = Home(tmp_path)
     tree = home.make_editable()
@@ -270,20 +253,18 @@ def test_an_interpreter_that_was_asked_while_a_tree_was_away_is_asked_again(tmp_
     home.python.write_text(f"#!/bin/sh\nif [ -d {tree} ]; then {whole}else {without}fi\n")
     tree.rename(tmp_path / "aside")
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         assert "none of its files can be found" in (await home.next(DiskState.BROKEN)).reason
         await asyncio.to_thread((tmp_path / "aside").rename, tree)
         await home.settled()
 
-    play(home, story)
 
-
-def test_a_celeryconfig_that_everybody_may_write_is_neither_executed_nor_rolled_out(tmp_path: Path) -> None:
+async def test_a_celeryconfig_that_everybody_may_write_is_neither_executed_nor_rolled_out(tmp_path: Path) -> None:
     """It was only refused when trapd read its settings: what was written to it later ran as trapd and its workers."""
     home = Home(tmp_path)
     home.python.write_text(f"#!/bin/sh\ncat {home.celeryconfig} >> {tmp_path}/executed\n{home.says(home.site)}")
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         before = await home.next(DiskState.SETTLED)
         home.celeryconfig.chmod(0o666)
         await write(home.celeryconfig, "import evil\n")
@@ -295,61 +276,50 @@ def test_a_celeryconfig_that_everybody_may_write_is_neither_executed_nor_rolled_
         home.celeryconfig.chmod(0o644)  # which nobody hears: the next look while it is broken finds it
         assert (await home.settled()).fingerprint == before.fingerprint
 
-    play(home, story)
 
-
-def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tmp_path: Path) -> None:
+async def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.refuse = [SnapshotError("cannot copy a: it has changed"), HistoryError("cannot copy b: no space left")]
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         told = [await home.next(DiskState.SETTLED)]
         for reason in ("cannot copy b: no space left", "cannot copy a: it has changed"):
             assert (await home.next(DiskState.CHANGING)).reason == reason
             told.append(await home.next(DiskState.SETTLED))
         assert len({disk.fingerprint for disk in told}) == 1
 
-    play(home, story)
 
-
-def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_path: Path) -> None:
+async def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_path: Path) -> None:
     """Times and size are as before, and nothing was heard: only reading tells."""
     home = Home(tmp_path, full_look=0.1)
     pipe = home.site / "trap/run.py"
     hidden = tmp_path / "hidden.py"
     hidden.hardlink_to(pipe)  # writing to another name of the file is not heard in the watched folder
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         await home.next(DiskState.SETTLED)
         await asyncio.to_thread((home.site / "trap-1.3.0.dist-info/RECORD").write_text, "trap/__init__.py,,\n")
         await asyncio.to_thread(hidden.write_text, "y = 3\n")
         assert (await home.next(DiskState.CHANGING)).reason == "files changed"
         await home.next(DiskState.SETTLED)
 
-    play(home, story)
+
+async def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.watch.disk.state is DiskState.CHANGING
+    first = await home.watch.look()
+    assert first.state is DiskState.SETTLED
+    await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+    assert (await home.watch.look()).state is DiskState.CHANGING
 
 
-def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> None:
-    async def story() -> None:
-        home = Home(tmp_path)
-        assert home.watch.disk.state is DiskState.CHANGING
-        first = await home.watch.look()
-        assert first.state is DiskState.SETTLED
-        await write(home.celeryconfig, "broker_url = 'amqp://'\n")
-        assert (await home.watch.look()).state is DiskState.CHANGING
-
-    asyncio.run(story())
-
-
-def test_a_cancellation_that_comes_together_with_an_event_is_not_lost(tmp_path: Path) -> None:
-    async def story(home: Home) -> None:
+async def test_a_cancellation_that_comes_together_with_an_event_is_not_lost(tmp_path: Path) -> None:
+    async with watched(Home(tmp_path)) as home:
         await home.next(DiskState.SETTLED)
         await home.watch.look()  # wakes the watch in the same turn of the loop in which it is cancelled
 
-    play(Home(tmp_path), story)
 
-
-def test_without_any_inotify_it_still_looks_regularly(
+async def test_without_any_inotify_it_still_looks_regularly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def none_left(tell: object) -> None:
@@ -357,13 +327,11 @@ def test_without_any_inotify_it_still_looks_regularly(
 
     monkeypatch.setattr(observer, "Observer", none_left)
 
-    async def story(home: Home) -> None:
+    async with watched(Home(tmp_path, full_look=0.1)) as home:
         await home.next(DiskState.SETTLED)
         await write(home.celeryconfig, "broker_url = 'amqp://'\n")
         await home.next(DiskState.CHANGING)
         await home.next(DiskState.SETTLED)
-
-    play(Home(tmp_path, full_look=0.1), story)
     assert "cannot watch any folder" in caplog.text
 
 
@@ -386,21 +354,21 @@ class StandIn:
         pass
 
 
-def test_the_first_look_after_an_event_watches_all_trees_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_first_look_after_an_event_watches_all_trees_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever removes a folder and makes it again may get the same inode: its watch would be gone unnoticed."""
     monkeypatch.setattr(observer, "Observer", StandIn)
 
-    async def story(home: Home) -> None:
+    async with watched(Home(tmp_path)) as home:
         await home.next(DiskState.SETTLED)
         StandIn.last.tell("trap/run.py")
         assert (await home.next(DiskState.CHANGING)).reason == "trap/run.py changed"
         await home.next(DiskState.SETTLED)
         assert StandIn.last.renewals == [False, True, False]
 
-    play(Home(tmp_path), story)
 
-
-def test_what_is_broken_and_gets_whole_unheard_is_found_within_a_ceiling(
+async def test_what_is_broken_and_gets_whole_unheard_is_found_within_a_ceiling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer, "Observer", StandIn)
@@ -408,20 +376,15 @@ def test_what_is_broken_and_gets_whole_unheard_is_found_within_a_ceiling(
     (home.site / "trap").rename(tmp_path / "trap")
     uninstall(home.site, "trap")
 
-    async def story(home: Home) -> None:
+    async with watched(home) as home:
         await home.next(DiskState.BROKEN)
         await asyncio.to_thread(install, home.site, "trap", "1.3.0", FILES)
         await home.settled()
 
-    play(home, story)
 
-
-def test_a_fault_of_whoever_is_told_ends_the_watch_and_its_threads(tmp_path: Path) -> None:
+async def test_a_fault_of_whoever_is_told_ends_the_watch_and_its_threads(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.refuse = [RuntimeError("a fault")]
 
-    async def story() -> None:
-        with pytest.raises(RuntimeError, match="a fault"):
-            await home.watch.run()
-
-    asyncio.run(story())
+    with pytest.raises(RuntimeError, match="a fault"):
+        await home.watch.run()

@@ -72,7 +72,7 @@ def test_finders_of_editable_installs_say_what_they_map_to_where(celeryconfig: P
     assert ask(celeryconfig, tmp_path / "venv/bin/python").editable == expected
 
 
-def test_a_folder_that_a_path_file_names_and_that_is_away_belongs_to_the_import_path(
+async def test_a_folder_that_a_path_file_names_and_that_is_away_belongs_to_the_import_path(
     celeryconfig: Path, tmp_path: Path
 ) -> None:
     site = environment(tmp_path)
@@ -81,13 +81,10 @@ def test_a_folder_that_a_path_file_names_and_that_is_away_belongs_to_the_import_
     (tmp_path / "there").mkdir()
     expected = [str(site), f"{tmp_path}/there", f"{tmp_path}/away", f"{site}/near"]
 
-    async def story() -> None:
-        interpreter = Interpreter(tmp_path / "venv/bin/python", celeryconfig)
-        assert list((await interpreter.ask()).paths) == expected
-        (tmp_path / "away/trap").mkdir(parents=True)
-        assert (await interpreter.ask()).paths[-2:] == (f"{tmp_path}/away", f"{site}/near"), "asked anew"
-
-    asyncio.run(story())
+    interpreter = Interpreter(tmp_path / "venv/bin/python", celeryconfig)
+    assert list((await interpreter.ask()).paths) == expected
+    (tmp_path / "away/trap").mkdir(parents=True)
+    assert (await interpreter.ask()).paths[-2:] == (f"{tmp_path}/away", f"{site}/near"), "asked anew"
 
 
 @pytest.mark.parametrize("name", ["task_always_eager", "CELERY_ALWAYS_EAGER"])
@@ -210,59 +207,50 @@ def runs(python: Path) -> int:
     return len((python.parent.parent / "runs").read_text().splitlines())
 
 
-def test_it_is_asked_again_only_when_something_changed_that_it_depends_on(
+async def test_it_is_asked_again_only_when_something_changed_that_it_depends_on(
     fake_python: Path, celeryconfig: Path
 ) -> None:
     site = fake_python.parent.parent / "lib/site-packages"
     another = fake_python.read_text() + "\n"
 
-    async def story() -> None:
-        interpreter = Interpreter(fake_python, celeryconfig)
+    interpreter = Interpreter(fake_python, celeryconfig)
+    await interpreter.ask()
+    await interpreter.ask()
+    assert runs(fake_python) == 1
+    changes = [
+        (celeryconfig, "broker_url = 'amqp://'\n"),
+        (site / "trap.pth", "/src\n"),
+        (site / "trap.pth", "/src2\n"),
+        (site / "trap-1.4.dist-info", ""),
+        (fake_python, another),
+    ]
+    for count, (path, text) in enumerate(changes, start=2):
+        path.write_text(text)
         await interpreter.ask()
         await interpreter.ask()
-        assert runs(fake_python) == 1
-        changes = [
-            (celeryconfig, "broker_url = 'amqp://'\n"),
-            (site / "trap.pth", "/src\n"),
-            (site / "trap.pth", "/src2\n"),
-            (site / "trap-1.4.dist-info", ""),
-            (fake_python, another),
-        ]
-        for count, (path, text) in enumerate(changes, start=2):
-            path.write_text(text)
-            await interpreter.ask()
-            await interpreter.ask()
-            assert runs(fake_python) == count, path
-
-    asyncio.run(story())
+        assert runs(fake_python) == count, path
 
 
-def test_a_celeryconfig_edited_while_it_is_executed_is_asked_again(fake_python: Path, celeryconfig: Path) -> None:
+async def test_a_celeryconfig_edited_while_it_is_executed_is_asked_again(fake_python: Path, celeryconfig: Path) -> None:
     edit = f"[ -e {fake_python}.edited ] || {{ echo '# more' >> {celeryconfig}; touch {fake_python}.edited; }}\n"
     fake_python.write_text(fake_python.read_text().replace("cat ", edit + "cat "))
 
-    async def story() -> None:
-        interpreter = Interpreter(fake_python, celeryconfig)
-        asked = [await interpreter.ask(), await interpreter.ask(), await interpreter.ask()]
-        assert runs(fake_python) == 2
-        told.extend(answer.celeryconfig for answer in asked)
-
     told: list[str] = []
-    asyncio.run(story())
+    interpreter = Interpreter(fake_python, celeryconfig)
+    asked = [await interpreter.ask(), await interpreter.ask(), await interpreter.ask()]
+    assert runs(fake_python) == 2
+    told.extend(answer.celeryconfig for answer in asked)
     now = hashlib.sha256(celeryconfig.read_bytes()).hexdigest()
     assert [digest == now for digest in told] == [False, True, True]
 
 
-def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Path) -> None:
+async def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Path) -> None:
     answer = fake_python.parent.parent / "answer"
     good = answer.read_text()
 
-    async def story() -> None:
-        interpreter = Interpreter(fake_python, celeryconfig)
-        bad = f'{MARK}{{"error": "ImportError: half a package", "at": "x:1"}}\n'
-        answer.write_text(f"{good.splitlines()[0]}\n{bad}")
-        assert (await interpreter.ask()).problem == "cannot load x:1: ImportError: half a package"
-        answer.write_text(good)
-        assert (await interpreter.ask()).problem == ""
-
-    asyncio.run(story())
+    interpreter = Interpreter(fake_python, celeryconfig)
+    bad = f'{MARK}{{"error": "ImportError: half a package", "at": "x:1"}}\n'
+    answer.write_text(f"{good.splitlines()[0]}\n{bad}")
+    assert (await interpreter.ask()).problem == "cannot load x:1: ImportError: half a package"
+    answer.write_text(good)
+    assert (await interpreter.ask()).problem == ""

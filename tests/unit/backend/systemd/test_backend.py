@@ -34,7 +34,7 @@ class Connection:
         return []
 
 
-def test_a_listing_that_failed_is_made_again_as_soon_as_the_connection_is_back(
+async def test_a_listing_that_failed_is_made_again_as_soon_as_the_connection_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PID 1 comes back to the bus, and is heard, before we are through with connecting: this listing must fail. The
@@ -42,21 +42,18 @@ def test_a_listing_that_failed_is_made_again_as_soon_as_the_connection_is_back(
     monkeypatch.setattr(backend, "Pid1", Connection)
     monkeypatch.setattr(backend, "BEGUN", 3600.0)
 
-    async def story() -> None:
-        there = backend.SystemdBackend(reports=tmp_path, clock=VirtualClock(), on_change=lambda _: None)
-        await there.open()
-        connection: Any = there._pid1
-        connection.lost = True
-        connection.on_gap(False)
-        await until(connection, [True, False])
-        connection.lost = False
-        connection.on_gap(True)
-        await until(connection, [True, False, True])
-        await there.close()
-
     async def until(connection: Connection, listings: list[bool]) -> None:
         for _ in range(100):
             await asyncio.sleep(0)
         assert connection.listings == listings
 
-    asyncio.run(story())
+    there = backend.SystemdBackend(reports=tmp_path, clock=VirtualClock(), on_change=lambda _: None)
+    await there.open()
+    connection: Any = there._pid1
+    connection.lost = True
+    connection.on_gap(False)
+    await until(connection, [True, False])
+    connection.lost = False
+    connection.on_gap(True)
+    await until(connection, [True, False, True])
+    await there.close()

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from trapd.backend.systemd.jobs import LOST, Jobs
-
-
-def play(story: Callable[[Jobs], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await story(Jobs())
-
-    asyncio.run(run())
 
 
 async def answer(path: str, *before: Callable[[], None]) -> str:
@@ -22,62 +15,51 @@ async def answer(path: str, *before: Callable[[], None]) -> str:
     return path
 
 
-def test_a_result_comes_after_the_answer() -> None:
-    async def story(jobs: Jobs) -> None:
-        job = await jobs.begin(answer("/job/1"))
-        jobs.ended("/job/2", "failed")
-        assert not job.done()
+async def test_a_result_comes_after_the_answer() -> None:
+    jobs = Jobs()
+    job = await jobs.begin(answer("/job/1"))
+    jobs.ended("/job/2", "failed")
+    assert not job.done()
+    jobs.ended("/job/1", "done")
+    assert await job == "done"
+
+
+async def test_a_result_may_come_before_the_answer() -> None:
+    jobs = Jobs()
+    job = await jobs.begin(answer("/job/1", lambda: jobs.ended("/job/1", "done")))
+    assert await job == "done"
+
+
+async def test_two_calls_may_lead_to_one_job() -> None:
+    jobs = Jobs()
+    one, two = await asyncio.gather(jobs.begin(answer("/job/1")), jobs.begin(answer("/job/1")))
+    jobs.ended("/job/1", "done")
+    assert (await one, await two) == ("done", "done")
+
+
+async def test_results_of_others_jobs_are_not_kept() -> None:
+    jobs = Jobs()
+    jobs.ended("/job/1", "done")
+    await jobs.begin(answer("/job/2", lambda: jobs.ended("/job/3", "done")))
+    job = await jobs.begin(answer("/job/3"))
+    assert not job.done()
+    assert not (await jobs.begin(answer("/job/1"))).done()
+
+
+async def test_a_call_that_fails_leaves_nothing() -> None:
+    jobs = Jobs()
+
+    async def refuse() -> str:
         jobs.ended("/job/1", "done")
-        assert await job == "done"
+        raise ValueError
 
-    play(story)
-
-
-def test_a_result_may_come_before_the_answer() -> None:
-    async def story(jobs: Jobs) -> None:
-        job = await jobs.begin(answer("/job/1", lambda: jobs.ended("/job/1", "done")))
-        assert await job == "done"
-
-    play(story)
+    (failed,) = await asyncio.gather(jobs.begin(refuse()), return_exceptions=True)
+    assert isinstance(failed, ValueError)
+    assert not (await jobs.begin(answer("/job/1"))).done()
 
 
-def test_two_calls_may_lead_to_one_job() -> None:
-    async def story(jobs: Jobs) -> None:
-        one, two = await asyncio.gather(jobs.begin(answer("/job/1")), jobs.begin(answer("/job/1")))
-        jobs.ended("/job/1", "done")
-        assert (await one, await two) == ("done", "done")
-
-    play(story)
-
-
-def test_results_of_others_jobs_are_not_kept() -> None:
-    async def story(jobs: Jobs) -> None:
-        jobs.ended("/job/1", "done")
-        await jobs.begin(answer("/job/2", lambda: jobs.ended("/job/3", "done")))
-        job = await jobs.begin(answer("/job/3"))
-        assert not job.done()
-        assert not (await jobs.begin(answer("/job/1"))).done()
-
-    play(story)
-
-
-def test_a_call_that_fails_leaves_nothing() -> None:
-    async def story(jobs: Jobs) -> None:
-        async def refuse() -> str:
-            jobs.ended("/job/1", "done")
-            raise ValueError
-
-        (failed,) = await asyncio.gather(jobs.begin(refuse()), return_exceptions=True)
-        assert isinstance(failed, ValueError)
-        assert not (await jobs.begin(answer("/job/1"))).done()
-
-    play(story)
-
-
-def test_after_a_lost_connection_nobody_waits_for_ever() -> None:
-    async def story(jobs: Jobs) -> None:
-        job = await jobs.begin(answer("/job/1"))
-        jobs.give_up()
-        assert await job == LOST
-
-    play(story)
+async def test_after_a_lost_connection_nobody_waits_for_ever() -> None:
+    jobs = Jobs()
+    job = await jobs.begin(answer("/job/1"))
+    jobs.give_up()
+    assert await job == LOST

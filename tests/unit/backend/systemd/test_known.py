@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,35 +21,30 @@ from trapd.model import FailureKind, InstanceId, InstanceState
 TWO = InstanceId("gpu", 8, 2)
 REPORT = {"pid": 5, "generation": 7, "digest": "d", "versions": {}, "strays": [], "failure": None}
 
-Story = Callable[[Known, list[str]], Awaitable[None]]
+Opened = Callable[[], AbstractAsyncContextManager[tuple[Known, list[str]]]]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[[Story], None]:
-    """Runs a story on a fresh Known, whose journal holds one line, and the pools whose change was told."""
+def opened(tmp_path: Path) -> Opened:
+    """Opens a fresh Known, whose journal holds one line; with it come the pools whose change was told."""
 
-    def run(story: Story) -> None:
-        async def on_loop() -> None:
-            changed: list[str] = []
-            script = ["sh", "-c", "echo it was the disk, redis://:secret@h"]
-            known = Known(reports=tmp_path, journalctl=script, clock=VirtualClock(), on_change=changed.append)
-            await story(known, changed)
-            await known.close()
+    @asynccontextmanager
+    async def on_loop() -> AsyncIterator[tuple[Known, list[str]]]:
+        changed: list[str] = []
+        script = ["sh", "-c", "echo it was the disk, redis://:secret@h"]
+        known = Known(reports=tmp_path, journalctl=script, clock=VirtualClock(), on_change=changed.append)
+        yield known, changed
+        await known.close()
 
-        asyncio.run(on_loop())
-
-    return run
-
-
-Play = Callable[[Story], None]
+    return on_loop
 
 
 def write(folder: Path, **more: object) -> None:
     (folder / f"{ONE.name}.json").write_text(json.dumps(REPORT | more))
 
 
-def test_ready_is_not_shown_before_the_report_is_read(play: Play, tmp_path: Path) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_ready_is_not_shown_before_the_report_is_read(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as (known, changed):
         write(tmp_path, strays=["a=b"])
         known.heard(ONE, STARTING)
         known.heard(ONE, READY)
@@ -61,11 +57,9 @@ def test_ready_is_not_shown_before_the_report_is_read(play: Play, tmp_path: Path
         assert ready.report.mixed
         assert changed == ["default", "default"]
 
-    play(story)
 
-
-def test_a_failure_comes_with_the_last_words(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_a_failure_comes_with_the_last_words(opened: Opened) -> None:
+    async with opened() as (known, _):
         known.heard(ONE, CRASHED)
         assert known.seen(0.0) == ()
         await known.settled()
@@ -74,11 +68,9 @@ def test_a_failure_comes_with_the_last_words(play: Play) -> None:
         assert (failed.failure.kind, failed.failure.at) == (FailureKind.CRASH, CRASHED.ended)
         assert failed.failure.detail == "it was the disk, redis://:***@h"
 
-    play(story)
 
-
-def test_the_workers_own_account_is_preferred_and_only_its_own(play: Play, tmp_path: Path) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_the_workers_own_account_is_preferred_and_only_its_own(opened: Opened, tmp_path: Path) -> None:
+    async with opened() as (known, _):
         for pid, summary in ((5, "ImportError"), (6, "exited with status 1")):
             write(tmp_path, pid=pid, failure={"kind": "code", "summary": "ImportError", "detail": "Traceback"})
             known.heard(ONE, CRASHED)
@@ -88,20 +80,16 @@ def test_the_workers_own_account_is_preferred_and_only_its_own(play: Play, tmp_p
             assert failure.summary == summary
             known.drop(known[ONE])
 
-    play(story)
 
-
-def test_what_looks_the_same_is_not_told(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_what_looks_the_same_is_not_told(opened: Opened) -> None:
+    async with opened() as (known, changed):
         known.heard(ONE, STARTING)
         known.heard(ONE, replace(STARTING, changed=11.0))
         assert changed == ["default"]
 
-    play(story)
 
-
-def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(opened: Opened) -> None:
+    async with opened() as (known, changed):
         known.heard(ONE, READY)
         await known.settled()
         del changed[:]
@@ -112,11 +100,9 @@ def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(play: Play)
         (dead,) = known.seen(0.0)
         assert dead.state is InstanceState.FAILED
 
-    play(story)
 
-
-def test_one_that_is_gone_is_forgotten(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_one_that_is_gone_is_forgotten(opened: Opened) -> None:
+    async with opened() as (known, _):
         for facts in (STARTING, replace(STARTING, job=2), DRAINING, END, GONE):
             known.heard(ONE, facts)
             await known.settled()
@@ -124,11 +110,9 @@ def test_one_that_is_gone_is_forgotten(play: Play) -> None:
         known.heard(ONE, GONE)
         assert known[ONE] is not known[ONE]  # there is none
 
-    play(story)
 
-
-def test_a_listing_brings_what_was_missed(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_a_listing_brings_what_was_missed(opened: Opened) -> None:
+    async with opened() as (known, changed):
         known.heard(ONE, READY)
         await known.settled()
         known.begin_listing()
@@ -136,11 +120,9 @@ def test_a_listing_brings_what_was_missed(play: Play) -> None:
         assert [one.id for one in known.seen(0.0)] == [TWO]
         assert changed == ["default", "gpu", "default"]
 
-    play(story)
 
-
-def test_what_is_heard_during_a_listing_is_newer_than_the_listing(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_what_is_heard_during_a_listing_is_newer_than_the_listing(opened: Opened) -> None:
+    async with opened() as (known, _):
         known.heard(ONE, READY)
         await known.settled()
         known.begin_listing()
@@ -151,11 +133,9 @@ def test_what_is_heard_during_a_listing_is_newer_than_the_listing(play: Play) ->
         known.listed({ONE: READY})
         assert [one.id for one in known.seen(0.0)] == [TWO]
 
-    play(story)
 
-
-def test_one_that_left_unasked_stays_though_no_listing_has_it(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_one_that_left_unasked_stays_though_no_listing_has_it(opened: Opened) -> None:
+    async with opened() as (known, _):
         known.heard(ONE, READY)
         known.heard(ONE, replace(END, job=0))
         await known.settled()
@@ -165,11 +145,9 @@ def test_one_that_left_unasked_stays_though_no_listing_has_it(play: Play) -> Non
         known.drop(known[ONE])
         assert known.seen(0.0) == ()
 
-    play(story)
 
-
-def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(opened: Opened) -> None:
+    async with opened() as (known, _):
         known.heard(ONE, STARTING)
         old = known[ONE]
         known.drop(old)
@@ -177,11 +155,9 @@ def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(play: Play) -> 
         known.moved(old)
         assert known[ONE].facts.invocation == "b"
 
-    play(story)
 
-
-def test_one_waits_for_what_comes_and_not_for_ever(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_one_waits_for_what_comes_and_not_for_ever(opened: Opened) -> None:
+    async with opened() as (known, _):
         record = known[ONE]
         known.heard(ONE, STARTING)
         record = known[ONE]
@@ -192,8 +168,6 @@ def test_one_waits_for_what_comes_and_not_for_ever(play: Play) -> None:
         known.heard(ONE, READY)
         await waiting
         await known.until(record, lambda: False, 0.01)
-
-    play(story)
 
 
 def test_a_journal_that_cannot_be_read_costs_only_the_last_words(tmp_path: Path) -> None:
@@ -224,9 +198,7 @@ def test_of_a_run_that_said_nothing_systemds_own_words_are_told() -> None:
     assert asyncio.run(journal.of_run(script, "a")) == "Failed at step EXEC"
 
 
-def test_facts_of_nobody_are_no_record(play: Play) -> None:
-    async def story(known: Known, changed: list[str]) -> None:
+async def test_facts_of_nobody_are_no_record(opened: Opened) -> None:
+    async with opened() as (known, changed):
         known.heard(ONE, Facts())
         assert (known.seen(0.0), changed) == ((), [])
-
-    play(story)
