@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from trapd.event import Event
 from trapd.model import (
     Disk,
-    Event,
     Failure,
     FailureKind,
     Generation,
@@ -100,6 +100,10 @@ class Journal(Protocol):
     J2  ``save`` is all or nothing, and survives SIGKILL from the moment it returns.
     J3  events are kept in the order they were saved.
     J4  saving a PoolState with a rollout also updates that rollout's record.
+    J5  ``save`` gives each event an id, larger than any before it, over any crash, and returns the events with theirs;
+        no other event ever has that id, whatever was forgotten.
+    J6  ``unfinished`` gives, of each instance that is not over by its latest event (errors are passed over), that event
+        and its last failure if there is one, in the order they were saved.
     """
 
     def next_generation(self) -> int: ...
@@ -113,9 +117,19 @@ class Journal(Protocol):
     def rollout(self, id: int) -> Rollout | None: ...
 
     def events(
-        self, *, pool: str | None = None, rollout: int | None = None, generation: int | None = None, limit: int = 100
+        self,
+        *,
+        pool: str | None = None,
+        rollout: int | None = None,
+        generation: int | None = None,
+        instance: str | None = None,
+        limit: int = 100,
     ) -> Sequence[Event]:
         """The latest ``limit``, oldest first."""
+        ...
+
+    def unfinished(self) -> Sequence[Event]:
+        """See J6."""
         ...
 
     def save(
@@ -124,7 +138,9 @@ class Journal(Protocol):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
-    ) -> None: ...
+    ) -> Sequence[Event]:
+        """Returns the events, with the ids that they were given."""
+        ...
 
     def drop_generations(self, numbers: Iterable[int]) -> None:
         """Forget the records of collected generations; their events stay."""

@@ -15,7 +15,8 @@ from dataclasses import replace
 from trapd import apply
 from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError
-from trapd.model import Disk, DiskState, Event, Generation, Instance, InstanceId, PoolSpec, PoolState
+from trapd.event import Event, EventKind
+from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start, Verdict
 from trapd.rollout.plan import plan
@@ -222,7 +223,7 @@ class Controller:
                 await apply.carry_out(self.backend, action)
             except BackendError as error:
                 log.error("%s: %s", name, error, extra=fields)
-                event = Event(self.clock.wall(), "error", str(error), pool=name, instance=action.instance.name)
+                event = Event(self.clock.wall(), EventKind.ERROR, str(error), pool=name, instance=action.instance.name)
                 known = before.get(attempt) == str(error) or self._remember([], [event])
                 refused[attempt] = str(error) if known else ""
             else:

@@ -11,35 +11,38 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from trapd.contracts import Journal
 from trapd.errors import HistoryError
-from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+from trapd.event import Event, EventKind
+from trapd.migrations import SCHEMA, migrate
+from trapd.model import Generation, PoolState, Rollout, RolloutState
 
-SCHEMA = 1
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
 # loop stands still: `trapctl status` took 3 to 10 s. What could not be written is tried again at the next pass.
 _PATIENCE = 100  # ms
 _LOG_PAGES = 64  # of 4 KiB, after which the write-ahead log is put into the file; the default of 1,000 is 4 MiB
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_TABLES = (
-    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
-    "INSERT INTO counters VALUES ('generation', 0), ('rollout', 0)",
-    "CREATE TABLE generations (number INTEGER PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE rollouts (id INTEGER PRIMARY KEY, pool TEXT NOT NULL, value TEXT NOT NULL)",
-    "CREATE INDEX rollouts_of_pool ON rollouts (pool, id)",
-    # A pool's latest rollout is kept once, with the other rollouts: a second copy could differ from it.
-    "CREATE TABLE pools (name TEXT PRIMARY KEY, rollout INTEGER, value TEXT NOT NULL)",
-    "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " pool TEXT, rollout INTEGER, generation INTEGER, value TEXT NOT NULL)",
-    "CREATE INDEX events_of_pool ON events (pool, id)",
-    "CREATE INDEX events_of_rollout ON events (rollout, id)",
-    f"PRAGMA user_version = {SCHEMA}",
-)
+_COLUMNS = ("id", "kind", "pool", "rollout", "generation", "instance")  # of an event; the rest is its value
+_ALL = ", ".join((*_COLUMNS, "value"))
+_INSERT = f"INSERT INTO events ({_ALL}) VALUES (NULL, ?, ?, ?, ?, ?, ?) RETURNING id"
+_FAILURES = ", ".join(f"'{kind}'" for kind in EventKind if kind.failure)
+_OVER = ", ".join(f"'{kind}'" for kind in EventKind if kind.over)
+_UNFINISHED = f"""
+    WITH latest AS (
+        SELECT max(id) AS id FROM events WHERE instance IS NOT NULL AND kind != '{EventKind.ERROR}' GROUP BY instance
+    ), there AS (
+        SELECT {_ALL} FROM events NATURAL JOIN latest WHERE kind NOT IN ({_OVER})
+    ), failed AS (
+        SELECT max(id) AS id FROM events
+        WHERE instance IN (SELECT instance FROM there) AND kind IN ({_FAILURES}) GROUP BY instance
+    )
+    SELECT {_ALL} FROM there UNION SELECT {_ALL} FROM events NATURAL JOIN failed ORDER BY id
+"""
 
 _T = TypeVar("_T")
 
@@ -85,7 +88,7 @@ class SqliteJournal(Journal):
         return {name: self._decoded(_pool, value, rollout) for name, value, rollout in rows}
 
     def rollouts(self, pool: str | None = None, limit: int = 20) -> Sequence[Rollout]:
-        rows = self._latest("rollouts", {"pool": pool}, limit)
+        rows = self._latest("rollouts", "value", {"pool": pool}, limit)
         return [self._decoded(_rollout, value) for (value,) in rows]
 
     def rollout(self, id: int) -> Rollout | None:
@@ -93,10 +96,21 @@ class SqliteJournal(Journal):
         return self._decoded(_rollout, rows[0][0]) if rows else None
 
     def events(
-        self, *, pool: str | None = None, rollout: int | None = None, generation: int | None = None, limit: int = 100
+        self,
+        *,
+        pool: str | None = None,
+        rollout: int | None = None,
+        generation: int | None = None,
+        instance: str | None = None,
+        limit: int = 100,
     ) -> Sequence[Event]:
-        rows = self._latest("events", {"pool": pool, "rollout": rollout, "generation": generation}, limit)
-        return [self._decoded(_event, value) for (value,) in reversed(rows)]
+        wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance}
+        rows = self._latest("events", _ALL, wanted, limit)
+        return [self._event(row) for row in reversed(rows)]
+
+    def unfinished(self) -> Sequence[Event]:
+        rows = self._rows(_UNFINISHED)
+        return [self._event(row) for row in rows]
 
     def save(
         self,
@@ -104,7 +118,8 @@ class SqliteJournal(Journal):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
-    ) -> None:
+    ) -> Sequence[Event]:
+        saved = []
         with self._transaction("write") as run:
             for generation in generations:
                 run("INSERT OR REPLACE INTO generations VALUES (?, ?)", (generation.number, _json(generation)))
@@ -112,14 +127,14 @@ class SqliteJournal(Journal):
                 rollout = state.rollout
                 if rollout:
                     run("INSERT OR REPLACE INTO rollouts VALUES (?, ?, ?)", (rollout.id, rollout.pool, _json(rollout)))
-                row = (state.pool, rollout.id if rollout else None, _json(state, without="rollout"))
+                row = (state.pool, rollout.id if rollout else None, _json(state, without=("rollout",)))
                 run("INSERT OR REPLACE INTO pools VALUES (?, ?, ?)", row)
             for event in events:
-                run(
-                    "INSERT INTO events (pool, rollout, generation, value) VALUES (?, ?, ?, ?)",
-                    (event.pool, event.rollout, event.generation, _json(event)),
-                )
+                given = (event.kind, event.pool, event.rollout, event.generation, event.instance)
+                (id,) = run(_INSERT, (*given, _json(event, without=_COLUMNS))).fetchone()
+                saved.append(replace(event, id=id))
             run("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._keep_events,))
+        return saved
 
     def drop_generations(self, numbers: Iterable[int]) -> None:
         with self._transaction("write") as run:
@@ -144,24 +159,32 @@ class SqliteJournal(Journal):
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._damaged("open", verdict)
-        if version == 0:
-            with self._transaction("make") as step:
-                for statement in _TABLES:
-                    step(statement)
+        if version < SCHEMA:
+            self._migrate(version)
         run(f"PRAGMA busy_timeout = {_PATIENCE}")
+
+    def _migrate(self, version: int) -> None:
+        """All of it or nothing: then the trapd that wrote the history can read it still."""
+        with self._transaction("migrate" if version else "make") as run:
+            try:
+                migrate(run, version)
+            except (TypeError, KeyError, ValueError) as error:
+                raise self._damaged("migrate", f"a record cannot be understood ({error})") from error
 
     def _next(self, name: str) -> int:
         with self._transaction("write") as run:
             (row,) = run("UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,)).fetchall()
         return int(row[0])
 
-    def _latest(self, table: str, wanted: Mapping[str, object], limit: int) -> list[Any]:
-        """The values of the latest ``limit`` rows that have every wanted value that is not None, newest first."""
+    def _latest(self, table: str, columns: str, wanted: Mapping[str, object], limit: int) -> list[Any]:
+        """These columns of the latest ``limit`` rows that have every wanted value that is not None, newest first."""
         given = {column: value for column, value in wanted.items() if value is not None}
         where = " AND ".join(f"{column} = ?" for column in given) or "1"
         # max: to SQLite a negative limit means no limit
         return self._rows(
-            f"SELECT value FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?", *given.values(), max(limit, 0)
+            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?",
+            *given.values(),
+            max(limit, 0),
         )
 
     def _rows(self, query: str, *values: object) -> list[Any]:
@@ -191,6 +214,10 @@ class SqliteJournal(Journal):
                 f"cannot {verb} the history {self._path}: {error}; see to the room and the rights on that disk"
             ) from error
 
+    def _event(self, row: Sequence[Any]) -> Event:
+        *columns, value = row
+        return self._decoded(lambda record: _event(record, dict(zip(_COLUMNS, columns, strict=True))), value)
+
     def _decoded(self, decode: Callable[..., _T], *values: str | None) -> _T:
         try:
             return decode(*(None if value is None else json.loads(value) for value in values))
@@ -207,9 +234,9 @@ class SqliteJournal(Journal):
 # --- values as JSON: flat records, field by field -------------------------------------------------------------------
 
 
-def _json(value: Generation | Rollout | PoolState | Event, without: str = "") -> str:
+def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str] = ()) -> str:
     # ASCII only: SQLite refuses half surrogates, and the last words of a crashed worker may hold some
-    record = {field.name: getattr(value, field.name) for field in fields(value) if field.name != without}
+    record = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
     return json.dumps(record, default=dict)  # default: mappings that are not dict
 
 
@@ -226,5 +253,5 @@ def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
     return PoolState(**record | {"good": tuple(record["good"]), "rollout": latest})
 
 
-def _event(record: dict[str, Any]) -> Event:
-    return Event(**record)
+def _event(record: dict[str, Any], columns: dict[str, Any]) -> Event:
+    return Event(**record | columns | {"kind": EventKind(columns["kind"])})

@@ -311,18 +311,3 @@ class PoolState:
     @property
     def last_good(self) -> int | None:
         return self.good[-1] if self.good else None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of history."""
-
-    wall: float
-    what: str  # started, draining, gone, rejected, ...: one word
-    why: str
-    actor: str = "trapd"
-    pool: str | None = None
-    rollout: int | None = None
-    generation: int | None = None
-    instance: str | None = None
-    detail: str = ""

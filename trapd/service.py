@@ -10,7 +10,8 @@ from typing import Any
 
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
-from trapd.model import Disk, DiskState, Event, Generation, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.event import Event, EventKind
+from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
 from trapd.rollout.story import rollout_of
 
@@ -107,7 +108,7 @@ class Service(Controller):
     def _go_back(self, name: str) -> None:
         wall, why = self.clock.wall(), "the installed code is the last good generation's again"
         state = want.go_back(self.state(name), why, wall)
-        self.save([state], [Event(wall, "superseded", why, "watch", name, generation=state.wanted)])
+        self.save([state], [Event(wall, EventKind.SUPERSEDED, why, "watch", name, generation=state.wanted)])
         self.wake(name)
 
     def _news(self, name: str) -> str:
@@ -137,7 +138,7 @@ class Service(Controller):
         """Nothing is rolled out there any more."""
         wall, why = self.clock.wall(), "the pool was removed from the configuration"
         for state in want.supersede(self.state(name), why, wall):
-            self.save([state], [Event(wall, "superseded", why, "reload", name, generation=state.wanted)])
+            self.save([state], [Event(wall, EventKind.SUPERSEDED, why, "reload", name, generation=state.wanted)])
 
     # -- people ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Service(Controller):
             if want.refusal(state, *installed) is None and not held:
                 continue
             wall, why = self.clock.wall(), f"generation of {installed[0][:12]} may be tried again"
-            self.save([want.forgive(state, *installed)], [Event(wall, "retried", why, actor, name)])
+            self.save([want.forgive(state, *installed)], [Event(wall, EventKind.RETRIED, why, actor, name)])
             if held:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
         rollouts += await self.disk_changed(self.disk, actor=actor)
@@ -189,10 +190,10 @@ class Service(Controller):
         return rollouts
 
     async def pause(self, pool: str, *, actor: str) -> None:
-        self._set(want.pause(self._known(pool)), "paused", "by request", actor)
+        self._set(want.pause(self._known(pool)), EventKind.PAUSED, "by request", actor)
 
     async def resume(self, pool: str, *, actor: str) -> None:
-        self._set(want.resume(self._known(pool), self.clock.now()), "resumed", "by request", actor)
+        self._set(want.resume(self._known(pool), self.clock.now()), EventKind.RESUMED, "by request", actor)
 
     async def scale(self, pool: str, workers: int, *, actor: str) -> None:
         """So many workers, until scaled again; the configured number ends the override."""
@@ -202,7 +203,7 @@ class Service(Controller):
         if workers > 1 and self.specs[pool].singleton:
             raise RefusedError(f"cannot scale {pool} to {workers}: it is a singleton, of which there is only ever one")
         override = None if workers == configured else workers
-        self._set(replace(state, workers=override), "scaled", f"to {workers} (configured: {configured})", actor)
+        self._set(replace(state, workers=override), EventKind.SCALED, f"to {workers} (configured: {configured})", actor)
 
     # -- how a wish is written down --------------------------------------------------------------------------------
 
@@ -219,10 +220,10 @@ class Service(Controller):
             raise RefusedError(f"cannot roll {pool}: no code has settled yet ({self.disk.reason or self.disk.state})")
         return wanted
 
-    def _set(self, state: PoolState, what: str, why: str, actor: str) -> None:
+    def _set(self, state: PoolState, kind: EventKind, why: str, actor: str) -> None:
         rollout = rollout_of(state, state.wanted)  # whose story it is part of
-        self.save([state], [Event(self.clock.wall(), what, why, actor, state.pool, rollout, state.wanted)])
-        log.info("%s: %s %s, by %s", state.pool, what, why, actor, extra={"fields": {"POOL": state.pool}})
+        self.save([state], [Event(self.clock.wall(), kind, why, actor, state.pool, rollout, state.wanted)])
+        log.info("%s: %s %s, by %s", state.pool, kind, why, actor, extra={"fields": {"POOL": state.pool}})
         self.wake(state.pool)
         self.notify()
 
@@ -285,7 +286,7 @@ class Service(Controller):
                 states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall)
             begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
             wall = self.clock.wall()
-            events = [Event(wall, "wanted", reason, actor, r.pool, r.id, generation.number) for r in begun]
+            events = [Event(wall, EventKind.WANTED, reason, actor, r.pool, r.id, generation.number) for r in begun]
             self.save(states, events, [generation])
         except HistoryError:
             if generation.number not in self.generations:  # nobody would ever use its snapshot

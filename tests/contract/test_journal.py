@@ -1,4 +1,4 @@
-"""What every journal promises (J1 to J4 of trapd/contracts.py), and what only one in a file can be asked."""
+"""What every journal promises (J1 to J6 of trapd/contracts.py), and what only one in a file can be asked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from tests.support.fake_journal import FakeJournal
 from trapd.contracts import Journal
 from trapd.errors import TrapdError
-from trapd.history import SCHEMA, SqliteJournal
-from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+from trapd.event import Event, EventKind
+from trapd.history import SqliteJournal
+from trapd.migrations import SCHEMA
+from trapd.model import Generation, PoolState, Rollout, RolloutState
 
 Reopen = Callable[[], Journal]
 
@@ -35,8 +37,12 @@ def rollout(id: int, pool: str = "default", state: RolloutState = RolloutState.C
     return Rollout(id, pool, 7, None, state, "upgrade", "trapd", started_wall=1.0, progressed_at=2.0)
 
 
-def event(what: str, **more: object) -> Event:
-    return Event(wall=1.0, what=what, why="because", **more)  # type: ignore[arg-type]
+def event(reason: str, **more: object) -> Event:
+    return Event(**{"wall": 1.0, "kind": EventKind.STARTED, "reason": reason} | more)  # type: ignore[arg-type]
+
+
+def unnumbered(events: Iterable[Event]) -> list[Event]:
+    return [replace(event, id=0) for event in events]
 
 
 @pytest.fixture(params=["sqlite", "fake"])
@@ -80,13 +86,25 @@ def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
         workers=0,
         rollout=replace(rollout(4, "gpu"), previous=5, detail="Traceback", ended_wall=9.0),
     )
-    said = event("rejected", pool="gpu", rollout=4, generation=7, instance="gpu@7-1", detail="\udcff\0", actor="root")
+    said = event(
+        "no",
+        kind=EventKind.CRASHED,
+        pool="gpu",
+        rollout=4,
+        generation=7,
+        instance="gpu@7-1",
+        detail="\udcff\0",
+        actor="root",
+        duration=2.5,
+    )
     reopen().save(pools=[state, PoolState("default")], generations=[made, generation(3)], events=[said])
     journal = reopen()
     assert journal.pools() == {"default": PoolState("default"), "gpu": state}
     assert list(journal.generations().items()) == [(3, generation(3)), (7, made)]
     assert journal.rollouts() == [state.rollout]
-    assert journal.events() == [said]
+    (read,) = journal.events()
+    assert replace(read, id=0) == said
+    assert isinstance(read.kind, EventKind)
     assert isinstance(journal.pools()["gpu"].rollout.state, RolloutState)  # type: ignore[union-attr]
 
 
@@ -105,7 +123,7 @@ def test_j2_a_save_that_fails_half_way_saves_nothing(reopen: Reopen) -> None:
         assert after.pools() == {"default": PoolState("default", wanted=1)}
         assert set(after.generations()) == {1}
         assert after.rollouts() == []
-        assert after.events() == [event("before")]
+        assert unnumbered(after.events()) == [event("before")]
 
 
 def test_j2_a_later_save_replaces_an_earlier_one(reopen: Reopen) -> None:
@@ -121,7 +139,7 @@ def test_j3_events_stay_in_the_order_they_were_saved(reopen: Reopen) -> None:
     journal = reopen()
     for n in range(5):  # the clock on the wall may be set back; order is not by time
         journal.save(events=[replace(event(f"{n}{half}"), wall=-float(n)) for half in "ab"])
-    assert [seen.what for seen in reopen().events()] == [f"{n}{half}" for n in range(5) for half in "ab"]
+    assert [seen.reason for seen in reopen().events()] == [f"{n}{half}" for n in range(5) for half in "ab"]
 
 
 def test_j3_events_are_the_latest_that_fit_every_filter(reopen: Reopen) -> None:
@@ -132,7 +150,7 @@ def test_j3_events_are_the_latest_that_fit_every_filter(reopen: Reopen) -> None:
     )
 
     def found(limit: int = 100, **wanted: object) -> list[str]:
-        return [seen.what for seen in journal.events(limit=limit, **wanted)]  # type: ignore[arg-type]
+        return [seen.reason for seen in journal.events(limit=limit, **wanted)]  # type: ignore[arg-type]
 
     assert found(limit=2) == ["13", "14"]
     assert found(limit=4, pool="a") == ["7", "10", "11", "12"]
@@ -162,12 +180,54 @@ def test_j4_rollouts_are_listed_newest_first(reopen: Reopen) -> None:
     assert journal.rollouts("c") == journal.rollouts(limit=0) == []
 
 
+def test_j5_each_event_gets_an_id_that_only_grows_over_any_crash(reopen: Reopen) -> None:
+    first = reopen().save(events=[event("a"), event("b", id=99)])
+    journal = reopen()
+    assert journal.save() == []
+    second = journal.save(events=[event("c")])
+    saved = [*first, *second]
+    assert [one.id for one in saved] == sorted({one.id for one in saved})
+    assert first[0].id > 0
+    assert reopen().events() == saved
+
+
+def test_j5_a_save_that_fails_leaves_ids_that_grow(reopen: Reopen) -> None:
+    def breaks() -> Iterator[Event]:
+        yield event("lost")
+        raise RuntimeError("in the middle")
+
+    journal = reopen()
+    (before,) = journal.save(events=[event("before")])
+    with pytest.raises(RuntimeError):
+        journal.save(events=breaks())
+    (after,) = journal.save(events=[event("after")])
+    assert after.id > before.id
+    assert journal.events() == [before, after]
+
+
+def worker(name: str, kind: EventKind) -> Event:
+    return event(f"{name} {kind}", kind=kind, pool="p", instance=name)
+
+
+def test_j6_unfinished_tells_the_last_of_each_worker_that_is_not_over(reopen: Reopen) -> None:
+    journal = reopen()
+    kinds = EventKind
+    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.STARTED), event("scaled", pool="p")])
+    journal.save(events=[worker("p@1-1", kinds.READY), worker("p@1-1", kinds.CRASHED), worker("p@1-1", kinds.HUNG)])
+    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.DRAINING), worker("p@1-2", kinds.ERROR)])
+    for name, end in (("p@1-3", kinds.GONE), ("p@1-4", kinds.LOST), ("p@1-5", kinds.FORGOT)):
+        journal.save(events=[worker(name, kinds.STARTED), worker(name, kinds.CRASHED), worker(name, end)])
+    journal.save(events=[worker("p@1-6", kinds.OOM_KILLED)])
+    told = ["p@1-1 hung", "p@1-1 started", "p@1-2 draining", "p@1-6 oom-killed"]
+    assert [one.reason for one in reopen().unfinished()] == told
+
+
 def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:
     journal = reopen()
     journal.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
     journal.drop_generations([1, 99])
     assert set(reopen().generations()) == {2}
-    assert [seen.what for seen in journal.events(generation=1)] == ["started"]
+    assert [seen.reason for seen in journal.events(generation=1)] == ["started"]
 
 
 STEPS = st.lists(
@@ -176,6 +236,7 @@ STEPS = st.lists(
         st.tuples(st.just("generation"), st.integers(0, 3), st.text(max_size=3)),
         st.tuples(st.just("drop"), st.integers(0, 3)),
         st.tuples(st.just("event"), st.sampled_from(["a", "b", None]), st.text(max_size=3)),
+        st.tuples(st.just("worker"), st.sampled_from(["p@1-1", "p@1-2"]), st.sampled_from(EventKind)),
         st.tuples(st.just("number")),
     ),
     max_size=12,
@@ -191,9 +252,9 @@ def test_the_fake_and_the_real_one_cannot_be_told_apart(tmp_path: Path, steps: l
     seen = []
     for journal in (real, fake):
         numbers = [play(journal, step) for step in steps]
-        seen.append(
-            (numbers, journal.pools(), list(journal.generations().items()), journal.rollouts(), journal.events())
-        )
+        generations = list(journal.generations().items())
+        told = journal.events(), journal.events(instance="p@1-1"), journal.unfinished()
+        seen.append((numbers, journal.pools(), generations, journal.rollouts(), told))
     real.close()
     assert seen[0] == seen[1]
 
@@ -209,7 +270,9 @@ def play(journal: Journal, step: tuple[object, ...]) -> object:
         case "drop", int(number):
             journal.drop_generations([number])
         case "event", pool, str(what):
-            journal.save(events=[event(what, pool=pool)])
+            return journal.save(events=[event(what, pool=pool)])
+        case "worker", str(name), EventKind() as kind:
+            return journal.save(events=[worker(name, kind)])
         case _:
             return journal.next_generation(), journal.next_rollout()
     return None
@@ -221,7 +284,7 @@ def test_a_copy_of_the_fake_is_independent() -> None:
     other = copy.deepcopy(journal)
     journal.save(pools=[PoolState("default", wanted=2)], events=[event("after")])
     assert other.pools() == {"default": PoolState("default", wanted=1)}
-    assert other.events() == [event("before")]
+    assert unnumbered(other.events()) == [event("before")]
 
 
 # --- only in a file -------------------------------------------------------------------------------------------------
@@ -230,7 +293,8 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from trapd.history import SqliteJournal
-from trapd.model import Event, Generation, PoolState, Rollout, RolloutState
+from trapd.event import Event, EventKind
+from trapd.model import Generation, PoolState, Rollout, RolloutState
 
 def say(word, number=0):
     os.write(1, f"{word} {number}\\n".encode())
@@ -244,7 +308,7 @@ while True:
     journal.save(
         pools=[PoolState("p", wanted=number, rollout=rollout), PoolState("q", wanted=number)],
         generations=[Generation(number, "f" * 64, {}, {}, "r", "a", 1.0)],
-        events=[Event(1.0, part, "w" * 500, generation=number) for part in "xyz"],
+        events=[Event(1.0, EventKind.READY, part, detail="w" * 500, generation=number) for part in "xyz"],
     )
     say("saved", number)
     journal.drop_generations([number - 3])
@@ -265,7 +329,7 @@ def run_until_killed(file: Path, lines: int, delay: float) -> tuple[int, int]:
 
 
 def check_after_kill(journal: SqliteJournal, taken: int, saved: int) -> None:
-    parts = [(seen.generation, seen.what) for seen in journal.events(limit=1_000_000)]
+    parts = [(seen.generation, seen.reason) for seen in journal.events(limit=1_000_000)]
     numbers = [number for number, what in parts if what == "x"]
     assert parts == [(number, what) for number in numbers for what in "xyz"]  # whole saves, in order
     last = numbers[-1] if numbers else None
@@ -314,7 +378,10 @@ def test_the_oldest_events_are_forgotten_when_there_are_too_many(tmp_path: Path)
     journal = SqliteJournal(tmp_path / "history.sqlite", keep_events=3)
     for n in range(5):
         journal.save(events=[event(str(n))])
-    assert [seen.what for seen in journal.events()] == ["2", "3", "4"]
+    kept = [(seen.id, seen.reason) for seen in journal.events()]
+    assert kept == [(3, "2"), (4, "3"), (5, "4")]
+    journal._database.execute("DELETE FROM events")
+    assert journal.save(events=[event("5")])[0].id == 6, "no id is given again, whatever was forgotten"
     journal.close()
 
 
@@ -387,7 +454,7 @@ def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(tmp_path: Path) ->
     assert journal.pools() == {}
     journal._database.execute("PRAGMA max_page_count = 1000000")
     journal.save(events=[event("after")])
-    assert [seen.what for seen in journal.events()] == ["before", "after"]
+    assert [seen.reason for seen in journal.events()] == ["before", "after"]
     journal.close()
 
 
@@ -400,7 +467,7 @@ def test_a_foreign_lock_is_told_at_once_and_over_when_it_is_gone(tmp_path: Path)
             journal.save(events=[event("started")])
         assert time.monotonic() - began < 2.0  # of the 5 s that SQLite waits by itself
     journal.save(events=[event("started")])
-    assert [one.what for one in journal.events()] == ["started"]
+    assert [one.reason for one in journal.events()] == ["started"]
     stranger.close()
     journal.close()
 

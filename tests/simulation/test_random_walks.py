@@ -157,7 +157,7 @@ def test_every_life_keeps_the_promises_and_comes_to_rest(first: int) -> None:
 def test_the_walks_reach_the_interesting_places() -> None:
     stories = [walk(seed) for seed in range(150)]
     ends = [rollout.state.value for u in stories for rollout in u.journal.rollouts(limit=100)]
-    happened = {event.what for u in stories for event in u.journal.events(limit=1000)}
+    happened = {event.kind for u in stories for event in u.journal.events(limit=1000)}
     assert {"complete", "rejected", "superseded"} <= set(ends)
     assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
     assert sum(u.kills for u in stories) > 50

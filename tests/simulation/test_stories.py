@@ -55,7 +55,7 @@ def test_one_upgrade_is_one_recycle() -> None:
 
 def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> None:
     universe = upgraded()
-    told = [(event.what, event.instance) for event in universe.journal.events(rollout=2)]
+    told = [(event.kind, event.instance) for event in universe.journal.events(rollout=2)]
     assert {(what, name) for what in ("draining", "gone") for name in ("p@1-1", "p@1-2")} <= set(told)
     assert {("started", "p@2-1"), ("started", "p@2-2")} <= set(told)
     assert told[-1] == ("finished", None)
@@ -63,16 +63,16 @@ def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> Non
     universe.order("scale", POOL, 1)
     universe.run(60)
     scaled, draining, gone = universe.journal.events()[-3:]
-    assert [event.what for event in (scaled, draining, gone)] == ["scaled", "draining", "gone"]
+    assert [event.kind for event in (scaled, draining, gone)] == ["scaled", "draining", "gone"]
     assert draining.rollout == gone.rollout == 2, "of that generation"
-    assert gone.why == "left 10.0 s after it was told to"
+    assert gone.reason == "left 10.0 s after it was told to"
 
 
 def test_a_worker_that_a_person_stopped_leaves_a_receipt_too() -> None:
     universe = running()
     now_or_never(universe.backend.drain(InstanceId(POOL, 1, 1)))
     universe.run(60)
-    told = [(event.what, event.why) for event in universe.journal.events() if event.instance == "p@1-1"]
+    told = [(event.kind, event.reason) for event in universe.journal.events() if event.instance == "p@1-1"]
     assert told[1:] == [("gone", "left 10.0 s after it was told to")]
 
 
@@ -82,7 +82,7 @@ def test_what_people_order_meanwhile_is_part_of_the_story_of_a_rollout() -> None
     universe.run(1)
     for order in ("pause", POOL), ("resume", POOL), ("scale", POOL, 3):
         universe.order(*order)
-    told = [(event.what, event.actor) for event in universe.journal.events(rollout=2)]
+    told = [(event.kind, event.actor) for event in universe.journal.events(rollout=2)]
     assert [what for what, actor in told if actor == "somebody"] == ["paused", "resumed", "scaled"]
     universe.settle("two")
 
@@ -161,7 +161,7 @@ def test_code_that_blocks_its_loop_right_after_ready_is_never_promoted() -> None
     universe.settle("one")
     assert outcome(universe) is RolloutState.REJECTED
     assert starts(universe)[2] == 4, "three tries, and one to be sure"
-    assert "promoted" not in [event.what for event in universe.journal.events(generation=2)]
+    assert "promoted" not in [event.kind for event in universe.journal.events(generation=2)]
     assert {InstanceId(POOL, 1, 1), InstanceId(POOL, 1, 2)} & set(universe.backend._runs), "and costs nobody"
 
 
@@ -173,7 +173,7 @@ def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
     universe.settle("one", 1800)
     rollout = universe.journal.rollouts(POOL)[0]
     assert (rollout.state, rollout.generation) == (RolloutState.REJECTED, 2)
-    told = [event.what for event in universe.journal.events(generation=2)]
+    told = [event.kind for event in universe.journal.events(generation=2)]
     assert told.index("doubted") < told.index("rejected")
     universe.install("two", BLOCKS_LATER)
     universe.settle("one")
@@ -182,7 +182,7 @@ def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
 def test_code_that_hung_for_a_while_after_it_was_complete_proves_itself_anew() -> None:
     universe = running()
     universe.install("two", BLOCKS_LATER)
-    while "doubted" not in [event.what for event in universe.journal.events(generation=2)]:
+    while "doubted" not in [event.kind for event in universe.journal.events(generation=2)]:
         universe.run(1)
     universe.behaviours["two"] = GOOD
     universe.settle("two")
@@ -312,7 +312,7 @@ def test_a_drain_timeout_does_not_run_while_trapd_and_its_workers_stand_still() 
     universe.run(30)
     universe.stand_still(100, workers=True)
     universe.settle("two")
-    assert "killed" not in [event.what for event in universe.journal.events()]
+    assert "killed" not in [event.kind for event in universe.journal.events()]
 
 
 def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> None:
@@ -321,7 +321,7 @@ def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> N
         run.behaviour = replace(GOOD, drain=NEVER, prolongs=False)
     universe.install("two", GOOD)
     universe.settle("two", 600)
-    told = [event.why for event in universe.journal.events(generation=1) if event.what == "gone"]
+    told = [event.reason for event in universe.journal.events(generation=1) if event.kind == "gone"]
     assert len(told) == 2
     assert all("did not leave: no sign of life for 60 s" in why for why in told)
 
@@ -983,7 +983,9 @@ def test_a_start_that_is_refused_for_weeks_leaves_a_few_lines_of_history() -> No
     universe.run(600)
     universe.backend.start = start  # type: ignore[method-assign]
     universe.settle("one")
-    told = [(event.what, event.why) for event in universe.journal.events(limit=1000) if event.instance == f"{POOL}@1-1"]
+    told = [
+        (event.kind, event.reason) for event in universe.journal.events(limit=1000) if event.instance == f"{POOL}@1-1"
+    ]
     assert [what for what, _ in told[-3:]] == ["error", "error", "started"]
     assert [why for what, why in told if what == "error"] == [
         f"cannot start {POOL}@1-1: {w}" for w in ("not now", said)

@@ -239,7 +239,7 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.service.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
-        known = any(event.what == "started" and event.instance == id.name for event in self.journal.events(limit=50))
+        known = any(event.kind == "started" and event.instance == id.name for event in self.journal.events(limit=50))
         if not known and self.journal.failure is None:
             raise BrokenPromiseError(f"starting {id}, of which history knows nothing")
 

@@ -21,11 +21,11 @@ from trapd.control.commands import Commands
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.errors import RefusedError
+from trapd.event import Event, EventKind
 from trapd.model import (
     CodeReport,
     Disk,
     DiskState,
-    Event,
     Failure,
     FailureKind,
     Generation,
@@ -41,6 +41,8 @@ from trapd.rollout.actions import Start
 from trapd.rollout.view import PoolView
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'numba_next'"
+
+_ENDS = {RolloutState.COMPLETE: EventKind.FINISHED, RolloutState.FAILED: EventKind.GIVEN_UP}  # others have their name
 
 
 class RealClock:
@@ -101,7 +103,8 @@ class FakeController:
             ended_wall=ended,
         )
         self.put(pool, state=replace(view.state, rollout=rollout))
-        event = Event(self.clock.wall(), state.value, rollout.reason, "trapd", pool, rollout.id, rollout.generation)
+        kind = _ENDS.get(state) or EventKind(state)
+        event = Event(self.clock.wall(), kind, rollout.reason, "trapd", pool, rollout.id, rollout.generation)
         self.journal.save(events=[event])
 
     # --- what the commands ask ---
@@ -175,7 +178,7 @@ class FakeController:
             progressed_at=self.clock.now(),
         )
         self.put(pool, state=replace(view.state, wanted=number, rollout=rollout))
-        self.journal.save(events=[Event(made.wall, "wanted", reason, actor, pool, rollout.id, number)])
+        self.journal.save(events=[Event(made.wall, EventKind.WANTED, reason, actor, pool, rollout.id, number)])
         if self.play is not None:
             playing = asyncio.ensure_future(self.play(rollout))
             self._playing.add(playing)

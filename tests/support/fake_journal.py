@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from trapd.contracts import Journal
-from trapd.model import Event, Generation, PoolState, Rollout
+from trapd.event import Event, EventKind
+from trapd.model import Generation, PoolState, Rollout
 
 
 class FakeJournal(Journal):
@@ -17,7 +19,7 @@ class FakeJournal(Journal):
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
-        self._last_generation = self._last_rollout = 0
+        self._last_generation = self._last_rollout = self._last_event = 0
         self._generations: dict[int, Generation] = {}
         self._pools: dict[str, PoolState] = {}
         self._rollouts: dict[int, Rollout] = {}
@@ -45,7 +47,13 @@ class FakeJournal(Journal):
         return self._rollouts.get(id)
 
     def events(
-        self, *, pool: str | None = None, rollout: int | None = None, generation: int | None = None, limit: int = 100
+        self,
+        *,
+        pool: str | None = None,
+        rollout: int | None = None,
+        generation: int | None = None,
+        instance: str | None = None,
+        limit: int = 100,
     ) -> Sequence[Event]:
         newest_first = (
             event
@@ -53,8 +61,21 @@ class FakeJournal(Journal):
             if pool in (None, event.pool)
             and rollout in (None, event.rollout)
             and generation in (None, event.generation)
+            and instance in (None, event.instance)
         )
         return list(islice(newest_first, max(limit, 0)))[::-1]
+
+    def unfinished(self) -> Sequence[Event]:
+        latest, failed = dict[str, Event](), dict[str, Event]()
+        for event in self._events:
+            if event.instance is None or event.kind is EventKind.ERROR:
+                continue
+            latest[event.instance] = event
+            if event.kind.failure:
+                failed[event.instance] = event
+        there = {name: event for name, event in latest.items() if not event.kind.over}
+        found = [*there.values(), *(event for name, event in failed.items() if name in there)]
+        return sorted({event.id: event for event in found}.values(), key=lambda event: event.id)
 
     def save(
         self,
@@ -62,14 +83,17 @@ class FakeJournal(Journal):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
-    ) -> None:
+    ) -> Sequence[Event]:
         if self.failure is not None:
             raise self.failure
         new_generations, new_pools, new_events = tuple(generations), tuple(pools), tuple(events)  # may raise: J2
+        saved = [replace(event, id=id) for id, event in enumerate(new_events, self._last_event + 1)]
+        self._last_event += len(saved)
         self._generations |= {generation.number: generation for generation in new_generations}
         self._pools |= {state.pool: state for state in new_pools}
         self._rollouts |= {state.rollout.id: state.rollout for state in new_pools if state.rollout}
-        self._events += new_events
+        self._events += saved
+        return saved
 
     def drop_generations(self, numbers: Iterable[int]) -> None:
         for number in tuple(numbers):

@@ -113,7 +113,7 @@ def test_a_first_version_that_cannot_start_is_tried_again_with_growing_pauses(
     application.install(application.wheel("2.0", sample.raising("2.0")))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
         daemon.wait_until("third failure in a row", lambda now: any(one["failures"] >= 3 for one in failed(now)))
-        started = [event for event in events(daemon) if event["what"] == "started"]
+        started = [event for event in events(daemon) if event["kind"] == "started"]
     assert len(started) <= 4 * WORKERS  # three tries of each, and one more may have begun
 
 

@@ -17,8 +17,9 @@ from tests.support.daemon import Table, toml
 from tests.support.site_packages import make_old
 from trapd.daemon import Daemon
 from trapd.errors import HistoryError, TrapdError
+from trapd.event import Event, EventKind
 from trapd.generations import manifest
-from trapd.model import Disk, DiskState, Event, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, PoolSpec, TreeFile
 from trapd.settings import Settings, load
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
@@ -204,8 +205,8 @@ def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -
     database = daemon.journal._database
     database.execute("PRAGMA max_page_count = 1")  # no more than it has
     with pytest.raises(HistoryError, match="full"):
-        daemon.service.save([], [Event(0.0, "draining", "x" * 1_000_000)])
+        daemon.service.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
     assert "cannot write the history" in daemon._line()
     database.execute("PRAGMA max_page_count = 1000000")
-    daemon.service.save([], [Event(0.0, "draining", "x" * 1_000_000)])
+    daemon.service.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
     assert "history" not in daemon._line()

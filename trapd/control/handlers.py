@@ -16,7 +16,8 @@ from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
-from trapd.model import Event, Generation, Rollout
+from trapd.event import Event
+from trapd.model import Generation, Rollout
 from trapd.rollout.view import PoolView
 from trapd.rollout.want import refusal
 from trapd.rollout.world import wanted_workers
@@ -221,15 +222,17 @@ def _successor(call: Call, rollout: Rollout) -> int | None:
 
 def _event(event: Event) -> Document:
     return {
+        "id": event.id,
         "wall": event.wall,
-        "what": event.what,
-        "why": event.why,
-        "actor": event.actor,
+        "kind": event.kind,
         "pool": event.pool,
-        "rollout": event.rollout,
-        "generation": event.generation,
         "instance": event.instance,
+        "generation": event.generation,
+        "rollout": event.rollout,
+        "actor": event.actor,
+        "reason": event.reason,
         "detail": event.detail,
+        "duration": event.duration,
     }
 
 

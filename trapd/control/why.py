@@ -8,7 +8,8 @@ from typing import Any
 from trapd.control.needs import Desk
 from trapd.control.status import epoch
 from trapd.errors import UsageError
-from trapd.model import Event, Generation, Instance, InstanceId, Rollout
+from trapd.event import Event, EventKind
+from trapd.model import Generation, Instance, InstanceId, Rollout
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
@@ -83,7 +84,7 @@ def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
         raise UsageError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
     chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
     if instance is None:
-        told = bool(mine) and mine[-1].what == "gone"
+        told = bool(mine) and mine[-1].kind is EventKind.GONE
         return chain if told else [*chain, _step(None, "gone", f"{id} is not there any more")], ""
     chain.append(_step(None, instance.state.value, _instance_now(desk, instance, view.state.wanted)))
     chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]
@@ -124,8 +125,8 @@ def _versions(before: Generation | None, after: Generation) -> str:
 
 
 def _event(event: Event) -> Step:
-    text = f"{event.instance}: {event.why}" if event.instance else event.why
-    return _step(event.wall, event.what, text + (f" (by {event.actor})" if event.actor != "trapd" else ""))
+    text = f"{event.instance}: {event.reason}" if event.instance else event.reason
+    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor != "trapd" else ""))
 
 
 def _instance_now(desk: Desk, instance: Instance, wanted: int | None) -> str:

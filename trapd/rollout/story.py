@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import assert_never
 
-from trapd.model import Ailment, Event, Generation, InstanceState, PoolState
+from trapd.event import Event, EventKind
+from trapd.model import Ailment, Generation, InstanceState, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import (
     Action,
@@ -23,8 +24,17 @@ from trapd.rollout.actions import (
 )
 from trapd.rollout.view import PoolView
 
-_IN_HISTORY = {"start": "started", "drain": "draining", "kill": "killed", "forget": "forgot", "promote": "promoted"}
-_IN_HISTORY |= {"reject": "rejected", "fail": "failed", "finish": "finished", "doubt": "doubted"}
+_KIND = {
+    "start": EventKind.STARTED,
+    "drain": EventKind.DRAINING,
+    "kill": EventKind.KILLED,
+    "forget": EventKind.FORGOT,
+    "promote": EventKind.PROMOTED,
+    "reject": EventKind.REJECTED,
+    "fail": EventKind.GIVEN_UP,
+    "finish": EventKind.FINISHED,
+    "doubt": EventKind.DOUBTED,
+}
 
 
 def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], now: float, wall: float) -> PoolState:
@@ -69,8 +79,8 @@ def event(action: Action, state: PoolState, wall: float) -> Event:
     generation = instance.generation if instance else getattr(action, "generation", state.wanted)
     return Event(
         wall=wall,
-        what=str(action.state) if isinstance(action, Advance) else _IN_HISTORY[action.verb],
-        why=action.why,
+        kind=EventKind(action.state) if isinstance(action, Advance) else _KIND[action.verb],
+        reason=action.why,
         pool=state.pool,
         rollout=rollout_of(state, generation),
         generation=generation,
@@ -91,7 +101,7 @@ def receipts(before: PoolView | None, view: PoolView, now: float, wall: float) -
         elif one.state is InstanceState.STOPPING:
             why = "was ended" + (f": {one.status}" if one.status else "")
         rollout = rollout_of(view.state, one.id.generation)
-        yield Event(wall, "gone", why, "trapd", one.id.pool, rollout, one.id.generation, one.id.name)
+        yield Event(wall, EventKind.GONE, why, "trapd", one.id.pool, rollout, one.id.generation, one.id.name)
 
 
 def rollout_of(state: PoolState, generation: int | None) -> int | None:

@@ -17,7 +17,8 @@ from trapd.control.commands import COMMANDS, TABLE, Access, Caller, Commands, Ki
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
-from trapd.model import Event, InstanceId, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.event import Event, EventKind
+from trapd.model import InstanceId, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout.actions import Start
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
@@ -213,16 +214,16 @@ def test_history_and_events_can_be_asked_of_one_pool_and_no_password_is_in_them(
     (mine,) = call(controller, "rollout.history", pool="gpu")["rollouts"]
     assert mine["reason"] == "moved to amqp://u:***@host//"
     (event,) = call(controller, "events", pool="default")["events"]
-    assert (event["what"], event["why"], event["actor"]) == ("wanted", "moved to amqp://u:***@host//", "root")
+    assert (event["kind"], event["reason"], event["actor"]) == ("wanted", "moved to amqp://u:***@host//", "root")
     assert len(call(controller, "events", limit=1)["events"]) == 1
 
 
 def test_the_past_of_a_pool_that_was_removed_can_still_be_asked_for() -> None:
     controller = settled(VirtualClock())
-    gone = Event(1.0, "draining", "no workers are configured", pool="gpu")
+    gone = Event(1.0, EventKind.DRAINING, "no workers are configured", pool="gpu")
     rollout = Rollout(1, "gpu", 3, None, RolloutState.COMPLETE, "done", "watch", 0.0, 0.0)
     controller.journal.save(pools=[PoolState("gpu", rollout=rollout)], events=[gone])
-    assert [one["what"] for one in call(controller, "events", pool="gpu")["events"]] == ["draining"]
+    assert [one["kind"] for one in call(controller, "events", pool="gpu")["events"]] == ["draining"]
     assert [one["id"] for one in call(controller, "rollout.history", pool="gpu")["rollouts"]] == [1]
     with pytest.raises(RefusedError, match="cannot find pool 'gup'"):
         call(controller, "events", pool="gup")

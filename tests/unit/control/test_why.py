@@ -12,7 +12,8 @@ from tests.support.virtual_clock import VirtualClock
 from trapd.control.needs import Desk
 from trapd.control.why import why
 from trapd.errors import RefusedError
-from trapd.model import Event, InstanceId, RolloutState
+from trapd.event import Event, EventKind
+from trapd.model import InstanceId, RolloutState
 from trapd.rollout.actions import Drain
 
 CLOCK = VirtualClock()
@@ -23,7 +24,7 @@ def upgraded() -> FakeController:
     controller = settled(CLOCK)
     asyncio.run(controller.recycle(["default"], actor="alice (uid 1001)", reason="trap 1.3.0 -> 1.4.0"))
     controller.generations[8] = replace(controller.generations[8], versions={"trap": "1.4.0"})
-    started = Event(CLOCK.wall(), "started", "canary of generation 8", "trapd", "default", 1, 8, "default@8-1")
+    started = Event(CLOCK.wall(), EventKind.STARTED, "canary of generation 8", "trapd", "default", 1, 8, "default@8-1")
     controller.journal.save(events=[started])
     controller.to("default", RolloutState.ROLLING)
     controller.put(
@@ -105,7 +106,7 @@ def test_what_history_says_of_a_workers_leaving_is_not_said_again() -> None:
     controller = upgraded()
     controller.put("default", instances=())
     why = "left 0.5 s after it was told to"
-    controller.journal.save(events=[Event(CLOCK.wall(), "gone", why, "trapd", "default", 1, 8, "default@8-1")])
+    controller.journal.save(events=[Event(CLOCK.wall(), EventKind.GONE, why, "trapd", "default", 1, 8, "default@8-1")])
     assert chain(controller, "default@8-1")[-2:] == [
         ("started", "default@8-1: canary of generation 8"),
         ("gone", f"default@8-1: {why}"),

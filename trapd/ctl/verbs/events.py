@@ -31,4 +31,4 @@ def show(screen: Screen, document: Document) -> None:
     for one in document["events"]:
         subject = one["instance"] or one["pool"] or "trapd"
         by = f" (by {one['actor']})" if one["actor"] != "trapd" else ""
-        screen.line(f"{moment(one['wall'])}  {subject}  ", Word(one["what"]), f"  {one['why']}{by}")
+        screen.line(f"{moment(one['wall'])}  {subject}  ", Word(one["kind"]), f"  {one['reason']}{by}")

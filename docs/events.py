@@ -1,0 +1,41 @@
+"""Writes docs/events.md, which kinds of event there are: ``python -m docs.events``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trapd.event import About, EventKind
+
+FILE = Path(__file__).with_name("events.md")
+
+HEAD = """# Events
+
+trapd's history is a list of events: `trapctl events` shows its end, `trapctl why` the part that belongs to one pool,
+rollout or worker. Each event has a number (`id`), which only grows, over every restart and upgrade of trapd, and is
+never given again; the moment (`wall`, seconds since the epoch); one of the kinds below; who caused it (`actor`:
+`trapd`, `watch`, `reload`, a user's name, or `outside` for what was not trapd's doing); and a `reason`. `detail` is the
+traceback or the last lines of the log, where there are any. `duration` is in seconds, and null where it is not known.
+
+The oldest events beyond 100,000 are forgotten. This file is made by `python -m docs.events`.
+"""
+
+TITLES = {
+    About.TRAPD: "trapd itself",
+    About.ROLLOUT: "A rollout",
+    About.POOL: "A pool, by order",
+    About.WORKER: "A worker",
+}
+
+
+def page() -> str:
+    """The whole file."""
+    parts = [HEAD]
+    for about, title in TITLES.items():
+        parts.append(f"\n## {title}\n\n| kind | what happened | duration |\n|---|---|---|\n")
+        kinds = [kind for kind in EventKind if kind.about is about]
+        parts += [f"| `{kind}` | {kind.meaning} | {kind.lasted} |\n" for kind in kinds]
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), "utf-8")

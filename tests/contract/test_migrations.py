@@ -1,0 +1,96 @@
+"""A history of an earlier trapd is read by this one, whole. history_schema_1.sql was written by trapd with schema 1."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from trapd.errors import HistoryError
+from trapd.event import Event, EventKind
+from trapd.history import SqliteJournal
+from trapd.migrations import SCHEMA
+from trapd.model import RolloutState
+
+DUMP = Path(__file__).with_name("history_schema_1.sql").read_text()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A history as the trapd before left it."""
+    file = tmp_path / "history.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(DUMP)
+    return file
+
+
+@pytest.fixture
+def journal(old: Path) -> Iterator[SqliteJournal]:
+    with closing(SqliteJournal(old)) as opened:
+        yield opened
+
+
+def rows(file: Path, query: str) -> list[tuple[str | int, ...]]:
+    with closing(sqlite3.connect(file)) as database:
+        return database.execute(query).fetchall()
+
+
+def test_every_event_of_schema_1_is_kept_with_its_number_and_its_words(old: Path) -> None:
+    before = [(id, json.loads(value)) for id, value in rows(old, "SELECT id, value FROM events")]  # type: ignore[arg-type]
+    with closing(SqliteJournal(old)) as journal:
+        after = journal.events(limit=1000)
+    assert len(after) == len(before) > 100
+    for (id, record), now in zip(before, after, strict=True):
+        kind = "given-up" if record["what"] == "failed" else record["what"]
+        assert (now.id, now.wall, now.kind, now.reason) == (id, record["wall"], kind, record["why"])
+        for name in ("actor", "pool", "rollout", "generation", "instance", "detail"):
+            assert getattr(now, name) == record[name]
+        assert now.duration is None
+
+
+def test_the_history_that_is_read_has_every_word_of_schema_1(journal: SqliteJournal) -> None:
+    kinds = Counter(one.kind for one in journal.events(limit=1000))
+    new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost"}
+    assert set(kinds) == {kind for kind in EventKind if kind not in new}
+
+
+def test_pools_rollouts_and_numbers_go_on_where_they_were(journal: SqliteJournal) -> None:
+    pools = journal.pools()
+    assert (pools["default"].wanted, pools["default"].good, pools["default"].workers) == (10, (1, 4, 9, 10), 1)
+    assert pools["gpu"].rollout is not None
+    assert pools["gpu"].rollout.generation == pools["gpu"].wanted == 14
+    assert {one.state for one in journal.rollouts(limit=100)} >= {RolloutState.REJECTED, RolloutState.FAILED}
+    assert set(journal.generations()) >= {10, 14}
+    last = journal.events()[-1].id
+    assert journal.save(events=[Event(1.0, EventKind.READY, "after")])[0].id == last + 1
+    assert (journal.next_generation(), journal.next_rollout()) == (15, 15)
+
+
+def test_what_was_refused_stays_refused(journal: SqliteJournal) -> None:
+    refused = journal.pools()["default"].refused
+    assert len(refused) == 3
+    assert "undone by somebody" in str(refused)
+
+
+def test_a_new_history_has_the_tables_of_a_migrated_one(old: Path, tmp_path: Path) -> None:
+    SqliteJournal(old).close()
+    SqliteJournal(tmp_path / "new.sqlite").close()
+    schema = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    assert rows(old, schema) == rows(tmp_path / "new.sqlite", schema)
+    assert rows(old, "PRAGMA user_version") == [(SCHEMA,)]
+
+
+@pytest.mark.parametrize("value", ['{"what": "danced"}', '{"what": "gone"}', "[]"])
+def test_a_migration_that_fails_changes_nothing_and_says_where(old: Path, value: str) -> None:
+    with closing(sqlite3.connect(old)) as database, database:
+        database.execute("UPDATE events SET value = ? WHERE id = 100", (value,))
+    before = sorted(map(str, rows(old, "SELECT * FROM events"))), rows(old, "SELECT sql FROM sqlite_master")
+    with pytest.raises(HistoryError, match=r"cannot migrate the history .*: a record cannot be understood .*; move it"):
+        SqliteJournal(old)
+    assert before == (sorted(map(str, rows(old, "SELECT * FROM events"))), rows(old, "SELECT sql FROM sqlite_master"))
+    assert rows(old, "PRAGMA user_version") == [(1,)]

@@ -1,0 +1,99 @@
+"""What happened, as data: one event, and the closed set of its kinds. docs/events.md is made from the set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+
+class About(StrEnum):
+    """What an event of a kind is about: which of its members are set beside ``pool``."""
+
+    TRAPD = "trapd"  # and no pool
+    POOL = "pool"
+    ROLLOUT = "rollout"
+    WORKER = "worker"  # ``instance`` and its ``generation``
+
+
+class EventKind(StrEnum):
+    """Which kinds of event there are. Kinds are added; none is taken away or given another meaning.
+
+    ``meaning``: one line; ``lasted``: what the event's duration measures, "" if it has none.
+    """
+
+    about: About
+    meaning: str
+    lasted: str
+
+    # The defaults are for mypy, which takes EventKind("ready"), a look-up, for this call.
+    def __new__(cls, value: str, about: About = About.POOL, meaning: str = "", lasted: str = "") -> Self:
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.about, kind.meaning, kind.lasted = about, meaning, lasted
+        return kind
+
+    TRAPD_STARTED = "trapd-started", About.TRAPD, "trapd runs and keeps the pools"
+    TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, as it was told to", "since trapd started"
+
+    WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
+    PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
+    PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"
+    CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"
+    RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed, the last good generation starts: once more"
+    ROLLING = "rolling", About.ROLLOUT, "phase: the generation is good, the other workers follow"
+    PROMOTED = "promoted", About.ROLLOUT, "the canary proved the generation: it is good from now on"
+    DOUBTED = "doubted", About.ROLLOUT, "workers of a good generation hang: it has to prove itself anew"
+    FINISHED = "finished", About.ROLLOUT, "every wanted worker runs the generation", "of the rollout"
+    REJECTED = "rejected", About.ROLLOUT, "the generation's own code failed: the last good one serves", "of the rollout"
+    GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "of the rollout"
+    SUPERSEDED = "superseded", About.ROLLOUT, "something else is wanted instead", "of the rollout"
+
+    PAUSED = "paused", About.POOL, "nothing is moved in the pool until it is resumed"
+    RESUMED = "resumed", About.POOL, "the pool goes on"
+    SCALED = "scaled", About.POOL, "another number of workers is wanted"
+    RETRIED = "retried", About.POOL, "what was refused may be tried again"
+
+    STARTED = "started", About.WORKER, "a worker is started"
+    READY = "ready", About.WORKER, "the worker said READY", "since it was started"
+    DRAINING = "draining", About.WORKER, "the worker was told to finish its tasks and leave", "since it was ready"
+    KILLED = "killed", About.WORKER, "the worker is killed with all that it started", "since it was told to leave"
+    GONE = "gone", About.WORKER, "the worker left", "since it was told to leave"
+    LOST = "lost", About.WORKER, "the machine went down with the worker"
+    FAILED = "failed", About.WORKER, "the worker could not start: its code raised, or READY did not come in time"
+    CRASHED = "crashed", About.WORKER, "the worker ended without being asked to", "since it was ready"
+    OOM_KILLED = "oom-killed", About.WORKER, "the kernel killed the worker: out of memory", "since it was ready"
+    HUNG = "hung", About.WORKER, "the worker's main loop stood still: its watchdog ended it", "since it was ready"
+    FORGOT = "forgot", About.WORKER, "a failed worker is not started again"
+    ERROR = "error", About.WORKER, "the worker could not be started, drained, killed or forgotten"
+
+    @property
+    def over(self) -> bool:
+        """The worker is not there any more, neither running nor failed."""
+        return self in _OVER
+
+    @property
+    def failure(self) -> bool:
+        """The worker's run failed; another run of the same worker may follow."""
+        return self in _FAILURES
+
+
+_FAILURES = frozenset({EventKind.FAILED, EventKind.CRASHED, EventKind.OOM_KILLED, EventKind.HUNG})
+_OVER = frozenset({EventKind.GONE, EventKind.LOST, EventKind.FORGOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of history. Nothing happens without a ``reason``, and ``actor`` is who caused it."""
+
+    wall: float  # when it happened: seconds since the epoch
+    kind: EventKind
+    reason: str
+    actor: str = "trapd"
+    pool: str | None = None
+    rollout: int | None = None
+    generation: int | None = None
+    instance: str | None = None
+    detail: str = ""
+    duration: float | None = None  # seconds; of what, the kind says
+    id: int = 0  # given when it is saved, and then only grows; 0: not saved

@@ -1,0 +1,69 @@
+"""How the history's tables came about: a step from each schema to the next, the first from nothing.
+
+A new history takes all steps, an old one those that it lacks. So no step changes once it is released, and none uses
+code that may: each knows the words of its time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+
+Run = Callable[..., sqlite3.Cursor]
+
+
+def migrate(run: Run, version: int) -> None:
+    """Bring a history of this schema, 0 if it is empty, to ``SCHEMA``; for the caller to do in one transaction.
+
+    Raises ValueError, KeyError or TypeError for a record that no trapd of that schema wrote.
+    """
+    for step in _STEPS[version:]:
+        step(run)
+    run(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _make_tables(run: Run) -> None:
+    for statement in _TABLES:
+        run(statement)
+
+
+_TABLES = (
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    "INSERT INTO counters VALUES ('generation', 0), ('rollout', 0)",
+    "CREATE TABLE generations (number INTEGER PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE rollouts (id INTEGER PRIMARY KEY, pool TEXT NOT NULL, value TEXT NOT NULL)",
+    "CREATE INDEX rollouts_of_pool ON rollouts (pool, id)",
+    # A pool's latest rollout is kept once, with the other rollouts: a second copy could differ from it.
+    "CREATE TABLE pools (name TEXT PRIMARY KEY, rollout INTEGER, value TEXT NOT NULL)",
+    "CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " pool TEXT, rollout INTEGER, generation INTEGER, value TEXT NOT NULL)",
+    "CREATE INDEX events_of_pool ON events (pool, id)",
+    "CREATE INDEX events_of_rollout ON events (rollout, id)",
+)
+
+
+def _make_events_data(run: Run) -> None:
+    """What happened was a free word, and is a kind; a worker is a column, for there are questions about workers."""
+    run("ALTER TABLE events ADD COLUMN kind TEXT NOT NULL DEFAULT ''")
+    run("ALTER TABLE events ADD COLUMN instance TEXT")
+    for id, value in run("SELECT id, value FROM events").fetchall():
+        old = json.loads(value)
+        if old["what"] not in _WORDS_OF_1:
+            raise ValueError(f"event {id} is {old['what']!r}")
+        kind = _RENAMED.get(old["what"], old["what"])
+        new = {"wall": old["wall"], "reason": old["why"], "actor": old["actor"], "detail": old["detail"]}
+        row = (kind, old["instance"], json.dumps(new | {"duration": None}), id)
+        run("UPDATE events SET kind = ?, instance = ?, value = ? WHERE id = ?", row)
+    run("CREATE INDEX events_of_instance ON events (instance, id)")
+
+
+_WORDS_OF_1 = frozenset((
+    *("wanted", "pending", "preflight", "canary", "retrial", "rolling", "promoted", "rejected", "failed", "finished"),
+    *("doubted", "superseded", "paused", "resumed", "scaled", "retried"),
+    *("started", "draining", "killed", "forgot", "gone", "error"),
+))  # fmt: skip
+_RENAMED = {"failed": "given-up"}  # was said of rollouts alone, and is said of workers now
+
+_STEPS: tuple[Callable[[Run], None], ...] = (_make_tables, _make_events_data)
+SCHEMA = len(_STEPS)
