@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -71,11 +72,16 @@ class Channel(_Channel):  # type: ignore[misc]
 
     def _get(self, queue: str) -> Any:
         for path in self._waiting(queue):
-            payload = _read(path)
-            if payload is None:
+            try:
+                payload = _read(path)
+                if payload is not None:
+                    self._take(path)
+                    return payload
                 _set_aside_if_old(path)
-            elif self._take(path):
-                return payload
+            except FileNotFoundError:  # another worker was quicker
+                continue
+            except OSError as error:  # no descriptors left, or somebody else's file: it may be whole all the same
+                _say_once(path, str(error.strerror or error).lower())
         raise Empty
 
     def _waiting(self, queue: str) -> list[Path]:
@@ -90,16 +96,12 @@ class Channel(_Channel):  # type: ignore[misc]
                 found.append((at if at <= now else at - _BEFORE_THE_BOOT, name))
         return [Path(self.data_folder_in, name) for _, name in sorted(found)]
 
-    def _take(self, path: Path) -> bool:
-        """False if somebody else was quicker."""
-        try:
-            if self.store_processed:
-                shutil.move(path, self.processed_folder)
-            else:
-                path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
+    def _take(self, path: Path) -> None:
+        """Raises FileNotFoundError if somebody else was quicker."""
+        if self.store_processed:
+            shutil.move(path, self.processed_folder)
+        else:
+            path.unlink()
 
     def get_table(self, exchange: str) -> Any:
         """What another process writes just now is looked at again."""
@@ -122,17 +124,21 @@ class Transport(_Transport):  # type: ignore[misc]
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
-    """The message; None if it is not whole. No part of a JSON object is one."""
-    with suppress(OSError, ValueError):  # taken by another worker, or not readable; half
+    """The message; None if it is not whole. No part of a JSON object is one. Raises OSError."""
+    with suppress(ValueError):
         payload = _json.loads(path.read_bytes())
         if isinstance(payload, dict):
             return payload
     return None
 
 
+@lru_cache(maxsize=1000)
+def _say_once(path: Path, why: str) -> None:
+    log.error("cannot take the message %s: %s; it stays where it is and is tried again", path, why)
+
+
 def _set_aside_if_old(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        if time.time() - path.stat().st_mtime >= HALF_FOR:
-            aside = path.with_name(f".{path.name}.half")
-            path.rename(aside)
-            log.error("a message is still not whole %g s after its last change; set aside as %s", HALF_FOR, aside)
+    if time.time() - path.stat().st_mtime >= HALF_FOR:
+        aside = path.with_name(f".{path.name}.half")
+        path.rename(aside)
+        log.error("a message is still not whole %g s after its last change; set aside as %s", HALF_FOR, aside)

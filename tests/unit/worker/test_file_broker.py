@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -109,6 +110,41 @@ def test_what_stays_half_is_set_aside_and_said_and_nobody_waits_for_it(
     [left] = messages.iterdir()
     assert left.read_text() == '{"body": "ha'
     assert str(left) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [("read_bytes", errno.EMFILE), ("unlink", errno.EPERM)],
+    ids=["no descriptors", "a sticky folder"],
+)
+def test_a_whole_message_that_cannot_be_taken_just_now_stays_in_the_queue(
+    channel: Make,
+    messages: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    number: int,
+) -> None:
+    """A worker without descriptors would set aside all that is older than a minute; kombu's own passes over it, too."""
+    taker = channel()
+    taker._put("q", {"n": 1})
+    [path] = messages.iterdir()
+    then = time.time() - 2 * file_broker.HALF_FOR
+    os.utime(path, (then, then))
+
+    def refuse(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, step, refuse)
+        for _ in range(3):
+            with pytest.raises(Empty):
+                taker._get("q")
+    assert taker._get("q") == {"n": 1}
+    why = os.strerror(number).lower()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot take the message {path}: {why}; it stays where it is and is tried again"
+    ]
 
 
 def test_of_two_who_see_a_message_one_takes_it(channel: Make, monkeypatch: pytest.MonkeyPatch) -> None:
