@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pytest
 
 from tests.support.site_packages import install, make_old
 from tests.support.wheels import write_wheel
+from tests.unit.ctl.test_findings import SETTINGS
+from trapd.ctl import check
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Generation
+from trapd.model import Generation, PoolSpec
 from trapd.watch import once
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.survey import Surveyor
@@ -159,3 +162,17 @@ def test_a_folder_without_an_init_is_said_to_be_left_out(tmp_path: Path) -> None
 
     [found] = look(tmp_path, project)["projects"].values()
     assert found["left_out"] == ["apps", "scripts"]
+
+
+def test_a_celeryconfig_that_needs_the_pools_environment_file_is_sound(tmp_path: Path) -> None:
+    """As the watch has it, and the workers."""
+    file, config = tmp_path / "secrets.env", tmp_path / "celeryconfig.py"
+    file.write_text("BROKER=memory://\n")
+    config.write_text("import os\nbroker_url = os.environ['BROKER']\n")
+    for path in (file, config):
+        make_old(path)
+    pool = PoolSpec("default", environment={"PYTHONPATH": str(plain(tmp_path))}, environment_file=str(file))
+    app = replace(SETTINGS.app, celeryconfig=config, python=Path(sys.executable))
+    watch = replace(SETTINGS.watch, distributions=("naps",))
+    found = check.look(replace(SETTINGS, app=app, watch=watch, pools=(pool,)))
+    assert (found["state"], found["reason"]) == ("whole", "")

@@ -18,7 +18,7 @@ from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
 from trapd.masking import masked
-from trapd.settings import Settings
+from trapd.settings import Settings, variables
 from trapd.settings.sealing import unsealed
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
@@ -106,7 +106,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
 
 def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
     """What trapd's watch finds on disk now, asked of it in a process of its own: see trapd/watch/once.py."""
-    pool = settings.pools[0].environment if settings.pools else {}
+    pool = variables.of_pool(settings.pools[0]) if settings.pools else {}
     asked = {
         "python": str(settings.app.python),
         "celeryconfig": str(settings.app.celeryconfig),
