@@ -35,7 +35,9 @@ def consumer_timeout(facts: Facts) -> Iterator[Finding]:
 
 def _in_time(facts: Facts, pool: PoolSpec) -> bool:
     """Does every task have a limit with which all that a process holds is acknowledged before that?"""
-    limits = [limit or pool.time_limit or pool.soft_time_limit for limit in facts.report.get("limits", {}).values()]
+    of_all = (pool.time_limit, pool.soft_time_limit, facts.conf("task_time_limit"), facts.conf("task_soft_time_limit"))
+    limit_of_all = next(filter(None, of_all), None)
+    limits = [limit or limit_of_all for limit in facts.report.get("limits", {}).values()]
     if facts.celery_pool(pool) != PREFORK:
         return False
     said = [pool.prefetch_multiplier, facts.conf("worker_prefetch_multiplier"), PREFETCH]

@@ -90,5 +90,5 @@ def _may_hold(facts: Facts, pool: PoolSpec, limit: float, chosen: bool) -> bool:
 def _bounded(facts: Facts, pool: PoolSpec, limit: float) -> bool:
     """Has each task that acknowledges late a time limit, which only processes obey, below it?"""
     own = facts.report.get("late_limits", {}).values()
-    limits = [seconds if seconds is not None else pool.time_limit for seconds in own]
+    limits = [seconds or pool.time_limit or facts.conf("task_time_limit") for seconds in own]
     return bool(limits) and all(seconds is not None and seconds < limit for seconds in limits)

@@ -181,7 +181,7 @@ def _look(app: Any) -> Report:
         "default_queue": app.conf.task_default_queue,
         "tasks": len(tasks),
         "late": sorted(task.name for task in late),
-        "late_limits": {task.name: task.time_limit or app.conf.task_time_limit for task in late},
+        "late_limits": {task.name: task.time_limit for task in late},
         "late_lost": sorted(task.name for task in late if not task.reject_on_worker_lost),
         "early": sorted(task.name for task in tasks if not task.acks_late),
         "beat": _beat(app),

@@ -134,6 +134,7 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
         (REDIS | {"conf": NO_CANCEL}, []),
         (REDIS | {"conf": NO_CANCEL} | on("redis"), [(WARNING, AGAIN.format("Redis", "1h00m"))]),
         (REDIS | {"conf": NO_CANCEL, "late_limits": {"a": 3000}} | on("redis"), []),
+        (REDIS | {"conf": NO_CANCEL | {"task_time_limit": 3000}, "late_limits": {"a": None}} | on("redis"), []),
         (
             REDIS | {"conf": NO_CANCEL, "late_limits": {"a": 3000, "b": None}} | on("redis"),
             [(WARNING, AGAIN.format("Redis", "1h00m"))],

@@ -20,6 +20,7 @@ UNLIMITED = {"a": 1200.0, "b": None}
         {"limits": {"a": 500.0}, "conf": {"worker_prefetch_multiplier": 4}},  # the fourth waits behind three
         {"limits": {"a": 500.0}, "conf": {"worker_prefetch_multiplier": None}},  # Celery's four
         {"limits": {"a": 5.0}, "conf": {"worker_prefetch_multiplier": 0}},  # as many as there are
+        {"limits": UNLIMITED, "conf": {"task_time_limit": 600}, "pool": {"time_limit": 3600}},  # trapd.toml goes first
         {"pool": {"celery_pool": "threads"}},  # nobody enforces the limit there
     ],
 )
@@ -43,6 +44,7 @@ def test_early_acknowledgement_has_one_in_reserve_all_the_same() -> None:
         {"limits": {"a": 449.0}, "conf": {"worker_prefetch_multiplier": 4}},
         {"limits": {}},
         {"limits": UNLIMITED, "pool": {"time_limit": 600}},
+        {"limits": UNLIMITED, "conf": {"task_time_limit": 600}},
         {"limits": {"a": 900.0}, "conf": {"worker_prefetch_multiplier": 4}, "pool": {"prefetch_multiplier": 1}},
         {"limits": UNLIMITED} | on("redis", visibility_timeout=90000),
     ],
