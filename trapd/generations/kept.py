@@ -65,6 +65,7 @@ class Kept:
         while target.exists():
             more += 1
             target = self.directory / f"{snapshot.name}-{more}"
+        snapshot.chmod(0o700)  # moved to another folder, it is written itself: its `..`
         snapshot.rename(target)
         for folder, _, _ in os.walk(target):  # for whoever takes the files out
             Path(folder).chmod(0o700)

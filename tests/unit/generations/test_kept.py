@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -88,3 +89,21 @@ def test_links_of_a_mirrored_project_are_no_reason_either(store: SnapshotStore, 
         asyncio.run(store.remove(number))
     assert not (tmp_path / "kept").exists()
     assert (site / "media/1.txt").read_text() == "the only copy"
+
+
+def test_whoever_runs_as_another_user_than_root_can_keep_one_too(short_path: Path) -> None:
+    """To move a folder elsewhere takes the right to write in it, which nobody has in a snapshot."""
+    nobody, root = 65534, os.geteuid()
+    if root:
+        pytest.skip("only root can be somebody else")
+    store = open_store(short_path)
+    write(make(store, short_path), "media.txt")
+    (short_path / "generations/7").chmod(0o555)
+    for path in [short_path, *short_path.rglob("*")]:
+        os.chown(path, nobody, nobody, follow_symlinks=False)
+    os.seteuid(nobody)
+    try:
+        asyncio.run(store.remove(7))
+        assert (short_path / "kept/7/media.txt").read_text() == "the only copy"
+    finally:
+        os.seteuid(root)
