@@ -15,6 +15,7 @@ from trapd.control.status import status
 from trapd.ctl.render import Bars, Lines, Screen
 from trapd.ctl.session import Session
 from trapd.ctl.verbs import status as status_verb
+from trapd.ctl.verbs import why as why_verb
 from trapd.ctl.verbs.status import show
 from trapd.ctl.words import clean, last_lines
 from trapd.model import Disk, DiskState, Rollout, RolloutState
@@ -197,3 +198,11 @@ def test_the_end_of_a_traceback_leaves_out_the_import_machinery() -> None:
     detail = "\n".join(["Traceback (most recent call last):", *frames, '  File "x.py", line 1', "ValueError: no", ""])
     assert last_lines(detail, 3) == ["Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no"]
     assert last_lines("", 3) == []
+
+
+def test_why_shows_all_of_a_long_message() -> None:
+    """pydantic and Django list what is wrong, one in a line, and the first says what it is about."""
+    detail = "\n".join(["Traceback (most recent call last):", "ValueError: 60 of them:", *map(str, range(60))])
+    stream = io.StringIO()
+    why_verb.show(Screen(stream), {"chain": [], "detail": detail})
+    assert [line.strip() for line in stream.getvalue().splitlines()] == detail.splitlines()
