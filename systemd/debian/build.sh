@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 mkdir "$work/source" "$work/tree"
-tar -C "$root" -c --exclude=__pycache__ setup.cfg pyproject.toml README.md CHANGELOG.md trapd systemd etc docs/man |
+tar -C "$root" -c --exclude=__pycache__ setup.cfg pyproject.toml README.md CHANGELOG.md trapd systemd etc docs/man docs/systemd.md |
     tar -C "$work/source" -x
 : "${SOURCE_DATE_EPOCH:=$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat --format=%Y "$root/CHANGELOG.md")}"
 export SOURCE_DATE_EPOCH

@@ -24,7 +24,7 @@ from trapd.units.layout import Placed
 from trapd.units.render import fill
 
 BINDIR = Path("/opt/trapd/bin")
-DOC = Path("/usr/share/doc/trapd")
+DOC = shipped.PACKAGE["doc"]
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 EXAMPLE = "etc/celeryconfig-embedded.py"
 MAINTAINER = f"{os.environ.get('DEBFULLNAME', 'trapd')} <{os.environ.get('DEBEMAIL', 'trapd@localhost')}>"

@@ -1,4 +1,5 @@
-"""What an installation consists of: units and users (trapd/units/layout.py), man pages, completions, and the commands.
+"""What an installation consists of: units and users (trapd/units/layout.py), man pages and the
+documents that units cite, completions, and the commands.
 
 The same for the package and for `trapctl install`; only the folders differ.
 """
@@ -36,6 +37,7 @@ LOCAL: Mapping[str, Path] = {
 }
 
 PAGES = ("trapd.8", "trapctl.1", "trapd.toml.5")
+DOCUMENTS = ("systemd.md",)  # what the units cite beside the pages
 COMMANDS = ("trapd", "trapctl")  # trapd-worker is for units, which call it by its path
 COMPLETIONS: Mapping[str, str] = {"bash": "trapctl", "zsh": "_trapctl", "fish": "trapctl.fish"}  # shell -> file
 _PATIENCE = 30.0  # s that a shell's completion may take to be written; it takes 0.2
@@ -50,7 +52,7 @@ class Link:
 
 
 def source() -> Path:
-    """The folder that holds ``systemd``, ``etc`` and ``docs/man``: beside the package as installed, or a checkout."""
+    """The folder that holds ``systemd``, ``etc`` and ``docs``: beside the package as installed, or a checkout."""
     installed, checkout = Path(sysconfig.get_path("data"), "share/trapd"), Path(trapd.__file__).parents[1]
     for folder in (installed, checkout):
         if (folder / "systemd/trapd.service").is_file():
@@ -64,6 +66,8 @@ def files(source: Path, bindir: Path, folders: Mapping[str, Path]) -> Iterator[P
     for page in PAGES:
         section = page.rpartition(".")[2]
         yield Placed(folders["man"] / f"man{section}" / page, (source / "docs/man" / page).read_text("utf-8"), 0o644)
+    for name in DOCUMENTS:
+        yield Placed(folders["doc"] / name, (source / "docs" / name).read_text("utf-8"), 0o644)
     for shell, name in COMPLETIONS.items():
         yield Placed(folders[shell] / name, completion(bindir / "trapctl", shell), 0o644)
 

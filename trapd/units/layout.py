@@ -1,7 +1,7 @@
 """Which file of ``systemd/`` goes where on a machine, for the package (/usr) and for installations by pip (/usr/local).
 
-The files name where trapd is installed by placeholders: @bindir@ (folder of its console scripts), @libdir@ and
-@generator@.
+The files name where trapd is installed by placeholders: @bindir@ (folder of its console scripts), @libdir@, @docdir@
+and @generator@.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ PACKAGE: Mapping[str, Path] = {
     "tmpfiles": Path("/usr/lib/tmpfiles.d"),
     "rules": Path("/usr/share/polkit-1/rules.d"),
     "lib": Path("/usr/lib/trapd"),
+    "doc": Path("/usr/share/doc/trapd"),
 }
 LOCAL: Mapping[str, Path] = {
     **{kind: Path("/usr/local", folder.relative_to("/usr")) for kind, folder in PACKAGE.items()},
@@ -64,6 +65,7 @@ def placed(source: Path, bindir: Path, folders: Mapping[str, Path] = PACKAGE) ->
     values = {
         "bindir": str(bindir),
         "libdir": str(folders["lib"]),
+        "docdir": str(folders["doc"]),
         "generator": str(folders["generators"] / Path(GENERATOR).name),
     }
     for name, (kind, mode) in _FILES.items():

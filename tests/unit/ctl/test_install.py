@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -262,7 +263,20 @@ def test_a_wheel_holds_all_that_is_put_in_place() -> None:
     patterns = [line.partition(" = ")[2] for line in listed.splitlines() if " = " in line]
     packed = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     units = {path for path in (root / "systemd").rglob("*") if path.is_file() and "debian" not in path.parts}
-    assert packed >= units | set((root / "docs/man").iterdir()) | set((root / "etc").glob("*.*"))
+    documents = {root / "docs" / name for name in shipped.DOCUMENTS} | set((root / "docs/man").iterdir())
+    assert packed >= units | documents | set((root / "etc").glob("*.*"))
+
+
+@pytest.mark.parametrize("folders", [shipped.PACKAGE, shipped.LOCAL], ids=["package", "pip"])
+def test_every_document_that_a_unit_cites_is_put_in_its_place(stage: Stage, folders: Mapping[str, Path]) -> None:
+    placed = {file.path: file.text for file in shipped.files(shipped.source(), stage.bindir, folders)}
+    units = [text for text in placed.values() if "\n[Unit]\n" in text]
+    urls = {url for text in units for line in re.findall(r"(?m)^Documentation=(.*)$", text) for url in line.split()}
+    pages = {f"man:{path.stem}({path.suffix[1:]})" for path in placed if path.parent.parent == folders["man"]}
+    assert urls == {"man:trapd(8)", f"file://{folders['doc']}/systemd.md"}
+    assert all(url in pages or Path(url.removeprefix("file://")) in placed for url in urls)
+    assert len(units) == len(re.findall(r"(?m)^Documentation=", "".join(units))) == 6
+    assert not [path for path, text in placed.items() if re.search(r"(?<!/)\bdocs/", text)]
 
 
 def test_the_package_and_pip_place_the_same_kinds_of_files() -> None:
