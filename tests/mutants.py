@@ -352,7 +352,7 @@ MUTANTS = (
     Mutant(
         "stop drains the workers: trapd sees to it, and waits",
         "trapd/daemon.py",
-        'return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"',
+        'return await self.systemd.own_job() != "stop" or await self.systemd.shuts_down()',
         "return True",
         (_STOP_WAITS,),
     ),
@@ -371,9 +371,18 @@ MUTANTS = (
         (f"{_SERVICE}::test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it",),
     ),
     Mutant(
+        "while the machine goes down no worker is started: trapd learns of it before the first one leaves",
+        "trapd/backend/systemd/pid1.py",
+        "                self._on_shutdown()",
+        "                pass",
+        (
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+        ),
+    ),
+    Mutant(
         "restart leaves the workers: trapd asks what is done to it",
         "trapd/daemon.py",
-        'return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"',
+        'return await self.systemd.own_job() != "stop" or await self.systemd.shuts_down()',
         "return False",
         (_RESTART,),
     ),

@@ -55,6 +55,7 @@ class Controller:
         self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
+        self.going_down = False  # the machine
         self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
         self.trouble = ""  # why nothing can be remembered, if so
         self.generations: dict[int, Generation] = dict(journal.generations())
@@ -120,6 +121,7 @@ class Controller:
             eager=wanted is not None and wanted.eager,
             stopping=self.stopping,
             awake_since=self.awake_since,
+            going_down=self.going_down,
         )
         thought = plan(world, now)
         if held:
@@ -286,6 +288,12 @@ class Controller:
                     del self.generations[number]
 
     # -- the end ---------------------------------------------------------------------------------------------------
+
+    def go_down(self) -> None:
+        """The machine does: start, drain and judge nobody any more. There is no way back but the next boot."""
+        self.going_down = self.stopping = True
+        self.wake()
+        self.notify()
 
     async def stop(self) -> None:
         """Drain every pool and return when the last worker is gone."""

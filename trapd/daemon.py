@@ -93,7 +93,13 @@ class Daemon:
             from trapd.backend.systemd.backend import SystemdBackend  # D-Bus costs memory where nobody needs it
 
             watchdog = self.settings.watchdog
-            self.systemd = SystemdBackend(reports=REPORTS, clock=self.clock, on_change=wake, watchdog=watchdog)
+            self.systemd = SystemdBackend(
+                reports=REPORTS,
+                clock=self.clock,
+                on_change=wake,
+                watchdog=watchdog,
+                on_shutdown=self._machine_goes_down,
+            )
             return self.systemd
         return EmbeddedBackend(
             command=self._command,
@@ -170,7 +176,8 @@ class Daemon:
         watching.cancel()
         self.state = "stopping"
         if await self._leaves_workers():
-            log.info("stopping; the workers stay, and the next trapd adopts them")
+            if not self.service.going_down:
+                log.info("stopping; the workers stay, and the next trapd adopts them")
             self._tell("STOPPING=1")
         else:
             await self._drain(tasks)
@@ -183,10 +190,18 @@ class Daemon:
         if not self.systemd:
             return False
         try:
-            return await self.systemd.own_job() != "stop" or await self.systemd.system_state() == "stopping"
+            return await self.systemd.own_job() != "stop" or await self.systemd.shuts_down()
         except TrapdError as error:
             log.warning("%s; leaving the workers", error)
             return True
+
+    def _machine_goes_down(self) -> None:
+        if not self.service.going_down:
+            log.info(
+                "the machine goes down: no worker is started any more; each drains by itself, for as long as"
+                " the stop time of its unit and trapd-shutdown.service allow"
+            )
+            self.service.go_down()
 
     async def _drain(self, tasks: asyncio.TaskGroup) -> None:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""

@@ -1,7 +1,7 @@
 """Runs in a machine, on its virtual environment: the backend as a trapd there would use it, as whatever user.
 
 driver.py verbs start:default@7-1 start:default@7-2 drain:default@7-1 ...     all at once; prints what came of each
-driver.py job FILE      as a unit: waits for SIGTERM, then writes its own job and the system's state to the file
+driver.py job FILE      as a unit: waits for SIGTERM, then writes its own job and whether the machine goes down
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def job(backend: SystemdBackend, file: str) -> None:
         line.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
     await stop.wait()
     began = time.monotonic()
-    told = [await backend.own_job(), await backend.system_state()]
+    told = [await backend.own_job(), await backend.shuts_down()]
     took = time.monotonic() - began
     fresh = Path(f"{file}.new")
     await asyncio.to_thread(fresh.write_text, json.dumps([*told, took]))

@@ -213,8 +213,13 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     (nap,) = service.nap(3)
     service.wait_for("start", [nap])
     machine.sh(f"rm {service.site_packages()}/shipyard/hull.py").check()
+    begun = starts(machine.journal("--boot", "--unit=trapd"))
     machine.reboot()
     service.wait_for("end", [nap], timeout=0)
+    words = machine.journal("--boot=-1", "--unit=trapd")
+    assert starts(words) == begun, "one worker left long before the other, and none came in its place"
+    assert words.count("the machine goes down: no worker is started any more; each drains by itself") == 1
+    assert "workers stay" not in words
     tried(service)
     status = service.wait_until("a verdict on the disk", lambda status: status["disk"]["state"] == "broken")
     assert "shipyard/hull.py" in status["disk"]["reason"]
@@ -232,6 +237,11 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     machine.systemctl("start", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
     assert service.workers() == before
+
+
+def starts(journal: str) -> int:
+    """What trapd has started, or tried to, by its own words."""
+    return journal.count(": start default@")
 
 
 def tried(service: Service) -> None:

@@ -862,6 +862,23 @@ def test_stop_drains_everything() -> None:
     assert universe.backend.seen() == ()
 
 
+def test_a_machine_that_goes_down_drains_its_workers_itself_and_none_is_started_or_judged() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(10)  # in the middle of the rollout
+    before = universe.service.state(POOL)
+    universe.service.go_down()
+    for instance in universe.backend.seen():
+        universe._tell(universe.backend.drain(instance.id))  # by systemd
+    universe.run(600)
+    universe.install("three", GOOD)
+    universe.run(600)
+    assert universe.backend.seen() == ()
+    assert universe.service.state(POOL) == before
+    universe.boot()
+    universe.settle("three")
+
+
 def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
     universe = running()
     for number in range(12):

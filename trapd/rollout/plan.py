@@ -27,6 +27,8 @@ LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a 
 
 def plan(world: World, now: float) -> Plan:
     """The next actions, each with its reason. A verdict stands alone: what follows from it is the next pass's."""
+    if world.going_down:
+        return Plan(waiting="the machine to go down; each worker drains by itself")
     draft = _Draft(world, now)
     if world.wanted_workers == 0:
         return _empty(draft)

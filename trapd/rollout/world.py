@@ -23,6 +23,7 @@ class World:
     """One pool as it is wanted and as it is seen. ``usable``: generations whose snapshot is there.
 
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
+    ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     """
 
     spec: PoolSpec
@@ -32,6 +33,7 @@ class World:
     eager: bool = False
     stopping: bool = False
     awake_since: float = 0.0
+    going_down: bool = False
 
     @property
     def wanted_workers(self) -> int:

@@ -209,6 +209,13 @@ def test_without_code_a_pool_waits_for_something_that_has_a_name() -> None:
     assert plan(world(spec(), wanting(None)), NOW).waiting == "the code on disk to settle"  # after "waits for"
 
 
+def test_while_the_machine_goes_down_nothing_is_done_and_nobody_judged() -> None:
+    seen = [one("1-1", "draining"), one("2-1", "failed", failures=9), one("1-2", "failed")]
+    thought = plan(replace(world(spec(), wanting(2, 1), *seen, stopping=True), going_down=True), NOW)
+    assert (thought.actions, thought.wake_at) == ((), None)
+    assert thought.waiting == "the machine to go down; each worker drains by itself"
+
+
 def test_a_stopping_pool_only_drains() -> None:
     situation = world(spec(), wanting(2, 1), one("1-1"), one("2-1", "starting"), one("1-2", "failed"), stopping=True)
     assert short(situation) == ["drain 1-1", "drain 2-1", "forget 1-2"]

@@ -52,6 +52,7 @@ class SystemdBackend:
 
     ``reports``: the folder of the workers' report files. ``bus_address``: of another bus than the system's.
     ``journalctl``: the command that reads the journal. ``watchdog``: the units' WatchdogSec=, 0 for none.
+    ``on_shutdown`` is called, once or more, when the machine begins to go down: systemd then starts nothing any more.
     """
 
     def __init__(
@@ -63,11 +64,18 @@ class SystemdBackend:
         bus_address: str | None = None,
         journalctl: Sequence[str] = ("journalctl",),
         watchdog: float = 60.0,
+        on_shutdown: Callable[[], None] = lambda: None,
     ) -> None:
-        self._clock = clock
+        self._clock, self._on_shutdown = clock, on_shutdown
         self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change, watchdog=watchdog)
         self._jobs = Jobs()
-        self._pid1 = Pid1(address=bus_address, on_facts=self._heard, on_job=self._jobs.ended, on_gap=self._missed)
+        self._pid1 = Pid1(
+            address=bus_address,
+            on_facts=self._heard,
+            on_job=self._jobs.ended,
+            on_gap=self._missed,
+            on_shutdown=on_shutdown,
+        )
         self._checking: asyncio.Task[None] | None = None
         self._due = asyncio.Event()  # a listing is
         self._jobs_missed = False
@@ -126,8 +134,8 @@ class SystemdBackend:
             job = await self._jobs.begin(self._pid1.start(id.unit))
         except (BusError, LostError) as error:
             self._grant(record, InstanceState.STARTING)
-            if says(error, "TransactionIsDestructive") and record.state in _LEAVES:
-                return  # it was told to stop a moment ago
+            if says(error, "TransactionIsDestructive") and (record.state in _LEAVES or await self.shuts_down()):
+                return  # it was told to stop a moment ago, or everything is
             raise cannot("start", id, error) from error
         await self._begun(record, job, lambda: record.shown is not None and record.shown.pid is not None)
         if job.done() and job.result() == "dependency":
@@ -201,12 +209,15 @@ class SystemdBackend:
         except (BusError, LostError) as error:
             raise BackendError(f"cannot ask systemd for our own job: {error}") from error
 
-    async def system_state(self) -> str:
-        """ "running", "degraded", "starting", "stopping", ... Raises BackendError."""
+    async def shuts_down(self) -> bool:
+        """Whether the machine goes down, for who may have missed word of it. Raises BackendError."""
         try:
-            return await self._pid1.system_state()
+            down = await self._pid1.system_state() == "stopping"
         except (BusError, LostError) as error:
             raise BackendError(f"cannot ask systemd for its state: {error}") from error
+        if down:
+            self._on_shutdown()
+        return down
 
     # -- what systemd says -----------------------------------------------------------------------------------------
 

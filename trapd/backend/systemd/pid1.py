@@ -20,11 +20,15 @@ PATIENCE = 20.0  # s until a call is given up for which no connection can be had
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # s between tries to connect; the last one for ever
 AT_ONCE = 64  # calls under way; the bus allows a connection 128
 KILL = 9
+# systemd.special(7): whatever is to end when the machine goes down conflicts with it, so every way down begins with its
+# job. SystemState, which says "stopping" from then on, has no signal of its own.
+SHUTDOWN = "shutdown.target"
 
 
 class Pid1:
     """``on_facts`` gets each change of one of our units, ``on_job`` the object path and result of each job that ends.
 
+    ``on_shutdown`` is called when PID 1 begins to take the machine down, before it tells any unit.
     ``on_gap`` is called when something may have gone unheard: list the units again. Its argument says whether that may
     be the end of a job: PID 1's reload or re-execution hides none, a lost connection does.
     """
@@ -36,7 +40,9 @@ class Pid1:
         on_facts: Callable[[InstanceId, Facts], None],
         on_job: Callable[[str, str], None],
         on_gap: Callable[[bool], None],
+        on_shutdown: Callable[[], None],
     ) -> None:
+        self._on_shutdown = on_shutdown
         self._address, self._on_facts, self._on_job, self._on_gap = address, on_facts, on_job, on_gap
         self._bus = Bus(address, self._hear)
         self._up = asyncio.Event()
@@ -71,6 +77,7 @@ class Pid1:
             # The rules first: what happens between Subscribe and a rule would go unheard.
             for member in ("JobRemoved", "Reloading"):
                 await bus.match(sender=SYSTEMD, interface=MANAGER, member=member)
+            await bus.match(sender=SYSTEMD, interface=MANAGER, member="JobNew", arg2=SHUTDOWN)
             await bus.match(
                 sender=SYSTEMD, interface=PROPERTIES, member="PropertiesChanged", path_namespace=names.UNITS
             )
@@ -122,6 +129,8 @@ class Pid1:
                     self._changed(id, interface, properties)
             case "JobRemoved", [_, str(path), str(), str(result)]:
                 self._on_job(path, result)
+            case "JobNew", [_, _, str(unit)] if unit == SHUTDOWN:
+                self._on_shutdown()
             case ("Reloading", [False]) | ("NameOwnerChanged", [str(), str(), str()]):
                 self._on_gap(False)
 

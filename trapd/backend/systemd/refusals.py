@@ -14,7 +14,7 @@ _REMEDIES = {
     "InteractiveAuthorizationRequired": _NOT_ALLOWED,
     "NoSuchUnit": "its pool has no unit template; run `systemctl daemon-reload` as root, which makes them",
     "UnitMasked": "its unit is masked; run `systemctl unmask` as root",
-    "TransactionIsDestructive": "systemd has another job for it; is the machine shutting down?",
+    "TransactionIsDestructive": "systemd just now stops it, or what it needs",
 }
 
 
