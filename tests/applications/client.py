@@ -36,7 +36,12 @@ def observe(app: Celery, workers: int, calls: list[list[Any]]) -> dict[str, Any]
 def load(app: Celery, task: str, arguments: list[Any], every: float) -> list[list[Any]]:
     """Triples of id, time on the monotonic clock when it was sent, and answer."""
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def listen() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=listen, daemon=True).start()
     sent = []
     while not ended.wait(every):
         sent.append((time.monotonic(), app.send_task(task, arguments)))
@@ -52,7 +57,8 @@ def _answer(result: Any) -> Any:
 
 def _ask(app: Celery, workers: int, question: str, **arguments: object) -> dict[str, Any]:
     """Until so many have answered: on Redis a worker listens only a moment after it is ready."""
-    deadline, answers = time.monotonic() + PATIENCE, {}
+    deadline = time.monotonic() + PATIENCE
+    answers: dict[str, Any] = {}
     while len(answers) < workers and time.monotonic() < deadline:
         inspect = app.control.inspect(timeout=2, limit=workers)
         answers |= getattr(inspect, question)(**arguments) or {}
@@ -63,7 +69,7 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `celery -A` and manage.py do
     app = find_app(order.pop("app"))
-    answer = {"observe": observe, "load": load}[order.pop("what")](app, **order)
+    answer = (observe if order.pop("what") == "observe" else load)(app, **order)
     app.close()
     gc.collect()
     print("\n" + json.dumps(answer, default=sorted), flush=True)

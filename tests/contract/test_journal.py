@@ -340,7 +340,7 @@ def check_after_kill(journal: SqliteJournal, taken: int, saved: int) -> None:
         assert latest.generation == last
         assert journal.pools()["p"].rollout == latest
         kept = set(journal.generations())
-        assert {number for number in numbers if number > last - 3} <= kept <= set(numbers)
+        assert {number for number in numbers if number and number > last - 3} <= kept <= set(numbers)
     assert journal.next_generation() > max(taken, last or 0)
 
 

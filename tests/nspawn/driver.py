@@ -60,7 +60,7 @@ async def job(backend: SystemdBackend, file: str) -> None:
 async def main() -> None:
     backend = SystemdBackend(reports=Path("/srv/stage/instances"), clock=SystemClock(), on_change=lambda pool: None)
     await backend.open()
-    await {"verbs": verbs, "job": job}[sys.argv[1]](backend, *sys.argv[2:])
+    await (verbs if sys.argv[1] == "verbs" else job)(backend, *sys.argv[2:])
     await backend.close()
 
 

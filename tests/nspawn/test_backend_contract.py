@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def shared_machine(boot_for_module: Boot, folder: Path) -> Machine:
 @pytest.fixture
 def staged(shared_machine: Machine, folder: Path) -> suite.Staged:
     @asynccontextmanager
-    async def on_stage(**times: float) -> AsyncIterator[Stage]:
+    async def on_stage(**times: Any) -> AsyncIterator[Stage]:
         if times:
             put_units(shared_machine, **times)
         try:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,10 @@ HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "systemd/polkit-1/rules.d"
 ONE, TWO, OTHER = InstanceId("default", 7, 1), InstanceId("default", 7, 2), InstanceId("gpu", 8, 1)
 
-CALM = {"watchdog": 0, "start_timeout": 60}  # what is tried here makes this machine slow, and nobody is to die of that
+CALM: Any = {
+    "watchdog": 0,
+    "start_timeout": 60,
+}  # what is tried here makes this machine slow, and nobody is to die of that
 
 Staged = Callable[[], SystemdStage]
 
@@ -112,8 +116,8 @@ async def test_when_the_bus_dies_it_connects_again_and_the_workers_do_not_notice
         await run(stage, f"{KILL_BUS}; systemctl kill --signal=KILL {TWO.unit}")
         seen = await stage.until(reached(InstanceState.FAILED, TWO))
         assert seen[ONE] == before[ONE]
-        assert seen[TWO].failure is not None
-        assert "SIGKILL" in seen[TWO].failure.summary
+        assert (failure := seen[TWO].failure) is not None
+        assert "SIGKILL" in failure.summary
         await stage.backend.drain(ONE)
         await stage.until(gone(ONE))
 
@@ -277,8 +281,8 @@ async def test_when_systemd_gives_up_it_is_failed_and_can_be_started_at_once(sta
         await stage.backend.start(ONE)
         seen = await stage.until(reached(InstanceState.FAILED, ONE))
         assert seen[ONE].failures == 4
-        assert seen[ONE].failure is not None
-        assert seen[ONE].failure.summary == "exited with status 1"
+        assert (failure := seen[ONE].failure) is not None
+        assert failure.summary == "exited with status 1"
         assert (await start(stage, ONE))[ONE].failures == 4
 
 
@@ -301,8 +305,8 @@ async def test_a_killed_instance_is_not_restarted(staged: Staged) -> None:
         await start(stage, ONE, drain=None)
         await stage.backend.kill(ONE)
         seen = await stage.until(reached(InstanceState.FAILED, ONE))
-        assert seen[ONE].failure is not None
-        assert seen[ONE].failure.summary == "killed"
+        assert (failure := seen[ONE].failure) is not None
+        assert failure.summary == "killed"
         await asyncio.sleep(0.5)
         assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
 
@@ -495,7 +499,8 @@ async def test_a_start_that_comes_to_nothing_while_there_is_no_bus_is_not_waited
 
 def as_trapd(machine: Machine, *orders: str) -> dict[str, dict[str, str]]:
     done = machine.run("/opt/trapd/bin/python", f"{SHARED}/driver.py", "verbs", *orders, user="trapd")
-    return json.loads(done.check())
+    answers: dict[str, dict[str, str]] = json.loads(done.check())
+    return answers
 
 
 async def test_an_unprivileged_trapd_may_do_all_verbs(staged: Staged, there: Machine) -> None:

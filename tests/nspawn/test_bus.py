@@ -16,8 +16,8 @@ BUS = ("dbus.socket", "dbus.service")
 @pytest.fixture
 def service(boot: Boot, installation: Installation, environment: Path, tmp_path: Path) -> Service:
     """Two workers that are current."""
-    there = {"installation": installation, "environment": environment, "seed": tmp_path / "seed"}
-    service = Service(boot, broker=redis(), **there)
+    seed = tmp_path / "seed"
+    service = Service(boot, broker=redis(), installation=installation, environment=environment, seed=seed)
     service.machine.systemctl("start", "trapd")
     service.wait_until("workers that are current", at_rest)
     return service

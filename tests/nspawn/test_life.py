@@ -30,8 +30,14 @@ SEED, KILLS = 3, 20
 @pytest.fixture
 def with_rabbitmq(boot: Boot, installation: Installation, environment: Path, tmp_path: Path) -> Service:
     """Acknowledged late: a task whose worker loses its broker runs twice."""
-    there = {"installation": installation, "environment": environment, "seed": tmp_path / "seed"}
-    return Service(boot, broker=rabbitmq(), task_acks_late=True, **there)
+    return Service(
+        boot,
+        broker=rabbitmq(),
+        task_acks_late=True,
+        installation=installation,
+        environment=environment,
+        seed=tmp_path / "seed",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,9 +45,7 @@ OTHERS = (
 
 
 @pytest.fixture(scope="module")
-def machine(
-    boot_for_module: Boot, installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Machine]:
+def machine(boot_for_module: Boot, installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     seed = unit_files.lay_out(tmp_path_factory.mktemp("seed"), SETTINGS, celeryconfig=SECRET)
     unit_files.stand_in(seed)
     machine = boot_for_module(

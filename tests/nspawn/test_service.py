@@ -24,7 +24,7 @@ from tests.support.service import CELERYCONFIG, TOML, Service, at_rest, pip, red
 from trapd.control.commands import TABLE, Access
 from trapd.control.protocol import Code
 
-POOLS = {
+POOLS: dict[str, dict[str, object]] = {
     "pools.default": {"workers": 2, "concurrency": 2},
     "pools.extra": {"workers": 1, "queues": ["extra"]},
 }

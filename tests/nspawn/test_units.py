@@ -45,9 +45,7 @@ def seed(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    boot_for_module: Boot, installation: Installation, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Machine]:
+def shared(boot_for_module: Boot, installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     seed = unit_files.lay_out(tmp_path_factory.mktemp("seed"), SETTINGS)
     unit_files.stand_in(seed)
     machine = boot_for_module(binds=installation.binds, seed=seed, prepare=unit_files.PREPARE)

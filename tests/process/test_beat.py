@@ -195,7 +195,7 @@ class Sent:
 
 def received(broker: Broker) -> list[Sent]:
     """Every message of the queue, in order; it is empty then."""
-    app, found = broker.app(), []
+    app, found = broker.app(), list[Sent]()
     with app.connection_for_read() as connection, connection.SimpleQueue(app.amqp.queues[broker.queue]) as queue:
         while True:
             try:

@@ -242,7 +242,7 @@ async def test_a_module_loaded_from_elsewhere_later_on_is_noticed(short_path: Pa
         assert report is not None
         assert not report.mixed
         await stage.go_on(ONE)
-        seen = await stage.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
+        seen = await stage.until(lambda seen: (report := seen[ONE].report) is not None and report.mixed)
         assert seen[ONE].active_tasks == 2
 
 

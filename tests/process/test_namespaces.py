@@ -111,10 +111,10 @@ class Installation:
         make_old(source)
         finder = f"__editable___ns_{part}_finder"
         mapping = {f"ns.{part}": f"{source}/ns/{part}"}
-        text = {f"{finder}.py": FINDER.format(mapping=mapping), f"ns_{part}.pth": f"import {finder}\n"}
+        by_mapping = {f"{finder}.py": FINDER.format(mapping=mapping), f"ns_{part}.pth": f"import {finder}\n"}
         by_finder = how == "editable by finder"
         path_file = {f"ns_{part}.pth": f"{source}\n"}
-        install_editable(self.site, source, f"ns-{part}", version, files=text if by_finder else path_file)
+        install_editable(self.site, source, f"ns-{part}", version, files=by_mapping if by_finder else path_file)
         if by_finder:
             self.mapping |= mapping
         else:

@@ -45,7 +45,9 @@ class Harbour:
     def install(self, version: str = "1.0", *, tasks: str = TASKS, late: bool = True) -> None:
         install(self.site, "harbour", version, NAMES | {"harbour/tasks.py": tasks.format(version=version, late=late)})
 
-    def configure(self, celeryconfig: str, app: str = "harbour.tasks:app", **tables: Mapping[str, str]) -> Path:
+    def configure(
+        self, celeryconfig: str, app: str = "harbour.tasks:app", tables: Mapping[str, Mapping[str, str]] = {}
+    ) -> Path:
         (self.folder / "celeryconfig.py").write_text(celeryconfig)
         lines = [
             "[trapd]\nbackend = 'embedded'\nstate_directory = 'state'\nruntime_directory = 'run'",
@@ -182,7 +184,7 @@ app.config_from_object({{"broker_url": "amqp://user:s3cret@dev", "task_default_q
 def test_settings_are_listed_with_where_they_come_from(harbour: Harbour) -> None:
     harbour.install("2.0", tasks=TASKS + OWN)
     harbour.configure(
-        "broker_url = 'memory://'\ntask_default_queue = 'wide'\n", "harbour.tasks", **{"pools.a": {"concurrency": "4"}}
+        "broker_url = 'memory://'\ntask_default_queue = 'wide'\n", "harbour.tasks", {"pools.a": {"concurrency": "4"}}
     )
     said = harbour.ctl("check").stdout
     lines = [line.strip() for line in said.splitlines()]
@@ -220,7 +222,7 @@ def test_an_option_that_a_worker_would_have_to_be_given_is_an_error(harbour: Har
     error = the_error(harbour.ctl("check", "--json"))
     assert error["what"] == "cannot start a worker of harbour.tasks:app without a command line"
     assert "Missing option '--site'" in error["reason"]
-    harbour.configure("broker_url = 'memory://'\n", **{"pools.a": {"environment": "{SITE = 'drydock'}"}})
+    harbour.configure("broker_url = 'memory://'\n", tables={"pools.a": {"environment": "{SITE = 'drydock'}"}})
     assert "Missing option" not in harbour.ctl("check").stdout
 
 
@@ -274,7 +276,7 @@ def test_an_import_that_hangs_is_given_up(harbour: Harbour) -> None:
 def test_an_application_that_is_not_there_is_an_error(
     harbour: Harbour, app: str, tables: dict[str, Any], what: str, words: str
 ) -> None:
-    harbour.configure(nowhere(), app, **tables)
+    harbour.configure(nowhere(), app, tables)
     error = the_error(harbour.ctl("check", "--json"))
     assert error["what"].startswith(what)
     assert words in error["reason"]
@@ -331,7 +333,7 @@ def test_what_keeps_workers_from_starting_is_named_and_nothing_else_is_blamed(
 def test_a_celery_pool_whose_library_is_not_there_is_an_error(harbour: Harbour) -> None:
     (harbour.folder / "eventlet.py").write_text("raise ModuleNotFoundError('no eventlet here')\n")
     environment = f"{{PYTHONPATH = '{harbour.folder}'}}"
-    harbour.configure(nowhere(), **{"pools.green": {"celery_pool": "'eventlet'", "environment": environment}})
+    harbour.configure(nowhere(), tables={"pools.green": {"celery_pool": "'eventlet'", "environment": environment}})
     error = the_error(harbour.ctl("check", "--json"))
     assert error["what"] == f"cannot use a pool's celery_pool on {harbour.python}"
     assert error["reason"] == "ModuleNotFoundError: no eventlet here; no worker can start"

@@ -191,7 +191,7 @@ async def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Bro
         assert report is not None
         assert not report.mixed
         await lab.call("stray", str(short_path / "site/naps"))
-        await lab.until(lambda seen: seen[ONE].report is not None and seen[ONE].report.mixed)
+        await lab.until(lambda seen: (report := seen[ONE].report) is not None and report.mixed)
 
 
 # --- what cannot be loaded ------------------------------------------------------------------------------------------

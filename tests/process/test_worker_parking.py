@@ -52,8 +52,13 @@ class Place:
     def walk(self, judge: Callable[[Any], Verdict] = lambda mark: Verdict.STAYS) -> list[Any]:
         """As another worker would; the marks that it met."""
         lot, met = Parking(self.lab.client), list[Any]()
+
+        def meet(mark: Any) -> Verdict:
+            met.append(mark)
+            return judge(mark)
+
         try:
-            lot.walk(self.queue, lambda mark: met.append(mark) or judge(mark), lot.waiting(self.queue), 5.0)
+            lot.walk(self.queue, meet, lot.waiting(self.queue), 5.0)
         finally:
             lot.close()
         return met
@@ -62,7 +67,7 @@ class Place:
 def place(directory: Path, request: pytest.FixtureRequest, kind: str, limit: int = 20) -> Place:
     broker = make_broker("rabbitmq" if kind == "quorum" else kind, request)
     quorum = QUORUM | {"x-delivery-limit": limit}
-    queue = Queue(broker.queue, queue_arguments=quorum) if kind == "quorum" else Queue(broker.queue)
+    queue: Any = Queue(broker.queue, queue_arguments=quorum) if kind == "quorum" else Queue(broker.queue)
     config = (
         "from kombu import Queue\n"
         f"task_queues = [Queue({broker.queue!r}, queue_arguments={queue.queue_arguments!r})]\n"
@@ -178,7 +183,12 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
             raw = channel.prepare_message(body, content_type="application/json", headers=headers)
             here.queue(channel).declare()
             channel.basic_publish(raw, exchange="", routing_key=here.queue.name)
-            wait(lambda: (got.append(channel.basic_get(here.queue.name)) or got[-1]) is not None)
+
+            def there() -> bool:
+                got.append(channel.basic_get(here.queue.name))
+                return got[-1] is not None
+
+            wait(there)
             message = channel.message_to_python(got[-1])
             message.delivery_info["redelivered"] = redelivered
             lot.park(message, here.queue, "twin", "naps.jobs.new")

@@ -50,7 +50,12 @@ async def test_a_scheduled_task_that_was_returned_some_times_is_given_back_as_on
     def get() -> Any:
         with lab.client.connection_for_read() as connection:
             found: list[Any] = []
-            wait(lambda: found.append(here.queue(connection.channel()).get()) or found[-1])
+
+            def there() -> bool:
+                found.append(here.queue(connection.channel()).get())
+                return found[-1] is not None
+
+            wait(there)
             found[-1].reject(requeue=True)
             return found[-1]
 

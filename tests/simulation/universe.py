@@ -43,7 +43,8 @@ def now_or_never(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         coroutine.send(None)
     except StopIteration as end:
-        return end.value
+        returned: T = end.value
+        return returned
     raise AssertionError("a pass waited for something that is not simulated")
 
 

@@ -225,7 +225,7 @@ class Machine:
     def _wait_until_booted(self) -> None:
         """Until its PID 1 says READY, which systemd does when the default target is reached."""
         assert self._process is not None
-        began, leader, fields = time.monotonic(), 0, {}
+        began, leader, fields = time.monotonic(), 0, dict[str, str]()
         while not (fields.get("READY") == "1" and leader):  # without that, it is of the boot before
             ended, took = self._process.poll() is not None, time.monotonic() - began
             if ended or took > self.boot_timeout:

@@ -24,7 +24,7 @@ def _environment(pid: int) -> list[bytes]:
 def ended(pid: int) -> bool:
     """Gone, or a zombie that nobody has waited for yet."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 from tests.support import unit_files
 from tests.support.brokers import Broker, on_rabbitmq, on_redis
@@ -231,10 +232,20 @@ class Service:
         return self.machine.journal("--lines=120", "--priority=debug")
 
 
+class Sender(Protocol):
+    """A machine, and the broker that can be reached from it."""
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def broker(self) -> Broker: ...
+
+
 class ServiceLoad:
     """The steady load of tests/support/load.py, sent from within the machine, from ``start`` to ``stop``."""
 
-    def __init__(self, service: Service, *, slots: int, share: float = 0.75) -> None:
+    def __init__(self, service: Sender, *, slots: int, share: float = 0.75) -> None:
         self._machine = service.machine
         self._order = {"broker": asdict(service.broker), "ledger": LEDGER, "slots": slots, "share": share}
 

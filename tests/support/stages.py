@@ -50,8 +50,10 @@ class Script:
 
 
 class Stage(Protocol):
-    backend: Backend
     changed: list[str]  # the pools that on_change was called for
+
+    @property
+    def backend(self) -> Backend: ...
 
     def set(self, id: InstanceId, script: Script) -> None:
         """This instance behaves so from its next start on."""

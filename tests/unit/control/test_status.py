@@ -69,8 +69,8 @@ def test_a_worker_says_it_in_the_words_that_are_looked_for(whom: str) -> None:
     controller.put("default", instances=(worker(CLOCK, "default@7-1", status=said, ailment=Ailment.CUT_OFF),))
     assert f"1 worker of pool default cannot reach the {whom}, for 5s" in problems(controller)
     health.enter(Phase.READY, 6.0)
-    said = [health.message(at, lambda: Standing("jobs.py:7", ""))["STATUS"] for at in (10.0, 14.0, 18.0, 22.0, 26.0)]
-    assert ailment(said[-1]) is Ailment.STALLED
+    later = [health.message(at, lambda: Standing("jobs.py:7", ""))["STATUS"] for at in (10.0, 14.0, 18.0, 22.0, 26.0)]
+    assert ailment(later[-1]) is Ailment.STALLED
 
 
 def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:

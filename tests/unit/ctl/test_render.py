@@ -126,7 +126,7 @@ def test_named_pools_are_shown_alone() -> None:
     stream = io.StringIO()
 
     class Answered(Session):
-        screen = Screen(stream)  # type: ignore[assignment]
+        screen = Screen(stream)
 
         def ask(self, method: str, *, patience: float = 0.0, **params: Any) -> dict[str, Any]:
             return {**asked, "pools": [*asked["pools"], other]}

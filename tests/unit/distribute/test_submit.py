@@ -60,7 +60,7 @@ def good(path: str) -> dict[str, object]:
 
 
 def extract(app: FakeApp, images: list[str], **options: Any) -> list[submit.Answer]:
-    return list(submit.extract(app, images, **options))  # type: ignore[arg-type]
+    return list(submit.extract(app, images, **options))
 
 
 def test_each_image_is_answered_once_and_its_result_removed() -> None:
@@ -102,7 +102,7 @@ def test_a_failed_task_is_an_answer_without_a_result() -> None:
 
 def test_a_half_written_result_is_read_again_later() -> None:
     app = FakeApp(good)
-    submitter = submit.Submitter(app)  # type: ignore[arg-type]
+    submitter = submit.Submitter(app)
     submitter.send("/a")
     app.results[0].looks.extend([ValueError("Unterminated string"), True])
     app.results[0].looks.popleft()

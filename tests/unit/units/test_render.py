@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,8 @@ REFUSED: Mapping[str, tuple[str, str | int, str]] = {
 
 @pytest.mark.parametrize(("name", "value", "why"), REFUSED.values(), ids=REFUSED)
 def test_a_setting_that_cannot_be_handed_on_is_left_out_with_the_reason(name: str, value: str | int, why: str) -> None:
-    rendered = with_gpu(**{name: value, "MemoryMax": "1G"})
+    settings: dict[str, Any] = {name: value, "MemoryMax": "1G"}
+    rendered = with_gpu(**settings)
     assert drop_in(rendered) == "[Service]\nMemoryMax=1G"
     assert [(one.pool, one.name) for one in rendered.refusals] == [("gpu", name)]
     assert why in str(rendered.refusals[0])

@@ -7,7 +7,10 @@ from pathlib import Path
 from tests.unit.units.test_render import KNOWN, with_units
 from trapd.units.verify import faults
 
-POOLS = {"gpu": {"Nice": 5, "MemoryMax": "1Q", "Nicer": 1}, "default": {"MemoryMax": "1G"}}
+POOLS: dict[str, dict[str, object]] = {
+    "gpu": {"Nice": 5, "MemoryMax": "1Q", "Nicer": 1},
+    "default": {"MemoryMax": "1G"},
+}
 
 
 def fussy(units: list[Path]) -> str:

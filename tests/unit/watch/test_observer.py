@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from watchdog.events import DirCreatedEvent
 from watchdog.observers import Observer as WatchdogObserver
-from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter
 
 from trapd.watch.observer import Observer, _Ear
@@ -274,7 +274,7 @@ def test_what_happens_while_we_turn_away_is_no_error(
     ears: Listener, tree: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`systemctl stop trapd` logged one now and then."""
-    InotifyEmitter(queue.Queue(), ObservedWatch(str(tree), recursive=False)).queue_events(0)
+    InotifyEmitter(EventQueue(), ObservedWatch(str(tree), recursive=False)).queue_events(0)
     logging.getLogger("watchdog.observers.inotify").warning("Inotify queue overflowed")
     assert caplog.messages == ["Inotify queue overflowed"]
 
@@ -300,7 +300,8 @@ def limited(after: int, error: int) -> Callable[[], BaseObserver]:
             if self.left == 0:
                 raise OSError(error, os.strerror(error))
             self.left -= 1
-            return super().schedule(*args, **kwargs)
+            watch: ObservedWatch = super().schedule(*args, **kwargs)
+            return watch
 
     return Limited
 

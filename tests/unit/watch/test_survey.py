@@ -39,7 +39,7 @@ class Machine:
 
     def look(self, *, fresh: bool = False, arm: Callable[[Places], bool] = lambda places: False) -> Survey:
         config = self.celeryconfig.read_bytes() if self.celeryconfig.exists() else b""
-        answer = replace(self.answer, celeryconfig=config and hashlib.sha256(config).hexdigest())
+        answer = replace(self.answer, celeryconfig=hashlib.sha256(config).hexdigest() if config else "")
         return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh)
 
     def fingerprint(self) -> str:
@@ -310,6 +310,11 @@ def test_it_looks_again_at_what_it_only_now_listens_to(machine: Machine) -> None
 
 
 def test_folders_that_never_stop_changing_do_not_hold_a_look_up(machine: Machine) -> None:
-    asked = []
-    machine.look(arm=lambda places: not asked.append(places))
+    asked: list[Places] = []
+
+    def arm(places: Places) -> bool:
+        asked.append(places)
+        return True
+
+    machine.look(arm=arm)
     assert len(asked) == 5

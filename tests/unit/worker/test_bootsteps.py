@@ -19,7 +19,7 @@ TIMER = SimpleNamespace(call_repeatedly=lambda every, do: do, cancel=lambda entr
 @pytest.fixture
 def reporter() -> Reporter:
     health = Health(lambda: (0, 0), 60.0, time.monotonic())
-    reporter = Reporter(health, lambda fields: True, lambda: None)
+    reporter = Reporter(health, lambda fields: True, lambda health: None)
     reporter.enter(Phase.CONNECTING)
     return reporter
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -25,7 +26,7 @@ def app(tmp_path: Path) -> Celery:
     return app
 
 
-def table(folder: Path, exchange: str) -> list[object]:
+def table(folder: Path, exchange: str) -> list[Any]:
     return list(json.loads((folder / "control" / f"{exchange}.exchange").read_text()))
 
 
@@ -56,7 +57,7 @@ def test_a_worker_that_leaves_gets_no_commands_any_more(app: Celery, tmp_path: P
             app.control.mailbox.get_queue(node)(connection.default_channel).declare()
     app.control.broadcast("ping")
     broker_files.leave(app, NODE)
-    assert [queue for _, _, queue in table(tmp_path, "celery.pidbox")] == ["gpu-7-1@host.celery.pidbox"]
+    assert [entry[2] for entry in table(tmp_path, "celery.pidbox")] == ["gpu-7-1@host.celery.pidbox"]
     assert [path.name.partition(".")[2] for path in (tmp_path / "messages").iterdir()] == [
         "gpu-7-1@host.celery.pidbox.msg"
     ]

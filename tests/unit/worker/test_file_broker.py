@@ -40,7 +40,7 @@ def channel(stack: ExitStack, tmp_path: Path, messages: Path) -> Make:
     """A channel of ours, or of ``transport``."""
 
     def make(transport: Any = file_broker.Transport, **more: object) -> Any:
-        options = {"data_folder_in": str(messages), "data_folder_out": str(messages)}
+        options: dict[str, object] = {"data_folder_in": str(messages), "data_folder_out": str(messages)}
         options |= {"control_folder": str(tmp_path / "control"), **more}
         return stack.enter_context(
             Connection("filesystem://", transport=transport, transport_options=options)
@@ -151,7 +151,7 @@ def test_of_two_who_see_a_message_one_takes_it(channel: Make, monkeypatch: pytes
     for theirs in (file_broker.Transport, filesystem.Transport):
         one, other = channel(), channel(theirs)
         one._put("q", {"n": 1})
-        read, seen = file_broker._read, []
+        read, seen = file_broker._read, list[Any]()
 
         def read_by_both(path: Path, read: Any = read, seen: Any = seen, other: Any = other) -> Any:
             found = read(path)

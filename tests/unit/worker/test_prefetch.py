@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,11 @@ from trapd.worker.prefetch import Renewal, is_per_consumer
 
 
 def consumer(
-    arguments: dict[str, object], driver: str = "amqp", version_4: bool = False, detect: bool = True, prefetch: int = 1
+    arguments: Mapping[str, object],
+    driver: str = "amqp",
+    version_4: bool = False,
+    detect: bool = True,
+    prefetch: int = 1,
 ) -> Any:
     """Of a worker that reads one queue."""
     queue = SimpleNamespace(name="q", queue_arguments=arguments)

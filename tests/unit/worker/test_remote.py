@@ -18,7 +18,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     handlers = {name: lambda state, **_: {"ok": "done"} for name in names}
     handlers["rate_limit"] = lambda state, **had: {"error": "unknown"} if had["task_name"] == "x" else {"ok": ""}
     monkeypatch.setattr(Panel, "data", {**Panel.data, **handlers})
-    return Panel.data
+    data: dict[str, Any] = Panel.data
+    return data
 
 
 STATE = SimpleNamespace(consumer=SimpleNamespace(task_consumer=SimpleNamespace(queues=[SimpleNamespace(name="q")])))

@@ -15,7 +15,7 @@ from trapd.worker.parking import HEADER, Verdict
 
 class Message:
     def __init__(self, id: str = "a", protocol: int = 2) -> None:
-        fields = {"id": id, "task": "naps.new"}
+        fields: dict[str, object] = {"id": id, "task": "naps.new"}
         self.headers = fields if protocol == 2 else {}
         self.payload = fields
         self.delivery_info: dict[str, object] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,12 @@ SAID = Failure(FailureKind.CODE, "ImportError: no x", "Traceback", 0.0)
 
 
 def test_properties_are_read_in_seconds_and_plain_values() -> None:
-    unit = {"ActiveState": "active", "SubState": "running", "Job": (7, "/job/7"), "InvocationID": b"\x0a\xff"}
+    unit: dict[str, object] = {
+        "ActiveState": "active",
+        "SubState": "running",
+        "Job": (7, "/job/7"),
+        "InvocationID": b"\x0a\xff",
+    }
     unit |= {"ActiveEnterTimestampMonotonic": 11_500_000, "InactiveExitTimestampMonotonic": 10_000_000}
     service = {"MainPID": 5, "ExecMainStartTimestampMonotonic": 10_000_000, "StatusText": "ready", "NRestarts": 2}
     facts = Facts.read(unit, service)
@@ -105,7 +111,7 @@ def test_every_state_of_a_unit_is_one_of_an_instance(facts: Facts, expected: Ins
         ),
     ],
 )
-def test_an_end_is_told_in_words(facts: dict[str, object], kind: FailureKind, summary: str) -> None:
+def test_an_end_is_told_in_words(facts: dict[str, Any], kind: FailureKind, summary: str) -> None:
     assert explain(replace(RAN, **facts), None, asked=False, killed=False) == (kind, summary)
 
 
