@@ -13,6 +13,7 @@ from tests.support.builders import spec
 from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_journal import FakeJournal
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
+from trapd.event import EventKind
 from trapd.model import FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
 from trapd.rollout import want
 
@@ -174,7 +175,7 @@ def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
     rollout = universe.journal.rollouts(POOL)[0]
     assert (rollout.state, rollout.generation) == (RolloutState.REJECTED, 2)
     told = [event.kind for event in universe.journal.events(generation=2)]
-    assert told.index("doubted") < told.index("rejected")
+    assert told.index(EventKind.DOUBTED) < told.index(EventKind.REJECTED)
     universe.install("two", BLOCKS_LATER)
     universe.settle("one")
 
