@@ -90,14 +90,14 @@ MUTANTS = (
     Mutant(
         "one upgrade is one recycle: the same code again is none",
         "trapd/service.py",
-        "return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None",
-        "return want.refusal(state, *self._installed(name)) is None",
+        "return not self.as_installed(name) and refusal(state, self._installed(name)) is None",
+        "return refusal(state, self._installed(name)) is None",
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
         "trapd/service.py",
-        "return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None",
+        "return not self.as_installed(name) and refusal(state, self._installed(name)) is None",
         "return not self.as_installed(name)",
         (_STORIES,),
     ),

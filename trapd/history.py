@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from trapd.contracts import Journal
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.migrations import SCHEMA, migrate
-from trapd.model import Generation, PoolState, Rollout, RolloutState
+from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope
 
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
@@ -237,7 +237,11 @@ class SqliteJournal(Journal):
 def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str] = ()) -> str:
     # ASCII only: SQLite refuses half surrogates, and the last words of a crashed worker may hold some
     record = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
-    return json.dumps(record, default=dict)  # default: mappings that are not dict
+    return json.dumps(record, default=_record)
+
+
+def _record(value: Any) -> dict[str, Any]:
+    return asdict(value) if isinstance(value, Refusal) else dict(value)  # mappings that are not dict
 
 
 def _generation(record: dict[str, Any]) -> Generation:
@@ -250,7 +254,8 @@ def _rollout(record: dict[str, Any]) -> Rollout:
 
 def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
     latest = None if rollout is None else _rollout(rollout)
-    return PoolState(**record | {"good": tuple(record["good"]), "rollout": latest})
+    refused = tuple(Refusal(**one | {"scope": Scope(one["scope"])}) for one in record["refused"])
+    return PoolState(**record | {"good": tuple(record["good"]), "refused": refused, "rollout": latest})
 
 
 def _event(record: dict[str, Any], columns: dict[str, Any]) -> Event:

@@ -7,6 +7,7 @@ code that may: each knows the words of its time.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 
@@ -65,5 +66,25 @@ _WORDS_OF_1 = frozenset((
 ))  # fmt: skip
 _RENAMED = {"failed": "given-up"}  # was said of rollouts alone, and is said of workers now
 
-_STEPS: tuple[Callable[[Run], None], ...] = (_make_tables, _make_events_data)
+
+def _make_refusals_values(run: Run) -> None:
+    """What a pool refused was a key, FINGERPRINT, FINGERPRINT+APPLICATION or FINGERPRINT+DIGEST, and has a scope now.
+
+    Applications were written with a blank after their name, so that none looks like a digest of settings.
+    """
+    for name, value in run("SELECT name, value FROM pools").fetchall():
+        pool = json.loads(value)
+        refused = [_refusal(key, why) for key, why in pool["refused"].items()]
+        run("UPDATE pools SET value = ? WHERE name = ?", (json.dumps(pool | {"refused": refused}), name))
+
+
+def _refusal(key: str, why: str) -> dict[str, str]:
+    fingerprint, narrower, subject = key.partition("+")
+    scope = "code" if not narrower else "settings" if _DIGEST.fullmatch(subject) else "application"
+    return {"scope": scope, "fingerprint": fingerprint, "subject": subject, "why": why}
+
+
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+
+_STEPS: tuple[Callable[[Run], None], ...] = (_make_tables, _make_events_data, _make_refusals_values)
 SCHEMA = len(_STEPS)

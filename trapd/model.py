@@ -295,6 +295,24 @@ class Rollout:
     ended_wall: float | None = None
 
 
+class Scope(StrEnum):
+    """How far a refusal reaches."""
+
+    CODE = "code"  # whatever the code is started as, and however
+    APPLICATION = "application"  # the code as this application; another one may be tried of it
+    SETTINGS = "settings"  # the code under these settings of the pool; under others it may be tried
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a pool does not try again by itself, and why."""
+
+    scope: Scope
+    fingerprint: str  # of the code
+    subject: str  # the application, or the digest of the settings; empty where the code itself is refused
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class PoolState:
     """What is wanted of one pool. Only triggers, and the planner's verdicts, change it; it survives a crash."""
@@ -302,7 +320,7 @@ class PoolState:
     pool: str
     wanted: int | None = None  # generation
     good: tuple[int, ...] = ()  # generations that proved themselves, oldest first
-    refused: Mapping[str, str] = field(default_factory=dict)  # what is not tried again by itself (want.refusal) -> why
+    refused: tuple[Refusal, ...] = ()  # oldest first; of each scope and subject there is one
     undone: int | None = None  # generation that the last undo left, to which another undo goes back
     paused: bool = False
     workers: int | None = None  # `trapctl scale`; None: as configured

@@ -13,6 +13,7 @@ from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Rollout, RolloutState
 from trapd.rollout import want
+from trapd.rollout.refusals import Candidate, candidate, forgive, refusal
 from trapd.rollout.story import rollout_of
 
 log = logging.getLogger("trapd.service")
@@ -51,15 +52,16 @@ class Service(Controller):
             before = {name: replace(self.state(name), undone=None) for name in behind}
             return await self._begin(behind, generation, before=before)
 
-    def _installed(self, name: str) -> tuple[str, str, str]:
-        return self.disk.fingerprint, self._application, self._launch[name]  # as the settings in force start it
+    def _installed(self, name: str) -> Candidate:
+        """As the settings in force start it."""
+        return Candidate(self.disk.fingerprint, self._application, self._launch[name])
 
     def _behind(self, name: str) -> bool:
         """Does this pool want something else than what is installed, that was not refused before?"""
         state = self.state(name)
         if state.wanted not in self.generations or state.wanted not in self.snapshots.present():
             return True
-        return not self.as_installed(name) and want.refusal(state, *self._installed(name)) is None
+        return not self.as_installed(name) and refusal(state, self._installed(name)) is None
 
     def as_installed(self, pool: str) -> bool:
         """Does this pool want the very code that is installed, under the settings in force?"""
@@ -69,7 +71,7 @@ class Service(Controller):
         generation = self.generations.get(number or 0)
         if generation is None or pool not in self.specs or self.disk.state is not DiskState.SETTLED:
             return False
-        return want.identity(generation, pool) == want.key(self.disk.fingerprint, self._launch[pool])
+        return candidate(generation, pool) == self._installed(pool)
 
     async def step(self, name: str) -> float:
         """A pass, and then a rollout of settings that were left behind: they came while other code was wanted."""
@@ -95,8 +97,8 @@ class Service(Controller):
         if self.disk.state is not DiskState.SETTLED or (other and self._behind(name)):
             return False
         launch = want.launch_digest(self.specs[name], wanted.application)
-        refused = want.refusal(state, wanted.fingerprint, wanted.application, launch) is not None
-        return wanted.launch.get(name) != launch and not refused
+        renewed = replace(candidate(wanted, name), launch=launch)
+        return renewed != candidate(wanted, name) and refusal(state, renewed) is None
 
     def _is_last_good(self, name: str) -> bool:
         """Was a half-made rollout overtaken by the return of what already runs?"""
@@ -178,10 +180,10 @@ class Service(Controller):
             state, installed = self._known(name, roll=True), self._installed(name)
             latest = state.rollout
             held = latest is not None and latest.state is RolloutState.FAILED and latest.generation == state.wanted
-            if want.refusal(state, *installed) is None and not held:
+            if refusal(state, installed) is None and not held:
                 continue
-            wall, why = self.clock.wall(), f"generation of {installed[0][:12]} may be tried again"
-            self.save([want.forgive(state, *installed)], [Event(wall, EventKind.RETRIED, why, actor, name)])
+            wall, why = self.clock.wall(), f"generation of {installed.fingerprint[:12]} may be tried again"
+            self.save([forgive(state, installed)], [Event(wall, EventKind.RETRIED, why, actor, name)])
             if held:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
         rollouts += await self.disk_changed(self.disk, actor=actor)

@@ -23,7 +23,7 @@ from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteJournal
 from trapd.migrations import SCHEMA
-from trapd.model import Generation, PoolState, Rollout, RolloutState
+from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope
 
 Reopen = Callable[[], Journal]
 
@@ -81,7 +81,10 @@ def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
         "gpu",
         wanted=7,
         good=(3, 5),
-        refused={"f9": "Traceback: \udc80\0\n«x»"},
+        refused=(
+            Refusal(Scope.CODE, "f9", "", "Traceback: \udc80\0\n«x»"),
+            Refusal(Scope.SETTINGS, "f8", "0123456789abcdef", "it hung"),
+        ),
         paused=True,
         workers=0,
         rollout=replace(rollout(4, "gpu"), previous=5, detail="Traceback", ended_wall=9.0),

@@ -15,7 +15,8 @@ from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteJournal
 from trapd.migrations import SCHEMA
-from trapd.model import RolloutState
+from trapd.model import RolloutState, Scope
+from trapd.rollout.refusals import Candidate, refusal
 
 DUMP = Path(__file__).with_name("history_schema_1.sql").read_text()
 
@@ -73,8 +74,42 @@ def test_pools_rollouts_and_numbers_go_on_where_they_were(journal: SqliteJournal
 
 def test_what_was_refused_stays_refused(journal: SqliteJournal) -> None:
     refused = journal.pools()["default"].refused
-    assert len(refused) == 3
-    assert "undone by somebody" in str(refused)
+    assert [(one.scope, one.fingerprint, one.subject) for one in refused] == [
+        (Scope.APPLICATION, "two", ""),
+        (Scope.APPLICATION, "four", ""),
+        (Scope.CODE, "six", ""),
+    ]
+    assert refused[-1].why == "undone by somebody"
+
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+APP, SETTINGS, TYPO = "trap.app:app ", "7c260c14a8f959d4", "9908cfb46bc2553d"
+# As a trapd with schema 1 wrote it: B was undone, C failed as this application, A failed under other settings.
+OLD_POOL = (
+    f'{{"pool": "gpu", "wanted": 1, "good": [1], "refused": {{"{B}": "undone by alice",'
+    f' "{C}+{APP}": "gpu@3-1 failed to start (ImportError), and generation 1 starts",'
+    f' "{A}+{TYPO}": "gpu@4-1 failed to start (KeyError), and generation 1 starts"}},'
+    ' "undone": 2, "paused": false, "workers": null}'
+)
+
+
+@pytest.mark.parametrize(
+    ("tried", "scope"),
+    [
+        (Candidate(B, APP, SETTINGS), Scope.CODE),
+        (Candidate(B, "trap.other:app ", "0" * 16), Scope.CODE),
+        (Candidate(C, APP, TYPO), Scope.APPLICATION),
+        (Candidate(C, "trap.other:app ", "0" * 16), None),
+        (Candidate(A, APP, TYPO), Scope.SETTINGS),
+        (Candidate(A, APP, SETTINGS), None),
+    ],
+)
+def test_what_an_earlier_trapd_refused_is_refused_still(old: Path, tried: Candidate, scope: Scope | None) -> None:
+    with closing(sqlite3.connect(old)) as database, database:
+        database.execute("UPDATE pools SET value = ? WHERE name = 'gpu'", (OLD_POOL,))
+    with closing(SqliteJournal(old)) as journal:
+        found = refusal(journal.pools()["gpu"], tried)
+    assert (found.scope if found else None) is scope
 
 
 def test_a_new_history_has_the_tables_of_a_migrated_one(old: Path, tmp_path: Path) -> None:

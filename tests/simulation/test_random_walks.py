@@ -90,7 +90,7 @@ def live(universe: Universe) -> None:
 def rest(universe: Universe) -> None:
     """With the code that is on the disk, good or bad, everything has come to rest. Nobody installs anything else."""
     state, installed, wanted = universe.service.state(POOL), universe.disk.fingerprint, universe.wanted()
-    refused = [why for key, why in state.refused.items() if key.partition("+")[0] == installed]
+    refused = [refusal.why for refusal in state.refused if refusal.fingerprint == installed]
     if not state.good:
         assert installed.startswith("bad"), f"{installed} does not run: {state}"
         universe.check_pace()

@@ -22,6 +22,7 @@ from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, PoolSpec
 from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
+from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.world import wanted_workers
 from trapd.service import Service
 
@@ -295,7 +296,7 @@ class Universe:
         launch = want.launch_digest(self.spec, "")
         if generation is None or generation.launch[POOL] == launch:
             return
-        if want.refusal(state, generation.fingerprint, generation.application, launch) is None:
+        if refusal(state, replace(candidate(generation, POOL), launch=launch)) is None:
             raise BrokenPromiseError(f"generation {generation.number} has other settings than those in force")
 
 

@@ -18,8 +18,8 @@ from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
 from trapd.event import Event
 from trapd.model import Generation, Rollout
+from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
-from trapd.rollout.want import refusal
 from trapd.rollout.world import wanted_workers
 
 Document = dict[str, Any]
@@ -238,10 +238,7 @@ def _event(event: Event) -> Document:
 
 def _generation(generation: Generation, views: Sequence[PoolView]) -> Document:
     number = generation.number
-    refused = [
-        refusal(view.state, generation.fingerprint, generation.application, generation.launch.get(view.spec.name, ""))
-        for view in views
-    ]
+    refused = [refusal(view.state, candidate(generation, view.spec.name)) for view in views]
     return {
         "number": number,
         "fingerprint": generation.fingerprint,
@@ -253,7 +250,7 @@ def _generation(generation: Generation, views: Sequence[PoolView]) -> Document:
         "wanted_by": [view.spec.name for view in views if view.state.wanted == number],
         "good_for": [view.spec.name for view in views if number in view.state.good],
         "workers": sum(i.id.generation == number for view in views for i in view.instances),
-        "refused": next((why for why in refused if why is not None), None),
+        "refused": next((found.why for found in refused if found is not None), None),
     }
 
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trapd.model import Generation, OnFailure, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.model import Generation, OnFailure, PoolSpec, PoolState, Refusal, Rollout, RolloutState, Scope
 from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
+from trapd.rollout.refusals import candidate, covers, forgive, refuse
 
 GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
 
@@ -26,27 +27,6 @@ def news(old: Generation | None, versions: Mapping[str, str]) -> str:
     before = {name: old.versions.get(name, "absent") for name in versions}
     changes = [f"{name} {before[name]} -> {version}" for name, version in installed if before[name] != version]
     return ", ".join(changes) or "the installed code, the celeryconfig or the interpreter changed"
-
-
-def identity(generation: Generation, pool: str) -> str:
-    """What this generation is for this pool."""
-    return key(generation.fingerprint, generation.launch.get(pool, ""))
-
-
-def key(fingerprint: str, start: str) -> str:
-    """Code, and a pool's own settings for it; or code, and the application that it is started as."""
-    return f"{fingerprint}+{start}"
-
-
-def refusal(state: PoolState, fingerprint: str, application: str, launch: str) -> str | None:
-    """Why this is not tried by itself, if so: a person undid the code, or it failed as this application, or only under
-    these settings."""
-    keys = _keys(fingerprint, application, launch)
-    return next((state.refused[one] for one in keys if one in state.refused), None)
-
-
-def _keys(fingerprint: str, application: str, launch: str) -> tuple[str, str, str]:
-    return fingerprint, key(fingerprint, application), key(fingerprint, launch)
 
 
 def begin(
@@ -100,7 +80,7 @@ def decide(
             good = (*(g for g in state.good if g != verdict.generation), verdict.generation)
             known = generations.get(verdict.generation)
             if known is not None:
-                state = forgive(state, known.fingerprint, known.application, known.launch.get(state.pool, ""))
+                state = forgive(state, candidate(known, state.pool))
             return replace(state, good=good[-GOOD_KEPT:])
         case Finish():
             return _ended(state, RolloutState.COMPLETE, verdict, wall)
@@ -131,15 +111,6 @@ def resume(state: PoolState, now: float) -> PoolState:
     return progressed(replace(state, paused=False), now)
 
 
-def refuse(state: PoolState, key: str, why: str) -> PoolState:
-    return replace(state, refused={**state.refused, key: why})
-
-
-def forgive(state: PoolState, fingerprint: str, application: str, launch: str) -> PoolState:
-    gone = _keys(fingerprint, application, launch)
-    return replace(state, refused={k: v for k, v in state.refused.items() if k not in gone})
-
-
 def undo_target(
     state: PoolState, current: Generation, generations: Mapping[int, Generation], launch: str | None = None
 ) -> int | None:
@@ -154,8 +125,9 @@ def undo_target(
             continue
         if known.fingerprint != current.fingerprint:
             return number
-        again = key(known.fingerprint, known.launch.get(state.pool, "") if launch is None else launch)
-        if (launch is None or number in left) and again != identity(current, state.pool):
+        again = candidate(known, state.pool)
+        again = again if launch is None else replace(again, launch=launch)
+        if (launch is None or number in left) and again != candidate(current, state.pool):
             return number
     return None
 
@@ -168,13 +140,15 @@ def undone(
     What is undone (the code, or only its settings if both have the same) is not rolled out again by itself, and nothing
     falls back on it, nor on the same under another number, unless the target has yet to prove itself.
     """
-    pool = state.pool
-    code = current.fingerprint != target.fingerprint
-    mine = current.fingerprint if code else identity(current, pool)
-    alike = {n for n, one in generations.items() if mine in (one.fingerprint, identity(one, pool))}
+    pool, mine = state.pool, candidate(current, state.pool)
+    if current.fingerprint != target.fingerprint:
+        refusal = Refusal(Scope.CODE, mine.fingerprint, "", why)
+    else:
+        refusal = Refusal(Scope.SETTINGS, mine.fingerprint, mine.launch, why)
+    alike = {number for number, known in generations.items() if covers(refusal, candidate(known, pool))}
     good = tuple(g for g in state.good if g not in alike) if target.number in state.good else state.good
-    forgiven = forgive(state, target.fingerprint, target.application, target.launch.get(pool, ""))
-    return refuse(replace(forgiven, good=good, undone=current.number), mine, why)
+    forgiven = forgive(state, candidate(target, pool))
+    return refuse(replace(forgiven, good=good, undone=current.number), refusal)
 
 
 def _end(rollout: Rollout, to: RolloutState, why: str, detail: str, wall: float) -> Rollout:
@@ -203,11 +177,11 @@ def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Genera
     known = generations.get(verdict.generation)
     if known is not None:
         # what failed is the code as this application; where that is good under other settings, it is these
-        code = known.fingerprint, known.application
-        proven = any(
-            (generations[g].fingerprint, generations[g].application) == code for g in others if g in generations
-        )
-        state = refuse(state, identity(known, state.pool) if proven else key(*code), verdict.why)
+        failed = candidate(known, state.pool)
+        proven = [candidate(generations[g], state.pool) for g in others if g in generations]
+        settings = any((p.fingerprint, p.application) == (failed.fingerprint, failed.application) for p in proven)
+        scope, subject = (Scope.SETTINGS, failed.launch) if settings else (Scope.APPLICATION, failed.application)
+        state = refuse(state, Refusal(scope, failed.fingerprint, subject, verdict.why))
     state = replace(state, good=good)
     before = state.rollout.previous if state.rollout is not None else None
     serves = state.last_good if good else before

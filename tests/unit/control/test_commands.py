@@ -18,7 +18,7 @@ from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
-from trapd.model import InstanceId, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.model import InstanceId, PoolSpec, PoolState, Refusal, Rollout, RolloutState, Scope
 from trapd.rollout.actions import Start
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
@@ -194,7 +194,8 @@ def test_plan_says_every_action_with_its_reason() -> None:
 def test_generations_say_who_wants_them_for_whom_they_are_good_and_why_they_were_refused() -> None:
     controller = settled(VirtualClock())
     controller.generation(8, "trap 1.3.0 -> 1.4.0", versions={"trap": "1.4.0"}, launch={"default": "l"})
-    controller.put("default", state=PoolState("default", wanted=7, good=(7,), refused={"f8+l": "it does not import"}))
+    refused = Refusal(Scope.APPLICATION, "f8", "", "it does not import")
+    controller.put("default", state=PoolState("default", wanted=7, good=(7,), refused=(refused,)))
     new, old = call(controller, "generations")["generations"]
     assert (new["number"], new["wanted_by"], new["refused"], new["workers"]) == (8, [], "it does not import", 0)
     assert (old["number"], old["wanted_by"], old["good_for"], old["workers"]) == (7, ["default"], ["default"], 2)
