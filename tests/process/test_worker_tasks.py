@@ -45,6 +45,25 @@ async def test_ready_means_that_a_task_sent_now_is_run(short_path: Path, broker:
         assert await lab.call("nap", 0) == pid  # it ran in a child of the main process
 
 
+async def test_the_number_of_running_tasks_is_at_most_a_second_old(short_path: Path, files: Broker) -> None:
+    lab = WorkerLab(short_path, files)
+
+    async def tells(number: int) -> float:
+        """The seconds until it is seen."""
+        began = time.monotonic()
+        await lab.until(lambda seen: seen[ONE].active_tasks == number)
+        return time.monotonic() - began
+
+    async with lab:
+        await lab.start()
+        held = await lab.send("hold", str(short_path / "held"))
+        await appears(short_path / "held.started")
+        more = await tells(1)
+        (short_path / "held.go").touch()
+        await lab.result(held)
+        assert max(more, await tells(0)) < 2.0  # on a busy machine; without the promise it is 10 s
+
+
 async def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short_path: Path, broker: Broker) -> None:
     """One worker with one task running and more in reserve; the second then runs those, each once."""
     lab = WorkerLab(short_path, broker)

@@ -15,6 +15,7 @@ STACK_LINES = 60  # instead, if the log ends with Python's own account of a fata
 TRACEBACK_LINES = 100  # of the log, if it ends with a traceback: its message may have many lines
 _FATAL, _TRACEBACK = "Fatal Python error:", "Traceback (most recent call last):"
 _ACTIVE = re.compile(r"(\d+) active")
+_COUNTS = re.compile(r", \d+ (active|reserved)")
 _STALLED = "main loop stalled"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
 
@@ -23,6 +24,11 @@ def active_tasks(status: str) -> int | None:
     """The number of running tasks that a worker's STATUS= tells, if it does."""
     found = _ACTIVE.search(status)
     return int(found[1]) if found else None
+
+
+def without_counts(status: str) -> str:
+    """What a worker's STATUS= tells beside the tasks that it has, of which it tells every second while they change."""
+    return _COUNTS.sub("", status)
 
 
 def ailment(status: str) -> Ailment | None:

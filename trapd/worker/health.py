@@ -18,8 +18,10 @@ from trapd.worker.orphan import Orphan
 from trapd.worker.standing import BROKER, MainThread, Standing
 from trapd.worker.told import Told
 
-TICK = 1.0  # s between two looks
-STATUS_EVERY = 10.0  # s at least between two messages that only tell something new: each wakes the supervisor
+TICK = 0.9  # s between two looks: so old, and the way of a message, the number of running tasks is in `status`
+STATUS_EVERY = (
+    10.0  # s at least between two messages of which only an age or a reserve is new: each wakes the supervisor
+)
 EXTEND_EVERY = 10.0  # s
 EXTEND_BY = 30.0  # s: three messages may get lost
 DRAIN_BY = 60.0  # s, while tasks run: so long may the way out take after the last of them (TimeoutStopSec= of the unit)
@@ -30,8 +32,9 @@ YOUNG = 0.1  # of the time since READY: so often, while that is not much, a sign
 STANDSTILL = 5.0  # s between two looks after which it was this process, not its loop, that stood still
 DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
-# A change of this is told at once: phase, stalled, whom it waits for, whether it stands, strays and remote commands.
-_About = tuple["Phase", bool, str, bool, tuple[int, str]]
+# A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, strays and remote
+# commands, and running tasks. A worker at rest, or busy all the time, tells nothing.
+_About = tuple["Phase", bool, str, bool, tuple[int, str], int]
 
 
 class Phase(StrEnum):
@@ -66,7 +69,7 @@ class Health:
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.because = ""  # why it drains, if nobody told it to by a signal
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: _About = (self.phase, False, "", False, (0, ""))
+        self._about: _About = (self.phase, False, "", False, (0, ""), 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
@@ -94,7 +97,7 @@ class Health:
         fields = dict(self._announce)
         serves = self.phase in (Phase.READY, Phase.RECONNECTING)
         stalled = serves and now - self._well >= self._stall
-        self._about = self.phase, stalled, self._away, bool(place), (self.strays, self.remote)
+        self._about = self.phase, stalled, self._away, bool(place), (self.strays, self.remote), active
         if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
             fields["WATCHDOG"] = "1"
         if (time := self._deserves(now)) and now >= self._extended + min(EXTEND_EVERY, self._period):

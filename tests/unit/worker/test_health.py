@@ -120,7 +120,7 @@ def test_without_a_watchdog_an_idle_worker_says_as_little() -> None:
     assert len(case.run(60)) == 3
 
 
-def test_counts_are_told_when_they_change_but_not_more_often_than_every_10_seconds() -> None:
+def test_running_tasks_are_told_at_the_next_look_and_only_while_their_number_changes() -> None:
     case = Case().ready()
     case.run(15)
     case.active, case.reserved = 2, 3
@@ -128,6 +128,17 @@ def test_counts_are_told_when_they_change_but_not_more_often_than_every_10_secon
     said = []
     for count in range(40):
         case.active = case.reserved = count
+        said += times(case.run(1), "STATUS")
+    assert len(said) == 40
+    assert times(case.run(100), "STATUS") == []
+
+
+def test_tasks_in_reserve_are_told_when_they_change_but_not_more_often_than_every_10_seconds() -> None:
+    case = Case().ready()
+    case.run(15)
+    said = []
+    for count in range(40):
+        case.reserved = count
         said += times(case.run(1), "STATUS")
     assert len(said) <= 5
     assert min(later - earlier for earlier, later in itertools.pairwise(said)) >= 10

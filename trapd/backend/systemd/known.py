@@ -14,6 +14,7 @@ from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd import journal
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
+from trapd.backend.words import without_counts
 from trapd.contracts import Clock
 from trapd.masking import mask
 from trapd.model import Failure, Instance, InstanceId, InstanceState
@@ -174,7 +175,7 @@ class Known:
         facts = record.facts
         report = await asyncio.to_thread(reports.read, self._file(record.id), facts.pid)
         if record.facts.invocation == facts.invocation:
-            record.reported = facts.invocation, facts.text
+            record.reported = facts.invocation, without_counts(facts.text)
             record.report = report.code if report else record.report
 
     def _file(self, id: InstanceId) -> Path:

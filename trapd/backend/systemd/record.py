@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd.facts import Facts
-from trapd.backend.words import active_tasks, ailment, hangs_on, silence
+from trapd.backend.words import active_tasks, ailment, hangs_on, silence, without_counts
 from trapd.contracts import fresh_after
 from trapd.masking import mask
 from trapd.model import Ailment, CodeReport, Failure, Instance, InstanceId, InstanceState
@@ -43,7 +43,7 @@ class Record:
     failure: Failure | None = None
     explained: str = ""  # the run that ``failure`` is of
     report: CodeReport | None = None
-    reported: tuple[str, str] = ("", "")  # the run, and its status text, at which ``report`` was read
+    reported: tuple[str, str] = ("", "")  # the run, and its status without counts, at which ``report`` was read
     # What ``observe`` shows: not before the files that belong to it have been read.
     shown: Instance | None = None
 
@@ -132,7 +132,7 @@ class Record:
     def unread(self) -> bool:
         """It may have written a report that was not read yet."""
         speaks = self.state in (InstanceState.READY, InstanceState.DRAINING)
-        return speaks and self.reported != (self.facts.invocation, self.facts.text)
+        return speaks and self.reported != (self.facts.invocation, without_counts(self.facts.text))
 
     def view(self) -> Instance | None:
         """What is known of it now, but for forgiveness."""

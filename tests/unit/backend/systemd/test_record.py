@@ -222,14 +222,16 @@ def test_a_report_is_read_once_for_each_status_of_each_run() -> None:
     assert not record.unread
     heard(READY, record=record)
     assert record.unread
-    record.reported = record.facts.invocation, record.facts.text
+    record.reported = record.facts.invocation, "ready"
     assert not record.unread
-    heard(replace(READY, text="ready, 4 active"), record=record)
+    heard(replace(READY, text="ready, 4 active, 2 reserved"), record=record)
+    assert not record.unread, "of a busy worker that would be once a second"
+    heard(replace(READY, text="ready, 4 active, 1 stray modules"), record=record)
     assert record.unread
 
 
 def test_a_new_run_has_no_report_yet() -> None:
     record = heard(READY)
-    record.reported = ("a", READY.text)
+    record.reported = ("a", "ready")
     heard(CRASHED, WAITING, AGAIN, SECOND, SECOND_READY, record=record)
     assert (record.report, record.unread) == (None, True)
