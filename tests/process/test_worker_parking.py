@@ -21,6 +21,7 @@ pytestmark = client_warnings
 NEWER = InstanceId("default", 8, 1)
 # What RabbitMQ 4 does to every quorum queue by itself; 3.10 has to be told.
 QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 20}
+FULL = {"x-max-length": 0, "x-overflow": "reject-publish"}
 NEW = """
 @app.task(bind=True)
 def new(self, path):
@@ -203,14 +204,19 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
     assert here.parked() == 0
 
 
-async def test_where_nothing_can_be_parked_it_is_handed_back(short_path: Path, request: pytest.FixtureRequest) -> None:
-    """The name of the parking queue is taken by one that is not ours to use."""
+@pytest.mark.parametrize(
+    "obstacle", [{"exclusive": True}, {"auto_delete": False, "arguments": FULL}], ids=["somebody else's", "full"]
+)
+async def test_where_nothing_can_be_parked_it_is_handed_back(
+    short_path: Path, request: pytest.FixtureRequest, obstacle: dict[str, Any]
+) -> None:
+    """The name of the parking queue is taken by one that is not ours to use, or that refuses what is published."""
     here = place(short_path, request, "rabbitmq")
 
     async with here.lab:
         with here.lab.client.connection_for_read() as connection:
             channel = connection.channel()
-            channel.queue_declare(here.queue.name + SUFFIX, exclusive=True)
+            channel.queue_declare(here.queue.name + SUFFIX, **obstacle)
             await here.lab.start()
             sent = await here.lab.send("new", str(short_path / "ledger"))
             await here.lab.call("nap", 0)
