@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,33 +176,54 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
 ) -> None:
     """Killed between the confirmation and the acknowledgement: the broker delivers it anew, and it is parked again."""
     here = place(short_path, request, "quorum")
-
-    def park(redelivered: bool) -> None:
-        lot = Parking(here.lab.client)
-        with here.lab.client.connection_for_read() as connection:
-            channel = connection.channel()
-            body, headers = b"[[], {}, {}]", {"id": "twin", "task": "naps.jobs.new"}
-            raw = channel.prepare_message(body, content_type="application/json", headers=headers)
-            here.queue(channel).declare()
-            channel.basic_publish(raw, exchange="", routing_key=here.queue.name)
-
-            def there() -> bool:
-                got.append(channel.basic_get(here.queue.name))
-                return got[-1] is not None
-
-            wait(there)
-            message = channel.message_to_python(got[-1])
-            message.delivery_info["redelivered"] = redelivered
-            lot.park(message, here.queue, "twin", "naps.jobs.new")
-            message.ack()
-        lot.close()
-
-    got: list[Any] = []
-    park(redelivered=False)
-    park(redelivered=True)
+    park(here, redelivered=False)
+    park(here, redelivered=True)
     wait(lambda: here.parked() == 2)
     assert len(here.walk(lambda mark: Verdict.BACK)) == 1
     assert here.parked() == 0
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_what_a_look_held_when_it_failed_is_there_again_at_once(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Not when the garbage collector happens to close the connection, or after Redis's visibility_timeout."""
+    here = place(short_path, request, kind)
+
+    def fail(mark: Any) -> Verdict:
+        raise ValueError(mark["id"])
+
+    park(here)
+    wait(lambda: here.parked() == 1)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="twin"):
+            here.walk(fail)
+        wait(lambda: here.parked() == 1)
+    finally:
+        gc.enable()
+
+
+def park(here: Place, *, redelivered: bool = False) -> None:
+    """A message that was in the queue, as a worker would that does not know its task."""
+    lot, got = Parking(here.lab.client), list[Any]()
+    with here.lab.client.connection_for_read() as connection:
+        channel = connection.channel()
+        headers = {"id": "twin", "task": "naps.jobs.new"}
+        raw = channel.prepare_message(b"[[], {}, {}]", content_type="application/json", headers=headers)
+        here.queue(channel).declare()
+        channel.basic_publish(raw, exchange="", routing_key=here.queue.name)
+
+        def there() -> bool:
+            got.append(channel.basic_get(here.queue.name))
+            return got[-1] is not None
+
+        wait(there)
+        message = channel.message_to_python(got[-1])
+        message.delivery_info["redelivered"] = redelivered
+        lot.park(message, here.queue, "twin", "naps.jobs.new")
+        message.ack()
+    lot.close()
 
 
 @pytest.mark.parametrize(

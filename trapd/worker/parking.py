@@ -111,7 +111,8 @@ class Parking:
         self._made.clear()
         if connection is not None:
             with suppress(Exception):  # it may be broken, which may be why
-                connection.collapse()
+                raw = connection._connection  # of py-amqp: to close that politely is to wait for an answer
+                raw.collect() if hasattr(raw, "collect") else connection.collect()
 
     def _open(self) -> None:
         if self._channel is not None:
