@@ -36,9 +36,6 @@ celeryconfig = "celeryconfig.py"
 python = {python}
 smoke_test = "trapd.distribute.smoke:known_source"
 
-[watch]
-distributions = ["trap", "radio-pyse"]
-
 [pools.default]
 workers = {workers}
 environment = {{ {variable} = {ledger} }}
