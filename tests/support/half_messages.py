@@ -2,7 +2,8 @@
 
 Its arguments are the transport's options and the queue's name; it prints what arrived, as JSON, when 300 messages have.
 
-In an interpreter of its own, since kombu keeps the state of its transports for a whole process, and forks inherit it.
+In an interpreter of its own: in a fork, kombu closes the connections that it has inherited, and one to Redis that has
+asked for a message (BRPOP; whoever has used remote control has such a one) waits for the answer there, for ever.
 """
 
 from __future__ import annotations

@@ -80,6 +80,16 @@ def test_a_typo_in_the_applications_own_settings_is_named_with_what_is_meant() -
     assert said.remedy == "did you mean CELERY_TASK_ACKS_LATE?"
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_typo_in_celeryconfig_is_named_even_where_no_worker_is_needed(eager: bool) -> None:
+    (said,) = [
+        finding
+        for finding in found(conf={"task_always_eager": eager}, unknown={"task_ack_late": "task_acks_late"})
+        if "task_ack_late" in finding.what
+    ]
+    assert (said.level, said.remedy) == (WARNING, "did you mean task_acks_late?")
+
+
 def test_settings_of_a_daemon_that_trapd_does_not_obey_are_named() -> None:
     assert wrong(daemon=["worker_logfile", "worker_uid"]) == [
         (WARNING, "worker_logfile has no effect"),
