@@ -26,9 +26,11 @@ from tests.support import brokers, machine, processes, sample
 from trapd import history
 
 HERE = Path(__file__).parent
-# what fails soonest comes first
-ORDER = ("unit", "contract", "simulation", "docs", "process", "applications", "system", "nspawn")
 REAL = ("process", "applications", "system", "nspawn")  # folders whose tests start processes that could escape from us
+# what fails soonest comes first
+ORDER = ("unit", "contract", "simulation", "docs", *REAL)
+# Of what several processes share, what takes longest comes first: at the end all others would wait for it.
+SHARED_ORDER = ("unit", "contract", "simulation", "docs", "system", "applications", "nspawn", "process")
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 GRACE = 20.0  # s that a process or thread gets to end by itself after its test
@@ -50,11 +52,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: ORDER.index(folder(item.path)) if folder(item.path) in ORDER else len(ORDER))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    order = SHARED_ORDER if hasattr(config, "workerinput") else ORDER
+    items.sort(key=lambda item: order.index(folder(item.path)) if folder(item.path) in order else len(order))
     for item in items:
         if folder(item.path) in ("applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
+        if folder(item.path) in REAL and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether a test shares something slow, a machine for instance, with the others of its module: one process of
+    several (xdist's ``--dist=loadgroup``) then runs all of these."""
+    definitions = item.session._fixturemanager.getfixturedefs
+    found = [definitions(name, item) for name in getattr(item, "fixturenames", ())]
+    return any(defined and defined[-1].scope == "module" for defined in found)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -192,6 +205,8 @@ def broker(request: pytest.FixtureRequest) -> brokers.Broker:
 
 
 @pytest.fixture(scope="session")
-def application(tmp_path_factory: pytest.TempPathFactory) -> sample.Application:
+def application(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> sample.Application:
     """The sample application's virtual environment; what is installed in it is whatever the last test left."""
-    return sample.make_application(tmp_path_factory.mktemp("application"))
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir("environments")
+    return sample.make_application(tmp_path_factory.mktemp("application"), kept)

@@ -10,12 +10,15 @@ import pytest
 from tests.applications import runs
 from tests.applications.catalogue import Application
 from tests.conftest import make_broker
+from tests.support import environments
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The applications' interpreter; what else is installed is whatever the last test left."""
-    return runs.make_environment(tmp_path_factory.mktemp("applications") / "venv")
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir("environments-of-applications")
+    return environments.copy(kept, tmp_path_factory.mktemp("applications") / "venv", *runs.PACKAGES)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -20,7 +19,7 @@ from celery.app.defaults import SETTING_KEYS
 from tests.applications.catalogue import PROJECTS, Application
 from tests.support import processes
 from tests.support.daemon import Daemon, Status
-from tests.support.sample import pip
+from tests.support.environments import pip
 from tests.support.wheels import write_wheel
 
 CLIENT = Path(__file__).with_name("client.py")
@@ -29,14 +28,6 @@ OLD, NEW = "1.0", "2.0"
 WORKERS = 2
 PATIENCE = 60.0  # s
 IN_FORCE = ("implementation", "max-concurrency", "max-tasks-per-child", "timeouts")  # what a Celery pool says of itself
-
-
-def make_environment(directory: Path) -> Path:
-    """The interpreter of a virtual environment for all the applications: about 10 s, once a session."""
-    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    python = directory / "bin/python"
-    pip(python, "install", *PACKAGES)
-    return python
 
 
 @dataclass(frozen=True)

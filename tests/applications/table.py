@@ -10,7 +10,7 @@ from typing import Any
 from tests.applications import runs
 from tests.applications.catalogue import APPLICATIONS, Application
 from tests.applications.runs import Observed, Place, Plain, Trapd
-from tests.support import brokers
+from tests.support import brokers, environments
 
 SHIPPED = Path(__file__).parents[2] / "etc/celeryconfig.py"
 
@@ -63,7 +63,7 @@ def main() -> None:
         directory = Path(name)
         for server in ("redis", "rabbitmq"):
             (directory / server).mkdir()
-        python = runs.make_environment(directory / "venv")
+        python = environments.make(directory / "venv", *runs.PACKAGES)
         redis, _ = stack.enter_context(brokers.redis_server(directory / "redis"))
         rabbitmq, _ = stack.enter_context(brokers.rabbitmq_server(directory / "rabbitmq"))
         for number, application in enumerate(APPLICATIONS):

@@ -6,15 +6,15 @@ slow (pip, 15 to 30 s) is done once for each content of setup.cfg and kept; the 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.environments import alone
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "/usr/bin/python3"
@@ -73,7 +73,7 @@ def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Pa
     """A virtual environment that is to be used at ``place``, with this requirement: made once for each ``key``."""
     version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
     environment = kept / hashlib.sha256(version + key).hexdigest()[:16]
-    with _alone(kept):
+    with alone(kept):
         if not environment.exists():
             fresh = kept / "fresh"
             shutil.rmtree(fresh, ignore_errors=True)
@@ -88,11 +88,3 @@ def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Pa
             for old in sorted(kept.glob("????????????????"), key=os.path.getmtime)[:-3]:
                 shutil.rmtree(old)
     return environment
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two sessions must not install at once."""
-    with (folder / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -1,0 +1,54 @@
+"""Virtual environments of the tests' applications: pip fills one, later sessions and other processes copy it.
+
+pip takes 10 to 30 s, a copy 1 s. The scripts of a copy still name the first one's interpreter: use ``python -m``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def make(directory: Path, *requirements: str) -> Path:
+    """The interpreter of a new virtual environment in ``directory``, with these packages."""
+    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    python = directory / "bin/python"
+    pip(python, "install", *requirements)
+    return python
+
+
+def copy(kept: Path, directory: Path, *requirements: str) -> Path:
+    """As ``make``, from a copy that is in ``kept`` from the second time on."""
+    key = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:16]
+    original = kept / key
+    with alone(kept):
+        if not original.exists():
+            shutil.rmtree(kept / "fresh", ignore_errors=True)
+            make(kept / "fresh", *requirements)
+            (kept / "fresh").rename(original)
+            for old in sorted(kept.glob("????????????????"), key=lambda path: path.stat().st_mtime)[:-3]:
+                shutil.rmtree(old)
+    subprocess.run(["cp", "-a", str(original), str(directory)], check=True)
+    return directory / "bin/python"
+
+
+def pip(python: Path, *arguments: str) -> None:
+    """Run pip; raises RuntimeError with its words if it fails."""
+    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"cannot run {' '.join(command)}:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Two processes must not fill the same folder at once."""
+    with (folder / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
