@@ -57,7 +57,6 @@ def there(boot_for_module: Boot, folder: Path, installation: Installation) -> Ma
     options = prepare(folder)
     shutil.copy(HERE / "driver.py", folder)
     machine = boot_for_module(options=options, binds=installation.binds)
-    machine.sh("useradd --system --no-create-home trapd").check()
     for unit in ("dbus", "polkit"):  # which are killed and restarted more often here than systemd would bear
         machine.put(f"/etc/systemd/system/{unit}.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     for rule in RULES.glob("*.rules"):

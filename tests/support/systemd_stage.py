@@ -18,37 +18,50 @@ from blockbuster import BlockBuster
 from tests.support.machine import Machine
 from tests.support.stages import PATIENCE, START_TIMEOUT, STUB, WATCHDOG, LeapingClock, Script, Seen, look
 from trapd.backend.systemd.backend import SystemdBackend
-from trapd.model import InstanceId
+from trapd.model import InstanceId, PoolSpec
+from trapd.settings import App, Settings, WatchSettings
+from trapd.units import layout
+from trapd.units.render import template, template_name
+
+ROOT = Path(__file__).parents[2]
 
 POOLS = ("default", "gpu")
 SHARED = "/srv/stage"  # in the machine
-_UNIT = """
+# Of the units that are shipped, what a test is about, and whom they start.
+_DROP_IN = """
 [Unit]
 StartLimitIntervalSec=60
 StartLimitBurst={burst}
 
 [Service]
-Type=notify
-NotifyAccess=main
-SyslogIdentifier={pool}@%i
+ExecStart=
 ExecStart=/bin/sh -c 'exec /usr/bin/python3 -I -S -X faulthandler {shared}/stub_worker.py {pool}@%i {shared} \
     "$$(cat {shared}/scripts/{pool}@%i.json)"'
+ReadWritePaths={shared}
 TimeoutStartSec={start_timeout}
-TimeoutStartFailureMode=abort
 WatchdogSec={watchdog}
 TimeoutAbortSec=5
-KillMode=mixed
 TimeoutStopSec={stop_time}
-TimeoutStopFailureMode=abort
 Restart={restart}
 RestartSec={restart_sec}
 """
+_SETTINGS = Settings(
+    file=Path("/etc/trapd/trapd.toml"),
+    backend="systemd",
+    state_directory=Path("/var/lib/trapd"),
+    runtime_directory=Path("/run/trapd"),
+    app=App("a:b", Path("/c"), Path("/p"), None),
+    watch=WatchSettings(("trap",), 2.0, 120.0),
+    pools=tuple(PoolSpec(pool) for pool in POOLS),
+)
 
 
 def prepare(folder: Path) -> list[str]:
     """Lay out the shared folder; returns the options for systemd-nspawn that show it to a machine."""
     for name in ("scripts", "instances"):
         (folder / name).mkdir()
+    for path in (folder, folder / "instances"):
+        path.chmod(0o777)  # workers write there, who are not us
     (folder / "stub_worker.py").write_text(STUB.read_text())
     return [f"--bind={folder}:{SHARED}"]
 
@@ -63,9 +76,13 @@ def put_units(
     watchdog: float = WATCHDOG,
     stop_time: float | str = "infinity",
 ) -> None:
-    """One template for each pool. Every default makes the unit behave as the contract says of a backend alone."""
+    """The shipped template of each pool, with the stub in the worker's place. Every default makes the unit behave as
+    the contract says of a backend alone.
+    """
+    if not machine.exists("/etc/systemd/system/trapd-workers.slice"):
+        _put_shipped(machine)
     for pool in POOLS:
-        text = _UNIT.format(
+        text = _DROP_IN.format(
             pool=pool,
             shared=SHARED,
             restart=restart,
@@ -75,8 +92,18 @@ def put_units(
             watchdog=watchdog,
             stop_time=stop_time,
         )
-        machine.put(f"/run/systemd/system/trapd-worker-{pool}@.service", text)
+        machine.put(f"/run/systemd/system/{template_name(pool)}.d/stage.conf", text)
     machine.systemctl("daemon-reload")
+
+
+def _put_shipped(machine: Machine) -> None:
+    shipped = {file.path.name: file for file in layout.placed(ROOT / "systemd", Path("/opt/trapd/bin"))}
+    machine.put("/etc/sysusers.d/trapd.conf", (ROOT / "systemd/sysusers.d/trapd.conf").read_text())
+    machine.run("systemd-sysusers").check()
+    base = shipped["trapd-worker@.service.in"].text
+    for pool in _SETTINGS.pools:
+        machine.put(f"/run/systemd/system/{template_name(pool.name)}", template(_SETTINGS, pool, base))
+    machine.put("/etc/systemd/system/trapd-workers.slice", shipped["trapd-workers.slice"].text)
 
 
 class SystemdStage:
