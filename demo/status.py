@@ -1,4 +1,4 @@
-"""What ``trapctl status --json`` says (schema 1), as far as the demonstration needs it; and what changed in it."""
+"""What ``trapctl status --json`` says (schema 2), as far as the demonstration needs it; and what changed in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Status:
         rollout = pool["rollout"] or {"state": "", "reason": "", "id": 0}
         workers = (
             Worker(
-                one["name"], one["pid"], one["state"], one["code"], (one["versions"] or {}).get("trap", "?"),
+                one["name"], one["pid"], one["state"], one["code"] or "-", (one["versions"] or {}).get("trap", "?"),
                 one["active_tasks"],
             )
             for one in pool["instances"]

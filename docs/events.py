@@ -12,7 +12,7 @@ HEAD = """# Events
 
 trapd's history is a list of events: `trapctl events` shows its end, `trapctl why` the part that belongs to one pool,
 rollout or worker. Each event has a number (`id`), which only grows, over every restart and upgrade of trapd, and is
-never given again; the moment (`wall`, seconds since the epoch); one of the kinds below; who caused it (`actor`:
+never given again; the moment (`at`, seconds since the epoch); one of the kinds below; who caused it (`actor`:
 `trapd`, `watch`, `reload`, a user's name, or `outside` for what was not trapd's doing); and a `reason`. `detail` is the
 traceback or the last lines of the log, where there are any. `duration` is in seconds, and null where it is not known.
 

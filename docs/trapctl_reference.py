@@ -19,8 +19,9 @@ same configuration that trapd uses (`--config`, else `TRAPD_CONFIG`, else `/etc/
 This file is made from `trapctl --help` by `python -m docs.trapctl_reference`.
 
 On a terminal there are colours and progress bars, in a pipe plain lines of any length. `NO_COLOR` switches colours off.
-With `--json` the answer is one JSON document (schema 1) on standard output, errors included:
-`{"schema": 1, "error": {"exit": 7, "message": "..."}}`. No password is shown; those in URLs are replaced by stars.
+With `--json` the answer is one JSON document on standard output, errors included:
+`{"schema": 2, "error": {"exit": 7, "message": "..."}}`; `trapctl schema` describes all of them. No password is
+shown; those in URLs are replaced by stars.
 
 ## Exit statuses
 

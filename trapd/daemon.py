@@ -17,6 +17,7 @@ from trapd import __version__, atomic
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
+from trapd.control.documents import Backend, DaemonState
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.control.status import missing
@@ -58,7 +59,8 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.clock = settings, SystemClock()
-        self.state, self.trouble = "starting", ""
+        self.state: DaemonState = "starting"
+        self.trouble = ""
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
@@ -75,7 +77,7 @@ class Daemon:
             application=_application(settings),
         )
         self.watch = self._make_watch()
-        backend = "systemd" if self.systemd else "embedded"
+        backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
         commands = Commands(self.service, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)

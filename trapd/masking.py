@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TypeVar, cast
+
+_T = TypeVar("_T")
 
 # What may be one URL: what stands between white space, or before the next URL of a list as sentinel://... has it.
 _BETWEEN = re.compile(r"(\s+|[;,](?=\w+://))")
@@ -28,14 +30,18 @@ def _masked_url(text: str) -> str:
     return text if user is None or end < user.end() else f"{text[: user.end()]}***{text[end:]}"
 
 
-def masked(document: Any) -> Any:
+def masked(document: _T) -> _T:
     """A JSON value with every text in it masked, names of members excepted."""
-    match document:
+    return cast(_T, _masked(document))
+
+
+def _masked(value: object) -> object:
+    match value:
         case str():
-            return mask(document)
+            return mask(value)
         case dict():
-            return {name: masked(value) for name, value in document.items()}
+            return {name: _masked(member) for name, member in value.items()}
         case list() | tuple():
-            return [masked(value) for value in document]
+            return [_masked(item) for item in value]
         case _:
-            return document
+            return value

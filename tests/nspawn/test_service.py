@@ -21,7 +21,7 @@ from tests.support.daemon import Status, settled_on
 from tests.support.installation import Installation
 from tests.support.sample import Entry, good, parse_ledger
 from tests.support.service import CELERYCONFIG, TOML, Service, at_rest, pip, redis
-from trapd.control.commands import TABLE, Access
+from trapd.control.commands import PARAMETERS, TABLE, Access
 from trapd.control.protocol import Code
 
 POOLS: dict[str, dict[str, object]] = {
@@ -133,7 +133,9 @@ pathlib.Path.home().joinpath("answers.json").write_text(json.dumps(answers))
 def test_who_runs_in_a_workers_sandbox_may_ask_trapd_and_not_command_it(service: Service) -> None:
     machine = service.machine
     commands = {
-        one.name: {p.name: "extra" for p in one.params if p.required} for one in TABLE if one.access is Access.ADMIN
+        one.name: {p.name: "extra" for p in PARAMETERS[one.name] if p.required}
+        for one in TABLE
+        if one.access is Access.ADMIN
     }
     machine.put("/usr/local/bin/ask", ASK, mode=0o755)
     machine.put("/etc/trapd/asked.json", json.dumps({"status": {}, **commands}))

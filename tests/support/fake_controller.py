@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.support.fake_journal import FakeJournal
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
+from trapd.control.documents import Backend
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.errors import RefusedError
@@ -210,7 +211,7 @@ def settled(clock: Clock) -> FakeController:
     return controller
 
 
-def about(backend: str = "embedded", pid: int = 4242) -> About:
+def about(backend: Backend = "embedded", pid: int = 4242) -> About:
     return About("0.1.0", pid, backend, lambda: "running")
 
 

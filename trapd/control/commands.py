@@ -1,6 +1,6 @@
-"""THE table: every command, who may give it, what it takes, and the trapctl verb that gives it.
+"""THE table: every command, who may give it, what carries it out, and the trapctl verb that gives it.
 
-There is no other way in. docs/protocol.md has a paragraph for each row, and a test compares.
+There is no other way in. docs/protocol.md is made from this table, the handlers and the types of both.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic
 
 from trapd.contracts import Clock
-from trapd.control import handlers
+from trapd.control import handlers, methods
 from trapd.control.handlers import Call, Document
+from trapd.control.methods import Answer, Given, Method
 from trapd.control.needs import About, Controller, Desk
-from trapd.control.protocol import MOST_LINES, Code, ProtocolError, Request
+from trapd.control.parameters import Param, parameters, read
+from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.errors import NotPermittedError
 from trapd.masking import masked
-
-_LONGEST_TEXT = 1000  # characters; a reason is a sentence
-_LARGEST = 2**53  # beyond it not every JSON reader has exact numbers
 
 
 class Access(StrEnum):
@@ -28,31 +27,18 @@ class Access(StrEnum):
     ADMIN = "admin"  # root, trapd's own user, group trapd
 
 
-class Kind(StrEnum):
-    TEXT = f"text of at most {_LONGEST_TEXT} characters"
-    TEXTS = "list of texts"
-    NUMBER = "whole number"
-    SECONDS = "number of seconds"
+@dataclass(frozen=True)
+class Command(Generic[Given, Answer]):
+    """A row: the method and its handler have the same types, or mypy says so. ``verb`` is trapctl's."""
 
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    name: str
-    kind: Kind
-    doc: str
-    required: bool = False
-    default: Any = None
-    most: int = _LARGEST
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    name: str
+    method: Method[Given, Answer]
     access: Access
-    handler: Callable[[Call], Coroutine[Any, Any, Document]]
+    handler: Callable[[Call[Given]], Coroutine[Any, Any, Answer]]
     verb: str
-    doc: str
-    params: tuple[Param, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.method.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +49,26 @@ class Caller:
     admin: bool
 
 
-_POOLS = Param("pools", Kind.TEXTS, "pools by name; all if empty", default=())
-_POOL = Param("pool", Kind.TEXT, "a pool's name", required=True)
-_ONE = Param("pool", Kind.TEXT, "only this pool")
-_LIMIT = Param("limit", Kind.NUMBER, "at most so many, the latest", default=20, most=MOST_LINES)
-_REASON = Param("reason", Kind.TEXT, "one line for history: why", default="")
-_ID = Param("id", Kind.NUMBER, "the rollout's number", required=True)
-_TIMEOUT = Param("timeout", Kind.SECONDS, "give up waiting after so long; never if null")
-_WORKERS = Param("workers", Kind.TEXT, "N, +N or -N", required=True)
-_SUBJECT = Param("subject", Kind.TEXT, "a pool, a rollout's number or a worker such as default@7-1", required=True)
-_ROLLOUT = Param("rollout", Kind.NUMBER, "only this rollout")
-
 _R, _A = Access.READ, Access.ADMIN
-TABLE: tuple[Command, ...] = (
-    Command("ping", _R, handlers.ping, "status", "Who answers: version, pid, protocol"),
-    Command("status", _R, handlers.show_status, "status", "What runs, against what should: schema 1"),
-    Command("recycle", _A, handlers.recycle, "recycle", "Replace every worker, gracefully", (_POOLS, _REASON)),
-    Command("retry", _A, handlers.retry, "retry", "Try refused code again", (_POOLS,)),
-    Command("rollout.status", _R, handlers.rollout_status, "rollout status", "How far the latest is", (_POOLS,)),
-    Command("rollout.wait", _R, handlers.rollout_wait, "rollout status", "Wait until it is over", (_ID, _TIMEOUT)),
-    Command("rollout.pause", _A, handlers.pause, "rollout pause", "Move nothing until resumed", (_POOL,)),
-    Command("rollout.resume", _A, handlers.resume, "rollout resume", "Go on", (_POOL,)),
-    Command("rollout.undo", _A, handlers.undo, "rollout undo", "Back to the good code before", (_POOL,)),
-    Command("rollout.history", _R, handlers.history, "rollout history", "Past rollouts, newest first", (_ONE, _LIMIT)),
-    Command("generations", _R, handlers.generations, "generations", "The generations kept, newest first"),
-    Command("scale", _A, handlers.scale, "scale", "Want more or fewer workers", (_POOL, _WORKERS)),
-    Command("plan", _R, handlers.plan, "plan", "What would be done now; nothing is done", (_POOLS,)),
-    Command("why", _R, handlers.explain, "why", "The chain from trigger to now", (_SUBJECT,)),
-    Command("events", _R, handlers.events, "events", "The tail of history, oldest first", (_ONE, _ROLLOUT, _LIMIT)),
+TABLE = (
+    Command(methods.PING, _R, handlers.ping, "status"),
+    Command(methods.STATUS, _R, handlers.show_status, "status"),
+    Command(methods.RECYCLE, _A, handlers.recycle, "recycle"),
+    Command(methods.RETRY, _A, handlers.retry, "retry"),
+    Command(methods.ROLLOUT_STATUS, _R, handlers.rollout_status, "rollout status"),
+    Command(methods.ROLLOUT_WAIT, _R, handlers.rollout_wait, "rollout status"),
+    Command(methods.PAUSE, _A, handlers.pause, "rollout pause"),
+    Command(methods.RESUME, _A, handlers.resume, "rollout resume"),
+    Command(methods.UNDO, _A, handlers.undo, "rollout undo"),
+    Command(methods.HISTORY, _R, handlers.history, "rollout history"),
+    Command(methods.GENERATIONS, _R, handlers.generations, "generations"),
+    Command(methods.SCALE, _A, handlers.scale, "scale"),
+    Command(methods.PLAN, _R, handlers.plan, "plan"),
+    Command(methods.WHY, _R, handlers.explain, "why"),
+    Command(methods.EVENTS, _R, handlers.events, "events"),
 )
-COMMANDS: Mapping[str, Command] = {command.name: command for command in TABLE}
+COMMANDS: Mapping[str, Command[Any, Any]] = {command.name: command for command in TABLE}
+PARAMETERS: Mapping[str, tuple[Param, ...]] = {name: parameters(command.handler) for name, command in COMMANDS.items()}
 
 
 class Commands:
@@ -116,14 +92,13 @@ class Commands:
                 f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
                 "group trapd"
             )
-        params = read_params(command, request)
+        params = read(command.name, PARAMETERS[command.name], request)
 
         async def report_masked(document: Document) -> None:
             await report(masked(document))
 
         work = command.handler(Call(self._desk, params, caller.actor, report_masked))
-        result: Document = masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
-        return result
+        return masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
 
     def _to_its_end(self, work: Coroutine[Any, Any, Document]) -> asyncio.Future[Document]:
         """A change that was begun is carried out, though whoever asked for it may go away meanwhile."""
@@ -131,41 +106,3 @@ class Commands:
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
         return asyncio.shield(task)
-
-
-def read_params(command: Command, request: Request) -> dict[str, Any]:
-    """Every parameter of the command, checked, with defaults. Raises ProtocolError."""
-    known = {param.name for param in command.params}
-    if unknown := sorted(set(request.params) - known):
-        has = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-        raise _wrong(request, f"cannot use {unknown[0][:60]!r} with {command.name}: {has}")
-    values: dict[str, Any] = {}
-    for param in command.params:
-        value = request.params.get(param.name)
-        if value is None:
-            if param.required:
-                raise _wrong(request, f"cannot do {command.name} without {param.name}: {param.doc}")
-            value = param.default
-        elif not _fits(param.kind, value):
-            raise _wrong(request, f"cannot use this {param.name} with {command.name}: it has to be a {param.kind}")
-        elif param.kind is Kind.NUMBER and value > param.most:
-            raise _wrong(request, f"cannot use this {param.name} with {command.name}: at most {param.most}")
-        values[param.name] = value
-    return values
-
-
-def _wrong(request: Request, message: str) -> ProtocolError:
-    return ProtocolError(Code.INVALID_PARAMS, message, request.id)
-
-
-def _fits(kind: Kind, value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match kind:
-        case Kind.TEXT:
-            return isinstance(value, str) and len(value) <= _LONGEST_TEXT
-        case Kind.TEXTS:
-            return isinstance(value, list) and all(_fits(Kind.TEXT, item) for item in value)
-        case Kind.NUMBER:
-            return number and isinstance(value, int) and 0 <= value <= _LARGEST
-        case Kind.SECONDS:
-            return number and 0 <= value <= _LARGEST  # which infinity and NaN do not

@@ -1,4 +1,8 @@
-"""What each command does. Short: the controller does the work, these say it in JSON."""
+"""What carries out each command. Short: the controller does the work, these put it into documents.
+
+The docstring of a handler is the command's description in docs/protocol.md; its types are those of the parameters and
+of the answer there.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +11,31 @@ import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic
 
-from trapd.control import protocol
+from trapd.control import documents
+from trapd.control.methods import Given
 from trapd.control.needs import Desk
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
-from trapd.control.status import describe, status
+from trapd.control.status import describe, event, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
-from trapd.event import Event
 from trapd.model import Generation, Rollout
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import wanted_workers
 
-Document = dict[str, Any]
+Document = Mapping[str, object]
 _AMOUNT = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,4})")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request. ``params`` are checked against the table; ``report`` sends progress."""
+@dataclass(frozen=True)
+class Call(Generic[Given]):
+    """One request. ``params`` are checked (parameters.py); ``report`` sends progress."""
 
     desk: Desk
-    params: Mapping[str, Any]
+    params: Given
     actor: str
     report: Callable[[Document], Awaitable[None]]
 
@@ -39,117 +43,134 @@ class Call:
 class StillGoingError(TrapdError):
     """The waiting timed out; what was waited for goes on. Exit 75."""
 
-    def __init__(self, message: str, data: Document) -> None:
+    def __init__(self, message: str, data: documents.Progress) -> None:
         super().__init__(message)
         self.data = data
 
 
-async def ping(call: Call) -> Document:
+async def ping(call: Call[documents.Nothing]) -> documents.Pong:
+    """Say who answers."""
     about = call.desk.about
-    return {"schema": SCHEMA, "version": about.version, "pid": about.pid, "protocol": protocol.VERSION}
+    return {"schema": SCHEMA, "version": about.version, "pid": about.pid}
 
 
-async def show_status(call: Call) -> Document:
+async def show_status(call: Call[documents.Nothing]) -> documents.Status:
+    """Show what runs, against what should run."""
     return status(call.desk, await call.desk.controller.look())
 
 
-async def recycle(call: Call) -> Document:
-    reason = _one_line(call.params["reason"])
-    return _rollouts(await call.desk.controller.recycle(_configured(call), actor=call.actor, reason=reason))
+async def recycle(call: Call[documents.OfRecycle]) -> documents.Rollouts:
+    """Replace every worker of `pools` by one with the same code, as a new generation. The answer comes at once; wait
+    for the rollouts with `rollout.wait`."""
+    pools, reason = _configured(call, call.params["pools"]), _one_line(call.params["reason"])
+    return _rollouts(await call.desk.controller.recycle(pools, actor=call.actor, reason=reason))
 
 
-async def retry(call: Call) -> Document:
-    return _rollouts(await call.desk.controller.retry(_configured(call), actor=call.actor))
+async def retry(call: Call[documents.OfPools]) -> documents.Rollouts:
+    """Try the installed code again in `pools` although it was rejected, or a rollout that failed and is held. Other
+    code, or a reload with another `[app]`, is tried without it. The answer comes at once."""
+    return _rollouts(await call.desk.controller.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 
-async def undo(call: Call) -> Document:
-    return _rollouts([await call.desk.controller.undo(_pool(call), actor=call.actor)])
+async def undo(call: Call[documents.OfPool]) -> documents.Rollouts:
+    """Take `pool` back to the good code before. What is undone is not rolled out again by itself, whatever settings
+    change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
+    return _rollouts([await call.desk.controller.undo(_find(call, call.params["pool"]), actor=call.actor)])
 
 
-async def pause(call: Call) -> Document:
-    await call.desk.controller.pause(_pool(call), actor=call.actor)
-    return _wanted(call)
+async def pause(call: Call[documents.OfPool]) -> documents.Wanted:
+    """Move nothing in `pool` until it is resumed. What runs is kept running."""
+    name = _find(call, call.params["pool"])
+    await call.desk.controller.pause(name, actor=call.actor)
+    return _wanted(call.desk, name)
 
 
-async def resume(call: Call) -> Document:
-    await call.desk.controller.resume(_pool(call), actor=call.actor)
-    return _wanted(call)
+async def resume(call: Call[documents.OfPool]) -> documents.Wanted:
+    """Let `pool` go on."""
+    name = _find(call, call.params["pool"])
+    await call.desk.controller.resume(name, actor=call.actor)
+    return _wanted(call.desk, name)
 
 
-async def scale(call: Call) -> Document:
-    name = _pool(call)
+async def scale(call: Call[documents.OfScale]) -> documents.Scaled:
+    """Want `workers` in `pool`: as many as a text such as "4", or so many more or fewer as "+1" or "-1". It holds until
+    the pool is scaled again."""
+    name = _find(call, call.params["pool"])
     view = call.desk.controller.pool(name)
     before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
     wanted = _amount(call.params["workers"], before, name)
     await call.desk.controller.scale(name, wanted, actor=call.actor)
-    return _wanted(call) | {"before": before, "wanted": wanted}
+    return {**_wanted(call.desk, name), "before": before, "wanted": wanted}
 
 
-async def rollout_status(call: Call) -> Document:
-    """The latest rollout of each pool asked about, with how far it is."""
+async def rollout_status(call: Call[documents.OfPools]) -> documents.RolloutStatus:
+    """Show how far the latest rollout of each of `pools` is."""
     views = [call.desk.controller.pool(name) for name in _pools(call)]
     return {"schema": SCHEMA, "pools": [_latest(view) for view in views]}
 
 
-async def rollout_wait(call: Call) -> Document:
-    """Reports progress whenever it changed, until the rollout is over or the timeout is."""
+async def rollout_wait(call: Call[documents.OfWait]) -> documents.Waited:
+    """Send progress whenever it changes, until rollout `id` is over; then answer with the last progress. After
+    `timeout` the wait is given up with error 75."""
     controller, number = call.desk.controller, call.params["id"]
     timeout = call.params["timeout"]
     deadline = None if timeout is None else call.desk.clock.now() + timeout
-    said: Document = {}
+    sent: documents.Progress | None = None
     while True:
         changed = controller.changed()  # taken before the look, so that no change falls between
         rollout = find_rollout(call.desk, number)
         now = progress(controller.pool(rollout.pool), rollout)
-        if now != said:
+        if now != sent:
             await call.report(now)
-            said = now
+            sent = now
         if rollout.state.over:
-            return {"schema": SCHEMA} | now | {"superseded_by": _successor(call, rollout)}
+            return {"schema": SCHEMA, **now, "superseded_by": _successor(call.desk, rollout)}
         left = None if deadline is None else deadline - call.desk.clock.now()
         if left is not None and left <= 0:
-            far = str(now["message"]).rstrip(" .")
+            far = now["message"].rstrip(" .")
             again = f"wait again with trapctl rollout status {rollout.pool}"
             raise StillGoingError(f"rollout {number} still goes on ({far}); {again}", now)
         # not wait_for: it cancels what it waits for, and this future is everybody's
         await asyncio.wait([changed], timeout=left)
 
 
-async def history(call: Call) -> Document:
-    rollouts = call.desk.controller.journal.rollouts(_past(call), call.params["limit"])
-    return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
+async def history(call: Call[documents.OfHistory]) -> documents.Rollouts:
+    """List past rollouts of `pool` or of all, newest first, `limit` at most."""
+    rollouts = call.desk.controller.journal.rollouts(_past(call, call.params["pool"]), call.params["limit"])
+    return _rollouts(rollouts)
 
 
-async def events(call: Call) -> Document:
-    pool, rollout, limit = _past(call), call.params["rollout"], call.params["limit"]
+async def events(call: Call[documents.OfEvents]) -> documents.Events:
+    """List the tail of the history of `pool`, of `rollout` or of all, oldest first, `limit` at most."""
+    pool, rollout, limit = _past(call, call.params["pool"]), call.params["rollout"], call.params["limit"]
     found = call.desk.controller.journal.events(pool=pool, rollout=rollout, limit=limit)
-    return {"schema": SCHEMA, "events": [_event(event) for event in found]}
+    return {"schema": SCHEMA, "events": [event(one) for one in found]}
 
 
-async def generations(call: Call) -> Document:
-    known = call.desk.controller.generations
-    views = call.desk.controller.pools()
-    newest_first = sorted(known, reverse=True)
-    flaws = {number: await call.desk.controller.flaw(number) for number in newest_first}
-    found = [_generation(known[number], views) | {"flaw": flaws[number]} for number in newest_first]
+async def generations(call: Call[documents.Nothing]) -> documents.Generations:
+    """List the generations that are kept, newest first."""
+    controller = call.desk.controller
+    known, views = controller.generations, controller.pools()
+    found = [_generation(known[number], views, await controller.flaw(number)) for number in sorted(known, reverse=True)]
     return {"schema": SCHEMA, "generations": found}
 
 
-async def plan(call: Call) -> Document:
-    """What a pass would do now, pool by pool. Nothing is done."""
+async def plan(call: Call[documents.OfPools]) -> documents.Plan:
+    """Show what trapd would do now in `pools`. Nothing is done."""
     pools = [_planned(await call.desk.controller.observe(name)) for name in _pools(call)]
     changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
     return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
 
-async def explain(call: Call) -> Document:
+async def explain(call: Call[documents.OfWhy]) -> documents.Why:
+    """Show the chain from the trigger to now. `subject` is a pool, a rollout's number as a text, or a worker."""
     return why(call.desk, call.params["subject"])
 
 
 # --- the pieces ---
 
 
-def _find(call: Call, name: str) -> str:
+def _find(call: Call[Given], name: str) -> str:
     known = [view.spec.name for view in call.desk.controller.pools()]
     if name in known:
         return name
@@ -158,29 +179,24 @@ def _find(call: Call, name: str) -> str:
     raise UsageError(f"cannot find pool {name!r}: {hint}")
 
 
-def _pool(call: Call) -> str:
-    return _find(call, call.params["pool"])
-
-
-def _past(call: Call) -> str | None:
+def _past(call: Call[Given], name: str | None) -> str | None:
     """The pool asked for, be it one that was removed; None means all."""
-    name: str | None = call.params["pool"]
     return name if name is None or name in call.desk.controller.journal.pools() else _find(call, name)
 
 
-def _named(call: Call) -> list[str]:
+def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
     """The pools asked for, each once."""
-    return [_find(call, name) for name in dict.fromkeys(call.params["pools"])]
+    return [_find(call, name) for name in dict.fromkeys(names)]
 
 
-def _pools(call: Call) -> list[str]:
+def _pools(call: Call[documents.OfPools]) -> list[str]:
     """The pools asked for; if none was named all, those included that only have workers left."""
-    return _named(call) or [view.spec.name for view in call.desk.controller.pools()]
+    return _named(call, call.params["pools"]) or [view.spec.name for view in call.desk.controller.pools()]
 
 
-def _configured(call: Call) -> list[str]:
+def _configured(call: Call[Given], names: Sequence[str]) -> list[str]:
     """The pools asked for; if none was named all that are configured."""
-    return _named(call) or list(call.desk.controller.specs)
+    return _named(call, names) or list(call.desk.controller.specs)
 
 
 def _one_line(text: str) -> str:
@@ -199,63 +215,48 @@ def _amount(text: str, before: int, pool: str) -> int:
     return wanted
 
 
-def _rollouts(rollouts: Sequence[Rollout]) -> Document:
+def _rollouts(rollouts: Sequence[Rollout]) -> documents.Rollouts:
     return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
 
 
-def _wanted(call: Call) -> Document:
-    view = call.desk.controller.pool(call.params["pool"])
-    return {"schema": SCHEMA, "pool": view.spec.name, "paused": view.state.paused, "wanted": view.wanted_workers}
+def _wanted(desk: Desk, name: str) -> documents.Wanted:
+    view = desk.controller.pool(name)
+    return {"schema": SCHEMA, "pool": name, "paused": view.state.paused, "wanted": view.wanted_workers}
 
 
-def _latest(view: PoolView) -> Document:
+def _latest(view: PoolView) -> documents.Progress | documents.NoRollout:
     if view.state.rollout is not None:
         return progress(view, view.state.rollout)
     nothing = f"pool {view.spec.name}: nothing was ever rolled out"
     return {"pool": view.spec.name, "rollout": None, "waiting": view.waiting, "message": nothing}
 
 
-def _successor(call: Call, rollout: Rollout) -> int | None:
-    latest = call.desk.controller.pool(rollout.pool).state.rollout
+def _successor(desk: Desk, rollout: Rollout) -> int | None:
+    latest = desk.controller.pool(rollout.pool).state.rollout
     return latest.id if latest is not None and latest.id > rollout.id else None
 
 
-def _event(event: Event) -> Document:
-    return {
-        "id": event.id,
-        "wall": event.wall,
-        "kind": event.kind,
-        "pool": event.pool,
-        "instance": event.instance,
-        "generation": event.generation,
-        "rollout": event.rollout,
-        "actor": event.actor,
-        "reason": event.reason,
-        "detail": event.detail,
-        "duration": event.duration,
-    }
-
-
-def _generation(generation: Generation, views: Sequence[PoolView]) -> Document:
+def _generation(generation: Generation, views: Sequence[PoolView], flaw: str) -> documents.Generation:
     number = generation.number
     refused = [refusal(view.state, candidate(generation, view.spec.name)) for view in views]
     return {
         "number": number,
-        "fingerprint": generation.fingerprint,
+        "digest": generation.fingerprint,
         "versions": dict(generation.versions),
         "reason": generation.reason,
         "actor": generation.actor,
-        "wall": generation.wall,
+        "at": generation.wall,
         "eager": generation.eager,
         "wanted_by": [view.spec.name for view in views if view.state.wanted == number],
         "good_for": [view.spec.name for view in views if number in view.state.good],
         "workers": sum(i.id.generation == number for view in views for i in view.instances),
         "refused": next((found.why for found in refused if found is not None), None),
+        "flaw": flaw,
     }
 
 
-def _planned(view: PoolView) -> Document:
-    actions = [
+def _planned(view: PoolView) -> documents.PoolPlan:
+    actions: list[documents.Action] = [
         {
             "verb": action.verb,
             "instance": action.instance.name if action.instance else None,

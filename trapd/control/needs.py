@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from trapd.contracts import Clock, Journal
+from trapd.control import documents
 from trapd.model import Disk, Generation, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
 
@@ -65,15 +67,16 @@ class About:
     """The daemon, for its status. ``state()`` is "starting", "running" or "stopping".
 
     ``trouble()`` is what is wrong with trapd itself, in a sentence; empty if nothing is. ``warnings()`` tell
-    what this machine does not allow, and no worker needs to do its work.
+    what this machine does not allow, and no worker needs to do its work. ``host()`` is the machine's name, now.
     """
 
     version: str
     pid: int
-    backend: str
-    state: Callable[[], str]
+    backend: documents.Backend
+    state: Callable[[], documents.DaemonState]
     trouble: Callable[[], str] = lambda: ""
     warnings: Callable[[], Sequence[str]] = lambda: ()
+    host: Callable[[], str] = socket.gethostname
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from trapd.control import documents
 from trapd.control.status import describe
 from trapd.model import InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import serves
@@ -12,11 +11,11 @@ from trapd.rollout.view import PoolView
 _STAYING = frozenset({InstanceState.STARTING, InstanceState.READY})
 
 
-def progress(view: PoolView, rollout: Rollout) -> dict[str, Any]:
+def progress(view: PoolView, rollout: Rollout) -> documents.Progress:
     """``updated``: ready workers of the new generation; ``old``: workers of others that are still there."""
     mine = [i for i in view.instances if i.id.generation == rollout.generation]
     old = [i for i in view.instances if i.id.generation != rollout.generation and i.state is not InstanceState.FAILED]
-    document = {
+    document: documents.Progress = {
         "pool": rollout.pool,
         "rollout": describe(rollout),
         "wanted": view.wanted_workers,
@@ -28,11 +27,13 @@ def progress(view: PoolView, rollout: Rollout) -> dict[str, Any]:
         "serves": view.state.wanted,  # once the rollout is over: another than its own, if it went wrong
         "paused": view.state.paused,
         "waiting": "" if rollout.state.over else view.waiting,
+        "message": "",
     }
-    return document | {"message": _message(document, rollout)}
+    document["message"] = _message(document, rollout)
+    return document
 
 
-def _message(document: dict[str, Any], rollout: Rollout) -> str:
+def _message(document: documents.Progress, rollout: Rollout) -> str:
     number = rollout.generation
     match rollout.state:
         case RolloutState.COMPLETE:
@@ -48,7 +49,7 @@ def _message(document: dict[str, Any], rollout: Rollout) -> str:
     return f"pool {rollout.pool}: {text}"
 
 
-def _under_way(document: dict[str, Any], number: int) -> str:
+def _under_way(document: documents.Progress, number: int) -> str:
     text = f"{document['updated']} of {document['wanted']} workers are on generation {number}"
     counts = [(document["starting"], "starting"), (document["failed"], "failed"), (document["draining"], "draining")]
     old = document["old"] - document["draining"]

@@ -13,12 +13,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Final, NoReturn, TypeGuard
 
-VERSION = 1  # of the commands and their documents; goes up only when something is taken away or changes its meaning
-MAX_REQUEST = 64 * 1024  # bytes of one request with its newline; answers have no limit
-SCHEMA = 1  # of results: members are only ever added
+SCHEMA: Final = 2  # of all documents; goes up only when a member is taken away or changes its meaning
 MOST_LINES = 1000  # of history in one answer: 10,000 hold trapd's loop up for 0.3 s, and anybody may ask
+MAX_REQUEST = 64 * 1024  # bytes of one request with its newline; answers have no limit
 
 Id = int | str | None
 
@@ -50,7 +49,7 @@ class Request:
     """``answered`` is False for a JSON-RPC notification: it is carried out, and nothing is said."""
 
     method: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, object] = field(default_factory=dict)
     id: Id = None
     answered: bool = True
 
@@ -60,13 +59,13 @@ class Progress:
     """What is going on in a request that takes its time."""
 
     request: Id
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     id: Id
-    value: Any
+    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Failed:
     id: Id
     code: int
     message: str
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
 
 
 def parse_request(line: bytes) -> Request:
@@ -83,7 +82,7 @@ def parse_request(line: bytes) -> Request:
         raise ProtocolError(Code.INVALID_REQUEST, f"cannot read a request of more than {MAX_REQUEST} bytes")
     message = _object(line)
     id = message.get("id")
-    if id is not None and (isinstance(id, bool) or not isinstance(id, int | str)):
+    if not _is_id(id):
         raise ProtocolError(Code.INVALID_REQUEST, "cannot use this id: it has to be a number, a text or null")
     method, params = message.get("method"), message.get("params", {})
     if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
@@ -96,14 +95,16 @@ def parse_request(line: bytes) -> Request:
 def parse_answer(line: bytes) -> Progress | Result | Failed:
     """Read what the server sent. Raises ProtocolError if it is none of the three."""
     message = _object(line)
+    id = message.get("id")
     match message:
-        case {"method": "progress", "params": dict() as params}:
-            return Progress(params.get("request"), params)
-        case {"error": {"code": int() as code, "message": str() as text} as error}:
-            data = error.get("data")
-            return Failed(message.get("id"), code, text, data if isinstance(data, dict) else {})
-        case {"result": value}:
-            return Result(message.get("id"), value)
+        case {"method": "progress", "params": dict() as params} if _is_id(request := params.get("request")):
+            return Progress(request, params)
+        case {"error": {"code": int() as code, "message": str() as text, "data": dict() as data}} if _is_id(id):
+            return Failed(id, code, text, data)
+        case {"error": {"code": int() as code, "message": str() as text}} if _is_id(id):
+            return Failed(id, code, text)
+        case {"result": value} if _is_id(id):
+            return Result(id, value)
     raise ProtocolError(Code.INVALID_REQUEST, "cannot read this as an answer of trapd")
 
 
@@ -123,12 +124,12 @@ def format_answer(answer: Progress | Result | Failed) -> bytes:
             return _line({"jsonrpc": "2.0", "id": id, "error": error})
 
 
-def _line(message: Mapping[str, Any]) -> bytes:
+def _line(message: Mapping[str, object]) -> bytes:
     # ASCII only: a lone surrogate from an odd file name stays an escape instead of an encoding error
     return json.dumps(message, allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: bytes) -> dict[str, object]:
     try:
         message = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of 5000 digits, 10000 brackets
@@ -136,6 +137,10 @@ def _object(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise ProtocolError(Code.INVALID_REQUEST, "cannot use this: one JSON object a line, and no batches")
     return message
+
+
+def _is_id(id: object) -> TypeGuard[Id]:
+    return id is None or (isinstance(id, int | str) and not isinstance(id, bool))
 
 
 def _no_constant(name: str) -> NoReturn:

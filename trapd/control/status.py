@@ -1,16 +1,16 @@
-"""The status document, schema 1: what runs, against what should. Only ever added to; docs/protocol.md lists it all."""
+"""The status document: what runs, against what should. Its members are in documents.py."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from trapd.control import beside
+from trapd.control import beside, documents
 from trapd.control.needs import Desk
 from trapd.control.protocol import SCHEMA
 from trapd.durations import age
+from trapd.event import Event
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
@@ -20,11 +20,8 @@ _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one 
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
-def status(desk: Desk, views: Sequence[PoolView] | None = None) -> dict[str, Any]:
-    """Everything. Times are seconds since the epoch; ``problems`` are sentences, and empty if all is as desired.
-
-    ``warnings`` are sentences, too, which are no reason to act.
-    """
+def status(desk: Desk, views: Sequence[PoolView] | None = None) -> documents.Status:
+    """The whole document; ``views`` are the pools as of now, without them as the last pass saw them."""
     about, disk = desk.about, desk.controller.disk
     eager = is_eager(desk)
     return {
@@ -32,13 +29,14 @@ def status(desk: Desk, views: Sequence[PoolView] | None = None) -> dict[str, Any
         "daemon": {
             "version": about.version,
             "pid": about.pid,
+            "host": about.host(),
             "backend": about.backend,
             "state": about.state(),
             "eager": eager,
         },
         "disk": {
             "state": disk.state.value,
-            "fingerprint": disk.fingerprint,
+            "digest": disk.fingerprint,
             "versions": dict(disk.versions),
             "reason": disk.reason,
         },
@@ -55,7 +53,7 @@ def is_eager(desk: Desk) -> bool:
     return all(generation.eager for generation in known) if known else desk.controller.disk.eager
 
 
-def describe(rollout: Rollout) -> dict[str, Any]:
+def describe(rollout: Rollout) -> documents.Rollout:
     """A rollout as a document."""
     return {
         "id": rollout.id,
@@ -71,43 +69,74 @@ def describe(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _pool(desk: Desk, view: PoolView, eager: bool) -> dict[str, Any]:
+def event(event: Event) -> documents.Event:
+    """A line of the history as a document."""
+    return {
+        "id": event.id,
+        "at": event.wall,
+        "kind": event.kind.value,
+        "pool": event.pool,
+        "instance": event.instance,
+        "generation": event.generation,
+        "rollout": event.rollout,
+        "actor": event.actor,
+        "reason": event.reason,
+        "detail": event.detail,
+        "duration": event.duration,
+    }
+
+
+def _pool(desk: Desk, view: PoolView, eager: bool) -> documents.Pool:
     state = view.state
+    latest = desk.controller.journal.events(pool=view.spec.name, limit=1)
     instances = sorted(view.instances, key=lambda i: (-i.id.generation, i.id.slot))
     return {
         "name": view.spec.name,
         "wanted": view.wanted_workers,
         "ready": _ready(view),
         "generation": state.wanted,
+        "digest": _digest(desk, state.wanted),
         "last_good": state.last_good,
         "paused": state.paused,
         "waiting": view.waiting,
         "rollout": describe(state.rollout) if state.rollout else None,
         "instances": [_instance(desk, instance, state.wanted) for instance in instances],
         "problems": [] if eager and not instances else _pool_problems(desk, view),
+        "last_event": event(latest[-1]) if latest else None,
     }
 
 
-def _instance(desk: Desk, instance: Instance, wanted: int | None) -> dict[str, Any]:
-    report, failure = instance.report, instance.failure
+def _digest(desk: Desk, generation: int | None) -> str | None:
+    known = desk.controller.generations.get(generation) if generation is not None else None
+    return known.fingerprint if known is not None else None
+
+
+def _instance(desk: Desk, instance: Instance, wanted: int | None) -> documents.Instance:
+    report = instance.report
     return {
         "name": instance.id.name,
         "unit": instance.id.unit,
         "pid": instance.pid,
         "state": instance.state.value,
         "generation": instance.id.generation,
-        "code": code_state(instance, wanted),
+        "digest": _digest(desk, instance.id.generation),
+        "code": code_state(instance, wanted) if instance.pid is not None else None,
         "versions": dict(report.versions) if report else {},
         "active_tasks": instance.active_tasks,
         "since": epoch(desk, instance.since),
         "status": instance.status,
         "failures": instance.failures,
-        "failure": {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(desk, failure.at)}
-        if failure
-        else None,
+        "failure": _failure(desk, instance),
         "strays": list(report.strays) if report else [],
         "remote": [{"command": one.command, "at": one.wall} for one in report.remote] if report else [],
     }
+
+
+def _failure(desk: Desk, instance: Instance) -> documents.Failure | None:
+    failure = instance.failure
+    if failure is None:
+        return None
+    return {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(desk, failure.at)}
 
 
 def epoch(desk: Desk, at: float) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Literal
 
+from trapd.control import documents
+from trapd.control.documents import Step
 from trapd.control.needs import Desk
+from trapd.control.protocol import SCHEMA
 from trapd.control.status import epoch
 from trapd.errors import UsageError
 from trapd.event import Event, EventKind
@@ -15,11 +18,10 @@ from trapd.rollout.view import PoolView
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
 _DIGITS = 15  # of a rollout's number: more than there will ever be
-Step = dict[str, Any]
 
 
-def why(desk: Desk, subject: str) -> dict[str, Any]:
-    """``chain``: steps in the order of time, each with ``wall`` (None: now), ``what`` and ``text``."""
+def why(desk: Desk, subject: str) -> documents.Why:
+    """``chain``: steps in the order of time, each with ``at`` (None: now), ``what`` and ``text``."""
     pools = [view.spec.name for view in desk.controller.pools()]
     if subject in pools:
         return _document(subject, "pool", *_of_pool(desk, subject))
@@ -47,12 +49,15 @@ def find_rollout(desk: Desk, number: int) -> Rollout:
     return found
 
 
-def _document(subject: str, kind: str, chain: Iterable[Step], detail: str) -> dict[str, Any]:
-    return {"schema": 1, "subject": subject, "kind": kind, "chain": list(chain), "detail": detail}
+_Kind = Literal["pool", "rollout", "instance"]
+
+
+def _document(subject: str, kind: _Kind, chain: Iterable[Step], detail: str) -> documents.Why:
+    return {"schema": SCHEMA, "subject": subject, "kind": kind, "chain": list(chain), "detail": detail}
 
 
 def _step(wall: float | None, what: str, text: str) -> Step:
-    return {"wall": wall, "what": what, "text": text}
+    return {"at": wall, "what": what, "text": text}
 
 
 def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:

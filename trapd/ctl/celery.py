@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trapd.control import methods
 from trapd.ctl.application import command, environment
 from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.session import Session
@@ -54,11 +55,11 @@ def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
 
 def _asked(session: Session) -> Iterator[int]:
     try:
-        pools = session.ask("status", patience=2.0)["pools"]
+        pools = session.ask(methods.STATUS({}), patience=2.0)["pools"]
     except (UnreachableError, AnswerError):
         return
-    for key in ("last_good", "generation"):
-        yield from (pool[key] for pool in pools if isinstance(pool.get(key), int))
+    for numbers in ([pool["last_good"] for pool in pools], [pool["generation"] for pool in pools]):
+        yield from (number for number in numbers if number is not None)
 
 
 def _newest_first(generations: Path) -> list[int]:

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from trapd.control.methods import Answer, Question
+from trapd.control.protocol import SCHEMA
 from trapd.ctl.client import CHANGING
 from trapd.ctl.exits import Exit
 from trapd.ctl.follow import Waiting
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import last_lines
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 _WENT_WRONG = ("rejected", "failed", "superseded")
 
 
-def change(session: Session, method: str, told: Callable[[Document], str], **params: Any) -> Exit:
-    """Send a command that is done when it is answered; ``told`` makes the sentence for a person."""
-    document = session.ask(method, patience=CHANGING, **params)
-    session.answer(document, lambda screen, answer: screen.line(told(answer)))
+def change(session: Session, question: Question[Answer], sentence: Callable[[Answer], str]) -> Exit:
+    """Send a command that is done when it is answered; ``sentence`` tells the answer to a person."""
+    document = session.ask(question, patience=CHANGING)
+    session.answer(document, lambda screen, answer: screen.line(sentence(answer)))
     return Exit.OK
 
 
-def roll(session: Session, method: str, *, wait: bool, timeout: float | None, **params: Any) -> Exit:
+def roll(session: Session, question: Question[documents.Rollouts], *, wait: bool, timeout: float | None) -> Exit:
     """Send a command that begins rollouts, and wait for their ends. ``timeout`` in seconds."""
-    begun = session.ask(method, patience=CHANGING, **params)["rollouts"]
+    answer = session.ask(question, patience=CHANGING)
+    begun = answer["rollouts"]
     if not session.as_json:
         for one in begun:
             why = f": {one['reason']}" if one["reason"] else ""
@@ -34,7 +38,7 @@ def roll(session: Session, method: str, *, wait: bool, timeout: float | None, **
     if wait:
         return await_rollouts(session, [one["id"] for one in begun], timeout)
     if session.as_json:
-        session.print_json({"schema": 1, "rollouts": begun})
+        session.print_json(answer)
     return Exit.OK
 
 
@@ -43,19 +47,20 @@ def await_rollouts(session: Session, rollouts: Sequence[int], timeout: float | N
     with session.progress() as show:
         ended = Waiting(session.client, show, timeout).wait(rollouts)
     if session.as_json:
-        session.print_json({"schema": 1, "rollouts": [one["rollout"] for one in ended]})
+        answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": [one["rollout"] for one in ended]}
+        session.print_json(answer)
     for one in ended:
         if one["rollout"]["state"] in _WENT_WRONG and not session.as_json:
             outcome(session.screen, one)
     return verdict([one["rollout"] for one in ended])
 
 
-def verdict(rollouts: Sequence[Document]) -> Exit:
+def verdict(rollouts: Sequence[documents.Rollout]) -> Exit:
     """A rollout that was superseded and has no successor was not carried out either."""
     return Exit.FAILED if any(one["state"] in _WENT_WRONG for one in rollouts) else Exit.OK
 
 
-def outcome(screen: Screen, document: Mapping[str, Any]) -> None:
+def outcome(screen: Screen, document: documents.Waited) -> None:
     """Print the end of a rollout that went wrong: its traceback, and what serves now."""
     rollout = document["rollout"]
     screen.lines(last_lines(rollout["detail"], lines=60), indent=4)

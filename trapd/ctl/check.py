@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from trapd.control import documents
+from trapd.control.protocol import SCHEMA
 from trapd.ctl import rules_options, rules_paths, rules_settings
 from trapd.ctl.application import command, environment, for_celeryconfig
 from trapd.ctl.celery_rules import celery_findings
@@ -33,14 +35,15 @@ def check(session: Session) -> Exit:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
     found = [*unit_findings(settings), *findings(Facts(settings, report, session.environ))]
-    documents: list[dict[str, str]] = masked([one.document() for one in found])
+    shown = masked([one.document() for one in found])
     errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
     if session.as_json:
-        session.print_json({"schema": 1, "errors": errors, "warnings": warnings, "findings": documents})
+        answer: documents.Check = {"schema": SCHEMA, "errors": errors, "warnings": warnings, "findings": shown}
+        session.print_json(answer)
     else:
         from trapd.ctl.verbs.check import show
 
-        show(session.screen, documents)
+        show(session.screen, shown)
         session.screen.line(f"{errors} error(s), {warnings} warning(s)")
     return Exit.FAILED if errors else Exit.OK
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, cast
 
+from trapd.control.methods import Answer, Question
 from trapd.control.protocol import (
     SCHEMA,
     Failed,
@@ -69,24 +70,24 @@ class Client:
         if self._socket is not None:
             self._socket.close()
 
-    def ask(self, method: str, *, patience: float = LOOKING, **params: Any) -> dict[str, Any]:
+    def ask(self, question: Question[Answer], *, patience: float = LOOKING) -> Answer:
         """One command, its answer. Raises AnswerError for a refusal, UnreachableError for none within ``patience``."""
-        id = self.send(method, **params)
+        id = self.send(question)
         deadline = time.monotonic() + patience
         while True:
             match self.receive(deadline):
-                case Result(answered, value) if answered == id and isinstance(value, dict):
-                    return value
+                case Result(answered, dict(value)) if answered == id:
+                    return cast(Answer, value)  # of our schema, or ``receive`` had raised
                 case Failed(answered) as failed if answered in (id, None):
                     raise AnswerError(failed)
 
-    def send(self, method: str, **params: Any) -> int:
+    def send(self, question: Question[Answer]) -> int:
         """Returns the request's id; parameters that are None are left out."""
         id = next(self._ids)
-        given = {name: value for name, value in params.items() if value is not None}
+        given = {name: value for name, value in question.params.items() if value is not None}
         try:
             self._open().settimeout(LOOKING)
-            self._open().sendall(format_request(Request(method, given, id)))
+            self._open().sendall(format_request(Request(question.method, given, id)))
         except (BrokenPipeError, ConnectionResetError):
             return id  # closed at once: the reason may be there to be read
         except OSError as error:

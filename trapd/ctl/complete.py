@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
+from trapd.control.methods import Answer, Question
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
+
+if TYPE_CHECKING:
+    from trapd.control import documents
 
 _PATIENCE = 1.0  # s: somebody waits at a prompt
 # Of Celery's own command line; to ask it would take a second.
@@ -50,8 +55,8 @@ def pools_and_workers(context: click.Context, _: click.Parameter, begun: str) ->
 
 def subjects(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """What ``why`` explains: pools, workers and rollouts by number."""
-    rollouts = _ask(context, "rollout.history", limit=20).get("rollouts", [])
-    return _begun(begun, [*_names(context), *(str(one["id"]) for one in rollouts)])
+    answer = _ask(context, methods.HISTORY({"pool": None, "limit": 20}))
+    return _begun(begun, [*_names(context), *(str(one["id"]) for one in (answer["rollouts"] if answer else []))])
 
 
 def celery(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
@@ -69,15 +74,15 @@ def _names(context: click.Context) -> Iterator[str]:
         yield from (instance["name"] for instance in pool["instances"])
 
 
-def _pools(context: click.Context) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _ask(context, "status").get("pools", [])
-    return found
+def _pools(context: click.Context) -> list[documents.Pool]:
+    answer = _ask(context, methods.STATUS({}))
+    return answer["pools"] if answer else []
 
 
-def _ask(context: click.Context, method: str, **params: Any) -> Mapping[str, Any]:
-    """Empty where nobody answers: a shell has no place for an error."""
+def _ask(context: click.Context, question: Question[Answer]) -> Answer | None:
+    """None where nobody answers: a shell has no place for an error."""
     given = context.find_root().params
     session = Session(given.get("config"), given.get("socket"), os.environ)
     with contextlib.suppress(TrapdError, OSError), contextlib.redirect_stderr(io.StringIO()):
-        return session.ask(method, patience=_PATIENCE, **params)
-    return {}
+        return session.ask(question, patience=_PATIENCE)
+    return None

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trapd.model import PoolSpec
 from trapd.settings import Settings, resolve_backend, variables
 
-OK, WARNING, ERROR = "ok", "warning", "error"
+if TYPE_CHECKING:
+    from trapd.control import documents
+
+Level = Literal["ok", "warning", "error"]
+OK: Final = "ok"
+WARNING: Final = "warning"
+ERROR: Final = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """``what`` is so; ``reason``: why that matters; ``remedy``: what to do. Both empty if all is well."""
 
-    level: str
+    level: Level
     what: str
     reason: str = ""
     remedy: str = ""
     detail: str = ""
 
-    def document(self) -> dict[str, str]:
-        return asdict(self)
+    def document(self) -> documents.Finding:
+        return {
+            "level": self.level,
+            "what": self.what,
+            "reason": self.reason,
+            "remedy": self.remedy,
+            "detail": self.detail,
+        }
 
 
 @dataclass(frozen=True, slots=True)

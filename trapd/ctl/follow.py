@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
+from trapd.control import methods
 from trapd.control.protocol import Code, Failed, Progress, Result
 from trapd.ctl.client import LOOKING, AnswerError, Client, UnreachableError
+
+if TYPE_CHECKING:
+    from trapd.control import documents
 
 AWAY = 15.0  # s that trapd may be gone for while we wait: an upgrade of trapd itself takes a few
 _TRY_AGAIN = 0.5  # s
 
 
 class Show(Protocol):
-    def progress(self, said: Mapping[str, Any]) -> None: ...
+    def progress(self, progress: documents.Progress) -> None: ...
     def note(self, text: str) -> None: ...
 
 
@@ -27,9 +31,9 @@ class Waiting:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._timeout = timeout
         self._pending: list[int] = []
-        self._ended: list[dict[str, Any]] = []
+        self._ended: list[documents.Waited] = []
 
-    def wait(self, rollouts: Iterable[int]) -> list[dict[str, Any]]:
+    def wait(self, rollouts: Iterable[int]) -> list[documents.Waited]:
         """The last progress of each, once it is over; a superseded one's successor stands in its place.
 
         Raises AnswerError with code 75 when the timeout is over, UnreachableError when trapd stayed away.
@@ -55,11 +59,11 @@ class Waiting:
         while requests:
             match client.receive(None if self._deadline is None else self._deadline + LOOKING):
                 case Progress(_, params):
-                    self._show.progress(params)
+                    self._show.progress(cast("documents.Progress", params))
                 case Result(int(id), dict(value)) if id in requests:
                     rollout = requests.pop(id)
                     self._pending.remove(rollout)
-                    if (successor := self._over(value)) is not None:
+                    if (successor := self._over(cast("documents.Waited", value))) is not None:
                         self._pending.append(successor)
                         requests[self._request(client, successor)] = successor
                 case Failed(code=Code.USAGE) as failed:  # a number that we gave: nobody's usage was wrong
@@ -69,12 +73,12 @@ class Waiting:
 
     def _request(self, client: Client, rollout: int) -> int:
         left = None if self._deadline is None else max(0.0, round(self._deadline - time.monotonic(), 3))
-        return client.send("rollout.wait", id=rollout, timeout=left)
+        return client.send(methods.ROLLOUT_WAIT({"id": rollout, "timeout": left}))
 
-    def _over(self, value: dict[str, Any]) -> int | None:
+    def _over(self, value: documents.Waited) -> int | None:
         """Keep the result, or return the rollout that took over."""
-        rollout, successor = value["rollout"], value.get("superseded_by")
-        if rollout["state"] == "superseded" and isinstance(successor, int):
+        rollout, successor = value["rollout"], value["superseded_by"]
+        if rollout["state"] == "superseded" and successor is not None:
             self._show.note(f"pool {value['pool']}: rollout {successor} took over from {rollout['id']}; waiting for it")
             return successor
         self._ended.append(value)

@@ -34,6 +34,7 @@ VERBS = (
     "rollout status",
     "rollout undo",
     "scale",
+    "schema",
     "status",
     "uninstall",
     "why",

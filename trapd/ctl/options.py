@@ -32,7 +32,11 @@ def json(verb: Verb) -> Verb:
             session.as_json = True
 
     return click.option(
-        "--json", is_flag=True, expose_value=False, callback=set_it, help="One JSON document, schema 1."
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        callback=set_it,
+        help="One JSON document, as trapctl schema describes it.",
     )(verb)
 
 

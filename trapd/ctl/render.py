@@ -7,9 +7,9 @@ A colour never says anything that the words do not.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -17,6 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from trapd.ctl.words import Cell, Word, clean
+
+if TYPE_CHECKING:
+    from trapd.control import documents
 
 _UNBROKEN = 10_000  # columns: no line of ours is as long
 _STYLE = {
@@ -89,7 +92,7 @@ class Bars:
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._said: dict[str, Mapping[str, Any]] = {}
+        self._latest: dict[str, documents.Progress] = {}
         self._live = Live(console=screen.console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -100,12 +103,12 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
-        for said in self._said.values():  # the bars are gone; what they came to stays
-            self._screen.line(_described(said))
+        for progress in self._latest.values():  # the bars are gone; what they came to stays
+            self._screen.line(_described(progress))
 
-    def progress(self, said: Mapping[str, Any]) -> None:
-        self._said[said["pool"]] = said
-        self._live.update(Text("\n").join(_bar(one, self._screen.console.width) for one in self._said.values()))
+    def progress(self, progress: documents.Progress) -> None:
+        self._latest[progress["pool"]] = progress
+        self._live.update(Text("\n").join(_bar(one, self._screen.console.width) for one in self._latest.values()))
         self._live.refresh()
 
     def note(self, text: str) -> None:
@@ -127,10 +130,10 @@ class Lines:
     ) -> None:
         return None
 
-    def progress(self, said: Mapping[str, Any]) -> None:
-        text = _described(said)
-        if self._last.get(said["pool"]) != text:
-            self._last[said["pool"]] = text
+    def progress(self, progress: documents.Progress) -> None:
+        text = _described(progress)
+        if self._last.get(progress["pool"]) != text:
+            self._last[progress["pool"]] = text
             self.note(text)
 
     def note(self, text: str) -> None:
@@ -138,16 +141,16 @@ class Lines:
         self._screen.console.file.flush()
 
 
-def _described(said: Mapping[str, Any]) -> str:
-    message = str(said["message"])
+def _described(progress: documents.Progress) -> str:
+    message = progress["message"]
     between = " " if message.endswith("...") else "; "
-    return f"{message}{between}waiting for {said['waiting']}" if said.get("waiting") else message
+    return f"{message}{between}waiting for {progress['waiting']}" if progress["waiting"] else message
 
 
-def _bar(said: Mapping[str, Any], width: int) -> Text:
+def _bar(progress: documents.Progress, width: int) -> Text:
     """``[######....] pool default: 1 of 2 workers are on generation 8 (1 draining) ...``"""
-    wanted, cells = max(1, said["wanted"]), 20 if width >= 80 else 10
-    done = min(cells, cells * said["updated"] // wanted)
-    text = Text.assemble(("#" * done, "green"), "." * (cells - done), " ", clean(_described(said)))
+    wanted, cells = max(1, progress["wanted"]), 20 if width >= 80 else 10
+    done = min(cells, cells * progress["updated"] // wanted)
+    text = Text.assemble(("#" * done, "green"), "." * (cells - done), " ", clean(_described(progress)))
     text.truncate(width - 1, overflow="ellipsis")
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Level, Rule
 from trapd.model import PoolSpec
 from trapd.settings import resolve_backend
 
@@ -106,9 +106,11 @@ def pickles_for_root(facts: Facts) -> Iterator[Finding]:
     for pool in facts.settings.pools:
         if pool.run == "worker" and _runs_as_root(pool, facts):
             if facts.of_workers(pool, "C_FORCE_ROOT"):
-                level, what = WARNING, f"workers of pool {pool.name} accept pickle, as root (C_FORCE_ROOT)"
+                level: Level = WARNING
+                what = f"workers of pool {pool.name} accept pickle, as root (C_FORCE_ROOT)"
             else:
-                level, what = ERROR, f"Celery refuses to start workers of pool {pool.name}: they accept pickle, as root"
+                level = ERROR
+                what = f"Celery refuses to start workers of pool {pool.name}: they accept pickle, as root"
             reason = "whoever can put a message into the broker can run any code as root"
             remedy = "run trapd and its workers as another user, or remove pickle from accept_content"
             yield Finding(level, what, reason, remedy)

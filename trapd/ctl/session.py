@@ -8,17 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from trapd.control.methods import Answer, Question
+from trapd.control.protocol import SCHEMA
 from trapd.ctl.client import LOOKING, Client
 from trapd.ctl.silence import Silence
 from trapd.errors import SettingsError
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Bars, Lines, Screen
     from trapd.settings import Settings
 
-Document = Mapping[str, Any]  # what trapd answers with: docs/protocol.md
+_Document = TypeVar("_Document", bound="Mapping[str, object]")
 
 
 @dataclass
@@ -69,19 +72,19 @@ class Session:
     def client(self) -> Client:
         return Client(self.socket)
 
-    def ask(self, method: str, *, patience: float = LOOKING, **params: Any) -> dict[str, Any]:
+    def ask(self, question: Question[Answer], *, patience: float = LOOKING) -> Answer:
         """One command on a connection of its own."""
         with self.client() as client:
-            return client.ask(method, patience=patience, **params)
+            return client.ask(question, patience=patience)
 
-    def answer(self, document: Document, show: Callable[[Screen, Document], None]) -> None:
+    def answer(self, document: _Document, show: Callable[[Screen, _Document], None]) -> None:
         """The document as JSON, or as ``show`` prints it for a person."""
         if self.as_json:
             self.print_json(document)
         else:
             show(self.screen, document)
 
-    def print_json(self, document: Mapping[str, Any]) -> None:
+    def print_json(self, document: Mapping[str, object]) -> None:
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -93,7 +96,11 @@ class Session:
         said = "".join(char if char.isprintable() or char == "\n" else " " for char in mask(message))
         print(f"trapctl: {said}", file=sys.stderr)
         if self.as_json and status:
-            self.print_json({"schema": 1, "error": {"exit": int(status), "message": mask(message)}})
+            problem: documents.Problem = {
+                "schema": SCHEMA,
+                "error": {"exit": int(status), "message": mask(message)},
+            }
+            self.print_json(problem)
 
     def progress(self) -> Bars | Lines | Silence:
         """Where the progress of a wait is shown."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from trapd.control import documents
 
 
 class Silence:
@@ -18,7 +20,7 @@ class Silence:
     ) -> None:
         return None
 
-    def progress(self, said: Mapping[str, Any]) -> None:
+    def progress(self, progress: documents.Progress) -> None:
         return None
 
     def note(self, text: str) -> None:

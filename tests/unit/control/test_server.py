@@ -115,7 +115,7 @@ async def nothing_running_after() -> AsyncIterator[None]:
 async def test_a_question_is_answered_and_the_connection_serves_the_next(short_path: Path) -> None:
     async with nothing_running_after(), serving(short_path), client(short_path) as one:
         assert (await one.ask("ping"))["result"]["pid"] == 4242
-        assert (await one.ask("status"))["result"]["schema"] == 1
+        assert (await one.ask("status"))["result"]["schema"] == 2
 
 
 async def test_what_goes_wrong_is_an_answer_with_a_code_and_the_connection_lives_on(short_path: Path) -> None:

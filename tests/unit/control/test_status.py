@@ -10,6 +10,8 @@ import pytest
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.backend.words import ailment, hangs_on
+from trapd.control import documents
+from trapd.control.documents import DaemonState
 from trapd.control.needs import Desk
 from trapd.control.status import missing, status
 from trapd.model import (
@@ -29,7 +31,7 @@ from trapd.worker.standing import BROKER, RESULTS, Standing
 CLOCK = VirtualClock()
 
 
-def document(controller: FakeController) -> dict[str, Any]:
+def document(controller: FakeController) -> documents.Status:
     return status(Desk(about(), controller, CLOCK), controller.pools())
 
 
@@ -73,17 +75,17 @@ def test_a_worker_says_it_in_the_words_that_are_looked_for(whom: str) -> None:
     assert ailment(later[-1]) is Ailment.STALLED
 
 
-def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:
+def test_the_document_says_what_runs_and_what_is_installed() -> None:
     controller = with_rollout(RolloutState.COMPLETE)
     said = document(controller)
-    assert said["schema"] == 1
+    assert said["schema"] == 2
     assert {"version": "0.1.0", "pid": 4242, "backend": "embedded", "state": "running"}.items() <= said[
         "daemon"
     ].items()
-    assert said["disk"] == {"state": "settled", "fingerprint": "f0", "versions": {"trap": "1.3.0"}, "reason": ""}
+    assert said["disk"] == {"state": "settled", "digest": "f0", "versions": {"trap": "1.3.0"}, "reason": ""}
     (pool,) = said["pools"]
     assert {"name": "default", "wanted": 2, "ready": 2, "generation": 7}.items() <= pool.items()
-    assert {"id": 3, "state": "complete", "reason": "trap 1.3.0 -> 1.4.0"}.items() <= pool["rollout"].items()
+    assert {"id": 3, "state": "complete", "reason": "trap 1.3.0 -> 1.4.0"}.items() <= (pool["rollout"] or {}).items()
     promised = {
         "name": "default@7-1",
         "unit": "trapd-worker-default@7-1.service",
@@ -98,7 +100,7 @@ def test_everything_that_schema_1_promises_is_there_with_its_type() -> None:
     assert promised.items() <= pool["instances"][0].items()
 
 
-def test_what_was_added_to_schema_1_is_there_too() -> None:
+def test_what_is_as_desired_has_no_problems() -> None:
     said = document(settled(CLOCK))
     assert said["daemon"]["eager"] is False
     assert said["problems"] == []
@@ -148,7 +150,9 @@ def test_a_rollout_that_went_wrong_is_a_problem_with_its_traceback(state: Rollou
     assert rollout is not None
     controller.to("default", state, reason="no", detail=TRACEBACK)
     assert problems(controller) == [words]
-    assert document(controller)["pools"][0]["rollout"]["detail"] == TRACEBACK
+    shown = document(controller)["pools"][0]["rollout"]
+    assert shown is not None
+    assert shown["detail"] == TRACEBACK
 
 
 def test_what_was_rejected_and_then_taken_back_is_no_problem_any_more() -> None:
@@ -242,7 +246,7 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
 
 
 @pytest.mark.parametrize("state", ["starting", "stopping"])
-def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state: str) -> None:
+def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state: DaemonState) -> None:
     controller = settled(CLOCK)
     controller.put("default", wanted_workers=0)
     said = status(Desk(replace(about(), state=lambda: state), controller, CLOCK))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
 import pytest
 
+from trapd.control import documents
 from trapd.ctl.changes import outcome
 from trapd.ctl.render import Screen
 
@@ -24,5 +26,5 @@ def test_what_serves_after_a_rejection_is_what_is_wanted_and_not_what_was_wanted
 ) -> None:
     stream = io.StringIO()
     rollout = {"id": 4, "pool": "default", "state": "rejected", "generation": 13, "previous": 12, "detail": ""}
-    outcome(Screen(stream), {"rollout": rollout, "serves": serves})
+    outcome(Screen(stream), cast(documents.Waited, {"rollout": rollout, "serves": serves}))
     assert stream.getvalue().startswith(words)

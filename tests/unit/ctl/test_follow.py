@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
+from trapd.control.methods import Question
 from trapd.control.protocol import Code, Failed, Progress, Result
 from trapd.ctl import follow
 from trapd.ctl.client import AnswerError, UnreachableError
@@ -39,8 +40,9 @@ class Scripted:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def send(self, method: str, *, id: int, timeout: float | None) -> int:
-        assert method == "rollout.wait"
+    def send(self, question: Question[Any]) -> int:
+        assert question.method == "rollout.wait"
+        id, timeout = cast(int, question.params["id"]), cast(float | None, question.params["timeout"])
         self.asked[id] = len(self.asked) + 1
         self.timeouts.append(timeout)
         return self.asked[id]

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, RealClock, about, settled, worker
+from trapd.control import documents
+from trapd.control.methods import Question
 from trapd.control.needs import Desk
+from trapd.control.progress import progress
 from trapd.control.status import status
 from trapd.ctl.render import Bars, Lines, Screen
 from trapd.ctl.session import Session
@@ -47,7 +50,7 @@ def troubled() -> FakeController:
     return controller
 
 
-def document(controller: FakeController) -> dict[str, Any]:
+def document(controller: FakeController) -> documents.Status:
     return status(Desk(about(), controller, CLOCK))
 
 
@@ -74,7 +77,7 @@ def test_what_matters_is_there_at_any_width(width: int) -> None:
         "ModuleNotFoundError: No module named 'numba_next'",
         "waiting for default@7-1 to finish its tasks",
         "problem: 1 of 2 workers are ready",
-        "default@8-1 failed stale",
+        "default@8-1 failed -",
         "default@7-1 draining current",
     ):
         assert words in text, words
@@ -121,14 +124,14 @@ def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.M
 
 
 def test_named_pools_are_shown_alone() -> None:
-    asked: dict[str, Any] = document(settled(CLOCK))
-    other = {**asked["pools"][0], "name": "other"}
+    asked = document(settled(CLOCK))
+    other: documents.Pool = {**asked["pools"][0], "name": "other"}
     stream = io.StringIO()
 
     class Answered(Session):
         screen = Screen(stream)
 
-        def ask(self, method: str, *, patience: float = 0.0, **params: Any) -> dict[str, Any]:
+        def ask(self, question: Question[Any], *, patience: float = 0.0) -> Any:
             return {**asked, "pools": [*asked["pools"], other]}
 
     status_verb.verb.main(["other"], standalone_mode=False, obj=Answered(None, None, {}))
@@ -161,8 +164,11 @@ def test_a_long_line_goes_on_below_indented() -> None:
 # --- progress -------------------------------------------------------------------------------------------------------
 
 
-def said(updated: int, message: str, waiting: str = "") -> dict[str, Any]:
-    return {"pool": "default", "wanted": 2, "updated": updated, "message": message, "waiting": waiting}
+def said(updated: int, message: str, waiting: str = "") -> documents.Progress:
+    rollout = Rollout(3, "default", 8, 7, RolloutState.ROLLING, "trap 1.4.0", "watch", 0.0, 0.0)
+    controller = settled(CLOCK)
+    controller.put("default", waiting=waiting)
+    return {**progress(controller.pool("default"), rollout), "updated": updated, "message": message}
 
 
 def test_in_a_pipe_progress_is_one_line_for_each_change() -> None:
@@ -204,5 +210,5 @@ def test_why_shows_all_of_a_long_message() -> None:
     """pydantic and Django list what is wrong, one in a line, and the first says what it is about."""
     detail = "\n".join(["Traceback (most recent call last):", "ValueError: 60 of them:", *map(str, range(60))])
     stream = io.StringIO()
-    why_verb.show(Screen(stream), {"chain": [], "detail": detail})
+    why_verb.show(Screen(stream), {"schema": 2, "subject": "8", "kind": "rollout", "chain": [], "detail": detail})
     assert [line.strip() for line in stream.getvalue().splitlines()] == detail.splitlines()

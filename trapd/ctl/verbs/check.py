@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from trapd.ctl import options
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import Word, clean, last_lines
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -30,14 +31,14 @@ def verb(session: Session) -> int:
     return run(session)
 
 
-def show(screen: Screen, found: Sequence[Document]) -> None:
+def show(screen: Screen, found: Sequence[documents.Finding]) -> None:
     """Print each finding, with its reason and its remedy."""
     for one in found:
         screen.line(Word(f"{one['level']}"), " " * (8 - len(one["level"])), clean(one["what"]))
         if one["level"] != "ok":
             screen.line(one["reason"], indent=8)
             screen.line(one["remedy"], indent=8)
-        if one.get("detail"):
+        if one["detail"]:
             whole = clean(one["detail"]).split("\n")
             lines = whole if one["level"] == "ok" else last_lines(one["detail"], lines=12)
             screen.lines(lines, indent=10)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import Word, moment
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
 @click.pass_obj
 def verb(session: Session, pool: str | None, limit: int) -> int:
     """What happened, oldest first: the tail of trapd's history."""
-    session.answer(session.ask("events", pool=pool, limit=limit), show)
+    session.answer(session.ask(methods.EVENTS({"pool": pool, "rollout": None, "limit": limit})), show)
     return Exit.OK
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Events) -> None:
     """Print a line for each event."""
     for one in document["events"]:
         subject = one["instance"] or one["pool"] or "trapd"
         by = f" (by {one['actor']})" if one["actor"] != "trapd" else ""
-        screen.line(f"{moment(one['wall'])}  {subject}  ", Word(one["kind"]), f"  {one['reason']}{by}")
+        screen.line(f"{moment(one['at'])}  {subject}  ", Word(one["kind"]), f"  {one['reason']}{by}")

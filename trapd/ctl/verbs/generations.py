@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import moment, versions
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 @click.pass_obj
 def verb(session: Session) -> int:
     """The generations that are kept, newest first."""
-    session.answer(session.ask("generations"), show)
+    session.answer(session.ask(methods.GENERATIONS({})), show)
     return Exit.OK
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Generations) -> None:
     """Print a row for each generation."""
     if not document["generations"]:
         return screen.line("no generation yet: the code on disk has not settled")
@@ -35,7 +37,7 @@ def show(screen: Screen, document: Document) -> None:
             versions(one["versions"]),
             str(one["workers"]),
             _standing(one),
-            moment(one["wall"]),
+            moment(one["at"]),
             one["actor"],
             one["reason"],
         ]
@@ -44,9 +46,9 @@ def show(screen: Screen, document: Document) -> None:
     return screen.table(columns, rows, spare=("BY", "MADE", "REASON"))
 
 
-def _standing(one: Document) -> str:
+def _standing(one: documents.Generation) -> str:
     parts = [f"wanted by {', '.join(one['wanted_by'])}"] if one["wanted_by"] else []
-    parts += ["good"] if one["good_for"] and not one.get("flaw") else []
-    parts += [f"cannot start: {one['flaw'].partition(';')[0]}"] if one.get("flaw") else []
+    parts += ["good"] if one["good_for"] and not one["flaw"] else []
+    parts += [f"cannot start: {one['flaw'].partition(';')[0]}"] if one["flaw"] else []
     parts += ["refused"] if one["refused"] is not None else []
     return ", ".join(parts) or "-"

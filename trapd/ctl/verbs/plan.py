@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str]) -> int:
     """What trapd would do now. Nothing is done."""
-    document = session.ask("plan", pools=list(pools))
+    document = session.ask(methods.PLAN({"pools": list(pools)}))
     session.answer(document, show)
     return Exit.FAILED if document["changes"] else Exit.OK
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Plan) -> None:
     """Print the actions of each pool, and what it waits for."""
     for pool in document["pools"]:
         if pool["actions"]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import roll
 from trapd.ctl.session import Session
@@ -23,4 +24,4 @@ def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeou
     Of all pools, or of those named. Shows the progress and ends with the outcome; a rejection ends with its
     traceback.
     """
-    return roll(session, "recycle", wait=wait, timeout=timeout, pools=list(pools), reason=reason)
+    return roll(session, methods.RECYCLE({"pools": list(pools), "reason": reason}), wait=wait, timeout=timeout)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import Cell, Word, moment, since
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 @click.pass_obj
 def verb(session: Session, pool: str | None, limit: int) -> int:
     """Past rollouts, newest first."""
-    session.answer(session.ask("rollout.history", pool=pool, limit=limit), show)
+    session.answer(session.ask(methods.HISTORY({"pool": pool, "limit": limit})), show)
     return Exit.OK
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Rollouts) -> None:
     """Print a row for each rollout."""
     if not document["rollouts"]:
         return screen.line("nothing was ever rolled out")
@@ -34,7 +36,7 @@ def show(screen: Screen, document: Document) -> None:
     return screen.table(columns, [_row(one) for one in document["rollouts"]], spare=("BY", "BEGAN", "TOOK", "FROM"))
 
 
-def _row(one: Document) -> list[Cell]:
+def _row(one: documents.Rollout) -> list[Cell]:
     previous = "-" if one["previous"] is None else str(one["previous"])
     took = "-" if one["ended"] is None else since(one["started"], one["ended"])
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
@@ -17,4 +18,4 @@ _DONE = "pool {pool}: paused; trapctl rollout resume {pool} lets it go on"
 @click.pass_obj
 def verb(session: Session, pool: str) -> int:
     """Move nothing in a pool until it is resumed; what runs is kept running."""
-    return change(session, "rollout.pause", lambda answer: _DONE.format(**answer), pool=pool)
+    return change(session, methods.PAUSE({"pool": pool}), lambda answer: _DONE.format(**answer))

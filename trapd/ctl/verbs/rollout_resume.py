@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
@@ -15,4 +16,4 @@ from trapd.ctl.session import Session
 @click.pass_obj
 def verb(session: Session, pool: str) -> int:
     """Let a paused pool go on."""
-    return change(session, "rollout.resume", lambda answer: f"pool {answer['pool']}: goes on", pool=pool)
+    return change(session, methods.RESUME({"pool": pool}), lambda answer: f"pool {answer['pool']}: goes on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import roll
 from trapd.ctl.session import Session
@@ -19,4 +20,4 @@ def verb(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
 
     What is undone is not rolled out again by itself, whatever settings change; a second undo takes back the first.
     """
-    return roll(session, "rollout.undo", wait=wait, timeout=timeout, pool=pool)
+    return roll(session, methods.UNDO({"pool": pool}), wait=wait, timeout=timeout)

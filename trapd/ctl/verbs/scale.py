@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
@@ -21,4 +22,4 @@ def verb(session: Session, pool: str, workers: str) -> int:
 
     Until scaled again; over restarts of trapd, too.
     """
-    return change(session, "scale", lambda answer: _DONE.format(**answer), pool=pool, workers=workers)
+    return change(session, methods.SCALE({"pool": pool, "workers": workers}), lambda answer: _DONE.format(**answer))

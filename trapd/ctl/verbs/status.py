@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import Cell, Word, last_lines, since, versions
 from trapd.units import running
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 _EVERY = 2.0  # s between two looks of --watch
@@ -44,10 +46,10 @@ def _status(session: Session, pools: Sequence[str]) -> Exit:
     return Exit.FAILED if problems else Exit.OK
 
 
-def _asked(session: Session) -> dict[str, Any]:
+def _asked(session: Session) -> documents.Status:
     """Raises UnreachableError, which tells of workers that run on without trapd."""
     try:
-        return session.ask("status")
+        return session.ask(methods.STATUS({}))
     except UnreachableError as error:
         workers = running.workers() if error.absent and session.socket_option is None else 0
         if not workers:
@@ -68,10 +70,10 @@ def _watched(session: Session, pools: Sequence[str]) -> Exit:
         time.sleep(_EVERY)
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Status) -> None:
     """Print the daemon, the disk, and every pool with its workers."""
     now, daemon, disk = time.time(), document["daemon"], document["disk"]
-    eager = ", tasks run where they are submitted: no workers are needed" if daemon.get("eager") else ""
+    eager = ", tasks run where they are submitted: no workers are needed" if daemon["eager"] else ""
     screen.line(
         "trapd ", daemon["version"], " ", Word(daemon["state"]), f", pid {daemon['pid']}, ", daemon["backend"], eager
     )
@@ -80,25 +82,25 @@ def show(screen: Screen, document: Document) -> None:
     for problem in document["problems"]:
         if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
             screen.line(Word("problem"), f": {problem}")  # the others are said above
-    for warning in document.get("warnings", []):
+    for warning in document["warnings"]:
         screen.line(Word("warning"), f": {warning}")
     for pool in document["pools"]:
         screen.line("")
         _pool(screen, pool, now)
 
 
-def _pool(screen: Screen, pool: Document, now: float) -> None:
+def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
     number = f"generation {pool['generation']}" if pool["generation"] is not None else "no generation yet"
-    paused = ", paused" if pool.get("paused") else ""
+    paused = ", paused" if pool["paused"] else ""
     screen.line(f"pool {pool['name']}: {pool['ready']} of {pool['wanted']} ready, {number}{paused}")
     rollout = pool["rollout"]
     if rollout is not None:
         screen.line(f"rollout {rollout['id']} ", Word(rollout["state"]), f": {rollout['reason']}", indent=2)
         if rollout["state"] in ("rejected", "failed"):
-            screen.lines(last_lines(rollout.get("detail", "")), indent=6)
-    if pool.get("waiting"):
+            screen.lines(last_lines(rollout["detail"]), indent=6)
+    if pool["waiting"]:
         screen.line(f"waiting for {pool['waiting']}", indent=2)
-    for problem in pool.get("problems", []):
+    for problem in pool["problems"]:
         if rollout is not None and rollout["reason"] and problem.endswith(rollout["reason"]):
             continue  # said above
         screen.line(Word("problem"), f": {problem}", indent=2)
@@ -107,13 +109,13 @@ def _pool(screen: Screen, pool: Document, now: float) -> None:
         screen.table(columns, [_row(one, now) for one in pool["instances"]], spare=("PID", "AGE", "TASKS", "VERSIONS"))
 
 
-def _row(one: Document, now: float) -> list[Cell]:
+def _row(one: documents.Instance, now: float) -> list[Cell]:
     tasks = "-" if one["active_tasks"] is None else str(one["active_tasks"])
     pid = "-" if one["pid"] is None else str(one["pid"])
     return [
         one["name"],
         Word(one["state"]),
-        Word(one["code"]),
+        Word(one["code"] or "-"),
         versions(one["versions"]),
         tasks,
         since(one["since"], now),

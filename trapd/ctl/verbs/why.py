@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trapd.control import methods
 from trapd.ctl import complete, options
 from trapd.ctl.exits import Exit
-from trapd.ctl.session import Document, Session
+from trapd.ctl.session import Session
 from trapd.ctl.words import Word, last_lines, moment
 
 if TYPE_CHECKING:
+    from trapd.control import documents
     from trapd.ctl.render import Screen
 
 
@@ -24,15 +26,15 @@ def verb(session: Session, subject: str) -> int:
 
     SUBJECT is a pool, a rollout's number or a worker such as default@7-1.
     """
-    session.answer(session.ask("why", subject=subject), show)
+    session.answer(session.ask(methods.WHY({"subject": subject})), show)
     return Exit.OK
 
 
 _WHOLE = 1000  # lines: a message may list fifty things that are wrong, and the first of them matters most
 
 
-def show(screen: Screen, document: Document) -> None:
+def show(screen: Screen, document: documents.Why) -> None:
     """Print a line for each step, and the traceback where there is one."""
     for step in document["chain"]:
-        screen.line(f"{moment(step['wall']):19}  ", Word(step["what"]), f"  {step['text']}")
+        screen.line(f"{moment(step['at']):19}  ", Word(step["what"]), f"  {step['text']}")
     screen.lines(last_lines(document["detail"], lines=_WHOLE), indent=4)

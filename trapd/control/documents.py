@@ -1,0 +1,369 @@
+"""Every document that goes over the control socket, and every one that ``trapctl --json`` prints.
+
+The daemon builds them and trapctl reads them by these types, so that mypy compares the two ends. docs/protocol.md and
+trapd/control/schema.json are made from this module (``python -m docs.protocol``): a docstring describes its document,
+the text in ``Annotated`` its member, and an enumeration beside the text lists all its values.
+
+Members are added, and never removed or given another meaning, without another number of the schema. Times are seconds
+since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypedDict
+
+from trapd.control.protocol import MOST_LINES
+from trapd.event import EventKind
+from trapd.model import DiskState, FailureKind, InstanceState, RolloutState
+
+# --- what a request has -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What stands for a parameter that a request leaves out."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The largest number that is accepted."""
+
+    value: int
+
+
+_Pool = Annotated[str, "a pool's name"]
+_Pools = Annotated[list[str], Default([]), "pools by name; all if empty"]
+_OnePool = Annotated[str | None, Default(None), "only this pool"]
+_Limit = Annotated[int, Default(20), Most(MOST_LINES), "at most so many, the latest"]
+
+
+class Nothing(TypedDict):
+    """No parameters."""
+
+
+class OfPool(TypedDict):
+    pool: _Pool
+
+
+class OfPools(TypedDict):
+    pools: _Pools
+
+
+class OfRecycle(TypedDict):
+    pools: _Pools
+    reason: Annotated[str, Default(""), "one line for history: why"]
+
+
+class OfWait(TypedDict):
+    id: Annotated[int, "the rollout's number"]
+    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
+
+
+class OfHistory(TypedDict):
+    pool: _OnePool
+    limit: _Limit
+
+
+class OfEvents(TypedDict):
+    pool: _OnePool
+    rollout: Annotated[int | None, Default(None), "only this rollout"]
+    limit: _Limit
+
+
+class OfScale(TypedDict):
+    pool: _Pool
+    workers: Annotated[str, "N, +N or -N"]
+
+
+class OfWhy(TypedDict):
+    subject: Annotated[str, "a pool, a rollout's number or a worker such as default@7-1"]
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+_Versions = Annotated[dict[str, str], "distribution -> version"]
+_Digest = Annotated[str, "sha256 in hex of the code, the settings and the interpreter"]
+
+Backend = Literal["systemd", "embedded"]
+DaemonState = Literal["starting", "running", "stopping"]
+
+
+class Daemon(TypedDict):
+    """trapd itself."""
+
+    version: str
+    pid: int
+    host: Annotated[str, "the machine's name"]
+    backend: Annotated[Backend, "who runs the workers"]
+    state: DaemonState
+    eager: Annotated[bool, "tasks run in the processes that submit them, and no workers are wanted"]
+
+
+class Disk(TypedDict):
+    """What is installed."""
+
+    state: Annotated[str, DiskState, ""]
+    digest: Annotated[_Digest, "empty until the disk has settled"]
+    versions: Annotated[_Versions, "of the watched distributions"]
+    reason: Annotated[str, "why it is changing or broken; empty if it is settled"]
+
+
+class Rollout(TypedDict):
+    """Moving one pool from one generation to another."""
+
+    id: int
+    pool: str
+    state: Annotated[str, RolloutState, "the last four are the ends"]
+    reason: Annotated[str, "why it began; once it is over, why it ended"]
+    generation: Annotated[int, "the new one"]
+    previous: Annotated[int | None, "the one before; null if there was none"]
+    actor: Annotated[str, "who asked for it; watch is trapd, which saw other code"]
+    started: float
+    ended: float | None
+    detail: Annotated[str, "the end of the traceback, where there is one"]
+
+
+class Failure(TypedDict):
+    """How a run of a worker failed."""
+
+    kind: Annotated[str, FailureKind, ""]
+    summary: Annotated[str, "one line"]
+    at: float
+
+
+class RemoteCommand(TypedDict):
+    """What reached a worker by Celery's remote control, and holds until the worker ends."""
+
+    command: str
+    at: float
+
+
+CodeState = Literal["current", "stale", "mixed", "unknown"]
+
+
+class Instance(TypedDict):
+    """One worker."""
+
+    name: Annotated[str, "POOL@GENERATION-SLOT"]
+    unit: Annotated[str, "of systemd"]
+    pid: Annotated[int | None, "of its main process; null if it has none"]
+    state: Annotated[str, InstanceState, ""]
+    generation: int
+    digest: Annotated[_Digest | None, "of its generation; null if its record is not kept any more"]
+    code: Annotated[
+        CodeState | None,
+        "current: it loaded the wanted generation; stale: another one; mixed: modules from elsewhere as well; "
+        "unknown: it did not report; null: it has no process",
+    ]
+    versions: Annotated[_Versions, "that it really loaded"]
+    active_tasks: Annotated[int | None, "tasks that run; null if that is not known"]
+    since: Annotated[float, "when it entered its state"]
+    status: Annotated[str, "its own last words to systemd"]
+    failures: Annotated[int, "failed runs in a row"]
+    failure: Annotated[Failure | None, "its last failed run"]
+    strays: Annotated[list[str], "modules of watched packages that it loaded from outside its generation"]
+    remote: list[RemoteCommand]
+
+
+class Event(TypedDict):
+    """One line of the history; docs/events.md has the kinds."""
+
+    id: Annotated[int, "only grows, and is never given twice"]
+    at: float
+    kind: Annotated[str, EventKind, ""]
+    pool: str | None
+    instance: str | None
+    generation: int | None
+    rollout: int | None
+    actor: Annotated[str, "who caused it"]
+    reason: str
+    detail: Annotated[str, "the traceback or the last lines of the log, where there are any"]
+    duration: Annotated[float | None, "seconds; of what, the kind says"]
+
+
+class Pool(TypedDict):
+    """A pool that is configured, or still has workers."""
+
+    name: str
+    wanted: Annotated[int, "workers"]
+    ready: Annotated[int, "workers that are ready and whose main loop turns, for all that is known"]
+    generation: Annotated[int | None, "the wanted one"]
+    digest: Annotated[_Digest | None, "of the wanted generation"]
+    last_good: Annotated[int | None, "the latest generation that proved itself"]
+    paused: bool
+    waiting: Annotated[str, "what is waited for; empty if nothing is"]
+    rollout: Annotated[Rollout | None, "the latest"]
+    instances: Annotated[list[Instance], "the newest generation first"]
+    problems: Annotated[list[str], "sentences; all is as desired if there are none"]
+    last_event: Event | None
+
+
+class Progress(TypedDict):
+    """How far a rollout is."""
+
+    pool: str
+    rollout: Rollout
+    wanted: Annotated[int, "workers"]
+    updated: Annotated[int, "workers of the new generation that are ready"]
+    starting: Annotated[int, "of the new generation"]
+    failed: Annotated[int, "of the new generation"]
+    old: Annotated[int, "workers of other generations that are still there"]
+    draining: Annotated[int, "of the old ones"]
+    serves: Annotated[int | None, "the generation that is wanted; not the rollout's own if that went wrong"]
+    paused: bool
+    waiting: Annotated[str, "what is waited for; empty if nothing is, or the rollout is over"]
+    message: Annotated[str, "all of it in one line"]
+
+
+class NoRollout(TypedDict):
+    """The progress of a pool in which nothing was ever rolled out."""
+
+    pool: str
+    rollout: None
+    waiting: str
+    message: str
+
+
+class Generation(TypedDict):
+    """A number, given once, to what trapd wants to run."""
+
+    number: int
+    digest: _Digest
+    versions: _Versions
+    reason: str
+    actor: str
+    at: Annotated[float, "when it was made"]
+    eager: Annotated[bool, "its settings run tasks in the processes that submit them"]
+    wanted_by: Annotated[list[str], "pools"]
+    good_for: Annotated[list[str], "pools in which it proved itself"]
+    workers: Annotated[int, "that run it"]
+    refused: Annotated[str | None, "why it is not tried again by itself"]
+    flaw: Annotated[str, "why no worker could start from it any more; empty if one could"]
+
+
+class Action(TypedDict):
+    """One step of a plan."""
+
+    verb: str
+    instance: Annotated[str | None, "the worker, if it is about one"]
+    why: str
+    text: Annotated[str, "all of it in one line"]
+
+
+class PoolPlan(TypedDict):
+    """What trapd would do with one pool."""
+
+    name: str
+    actions: list[Action]
+    waiting: Annotated[str, "what is waited for; empty if nothing is"]
+    held: Annotated[int | None, "the rollout that a pause holds"]
+
+
+class Step(TypedDict):
+    """One link of the chain from a trigger to now."""
+
+    at: Annotated[float | None, "null is now"]
+    what: Annotated[str, "one word"]
+    text: str
+
+
+class Finding(TypedDict):
+    """One result of ``trapctl check``."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    reason: Annotated[str, "why it matters"]
+    remedy: Annotated[str, "what to do"]
+    detail: str
+
+
+class Fault(TypedDict):
+    """Why trapctl failed."""
+
+    exit: Annotated[int, "trapctl's exit status"]
+    message: str
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+class _Answer(TypedDict):
+    schema: Literal[2]  # protocol.SCHEMA
+
+
+class Pong(_Answer):
+    version: Annotated[str, "of trapd"]
+    pid: int
+
+
+class Status(_Answer):
+    """What runs, against what should."""
+
+    daemon: Daemon
+    disk: Disk
+    pools: list[Pool]
+    problems: Annotated[list[str], "sentences on trapd itself and the disk; each pool has its own"]
+    warnings: Annotated[list[str], "sentences on what this machine does not allow; they change no exit status"]
+
+
+class Rollouts(_Answer):
+    rollouts: list[Rollout]
+
+
+class RolloutStatus(_Answer):
+    pools: list[Progress | NoRollout]
+
+
+class Waited(_Answer, Progress):
+    """The last progress of a rollout that is over."""
+
+    superseded_by: Annotated[int | None, "the pool's later rollout, if there is one"]
+
+
+class Wanted(_Answer):
+    """What is wanted of a pool now."""
+
+    pool: str
+    paused: bool
+    wanted: Annotated[int, "workers"]
+
+
+class Scaled(Wanted):
+    before: Annotated[int, "workers that were wanted"]
+
+
+class Generations(_Answer):
+    generations: Annotated[list[Generation], "newest first"]
+
+
+class Plan(_Answer):
+    changes: Annotated[bool, "something would be done, or is held"]
+    pools: list[PoolPlan]
+
+
+class Why(_Answer):
+    subject: str
+    kind: Literal["pool", "rollout", "instance"]
+    chain: Annotated[list[Step], "in the order of time"]
+    detail: Annotated[str, "the traceback, where there is one"]
+
+
+class Events(_Answer):
+    events: Annotated[list[Event], "oldest first"]
+
+
+class Check(_Answer):
+    """``trapctl check --json``."""
+
+    errors: int
+    warnings: int
+    findings: list[Finding]
+
+
+class Problem(_Answer):
+    """What ``trapctl --json`` prints where an answer was asked for and none came."""
+
+    error: Fault

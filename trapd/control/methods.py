@@ -1,0 +1,48 @@
+"""The names of the commands, each with the types of its parameters and of its answer: what both ends agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from trapd.control import documents  # the types cost trapctl nothing when it runs
+
+Given = TypeVar("Given", bound=Mapping[str, object])
+Answer = TypeVar("Answer", bound=Mapping[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Answer]):
+    """A command with its parameters, and the type of its answer."""
+
+    method: str
+    params: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Given, Answer]):
+    """A command by name. trapctl asks with it, and the daemon's table has the handler of the same types."""
+
+    name: str
+
+    def __call__(self, params: Given) -> Question[Answer]:
+        return Question(self.name, params)
+
+
+PING: Method[documents.Nothing, documents.Pong] = Method("ping")
+STATUS: Method[documents.Nothing, documents.Status] = Method("status")
+RECYCLE: Method[documents.OfRecycle, documents.Rollouts] = Method("recycle")
+RETRY: Method[documents.OfPools, documents.Rollouts] = Method("retry")
+ROLLOUT_STATUS: Method[documents.OfPools, documents.RolloutStatus] = Method("rollout.status")
+ROLLOUT_WAIT: Method[documents.OfWait, documents.Waited] = Method("rollout.wait")
+PAUSE: Method[documents.OfPool, documents.Wanted] = Method("rollout.pause")
+RESUME: Method[documents.OfPool, documents.Wanted] = Method("rollout.resume")
+UNDO: Method[documents.OfPool, documents.Rollouts] = Method("rollout.undo")
+HISTORY: Method[documents.OfHistory, documents.Rollouts] = Method("rollout.history")
+GENERATIONS: Method[documents.Nothing, documents.Generations] = Method("generations")
+SCALE: Method[documents.OfScale, documents.Scaled] = Method("scale")
+PLAN: Method[documents.OfPools, documents.Plan] = Method("plan")
+WHY: Method[documents.OfWhy, documents.Why] = Method("why")
+EVENTS: Method[documents.OfEvents, documents.Events] = Method("events")
