@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,35 @@ def test_lines_have_their_priority_and_nothing_but_their_message(service: Servic
         "extra: reject generation 2",
     ]
     assert not [entry["MESSAGE"] for entry in entries if entry["MESSAGE"].startswith(("INFO", "ERROR", "20"))]
+
+
+def test_the_errors_of_a_pool_are_the_whole_tracebacks_of_its_failed_tasks(service: Service) -> None:
+    (failed,) = service.nap(-1)
+    asked = ("POOL=default", "--priority=err")
+
+    def of_task() -> list[str]:
+        entries = [entry for entry in service.machine.entries(*asked) if entry["SYSLOG_IDENTIFIER"] == "default@1-1"]
+        entries += [entry for entry in service.machine.entries(*asked) if entry["SYSLOG_IDENTIFIER"] == "default@1-2"]
+        return [str(entry["MESSAGE"]) for entry in entries]
+
+    service.wait("its end", lambda: any("must be non-negative" in line for line in of_task()))
+    first, *trace = of_task()
+    assert re.fullmatch(rf"\[ERROR/\S+\] Task shipyard.nap\[{failed}\] raised unexpected: ValueError\(.*\)", first)
+    assert (trace[0], trace[-1][:11]) == ("Traceback (most recent call last):", "ValueError:")
+    assert any(line.startswith('  File "') and "shipyard/jobs.py" in line for line in trace)
+    shown = service.ctl("logs", "default", "-p", "err").check()
+    assert sum(line in shown for line in trace) == len(trace)
+
+
+def test_lines_of_workers_carry_no_time_of_their_own_and_their_own_priority(service: Service) -> None:
+    found = [entry for entry in service.machine.entries("POOL=default") if "@" in entry["SYSLOG_IDENTIFIER"]]
+    assert not [entry["MESSAGE"] for entry in found if re.search(r"\b20\d\d-\d\d-\d\d|^<\d>", str(entry["MESSAGE"]))]
+    priorities = {
+        (re.search(r"\[([A-Z]+)/", str(entry["MESSAGE"])) or ["", ""])[1]: entry["PRIORITY"] for entry in found
+    }
+    assert priorities.pop("INFO") == INFO
+    assert {entry["PRIORITY"] for entry in found if "RuntimeError: the hull leaks" in entry["MESSAGE"]} == {ERROR}
+    assert service.machine.show("trapd-worker-default@1-1", "LogRateLimitBurst") == {"LogRateLimitBurst": "20000"}
 
 
 # --- trapctl logs ---------------------------------------------------------------------------------------------------

@@ -320,4 +320,4 @@ def test_what_does_not_exist_is_refused_with_78() -> None:
     command = [sys.executable, "-m", "trapd.worker", "default", "7-1", "--generation", "/nowhere/7", "--runtime", "/r"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == EX_CONFIG
-    assert done.stderr == "trapd-worker: cannot start: there is no generation 7 in /nowhere\n"
+    assert done.stderr.endswith("] trapd-worker: cannot start: there is no generation 7 in /nowhere\n")

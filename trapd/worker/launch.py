@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trapd import environment_file
+from trapd.worker import lines
 
 EX_CONFIG = 78
 STATE_DIRECTORY, RUNTIME_DIRECTORY = "/var/lib/trapd", "/run/trapd"
@@ -125,5 +126,5 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    print(lines.marked(message, "ERROR") if lines.kept_by_journal() else message, file=sys.stderr)
     sys.exit(EX_CONFIG)

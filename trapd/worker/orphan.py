@@ -5,7 +5,8 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-import sys
+
+from trapd.worker.lines import say
 
 PATIENCE = 90.0  # s without a running task; trapd itself ends it after 70
 
@@ -20,9 +21,7 @@ class Orphan:
         """``quiet``: seconds since a draining worker ran its last task. Says where it stands, and ends its group."""
         if quiet < PATIENCE or os.getppid() == self._parent:
             return
-        print(
-            f"trapd-worker: trapd is gone, and this did not leave for {quiet:.0f} s: ended", file=sys.stderr, flush=True
-        )
+        say(f"trapd is gone, and this did not leave for {quiet:.0f} s: ended", "ERROR")
         faulthandler.dump_traceback(all_threads=True)
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)

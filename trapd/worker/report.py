@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 import traceback
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import Any
 from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
+from trapd.worker.lines import say
 
 SUMMARY_LIMIT = 1000  # characters; what is longer is whole in the traceback
 
@@ -67,7 +67,7 @@ def write(job: Job, report: dict[str, Any]) -> None:
         fresh.write_text(json.dumps(report))
         fresh.replace(job.report_file)
     except OSError as error:
-        print(f"trapd-worker: cannot write {job.report_file}: {error}", file=sys.stderr)
+        say(f"cannot write {job.report_file}: {error}", "ERROR")
 
 
 def _versions(job: Job) -> dict[str, str]:

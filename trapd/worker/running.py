@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from trapd.masking import mask
@@ -10,6 +9,8 @@ from trapd.worker import application, bootsteps, broker_files, ending, report
 from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
+from trapd.worker.lines import say
+from trapd.worker.log_format import suit_keeper
 from trapd.worker.notify import Notifier
 from trapd.worker.remote import Remote
 from trapd.worker.statedb import own_file
@@ -56,17 +57,18 @@ class Running:
             **{name: settings[name] for name in _OPTIONS if name in settings},
         }
         self.worker: Any = self.app.Worker(**{**options, **ours})
+        suit_keeper()
         ending.watch(self.worker, self._ends)
 
     def run(self) -> int:
         """Until it is told to stop and has drained; the exit status."""
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
-        print(f"trapd-worker: {self.job.instance} runs generation {self.job.number} ({versions})", flush=True)
+        say(f"{self.job.instance} runs generation {self.job.number} ({versions})")
         self.worker.start()
         try:
             broker_files.leave(self.app, self.job.node)
         except Exception as error:  # its work is done and well done, whatever is left lying about
-            print(f"trapd-worker: cannot tidy the broker: {error}", file=sys.stderr)
+            say(f"cannot tidy the broker: {error}", "ERROR")
         return self.worker.exitcode or 0
 
     def _ends(self, why: ending.Ending) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from trapd.worker.lines import say
 
 # linux/sched.h and sys/mount.h: stable numbers of the kernel's own interface
 _CLONE_NEWNS = 0x20000
@@ -35,6 +36,6 @@ def seal(folder: Path) -> bool:
     for step in steps:
         if step():
             why = os.strerror(ctypes.get_errno())
-            print(f"trapd-worker: cannot make {folder} read-only for root: {why}", file=sys.stderr)
+            say(f"cannot make {folder} read-only for root: {why}", "WARNING")
             return False
     return True

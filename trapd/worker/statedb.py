@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import shelve
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from celery.utils.nodenames import node_format
+
+from trapd.worker.lines import say
 
 SUFFIXES = ("", ".db", ".dat", ".dir", ".bak")  # a dbm is one file or several; which, is the interpreter's affair
 
@@ -40,7 +41,7 @@ def own_file(setting: str, pool: str, slot: str, host: str) -> str | None:
     for old in before[1:]:  # taken over by those that came after
         _remove(old)
     if problem := _problem(file):
-        print(f"trapd-worker: cannot use worker_state_db {file}: {problem}; going on without", file=sys.stderr)
+        say(f"cannot use worker_state_db {file}: {problem}; going on without", "WARNING")
         return None
     return file
 
