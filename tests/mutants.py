@@ -89,16 +89,16 @@ MUTANTS = (
     ),
     Mutant(
         "one upgrade is one recycle: the same code again is none",
-        "trapd/service.py",
-        "return not self.as_installed(name) and refusal(state, self._installed(name)) is None",
-        "return refusal(state, self._installed(name)) is None",
+        "trapd/rollout/intent.py",
+        "if situation.is_installed(state.wanted):",
+        "if False:",
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
-        "trapd/service.py",
-        "return not self.as_installed(name) and refusal(state, self._installed(name)) is None",
-        "return not self.as_installed(name)",
+        "trapd/rollout/intent.py",
+        'if refused := _refused(situation, "what is installed", situation.installed):',
+        "if refused := None:",
         (_STORIES,),
     ),
     Mutant(
@@ -117,9 +117,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reload rolls only what changed",
-        "trapd/service.py",
-        "if name in old and old[name] != self._launch[name]]",
-        "if name in old]",
+        "trapd/rollout/intent.py",
+        """    if before.installed == situation.installed:
+        return Nothing(Cause.SAME, "the settings that its workers have fixed in them are as before")
+    return _renewed(situation)
+""",
+        """    return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else _unsettled(situation)
+""",
         (_STORIES, "unit"),
     ),
     # --- the disk ---
@@ -210,9 +214,9 @@ MUTANTS = (
     ),
     Mutant(
         "no undo to what cannot start any more",
-        "trapd/service.py",
-        "if flaw := await self.snapshots.flaw(target):",
-        'if flaw := "":',
+        "trapd/triggers.py",
+        "(flaw := await known.snapshots.flaw(what.generation))",
+        '(flaw := "")',
         (_STORIES,),
     ),
     Mutant(
@@ -600,9 +604,13 @@ MUTANTS = (
     ),
     Mutant(
         "a reload rolls only what changed, as a service",
-        "trapd/service.py",
-        "if name in old and old[name] != self._launch[name]]",
-        "if name in old]",
+        "trapd/rollout/intent.py",
+        """    if before.installed == situation.installed:
+        return Nothing(Cause.SAME, "the settings that its workers have fixed in them are as before")
+    return _renewed(situation)
+""",
+        """    return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else _unsettled(situation)
+""",
         (f"{_SERVICE}::test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other",),
     ),
     Mutant(

@@ -1,7 +1,7 @@
 """The loop: wake, observe, plan, apply, record. One task for each pool; a pool's passes never overlap.
 
-Triggers (``disk_changed``, ``recycle``, ``undo``, ``scale``, ...) change only what is wanted and wake the pool; events
-change nothing at all and wake it too. So a missed event costs time, never correctness.
+Triggers (``disk_changed``, ``recycle``, ``undo``, ``scale``, ... of trapd/triggers.py) change only what is wanted and
+wake the pool; events change nothing at all and wake it too. So a missed event costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from trapd import apply
 from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
-from trapd.errors import BackendError, HistoryError
+from trapd.errors import BackendError, HistoryError, SnapshotError
 from trapd.event import Event, EventKind
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
-from trapd.rollout import story, want
-from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Start, Verdict
+from trapd.rollout import intent, story, want
+from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
+from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
@@ -50,8 +51,10 @@ class Controller:
         journal: Journal,
         clock: Clock,
         collect: Collect,
+        application: str = "",
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
+        self.application = application
         self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
@@ -61,6 +64,9 @@ class Controller:
         self.generations: dict[int, Generation] = dict(journal.generations())
         # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
         self.states = {name: want.progressed(state, clock.now()) for name, state in journal.pools().items()}
+        self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
+        self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
+        self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         self._collect = collect
         self._views: dict[str, PoolView] = {}
         self._wakes: dict[str, asyncio.Event] = {}
@@ -81,12 +87,33 @@ class Controller:
         if spec is None:
             spec, state = PoolSpec(name, workers=0), replace(state, workers=None)
         view = self._views.get(name) or PoolView(spec, state, wanted_workers=wanted_workers(spec, state))
-        return replace(view, spec=spec, state=state)
+        installed = intent.after_disk(self.situation(name)) if name in self.specs else None
+        return replace(view, spec=spec, state=state, installed=installed, received=self.received.get(name))
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""
         there = {name for name, view in self._views.items() if view.instances}
         return [self.pool(name) for name in sorted({*self.specs, *there})]
+
+    def situation(self, name: str) -> Situation:
+        """What a trigger meets in a pool that is configured."""
+        return Situation(
+            spec=self.specs[name],
+            state=self.state(name),
+            disk=self.disk,
+            application=self.application,
+            generations=self.generations,
+            usable=self.snapshots.present(),
+            stopping=self.stopping,
+        )
+
+    def as_installed(self, pool: str) -> bool:
+        """Does this pool want the very code that is installed, under the settings in force?"""
+        return pool in self.specs and self.situation(pool).is_installed(self.state(pool).wanted)
+
+    async def flaw(self, number: int) -> str:
+        """Why no worker could start from this generation any more; empty where nothing speaks against it."""
+        return await self.snapshots.flaw(number)
 
     def changed(self) -> asyncio.Future[None]:
         """Resolves when anything in a view has changed."""
@@ -122,12 +149,23 @@ class Controller:
             stopping=self.stopping,
             awake_since=self.awake_since,
             going_down=self.going_down,
+            other_settings="" if held else self._other_settings(name),
         )
         thought = plan(world, now)
         if held:
             thought = replace(thought, waiting="room for the history, to write down a verdict")
-        view = PoolView(spec, state, world.instances, world.wanted_workers, thought.waiting, thought.actions)
-        return view, thought
+        instances, actions = world.instances, thought.actions
+        return replace(
+            known, instances=instances, waiting=thought.waiting, actions=actions, wanted_workers=world.wanted_workers
+        ), thought
+
+    def _other_settings(self, name: str) -> str:
+        """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
+        or nothing could be written down."""
+        if name not in self.specs or self.making.locked() or self.trouble:
+            return ""
+        left = intent.left_behind(self.situation(name))
+        return left.why if isinstance(left, CopyOf) else ""
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -188,7 +226,7 @@ class Controller:
             # written before it is done: a crash in between repeats a step that the next pass would take anyway
             again = self._refused.get(name, {})
             events = list(story.receipts(self._views.get(name), view, now, wall))
-            events += [story.event(a, state, wall) for a in thought.actions if (a.verb, a.instance) not in again]
+            events += [story.event(a, state, wall) for a in thought.actions if _is_news(a, again)]
             # and while nothing could be written, something is at each pass, to see whether that is over
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
@@ -203,6 +241,8 @@ class Controller:
             self.notify()
             resync = RESYNC_BUSY if thought.waiting or thought.actions or self.trouble else RESYNC_IDLE
             wakes = [now + (self._patience(name) if refused else resync)]
+            if await self._renewed(name, thought):
+                wakes.append(now)
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
     def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
@@ -233,6 +273,17 @@ class Controller:
                     self._remember([], [story.event(action, self.state(name), self.clock.wall())])
         self._refused[name] = refused
         return bool(refused)
+
+    async def _renewed(self, name: str, thought: Plan) -> bool:
+        for action in thought.actions:
+            if isinstance(action, Renew) and self.renew is not None:
+                try:
+                    await self.renew(name, action)
+                except (HistoryError, SnapshotError) as error:
+                    log.error("%s: cannot roll out other settings yet: %s", name, error)
+                else:
+                    return True
+        return False
 
     def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
         """For ``journalctl POOL=... INSTANCE=...``."""
@@ -301,6 +352,11 @@ class Controller:
         self.wake()
         while await self.backend.observe():
             await self.changed()
+
+
+def _is_news(action: Action, refused: Mapping[Attempt, str]) -> bool:
+    """Is it to be written down before it is done? A Renew writes its own line, with the generation that it makes."""
+    return not isinstance(action, Renew) and (action.verb, action.instance) not in refused
 
 
 def _of(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:

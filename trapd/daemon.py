@@ -21,6 +21,7 @@ from trapd.control.documents import Backend, DaemonState
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.control.status import missing
+from trapd.controller import Controller
 from trapd.errors import SettingsError, TrapdError
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
@@ -29,10 +30,10 @@ from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.rollout.boot import at_boot
 from trapd.rollout.truth import serves
-from trapd.service import Service
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.sealing import unsealed
+from trapd.triggers import Triggers
 from trapd.watch import Watch
 from trapd.worker import launch
 
@@ -67,7 +68,7 @@ class Daemon:
         self.journal = SqliteJournal(settings.state_directory / "history.sqlite")
         self.snapshots = self._make_snapshots()
         self.backend = self._make_backend()
-        self.service = Service(
+        self.controller = Controller(
             settings.pools,
             backend=self.backend,
             snapshots=self.snapshots,
@@ -76,10 +77,11 @@ class Daemon:
             collect=removable,
             application=_application(settings),
         )
+        self.triggers = Triggers(self.controller)
         self.watch = self._make_watch()
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
-        commands = Commands(self.service, about=about, clock=self.clock)
+        commands = Commands(self.controller, self.triggers, about=about, clock=self.clock)
         self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
 
     def _make_snapshots(self) -> SnapshotStore:
@@ -89,7 +91,7 @@ class Daemon:
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
         def wake(pool: str) -> None:
-            self.service.wake(pool)
+            self.controller.wake(pool)
 
         if resolve_backend(self.settings) == "systemd":
             from trapd.backend.systemd.backend import SystemdBackend  # D-Bus costs memory where nobody needs it
@@ -123,7 +125,7 @@ class Daemon:
             quiet_period=watch.quiet_period,
             ceiling=watch.ceiling,
             clock=self.clock,
-            on_disk=self.service.disk_changed,
+            on_disk=self.triggers.disk_changed,
             trust=trust,
             environment={**self._folders(), **pool},
         )
@@ -138,7 +140,7 @@ class Daemon:
         return {"TRAPD_STATE_DIRECTORY": str(state), "TRAPD_RUNTIME_DIRECTORY": str(runtime)}
 
     def _start_timeout(self, instance: InstanceId) -> float:
-        return self.service.pool(instance.pool).spec.policy.progress_deadline
+        return self.controller.pool(instance.pool).spec.policy.progress_deadline
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class Daemon:
             await self.control.open()
             down.push_async_callback(self.control.close)
             async with asyncio.TaskGroup() as tasks:
-                works = [self.service.run(), self._say_alive(), self._follow()]
+                works = [self.controller.run(), self._say_alive(), self._follow()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
@@ -178,7 +180,7 @@ class Daemon:
         watching.cancel()
         self.state = "stopping"
         if await self._leaves_workers():
-            if not self.service.going_down:
+            if not self.controller.going_down:
                 log.info("stopping; the workers stay, and the next trapd adopts them")
             self._tell("STOPPING=1")
         else:
@@ -198,16 +200,16 @@ class Daemon:
             return True
 
     def _machine_goes_down(self) -> None:
-        if not self.service.going_down:
+        if not self.controller.going_down:
             log.info(
                 "the machine goes down: no worker is started any more; each drains by itself, for as long as"
                 " the stop time of its unit and trapd-shutdown.service allow"
             )
-            self.service.go_down()
+            self.controller.go_down()
 
     async def _drain(self, tasks: asyncio.TaskGroup) -> None:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""
-        stopping = tasks.create_task(self.service.stop(), name="stop")
+        stopping = tasks.create_task(self.controller.stop(), name="stop")
         log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
         self._tell("STOPPING=1")
         while not stopping.done():
@@ -238,7 +240,7 @@ class Daemon:
             return True
         finally:
             self._tell("READY=1")
-            self.service.notify()
+            self.controller.notify()
 
     async def _use(self, fresh: Settings) -> None:
         app, old = fresh.app, self.settings
@@ -246,9 +248,9 @@ class Daemon:
         self.snapshots.use(app=app.app, python=app.python, smoke_test=app.smoke_test)
         self.watch = self._make_watch()
         if (app, fresh.watch) != (old.app, old.watch):  # what was seen is not what these settings name
-            self.service.disk = self.watch.disk
+            self.controller.disk = self.watch.disk
         try:
-            await self.service.reconfigure(fresh.pools, application=_application(fresh))
+            await self.triggers.reconfigure(fresh.pools, application=_application(fresh))
         except TrapdError as error:  # a full disk, say
             log.error("%s; trying again when the watch has looked at the disk", error)
 
@@ -269,7 +271,7 @@ class Daemon:
         """Whenever one of them changes: the line that ``systemctl status`` shows, and what is started at boot."""
         said, kept = "", None
         while True:
-            changed = self.service.changed()  # taken before the look
+            changed = self.controller.changed()  # taken before the look
             if (line := self._line()) != said:
                 self._tell("STATUS=" + line.replace("\n", " "))
                 said = line
@@ -279,19 +281,19 @@ class Daemon:
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
 
     def _at_boot(self) -> str:
-        known = self.service
+        known = self.controller
         instances = at_boot(known.specs, known.states, known.generations, self.snapshots.present())
         return "".join(f"{instance.unit}\n" for instance in instances)
 
     def _troubles(self) -> str:
-        troubles = [self.trouble, self.service.trouble, *self.snapshots.troubles()]
+        troubles = [self.trouble, self.controller.trouble, *self.snapshots.troubles()]
         return "; ".join(trouble for trouble in troubles if trouble)
 
     def _warnings(self) -> list[str]:
         return [why] if (why := unsealed(self.settings)) else []
 
     def _line(self) -> str:
-        views = self.service.pools()
+        views = self.controller.pools()
         seen = [instance for view in views for instance in view.instances]
         if self.state == "stopping":
             return f"draining {len(seen)} worker(s), {sum(i.active_tasks or 0 for i in seen)} task(s)"
@@ -300,7 +302,7 @@ class Daemon:
         moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
         line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
         troubles = self._troubles()
-        return "; ".join([line, *([troubles] if troubles else []), *missing(self.service.disk, views)])
+        return "; ".join([line, *([troubles] if troubles else []), *missing(self.controller.disk, views)])
 
 
 def _application(settings: Settings) -> str:

@@ -82,14 +82,14 @@ def live(universe: Universe) -> None:
         universe.check_settings()
     else:
         universe.run(3600.0)
-        if universe.service.state(POOL).good:  # what never started is tried again for ever: an hour shows its pace
+        if universe.controller.state(POOL).good:  # what never started is tried again for ever: an hour shows its pace
             universe.run(11 * 3600.0)
         rest(universe)
 
 
 def rest(universe: Universe) -> None:
     """With the code that is on the disk, good or bad, everything has come to rest. Nobody installs anything else."""
-    state, installed, wanted = universe.service.state(POOL), universe.disk.fingerprint, universe.wanted()
+    state, installed, wanted = universe.controller.state(POOL), universe.disk.fingerprint, universe.wanted()
     refused = [refusal.why for refusal in state.refused if refusal.fingerprint == installed]
     if not state.good:
         assert installed.startswith("bad"), f"{installed} does not run: {state}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_journal import FakeJournal
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.event import EventKind
-from trapd.model import FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
+from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
 from trapd.rollout import want
 
 GOOD = Behaviour(start=20, drain=10)
@@ -210,7 +211,7 @@ def test_workers_that_hang_because_of_the_machine_are_not_blamed_on_the_code() -
     for id in list(universe.backend._runs):
         universe.backend.crash(id, FailureKind.WATCHDOG)
     universe.run(3600)
-    assert not universe.service.state(POOL).refused
+    assert not universe.controller.state(POOL).refused
     for version in ("one", "two"):
         universe.behaviours[version] = GOOD
     universe.settle("two")
@@ -276,7 +277,7 @@ def test_a_canary_whose_broker_is_away_from_everybody_is_neither_promoted_nor_re
     away(universe, "one", CUT_OFF)
     universe.install("two", CUT_OFF)
     universe.run(3 * 3600)
-    rollout = universe.service.state(POOL).rollout
+    rollout = universe.controller.state(POOL).rollout
     assert rollout is not None
     assert rollout.state is RolloutState.CANARY
     away(universe, "one", GOOD)
@@ -301,7 +302,7 @@ def test_time_in_which_trapd_stood_still_is_no_lack_of_progress(workers: bool) -
     universe.stand_still(7200, workers=workers)
     universe.settle("two")
     assert outcome(universe) is RolloutState.COMPLETE
-    assert not universe.service.state(POOL).refused
+    assert not universe.controller.state(POOL).refused
 
 
 def test_a_drain_timeout_does_not_run_while_trapd_and_its_workers_stand_still() -> None:
@@ -350,17 +351,17 @@ def test_what_was_rejected_is_not_tried_again_by_itself_but_by_retry() -> None:
 
 def test_what_was_rejected_and_taken_back_leaves_a_pool_as_installed() -> None:
     universe = running()
-    assert universe.service.as_installed(POOL)
+    assert universe.controller.as_installed(POOL)
     universe.install("two", RAISES)
     universe.settle("one")
-    assert not universe.service.as_installed(POOL)
+    assert not universe.controller.as_installed(POOL)
     universe.install("one", GOOD)
-    assert universe.service.as_installed(POOL)
+    assert universe.controller.as_installed(POOL)
     universe.reload(concurrency=7)
-    assert universe.service.as_installed(POOL)
+    assert universe.controller.as_installed(POOL)
     universe.order("undo", POOL)
     universe.settle("one")
-    assert not universe.service.as_installed(POOL), "it runs under settings that are not those in force"
+    assert not universe.controller.as_installed(POOL), "it runs under settings that are not those in force"
 
 
 def test_a_worker_whose_end_is_not_told_at_once_is_replaced_once_and_blamed() -> None:
@@ -379,10 +380,10 @@ def test_an_outage_is_not_blamed_on_the_code() -> None:
     universe.outage = True
     universe.install("two", GOOD)
     universe.run(1200)
-    rollout = universe.service.state(POOL).rollout
+    rollout = universe.controller.state(POOL).rollout
     assert rollout is not None
     assert not rollout.state.over
-    assert "does not start either" in universe.service.pool(POOL).waiting
+    assert "does not start either" in universe.controller.pool(POOL).waiting
     universe.outage = False
     universe.settle("two")
 
@@ -434,7 +435,7 @@ def test_a_rollout_that_fails_may_be_held_instead() -> None:
     universe.behaviours["two"] = RAISES
     universe.run(4000)
     assert outcome(universe) is RolloutState.FAILED
-    assert universe.service.state(POOL).wanted == 2
+    assert universe.controller.state(POOL).wanted == 2
     universe.behaviours["two"] = GOOD
     universe.order("retry", [POOL])
     universe.settle("two")
@@ -460,7 +461,7 @@ def test_undo_to_what_cannot_start_any_more_is_refused_with_the_remedy() -> None
     """An old release's virtual environment was removed, say: no worker of it would start."""
     universe = upgraded()
     universe.snapshots.flaws[1] = "its interpreter /opt/one/bin/python is gone; make it again"
-    refused = universe.service.undo(POOL, actor="somebody")
+    refused = universe.triggers.undo(POOL, actor="somebody")
     with pytest.raises(RefusedError) as told:
         now_or_never(refused)
     assert str(told.value) == f"cannot undo {POOL}: generation 1 cannot start: {universe.snapshots.flaws[1]}"
@@ -486,7 +487,7 @@ def test_what_was_undone_is_no_last_good() -> None:
     universe.run(5)
     universe.order("undo", POOL)
     universe.settle("one")
-    assert universe.service.state(POOL).last_good == 1
+    assert universe.controller.state(POOL).last_good == 1
     universe.install("three", RAISES)
     universe.settle("one")
 
@@ -533,7 +534,7 @@ def test_what_was_undone_is_no_last_good_under_other_settings_either() -> None:
     universe.reload(concurrency=9)
     universe.settle("two")
     universe.order("undo", POOL)
-    assert universe.service.state(POOL).good == (1,)
+    assert universe.controller.state(POOL).good == (1,)
 
 
 def test_what_was_undone_comes_back_by_retry_and_when_something_else_is_installed_that_comes() -> None:
@@ -575,7 +576,7 @@ def test_a_second_undo_to_code_that_proves_bad_ends_where_it_was() -> None:
     universe.settle("one")
     assert outcome(universe) is RolloutState.REJECTED
     with pytest.raises(RefusedError, match="no other good generation"):
-        now_or_never(universe.service.undo(POOL, actor="somebody"))
+        now_or_never(universe.triggers.undo(POOL, actor="somebody"))
 
 
 def test_undo_and_undo_again_in_mid_canary() -> None:
@@ -596,7 +597,7 @@ def test_a_settings_change_while_the_installed_code_is_rejected_is_rolled_on_the
     universe.reload(environment={"OMP_NUM_THREADS": "1"})
     universe.settle("one")
     assert starts(universe)[2] == 2, "what was rejected is not tried again"
-    assert universe.service.state(POOL).wanted == 3
+    assert universe.controller.state(POOL).wanted == 3
     assert outcome(universe) is RolloutState.COMPLETE
 
 
@@ -720,7 +721,7 @@ def test_another_application_does_not_bring_back_what_was_undone_and_settings_do
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
     universe = running()
     reload_that_is_rejected(universe, environment={"TYPO": "1"})
-    assert universe.service.state(POOL).wanted == 1
+    assert universe.controller.state(POOL).wanted == 1
     universe.install("two", GOOD)
     universe.settle("two")
     universe.reload(environment={})
@@ -736,6 +737,92 @@ def test_an_undo_that_fails_changes_nothing() -> None:
     with pytest.raises(SnapshotError):
         universe.order("undo", POOL)
     assert universe.journal.pools() == before
+
+
+def test_settings_that_failed_and_are_taken_back_recycle_nobody() -> None:
+    universe = running()
+    reload_that_is_rejected(universe, environment={"TYPO": "1"})
+    before = starts(universe)
+    universe.reload(environment={})
+    universe.settle("one")
+    assert starts(universe) == before
+    assert universe.controller.as_installed(POOL)
+
+
+def test_settings_that_cannot_be_copied_hold_up_nothing_else() -> None:
+    universe = running()
+    universe.install("two", RAISES)
+    universe.run(10)
+    universe.reload(concurrency=9)
+    universe.snapshots.failure = SnapshotError("no space left")
+    universe.run(3000)
+    universe.backend.crash(InstanceId(POOL, 1, 1))
+    universe.run(60)
+    assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
+    assert [str(action) for action in now_or_never(universe.controller.observe(POOL)).actions] == [
+        "renew generation 1: settings of the pool changed"
+    ]
+    universe.snapshots.failure = None
+    universe.settle("one")
+    universe.check_settings()
+
+
+def test_what_the_disk_means_is_known_with_its_reason_at_any_time() -> None:
+    universe = running()
+
+    def means() -> str:
+        return str(universe.controller.pool(POOL).installed)
+
+    same = "nothing changes, because generation {} is what is installed, under the settings in force"
+    assert means() == same.format(1)
+    universe.install("two", RAISES)
+    assert means() == same.format(2)
+    universe.settle("one")
+    refused = "nothing changes, because what is installed was refused before as this application: "
+    assert means() == f"{refused}{universe.journal.rollouts(limit=1)[0].reason}"
+    universe.order("recycle", [POOL], reason="memory")
+    assert means().startswith(refused), "another trigger does not change that"
+    universe.disk = Disk(DiskState.CHANGING, "pip is at work")
+    universe._look()
+    assert means() == "nothing changes, because what is installed is changing: pip is at work"
+
+
+def test_a_reload_that_means_nothing_is_kept_with_who_and_why() -> None:
+    universe = running()
+    universe.reload(workers=3)
+    received = universe.controller.pool(POOL).received
+    assert received is not None
+    assert (received.trigger, received.actor) == ("reload", "reload")
+    assert str(received.intent).endswith("because the settings that its workers have fixed in them are as before")
+    universe.order("undo", POOL)
+    received = universe.controller.pool(POOL).received
+    assert received is not None
+    assert (received.trigger, received.actor) == ("undo", "somebody")
+    assert str(received.intent) == "nothing changes, because no other good generation is known"
+
+
+def test_the_same_answer_to_a_trigger_is_logged_once_until_something_is_rolled_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "trapd.triggers")
+    universe = running()
+    for reason in ("pip is at work", "a file changed", "another file changed"):
+        universe.disk = Disk(DiskState.CHANGING, reason)
+        universe._look()
+        universe.install("one", GOOD)
+    universe.settle("one")
+    lines = [record.getMessage() for record in caplog.records if "nothing changes" in record.getMessage()]
+    assert lines == [
+        "p: disk: nothing changes, because generation 1 is what is installed, under the settings in force",
+        "p: disk: nothing changes, because what is installed is changing: pip is at work",
+    ]
+    universe.install("two", RAISES)
+    universe.settle("one")
+    for _ in range(3):
+        universe._look()
+    lines = [record.getMessage() for record in caplog.records if "nothing changes" in record.getMessage()]
+    assert "p: disk: nothing changes, because what is installed was refused before as this application" in lines[-1]
+    assert len(lines) == 3
 
 
 def test_recycle_is_a_new_generation_of_the_same_code() -> None:
@@ -762,13 +849,13 @@ def test_a_paused_pool_that_is_scaled_to_nothing_and_back_is_still_paused_where_
     universe.install("two", GOOD)
     universe.run(seconds)
     universe.order("pause", POOL)
-    before = universe.service.state(POOL)
+    before = universe.controller.state(POOL)
     universe.order("scale", POOL, 0)
     universe.run(600)
     assert universe.backend.seen() == ()
     universe.order("scale", POOL, 2)
     universe.run(600)
-    assert want.progressed(universe.service.state(POOL), 0) == want.progressed(before, 0)
+    assert want.progressed(universe.controller.state(POOL), 0) == want.progressed(before, 0)
     assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
     universe.order("resume", POOL)
     universe.settle("two")
@@ -857,7 +944,7 @@ def test_an_absence_of_trapd_is_not_held_against_a_worker_that_failed_meanwhile(
 
 def test_stop_drains_everything() -> None:
     universe = running()
-    universe.service.stopping = True
+    universe.controller.stopping = True
     universe._pass()
     universe.run(60)
     assert universe.backend.seen() == ()
@@ -867,15 +954,15 @@ def test_a_machine_that_goes_down_drains_its_workers_itself_and_none_is_started_
     universe = running()
     universe.install("two", GOOD)
     universe.run(10)  # in the middle of the rollout
-    before = universe.service.state(POOL)
-    universe.service.go_down()
+    before = universe.controller.state(POOL)
+    universe.controller.go_down()
     for instance in universe.backend.seen():
         universe._tell(universe.backend.drain(instance.id))  # by systemd
     universe.run(600)
     universe.install("three", GOOD)
     universe.run(600)
     assert universe.backend.seen() == ()
-    assert universe.service.state(POOL) == before
+    assert universe.controller.state(POOL) == before
     universe.boot()
     universe.settle("three")
 
@@ -886,7 +973,7 @@ def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
         universe.install(f"v{number}", GOOD)
         universe.settle(f"v{number}")
     assert len(universe.snapshots.present()) <= 6
-    assert universe.service.state(POOL).wanted in universe.snapshots.present()
+    assert universe.controller.state(POOL).wanted in universe.snapshots.present()
 
 
 def test_what_is_good_is_never_collected_however_many_bad_ones_follow() -> None:
@@ -914,7 +1001,7 @@ def test_a_scaled_pool_that_is_no_longer_configured_drains() -> None:
     universe = running()
     universe.order("scale", POOL, 4)
     universe.settle("one")
-    universe._tell(universe.service.reconfigure([]))
+    universe._tell(universe.triggers.reconfigure([]))
     universe.run(600)
     assert universe.backend.seen() == ()
 
@@ -925,7 +1012,7 @@ def test_on_a_full_disk_a_stop_still_drains_and_what_crashed_comes_back() -> Non
     universe.backend.crash(InstanceId(POOL, 1, 1))
     universe.run(60)
     assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
-    universe.service.stopping = True
+    universe.controller.stopping = True
     universe._pass()
     universe.run(600)
     assert universe.backend.seen() == ()
@@ -940,8 +1027,8 @@ def test_on_a_full_disk_nothing_is_proven_but_what_crashes_comes_back() -> None:
     universe.run(10)
     universe.journal.failure = FULL
     universe.run(60)
-    assert universe.service.state(POOL).good == (1,)
-    assert "room for the history" in universe.service.pool(POOL).waiting
+    assert universe.controller.state(POOL).good == (1,)
+    assert "room for the history" in universe.controller.pool(POOL).waiting
     universe.backend.crash(InstanceId(POOL, 1, 1))
     universe.run(60)
     assert {i.id for i in universe.backend.seen() if i.state == "ready"} > {InstanceId(POOL, 1, 1)}
@@ -955,11 +1042,11 @@ def test_a_full_disk_is_said_once_and_until_it_is_over(caplog: pytest.LogCapture
     for _ in range(3):
         universe.backend.crash(InstanceId(POOL, 1, 1))
         universe.run(60)
-    assert universe.service.trouble == str(FULL)
+    assert universe.controller.trouble == str(FULL)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [str(FULL)]
     universe.journal.failure = None
     universe.run(600)  # though nothing happens that has to be written down
-    assert universe.service.trouble == ""
+    assert universe.controller.trouble == ""
 
 
 def test_on_a_full_disk_a_start_that_is_refused_keeps_no_other_from_being_started() -> None:
@@ -1023,7 +1110,7 @@ def test_on_a_full_disk_settings_wait() -> None:
 
 def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     universe = upgraded()
-    before = universe.service.state(POOL)
+    before = universe.controller.state(POOL)
     universe.journal.failure = FULL
     for order in ("undo", "undo", "recycle"):
         with pytest.raises(HistoryError):
@@ -1031,7 +1118,7 @@ def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     universe.install("three", GOOD)
     universe.run(60)
     assert universe.snapshots.present() == {1, 2}
-    assert universe.service.state(POOL) == before
+    assert universe.controller.state(POOL) == before
     universe.journal.failure = None
     universe.settle("three")
 
@@ -1039,7 +1126,7 @@ def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
 def test_a_pool_that_is_no_longer_configured_drains() -> None:
     universe = running()
     universe.spec = replace(universe.spec, workers=0)
-    universe._tell(universe.service.reconfigure([]))
+    universe._tell(universe.triggers.reconfigure([]))
     universe.run(60)
     assert universe.backend.seen() == ()
 
@@ -1049,11 +1136,11 @@ def test_a_pool_that_is_removed_in_the_middle_of_its_rollout_ends_it_and_is_not_
     universe.install("two", GOOD)
     universe.run(10)
     universe.spec = replace(universe.spec, workers=0)
-    universe._tell(universe.service.reconfigure([]))
-    assert [view.spec.name for view in universe.service.pools()] == [POOL], "its workers still drain"
+    universe._tell(universe.triggers.reconfigure([]))
+    assert [view.spec.name for view in universe.controller.pools()] == [POOL], "its workers still drain"
     universe.run(60)
     assert outcome(universe) is RolloutState.SUPERSEDED
-    assert universe.service.pools() == []
+    assert universe.controller.pools() == []
 
 
 def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
@@ -1063,4 +1150,4 @@ def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
     universe.die()
     universe.run(60)
     universe.settle("two")
-    assert universe.service.state(POOL).wanted == 3
+    assert universe.controller.state(POOL).wanted == 3

@@ -17,6 +17,7 @@ from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
+from trapd.controller import Controller
 from trapd.errors import BackendError, HistoryError, RefusedError
 from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, PoolSpec
@@ -24,7 +25,7 @@ from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.world import wanted_workers
-from trapd.service import Service
+from trapd.triggers import Triggers
 
 T = TypeVar("T")
 POOL = "p"
@@ -78,7 +79,7 @@ class Universe:
 
     def boot(self) -> None:
         self.backend.on_change = self._event
-        self.service = Service(
+        self.controller = Controller(
             [self.spec],
             backend=_Backend(self),
             snapshots=_Calls(self, self.snapshots, ("make", "copy", "remove")),
@@ -86,6 +87,7 @@ class Universe:
             clock=self.clock,
             collect=removable,
         )
+        self.triggers = Triggers(self.controller)
         self.at(0, self._pass)
         self.at(0, self._look)
 
@@ -135,7 +137,7 @@ class Universe:
     def _look(self) -> None:
         """The watch tells what is installed, and looks again later if that could not be written down."""
         try:
-            self._tell(self.service.disk_changed(self.disk))
+            self._tell(self.triggers.disk_changed(self.disk))
         except HistoryError as error:
             self.say(f"not noted: {error}")
             self.at(30.0, self._look)
@@ -178,7 +180,7 @@ class Universe:
         self.at(0, self._go_on)
 
     def _go_on(self) -> None:
-        self.service.stood_still()
+        self.controller.stood_still()
         self._pass()
 
     def say(self, line: str) -> None:
@@ -191,7 +193,7 @@ class Universe:
             self.at(self.random.choice((0.0, 0.0, 0.01, 2.0)) if self.lossy else 0.0, self._pass)
 
     def _pass(self) -> None:
-        wake_at = self._run(self.service.step(POOL))
+        wake_at = self._run(self.controller.step(POOL))
         self._timer += 1
         if wake_at is not None:
             mine = self._timer  # a later pass sets a timer of its own, as the loop does
@@ -210,11 +212,11 @@ class Universe:
         """Somebody changes the pool's settings, or what is started."""
         self.say(f"reload: {application} {settings}")
         self.spec = replace(self.spec, **settings)
-        self._tell(self.service.reconfigure([self.spec], application=application))
+        self._tell(self.triggers.reconfigure([self.spec], application=application))
 
     def order(self, name: str, *args: object, **more: object) -> None:
         self.say(f"order: {name} {args or ''}")
-        verb = getattr(self.service, name)
+        verb = getattr(self.triggers, name)
         self._tell(verb(*args, actor="somebody", **more))
 
     def behaviour(self, id: InstanceId) -> Behaviour:
@@ -227,9 +229,9 @@ class Universe:
 
     @property
     def wanted_workers(self) -> int:
-        if POOL not in self.service.specs:
+        if POOL not in self.controller.specs:
             return 0
-        return wanted_workers(self.spec, self.service.state(POOL))
+        return wanted_workers(self.spec, self.controller.state(POOL))
 
     def check_start(self, id: InstanceId) -> None:
         live = [i for i in self.backend.seen() if i.state is not InstanceState.FAILED and i.id != id]
@@ -239,7 +241,7 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} beside {_names(live)}: a singleton is never two")
         if id.generation not in self.snapshots.present():
             raise BrokenPromiseError(f"starting {id} without its snapshot")
-        if self.service.stopping:
+        if self.controller.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
         known = any(event.kind == "started" and event.instance == id.name for event in self.journal.events(limit=50))
         if not known and self.journal.failure is None:
@@ -247,7 +249,7 @@ class Universe:
 
     def check_drain(self, id: InstanceId) -> None:
         victim = self.backend.get(id)
-        if victim is None or victim.state is not InstanceState.READY or self.service.stopping:
+        if victim is None or victim.state is not InstanceState.READY or self.controller.stopping:
             return
         serving = [i for i in self.backend.seen() if i.state is InstanceState.READY and i.id != id]
         if len(serving) < budget(self.spec, self.wanted_workers).floor:
@@ -262,12 +264,12 @@ class Universe:
         self.check_rest()
 
     def wanted(self) -> Generation | None:
-        return self.journal.generations().get(self.service.state(POOL).wanted or 0)
+        return self.journal.generations().get(self.controller.state(POOL).wanted or 0)
 
     def check_rest(self) -> None:
         """Everything wanted is ready on the wanted generation, nothing else runs, and nothing is about to happen."""
-        state, wanted = self.service.state(POOL), self.wanted_workers
-        view = now_or_never(self.service.observe(POOL))
+        state, wanted = self.controller.state(POOL), self.wanted_workers
+        view = now_or_never(self.controller.observe(POOL))
         if view.actions or view.waiting:
             raise BrokenPromiseError(f"is not at rest: {list(map(str, view.actions))} {view.waiting}")
         seen = self.backend.seen()
@@ -292,7 +294,7 @@ class Universe:
 
     def check_settings(self) -> None:
         """What runs has the settings in force, unless these were refused."""
-        generation, state = self.wanted(), self.service.state(POOL)
+        generation, state = self.wanted(), self.controller.state(POOL)
         launch = want.launch_digest(self.spec, "")
         if generation is None or generation.launch[POOL] == launch:
             return

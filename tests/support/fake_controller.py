@@ -265,7 +265,7 @@ async def _serve(path: Path, scenario: str, pace: float) -> None:
     controller = settled(clock)
     controller.play = getattr(Stage(controller, pace), scenario)
     controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
-    server = ControlServer(path, commands=Commands(controller, about=about(pid=os.getpid()), clock=clock))
+    server = ControlServer(path, commands=Commands(controller, controller, about=about(pid=os.getpid()), clock=clock))
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await server.open()

@@ -75,12 +75,12 @@ def test_a_reload_with_another_app_starts_workers_of_that_app(daemon: Daemon, tm
     fresh, disk = settings(tmp_path, {**OLD, key: "trap.new:it"}, "default"), settled(tmp_path)
 
     async def scenario() -> None:
-        await daemon.service.disk_changed(disk)
+        await daemon.triggers.disk_changed(disk)
         await daemon._use(fresh)
-        await daemon.service.disk_changed(disk)  # the watch has looked again
+        await daemon.triggers.disk_changed(disk)  # the watch has looked again
 
     asyncio.run(scenario())
-    wanted = daemon.service.state("default").wanted
+    wanted = daemon.controller.state("default").wanted
     assert getattr(manifest.read(tmp_path / f"state/generations/{wanted}"), key) == "trap.new:it"
     assert daemon.snapshots.present() == {1, 2}, "no generation of the old one in between"
 
@@ -90,23 +90,23 @@ def test_a_new_pool_waits_for_the_new_interpreters_look(daemon: Daemon, tmp_path
     fresh, disk = settings(tmp_path, {**OLD, key: value}, "default", "more"), settled(tmp_path)
 
     async def scenario() -> None:
-        await daemon.service.disk_changed(disk)
+        await daemon.triggers.disk_changed(disk)
         await daemon._use(fresh)
 
     asyncio.run(scenario())
-    assert daemon.service.state("more").wanted is None, "what the old interpreter has is not for the new one"
-    assert (daemon.service.disk.state, daemon.snapshots.present()) == (DiskState.CHANGING, {1})
+    assert daemon.controller.state("more").wanted is None, "what the old interpreter has is not for the new one"
+    assert (daemon.controller.disk.state, daemon.snapshots.present()) == (DiskState.CHANGING, {1})
 
 
 def test_a_new_pool_starts_at_once_where_the_same_is_watched(daemon: Daemon, tmp_path: Path) -> None:
     fresh, disk = settings(tmp_path, OLD, "default", "more"), settled(tmp_path)
 
     async def scenario() -> None:
-        await daemon.service.disk_changed(disk)
+        await daemon.triggers.disk_changed(disk)
         await daemon._use(fresh)
 
     asyncio.run(scenario())
-    assert daemon.service.state("more").wanted == 2
+    assert daemon.controller.state("more").wanted == 2
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -
     database = daemon.journal._database
     database.execute("PRAGMA max_page_count = 1")  # no more than it has
     with pytest.raises(HistoryError, match="full"):
-        daemon.service.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
+        daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
     assert "cannot write the history" in daemon._line()
     database.execute("PRAGMA max_page_count = 1000000")
-    daemon.service.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
+    daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
     assert "history" not in daemon._line()

@@ -15,7 +15,7 @@ from typing import Generic
 
 from trapd.control import documents
 from trapd.control.methods import Given
-from trapd.control.needs import Desk
+from trapd.control.needs import Desk, Triggers
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, event, status
@@ -35,6 +35,7 @@ class Call(Generic[Given]):
     """One request. ``params`` are checked (parameters.py); ``report`` sends progress."""
 
     desk: Desk
+    triggers: Triggers
     params: Given
     actor: str
     report: Callable[[Document], Awaitable[None]]
@@ -63,32 +64,32 @@ async def recycle(call: Call[documents.OfRecycle]) -> documents.Rollouts:
     """Replace every worker of `pools` by one with the same code, as a new generation. The answer comes at once; wait
     for the rollouts with `rollout.wait`."""
     pools, reason = _configured(call, call.params["pools"]), _one_line(call.params["reason"])
-    return _rollouts(await call.desk.controller.recycle(pools, actor=call.actor, reason=reason))
+    return _rollouts(await call.triggers.recycle(pools, actor=call.actor, reason=reason))
 
 
 async def retry(call: Call[documents.OfPools]) -> documents.Rollouts:
     """Try the installed code again in `pools` although it was rejected, or a rollout that failed and is held. Other
     code, or a reload with another `[app]`, is tried without it. The answer comes at once."""
-    return _rollouts(await call.desk.controller.retry(_configured(call, call.params["pools"]), actor=call.actor))
+    return _rollouts(await call.triggers.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 
 async def undo(call: Call[documents.OfPool]) -> documents.Rollouts:
     """Take `pool` back to the good code before. What is undone is not rolled out again by itself, whatever settings
     change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
-    return _rollouts([await call.desk.controller.undo(_find(call, call.params["pool"]), actor=call.actor)])
+    return _rollouts([await call.triggers.undo(_find(call, call.params["pool"]), actor=call.actor)])
 
 
 async def pause(call: Call[documents.OfPool]) -> documents.Wanted:
     """Move nothing in `pool` until it is resumed. What runs is kept running."""
     name = _find(call, call.params["pool"])
-    await call.desk.controller.pause(name, actor=call.actor)
+    await call.triggers.pause(name, actor=call.actor)
     return _wanted(call.desk, name)
 
 
 async def resume(call: Call[documents.OfPool]) -> documents.Wanted:
     """Let `pool` go on."""
     name = _find(call, call.params["pool"])
-    await call.desk.controller.resume(name, actor=call.actor)
+    await call.triggers.resume(name, actor=call.actor)
     return _wanted(call.desk, name)
 
 
@@ -99,7 +100,7 @@ async def scale(call: Call[documents.OfScale]) -> documents.Scaled:
     view = call.desk.controller.pool(name)
     before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
     wanted = _amount(call.params["workers"], before, name)
-    await call.desk.controller.scale(name, wanted, actor=call.actor)
+    await call.triggers.scale(name, wanted, actor=call.actor)
     return {**_wanted(call.desk, name), "before": before, "wanted": wanted}
 
 

@@ -1,4 +1,4 @@
-"""What the commands need of the controller. The controller fits without knowing this."""
+"""What the commands need of the controller and of the triggers. Both fit without knowing this."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trapd.rollout.view import PoolView
 
 
 class Controller(Protocol):
-    """Its verbs raise RefusedError, with a message for people, for what cannot be done as things stand."""
+    """What there is to see."""
 
     @property
     def specs(self) -> Mapping[str, PoolSpec]: ...
@@ -50,16 +50,20 @@ class Controller(Protocol):
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""
         ...
 
+    def changed(self) -> asyncio.Future[None]:
+        """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
+        ...
+
+
+class Triggers(Protocol):
+    """What may be ordered. Raises RefusedError, with a message for people, for what cannot be done as things stand."""
+
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]: ...
     async def retry(self, pools: Sequence[str], *, actor: str) -> Sequence[Rollout]: ...
     async def undo(self, pool: str, *, actor: str) -> Rollout: ...
     async def pause(self, pool: str, *, actor: str) -> None: ...
     async def resume(self, pool: str, *, actor: str) -> None: ...
     async def scale(self, pool: str, workers: int, *, actor: str) -> None: ...
-
-    def changed(self) -> asyncio.Future[None]:
-        """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

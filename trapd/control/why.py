@@ -13,6 +13,7 @@ from trapd.control.status import epoch
 from trapd.errors import UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Generation, Instance, InstanceId, Rollout
+from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
@@ -63,8 +64,16 @@ def _step(wall: float | None, what: str, text: str) -> Step:
 def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:
     view = desk.controller.pool(name)
     if view.state.rollout is not None:
-        return _of_rollout(desk, view.state.rollout)
-    return [_event(e) for e in desk.controller.journal.events(pool=name, limit=20)] + _now(view), ""
+        chain, detail = _of_rollout(desk, view.state.rollout)
+    else:
+        chain, detail = [_event(e) for e in desk.controller.journal.events(pool=name, limit=20)] + _now(view), ""
+    if view.received is not None and isinstance(view.received.intent, Nothing | GoBack):  # no rollout tells of it
+        wall = view.received.wall
+        later = (n for n, step in enumerate(chain) if (at := step["at"]) is None or at > wall)
+        chain.insert(next(later, len(chain)), _received(view.received))
+    if view.installed is not None:
+        chain.append(_step(None, Trigger.DISK, str(view.installed)))
+    return chain, detail
 
 
 def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
@@ -127,6 +136,10 @@ def _versions(before: Generation | None, after: Generation) -> str:
         was, now = old.get(name), after.versions.get(name, "removed")
         parts.append(f"{name} {now}" if was in (None, now) else f"{name} {was} -> {now}")
     return ", ".join(parts) or "no watched distribution"
+
+
+def _received(received: Received) -> Step:
+    return _step(received.wall, received.trigger, f"{received.intent} (by {received.actor})")
 
 
 def _event(event: Event) -> Step:

@@ -89,9 +89,15 @@ class Finish(_OnRollout):
     verb = "finish"
 
 
+class Renew(_OnRollout):
+    """The pool is at rest under other settings than those in force: the same code again, with these."""
+
+    verb = "renew"
+
+
 Effect = Start | Drain | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict
+Action = Effect | Advance | Verdict | Renew
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ crash, a missed event and a normal step are the same path. Every state in betwee
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, RolloutState
 from trapd.rollout import backoff
-from trapd.rollout.actions import Action, Advance, Finish, Plan, Start
+from trapd.rollout.actions import Action, Advance, Finish, Plan, Renew, Start, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
@@ -29,6 +30,15 @@ def plan(world: World, now: float) -> Plan:
     """The next actions, each with its reason. A verdict stands alone: what follows from it is the next pass's."""
     if world.going_down:
         return Plan(waiting="the machine to go down; each worker drains by itself")
+    thought = _next_step(world, now)
+    latest, wanted = world.state.rollout, world.state.wanted
+    moving = world.stopping or (latest is not None and not latest.state.over)
+    if not world.other_settings or moving or wanted is None or any(isinstance(a, Verdict) for a in thought.actions):
+        return thought
+    return replace(thought, actions=(*thought.actions, Renew(wanted, world.other_settings)))
+
+
+def _next_step(world: World, now: float) -> Plan:
     draft = _Draft(world, now)
     if world.wanted_workers == 0:
         return _empty(draft)

@@ -20,6 +20,7 @@ from trapd.rollout.actions import (
     Plan,
     Promote,
     Reject,
+    Renew,
     Start,
 )
 from trapd.rollout.view import PoolView
@@ -59,7 +60,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case Start():
                 again = action.instance in seen or action.instance.generation != state.wanted
                 state = state if again else want.progressed(state, now)
-            case Kill() | Forget():
+            case Kill() | Forget() | Renew():
                 pass
             case _:
                 assert_never(action)

@@ -24,6 +24,7 @@ class World:
 
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
+    ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
     """
 
     spec: PoolSpec
@@ -34,6 +35,7 @@ class World:
     stopping: bool = False
     awake_since: float = 0.0
     going_down: bool = False
+    other_settings: str = ""
 
     @property
     def wanted_workers(self) -> int:

@@ -28,7 +28,7 @@ EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:
     async def report(_: object) -> None: ...
 
-    commands = Commands(controller, about=about(), clock=VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
     return cast(dict[str, Any], asyncio.run(commands.call(Request(method, params), caller, report)))
 
 

@@ -40,7 +40,8 @@ def no_blocking_calls() -> Iterator[None]:
 async def serving(
     path: Path, controller: FakeController | None = None, patience: Patience = PATIENT, rights: Rights | None = None
 ) -> AsyncIterator[ControlServer]:
-    commands = Commands(controller or settled(VirtualClock()), about=about(), clock=VirtualClock())
+    controller = controller or settled(VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
     server = ControlServer(path / "control.sock", commands=commands, patience=patience, rights=rights)
     await server.open()
     try:
@@ -180,7 +181,7 @@ async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest
 
     async with nothing_running_after():
         controller = settled(VirtualClock())
-        commands = Commands(controller, about=about(), clock=VirtualClock())
+        commands = Commands(controller, controller, about=about(), clock=VirtualClock())
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
         async with client(short_path) as one:
@@ -504,5 +505,6 @@ async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> Non
 
 
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
-    commands = Commands(settled(VirtualClock()), about=about(), clock=VirtualClock())
+    controller = settled(VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())

@@ -15,6 +15,7 @@ from trapd.errors import RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import InstanceId, RolloutState
 from trapd.rollout.actions import Drain
+from trapd.rollout.intent import Cause, CopyOf, Nothing, Received, Trigger
 
 CLOCK = VirtualClock()
 
@@ -52,6 +53,25 @@ def test_a_pool_and_its_rollout_tell_the_versions_who_every_step_and_what_is_awa
         ("next", "drain default@7-2: generation 8 takes over from 7"),
         ("waiting", "waits for default@7-1 to finish its tasks"),
     ]
+
+
+def test_a_pool_tells_what_its_latest_trigger_meant_in_its_place_and_what_the_disk_means_now() -> None:
+    controller = upgraded()
+    began = chain(controller, "default")
+    refused = Nothing(Cause.REFUSED, "what is installed was refused before: undone by alice")
+    paused = Nothing(Cause.PAUSED, "it is paused; resume it first")
+    controller.put("default", installed=refused, received=Received(CLOCK.wall(), Trigger.UNDO, "bob", paused))
+    now = began.index(("rolling", "rollout 1: trap 1.3.0 -> 1.4.0"))
+    assert chain(controller, "default") == [
+        *began[:now],
+        ("undo", "nothing changes, because it is paused; resume it first (by bob)"),
+        *began[now:],
+        ("disk", "nothing changes, because what is installed was refused before: undone by alice"),
+    ]
+    assert chain(controller, "1") == began, "that is the pool's, not the rollout's"
+    rolled = Received(CLOCK.wall(), Trigger.RECYCLE, "bob", CopyOf(7, "memory"))
+    controller.put("default", installed=None, received=rolled)
+    assert chain(controller, "default") == began, "the rollout tells of it"
 
 
 def test_a_rejected_rollout_ends_with_its_reason_and_carries_the_traceback() -> None:

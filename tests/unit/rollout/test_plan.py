@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting, world
 from trapd.model import Ailment, CodeReport, FailureKind, PoolState, RolloutState
+from trapd.rollout.actions import Renew
 from trapd.rollout.plan import plan
 from trapd.rollout.world import World
 
@@ -313,6 +314,31 @@ def test_each_action_says_why_and_phases_are_named() -> None:
     assert [str(a) for a in thought.actions] == ["preflight: the first new worker imports the code and connects"]
     thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2")), NOW)
     assert [str(a) for a in thought.actions] == ["start p@2-1: canary of generation 2"]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pool_at_rest_under_other_settings_is_renewed_beside_whatever_else_is_due(workers: int, paused: bool) -> None:
+    other = "settings of the pool changed"
+    state = wanting(1, 1, phase=RolloutState.COMPLETE, paused=paused)
+    seen = one("1-1"), one("1-2", "failed", ago=900)
+    before = plan(world(spec(workers), state, *seen), NOW)
+    after = plan(world(spec(workers), state, *seen, other_settings=other), NOW)
+    assert before.actions
+    assert after.actions == (*before.actions, Renew(1, other))
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        world(spec(), wanting(2, 1), one("1-1"), one("1-2"), other_settings="other"),
+        world(spec(), wanting(1, 1, phase=RolloutState.COMPLETE), one("1-1"), stopping=True, other_settings="other"),
+        world(spec(), wanting(1, 1, phase=None), one("1-1"), one("1-2")),
+    ],
+    ids=["in a rollout", "trapd stops", "the same settings"],
+)
+def test_no_other_pool_is_renewed(situation: World) -> None:
+    assert not [action for action in plan(situation, NOW).actions if isinstance(action, Renew)]
 
 
 def test_the_plan_says_when_to_look_again() -> None:

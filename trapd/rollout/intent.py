@@ -1,0 +1,281 @@
+"""What a trigger means for one pool, with its reason. "Nothing" is an answer too, and has one of a few causes.
+
+A trigger is a change on the disk, a reload, or an order. ``trapd/triggers.py`` carries out what is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, RolloutState, Scope
+from trapd.rollout.refusals import Candidate, candidate, refusal
+from trapd.rollout.want import launch_digest, news, undo_target
+
+SETTINGS = "settings of the pool changed"
+
+
+class Trigger(StrEnum):
+    DISK = "disk"
+    RELOAD = "reload"
+    RECYCLE = "recycle"
+    UNDO = "undo"
+    RETRY = "retry"
+
+
+class Cause(StrEnum):
+    """Why a trigger changes nothing."""
+
+    STOPPING = "stopping"  # trapd stops, with its workers
+    UNSETTLED = "unsettled"  # what is installed is not whole, or nothing ever was
+    SAME = "same"  # the pool wants just that already
+    REFUSED = "refused"  # it failed before, or somebody undid it
+    NOT_REFUSED = "not refused"  # there is nothing to try again
+    PAUSED = "paused"
+    NO_OTHER = "no other"  # no good generation to go back to
+    FLAWED = "flawed"  # no worker could start from that generation
+    APPLICATION = "application"  # what is installed has to be started as another one: no copy can be
+    DISK_FIRST = "disk first"  # what is installed comes with the settings in force
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The pool goes on as it is."""
+
+    cause: Cause
+    why: str
+
+    def __str__(self) -> str:
+        return f"nothing changes, because {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class GoBack:
+    """Give up the rollout under way for the last good generation, whose workers still run."""
+
+    generation: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"back to generation {self.generation}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class FromDisk:
+    """Roll out a new generation of what is installed."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"a new generation of what is installed: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOf:
+    """Roll out the code of this generation under a new number, with the settings in force."""
+
+    generation: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"the code of generation {self.generation} under a new number: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnTo:
+    """Roll out this very generation, whose workers may still run."""
+
+    generation: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"generation {self.generation} again: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgive:
+    """Take back what was refused of the installed code, which the disk then decides on; and roll out anew a generation
+    whose rollout failed and is held."""
+
+    why: str
+    held: int | None = None  # generation
+
+    def __str__(self) -> str:
+        return self.why
+
+
+Intent = Nothing | GoBack | FromDisk | CopyOf | ReturnTo | Forgive
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One trigger, who gave it, and what it meant for a pool."""
+
+    wall: float
+    trigger: Trigger
+    actor: str
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a trigger meets: one pool, what is installed, and the generations.
+
+    ``application``: as the settings in force name it; ``usable``: generations whose snapshot is there.
+    """
+
+    spec: PoolSpec
+    state: PoolState
+    disk: Disk
+    application: str
+    generations: Mapping[int, Generation]
+    usable: Set[int]
+    stopping: bool = False
+
+    @property
+    def wanted(self) -> Generation | None:
+        return self.generations.get(self.state.wanted or 0)
+
+    @property
+    def installed(self) -> Candidate:
+        """What is installed, as the settings in force start it."""
+        launch = launch_digest(self.spec, self.application)
+        return Candidate(self.disk.fingerprint, self.application, launch)
+
+    @property
+    def under_way(self) -> bool:
+        return self.state.rollout is not None and not self.state.rollout.state.over
+
+    def is_installed(self, number: int | None) -> bool:
+        """Is this generation the very code that is installed, under the settings in force?"""
+        generation = self.generations.get(number or 0)
+        if generation is None or self.disk.state is not DiskState.SETTLED:
+            return False
+        return candidate(generation, self.spec.name) == self.installed
+
+    def as_made(self, generation: Generation) -> Candidate:
+        return candidate(generation, self.spec.name)
+
+    def as_copied(self, generation: Generation) -> Candidate:
+        """As a copy of it would be: the same application, under the settings in force."""
+        return replace(self.as_made(generation), launch=launch_digest(self.spec, generation.application))
+
+
+# -- what the watch and the settings mean ----------------------------------------------------------------------------
+
+
+def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
+    """What is installed, as it was last seen. Wanted code without its snapshot speaks for what is installed."""
+    state, disk = situation.state, situation.disk
+    if situation.stopping:
+        return _STOPPING
+    if disk.state is not DiskState.SETTLED:
+        reason = f": {disk.reason}" if disk.reason else ""
+        return Nothing(Cause.UNSETTLED, f"what is installed is {disk.state}{reason}")
+    if situation.wanted is not None and situation.wanted.number in situation.usable:
+        if situation.is_installed(state.wanted):
+            why = f"generation {state.wanted} is what is installed, under the settings in force"
+            return Nothing(Cause.SAME, why)
+        if refused := _refused(situation, "what is installed", situation.installed):
+            return refused
+    good = state.last_good
+    half_made = state.wanted not in state.good and good in situation.usable
+    if half_made and good is not None and situation.is_installed(good):
+        return GoBack(good, "the installed code is the last good generation's again")
+    same = situation.wanted is not None and situation.wanted.fingerprint == disk.fingerprint
+    return FromDisk(SETTINGS if same else news(situation.wanted, disk.versions))
+
+
+def after_reload(before: Situation, situation: Situation) -> Nothing | CopyOf:
+    """Settings in the place of others. What else a reload means, the disk decides."""
+    if situation.stopping:
+        return _STOPPING
+    if before.application != situation.application:
+        return Nothing(Cause.APPLICATION, "another application is started of what is installed, or not at all")
+    if before.installed == situation.installed:
+        return Nothing(Cause.SAME, "the settings that its workers have fixed in them are as before")
+    return _renewed(situation)
+
+
+def left_behind(situation: Situation) -> Nothing | CopyOf:
+    """Settings in force that the wanted generation does not have: they came while other code was wanted."""
+    wanted = situation.wanted
+    if situation.stopping:
+        return _STOPPING
+    if situation.disk.state is not DiskState.SETTLED:
+        return Nothing(Cause.UNSETTLED, f"what is installed is {situation.disk.state}")
+    other = wanted is not None and wanted.fingerprint != situation.disk.fingerprint
+    if other and not isinstance(after_disk(situation), Nothing):
+        return Nothing(Cause.DISK_FIRST, "what is installed comes first, and with the settings in force")
+    renewed = _renewed(situation)
+    if isinstance(renewed, CopyOf) and wanted is not None:
+        if wanted.number not in situation.usable:
+            return Nothing(Cause.FLAWED, f"the snapshot of generation {wanted.number} is not there")
+        return _refused(situation, f"generation {wanted.number}", situation.as_copied(wanted)) or renewed
+    return renewed
+
+
+def _renewed(situation: Situation) -> Nothing | CopyOf:
+    wanted = situation.wanted
+    if wanted is None:
+        return _unsettled(situation)
+    if situation.as_copied(wanted) == situation.as_made(wanted):
+        return Nothing(Cause.SAME, f"generation {wanted.number} has these settings")
+    return CopyOf(wanted.number, SETTINGS)
+
+
+# -- what orders mean ------------------------------------------------------------------------------------------------
+
+
+def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf:
+    if situation.stopping:
+        return _STOPPING
+    wanted = situation.wanted
+    return _unsettled(situation) if wanted is None else CopyOf(wanted.number, reason)
+
+
+def to_undo(situation: Situation) -> Nothing | CopyOf | ReturnTo:
+    """Back to the good generation before; in the middle of a rollout to that very one, whose workers still run."""
+    state, current = situation.state, situation.wanted
+    if situation.stopping:
+        return _STOPPING
+    if current is None:
+        return _unsettled(situation)
+    if state.paused:
+        return Nothing(Cause.PAUSED, "it is paused; resume it first")
+    # what is rolled out anew gets the pool's present settings, whatever it had then
+    launch = None if situation.under_way else situation.as_copied(current).launch
+    target = undo_target(state, current, situation.generations, launch)
+    if target is None:
+        return Nothing(Cause.NO_OTHER, "no other good generation is known")
+    reason = f"undo of generation {current.number}"
+    return ReturnTo(target, reason) if situation.under_way else CopyOf(target, reason)
+
+
+def to_retry(situation: Situation) -> Nothing | Forgive:
+    """Try again what was refused: what is installed, or a rollout that failed and is held."""
+    if situation.stopping:
+        return _STOPPING
+    latest, installed = situation.state.rollout, situation.installed
+    failed = latest.generation if latest is not None and latest.state is RolloutState.FAILED else None
+    held = failed if failed == situation.state.wanted else None
+    if held is None and refusal(situation.state, installed) is None:
+        return Nothing(Cause.NOT_REFUSED, "nothing was refused of what is installed now")
+    return Forgive(f"generation of {installed.fingerprint[:12]} may be tried again", held)
+
+
+_STOPPING = Nothing(Cause.STOPPING, "trapd stops, and its workers with it; start it again first")
+_REACHES = {Scope.CODE: "", Scope.APPLICATION: " as this application", Scope.SETTINGS: " under these settings"}
+
+
+def _unsettled(situation: Situation) -> Nothing:
+    disk = situation.disk
+    return Nothing(Cause.UNSETTLED, f"no code has settled yet ({disk.reason or disk.state})")
+
+
+def _refused(situation: Situation, what: str, tried: Candidate) -> Nothing | None:
+    found = refusal(situation.state, tried)
+    if found is None:
+        return None
+    return Nothing(Cause.REFUSED, f"{what} was refused before{_REACHES[found.scope]}: {found.why}")

@@ -1,0 +1,284 @@
+"""What the watch, the settings and people ask of trapd. What each means is an intent; here it is carried out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from trapd.controller import Controller
+from trapd.errors import HistoryError, RefusedError, UsageError
+from trapd.event import Event, EventKind
+from trapd.model import Disk, Generation, PoolSpec, PoolState, Rollout
+from trapd.rollout import intent, want
+from trapd.rollout.actions import Renew
+from trapd.rollout.intent import (
+    Cause,
+    CopyOf,
+    FromDisk,
+    GoBack,
+    Intent,
+    Nothing,
+    Received,
+    ReturnTo,
+    Situation,
+    Trigger,
+)
+from trapd.rollout.refusals import forgive
+from trapd.rollout.story import rollout_of
+
+log = logging.getLogger("trapd.triggers")
+
+
+class Triggers:
+    """Each changes what is wanted, records who and why, and wakes the pools of its controller.
+
+    Raises RefusedError, in words for people, for what cannot be done; HistoryError or SnapshotError if it cannot be
+    written down or copied. Then nothing has changed.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self._logged: dict[str, set[object]] = {}  # what was logged to mean nothing since a pool last moved
+        controller.renew = self._renew
+
+    # -- the code on disk ------------------------------------------------------------------------------------------
+
+    async def disk_changed(self, disk: Disk, *, actor: str = "watch") -> list[Rollout]:
+        """Take note of what is installed; roll out what is new and whole. Raises SnapshotError if it changed again."""
+        known = self.controller
+        async with known.making:
+            known.disk = disk
+            known.notify()
+            meant = {name: intent.after_disk(known.situation(name)) for name in known.specs}
+            for name, what in meant.items():
+                self._receive(name, Trigger.DISK, what, actor)
+                if isinstance(what, GoBack):
+                    self._go_back(name, what)
+            behind = {name: what for name, what in meant.items() if isinstance(what, FromDisk)}
+            if not behind:
+                known.wake()  # settings may have changed
+                return []
+            reason = next(iter(behind.values())).why
+            generation = self._number(disk.fingerprint, disk, reason, actor)
+            await known.snapshots.make(generation, disk, list(known.specs.values()))
+            # the code that another undo would bring back is that before this one, not that before the one before
+            before = {name: replace(known.state(name), undone=None) for name in behind}
+            return await self._begin(list(behind), generation, before=before)
+
+    def _go_back(self, name: str, what: GoBack) -> None:
+        known, wall = self.controller, self.controller.clock.wall()
+        state = want.go_back(known.state(name), what.why, wall)
+        known.save([state], [Event(wall, EventKind.SUPERSEDED, what.why, "watch", name, generation=state.wanted)])
+        known.wake(name)
+
+    # -- the configuration -----------------------------------------------------------------------------------------
+
+    async def reconfigure(self, specs: Sequence[PoolSpec], *, application: str = "") -> list[Rollout]:
+        """Use other settings. Pools whose workers have the old ones fixed in them are rolled; removed ones drain."""
+        known = self.controller
+        async with known.making:
+            before = {name: known.situation(name) for name in known.specs}
+            known.specs, known.application = {spec.name: spec for spec in specs}, application
+            for name in set(before) - set(known.specs):
+                self._removed(name)
+            meant = {n: intent.after_reload(before[n], known.situation(n)) for n in known.specs if n in before}
+            for name, what in meant.items():
+                self._receive(name, Trigger.RELOAD, what, "reload")
+            rollouts = await self._copies(meant, "reload")
+        known.wake()
+        # new pools want what is installed, and all do if it is another application
+        return rollouts + await self.disk_changed(known.disk, actor="reload")
+
+    def _removed(self, name: str) -> None:
+        """Nothing is rolled out there any more."""
+        known, wall, why = self.controller, self.controller.clock.wall(), "the pool was removed from the configuration"
+        for state in want.supersede(known.state(name), why, wall):
+            known.save([state], [Event(wall, EventKind.SUPERSEDED, why, "reload", name, generation=state.wanted)])
+
+    async def _renew(self, pool: str, action: Renew) -> None:
+        known, again = self.controller, CopyOf(action.generation, action.why)
+        async with known.making:
+            situation = known.situation(pool)  # another trigger may have come between the plan and here
+            if intent.left_behind(situation) == again and not situation.under_way:
+                await self._copies({pool: again}, "trapd")
+
+    # -- people ----------------------------------------------------------------------------------------------------
+
+    async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> list[Rollout]:
+        """The same code in new processes, as a new generation."""
+        async with self.controller.making:
+            meant = {}
+            for name in pools:
+                what = intent.to_recycle(self._situation(name), reason or "recycle")
+                self._receive(name, Trigger.RECYCLE, what, actor)
+                if isinstance(what, Nothing):
+                    raise _impossible(Trigger.RECYCLE, name, what)
+                meant[name] = what
+            return await self._copies(meant, actor)
+
+    async def undo(self, pool: str, *, actor: str) -> Rollout:
+        """Back to the good generation before; what is undone is not rolled out again by itself."""
+        known = self.controller
+        async with known.making:
+            what = intent.to_undo(self._situation(pool))
+            if not isinstance(what, Nothing) and (flaw := await known.snapshots.flaw(what.generation)):
+                what = Nothing(Cause.FLAWED, f"generation {what.generation} cannot start: {flaw}")
+            self._receive(pool, Trigger.UNDO, what, actor)
+            if isinstance(what, Nothing):
+                raise _impossible(Trigger.UNDO, pool, what)
+            state, target = known.state(pool), known.generations[what.generation]
+            current = known.generations[state.wanted or 0]
+            fresh = await self._copied(what, actor) if isinstance(what, CopyOf) else target
+            undone = want.undone(state, current, target, known.generations, f"undone by {actor}")
+            return (await self._begin([pool], fresh, reason=what.why, actor=actor, before={pool: undone}))[0]
+
+    async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
+        """Try again what was refused: the installed code, or a rollout that failed and is held."""
+        known, rollouts = self.controller, list[Rollout]()
+        for name in pools:
+            what = intent.to_retry(self._situation(name))
+            self._receive(name, Trigger.RETRY, what, actor)
+            if isinstance(what, Nothing):
+                if what.cause is Cause.NOT_REFUSED:
+                    continue
+                raise _impossible(Trigger.RETRY, name, what)
+            state, wall = forgive(known.state(name), known.situation(name).installed), known.clock.wall()
+            known.save([state], [Event(wall, EventKind.RETRIED, what.why, actor, name)])
+            if what.held is not None:
+                rollouts += await self.recycle([name], actor=actor, reason="retry")
+        rollouts += await self.disk_changed(known.disk, actor=actor)
+        if not rollouts:
+            raise RefusedError("nothing to retry: no refused generation is what is installed now")
+        return rollouts
+
+    async def pause(self, pool: str, *, actor: str) -> None:
+        self._set(want.pause(self._known(pool)), EventKind.PAUSED, "by request", actor)
+
+    async def resume(self, pool: str, *, actor: str) -> None:
+        self._set(want.resume(self._known(pool), self.controller.clock.now()), EventKind.RESUMED, "by request", actor)
+
+    async def scale(self, pool: str, workers: int, *, actor: str) -> None:
+        """So many workers, until scaled again; the configured number ends the override."""
+        state, configured = self._known(pool), self.controller.specs[pool].workers
+        if workers < 0:
+            raise RefusedError(f"cannot scale {pool} to {workers}: fewer than no workers")
+        if workers > 1 and self.controller.specs[pool].singleton:
+            raise RefusedError(f"cannot scale {pool} to {workers}: it is a singleton, of which there is only ever one")
+        override = None if workers == configured else workers
+        self._set(replace(state, workers=override), EventKind.SCALED, f"to {workers} (configured: {configured})", actor)
+
+    # -- how an intent is carried out ------------------------------------------------------------------------------
+
+    def _known(self, pool: str) -> PoolState:
+        if pool not in self.controller.specs:
+            raise UsageError(f"no pool {pool!r}; there are: {', '.join(sorted(self.controller.specs))}")
+        return self.controller.state(pool)
+
+    def _situation(self, pool: str) -> Situation:
+        self._known(pool)
+        return self.controller.situation(pool)
+
+    def _receive(self, pool: str, trigger: Trigger, what: Intent, actor: str) -> None:
+        """Keep what a trigger means, for `trapctl why`, and log what begins no rollout, once until one begins."""
+        known, nothing = self.controller, isinstance(what, Nothing)
+        if not (nothing and trigger is Trigger.DISK):  # that PoolView.installed says at any time
+            known.received[pool] = Received(known.clock.wall(), trigger, actor, what)
+        logged = self._logged.setdefault(pool, set())
+        if not nothing:
+            logged.clear()
+        if isinstance(what, FromDisk | CopyOf | ReturnTo):
+            return  # _begin logs it, when that is written down
+        # a change that goes on is logged by the watch, path by path
+        mark = what.cause if isinstance(what, Nothing) and what.cause is Cause.UNSETTLED else what
+        if mark not in logged:
+            logged.add(mark)
+            log.info("%s: %s: %s", pool, trigger, what, extra={"fields": {"POOL": pool}})
+
+    def _set(self, state: PoolState, kind: EventKind, why: str, actor: str) -> None:
+        known, rollout = self.controller, rollout_of(state, state.wanted)  # whose story it is part of
+        known.save([state], [Event(known.clock.wall(), kind, why, actor, state.pool, rollout, state.wanted)])
+        log.info("%s: %s %s, by %s", state.pool, kind, why, actor, extra={"fields": {"POOL": state.pool}})
+        known.wake(state.pool)
+        known.notify()
+
+    def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
+        known = self.controller
+        application = like.application if isinstance(like, Generation) else known.application
+        return Generation(
+            number=self._next_number(),
+            fingerprint=fingerprint,
+            versions=dict(like.versions),
+            launch={name: want.launch_digest(spec, application) for name, spec in known.specs.items()},
+            reason=reason,
+            actor=actor,
+            wall=known.clock.wall(),
+            eager=like.eager,
+            application=application,
+        )
+
+    def _next_number(self) -> int:
+        """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
+        known = self.controller
+        with known.writing():
+            while (number := known.journal.next_generation()) in known.snapshots.present():
+                pass
+        return number
+
+    async def _copies(self, meant: Mapping[str, Intent], actor: str) -> list[Rollout]:
+        """A copy for each pool that means one; those that want the same generation share it."""
+        by_source: dict[CopyOf, list[str]] = {}
+        for name, what in meant.items():
+            if isinstance(what, CopyOf):
+                by_source.setdefault(what, []).append(name)
+        rollouts = []
+        for what, names in by_source.items():
+            rollouts += await self._begin(names, await self._copied(what, actor))
+        return rollouts
+
+    async def _copied(self, what: CopyOf, actor: str) -> Generation:
+        """A new number for an old fingerprint."""
+        known = self.controller
+        old = known.generations[what.generation]
+        generation = self._number(old.fingerprint, old, what.why, actor)
+        await known.snapshots.copy(generation, old.number, list(known.specs.values()))
+        return generation
+
+    async def _begin(
+        self,
+        pools: Sequence[str],
+        generation: Generation,
+        *,
+        reason: str = "",
+        actor: str = "",
+        before: Mapping[str, PoolState] | None = None,
+    ) -> list[Rollout]:
+        """``before``: of a pool that is changed by the same stroke, as it is without the new rollout."""
+        known = self.controller
+        reason, actor = reason or generation.reason, actor or generation.actor
+        states: list[PoolState] = []
+        try:
+            for name in pools:
+                with known.writing():
+                    rollout = known.journal.next_rollout()
+                state = (before or {}).get(name) or known.state(name)
+                now, wall = known.clock.now(), known.clock.wall()
+                states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall)
+            begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
+            wall = known.clock.wall()
+            events = [Event(wall, EventKind.WANTED, reason, actor, r.pool, r.id, generation.number) for r in begun]
+            known.save(states, events, [generation])
+        except HistoryError:
+            if generation.number not in known.generations:  # nobody would ever use its snapshot
+                await known.snapshots.remove(generation.number)
+            raise
+        for r in begun:
+            fields = {"POOL": r.pool, "GENERATION": str(r.generation), "ROLLOUT": str(r.id)}
+            log.info("%s: generation %d is wanted: %s", r.pool, r.generation, reason, extra={"fields": fields})
+        known.wake()
+        known.notify()
+        return begun
+
+
+def _impossible(order: Trigger, pool: str, what: Nothing) -> RefusedError:
+    return RefusedError(f"cannot {order} {pool}: {what.why}")
