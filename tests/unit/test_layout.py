@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,45 @@ def test_every_module_says_what_it_is() -> None:
         if path.read_text().strip() and ast.get_docstring(ast.parse(path.read_text())) is None
     ]
     assert not silent
+
+
+# --- classes --------------------------------------------------------------------------------------------------------
+
+
+def base_names(node: ast.ClassDef) -> set[str]:
+    """``Journal`` of ``contracts.Journal`` and of ``Journal[int]``."""
+    plain = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+    return {ast.unparse(base).rpartition(".")[2] for base in plain}
+
+
+def heirs(paths: Iterable[Path]) -> dict[str, set[str]]:
+    """Classes and the concrete ones among their bases: of ours, not private, neither an error, a Protocol nor a
+    TypedDict, which has no methods.
+
+    A private base, as _OnInstance of the actions, is part of the family that it is written for.
+    """
+    classes: dict[str, set[str]] = {}  # by name: two of one name are taken for one
+    for node in (node for path in paths for node in walk(path) if isinstance(node, ast.ClassDef)):
+        classes.setdefault(node.name, set()).update(base_names(node))
+    abstract = own_errors() | {name for name, bases in classes.items() if "Protocol" in bases or name.startswith("_")}
+    records = {"TypedDict"}
+    while more := {name for name, bases in classes.items() if bases & records} - records:
+        records |= more
+    return {name: found for name, bases in classes.items() if (found := bases & (classes.keys() - abstract - records))}
+
+
+def test_no_concrete_class_inherits_another() -> None:
+    """What needs another class has one: whoever reads it need not know which of two files a method is in."""
+    assert not heirs(sources("trapd"))
+
+
+def test_a_class_that_inherits_a_concrete_one_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("class Asked(Protocol): ...\nclass Controller(Asked): ...\nclass _Part: ...")
+    (tmp_path / "two.py").write_text("class Service(one.Controller): ...\nclass Piece(_Part, Generic[int]): ...")
+    (tmp_path / "three.py").write_text(
+        "class Record(TypedDict): ...\nclass Longer(Record): ...\nclass More(Longer): ..."
+    )
+    assert heirs(sorted(tmp_path.iterdir())) == {"Service": {"Controller"}}
 
 
 # --- words ----------------------------------------------------------------------------------------------------------

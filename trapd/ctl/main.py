@@ -42,7 +42,7 @@ VERBS = (
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class Verbs(click.Group):
+class _Verbs(click.Group):
     """A group whose commands are files; ``within`` is the name of this group, with a space behind it."""
 
     within = ""
@@ -63,7 +63,7 @@ class Verbs(click.Group):
         return command
 
 
-class _Top(Verbs):
+class _Top(_Verbs):
     """Says what went wrong, and turns it into an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -80,7 +80,7 @@ class _Top(Verbs):
             return status
 
 
-class _OfRollouts(Verbs):
+class _OfRollouts(_Verbs):
     within = "rollout "
 
 
