@@ -116,6 +116,34 @@ MUTANTS = (
         ("unit/rollout",),
     ),
     Mutant(
+        "settings that come while other code is wanted are rolled when that is over",
+        "trapd/rollout/plan.py",
+        "return replace(thought, actions=(*thought.actions, Renew(wanted, world.other_settings)))",
+        "return thought",
+        (_STORIES,),
+    ),
+    Mutant(
+        "a trigger that means nothing says so, in the log once",
+        "trapd/triggers.py",
+        "if mark not in logged:",
+        "if True:",
+        (_STORIES,),
+    ),
+    Mutant(
+        "a refusal reaches as far as its scope: another application may be tried",
+        "trapd/rollout/refusals.py",
+        "return refusal.subject == tried.application",
+        "return True",
+        (_STORIES,),
+    ),
+    Mutant(
+        "a refusal reaches as far as its scope: other settings may be tried",
+        "trapd/rollout/refusals.py",
+        "return refusal.subject == tried.launch",
+        "return True",
+        (_STORIES,),
+    ),
+    Mutant(
         "a reload rolls only what changed",
         "trapd/rollout/intent.py",
         """    if before.installed == situation.installed:

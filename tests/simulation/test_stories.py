@@ -17,6 +17,7 @@ from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.event import EventKind
 from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
 from trapd.rollout import want
+from trapd.rollout.actions import Renew
 
 GOOD = Behaviour(start=20, drain=10)
 RAISES = Behaviour(start=20, failure=FailureKind.CODE)
@@ -765,6 +766,17 @@ def test_settings_that_cannot_be_copied_hold_up_nothing_else() -> None:
     universe.snapshots.failure = None
     universe.settle("one")
     universe.check_settings()
+
+
+def test_settings_that_another_trigger_has_brought_meanwhile_are_not_rolled_out_twice() -> None:
+    """Between a plan and its Renew a recycle may come, which copies the code with the settings in force."""
+    universe = running()
+    planned = Renew(1, "settings of the pool changed")
+    universe.order("recycle", [POOL], reason="memory")
+    began = universe.journal.rollouts()
+    assert universe.controller.renew is not None
+    now_or_never(universe.controller.renew(POOL, planned))  # type: ignore[arg-type]
+    assert universe.journal.rollouts() == began
 
 
 def test_what_the_disk_means_is_known_with_its_reason_at_any_time() -> None:
