@@ -274,6 +274,14 @@ def test_trapd_sees_in_its_sandbox_who_calls_it(machine: Machine, user: str, ans
     assert answer in machine.run("/usr/bin/python3", "-c", call, user=user).check()
 
 
+def test_a_member_of_group_trapd_is_told_which_group_may_read_the_celeryconfig(machine: Machine) -> None:
+    for command in (("check",), ("celery", "inspect", "ping")):
+        done = machine.run("/opt/trapd/bin/trapctl", *command, user="olga")
+        assert done.code == 4
+        assert "user olga may not read /etc/trapd/celeryconfig.py (mode 0640)" in done.err
+        assert "usermod --append --groups trapd-worker olga" in done.err
+
+
 def test_trapd_can_read_the_journal_and_what_is_the_workers(machine: Machine) -> None:
     pid = machine.show("trapd", "MainPID")["MainPID"]
     groups = machine.sh(f"grep ^Groups: /proc/{pid}/status").check().split()[1:]

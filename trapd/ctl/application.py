@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trapd
+from trapd.access import closed
+from trapd.errors import NotPermittedError
 from trapd.settings import Settings, variables
 
 _STANDALONE = Path(trapd.__file__).parent / "worker" / "standalone.py"
@@ -29,6 +31,15 @@ def environment(settings: Settings, environ: Mapping[str, str], folders: Sequenc
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return kept | own | pool | ({"PYTHONPATH": os.pathsep.join(path)} if path else {})
+
+
+def permit(settings: Settings) -> None:
+    """Raises NotPermittedError if this user may not read what a worker reads to start: that says nothing of workers."""
+    files = [settings.app.python.resolve().parent, settings.app.celeryconfig]
+    files += [Path(pool.environment_file) for pool in settings.pools if pool.environment_file]
+    for file in files:
+        if shut := closed(file):
+            raise NotPermittedError(f"cannot run {settings.app.app} as a worker would: {shut.reason}; {shut.remedy}")
 
 
 def for_celeryconfig(settings: Settings) -> dict[str, str]:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trapd.access import closed
 from trapd.control import methods
-from trapd.ctl.application import command, environment
+from trapd.ctl.application import command, environment, permit
 from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
@@ -20,7 +21,9 @@ _CLI = ["-A", "trapd.worker.configured:app"]
 
 def become(session: Session, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by Celery, on the good generation's snapshot; without one, on what is installed."""
-    found, app = usable(session), session.settings.app
+    app = session.settings.app
+    permit(session.settings)
+    found = usable(session)
     if found is not None:
         folder, manifest = found
         python = Path(manifest["python"])
@@ -30,7 +33,9 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
     else:
         python, folders = app.python, []
         own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": str(app.celeryconfig)}
-        print("trapctl: no generation is there to read; using what is installed now", file=sys.stderr)
+        shut = closed(session.settings.state_directory / "generations")
+        why = f"cannot use the workers' own copy: {shut.reason}; {shut.remedy}" if shut else "no generation is there"
+        print(f"trapctl: {why}; using what is installed now", file=sys.stderr)
     env = environment(session.settings, session.environ, folders) | own
     argv = command(python, "celery", [*_CLI, *arguments])
     sys.stdout.flush()

@@ -14,13 +14,13 @@ from typing import Any
 from trapd.control import documents
 from trapd.control.protocol import SCHEMA
 from trapd.ctl import rules_options, rules_paths, rules_settings
-from trapd.ctl.application import command, environment, for_celeryconfig
+from trapd.ctl.application import command, environment, for_celeryconfig, permit
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
 from trapd.masking import masked
-from trapd.settings import Settings, variables
+from trapd.settings import Settings, resolve_backend, variables
 from trapd.settings.sealing import unsealed
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
@@ -28,8 +28,9 @@ PATIENCE_OF_OTHERS = 2.0  # s without a word, for a log or a pipe
 
 
 def check(session: Session) -> Exit:
-    """Raises SettingsError, which is exit status 78: without settings there is nothing to check."""
+    """Raises SettingsError, which is exit status 78: without settings there is nothing to check; NotPermittedError."""
     settings = session.settings
+    permit(settings)
     # side by side: a celeryconfig that imports the application takes as long as the application
     with saying(f"importing {settings.app.app} on {settings.app.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
@@ -64,6 +65,8 @@ def unit_findings(settings: Settings) -> list[Finding]:
     """What systemd, or trapd itself, would ignore in the pools' own unit settings."""
     from trapd.units import verify
 
+    if resolve_backend(settings) != "systemd":
+        return []  # there is no unit; a rule says so
     reason = "the setting is left out of the pool's unit; the others apply"
     return [
         Finding(ERROR, f"[pools.{fault.pool}.systemd] {fault.name} does not apply", reason, fault.why)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from trapd.access import closed
 from trapd.control.methods import Answer, Question
 from trapd.control.protocol import (
     SCHEMA,
@@ -22,6 +23,7 @@ from trapd.control.protocol import (
     format_request,
     parse_answer,
 )
+from trapd.ctl.absent import Hints
 from trapd.errors import TrapdError
 
 LOOKING = 10.0  # s that an answer to a question may take
@@ -45,10 +47,10 @@ class AnswerError(TrapdError):
 
 
 class Client:
-    """One connection; use it as a context manager."""
+    """One connection; use it as a context manager. ``hints``: what to type when nobody answers."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, hints: Hints | None = None) -> None:
+        self.path, self._hints = path, hints or Hints()
         self._socket: socket.socket | None = None
         self._read = b""
         self._ids = itertools.count(1)
@@ -129,7 +131,22 @@ class Client:
 
     def _cannot_connect(self, error: OSError) -> UnreachableError:
         what, absent = _WHY.get(error.errno or 0, (f"{error.strerror or error}; see trapd's log", False))
+        if error.errno in _NOBODY:
+            what, absent = self._nobody(what)
+        elif error.errno == errno.EACCES and (shut := closed(self.path)):
+            what = f"{shut.reason}; {shut.remedy}"
         return UnreachableError(f"cannot reach trapd at {self.path}: {what}", absent=absent)
+
+    def _nobody(self, what: str) -> tuple[str, bool]:
+        """A trapd that runs all the same has just begun, or its socket was removed under it."""
+        pid = self._hints.running()
+        if pid is None:
+            return f"{what}; {self._hints.start}", True
+        reload = self._hints.reload.format(pid=pid)
+        return (
+            f"{what}, though trapd runs (pid {pid}): it starts, or its socket was removed; try again, then {reload}",
+            False,
+        )
 
     def _silent(self) -> UnreachableError:
         return UnreachableError(f"cannot reach trapd at {self.path}: no answer in time; see its log", absent=False)
@@ -139,11 +156,10 @@ class Client:
         return UnreachableError(f"cannot reach trapd at {self.path} any more: {what}; see its log", absent=False)
 
 
-_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
-_START = f"start it with {'systemctl start trapd' if _BOOTED.is_dir() else 'trapd --config FILE'}"
+_NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _WHY: Mapping[int, tuple[str, bool]] = {
-    errno.ENOENT: (f"no such socket; is it running? {_START}", True),
-    errno.ECONNREFUSED: (f"nobody listens there any more; {_START}", True),
+    errno.ENOENT: ("no such socket", True),
+    errno.ECONNREFUSED: ("nobody listens there any more", True),
     errno.ENOTDIR: ("that is no place for a socket; see --socket, and runtime_directory in trapd.toml", True),
     errno.ENOTSOCK: ("that is not a socket; see --socket, and runtime_directory in trapd.toml", True),
     errno.EACCES: ("permission denied; look at the rights of that folder", False),

@@ -90,12 +90,14 @@ def typos_of_the_application(facts: Facts) -> Iterator[Finding]:
 
 def of_a_daemon(facts: Facts) -> Iterator[Finding]:
     """What `celery worker` takes from the settings for its own log, process id and user."""
+    systemd = resolve_backend(facts.settings) == "systemd"
+    where = "User= and UMask= in [pools.NAME.systemd] set" if systemd else "who starts trapd sets"
     for name in facts.report["daemon"]:
         yield Finding(
             WARNING,
             f"{name} has no effect",
             "plain `celery worker` obeys it; a worker of trapd has the log, user and umask that it is started with",
-            "remove it; `trapctl logs` shows the log, and the unit, or who starts trapd, says the user",
+            f"remove it; `trapctl logs` shows the log, and {where} the user and the umask",
         )
 
 

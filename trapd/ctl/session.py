@@ -18,6 +18,7 @@ from trapd.errors import SettingsError
 
 if TYPE_CHECKING:
     from trapd.control import documents
+    from trapd.ctl.absent import Hints
     from trapd.ctl.render import Bars, Lines, Screen
     from trapd.settings import Settings
 
@@ -70,7 +71,15 @@ class Session:
         return Screen()
 
     def client(self) -> Client:
-        return Client(self.socket)
+        return Client(self.socket, None if self.socket_option else self._hints())
+
+    def _hints(self) -> Hints | None:
+        from trapd.ctl.absent import hints
+
+        try:
+            return hints(self.settings)
+        except SettingsError:  # the socket is the usual one, and the file was complained about
+            return None
 
     def ask(self, question: Question[Answer], *, patience: float = LOOKING) -> Answer:
         """One command on a connection of its own."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trapd.access import closed
 from trapd.errors import SettingsError
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]#]+?)\s*\]")
@@ -74,6 +75,8 @@ def _text(file: Path) -> str:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         remedy = "make it readable, or name another with --config or TRAPD_CONFIG"
+        if isinstance(error, PermissionError) and (shut := closed(file)):
+            why, remedy = shut.reason, shut.remedy
         raise SettingsError(f"cannot read the configuration: {why}", file=str(file), remedy=remedy) from None
 
 

@@ -10,7 +10,7 @@ from trapd.settings import load
 
 def test_a_setting_that_trapd_needs_for_itself_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     file = tmp_path / "trapd.toml"
-    file.write_text('[pools.gpu.systemd]\nKillMode = "process"\nNice = 5\n')
+    file.write_text('[trapd]\nbackend = "systemd"\n[pools.gpu.systemd]\nKillMode = "process"\nNice = 5\n')
     (finding,) = unit_findings(load(file))
     assert finding.level == "error"
     assert finding.what == "[pools.gpu.systemd] KillMode does not apply"
