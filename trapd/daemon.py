@@ -35,6 +35,7 @@ from trapd.settings.document import trust
 from trapd.settings.sealing import unsealed
 from trapd.triggers import Triggers
 from trapd.watch import Watch
+from trapd.watch.removals import Removals
 from trapd.worker import launch
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ log = logging.getLogger("trapd.daemon")
 REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
 BOOT = Path("/var/lib/trapd/boot")  # units that trapd-boot.service starts at boot, one a line
 FIXED = ("backend", "state_directory", "runtime_directory", "watchdog")  # of [trapd], as long as it runs
+SOCKETS = frozenset({"control.sock", "notify.sock", "instances"})  # in the runtime directory
+SETTLES = 0.2  # seconds: an `rm -r` that finds a new file in its folder fails
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
 
 
@@ -62,6 +65,7 @@ class Daemon:
         self.settings, self.clock = settings, SystemClock()
         self.state: DaemonState = "starting"
         self.trouble = ""
+        self._unheard: TrapdError | None = None  # why nobody reaches us any more
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
@@ -160,7 +164,7 @@ class Daemon:
             await self.control.open()
             down.push_async_callback(self.control.close)
             async with asyncio.TaskGroup() as tasks:
-                works = [self.controller.run(), self._say_alive(), self._follow()]
+                works = [self.controller.run(), self._say_alive(), self._follow(), self._keep_listening()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
@@ -169,6 +173,8 @@ class Daemon:
                 await self._obey(tasks)
                 for task in keeping:
                     task.cancel()
+        if self._unheard is not None:
+            raise self._unheard
 
     async def _obey(self, tasks: asyncio.TaskGroup) -> None:
         """Watch, and do what signals say, until one of them ends us."""
@@ -279,6 +285,36 @@ class Daemon:
                 await asyncio.to_thread(_write, BOOT, boot)
                 kept = boot
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+
+    async def _keep_listening(self) -> None:
+        """Listen again where somebody removed a socket. An event wakes us; SIGHUP and each pass do, too.
+
+        Where that cannot be, trapd ends as if told to, with the reason, so that its supervisor starts it again.
+        """
+        loop, runtime = asyncio.get_running_loop(), self.settings.runtime_directory
+        removals = Removals(runtime, SOCKETS, lambda: loop.call_soon_threadsafe(self.controller.notify))
+        try:
+            await asyncio.to_thread(removals.arm)
+            while True:
+                changed = self.controller.changed()  # taken before the look
+                await asyncio.sleep(SETTLES)
+                if await self._listen_again():
+                    log.error("somebody removed files of trapd from %s: listening there again", runtime)
+                    await asyncio.to_thread(removals.arm)
+                await asyncio.wait([changed])
+        except (OSError, TrapdError) as error:
+            self._unheard = TrapdError(f"cannot listen in {runtime} any more: {error}; start trapd again")
+            log.error("%s", self._unheard)
+            self._orders.put_nowait(signal.SIGTERM)
+        finally:
+            await asyncio.to_thread(removals.close)
+
+    async def _listen_again(self) -> bool:
+        """Whether anything was gone. Raises OSError and TrapdError."""
+        gone = await self.control.keep_listening()
+        if isinstance(self.backend, EmbeddedBackend):  # systemd listens to its workers itself
+            gone = await self.backend.keep_listening() or gone
+        return gone
 
     def _at_boot(self) -> str:
         known = self.controller

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -318,3 +319,16 @@ async def test_closing_tells_the_rest_to_drain_and_takes_the_socket_away(short_p
     assert pid
     assert os.waitpid(pid, 0) == (pid, 0)
     assert f"signal {signal.SIGTERM:d}" in (short_path / "note").read_text()
+
+
+async def test_workers_are_heard_again_after_the_runtime_directory_was_removed(short_path: Path) -> None:
+    async with patient(short_path) as stage:
+        await start(stage)
+        assert not await stage.backend.keep_listening()
+        await asyncio.to_thread(shutil.rmtree, stage.runtime)
+        assert await stage.backend.keep_listening()
+        await stage.backend.start(TWO)
+        seen = await stage.until(reached(InstanceState.READY, TWO))
+        assert seen[ONE].state is InstanceState.READY
+        noted = {path.name for path in (stage.runtime / "instances").glob("*.pid")}
+        assert noted == {"default@7-1.pid", "default@7-2.pid"}  # a trapd after a crash finds both

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -46,6 +45,17 @@ class ControlServer:
         """Listen. Raises TrapdError if another trapd answers there or something else is in the way."""
         listening, self._inode = await asyncio.to_thread(_listen, self._path)
         self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=MAX_REQUEST)
+
+    async def keep_listening(self) -> bool:
+        """Listen again if the socket was removed; True if it was. Raises TrapdError, as ``open`` does.
+
+        Connections that are there stay; those that nobody has accepted yet are lost with the old socket.
+        """
+        if self._server is None or await asyncio.to_thread(_leads_to, self._path, self._inode):
+            return False
+        self._server.close()
+        await self.open()
+        return True
 
     async def close(self) -> None:
         """Stop listening, give up what is under way, remove the socket. Does nothing if it was never opened."""
@@ -145,8 +155,14 @@ def _replace_stale(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _leads_to(path: Path, inode: int | None) -> bool:
+    try:
+        return path.lstat().st_ino == inode
+    except OSError:
+        return False
+
+
 def _remove(path: Path, inode: int | None) -> None:
     """Remove our socket, but not that of a successor."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.lstat().st_ino == inode:
-            path.unlink()
+    if _leads_to(path, inode):
+        path.unlink(missing_ok=True)

@@ -96,5 +96,5 @@ def read(folder: Path) -> Manifest:
                 **{key: found[key] for key in Manifest.__slots__} | {"import_path": tuple(found["import_path"])}
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SnapshotError(f"cannot read {path}: {error}; recycle from what is installed instead") from error
+        raise SnapshotError(f"cannot read {path}: {error}; trapctl retry makes it anew of what is installed") from error
     raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows only {SCHEMA}")

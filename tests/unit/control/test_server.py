@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -508,3 +509,24 @@ def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
     controller = settled(VirtualClock())
     commands = Commands(controller, controller, about=about(), clock=VirtualClock())
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())
+
+
+async def test_a_socket_that_somebody_removed_is_there_again(short_path: Path) -> None:
+    path = short_path / "run"
+    async with nothing_running_after(), serving(path) as server, client(path) as before:
+        assert not await server.keep_listening()
+        await asyncio.to_thread(shutil.rmtree, path)
+        assert await server.keep_listening()
+        async with client(path) as after:
+            assert "result" in await after.ask("ping")
+        assert "result" in await before.ask("ping")
+    assert not (path / "control.sock").exists()
+
+
+async def test_where_it_cannot_be_there_again_that_is_an_error(short_path: Path) -> None:
+    path = short_path / "run"
+    async with serving(path) as server:
+        await asyncio.to_thread(shutil.rmtree, path)
+        await asyncio.to_thread(path.touch)
+        with pytest.raises(TrapdError, match=r"cannot listen on .*: Not a directory"):
+            await server.keep_listening()

@@ -76,6 +76,23 @@ class EmbeddedBackend:
             self._enter(run, InstanceState.DRAINING)
             process.send(signal.SIGTERM)  # it had one at our predecessor's death, but perhaps before it could listen
 
+    async def keep_listening(self) -> bool:
+        """Make anew what was removed from the runtime directory; True if something was. Raises OSError.
+
+        Workers try again until they are heard, so that their READY and their signs of life come late, not never.
+        """
+        if await asyncio.to_thread(lambda: self._notify.is_there() and self._records.instances.is_dir()):
+            return False
+        await asyncio.to_thread(self._records.make_folders)
+        if not await asyncio.to_thread(self._notify.is_there):
+            self._notify.drain()
+            self._notify.close(self._loop)  # who spoke on it is refused there, and connects anew
+            await asyncio.to_thread(self._notify.open)
+            self._notify.listen(self._loop)
+        for run in [run for run in self._runs.values() if run.process]:
+            await self._note(run.id, run.pid)
+        return True
+
     async def close(self) -> None:
         """Tell whatever still runs to drain, and let go of it."""
         for run in self._runs.values():

@@ -27,6 +27,7 @@ class NotifySocket:
         self.path = path
         self._told = told
         self._socket: socket.socket | None = None
+        self._inode = 0
 
     def open(self) -> None:
         """Raises OSError, for instance if the path is longer than the 107 bytes that a socket's may have."""
@@ -39,7 +40,14 @@ class NotifySocket:
         except OSError:
             listener.close()
             raise
-        self._socket = listener
+        self._socket, self._inode = listener, self.path.lstat().st_ino
+
+    def is_there(self) -> bool:
+        """Whether ``path`` still leads to this socket."""
+        try:
+            return self.path.lstat().st_ino == self._inode
+        except OSError:
+            return False
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._socket is not None
@@ -63,7 +71,9 @@ class NotifySocket:
             self._socket = None
 
     def unlink(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """Where that cannot be, nothing of ours is there any more."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
 
 def parse(data: bytes) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Records:
         Old logs go, for every generation brings new names; but not those of instances that are ``running``.
         """
         path = self.logs / f"{id.name}.log"
+        self.logs.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
         if path.exists():
             path.replace(path.with_suffix(".log.1"))
         logs = sorted(self.logs.glob("*.log*"), key=_age, reverse=True)

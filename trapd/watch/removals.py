@@ -1,0 +1,33 @@
+"""Notices that somebody removes something from a folder, or the folder: a socket is gone then, and nobody is told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from trapd.watch.observer import Observer
+from trapd.watch.places import Places
+
+
+class Removals:
+    """Calls ``tell`` in a thread of its own, from ``arm`` to ``close``, when one of ``names`` in ``folder`` changes."""
+
+    def __init__(self, folder: Path, names: frozenset[str], tell: Callable[[], object]) -> None:
+        self._places = Places(folders={folder: names | {""}})  # "" is the folder itself
+        self._tell = tell
+        self._observer: Observer | None = None
+
+    def arm(self) -> None:
+        """Watch the folder that is there now. Blocks. Where the system has no watch left, the caller's own looks have
+        to do."""
+        with contextlib.suppress(OSError):
+            self._observer = self._observer or Observer(self._changed)
+            self._observer.arm(self._places, renew=True)
+
+    def _changed(self, path: str) -> None:
+        self._tell()
+
+    def close(self) -> None:
+        if self._observer:
+            self._observer.stop()
