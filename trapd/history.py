@@ -55,13 +55,14 @@ class SqliteJournal(Journal):
     """
 
     def __init__(self, path: Path, keep_events: int = KEPT_EVENTS) -> None:
-        self._path, self._keep_events = path, keep_events
+        self._path, self._keep_events, self._inode = path, keep_events, 0
         with self._explained("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)  # None: BEGIN is ours to say
         try:
             with self._explained("open"):
                 self._prepare()
+            self._inode = path.stat().st_ino
         except BaseException:
             self._database.close()
             raise
@@ -194,6 +195,7 @@ class SqliteJournal(Journal):
     @contextmanager
     def _transaction(self, verb: str) -> Iterator[Callable[..., sqlite3.Cursor]]:
         with self._explained(verb):
+            self._still_there(verb)
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database.execute
@@ -202,6 +204,18 @@ class SqliteJournal(Journal):
                 if self._database.in_transaction:  # SQLite may have rolled back already: disk full, I/O error
                     self._database.execute("ROLLBACK")
                 raise
+
+    def _still_there(self, verb: str) -> None:
+        """What is written into a file that somebody removed is gone when we end, and SQLite does not notice."""
+        try:
+            there = self._inode == 0 or self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise HistoryError(
+                f"cannot {verb} the history {self._path}: somebody removed or replaced it while trapd runs; restart"
+                " trapd, which goes on with what is there then"
+            )
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:

@@ -293,6 +293,7 @@ class Rollout:
     progressed_at: float  # last progress; the progress deadline runs from here
     detail: str = ""  # the traceback, where there is one
     ended_wall: float | None = None
+    began_at: float | None = None  # of CLOCK_MONOTONIC, which nobody sets; None: not known
 
 
 class Scope(StrEnum):

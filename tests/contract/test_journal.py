@@ -481,3 +481,16 @@ def test_the_write_ahead_log_stays_small(tmp_path: Path) -> None:
         journal.save(events=[event("started", detail=f"{number} " + "x" * 4000)])
     assert (tmp_path / "history.sqlite-wal").stat().st_size < 1_000_000
     journal.close()
+
+
+def test_a_history_that_somebody_removed_or_replaced_is_not_written_on_in_vain(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    journal = SqliteJournal(file)
+    journal.next_generation()
+    for change in (file.unlink, file.touch):
+        change()
+        with pytest.raises(
+            TrapdError, match=r"cannot write the history .*: somebody removed or replaced it .*; restart"
+        ):
+            journal.next_generation()
+    journal.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -175,3 +177,34 @@ async def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_
 def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:
     assert triggers().controller.pool("p").wanted_workers == 2
     assert controller.RETRY < controller.RESYNC_BUSY < controller.RESYNC_IDLE
+
+
+class SetClock(VirtualClock):
+    """A clock that somebody sets while it goes."""
+
+    set_by = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.set_by
+
+
+async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it() -> None:
+    clock, journal = SetClock(), FakeJournal()
+    world: Any = {"backend": FakeBackend(clock), "snapshots": FakeSnapshots(), "journal": journal, "collect": removable}
+    orders = Triggers(Controller([spec()], clock=clock, **world))
+    await orders.disk_changed(SETTLED)
+    clock.move_to(1060.0)
+    clock.set_by = 20 * 365 * 86400.0
+    await orders.disk_changed(replace(SETTLED, fingerprint="two", versions={"pkg": "2.0"}))
+    second, first = journal.rollouts()
+    assert first.ended_wall is not None
+    assert first.ended_wall - first.started_wall == pytest.approx(60.0)
+
+    clock.move_to(1070.0)
+    after = Triggers(Controller([spec()], clock=clock, **world))  # a trapd that comes later leaves alone what is over
+    await after.pause("p", actor="ann")
+    assert journal.rollouts()[1] == first
+    clock._now, clock.set_by = 5.0, clock.set_by + 1165.0  # a boot, 100 s later
+    after_boot = Triggers(Controller([spec()], clock=clock, **world))
+    await after_boot.resume("p", actor="ann")
+    assert journal.rollouts()[0].started_wall == pytest.approx(second.started_wall, abs=1.0)

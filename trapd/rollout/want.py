@@ -46,6 +46,7 @@ def begin(
         actor=actor,
         started_wall=wall,
         progressed_at=now,
+        began_at=now,
     )
     wanted = replace(state, wanted=generation.number, rollout=fresh)
     return (*ended, wanted)
@@ -100,6 +101,28 @@ def advance(state: PoolState, action: Advance) -> PoolState:
 def progressed(state: PoolState, now: float) -> PoolState:
     """The progress deadline runs from here."""
     return state if state.rollout is None else replace(state, rollout=replace(state.rollout, progressed_at=now))
+
+
+def retimed(state: PoolState, now: float, wall: float) -> PoolState:
+    """With the beginning of its rollout as the present clock has it, so that after somebody set the clock (by 20 years,
+    say) its duration holds. Not for a rollout that was over before: both its times are of the same clock."""
+    rollout = state.rollout
+    if rollout is None or rollout.began_at is None:
+        return state
+    started = wall - (now - rollout.began_at)
+    return (
+        state
+        if abs(started - rollout.started_wall) < 1
+        else replace(state, rollout=replace(rollout, started_wall=started))
+    )
+
+
+def after_boot(state: PoolState, now: float, wall: float) -> PoolState:
+    """CLOCK_MONOTONIC begins anew at each boot: then the wall clock has to tell how long ago its rollout began."""
+    rollout = state.rollout
+    if rollout is None or rollout.began_at is None or rollout.began_at <= now:
+        return state
+    return replace(state, rollout=replace(rollout, began_at=now - (wall - rollout.started_wall)))
 
 
 def pause(state: PoolState) -> PoolState:
