@@ -80,6 +80,11 @@ class FakeController:
         self.journal.save(pools=[state])
         self.notify()
 
+    async def noticed(self) -> Disk:
+        while self.disk.state is DiskState.CHANGING:
+            await asyncio.wait([self.changed()])
+        return self.disk
+
     def notify(self) -> None:
         self.looked.clear()
         if self._future is not None and not self._future.done():

@@ -208,3 +208,20 @@ async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it()
     after_boot = Triggers(Controller([spec()], clock=clock, **world))
     await after_boot.resume("p", actor="ann")
     assert journal.rollouts()[0].started_wall == pytest.approx(second.started_wall, abs=1.0)
+
+
+async def test_code_is_noticed_once_its_rollout_has_begun_and_not_when_pip_has_ended() -> None:
+    orders = triggers()
+    one = orders.controller
+    waiting = asyncio.create_task(one.noticed())
+    for disk in (Disk(DiskState.CHANGING), SETTLED, Disk(DiskState.CHANGING)):
+        await orders.disk_changed(disk)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    second = replace(SETTLED, fingerprint="two", versions={"pkg": "2.0"})
+    rolled = asyncio.create_task(orders.disk_changed(second))
+    assert await waiting == second
+    assert rolled.done()
+    assert one.state("p").wanted == 2
+    await orders.disk_changed(replace(second, state=DiskState.BROKEN))
+    assert (await one.noticed()).state is DiskState.BROKEN

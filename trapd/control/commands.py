@@ -18,6 +18,7 @@ from trapd.control.methods import Answer, Given, Method
 from trapd.control.needs import About, Controller, Desk, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
+from trapd.control.settling import disk_wait
 from trapd.errors import NotPermittedError
 from trapd.masking import masked
 
@@ -57,6 +58,7 @@ TABLE = (
     Command(methods.RETRY, _A, handlers.retry, "retry"),
     Command(methods.ROLLOUT_STATUS, _R, handlers.rollout_status, "rollout status"),
     Command(methods.ROLLOUT_WAIT, _R, handlers.rollout_wait, "rollout status"),
+    Command(methods.DISK_WAIT, _R, disk_wait, "rollout status"),
     Command(methods.PAUSE, _A, handlers.pause, "rollout pause"),
     Command(methods.RESUME, _A, handlers.resume, "rollout resume"),
     Command(methods.UNDO, _A, handlers.undo, "rollout undo"),

@@ -62,6 +62,10 @@ class OfWait(TypedDict):
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
 
 
+class OfDisk(TypedDict):
+    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
+
+
 class OfHistory(TypedDict):
     pool: _OnePool
     limit: _Limit
@@ -321,6 +325,12 @@ class Waited(_Answer, Progress):
     """The last progress of a rollout that is over."""
 
     superseded_by: Annotated[int | None, "the pool's later rollout, if there is one"]
+
+
+class Looked(_Answer):
+    """What is installed, once it was looked at."""
+
+    disk: Disk
 
 
 class Wanted(_Answer):

@@ -44,7 +44,7 @@ class Call(Generic[Given]):
 class StillGoingError(TrapdError):
     """The waiting timed out; what was waited for goes on. Exit 75."""
 
-    def __init__(self, message: str, data: documents.Progress) -> None:
+    def __init__(self, message: str, data: Document) -> None:
         super().__init__(message)
         self.data = data
 

@@ -50,6 +50,10 @@ class Controller(Protocol):
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""
         ...
 
+    async def noticed(self) -> Disk:
+        """What is installed, once it has come to rest and each rollout that it causes has begun."""
+        ...
+
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
         ...

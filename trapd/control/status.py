@@ -34,15 +34,20 @@ def status(desk: Desk, views: Sequence[PoolView] | None = None) -> documents.Sta
             "state": about.state(),
             "eager": eager,
         },
-        "disk": {
-            "state": disk.state.value,
-            "digest": disk.fingerprint,
-            "versions": dict(disk.versions),
-            "reason": disk.reason,
-        },
+        "disk": describe_disk(disk),
         "pools": [_pool(desk, view, eager) for view in (desk.controller.pools() if views is None else views)],
         "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
         "warnings": list(about.warnings()),
+    }
+
+
+def describe_disk(disk: Disk) -> documents.Disk:
+    """What is installed as a document."""
+    return {
+        "state": disk.state.value,
+        "digest": disk.fingerprint,
+        "versions": dict(disk.versions),
+        "reason": disk.reason,
     }
 
 

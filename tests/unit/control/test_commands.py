@@ -13,12 +13,23 @@ from hypothesis import strategies as st
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.commands import PARAMETERS, TABLE, Access, Caller, Commands
+from trapd.control.handlers import StillGoingError
 from trapd.control.parameters import Kind, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
-from trapd.model import InstanceId, PoolSpec, PoolState, Refusal, Rollout, RolloutState, Scope
+from trapd.model import (
+    Disk,
+    DiskState,
+    InstanceId,
+    PoolSpec,
+    PoolState,
+    Refusal,
+    Rollout,
+    RolloutState,
+    Scope,
+)
 from trapd.rollout.actions import Start
 
 ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
@@ -225,3 +236,13 @@ def test_a_pool_that_was_taken_out_of_the_configuration_still_shows_while_it_has
     controller.specs = {}
     assert call(controller, "status")["pools"][0]["instances"][0]["state"] == "draining"
     assert call(controller, "rollout.status")["pools"][0]["pool"] == "default"
+
+
+def test_who_waits_for_the_disk_is_answered_when_it_has_come_to_rest_or_the_time_is_over() -> None:
+    controller = settled(VirtualClock())
+    assert call(controller, "disk.wait")["disk"]["state"] == "settled"
+    controller.disk = Disk(DiskState.CHANGING, reason="/opt/app/pip changed")
+    with pytest.raises(
+        StillGoingError, match=r"has not come to rest \(/opt/app/pip changed\); wait again with trapctl"
+    ):
+        call(controller, "disk.wait", timeout=0)
