@@ -73,7 +73,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((directory / "manifest.json").read_bytes())
     except FileNotFoundError:
-        raise LaunchError(f"there is no generation {directory.name} in {directory.parent}") from None
+        remedy = "trapctl retry makes one of what is installed"
+        raise LaunchError(f"there is no generation {directory.name} in {directory.parent}; {remedy}") from None
     except (OSError, ValueError) as error:
         raise LaunchError(f"cannot read {directory / 'manifest.json'}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
