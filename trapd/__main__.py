@@ -16,6 +16,7 @@ from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.first_process import go_on_in_a_child
+from trapd.layout import Runtime, State
 from trapd.masking import mask
 from trapd.settings import find, load
 from trapd.units import running
@@ -56,9 +57,9 @@ def only_one(state_directory: Path, runtime_directory: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             state_directory.mkdir(parents=True, exist_ok=True)
-            held.enter_context(_locked(state_directory / "lock"))
+            held.enter_context(_locked(State(state_directory).lock))
             make_folder(runtime_directory)
-            held.enter_context(_locked(runtime_directory / "trapd.lock"))  # another name: the two may be one folder
+            held.enter_context(_locked(Runtime(runtime_directory).lock))
         except OSError as error:
             raise TrapdError(f"cannot use {error.filename}: {error.strerror}; see [trapd] in trapd.toml") from error
         yield

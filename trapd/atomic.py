@@ -1,24 +1,32 @@
-"""A file replaced in one step: whoever reads it finds the old content or the new one, after a power cut too."""
+"""A file replaced in one step: whoever reads it finds the old content or the new one, after a power cut too.
+
+Everything of trapd's that does so calls this, workers too: the file travels with each generation. Three things are
+others: a generation (a folder that is renamed), an account (a file that is locked before it gets its name) and links.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+UNFINISHED = ".new"  # how the name ends of what a process was killed over; it begins with a dot
 
-def write(path: Path, text: str, *, mode: int | None = None, lasting: bool = True) -> None:
-    """Replace ``path`` by UTF-8 ``text``. Raises OSError; then nothing has changed, and nothing is left beside it.
+
+def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting: bool = True) -> None:
+    """Replace ``path`` by this content; text is written as UTF-8.
+
+    Raises OSError; then nothing has changed, and nothing is left beside it.
 
     ``mode``: its permissions, by default as the umask has it. ``lasting``: return only when content and name are on the
     disk. Without that a power cut may leave an empty file under the new name (rename(2) orders nothing), so it is for
     files that no reboot survives.
     """
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(f".{path.name}{UNFINISHED}")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
+        with fresh.open("wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             if lasting:
                 os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from trapd.event import Event
 from trapd.model import (
+    Application,
     Disk,
     Failure,
     FailureKind,
@@ -86,7 +87,9 @@ class Snapshots(Protocol):
     S5  ``flaw`` says why no worker could start from one, and what to do; it is empty where nothing speaks against it.
     """
 
-    async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None: ...
+    async def make(
+        self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
+    ) -> None: ...
     async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None: ...
     async def remove(self, number: int) -> None: ...
     async def flaw(self, number: int) -> str: ...

@@ -16,7 +16,7 @@ from trapd import apply
 from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError, SnapshotError
 from trapd.event import Event, EventKind
-from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
+from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
 from trapd.rollout.intent import CopyOf, FromDisk, Received, Situation
@@ -51,7 +51,7 @@ class Controller:
         journal: Journal,
         clock: Clock,
         collect: Collect,
-        application: str = "",
+        application: Application,
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
@@ -103,7 +103,7 @@ class Controller:
             spec=self.specs[name],
             state=self.state(name),
             disk=self.disk,
-            application=self.application,
+            application=self.application.identity,
             generations=self.generations,
             usable=self.snapshots.present(),
             stopping=self.stopping,

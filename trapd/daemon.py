@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sdnotify
 
-from trapd import __version__, atomic
+from trapd import __version__, atomic, environment, layout
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from trapd.backend.systemd.backend import SystemdBackend
 
 log = logging.getLogger("trapd.daemon")
-REPORTS = Path("/run/trapd-worker/instances")  # where workers that systemd runs say what code they loaded
-BOOT = Path("/var/lib/trapd/boot")  # units that trapd-boot.service starts at boot, one a line
 FIXED = ("backend", "state_directory", "runtime_directory", "watchdog")  # of [trapd], as long as it runs
 SOCKETS = frozenset({"control.sock", "notify.sock", "instances"})  # in the runtime directory
 SETTLES = 0.2  # seconds: an `rm -r` that finds a new file in its folder fails
@@ -69,8 +67,10 @@ class Daemon:
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
-        self.journal = SqliteJournal(settings.state_directory / "history.sqlite")
-        self.snapshots = self._make_snapshots()
+        self._files = layout.State(settings.state_directory)
+        self._runtime = layout.Runtime(settings.runtime_directory)
+        self.journal = SqliteJournal(self._files.history)
+        self.snapshots = SnapshotStore(self._files.generations)
         self.backend = self._make_backend()
         self.controller = Controller(
             settings.pools,
@@ -79,19 +79,14 @@ class Daemon:
             journal=self.journal,
             clock=self.clock,
             collect=removable,
-            application=_application(settings),
+            application=settings.application,
         )
         self.triggers = Triggers(self.controller)
         self.watch = self._make_watch()
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
         commands = Commands(self.controller, self.triggers, about=about, clock=self.clock)
-        self.control = ControlServer(settings.runtime_directory / "control.sock", commands=commands)
-
-    def _make_snapshots(self) -> SnapshotStore:
-        app = self.settings.app
-        directory = self.settings.state_directory / "generations"
-        return SnapshotStore(directory, app=app.app, python=app.python, smoke_test=app.smoke_test)
+        self.control = ControlServer(self._runtime.control, commands=commands)
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
         def wake(pool: str) -> None:
@@ -102,7 +97,7 @@ class Daemon:
 
             watchdog = self.settings.watchdog
             self.systemd = SystemdBackend(
-                reports=REPORTS,
+                reports=layout.Runtime(layout.WORKERS_RUNTIME).instances,
                 clock=self.clock,
                 on_change=wake,
                 watchdog=watchdog,
@@ -111,8 +106,8 @@ class Daemon:
             return self.systemd
         return EmbeddedBackend(
             command=self._command,
-            runtime=self.settings.runtime_directory,
-            logs=self.settings.state_directory / "logs",
+            runtime=self._runtime.path,
+            logs=self._files.logs,
             start_timeout=self._start_timeout,
             watchdog=self.settings.watchdog,
             clock=self.clock,
@@ -120,28 +115,22 @@ class Daemon:
         )
 
     def _make_watch(self) -> Watch:
-        app, watch = self.settings.app, self.settings.watch
-        pool = variables.of_pool(self.settings.pools[0]) if self.settings.pools else {}  # as `trapctl check` asks
+        application, watch = self.settings.application, self.settings.watch
         return Watch(
-            python=app.python,
-            celeryconfig=app.celeryconfig,
+            python=Path(application.python),
+            celeryconfig=Path(application.celeryconfig),
             distributions=watch.distributions,
             quiet_period=watch.quiet_period,
             ceiling=watch.ceiling,
             clock=self.clock,
             on_disk=self.triggers.disk_changed,
             trust=trust,
-            environment={**self._folders(), **pool},
+            environment=variables.of(application),
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
-        state, runtime = self.settings.state_directory, self.settings.runtime_directory
-        return launch.command(state / "generations", runtime, instance.name, {**os.environ, **self._folders()})
-
-    def _folders(self) -> dict[str, str]:
-        """What a celeryconfig may want to know, in a worker and when it is looked at."""
-        state, runtime = self.settings.state_directory, self.settings.runtime_directory
-        return {"TRAPD_STATE_DIRECTORY": str(state), "TRAPD_RUNTIME_DIRECTORY": str(runtime)}
+        env = {**os.environ, **environment.directories(self._files.path, self._runtime.path)}
+        return launch.command(self._files.generations, self._runtime.path, instance.name, env)
 
     def _start_timeout(self, instance: InstanceId) -> float:
         return self.controller.pool(instance.pool).spec.policy.progress_deadline
@@ -249,14 +238,13 @@ class Daemon:
             self.controller.notify()
 
     async def _use(self, fresh: Settings) -> None:
-        app, old = fresh.app, self.settings
-        self.settings = fresh
-        self.snapshots.use(app=app.app, python=app.python, smoke_test=app.smoke_test)
-        self.watch = self._make_watch()
-        if (app, fresh.watch) != (old.app, old.watch):  # what was seen is not what these settings name
+        self.settings, old = fresh, self.settings
+        self.watch = await asyncio.to_thread(self._make_watch)  # it reads the environment file
+        if (fresh.application, fresh.watch) != (old.application, old.watch):
+            # what was seen is not what these settings name
             self.controller.disk = self.watch.disk
         try:
-            await self.triggers.reconfigure(fresh.pools, application=_application(fresh))
+            await self.triggers.reconfigure(fresh.pools, application=fresh.application)
         except TrapdError as error:  # a full disk, say
             log.error("%s; trying again when the watch has looked at the disk", error)
 
@@ -282,7 +270,7 @@ class Daemon:
                 self._tell("STATUS=" + line.replace("\n", " "))
                 said = line
             if self.systemd and (boot := self._at_boot()) != kept:
-                await asyncio.to_thread(_write, BOOT, boot)
+                await asyncio.to_thread(_write, layout.BOOT, boot)
                 kept = boot
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
 
@@ -339,10 +327,6 @@ class Daemon:
         line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
         troubles = self._troubles()
         return "; ".join([line, *([troubles] if troubles else []), *missing(self.controller.disk, views)])
-
-
-def _application(settings: Settings) -> str:
-    return f"{settings.app.app} {settings.app.smoke_test or ''}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# Set by the backends for the processes they start.
-BACKENDS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+from trapd.environment import BACKENDS_OWN
 
 _QUOTED = r"""(?:[ \t]*(?:'[^']*'|"(?:\\.|[^"\\])*"))*"""
 _LINE = re.compile(

@@ -217,6 +217,29 @@ _OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """The Celery application that the workers run: one value, of which everything that starts or asks it is made.
+
+    Paths are absolute. Two are equal if they start the same, whatever the environment: each pool has one of its own,
+    which counts in its launch digest.
+    """
+
+    app: str  # what `celery -A` takes: "proj" or "proj.celery:app"
+    celeryconfig: str  # a path
+    python: str  # path of its interpreter
+    smoke_test: str | None = None  # "module:function"
+    # Where no pool is meant (the watch, `trapctl check`, `trapctl celery`): as a worker of the first pool has it.
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False)
+    environment_file: str | None = field(default=None, compare=False)  # as in PoolSpec
+
+    @property
+    def identity(self) -> str:
+        """What ``Generation.application`` and each launch digest say of it, in the same words for ever: other words
+        would replace every worker when trapd is upgraded. (Interpreter and celeryconfig are in the fingerprint.)"""
+        return f"{self.app} {self.smoke_test or ''}"
+
+
+@dataclass(frozen=True, slots=True)
 class TreeFile:
     """One file of what is installed. ``digest`` is sha256 in hex; empty for files that may change freely (.pyc)."""
 
@@ -256,7 +279,7 @@ class Generation:
     actor: str
     wall: float
     eager: bool = False
-    application: str = ""  # what its snapshot starts: part of each digest in ``launch``
+    application: str = ""  # Application.identity of what its snapshot starts: part of each digest in ``launch``
 
 
 class RolloutState(StrEnum):

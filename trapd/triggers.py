@@ -9,7 +9,7 @@ from dataclasses import replace
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Disk, Generation, PoolSpec, PoolState, Rollout
+from trapd.model import Application, Disk, Generation, PoolSpec, PoolState, Rollout
 from trapd.rollout import intent, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.intent import (
@@ -61,7 +61,7 @@ class Triggers:
                 return []
             reason = next(iter(behind.values())).why
             generation = self._number(disk.fingerprint, disk, reason, actor)
-            await known.snapshots.make(generation, disk, list(known.specs.values()))
+            await known.snapshots.make(generation, disk, list(known.specs.values()), known.application)
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
             return await self._begin(list(behind), generation, before=before)
@@ -74,7 +74,7 @@ class Triggers:
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
-    async def reconfigure(self, specs: Sequence[PoolSpec], *, application: str = "") -> list[Rollout]:
+    async def reconfigure(self, specs: Sequence[PoolSpec], *, application: Application) -> list[Rollout]:
         """Use other settings. Pools whose workers have the old ones fixed in them are rolled; removed ones drain."""
         known = self.controller
         async with known.making:
@@ -204,7 +204,7 @@ class Triggers:
 
     def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
         known = self.controller
-        application = like.application if isinstance(like, Generation) else known.application
+        application = like.application if isinstance(like, Generation) else known.application.identity
         return Generation(
             number=self._next_number(),
             fingerprint=fingerprint,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.fake_snapshots import FakeSnapshots
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
@@ -48,9 +49,7 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.directory = home / "generations"
         self.directory.mkdir()
-        self.snapshots: Snapshots = SnapshotStore(
-            self.directory, app="trap.app:app", python=Path("/venv/bin/python"), smoke_test=None
-        )
+        self.snapshots: Snapshots = SnapshotStore(self.directory)
         self.flaw = "its interpreter /venv/bin/python is gone; make it again, or install the code that you want"
 
     def read(self, number: int, path: str) -> str:
@@ -107,21 +106,24 @@ def run(*steps: Coroutine[Any, Any, None]) -> None:
 
 def test_s1_after_make_the_whole_snapshot_is_there(kept: Store | Fake, installed: Installed) -> None:
     assert kept.snapshots.present() == frozenset()
-    run(kept.snapshots.make(generation(7), installed.disk(), POOLS))
+    run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert kept.snapshots.present() == {7}
     assert {path: kept.read(7, path) for path in FILES} == FILES
     assert kept.read(7, UNCOUNTED) == "compiled"
 
 
 def test_s1_after_copy_the_whole_snapshot_is_there_under_both_numbers(kept: Store | Fake, installed: Installed) -> None:
-    run(kept.snapshots.make(generation(7), installed.disk(), POOLS), kept.snapshots.copy(generation(9), 7, POOLS))
+    run(
+        kept.snapshots.make(generation(7), installed.disk(), POOLS, application()),
+        kept.snapshots.copy(generation(9), 7, POOLS),
+    )
     assert kept.snapshots.present() == {7, 9}
     assert {path: kept.read(9, path) for path in FILES} == FILES
 
 
 def test_s1_a_copy_outlives_what_it_was_copied_from(kept: Store | Fake, installed: Installed) -> None:
     run(
-        kept.snapshots.make(generation(7), installed.disk(), POOLS),
+        kept.snapshots.make(generation(7), installed.disk(), POOLS, application()),
         kept.snapshots.copy(generation(9), 7, POOLS),
         kept.snapshots.remove(7),
     )
@@ -136,10 +138,10 @@ def test_s1_copying_what_is_not_there_leaves_nothing(kept: Store | Fake) -> None
 
 
 def test_s1_a_number_is_given_once(kept: Store | Fake, installed: Installed) -> None:
-    run(kept.snapshots.make(generation(7), installed.disk(), POOLS))
+    run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
     installed.write("code/trap/__init__.py", "x = 9\n")
     with pytest.raises(SnapshotError, match="cannot make generation 7"):
-        run(kept.snapshots.make(generation(7), installed.disk(), POOLS))
+        run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert kept.read(7, "code/trap/__init__.py") == "x = 1\n"
 
 
@@ -150,17 +152,17 @@ def test_s2_a_file_that_changed_since_it_was_seen_makes_no_snapshot(
     seen = installed.disk()
     installed.write(path, "changed\n")
     with pytest.raises(SnapshotError, match="has changed since it was looked at"):
-        run(kept.snapshots.make(generation(7), seen, POOLS))
+        run(kept.snapshots.make(generation(7), seen, POOLS, application()))
     assert kept.snapshots.present() == frozenset()
     assert kept.traces() == []
-    run(kept.snapshots.make(generation(7), installed.disk(), POOLS))
+    run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert kept.read(7, path) == "changed\n"
 
 
 def test_s2_files_that_may_change_freely_do_not_hinder(kept: Store | Fake, installed: Installed) -> None:
     seen = installed.disk()
     installed.write(UNCOUNTED, "compiled again")
-    run(kept.snapshots.make(generation(7), seen, POOLS))
+    run(kept.snapshots.make(generation(7), seen, POOLS, application()))
     assert kept.read(7, UNCOUNTED) == "compiled again"
 
 
@@ -173,7 +175,10 @@ def overwrite(path: Path) -> None:
 def test_s3_a_snapshot_never_changes_whatever_happens_to_what_is_installed(
     kept: Store | Fake, installed: Installed, harm: Callable[[Path], None]
 ) -> None:
-    run(kept.snapshots.make(generation(7), installed.disk(), POOLS), kept.snapshots.copy(generation(8), 7, POOLS))
+    run(
+        kept.snapshots.make(generation(7), installed.disk(), POOLS, application()),
+        kept.snapshots.copy(generation(8), 7, POOLS),
+    )
     for path in FILES:
         harm(installed.source / path)
     for number in (7, 8):
@@ -182,7 +187,7 @@ def test_s3_a_snapshot_never_changes_whatever_happens_to_what_is_installed(
 
 def test_s4_what_is_removed_is_gone_whole_and_the_others_stay(kept: Store | Fake, installed: Installed) -> None:
     for number in (7, 8):
-        run(kept.snapshots.make(generation(number), installed.disk(), POOLS))
+        run(kept.snapshots.make(generation(number), installed.disk(), POOLS, application()))
     run(kept.snapshots.remove(7))
     assert kept.snapshots.present() == {8}
     assert kept.traces() == []
@@ -196,7 +201,7 @@ def test_s4_removing_an_absent_one_does_nothing(kept: Store | Fake) -> None:
 
 def test_s5_what_no_worker_could_start_from_says_why(kept: Store | Fake, installed: Installed, tmp_path: Path) -> None:
     async def flaws() -> None:
-        await kept.snapshots.make(generation(7), installed.disk(), POOLS)
+        await kept.snapshots.make(generation(7), installed.disk(), POOLS, application())
         flaw = await kept.snapshots.flaw(7)
         assert flaw == kept.flaw
         assert await kept.snapshots.flaw(8) != ""
@@ -208,8 +213,8 @@ def test_the_fake_fails_when_it_is_told_to(installed: Installed) -> None:
     snapshots = FakeSnapshots()
     snapshots.failure = SnapshotError("no space left")
     with pytest.raises(SnapshotError, match="no space left"):
-        run(snapshots.make(generation(7), installed.disk(), POOLS))
+        run(snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert snapshots.present() == frozenset()
     snapshots.failure = None
-    run(snapshots.make(generation(7), installed.disk(), POOLS))
+    run(snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert snapshots.present() == {7}

@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.site_packages import install, make_old
 from tests.support.wheels import write_wheel
 from tests.unit.ctl.test_findings import SETTINGS
 from trapd.ctl import check
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Generation, PoolSpec
+from trapd.model import Generation
 from trapd.watch import once
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.survey import Surveyor
@@ -91,8 +92,9 @@ def test_what_is_called_whole_runs_from_a_snapshot(tmp_path: Path, form: Form, k
     surveyor = Surveyor(Path(sys.executable), tmp_path / "celeryconfig.py", ["naps"])
     disk = surveyor.look(asyncio.run(interpreter.ask()), lambda places: False, wall=time.time(), fresh=True).disk
     (tmp_path / "generations").mkdir()
-    store = SnapshotStore(tmp_path / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
-    asyncio.run(store.make(Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0), disk, []))
+    store = SnapshotStore(tmp_path / "generations")
+    generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
+    asyncio.run(store.make(generation, disk, [], application(python=sys.executable)))
     snapshot = tmp_path / "generations/1"
     about = json.loads((snapshot / "manifest.json").read_text())
     assert about["watched"] == {"naps": ["naps"]}
@@ -171,8 +173,13 @@ def test_a_celeryconfig_that_needs_the_pools_environment_file_is_sound(tmp_path:
     config.write_text("import os\nbroker_url = os.environ['BROKER']\n")
     for path in (file, config):
         make_old(path)
-    pool = PoolSpec("default", environment={"PYTHONPATH": str(plain(tmp_path))}, environment_file=str(file))
-    app = replace(SETTINGS.app, celeryconfig=config, python=Path(sys.executable))
+    asked = replace(
+        SETTINGS.application,
+        celeryconfig=str(config),
+        python=sys.executable,
+        environment={"PYTHONPATH": str(plain(tmp_path))},
+        environment_file=str(file),
+    )
     watch = replace(SETTINGS.watch, distributions=("naps",))
-    found = check.look(replace(SETTINGS, app=app, watch=watch, pools=(pool,)))
+    found = check.look(replace(SETTINGS, application=asked, watch=watch))
     assert (found["state"], found["reason"]) == ("whole", "")

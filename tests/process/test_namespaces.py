@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Generation
@@ -130,9 +131,9 @@ class Installation:
         surveyor = Surveyor(self.home / "python", self.home / "celeryconfig.py", ["ns-mine"])
         survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
         assert survey.finding.reason == ""
-        store = SnapshotStore(self.home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+        store = SnapshotStore(self.home / "generations")
         generation = Generation(1, survey.disk.fingerprint, survey.disk.versions, {}, "a test", "tests", 0.0)
-        asyncio.run(store.make(generation, survey.disk, []))
+        asyncio.run(store.make(generation, survey.disk, [], application(python=sys.executable)))
         return self.home / "generations/1"
 
     def ask(self, snapshot: Path) -> Any:

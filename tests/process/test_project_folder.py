@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
+from tests.support.builders import application
 from tests.support.site_packages import install_editable, make_old
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings
 from trapd.generations.snapshot import SnapshotStore
@@ -110,8 +111,9 @@ def snapshot(home: Path, layout: Layout) -> Path:
     answer = Answer(paths=(str(root), str(site)), identity="python", celeryconfig=empty)
     surveyor = Surveyor(home / "python", home / "celeryconfig.py", [name])
     disk = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True).disk
-    store = SnapshotStore(home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
-    asyncio.run(store.make(Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0), disk, []))
+    store = SnapshotStore(home / "generations")
+    generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
+    asyncio.run(store.make(generation, disk, [], application(python=sys.executable)))
     return home / "generations/1"
 
 

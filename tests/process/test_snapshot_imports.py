@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.fake_controller import RealClock
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
@@ -68,9 +69,9 @@ class Application:
     def snapshot(self) -> Path:
         disk = self.look()
         assert disk.state is DiskState.SETTLED, disk.reason
-        store = SnapshotStore(self.home / "generations", app="a:b", python=self.python, smoke_test=None)
+        store = SnapshotStore(self.home / "generations")
         generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
-        asyncio.run(store.make(generation, disk, []))
+        asyncio.run(store.make(generation, disk, [], application(python=self.python)))
         return self.home / "generations/1"
 
     def ask(self, snapshot: Path) -> Any:

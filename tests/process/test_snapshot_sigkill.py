@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 
@@ -46,7 +47,7 @@ PARTS = [0.0, 0.02, 0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 1.
 
 
 def store_in(directory: str | Path) -> SnapshotStore:
-    return SnapshotStore(Path(directory), app="a:b", python=Path("/python"), smoke_test=None)
+    return SnapshotStore(Path(directory))
 
 
 def generation(number: int) -> Generation:
@@ -65,7 +66,7 @@ def disk_at(source: str | Path) -> Disk:
 def operate(operation: str, store: SnapshotStore, source: str | Path, number: int = 8) -> None:
     match operation:
         case "make":
-            asyncio.run(store.make(generation(number), disk_at(source), []))
+            asyncio.run(store.make(generation(number), disk_at(source), [], application()))
         case "copy":
             asyncio.run(store.copy(generation(8), 7, []))
         case "remove":

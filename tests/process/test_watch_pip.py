@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.fake_controller import RealClock
 from tests.support.site_packages import make_old
 from tests.support.wheels import write_wheel
@@ -141,10 +142,10 @@ async def watching(
 
 async def snapshot(disk: Disk, home: Path) -> set[str]:
     """The versions in the modules of a snapshot of what settled: what is told can be copied, and is one version."""
-    store = SnapshotStore(home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+    store = SnapshotStore(home / "generations")
     number = len(store.present()) + 1
     generation = Generation(number, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
-    await store.make(generation, disk, [])
+    await store.make(generation, disk, [], application(python=sys.executable))
     modules = list((home / f"generations/{number}/code/demo").glob("*.py"))
     assert len(modules) == MODULES + 1
     return {path.read_text().partition("\n")[0] for path in modules}

@@ -1,5 +1,7 @@
 """Seeded chaos: upgrades good and bad, orders, crashes, outages, full disks, lost events, and trapd killed anywhere.
 
+With one pool, and with two on the same generations: code may be good for one of them and bad for the other.
+
 A failing seed prints its story and how to replay it. ``TRAPD_SEEDS`` says how many (2,000 by default), ``TRAPD_SEED``
 names one.
 """
@@ -10,6 +12,7 @@ import contextlib
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +24,7 @@ from trapd.model import FailureKind, PoolSpec, RolloutState
 
 SEEDS = int(os.environ.get("TRAPD_SEEDS", "2000"))
 BATCH = 100
+OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 
 
@@ -49,13 +53,19 @@ def bad(universe: Universe) -> Behaviour:
     return Behaviour(start=r.choice((0.5, 20.0)), failure=r.choice(FAILURES), dying=r.choice((0.0, 0.01)))
 
 
-def walk(seed: int) -> Universe:
+def is_bad(fingerprint: str, name: str) -> bool:
+    """``bad3`` is so everywhere, ``bad-q3`` only in the pool q."""
+    return fingerprint.startswith(("bad-" + name, *(f"bad{digit}" for digit in range(10))))
+
+
+def walk(seed: int, pools: int = 1) -> Universe:
     """One life. Returns a universe whose story is over, at rest on good code if there ever was any."""
-    universe = Universe(pool(random.Random(seed)), seed)
+    r = random.Random(seed)
+    universe = Universe(pool(r), seed, other=replace(pool(r), name=OTHER) if pools == 2 else None)
     try:
         live(universe)
     except Exception as error:
-        replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py"
+        replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py  (pools: {pools})"
         raise AssertionError("\n".join([*universe.story, f"seed {seed}: {error}", f"replay: {replay}"])) from error
     return universe
 
@@ -73,39 +83,43 @@ def live(universe: Universe) -> None:
             step(universe, number)
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
     universe.outage, universe.kill_in, universe.journal.failure = False, None, None  # events go on being lost
-    universe.order("resume", POOL)
-    if universe.wanted_workers == 0:
-        universe.order("scale", POOL, universe.spec.workers)
+    for each in universe.specs:
+        universe.order("resume", each.name)
+        if universe.workers_of(each.name) == 0:
+            universe.order("scale", each.name, each.workers)
     if r.random() < 0.5:
         universe.install("final", good(universe))
         universe.settle("final", 12 * 3600.0)
-        universe.check_settings()
+        for each in universe.specs:
+            universe.check_settings(each.name)
     else:
         universe.run(3600.0)
-        if universe.controller.state(POOL).good:  # what never started is tried again for ever: an hour shows its pace
+        # what never started is tried again for ever: an hour shows its pace
+        if all(universe.controller.state(each.name).good for each in universe.specs):
             universe.run(11 * 3600.0)
-        rest(universe)
+        for each in universe.specs:
+            rest(universe, each.name)
 
 
-def rest(universe: Universe) -> None:
-    """With the code that is on the disk, good or bad, everything has come to rest. Nobody installs anything else."""
-    state, installed, wanted = universe.controller.state(POOL), universe.disk.fingerprint, universe.wanted()
+def rest(universe: Universe, name: str) -> None:
+    """With the code that is on the disk, good or bad, a pool has come to rest. Nobody installs anything else."""
+    state, installed, wanted = universe.controller.state(name), universe.disk.fingerprint, universe.wanted(name)
     refused = [refusal.why for refusal in state.refused if refusal.fingerprint == installed]
     if not state.good:
-        assert installed.startswith("bad"), f"{installed} does not run: {state}"
-        universe.check_pace()
+        assert is_bad(installed, name), f"{installed} does not run: {state}"
+        universe.check_pace(name)
         return universe.ends.append("nothing was ever good")
-    universe.check_rest()
-    universe.check_settings()
+    universe.check_rest(name)
+    universe.check_settings(name)
     assert wanted is not None
     assert wanted.number in state.good
     if wanted.fingerprint == installed:
-        assert not installed.startswith("bad"), f"runs {installed}"
+        assert not is_bad(installed, name), f"{name} runs {installed}"
         return universe.ends.append("runs what is installed")
-    assert refused, f"runs {wanted.fingerprint}, though nothing speaks against {installed}"
+    assert refused, f"{name} runs {wanted.fingerprint}, though nothing speaks against {installed}"
     assert all(refused), "a refusal says why"
-    if installed.startswith("bad"):
-        ends = {rollout.reason for rollout in universe.journal.rollouts(limit=100) if rollout.state in FAILED}
+    if is_bad(installed, name):
+        ends = {rollout.reason for rollout in universe.journal.rollouts(name, limit=100) if rollout.state in FAILED}
         assert any(why in ends or why.startswith("undone by") for why in refused), f"no rollout says {refused}"
         return universe.ends.append("bad code was refused")
     excuse = ("outage", "crash", "order: undo")
@@ -115,21 +129,23 @@ def rest(universe: Universe) -> None:
 
 def step(universe: Universe, number: int) -> None:
     r = universe.random
-    match r.randrange(14):
+    chosen = r.choice(universe.specs) if universe.other else universe.spec
+    name = chosen.name
+    match r.randrange(16 if universe.other else 14):
         case 0 | 1:
             universe.install(f"good{number}", good(universe))
         case 2 | 3:
             universe.install(f"bad{number}", bad(universe))
         case 4:
-            universe.order("recycle", [POOL], reason="chaos")
+            universe.order("recycle", [name], reason="chaos")
         case 5:
-            universe.order("undo", POOL)
+            universe.order("undo", name)
         case 6:
-            universe.order("scale", POOL, r.choice((0, 1, 2, 4)) if not universe.spec.singleton else r.choice((0, 1)))
+            universe.order("scale", name, r.choice((0, 1, 2, 4)) if not chosen.singleton else r.choice((0, 1)))
         case 7:
-            universe.order("pause", POOL)
+            universe.order("pause", name)
         case 8:
-            universe.order("resume", POOL)
+            universe.order("resume", name)
         case 9:
             universe.outage = not universe.outage
             universe.say(f"outage: {universe.outage}")
@@ -138,12 +154,17 @@ def step(universe: Universe, number: int) -> None:
                 universe.say(f"crash of {instance.id}")
                 universe.backend.crash(instance.id)
         case 11:
-            universe.reload(concurrency=r.randrange(1, 4))
+            universe.reload(concurrency=r.randrange(1, 4), pool=name)
         case 12:
             universe.journal.failure = None if universe.journal.failure else HistoryError("cannot write the history")
             universe.say(f"full disk: {universe.journal.failure is not None}")
         case 13:
             universe.stand_still(r.choice((5.0, 100.0, 3000.0)), workers=r.random() < 0.5)
+        case 14:  # good for one pool, bad for the other: of one generation, one refuses and the other takes it
+            here, there = (bad, good) if name == POOL else (good, bad)
+            universe.install(f"bad-{name}{number}", here(universe), there(universe))
+        case 15:
+            universe.order("recycle", [each.name for each in universe.specs], reason="chaos in both")
 
 
 @pytest.mark.timeout(120)
@@ -152,6 +173,29 @@ def test_every_life_keeps_the_promises_and_comes_to_rest(first: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
     for seed in [int(chosen)] if chosen else range(first, first + BATCH):
         walk(seed)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("first", range(0, SEEDS // 20, BATCH))
+def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
+    chosen = os.environ.get("TRAPD_SEED")
+    for seed in [int(chosen)] if chosen else range(first, first + BATCH):
+        walk(seed, pools=2)
+
+
+def test_two_pools_part_ways_on_one_generation() -> None:
+    """Else the walks above would be walks of one pool, twice."""
+    shared = parted = 0
+    for seed in range(40):
+        universe = walk(seed, pools=2)
+        by_generation: dict[int, dict[str, RolloutState]] = {}
+        for rollout in universe.journal.rollouts(limit=1000):
+            by_generation.setdefault(rollout.generation, {})[rollout.pool] = rollout.state
+        both = [states for states in by_generation.values() if len(states) == 2]
+        shared += len(both)
+        parted += sum(set(states.values()) == {RolloutState.COMPLETE, RolloutState.REJECTED} for states in both)
+    assert shared > 60
+    assert parted > 5
 
 
 def test_the_walks_reach_the_interesting_places() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.universe import POOL, Universe, now_or_never
-from tests.support.builders import spec
+from tests.support.builders import application, spec
 from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_journal import FakeJournal
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
@@ -669,10 +669,10 @@ def test_code_that_was_rejected_is_tried_as_another_application() -> None:
     universe.install("two", RAISES)
     universe.settle("one")
     universe.behaviours["two"] = GOOD  # which has moved, say, to where trapd.toml names it now
-    universe.reload(application="trap.other:app")
+    universe.reload(app="trap.other:app")
     universe.settle("two")
     assert starts(universe) == {1: 3, 2: 2, 3: 2}
-    assert universe.journal.generations()[3].application == "trap.other:app"
+    assert universe.journal.generations()[3].application == application("trap.other:app").identity
 
 
 def reload_that_is_rejected(universe: Universe, **changes: Any) -> None:
@@ -692,11 +692,12 @@ def reload_that_is_rejected(universe: Universe, **changes: Any) -> None:
 
 def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
     universe = running()
-    reload_that_is_rejected(universe, application="trap.typo:app")
+    reload_that_is_rejected(universe, app="trap.typo:app")
     began = len(universe.backend.started)
-    universe.reload(concurrency=9, application="trap.typo:app")
+    universe.reload(concurrency=9, app="trap.typo:app")
     universe.settle("one")
-    assert {universe.journal.generations()[i.generation].application for i in universe.backend.started[began:]} == {""}
+    started = {universe.journal.generations()[i.generation].application for i in universe.backend.started[began:]}
+    assert started == {application().identity}
 
 
 def test_another_application_does_not_bring_back_what_was_undone_and_settings_do_not_wait_for_it() -> None:
@@ -704,19 +705,19 @@ def test_another_application_does_not_bring_back_what_was_undone_and_settings_do
     universe.order("undo", POOL)
     universe.settle("one")
     before = starts(universe)
-    universe.reload(application="trap.other:app")
+    universe.reload(app="trap.other:app")
     universe.settle("one")
     assert starts(universe) == before, "a copy could not start it"
-    universe.reload(concurrency=9, application="trap.other:app")
+    universe.reload(concurrency=9, app="trap.other:app")
     universe.settle("one")
     generation = universe.wanted()
     assert generation is not None
-    assert generation.application == ""
+    assert generation.application == application().identity
     universe.install("three", GOOD)
     universe.settle("three")
     generation = universe.wanted()
     assert generation is not None
-    assert generation.application == "trap.other:app"
+    assert generation.application == application("trap.other:app").identity
 
 
 def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
@@ -1013,7 +1014,7 @@ def test_a_scaled_pool_that_is_no_longer_configured_drains() -> None:
     universe = running()
     universe.order("scale", POOL, 4)
     universe.settle("one")
-    universe._tell(universe.triggers.reconfigure([]))
+    universe._tell(universe.triggers.reconfigure([], application=application()))
     universe.run(600)
     assert universe.backend.seen() == ()
 
@@ -1138,7 +1139,7 @@ def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
 def test_a_pool_that_is_no_longer_configured_drains() -> None:
     universe = running()
     universe.spec = replace(universe.spec, workers=0)
-    universe._tell(universe.triggers.reconfigure([]))
+    universe._tell(universe.triggers.reconfigure([], application=application()))
     universe.run(60)
     assert universe.backend.seen() == ()
 
@@ -1148,7 +1149,7 @@ def test_a_pool_that_is_removed_in_the_middle_of_its_rollout_ends_it_and_is_not_
     universe.install("two", GOOD)
     universe.run(10)
     universe.spec = replace(universe.spec, workers=0)
-    universe._tell(universe.triggers.reconfigure([]))
+    universe._tell(universe.triggers.reconfigure([], application=application()))
     assert [view.spec.name for view in universe.controller.pools()] == [POOL], "its workers still drain"
     universe.run(60)
     assert outcome(universe) is RolloutState.SUPERSEDED

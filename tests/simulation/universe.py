@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from tests.support.builders import application
 from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
@@ -57,11 +58,14 @@ class Universe:
     lossy: float = 0.0  # share of events that never arrive
     orphans_drain: bool = False  # the embedded backend: when trapd dies its workers drain
     behaviours: dict[str, Behaviour] = field(default_factory=dict)  # fingerprint -> how its workers behave
+    other: PoolSpec | None = None  # a second pool, on the same generations
+    others: dict[str, Behaviour] = field(default_factory=dict)  # how they behave there, where that is different
     story: list[str] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)  # how it came to rest, in a word or two
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.application = application()
         self.clock = VirtualClock()
         self.backend = FakeBackend(self.clock)
         self.journal, self.snapshots = FakeJournal(), FakeSnapshots()
@@ -71,7 +75,8 @@ class Universe:
         self.kills = 0
         self.rejected: set[str] = set()
         self._due: list[tuple[float, int, bool, Callable[[], None]]] = []
-        self._order = self._timer = 0
+        self._order = 0
+        self._timers: dict[str, int] = {}  # pool -> number of its latest pass
         self._stands_until = 0.0
         self.boot()
 
@@ -80,16 +85,27 @@ class Universe:
     def boot(self) -> None:
         self.backend.on_change = self._event
         self.controller = Controller(
-            [self.spec],
+            self.specs,
             backend=_Backend(self),
             snapshots=_Calls(self, self.snapshots, ("make", "copy", "remove")),
             journal=_Calls(self, self.journal, ("save", "next_generation", "next_rollout", "drop_generations")),
             clock=self.clock,
             collect=removable,
+            application=self.application,
         )
         self.triggers = Triggers(self.controller)
-        self.at(0, self._pass)
+        self._pass_all()
         self.at(0, self._look)
+
+    @property
+    def specs(self) -> list[PoolSpec]:
+        return [self.spec, *([self.other] if self.other else [])]
+
+    def spec_of(self, pool: str) -> PoolSpec:
+        return next(spec for spec in self.specs if spec.name == pool)
+
+    def seen(self, pool: str) -> list[Instance]:
+        return [instance for instance in self.backend.seen() if instance.id.pool == pool]
 
     def die(self) -> None:
         self.kills += 1
@@ -132,7 +148,7 @@ class Universe:
             self._run(coroutine)
         except RefusedError as refusal:
             self.say(f"refused: {refusal}")
-        self.at(0, self._pass)
+        self._pass_all()
 
     def _look(self) -> None:
         """The watch tells what is installed, and looks again later if that could not be written down."""
@@ -181,38 +197,49 @@ class Universe:
 
     def _go_on(self) -> None:
         self.controller.stood_still()
-        self._pass()
+        self._pass_all()
 
     def say(self, line: str) -> None:
         self.story.append(f"{self.clock.now() - 1000:9.2f}  {line}")
 
-    def _event(self, _pool: str) -> None:
+    def _event(self, pool: str) -> None:
         if self.random.random() < self.lossy:
             return
         for _ in range(1 + (self.random.random() < self.lossy)):
-            self.at(self.random.choice((0.0, 0.0, 0.01, 2.0)) if self.lossy else 0.0, self._pass)
+            self.at(self.random.choice((0.0, 0.0, 0.01, 2.0)) if self.lossy else 0.0, lambda: self._pass(pool))
 
-    def _pass(self) -> None:
-        wake_at = self._run(self.controller.step(POOL))
-        self._timer += 1
+    def _pass_all(self) -> None:
+        for spec in self.specs:
+            self.at(0, lambda pool=spec.name: self._pass(pool))  # type: ignore[misc]
+
+    def _pass(self, pool: str = POOL) -> None:
+        wake_at = self._run(self.controller.step(pool))
+        # a later pass sets a timer of its own, as the loop does
+        mine = self._timers[pool] = self._timers.get(pool, 0) + 1
         if wake_at is not None:
-            mine = self._timer  # a later pass sets a timer of its own, as the loop does
             delay = max(0.0, wake_at - self.clock.now())
-            self.at(delay, lambda: self._pass() if mine == self._timer else None)
+            self.at(delay, lambda: self._pass(pool) if mine == self._timers[pool] else None)
 
     # -- what people and the machine do ----------------------------------------------------------------------------
 
-    def install(self, fingerprint: str, behaviour: Behaviour) -> None:
-        self.say(f"installed {fingerprint}: {behaviour}")
+    def install(self, fingerprint: str, behaviour: Behaviour, other: Behaviour | None = None) -> None:
+        """``other``: how it behaves in the other pool, if differently."""
+        self.say(f"installed {fingerprint}: {behaviour}" + (f"; in the other pool: {other}" if other else ""))
         self.behaviours[fingerprint] = behaviour
+        if other:
+            self.others[fingerprint] = other
         self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
         self._look()
 
-    def reload(self, *, application: str = "", **settings: Any) -> None:
+    def reload(self, *, app: str = "trap.app:app", pool: str = POOL, **settings: Any) -> None:
         """Somebody changes the pool's settings, or what is started."""
-        self.say(f"reload: {application} {settings}")
-        self.spec = replace(self.spec, **settings)
-        self._tell(self.triggers.reconfigure([self.spec], application=application))
+        self.say(f"reload: {app} {pool} {settings}")
+        self.application = application(app)
+        if pool == POOL:
+            self.spec = replace(self.spec, **settings)
+        else:
+            self.other = replace(self.spec_of(pool), **settings)
+        self._tell(self.triggers.reconfigure(self.specs, application=self.application))
 
     def order(self, name: str, *args: object, **more: object) -> None:
         self.say(f"order: {name} {args or ''}")
@@ -223,21 +250,27 @@ class Universe:
         if self.outage:
             return Behaviour(start=1.0, failure=self.random.choice(FAILURES))
         generation = self.journal.generations().get(id.generation)
-        return self.behaviours.get(generation.fingerprint if generation else "", Behaviour())
+        fingerprint = generation.fingerprint if generation else ""
+        usual = self.behaviours.get(fingerprint, Behaviour())
+        return usual if id.pool == POOL else self.others.get(fingerprint, usual)
 
     # -- promises --------------------------------------------------------------------------------------------------
 
     @property
     def wanted_workers(self) -> int:
-        if POOL not in self.controller.specs:
+        return self.workers_of(POOL)
+
+    def workers_of(self, pool: str) -> int:
+        if pool not in self.controller.specs:
             return 0
-        return wanted_workers(self.spec, self.controller.state(POOL))
+        return wanted_workers(self.spec_of(pool), self.controller.state(pool))
 
     def check_start(self, id: InstanceId) -> None:
-        live = [i for i in self.backend.seen() if i.state is not InstanceState.FAILED and i.id != id]
-        if len(live) + 1 > budget(self.spec, self.wanted_workers).ceiling:
+        spec = self.spec_of(id.pool)
+        live = [i for i in self.seen(id.pool) if i.state is not InstanceState.FAILED and i.id != id]
+        if len(live) + 1 > budget(spec, self.workers_of(id.pool)).ceiling:
             raise BrokenPromiseError(f"starting {id} would make {len(live) + 1} workers alive: {_names(live)}")
-        if self.spec.singleton and live:
+        if spec.singleton and live:
             raise BrokenPromiseError(f"starting {id} beside {_names(live)}: a singleton is never two")
         if id.generation not in self.snapshots.present():
             raise BrokenPromiseError(f"starting {id} without its snapshot")
@@ -251,55 +284,67 @@ class Universe:
         victim = self.backend.get(id)
         if victim is None or victim.state is not InstanceState.READY or self.controller.stopping:
             return
-        serving = [i for i in self.backend.seen() if i.state is InstanceState.READY and i.id != id]
-        if len(serving) < budget(self.spec, self.wanted_workers).floor:
+        serving = [i for i in self.seen(id.pool) if i.state is InstanceState.READY and i.id != id]
+        if len(serving) < budget(self.spec_of(id.pool), self.workers_of(id.pool)).floor:
             raise BrokenPromiseError(f"draining {id} leaves only {_names(serving)} ready")
+
+    def check_removal(self, number: int) -> None:
+        for pool, state in self.journal.pools().items():
+            needed = {state.wanted, *state.good, *(instance.id.generation for instance in self.seen(pool))}
+            if number in needed:
+                raise BrokenPromiseError(f"removing generation {number}, which {pool} needs")
 
     def settle(self, fingerprint: str, seconds: float = 4 * 3600.0) -> None:
         """With all faults over, everything must come to rest on this code. Raises BrokenPromiseError otherwise."""
         self.run(seconds)
-        generation = self.wanted()
-        if generation is None or generation.fingerprint != fingerprint:
-            raise BrokenPromiseError(f"wants {generation}, not {fingerprint}")
-        self.check_rest()
+        for spec in self.specs:
+            generation = self.wanted(spec.name)
+            if generation is None or generation.fingerprint != fingerprint:
+                raise BrokenPromiseError(f"{spec.name} wants {generation}, not {fingerprint}")
+            self.check_rest(spec.name)
 
-    def wanted(self) -> Generation | None:
-        return self.journal.generations().get(self.controller.state(POOL).wanted or 0)
+    def wanted(self, pool: str = POOL) -> Generation | None:
+        return self.journal.generations().get(self.controller.state(pool).wanted or 0)
 
-    def check_rest(self) -> None:
+    def check_rest(self, pool: str = POOL) -> None:
         """Everything wanted is ready on the wanted generation, nothing else runs, and nothing is about to happen."""
-        state, wanted = self.controller.state(POOL), self.wanted_workers
-        view = now_or_never(self.controller.observe(POOL))
+        state, wanted = self.controller.state(pool), self.workers_of(pool)
+        view = now_or_never(self.controller.observe(pool))
         if view.actions or view.waiting:
             raise BrokenPromiseError(f"is not at rest: {list(map(str, view.actions))} {view.waiting}")
-        seen = self.backend.seen()
+        seen = self.seen(pool)
         if len(seen) != wanted or any(i.state is not InstanceState.READY for i in seen):
             raise BrokenPromiseError(f"wanted {wanted} ready workers, there are {_names(seen)}")
         if any(i.id.generation != state.wanted for i in seen):
             raise BrokenPromiseError(f"wanted generation {state.wanted}, there are {_names(seen)}")
         if state.rollout is None or not state.rollout.state.over:
             raise BrokenPromiseError(f"the rollout is not over: {state.rollout}")
-        began = len(self.backend.started)
-        self.run(3600.0)
-        if len(self.backend.started) > began:
-            raise BrokenPromiseError(f"goes on starting workers: {self.backend.started[began:]}")
+        if again := self.starts_in_an_hour(pool):
+            raise BrokenPromiseError(f"goes on starting workers: {again}")
 
-    def check_pace(self) -> None:
-        """What cannot start is tried again and again, but slowly."""
+    def starts_in_an_hour(self, pool: str) -> list[InstanceId]:
         began = len(self.backend.started)
         self.run(3600.0)
-        tries, slowest = len(self.backend.started) - began, backoff.CEILING * (1 - backoff.JITTER)
-        if tries > budget(self.spec, self.wanted_workers).ceiling * (3600 / slowest + 1):
+        return [id for id in self.backend.started[began:] if id.pool == pool]
+
+    def check_pace(self, pool: str = POOL) -> None:
+        """What cannot start is tried again and again, but slowly."""
+        tries, slowest = len(self.starts_in_an_hour(pool)), backoff.CEILING * (1 - backoff.JITTER)
+        if tries > budget(self.spec_of(pool), self.workers_of(pool)).ceiling * (3600 / slowest + 1):
             raise BrokenPromiseError(f"{tries} starts in an hour")
 
-    def check_settings(self) -> None:
+    def check_settings(self, pool: str = POOL) -> None:
         """What runs has the settings in force, unless these were refused."""
-        generation, state = self.wanted(), self.controller.state(POOL)
-        launch = want.launch_digest(self.spec, "")
-        if generation is None or generation.launch[POOL] == launch:
+        generation, state = self.wanted(pool), self.controller.state(pool)
+        if generation is None:
             return
-        if refusal(state, replace(candidate(generation, POOL), launch=launch)) is None:
-            raise BrokenPromiseError(f"generation {generation.number} has other settings than those in force")
+        launch = want.launch_digest(self.spec_of(pool), generation.application)
+        if generation.launch[pool] == launch:
+            return
+        if refusal(state, replace(candidate(generation, pool), launch=launch)) is None:
+            raise BrokenPromiseError(
+                f"generation {generation.number} has other settings for {pool} than those in force"
+            )
 
 
 def _names(instances: Any) -> list[str]:
@@ -319,6 +364,8 @@ class _Calls:
 
         def call(*args: Any, **more: Any) -> Any:
             self._universe.call(f"before {name}")
+            if name == "remove":
+                self._universe.check_removal(*args)
             result = method(*args, **more)
             if not isinstance(result, Coroutine):
                 self._universe.call(f"after {name}")

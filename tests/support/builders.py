@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from trapd.model import (
     Amount,
+    Application,
     CodeReport,
     Failure,
     FailureKind,
@@ -75,3 +77,9 @@ def world(pool: PoolSpec, state: PoolState, *instances: Instance, **more: object
     generations = {i.id.generation for i in instances} | set(state.good) | {state.wanted or 0}
     fields: Mapping[str, object] = {"usable": frozenset(generations), **more}
     return World(pool, state, instances, **fields)  # type: ignore[arg-type]
+
+
+def application(
+    app: str = "trap.app:app", *, python: Path | str = "/venv/bin/python", smoke_test: str | None = None
+) -> Application:
+    return Application(app, "/etc/trapd/celeryconfig.py", str(python), smoke_test)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.model import Disk, Generation, PoolSpec
+from trapd.model import Application, Disk, Generation, PoolSpec
 
 
 class FakeSnapshots(Snapshots):
@@ -23,7 +23,9 @@ class FakeSnapshots(Snapshots):
         self.flaws: dict[int, str] = {}  # number -> why no worker could start from it
         self._read = read
 
-    async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+    async def make(
+        self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
+    ) -> None:
         self._keep(generation, {file.path: self._content(file.source, file.digest) for file in disk.files})
 
     async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:

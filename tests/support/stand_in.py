@@ -69,16 +69,17 @@ def worker(pool: str, slot: str, runtime: Path) -> None:
 
 async def make_generation(python: Path) -> None:
     from trapd.generations.snapshot import SnapshotStore
-    from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
+    from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
 
-    store = SnapshotStore(STATE / "generations", app="sample:app", python=python, smoke_test=None)
+    store = SnapshotStore(STATE / "generations")
     if GENERATION in store.present():
         return
     config = "/etc/trapd/celeryconfig.py"
     files = (TreeFile("code/sample.py", "/usr/local/lib/sample.py", ""), TreeFile("etc/celeryconfig.py", config, ""))
     disk = Disk(DiskState.SETTLED, fingerprint="f", versions={}, files=files)
     generation = Generation(GENERATION, "f", {}, {}, "test", "test", 0.0)
-    await store.make(generation, disk, [PoolSpec("default"), PoolSpec("gpu")])
+    application = Application("sample:app", config, str(python))
+    await store.make(generation, disk, [PoolSpec("default"), PoolSpec("gpu")], application)
 
 
 def tell_callers() -> None:

@@ -18,8 +18,8 @@ from blockbuster import BlockBuster
 from tests.support.machine import Machine
 from tests.support.stages import PATIENCE, START_TIMEOUT, STUB, WATCHDOG, LeapingClock, Script, Seen, look
 from trapd.backend.systemd.backend import SystemdBackend
-from trapd.model import InstanceId, PoolSpec
-from trapd.settings import App, Settings, WatchSettings
+from trapd.model import Application, InstanceId, PoolSpec
+from trapd.settings import Settings, WatchSettings
 from trapd.units import layout
 from trapd.units.render import template, template_name
 
@@ -50,7 +50,7 @@ _SETTINGS = Settings(
     backend="systemd",
     state_directory=Path("/var/lib/trapd"),
     runtime_directory=Path("/run/trapd"),
-    app=App("a:b", Path("/c"), Path("/p"), None),
+    application=Application("a:b", "/c", "/p"),
     watch=WatchSettings(("trap",), 2.0, 120.0),
     pools=tuple(PoolSpec(pool) for pool in POOLS),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import spec
+from tests.support.builders import application, spec
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_journal import FakeJournal
 from tests.support.fake_snapshots import FakeSnapshots
@@ -33,7 +33,13 @@ def triggers(backend: FakeBackend | None = None) -> Triggers:
     clock = RealTime()
     backend = backend or FakeBackend(clock)
     made = Controller(
-        [spec()], backend=backend, snapshots=FakeSnapshots(), journal=FakeJournal(), clock=clock, collect=removable
+        [spec()],
+        backend=backend,
+        snapshots=FakeSnapshots(),
+        journal=FakeJournal(),
+        clock=clock,
+        collect=removable,
+        application=application(),
     )
     backend.on_change = made.wake
     return Triggers(made)
@@ -191,6 +197,7 @@ class SetClock(VirtualClock):
 async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it() -> None:
     clock, journal = SetClock(), FakeJournal()
     world: Any = {"backend": FakeBackend(clock), "snapshots": FakeSnapshots(), "journal": journal, "collect": removable}
+    world["application"] = application()
     orders = Triggers(Controller([spec()], clock=clock, **world))
     await orders.disk_changed(SETTLED)
     clock.move_to(1060.0)

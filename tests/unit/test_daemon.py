@@ -19,7 +19,7 @@ from trapd.daemon import Daemon
 from trapd.errors import HistoryError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.generations import manifest
-from trapd.model import Disk, DiskState, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, TreeFile
 from trapd.settings import Settings, load
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
@@ -165,7 +165,7 @@ def test_an_unforeseen_error_while_connecting_again_ends_trapd_loudly(
 
     monkeypatch.setattr("trapd.backend.systemd.pid1.Bus", Bus)
     monkeypatch.setattr("trapd.backend.systemd.pid1.PAUSES", (0.0,))
-    monkeypatch.setattr("trapd.daemon.BOOT", tmp_path / "boot")
+    monkeypatch.setattr("trapd.layout.BOOT", tmp_path / "boot")
     with making(tmp_path, monkeypatch, "systemd") as made, pytest.raises(ExceptionGroup) as ended:
         asyncio.run(made.run())
     assert [str(error) for error in ended.value.exceptions] == ["unforeseen"]
@@ -179,10 +179,16 @@ def test_what_is_installed_is_looked_at_with_the_variables_of_the_first_pool(dae
         "import os\nbroker_url = os.environ['BROKER'] + os.environ['TRAPD_STATE_DIRECTORY']\n"
     )
     make_old(tmp_path / "lib", tmp_path / "celery.py")
-    fresh = settings(tmp_path, {**OLD, "python": sys.executable, "celeryconfig": "celery.py"}, "default")
-    variables = {"BROKER": "filesystem://", "PYTHONPATH": str(tmp_path / "lib")}
-    pools = (replace(fresh.pools[0], environment=variables), PoolSpec("more"))
-    fresh = replace(fresh, pools=pools, watch=replace(fresh.watch, distributions=("trap",)))
+    (tmp_path / "default.env").write_text(f"PYTHONPATH={tmp_path / 'lib'}\n")
+    tables: Mapping[str, Table] = {
+        "trapd": {"backend": "embedded", "state_directory": "state", "runtime_directory": "run"},
+        "app": {**OLD, "python": sys.executable, "celeryconfig": "celery.py"},
+        "watch": {"distributions": ["trap"]},
+        "pools.default": {"environment": {"BROKER": "filesystem://"}, "environment_file": "default.env"},
+        "pools.more": {},
+    }
+    (tmp_path / "trapd.toml").write_text(toml(tables))
+    fresh = load(tmp_path / "trapd.toml")
 
     async def scenario() -> Disk:
         await daemon._use(fresh)

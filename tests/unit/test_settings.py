@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trapd.errors import SettingsError
-from trapd.model import Amount, OnFailure, Policy, PoolSpec
-from trapd.settings import App, Settings, WatchSettings, find, load, resolve_backend
+from trapd.model import Amount, Application, OnFailure, Policy, PoolSpec
+from trapd.settings import Settings, WatchSettings, find, load, resolve_backend
 from trapd.settings.document import Document
 from trapd.settings.keys import KEYS
 
@@ -49,7 +49,7 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
         backend="auto",
         state_directory=Path("/var/lib/trapd"),
         runtime_directory=Path("/run/trapd"),
-        app=App("trapd.distribute.app:app", Path("/etc/trapd/celeryconfig.py"), Path(sys.executable), None),
+        application=Application("trapd.distribute.app:app", "/etc/trapd/celeryconfig.py", sys.executable, None),
         watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0),
         pools=(PoolSpec("default"),),
         watchdog=60.0,
@@ -117,10 +117,10 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         backend="embedded",
         state_directory=tmp_path / "state",
         runtime_directory=Path("/run/other"),
-        app=App(
+        application=Application(
             "pipeline.celery:app",
-            tmp_path / "../celeryconfig.py",
-            Path("/opt/trap/bin/python"),
+            str(tmp_path / "../celeryconfig.py"),
+            "/opt/trap/bin/python",
             "pipeline.checks:smoke",
         ),
         watch=WatchSettings(("trap", "numba"), 0.5, 3.0),
@@ -136,7 +136,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("app", ["proj", "proj.celery", "proj:app", "proj.celery:app", "proj.celery.app"])
 def test_an_application_is_named_as_celery_names_it(write: Write, app: str) -> None:
-    assert load(write(f'[app]\napp = "{app}"\n')).app.app == app
+    assert load(write(f'[app]\napp = "{app}"\n')).application.app == app
 
 
 def test_the_option_wins_over_the_environment_and_that_over_the_default() -> None:
@@ -399,6 +399,6 @@ def test_the_examples_of_the_shipped_file_load(write: Write) -> None:
     text = re.sub(r"(?m)^# Example: ", "", SHIPPED.read_text())
     text = re.sub(r"(?m)^# Example:\n# (.*)\n# (.*)$", r"\1\n\2", text)
     settings = load(write(text))
-    assert settings.app.smoke_test == "mypipeline.checks:smoke"
+    assert settings.application.smoke_test == "mypipeline.checks:smoke"
     assert settings.pools[0].policy.drain_timeout == 3600
     assert settings.pools[0].unit == {"MemoryMax": "8G"}

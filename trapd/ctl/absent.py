@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trapd.layout import State
+
 if TYPE_CHECKING:
     from trapd.settings import Settings
 
@@ -29,7 +31,7 @@ def hints(settings: Settings) -> Hints:
     """For the trapd of this configuration."""
     from trapd.settings import resolve_backend  # not needed with --socket
 
-    lock = settings.state_directory / "lock"
+    lock = State(settings.state_directory).lock
     if resolve_backend(settings) == "systemd":
         return Hints("start it with systemctl start trapd", "systemctl reload trapd", lock)
     return Hints(f"start it with trapd --config {settings.file}", "kill -HUP {pid}", lock)

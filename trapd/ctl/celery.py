@@ -9,34 +9,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trapd import environment
 from trapd.access import closed
 from trapd.control import methods
-from trapd.ctl.application import command, environment, permit
+from trapd.ctl.application import command, permit
 from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
+from trapd.layout import State
+from trapd.settings import variables
 
 _CLI = ["-A", "trapd.worker.configured:app"]
 
 
 def become(session: Session, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by Celery, on the good generation's snapshot; without one, on what is installed."""
-    app = session.settings.app
+    app = session.settings.application
     permit(session.settings)
     found = usable(session)
     if found is not None:
         folder, manifest = found
-        python = Path(manifest["python"])
+        python = str(manifest["python"])
         # for what Celery starts in its turn: its `multi` and --detach run `python -m celery` afresh
         folders = [folder / name for name in manifest["import_path"]]
         own = {"TRAPD_GENERATION": str(folder)}
     else:
         python, folders = app.python, []
-        own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": str(app.celeryconfig)}
-        shut = closed(session.settings.state_directory / "generations")
+        own = {"TRAPD_APP": app.app, "TRAPD_CELERYCONFIG": app.celeryconfig}
+        shut = closed(State(session.settings.state_directory).generations)
         why = f"cannot use the workers' own copy: {shut.reason}; {shut.remedy}" if shut else "no generation is there"
         print(f"trapctl: {why}; using what is installed now", file=sys.stderr)
-    env = environment(session.settings, session.environ, folders) | own
+    env = environment.of_question(session.environ, variables.of(app), folders) | own
     argv = command(python, "celery", [*_CLI, *arguments])
     sys.stdout.flush()
     try:
@@ -47,7 +50,7 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
 
 def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
     """Folder and manifest of the generation to use: what the running trapd knows as good, else the newest there is."""
-    generations = session.settings.state_directory / "generations"
+    generations = State(session.settings.state_directory).generations
     for number in [*_asked(session), *_newest_first(generations)]:
         try:
             manifest = json.loads((generations / str(number) / "manifest.json").read_bytes())

@@ -16,7 +16,7 @@ HEARTBEATS_WHILE_DRAINING = (5, 6, 1)  # the first Celery that sends them; 5.5.3
 
 
 def imported(facts: Facts) -> Iterator[Finding]:
-    report, app = facts.report, facts.settings.app
+    report, app = facts.report, facts.settings.application
     yield Finding(
         OK,
         f"{app.app} imports in {report['seconds']:.1f} s: {report['tasks']} task(s), Celery {report['celery']}, "
@@ -33,7 +33,7 @@ def broker(facts: Facts) -> Iterator[Finding]:
             ERROR,
             f"cannot reach the broker {found['url']}",
             f"{found['error']}; workers wait for it and run nothing",
-            f"start it, or correct broker_url in {facts.settings.app.celeryconfig}",
+            f"start it, or correct broker_url in {facts.settings.application.celeryconfig}",
         )
 
 
@@ -220,7 +220,7 @@ def unknown_names(facts: Facts) -> Iterator[Finding]:
             WARNING,
             f"Celery knows no setting {name}",
             "it is ignored without a word",
-            f"did you mean {meant}?" if meant else f"remove it from {facts.settings.app.celeryconfig}",
+            f"did you mean {meant}?" if meant else f"remove it from {facts.settings.application.celeryconfig}",
         )
 
 

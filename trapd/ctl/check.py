@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from trapd import environment
 from trapd.control import documents
 from trapd.control.protocol import SCHEMA
 from trapd.ctl import rules_options, rules_paths, rules_settings
-from trapd.ctl.application import command, environment, for_celeryconfig, permit
+from trapd.ctl.application import command, permit
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
@@ -32,7 +33,8 @@ def check(session: Session) -> Exit:
     settings = session.settings
     permit(settings)
     # side by side: a celeryconfig that imports the application takes as long as the application
-    with saying(f"importing {settings.app.app} on {settings.app.python} ..."), ThreadPoolExecutor() as aside:
+    application = settings.application
+    with saying(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
     found = [*unit_findings(settings), *findings(Facts(settings, report, session.environ))]
@@ -82,20 +84,20 @@ def findings(facts: Facts) -> list[Finding]:
 
 def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PATIENCE) -> dict[str, Any]:
     """inspect_app.py's report, made on the application's interpreter in the environment of the first pool."""
-    app = settings.app
+    application = settings.application
     asked = {
-        "app": app.app,
-        "celeryconfig": str(app.celeryconfig),
-        "smoke_test": app.smoke_test,
+        "app": application.app,
+        "celeryconfig": application.celeryconfig,
+        "smoke_test": application.smoke_test,
         "celery_pools": sorted({pool.celery_pool or "" for pool in settings.pools if pool.run == "worker"}),
         "programs": sorted({pool.run for pool in settings.pools}),
     }
     try:
         done = subprocess.run(
-            command(app.python, "trapd.worker.inspect_app", [json.dumps(asked)]),
+            command(application.python, "trapd.worker.inspect_app", [json.dumps(asked)]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=environment(settings, environ),
+            env=environment.of_question(environ, variables.of(application)),
             cwd="/",
             timeout=patience,
         )
@@ -112,16 +114,15 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
 
 def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
     """What trapd's watch finds on disk now, asked of it in a process of its own: see trapd/watch/once.py."""
-    pool = variables.of_pool(settings.pools[0]) if settings.pools else {}
     asked = {
-        "python": str(settings.app.python),
-        "celeryconfig": str(settings.app.celeryconfig),
+        "python": settings.application.python,
+        "celeryconfig": settings.application.celeryconfig,
         "distributions": list(settings.watch.distributions),
-        "environment": {**for_celeryconfig(settings), **pool},
+        "environment": variables.of(settings.application),
     }
-    asking = [sys.executable, "-P", "-m", "trapd.watch.once", json.dumps(asked)]
+    asking, question = [sys.executable, "-P", "-m", "trapd.watch.once"], json.dumps(asked).encode()
     try:
-        done = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=True)
+        done = subprocess.run(asking, input=question, capture_output=True, timeout=patience, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
     except (OSError, ValueError, subprocess.SubprocessError) as error:

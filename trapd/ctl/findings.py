@@ -61,7 +61,7 @@ class Facts:
     def of_workers(self, pool: PoolSpec, variable: str) -> str:
         """An environment variable as the workers of this pool have it; units inherit none."""
         inherited = self.environ if resolve_backend(self.settings) == "embedded" else {}
-        return variables.of_pool(pool).get(variable, inherited.get(variable, ""))
+        return variables.of(pool).get(variable, inherited.get(variable, ""))
 
     @property
     def transport(self) -> str:
@@ -118,7 +118,7 @@ def failed(facts: Facts) -> Iterator[Finding]:
     step = facts.report.get("failed")
     if step is None:
         return
-    app = facts.settings.app
+    app = facts.settings.application
     what = {
         "config": f"cannot load {app.celeryconfig}",
         "settings": f"cannot use the settings in {app.celeryconfig}",

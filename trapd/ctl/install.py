@@ -19,14 +19,20 @@ from trapd.ctl.exits import Exit
 from trapd.ctl.placing import Placing
 from trapd.ctl.shipped import LOCAL
 from trapd.errors import NotPermittedError, RefusedError
-from trapd.settings import DEFAULT_FILE
+from trapd.layout import (
+    CONFIGURATION,
+    RUNTIME_DIRECTORY,
+    STATE_DIRECTORY,
+    WORKERS_CACHE,
+    WORKERS_RUNTIME,
+    WORKERS_STATE,
+)
 from trapd.units import layout
 from trapd.units.layout import Placed
 
 RECORD = LOCAL["lib"] / "installed"  # a path a line; of folders only those that were made for it, with a slash
 SERVICE = LOCAL["units"] / "trapd.service"
-CONFIGURATION = DEFAULT_FILE.parent
-STATE = ("/var/lib/trapd", "/var/lib/trapd-worker", "/var/cache/trapd-worker", "/run/trapd", "/run/trapd-worker")
+FOLDERS = (CONFIGURATION.parent, STATE_DIRECTORY, WORKERS_STATE, WORKERS_CACHE, RUNTIME_DIRECTORY, WORKERS_RUNTIME)
 WORKERS = "trapd-worker-*@*.service"
 
 Run = Callable[[Sequence[str]], int]  # a command -> its exit status
@@ -128,7 +134,7 @@ class Installation:
 
     def _advise(self, first: bool, changed: bool) -> None:
         if first:
-            self.say(f"next: name your application in {DEFAULT_FILE}; trapctl check; systemctl enable --now trapd")
+            self.say(f"next: name your application in {CONFIGURATION}; trapctl check; systemctl enable --now trapd")
         elif changed and self.run(["systemctl", "is-active", "--quiet", "trapd.service"]) == 0:
             self.say("next: systemctl restart trapd; its workers go on meanwhile")
         else:
@@ -151,10 +157,12 @@ class Installation:
             placing.remove(path)
         if self.running:
             self._step("systemctl", "daemon-reload")
-        for name in [CONFIGURATION, *map(Path, STATE)] if purge else []:
+        for name in FOLDERS if purge else []:
             placing.remove(name)
         placing.remove_empty(folders)
-        kept = "the users trapd and trapd-worker" if purge else f"{CONFIGURATION}, {STATE[0]} and the users"
+        kept = (
+            "the users trapd and trapd-worker" if purge else f"{CONFIGURATION.parent}, {STATE_DIRECTORY} and the users"
+        )
         self.say(f"kept {kept}")
 
     # --- both -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trapd.errors import RefusedError, UsageError
+from trapd.layout import State
 from trapd.settings import Settings, resolve_backend
 
 LINES = 100  # shown where nothing else is asked for, as `systemctl status` and kubectl's --tail keep it short
@@ -92,9 +93,10 @@ def show(settings: Settings, subject: str | None, wish: Wish) -> NoReturn:
         if wish.since or wish.until or wish.priority or wish.as_json:
             message = "cannot use --since, --until, --priority or --json here: the embedded backend keeps plain files"
             raise RefusedError(message)
-        files = log_files(settings.state_directory / "logs", subject)
+        logs = State(settings.state_directory).logs
+        files = log_files(logs, subject)
         if not files:
-            raise UsageError(f"no logs of {subject or 'any worker'} in {settings.state_directory / 'logs'}")
+            raise UsageError(f"no logs of {subject or 'any worker'} in {logs}")
         command = file_command(files, follow=wish.follow, lines=LINES if wish.lines is None else wish.lines)
     if wish.lines is None and wish.count is not None and sys.stderr.isatty():
         print(f"trapctl: the last {LINES} lines; -n N shows more", file=sys.stderr)

@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 import trapd
+from trapd.layout import SYSTEMD_BOOTED
 
 Look = Callable[[Path], os.stat_result]
 
-BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 PACKAGED = Path("/usr/lib/systemd/system/trapd.service")
 # ProtectHome= and PrivateTmp= of the units: there trapd would find these empty.
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))
@@ -39,7 +39,7 @@ def obstacles() -> Iterator[str]:
 
 
 def of_machine(
-    booted: Path = BOOTED, packaged: Path = PACKAGED, ask: Callable[..., str] | None = None
+    booted: Path = SYSTEMD_BOOTED, packaged: Path = PACKAGED, ask: Callable[..., str] | None = None
 ) -> Iterator[str]:
     """What systemd has to offer."""
     if packaged.exists():

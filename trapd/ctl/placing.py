@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from trapd import atomic
 from trapd.ctl.shipped import Link
 from trapd.units.layout import Placed
 
@@ -30,11 +31,7 @@ class Placing:
         target, content = self.below(file.path), file.text.encode()
         if not _is_file(target, content, file.mode):
             self._make_folder(target.parent)
-            fresh = target.with_name(f".{target.name}.trapd-new")
-            with fresh.open("wb") as stream:
-                os.fchmod(stream.fileno(), file.mode)
-                stream.write(content)
-            fresh.replace(target)
+            atomic.write(target, content, mode=file.mode)
             self._done("wrote", file.path)
 
     def put_if_absent(self, file: Placed) -> bool:

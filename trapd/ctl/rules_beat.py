@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
+from trapd.layout import WORKERS_CACHE, WORKERS_STATE
 from trapd.settings import resolve_backend
 
 PLAIN_SCHEDULER = "celery.beat:PersistentScheduler"  # Celery's own; its schedule is beat_schedule
 OF_CELERY = frozenset({"celery.backend_cleanup"})
-WRITABLE = (PurePosixPath("/var/lib/trapd-worker"), PurePosixPath("/var/cache/trapd-worker"))  # by workers of systemd
+WRITABLE = (WORKERS_STATE, WORKERS_CACHE)  # by workers of systemd
 
 
 def _beats(facts: Facts) -> list[str]:
@@ -56,7 +57,7 @@ def unknown_periodic_tasks(facts: Facts) -> Iterator[Finding]:
         if task not in OF_CELERY:
             yield Finding(
                 WARNING,
-                f"beat_schedule sends {task} ({entry!r}), which {facts.settings.app.app} does not have",
+                f"beat_schedule sends {task} ({entry!r}), which {facts.settings.application.app} does not have",
                 "workers of this application cannot run it",
                 "correct its name, or see that `imports`, `include` or autodiscovery find its module; nothing, if "
                 "another application runs it",

@@ -21,7 +21,7 @@ def environment_files(facts: Facts) -> Iterator[Finding]:
                 f"{why}; no process of this pool can start",
                 f"let workers read it (root:trapd-worker, 0640), or correct [pools.{pool.name}] environment_file",
             )
-        elif "REMAP_SIGTERM" in variables.of_pool(pool) and "REMAP_SIGTERM" not in pool.environment:
+        elif "REMAP_SIGTERM" in variables.of(pool) and "REMAP_SIGTERM" not in pool.environment:
             yield Finding(
                 ERROR,
                 f"REMAP_SIGTERM is set in {pool.environment_file}",

@@ -15,7 +15,7 @@ _CORRECT = "install it there, or correct [watch] distributions or [app] python i
 
 def distributions(facts: Facts) -> Iterator[Finding]:
     """Is each watched distribution there, and whole?"""
-    disk, python = _disk(facts), facts.settings.app.python
+    disk, python = _disk(facts), facts.settings.application.python
     if not disk:
         return
     for name in facts.settings.watch.distributions:
@@ -37,7 +37,7 @@ def _faults(facts: Facts, disk: Mapping[str, Any]) -> Iterator[Finding]:
     for name in absent if "archive" not in disk["reason"] else ():
         yield Finding(
             ERROR,
-            f"{name} is not installed for {facts.settings.app.python}",
+            f"{name} is not installed for {facts.settings.application.python}",
             "it is named in [watch] distributions: nothing can be rolled out without it",
             _CORRECT.format(file=facts.settings.file),
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Level, Rule
+from trapd.layout import WORKERS_STATE, State
 from trapd.model import PoolSpec
 from trapd.settings import resolve_backend
 
@@ -67,12 +68,13 @@ def sources(facts: Facts) -> Iterator[Finding]:
 
 
 def overridden(facts: Facts) -> Iterator[Finding]:
-    file = facts.settings.app.celeryconfig
+    file = facts.settings.application.celeryconfig
+    name = file.rpartition("/")[2]
     for one in facts.report["in_force"]:
         if one["by"] == "celeryconfig" and one["instead_of"] and not one["name"].startswith(_A_SERVICES_OWN):
             yield Finding(
                 WARNING,
-                f"{one['name']} is {one['value']} by {file.name}; the application says {one['instead_of']}",
+                f"{one['name']} is {one['value']} by {name}; the application says {one['instead_of']}",
                 "plain `celery worker` follows the application; here the system-wide file goes first",
                 f"remove {one['name']} from {file}, unless that is meant",
             )
@@ -142,14 +144,12 @@ def slow_children(facts: Facts) -> Iterator[Finding]:
         )
 
 
-_OF_UNITS = "/var/lib/trapd-worker"  # WorkingDirectory= of the shipped unit
-
-
 def working_folder(facts: Facts) -> Iterator[Finding]:
     """Relative paths of an application begin there."""
     systemd = resolve_backend(facts.settings) == "systemd"
-    own = str(facts.settings.state_directory / "workers")
-    folders = {str(pool.unit.get("WorkingDirectory", _OF_UNITS)) if systemd else own for pool in facts.settings.pools}
+    own = str(State(facts.settings.state_directory).workers)
+    of_unit = WORKERS_STATE  # WorkingDirectory= of the shipped unit
+    folders = {str(pool.unit.get("WorkingDirectory", of_unit)) if systemd else own for pool in facts.settings.pools}
     for folder in sorted(folders):
         yield Finding(OK, f"workers start in the folder {folder} (plain `celery worker`: where it is called)")
 

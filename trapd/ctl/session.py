@@ -15,6 +15,7 @@ from trapd.control.protocol import SCHEMA
 from trapd.ctl.client import LOOKING, Client
 from trapd.ctl.silence import Silence
 from trapd.errors import SettingsError
+from trapd.layout import CONFIGURATION, RUNTIME_DIRECTORY, Runtime
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -47,7 +48,7 @@ class Session:
         if self.socket_option:
             return self.socket_option
         try:
-            return self.settings.runtime_directory / "control.sock"
+            return Runtime(self.settings.runtime_directory).control
         except SettingsError as error:
             usual = self._usual_socket()
             if usual is None:
@@ -58,11 +59,10 @@ class Session:
 
     def _usual_socket(self) -> Path | None:
         """Where this machine's trapd listens, if it is there and is meant."""
-        from trapd.settings import DEFAULT_FILE, find
-        from trapd.settings.keys import KEYS
+        from trapd.settings import find
 
-        usual = KEYS["trapd"]["runtime_directory"].default / "control.sock"
-        return usual if find(self.config, self.environ) == DEFAULT_FILE and usual.exists() else None
+        usual = Runtime(RUNTIME_DIRECTORY).control
+        return usual if find(self.config, self.environ) == CONFIGURATION and usual.exists() else None
 
     @cached_property
     def screen(self) -> Screen:

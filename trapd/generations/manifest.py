@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trapd.errors import SnapshotError
 from trapd.generations.copying import close_to_others
-from trapd.model import Generation, PoolSpec
+from trapd.model import Application, Generation, PoolSpec
 
 NAME = "manifest.json"
 SCHEMA = 1
@@ -41,10 +41,8 @@ class Manifest:
 def describe(
     generation: Generation,
     pools: Sequence[PoolSpec],
+    application: Application,
     *,
-    app: str,
-    python: str,
-    smoke_test: str | None,
     watched: Mapping[str, Sequence[str]],
     import_path: Sequence[str] = (CODE, RUNTIME),
 ) -> Manifest:
@@ -55,13 +53,28 @@ def describe(
         versions=dict(generation.versions),
         reason=generation.reason,
         wall=generation.wall,
-        app=app,
-        python=python,
-        smoke_test=smoke_test,
+        app=application.app,
+        python=application.python,
+        smoke_test=application.smoke_test,
         watched=watched,
-        pools={pool.name: pool.launch() for pool in pools},
+        pools=_launches(pools),
         import_path=tuple(import_path),
     )
+
+
+def describe_copy(generation: Generation, pools: Sequence[PoolSpec], source: Manifest) -> Manifest:
+    """The manifest of a copy: it starts what its source starts, under the pools' present settings."""
+    return replace(
+        source,
+        number=generation.number,
+        reason=generation.reason,
+        wall=generation.wall,
+        pools=_launches(pools),
+    )
+
+
+def _launches(pools: Sequence[PoolSpec]) -> dict[str, Mapping[str, object]]:
+    return {pool.name: pool.launch() for pool in pools}
 
 
 def write(manifest: Manifest, folder: Path, *, group: int) -> None:

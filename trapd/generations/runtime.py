@@ -13,7 +13,7 @@ import trapd
 from trapd.errors import SnapshotError
 
 _PASSENGERS = ("worker", "distribute")  # and what they need beside themselves
-_MODULES = ("__init__.py", "environment_file.py", "masking.py")
+_MODULES = ("__init__.py", "atomic.py", "environment.py", "environment_file.py", "layout.py", "masking.py")
 _LIBRARY = "sdnotify"
 
 

@@ -23,7 +23,8 @@ from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations import kept, manifest, mirror, runtime
 from trapd.generations.copying import CACHE, copy_file, discard, freeze, link_file
-from trapd.model import Disk, Generation, PoolSpec
+from trapd.layout import State
+from trapd.model import Application, Disk, Generation, PoolSpec
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING = ".making-", ".removing-"
@@ -32,27 +33,24 @@ _MODULES = frozenset({".py", ".pyc", ".so"})
 
 
 class SnapshotStore(Snapshots):
-    """Keeps snapshots in ``directory``. ``app``, ``python`` and ``smoke_test`` go into the manifests of new ones.
+    """Keeps snapshots in ``directory``.
 
     One process at a time. Files are handled in threads, except at construction, which removes what an earlier run left
     unfinished and learns which snapshots there are.
     """
 
-    def __init__(self, directory: Path, *, app: str, python: Path, smoke_test: str | None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._app, self._python, self._smoke_test = app, python, smoke_test
         self._in_work: set[Path] = set()
-        self._kept = kept.Kept(directory.parent / "kept")
+        self._kept = kept.Kept(State(directory.parent).kept)
         self._sweep()
         self._present = self._scan()
 
-    def use(self, *, app: str, python: Path, smoke_test: str | None) -> None:
-        """From the next snapshot on, these go into the manifests."""
-        self._app, self._python, self._smoke_test = app, python, smoke_test
-
-    async def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+    async def make(
+        self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
+    ) -> None:
         """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
-        await asyncio.to_thread(self._make, generation, disk, pools)
+        await asyncio.to_thread(self._make, generation, disk, pools, application)
         self._present |= {generation.number}
 
     async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
@@ -86,7 +84,7 @@ class SnapshotStore(Snapshots):
 
     # --- in threads -------------------------------------------------------------------------------------------------
 
-    def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec]) -> None:
+    def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application) -> None:
         with self._building(generation.number) as folder:
             for file in disk.files:  # a celeryconfig may hold passwords, and so may whatever its owner has closed
                 source = Path(file.source)
@@ -98,9 +96,7 @@ class SnapshotStore(Snapshots):
             about = manifest.describe(
                 generation,
                 pools,
-                app=self._app,
-                python=_of_release(self._python),
-                smoke_test=self._smoke_test,
+                replace(application, python=_of_release(Path(application.python))),
                 watched=watched([folder / place for place in code], generation.versions),
                 import_path=[*code, manifest.RUNTIME],
             )
@@ -118,16 +114,7 @@ class SnapshotStore(Snapshots):
                 if path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/")) or path == manifest.CELERYCONFIG:
                     link_file(old / path, _place(folder, path))
             mirror.link_neighbours(folder, mirror.originals(before.import_path))
-            about = manifest.describe(
-                generation,
-                pools,
-                app=before.app,
-                python=before.python,
-                smoke_test=before.smoke_test,
-                watched=before.watched,
-                import_path=before.import_path,
-            )
-            self._complete(folder, replace(about, fingerprint=before.fingerprint, versions=before.versions))
+            self._complete(folder, manifest.describe_copy(generation, pools, before))
 
     def _complete(self, folder: Path, about: manifest.Manifest) -> None:
         for path, file in runtime.files():

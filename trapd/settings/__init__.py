@@ -13,25 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trapd.model import POOL_NAME, Policy, PoolSpec
+from trapd import environment, layout
+from trapd.model import POOL_NAME, Application, Policy, PoolSpec
 from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
 
-DEFAULT_FILE = Path("/etc/trapd/trapd.toml")
-_BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks at
 _LONGEST_NAME = 100  # characters of a pool's; the unit's, with two long numbers in it, may have 255 (systemd.unit(5))
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """The Celery application that the workers run."""
-
-    app: str
-    celeryconfig: Path
-    python: Path
-    smoke_test: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +40,7 @@ class Settings:
     backend: str
     state_directory: Path
     runtime_directory: Path
-    app: App
+    application: Application
     watch: WatchSettings
     pools: tuple[PoolSpec, ...]
     watchdog: float = 60.0
@@ -59,7 +48,7 @@ class Settings:
 
 def find(option: str | None, environ: Mapping[str, str]) -> Path:
     """The file to use: ``--config``, else TRAPD_CONFIG, else /etc/trapd/trapd.toml. Absolute; it need not exist."""
-    return Path(option or environ.get("TRAPD_CONFIG") or DEFAULT_FILE).absolute()
+    return Path(option or environ.get("TRAPD_CONFIG") or layout.CONFIGURATION).absolute()
 
 
 def load(path: Path) -> Settings:
@@ -70,18 +59,19 @@ def load(path: Path) -> Settings:
             _unknown(document, "", name, ["trapd", "app", "watch", "rollout", "pools"])
     trapd, watch, rollout = (_section(document, name, name) for name in ("trapd", "watch", "rollout"))
     defaults = _policy(document, "rollout", rollout)
+    pools = _pools(document, defaults)
     settings = Settings(
         file=document.file,
-        app=App(**_section(document, "app", "app")),
+        application=_application(document, trapd, pools[0]),
         watch=WatchSettings(**watch),
-        pools=_pools(document, defaults),
+        pools=pools,
         **trapd,
     )
     _check(document, settings)
     return settings
 
 
-def resolve_backend(settings: Settings, booted: Path = _BOOTED) -> str:
+def resolve_backend(settings: Settings, booted: Path = layout.SYSTEMD_BOOTED) -> str:
     """``"systemd"`` or ``"embedded"``: what "auto" means on this machine."""
     if settings.backend != "auto":
         return settings.backend
@@ -114,6 +104,16 @@ def _section(document: Document, path: str, kind: str, more: tuple[str, ...] = (
             remedy = f"write {keys[name].kind.expected}"
             document.refuse(f"{path}.{name}", f"cannot use {_shown(value)} here{detail}", remedy)
     return values
+
+
+def _application(document: Document, trapd: Mapping[str, Any], pool: PoolSpec) -> Application:
+    """``pool``: the first one, whose environment is that of questions to the application which mean no pool."""
+    folders = environment.directories(trapd["state_directory"], trapd["runtime_directory"])
+    return Application(
+        **_section(document, "app", "app"),
+        environment={**folders, **pool.environment},
+        environment_file=pool.environment_file,
+    )
 
 
 def _unknown(document: Document, path: str, name: str, known: list[str]) -> None:
@@ -200,7 +200,8 @@ def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict
 def _check(document: Document, settings: Settings) -> None:
     watch = settings.watch
     with contextlib.suppress(OSError):  # a file that is missing is for the watch to tell
-        trust(settings.app.celeryconfig, settings.app.celeryconfig.stat())
+        celeryconfig = Path(settings.application.celeryconfig)
+        trust(celeryconfig, celeryconfig.stat())
     for file in {Path(pool.environment_file) for pool in settings.pools if pool.environment_file}:
         with contextlib.suppress(OSError):  # and this is for `check`, and for the start of workers
             trust(file, file.stat())
@@ -208,10 +209,11 @@ def _check(document: Document, settings: Settings) -> None:
         key = "ceiling" if "ceiling" in _table(document, "watch") else "quiet_period"
         message = f"cannot wait {watch.quiet_period:g} s for quiet within {watch.ceiling:g} s"
         document.refuse(f"watch.{key}", message, "make the ceiling longer than the quiet_period")
-    for name in ("control.sock", "notify.sock"):
-        length = len(str(settings.runtime_directory / name).encode())
+    runtime = layout.Runtime(settings.runtime_directory)
+    for socket in (runtime.control, runtime.notify):
+        length = len(str(socket).encode())
         if length > _LONGEST_SOCKET:
-            message = f"cannot put {name} there: its path has {length} bytes, sockets allow {_LONGEST_SOCKET}"
+            message = f"cannot put {socket.name} there: its path has {length} bytes, sockets allow {_LONGEST_SOCKET}"
             document.refuse("trapd.runtime_directory", message, "use a shorter path")
 
 

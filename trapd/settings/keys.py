@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trapd import durations
-from trapd.environment_file import BACKENDS_OWN
+from trapd import durations, layout
+from trapd.environment import BACKENDS_OWN
 from trapd.model import Amount, OnFailure, Policy, PoolSpec
 
 
@@ -114,6 +114,7 @@ def _environment(value: Any, _folder: Path) -> dict[str, str]:
 
 
 _PATH = Kind("a path as a string, absolute or relative to the folder of this file", _path)
+_PATH_TEXT = Kind(_PATH.expected, lambda value, folder: str(_path(value, folder)))  # for what the model holds
 _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _APPLICATION = Kind('what `celery -A` takes, such as "proj" or "proj.celery:app"', _matching(rf"{_NAME}(:{_NAME})?"))
 _REFERENCE = Kind('a "module:attribute" to import', _matching(f"{_NAME}:{_NAME}"))
@@ -138,16 +139,16 @@ _POLICY, _POOL = Policy(), PoolSpec("default")
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "trapd": {
         "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
-        "state_directory": Key(_PATH, Path("/var/lib/trapd"), "History, generations and logs"),
-        "runtime_directory": Key(_PATH, Path("/run/trapd"), "Sockets and what the workers report"),
+        "state_directory": Key(_PATH, layout.STATE_DIRECTORY, "History, generations and logs"),
+        "runtime_directory": Key(_PATH, layout.RUNTIME_DIRECTORY, "Sockets and what the workers report"),
         "watchdog": Key(
             _duration(least=1), 60.0, "How long a worker's main loop may stand still before it is replaced"
         ),
     },
     "app": {
         "app": Key(_APPLICATION, "trapd.distribute.app:app", "The Celery application"),
-        "celeryconfig": Key(_PATH, Path("/etc/trapd/celeryconfig.py"), "The Celery settings of all workers"),
-        "python": Key(_PATH, Path(sys.executable), "The interpreter of the application"),
+        "celeryconfig": Key(_PATH_TEXT, str(layout.CELERYCONFIG), "The Celery settings of all workers"),
+        "python": Key(_PATH_TEXT, sys.executable, "The interpreter of the application"),
         "smoke_test": Key(_REFERENCE, None, "A function without arguments, called before a worker says it is ready"),
     },
     "watch": {
@@ -209,11 +210,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "loglevel": Key(
             _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"), _POOL.loglevel, "What is logged"
         ),
-        "environment_file": Key(
-            Kind(_PATH.expected, lambda value, folder: str(_path(value, folder))),
-            _POOL.environment_file,
-            "A file of environment variables",
-        ),
+        "environment_file": Key(_PATH_TEXT, _POOL.environment_file, "A file of environment variables"),
         "environment": Key(Kind("a table of strings", _environment), _POOL.environment, "More environment variables"),
         "singleton": Key(Kind("true or false", _flag), _POOL.singleton, "Never two at once, not even while recycling"),
     },

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from trapd import environment_file
-from trapd.model import PoolSpec
+from trapd.model import Application, PoolSpec
 
 
-def of_pool(spec: PoolSpec) -> dict[str, str]:
-    """The pool's ``environment``, and what its environment_file says now; a file that cannot be used counts as empty:
-    the start of the pool's processes fails by it, and ``fault`` says why."""
-    if not spec.environment_file:
-        return dict(spec.environment)
+def of(asked: PoolSpec | Application) -> dict[str, str]:
+    """Its ``environment``, and what its environment_file says now; a file that cannot be used counts as empty: the
+    start of the pool's processes fails by it, and ``fault`` says why."""
+    if not asked.environment_file:
+        return dict(asked.environment)
     try:
-        return {**spec.environment, **environment_file.read(Path(spec.environment_file))}
+        return {**asked.environment, **environment_file.read(Path(asked.environment_file))}
     except (OSError, ValueError):
-        return dict(spec.environment)
+        return dict(asked.environment)
 
 
 def fault(spec: PoolSpec) -> str:

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trapd import atomic
+from trapd import atomic, layout
 from trapd.errors import SettingsError
-from trapd.settings import DEFAULT_FILE, load
+from trapd.settings import load
 from trapd.units import directives
 from trapd.units.render import Rendered, render
 from trapd.units.running import LINKS
@@ -25,7 +25,7 @@ from trapd.units.running import LINKS
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 written, 1 nothing is to be relied on. What it prints is for the journal, a line a message."""
     parser = argparse.ArgumentParser(prog="trapd-generator", description="Writes the pools' unit templates.")
-    parser.add_argument("--config", type=Path, default=DEFAULT_FILE)
+    parser.add_argument("--config", type=Path, default=layout.CONFIGURATION)
     parser.add_argument("--base", type=Path, required=True, help="the base template")
     parser.add_argument("--kept", type=Path, required=True, help="where to keep a copy of what was good")
     parser.add_argument("--running", type=Path, default=LINKS, help="where PID 1 notes which units run")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trapd import layout
 from trapd.units.render import fill
 
 # kind of file -> folder
@@ -42,12 +43,11 @@ _FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
     "polkit-1/rules.d/50-trapd.rules": ("rules", 0o644),
 }
 GENERATOR = "system-generators/trapd-generator"
-KEPT = Path("/etc/trapd/units.last-good")  # the generator's own; to be removed with the configuration
 
 # What an administrator edits: where, from which shipped file, owner, mode. The broker's password is in the second.
 CONFIGURATION = (
-    (Path("/etc/trapd/trapd.toml"), "etc/trapd.toml", "root:root", 0o644),
-    (Path("/etc/trapd/celeryconfig.py"), "etc/celeryconfig.py", "root:trapd-worker", 0o640),
+    (layout.CONFIGURATION, "etc/trapd.toml", "root:root", 0o644),
+    (layout.CELERYCONFIG, "etc/celeryconfig.py", "root:trapd-worker", 0o640),
 )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trapd import environment as variables
 from trapd.errors import SettingsError
 from trapd.masking import mask
 from trapd.watch import probe
@@ -101,14 +102,13 @@ class Interpreter:
     async def _run(self, digest: str) -> Answer:
         # -P, as on the worker's own command line, and not -I: so both see the same import path
         command = [str(self.python), "-P", "-B", probe.__file__, str(self.celeryconfig)]
-        ours = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON") and k != "VIRTUAL_ENV"}
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=ours | self._environment,
+                env=variables.inherited(os.environ) | self._environment,
                 limit=2**20,  # bytes of one line: an editable install may map thousands of names
                 start_new_session=True,  # so that what a hanging celeryconfig started ends with it
             )

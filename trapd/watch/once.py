@@ -1,6 +1,7 @@
-"""One look without a daemon: ``python -m trapd.watch.once QUESTION`` prints what a watch would find now, as JSON.
+"""One look without a daemon: ``python -m trapd.watch.once`` prints what a watch would find now, as JSON.
 
-`trapctl check` asks this, in a process of its own, so that both judge alike.
+`trapctl check` asks this, in a process of its own, so that both judge alike. The question comes by standard
+input: it has the pools' variables, and everybody may read a command line.
 """
 
 from __future__ import annotations
@@ -88,4 +89,4 @@ def _climbs(source: str) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(**json.loads(sys.argv[1]))))
+    print(json.dumps(look(**json.load(sys.stdin))))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from celery import Celery
 
+from trapd import atomic
 from trapd.worker.file_broker import make_table
 
 STALE = 3600.0  # s
@@ -47,7 +48,8 @@ def _is_files(app: Celery) -> bool:
 
 def _remove_half_written(folder: Path) -> None:
     """By workers that were killed."""
-    for file in folder.glob(".*.msg.coming"):
+    earlier = ".coming"  # workers of an earlier trapd
+    for file in [*folder.glob(f".*.msg{atomic.UNFINISHED}"), *folder.glob(f".*.msg{earlier}")]:
         with contextlib.suppress(FileNotFoundError):  # another worker tidies as well
             if file.stat().st_mtime < time.time() - STALE:
                 file.unlink()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trapd import environment
 from trapd.worker import green, imports, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
@@ -67,7 +68,7 @@ def drain_with_parent(folder: Path) -> None:
 
     It then starts in the workers' own ``folder``, as under systemd: tasks may write there, relative to it.
     """
-    parent = os.environ.pop("TRAPD_PARENT_PID", "")
+    parent = os.environ.pop(environment.PARENT, "")
     if not parent:
         return
     try:

@@ -27,6 +27,8 @@ from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, _transport_cache, filesystem
 from kombu.utils import json
 
+from trapd import atomic
+
 log = get_logger("trapd.worker")
 
 HALF_FOR = 60.0  # s; a producer that is alive writes on at once
@@ -63,10 +65,8 @@ class Channel(_Channel):  # type: ignore[misc]
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         milliseconds, rest = divmod(time.monotonic_ns(), 1_000_000)  # the first as kombu has it: one order for all
         whole = Path(self.data_folder_out, f"{milliseconds}_{rest:06}-{uuid.uuid4()}.{queue}.msg")
-        coming = whole.with_name(f".{whole.name}.coming")
         try:
-            coming.write_bytes(_json.dumps(payload).encode())
-            coming.rename(whole)
+            atomic.write(whole, _json.dumps(payload), lasting=False)  # kombu, too, leaves it to the kernel
         except OSError as error:
             raise ChannelError(f"cannot write the message {whole}: {error}") from error
 

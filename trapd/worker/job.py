@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trapd import environment
+from trapd.layout import Runtime, State
 from trapd.worker import launch
 
 
@@ -84,7 +86,7 @@ class Job:
         Under systemd it lies in the workers' StateDirectory=, and their unit names it. Not an argument: the worker of
         an older generation refuses arguments that it does not know. trapd reads nothing there.
         """
-        return Path(os.environ.get("TRAPD_WORKER_DIRECTORY") or self.generation.parent.parent / "workers")
+        return Path(os.environ.get(environment.SHARED) or State(self.generation.parent.parent).workers)
 
     @cached_property
     def keep(self) -> Path:
@@ -95,4 +97,4 @@ class Job:
 
     @property
     def report_file(self) -> Path:
-        return self.runtime / "instances" / f"{self.instance}.json"
+        return Runtime(self.runtime).report(self.instance)

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trapd import environment_file
+from trapd import environment, environment_file
+from trapd.layout import RUNTIME_DIRECTORY, STATE_DIRECTORY, State
 from trapd.worker import lines
 
 EX_CONFIG = 78
-STATE_DIRECTORY, RUNTIME_DIRECTORY = "/var/lib/trapd", "/run/trapd"
 SCHEMA = 1  # of the manifest
 START = "runtime/trapd/worker/start.py"  # in a generation
-
-# Of the environment that trapd itself was started in. REMAP_SIGTERM would turn every drain into a cold shutdown.
-_NOT_FOR_WORKERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "REMAP_SIGTERM", "__PYVENV_LAUNCHER__")
 
 _USAGE = """usage: trapd-worker POOL GENERATION-SLOT
 
@@ -45,7 +42,7 @@ def command(
     manifest = read_manifest(directory)
     launch = pool_of(manifest, pool)
     arguments = [pool, slot, "--generation", str(directory), "--runtime", str(runtime)]
-    env = environment(base_env, {**launch.get("environment", {}), **_from_file(pool, launch)})
+    env = environment.of_worker(base_env, {**launch.get("environment", {}), **_from_file(pool, launch)})
     start = directory / START
     if start.is_file():
         return [str(manifest["python"]), "-P", str(start), *arguments], env
@@ -92,20 +89,6 @@ def pool_of(manifest: Mapping[str, Any], pool: str) -> dict[str, Any]:
     return found
 
 
-def environment(base: Mapping[str, str], pool: Mapping[str, str]) -> dict[str, str]:
-    """What a worker sees, and what its tasks start: nothing of trapd's own Python, and its pool's wishes.
-
-    A PYTHONPATH among these is obeyed as usual; start.py puts the snapshot before it.
-    """
-    env = {
-        name: value for name, value in base.items() if not name.startswith("PYTHON") and name not in _NOT_FOR_WORKERS
-    }
-    if "VIRTUAL_ENV" in base and "PATH" in base:
-        own = str(Path(base["VIRTUAL_ENV"], "bin"))
-        env["PATH"] = os.pathsep.join(folder for folder in base["PATH"].split(os.pathsep) if folder != own)
-    return env | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **pool}
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Become the worker. Exits with 78, and a word on standard error, if there is no such thing to become."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -114,11 +97,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(0)
     if len(arguments) != 2:
         _refuse(_USAGE)
-    state = Path(os.environ.get("TRAPD_STATE_DIRECTORY") or STATE_DIRECTORY)
-    runtime = Path(os.environ.get("TRAPD_RUNTIME_DIRECTORY") or RUNTIME_DIRECTORY)
+    state = Path(os.environ.get(environment.STATE) or STATE_DIRECTORY)
+    runtime = Path(os.environ.get(environment.RUNTIME) or RUNTIME_DIRECTORY)
     instance = "@".join(arguments)
     try:
-        argv, env = command(state / "generations", runtime, instance, os.environ)
+        argv, env = command(State(state).generations, runtime, instance, os.environ)
         os.execve(argv[0], argv, env)
     except LaunchError as error:
         _refuse(f"trapd-worker: cannot start {instance}: {error}")

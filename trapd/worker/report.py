@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trapd import atomic
 from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
@@ -62,10 +63,8 @@ def _failed(job: Job, kind: str, summary: str, error: BaseException) -> dict[str
 
 def write(job: Job, report: dict[str, Any]) -> None:
     """Replace the report file in one step. A worker that cannot write it works all the same, and says so."""
-    fresh = job.report_file.with_name(f".{job.report_file.name}.new")
     try:
-        fresh.write_text(json.dumps(report))
-        fresh.replace(job.report_file)
+        atomic.write(job.report_file, json.dumps(report), lasting=False)  # no reboot leaves the process
     except OSError as error:
         say(f"cannot write {job.report_file}: {error}", "ERROR")
 

@@ -13,8 +13,8 @@ from trapd.backend.embedded import records as records_module
 from trapd.backend.embedded.notify import microseconds, parse
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
-from trapd.backend.embedded.spawn import environment
 from trapd.backend.words import LAST_LINES
+from trapd.environment import of_child
 from trapd.model import Failure, FailureKind, InstanceId, InstanceState
 
 ONE = InstanceId("default", 7, 1)
@@ -200,8 +200,8 @@ def test_signs_of_life_count_only_in_ready_and_extensions_only_before_and_after(
 
 
 def test_without_a_watchdog_a_worker_is_told_of_none() -> None:
-    assert "WATCHDOG_USEC" not in environment({"WATCHDOG_USEC": "1"}, Path("/n"), 0)
-    assert environment({"A": "b"}, Path("/n"), 1.5)["WATCHDOG_USEC"] == "1500000"
+    assert "WATCHDOG_USEC" not in of_child({"WATCHDOG_USEC": "1"}, Path("/n"), 0)
+    assert of_child({"A": "b"}, Path("/n"), 1.5)["WATCHDOG_USEC"] == "1500000"
 
 
 def test_the_last_words_are_the_whole_of_a_traceback_whose_message_is_long(tmp_path: Path) -> None:

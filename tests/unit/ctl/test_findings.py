@@ -10,15 +10,15 @@ import pytest
 
 from trapd.ctl.check import findings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding
-from trapd.model import Policy, PoolSpec
-from trapd.settings import App, Settings, WatchSettings
+from trapd.model import Application, Policy, PoolSpec
+from trapd.settings import Settings, WatchSettings
 
 SETTINGS = Settings(
     file=Path("/etc/trapd/trapd.toml"),
     backend="embedded",
     state_directory=Path("/var/lib/trapd"),
     runtime_directory=Path("/run/trapd"),
-    app=App("tasks:app", Path("/etc/trapd/celeryconfig.py"), Path("/opt/app/bin/python"), None),
+    application=Application("tasks:app", "/etc/trapd/celeryconfig.py", "/opt/app/bin/python", None),
     watch=WatchSettings(("trap",), 2.0, 120.0),
     pools=(PoolSpec("default", workers=2),),
 )

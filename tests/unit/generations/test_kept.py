@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from tests.unit.generations.test_snapshot import FILES, make
 from trapd.generations.snapshot import SnapshotStore
 
@@ -20,7 +21,7 @@ def store(tmp_path: Path) -> SnapshotStore:
 
 def open_store(home: Path) -> SnapshotStore:
     (home / "generations").mkdir(exist_ok=True)
-    return SnapshotStore(home / "generations", app="trap.app:app", python=Path("/venv/bin/python"), smoke_test=None)
+    return SnapshotStore(home / "generations")
 
 
 def write(snapshot: Path, name: str, text: str = "the only copy") -> None:
@@ -80,7 +81,7 @@ def test_links_of_a_mirrored_project_are_no_reason_either(store: SnapshotStore, 
     site = tmp_path / "site"
     (site / "media").mkdir(parents=True)
     disk = replace(disk_of(tmp_path, {**FILES, f"tree{site}/proj.py": "x = 1\n"}), roots=(str(site),))
-    asyncio.run(store.make(generation(7), disk, []))
+    asyncio.run(store.make(generation(7), disk, [], application()))
     assert (tmp_path / f"generations/7/tree{site}/media").is_symlink()
     (site / "media/1.txt").write_text("the only copy")
     asyncio.run(store.copy(generation(8), 7, []))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from trapd.errors import SnapshotError
 from trapd.generations import manifest
 from trapd.model import Generation, PoolSpec
@@ -19,9 +20,7 @@ def describe() -> manifest.Manifest:
     return manifest.describe(
         GENERATION,
         [PoolSpec("default", queues=("a", "b"), environment={"OMP_NUM_THREADS": "1"})],
-        app="trapd.distribute.app:app",
-        python="/opt/trap/bin/python",
-        smoke_test="trap.check:smoke",
+        application("trapd.distribute.app:app", python="/opt/trap/bin/python", smoke_test="trap.check:smoke"),
         watched={"trap": ["trap"]},
     )
 

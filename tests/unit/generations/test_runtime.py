@@ -17,7 +17,10 @@ def test_the_worker_and_traps_tasks_travel_and_nothing_else_of_trapd() -> None:
     tops = {"/".join(path.split("/")[:2]) for path in sources()}
     assert tops == {
         "trapd/__init__.py",
+        "trapd/atomic.py",
+        "trapd/environment.py",
         "trapd/environment_file.py",
+        "trapd/layout.py",
         "trapd/masking.py",
         "trapd/worker",
         "trapd/distribute",

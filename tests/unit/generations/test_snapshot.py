@@ -12,19 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.site_packages import install, install_editable
 from trapd.errors import SnapshotError
 from trapd.generations import manifest
 from trapd.generations.copying import copy_file, discard
 from trapd.generations.snapshot import SnapshotStore, watched
-from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
+from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
+
+APPLICATION = application(smoke_test="trap:smoke")
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> SnapshotStore:
     directory = tmp_path / "generations"
     directory.mkdir()
-    return SnapshotStore(directory, app="trap.app:app", python=Path("/venv/bin/python"), smoke_test="trap:smoke")
+    return SnapshotStore(directory)
 
 
 def disk_of(home: Path, files: Mapping[str, str]) -> Disk:
@@ -44,8 +47,14 @@ def generation(number: int, reason: str = "a test") -> Generation:
     return Generation(number, "f1", {"trap": "1.3.0"}, {}, reason, "tests", 1_700_000_000.0)
 
 
-def make(store: SnapshotStore, home: Path, number: int = 7, files: Mapping[str, str] = FILES) -> Path:
-    asyncio.run(store.make(generation(number), disk_of(home, files), [PoolSpec("default")]))
+def make(
+    store: SnapshotStore,
+    home: Path,
+    number: int = 7,
+    files: Mapping[str, str] = FILES,
+    made_for: Application = APPLICATION,
+) -> Path:
+    asyncio.run(store.make(generation(number), disk_of(home, files), [PoolSpec("default")], made_for))
     return store.directory / str(number)
 
 
@@ -67,7 +76,7 @@ def test_a_file_that_its_owner_has_closed_to_others_stays_closed(store: Snapshot
     """Settings with a password, beside the code of a project."""
     disk = disk_of(tmp_path, {**FILES, "code/trap/secrets.py": "PASSWORD = 'x'\n"})
     (tmp_path / "installed/code/trap/secrets.py").chmod(0o600)
-    asyncio.run(store.make(generation(7), disk, [PoolSpec("default")]))
+    asyncio.run(store.make(generation(7), disk, [PoolSpec("default")], APPLICATION))
     asyncio.run(store.copy(generation(8), 7, [PoolSpec("default")]))
     for number in ("7", "8"):
         copied = store.directory / number / "code/trap/secrets.py"
@@ -79,8 +88,8 @@ def test_a_snapshot_whose_interpreter_is_there_has_no_flaw(tmp_path: Path) -> No
     (tmp_path / "venv/bin").mkdir(parents=True)
     python = tmp_path / "venv/bin/python"
     python.symlink_to("/bin/sh")
-    store = SnapshotStore(tmp_path / "generations", app="trap.app:app", python=python, smoke_test=None)
-    made = make(store, tmp_path)
+    store = SnapshotStore(tmp_path / "generations")
+    made = make(store, tmp_path, made_for=application(python=python))
     assert asyncio.run(store.flaw(7)) == ""
     python.unlink()
     assert asyncio.run(store.flaw(7)).startswith(f"its interpreter {python} is gone; ")
@@ -109,7 +118,7 @@ def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
 def test_files_keep_their_times_so_that_what_was_compiled_stays_valid(store: SnapshotStore, tmp_path: Path) -> None:
     disk = disk_of(tmp_path, FILES)
     os.utime(disk.files[0].source, ns=(1_600_000_000_123_456_789, 1_600_000_000_987_654_321))
-    asyncio.run(store.make(generation(7), disk, []))
+    asyncio.run(store.make(generation(7), disk, [], APPLICATION))
     assert (store.directory / "7/code/trap/__init__.py").stat().st_mtime_ns == 1_600_000_000_987_654_321
 
 
@@ -122,8 +131,7 @@ def test_a_copy_shares_its_files_with_its_source_and_keeps_what_belongs_to_the_c
     store: SnapshotStore, tmp_path: Path
 ) -> None:
     made = make(store, tmp_path)
-    later = SnapshotStore(store.directory, app="other:app", python=Path("/other/python"), smoke_test=None)
-    asyncio.run(later.copy(generation(9, "undo"), 7, [PoolSpec("gpu")]))
+    asyncio.run(store.copy(generation(9, "undo"), 7, [PoolSpec("gpu")]))
     copied = store.directory / "9"
     assert (copied / "code/trap/__init__.py").samefile(made / "code/trap/__init__.py")
     assert mode(copied / "etc/celeryconfig.py") == 0o440
@@ -146,8 +154,7 @@ def test_an_old_generation_keeps_the_interpreter_of_its_release_after_the_link_i
         (tmp_path / release / "bin").mkdir(parents=True)
         (tmp_path / release / "bin/python").symlink_to("/usr/bin/python3")  # as in a virtual environment
     (tmp_path / "current").symlink_to("1")
-    store.use(app="trap.app:app", python=tmp_path / "current/bin/python", smoke_test=None)
-    made = make(store, tmp_path)
+    made = make(store, tmp_path, made_for=application(python=tmp_path / "current/bin/python"))
     (tmp_path / "current").unlink()
     (tmp_path / "current").symlink_to("2")
     assert manifest.read(made).python == str(tmp_path / "1/bin/python")
@@ -164,14 +171,14 @@ def test_a_path_that_leads_out_of_the_snapshot_is_refused(store: SnapshotStore, 
     disk = disk_of(tmp_path, FILES)
     disk = replace(disk, files=(replace(disk.files[0], path="code/../../../x.py"),))
     with pytest.raises(SnapshotError, match="it would leave the snapshot"):
-        asyncio.run(store.make(generation(7), disk, []))
+        asyncio.run(store.make(generation(7), disk, [], APPLICATION))
 
 
 def test_a_source_that_is_gone_is_named(store: SnapshotStore, tmp_path: Path) -> None:
     disk = disk_of(tmp_path, FILES)
     Path(disk.files[0].source).unlink()
     with pytest.raises(SnapshotError, match=r"cannot make generation 7: .*__init__\.py: no such file or directory"):
-        asyncio.run(store.make(generation(7), disk, []))
+        asyncio.run(store.make(generation(7), disk, [], APPLICATION))
     assert not list(store.directory.iterdir())
 
 
@@ -182,7 +189,7 @@ def test_leftovers_of_one_who_was_killed_are_removed_and_are_no_snapshots(store:
         (store.directory / name / "code/trap/a.py").touch()
         (store.directory / name / "code/trap").chmod(0o555)
     (store.directory / "12").mkdir()  # no manifest: not one of ours
-    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    again = SnapshotStore(store.directory)
     assert again.present() == {7}
     assert {path.name for path in store.directory.iterdir()} == {"7", "12"}
 
@@ -200,7 +207,7 @@ def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(
     make(store, tmp_path, 8)
     (made / "code/trap/__init__.py").chmod(0o600)
     os.truncate(made / "code/trap/__init__.py", 0)
-    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    again = SnapshotStore(store.directory)
     assert again.present() == {8}
     assert "7: code/trap/__init__.py has lost its content" in caplog.text
 
@@ -219,13 +226,13 @@ def test_a_cache_of_another_size_is_dropped_and_the_snapshot_stays(
     known = json.loads(sizes.read_text()) | {"code/__pycache__/x.pyc": 6}
     sizes.chmod(0o600)
     sizes.write_text(json.dumps(known))
-    again = SnapshotStore(store.directory, app="a:b", python=Path("/p"), smoke_test=None)
+    again = SnapshotStore(store.directory)
     assert again.present() == {7}
     assert not cached.exists()
 
 
 def test_there_is_nothing_where_the_directory_is_missing(tmp_path: Path) -> None:
-    store = SnapshotStore(tmp_path / "absent", app="a:b", python=Path("/p"), smoke_test=None)
+    store = SnapshotStore(tmp_path / "absent")
     assert store.present() == frozenset()
     make(store, tmp_path)
     assert store.present() == {7}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from trapd.model import InstanceId, Policy, PoolSpec
-from trapd.settings import App, Settings, WatchSettings
+from trapd.model import Application, InstanceId, Policy, PoolSpec
+from trapd.settings import Settings, WatchSettings
 from trapd.units import layout
 from trapd.units.directives import Known, parse
 from trapd.units.render import DAEMON_DROP_IN, Rendered, quoted, render, seconds, template_name
@@ -27,7 +27,7 @@ SETTINGS = Settings(
     backend="auto",
     state_directory=Path("/var/lib/trapd"),
     runtime_directory=Path("/run/trapd"),
-    app=App("a:b", Path("/c"), Path("/p"), None),
+    application=Application("a:b", "/c", "/p", None),
     watch=WatchSettings(("trap",), 2.0, 120.0),
     pools=(PoolSpec("default"), PoolSpec("gpu", policy=Policy(progress_deadline=90.0))),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builders import application
 from tests.support.site_packages import install_editable, make_old
 from trapd.generations import manifest
 from trapd.generations.mirror import home
@@ -164,9 +165,9 @@ def test_an_editable_install_is_found_listened_to_counted_and_copied(tmp_path: P
     assert all(f"tree{tmp_path}/{form.code[name]}" in files for name in in_place)
     assert [where for where in form.code.values() if not heard(armed[-1], tmp_path / where)] == []
 
-    store = SnapshotStore(tmp_path / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+    store = SnapshotStore(tmp_path / "generations")
     generation = Generation(1, found.disk.fingerprint, found.disk.versions, {}, "a test", "tests", 0.0)
-    asyncio.run(store.make(generation, found.disk, []))
+    asyncio.run(store.make(generation, found.disk, [], application(python=sys.executable)))
     assert manifest.read(tmp_path / "generations/1").watched == {"trap": list(form.watched)}
 
     for where in form.code.values():

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tests.support.builders import application
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Generation
@@ -62,11 +63,11 @@ def odd_files(folder: Path) -> set[Path]:
 def check(home: Path, *paths: Path) -> None:
     found = look(home, *paths)
     assert found.finding.verdict is Verdict.WHOLE, repr(found.finding.reason)
-    store = SnapshotStore(home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+    store = SnapshotStore(home / "generations")
     generation = Generation(1, found.disk.fingerprint, found.disk.versions, {}, "a test", "tests", 0.0)
-    asyncio.run(store.make(generation, found.disk, []))
+    asyncio.run(store.make(generation, found.disk, [], application(python=sys.executable)))
     asyncio.run(store.copy(replace(generation, number=2), 1, []))
-    again = SnapshotStore(home / "generations", app="a:b", python=Path(sys.executable), smoke_test=None)
+    again = SnapshotStore(home / "generations")
     assert again.present() == {1, 2}
     for number in ("1", "2"):
         assert all((home / "generations" / number / file.path).is_file() for file in found.disk.files)

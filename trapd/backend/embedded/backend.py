@@ -17,6 +17,7 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
+from trapd import environment
 from trapd.backend.embedded import spawn
 from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
@@ -24,6 +25,7 @@ from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.run import Run
 from trapd.backend.words import hangs_on, last_status, silence
 from trapd.contracts import STOP_TIME, Clock
+from trapd.layout import Runtime
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
 
 log = logging.getLogger("trapd.backend.embedded")
@@ -56,7 +58,7 @@ class EmbeddedBackend:
         self._watchdog, self._stop_time = watchdog, stop_time
         self._clock, self._on_change = clock, on_change
         self._records = Records(runtime, logs)
-        self._notify = NotifySocket(runtime / "notify.sock", self._told)
+        self._notify = NotifySocket(Runtime(runtime).notify, self._told)
         self._runs: dict[InstanceId, Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,7 +184,7 @@ class EmbeddedBackend:
         argv, env = self._command(id)
         running = {other.name for other in list(self._runs)}
         output = self._records.open_log(id, running)
-        return argv, spawn.environment(env, self._notify.path, self._watchdog), output
+        return argv, environment.of_child(env, self._notify.path, self._watchdog), output
 
     def _launch(self, run: Run, argv: list[str], env: Mapping[str, str], output: int) -> None:
         if run.state is not InstanceState.STARTING:  # asked to go before it was there

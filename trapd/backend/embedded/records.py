@@ -15,6 +15,7 @@ from trapd import atomic
 from trapd.backend import reports, words
 from trapd.backend.embedded import spawn
 from trapd.backend.reports import Report
+from trapd.layout import Runtime
 from trapd.model import InstanceId
 
 log = logging.getLogger("trapd.backend.embedded")
@@ -27,7 +28,8 @@ class Records:
     """The files of all instances, in ``<runtime>/instances`` and the folder for logs."""
 
     def __init__(self, runtime: Path, logs: Path) -> None:
-        self.instances, self.logs = runtime / "instances", logs
+        self._runtime, self.logs = Runtime(runtime), logs
+        self.instances = self._runtime.instances
 
     def make_folders(self) -> None:
         self.instances.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ class Records:
     def note(self, id: InstanceId, pid: int) -> None:
         """Remember its main process, over our own end."""
         # no reboot leaves a process
-        atomic.write(self.instances / f"{id.name}.pid", f"{pid} {spawn.start_time(pid)}\n", lasting=False)
+        atomic.write(self._runtime.process(id.name), f"{pid} {spawn.start_time(pid)}\n", lasting=False)
 
     def adopt(self) -> Iterator[tuple[InstanceId, spawn.Process]]:
         """Those of an earlier trapd that still live. What the others left in the folder is removed."""
@@ -59,9 +61,9 @@ class Records:
 
     def remove(self, id: InstanceId) -> None:
         """What cannot be removed is found to be out of date by whoever reads it."""
-        for suffix in ("pid", "json"):
+        for path in (self._runtime.process(id.name), self._runtime.report(id.name)):
             try:
-                (self.instances / f"{id.name}.{suffix}").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
             except OSError as error:
                 log.error("cannot remove what %s left: %s", id, error)
 
@@ -69,7 +71,7 @@ class Records:
 
     def report(self, id: InstanceId, pid: int) -> Report | None:
         """Its report file, if that is whole and of this very process."""
-        return reports.read(self.instances / f"{id.name}.json", pid)
+        return reports.read(self._runtime.report(id.name), pid)
 
     def open_log(self, id: InstanceId, running: Container[str] = ()) -> int:
         """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``.

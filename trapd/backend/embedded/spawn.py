@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
-_NOT_FOR_WORKERS = ("WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID")  # our own, from systemd
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +54,6 @@ class Process:
 
     def close(self) -> None:
         os.close(self.pidfd)
-
-
-def environment(env: Mapping[str, str], notify: Path, watchdog: float) -> dict[str, str]:
-    """What a worker of ours sees: our socket instead of systemd's, its watchdog's time, and whose child it is."""
-    clean = {name: value for name, value in env.items() if name not in _NOT_FOR_WORKERS and name != "WATCHDOG_USEC"}
-    if watchdog:
-        clean["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
-    return {**clean, "NOTIFY_SOCKET": str(notify), "TRAPD_PARENT_PID": str(os.getpid())}
 
 
 def spawn(argv: list[str], env: Mapping[str, str], output: int) -> Process:

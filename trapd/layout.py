@@ -1,0 +1,101 @@
+"""Where everything of trapd's lies on disk: one row a place, so that a reader finds all of them here.
+
+Standard library only: this file travels with each generation, as a worker writes into both directories. Where the
+files of the *package* go (units, generator, man pages) is in ``trapd/units/layout.py``; what a generation has inside
+itself, in ``trapd/generations/manifest.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# --- fixed: the shipped units and scripts name these paths too, and tests/unit/test_paths.py compares ----------------
+
+CONFIGURATION = Path("/etc/trapd/trapd.toml")
+CELERYCONFIG = Path("/etc/trapd/celeryconfig.py")
+UNITS_KEPT = Path("/etc/trapd/units.last-good")  # the generator's copy of the unit files that were good
+STATE_DIRECTORY = Path("/var/lib/trapd")  # default of [trapd] state_directory
+RUNTIME_DIRECTORY = Path("/run/trapd")  # default of [trapd] runtime_directory
+BOOT = STATE_DIRECTORY / "boot"  # units that trapd-boot.service starts at boot, one a line
+# StateDirectory=, CacheDirectory= and RuntimeDirectory= of workers that systemd runs
+WORKERS_STATE = Path("/var/lib/trapd-worker")
+WORKERS_CACHE = Path("/var/cache/trapd-worker")
+WORKERS_RUNTIME = Path("/run/trapd-worker")
+SYSTEMD_BOOTED = Path("/run/systemd/system")  # there if systemd is PID 1: sd_booted(3)
+
+
+# --- below the two directories of trapd.toml -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """``state_directory``: what outlives a reboot."""
+
+    path: Path
+
+    @property
+    def history(self) -> Path:
+        """The SQLite database; its write-ahead log lies beside it."""
+        return self.path / "history.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the trapd that runs (flock(2)): one a state directory."""
+        return self.path / "lock"
+
+    @property
+    def generations(self) -> Path:
+        """A folder for each generation, named by its number."""
+        return self.path / "generations"
+
+    @property
+    def kept(self) -> Path:
+        """Generations that were not removed, because somebody else's files lie in them."""
+        return self.path / "kept"
+
+    @property
+    def logs(self) -> Path:
+        """What workers of the embedded backend print."""
+        return self.path / "logs"
+
+    @property
+    def workers(self) -> Path:
+        """What workers of the embedded backend keep: revokes, Celery's statedb, beat's schedule. Under systemd:
+        ``WORKERS_STATE / "pools"``, which their unit names."""
+        return self.path / "workers"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """``runtime_directory``, or ``WORKERS_RUNTIME`` for workers that systemd runs: what no reboot survives."""
+
+    path: Path
+
+    @property
+    def control(self) -> Path:
+        """The socket that trapctl asks."""
+        return self.path / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        """As that of the state directory, under another name: the two may be one folder."""
+        return self.path / "trapd.lock"
+
+    @property
+    def notify(self) -> Path:
+        """The socket on which the embedded backend receives READY=1 and WATCHDOG=1."""
+        return self.path / "notify.sock"
+
+    @property
+    def instances(self) -> Path:
+        """Files of single workers."""
+        return self.path / "instances"
+
+    def report(self, instance: str) -> Path:
+        """What the worker ``default@7-1`` says of its code; it writes the file itself."""
+        return self.instances / f"{instance}.json"
+
+    def process(self, instance: str) -> Path:
+        """Its main process, for a trapd that starts after ours was killed (embedded backend)."""
+        return self.instances / f"{instance}.pid"
