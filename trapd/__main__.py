@@ -15,7 +15,7 @@ from trapd import __version__, journald
 from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
-from trapd.first_process import go_on_in_a_child
+from trapd.first_process import go_on_in_a_child, in_container
 from trapd.layout import Runtime, State
 from trapd.masking import mask
 from trapd.settings import find, load
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only read the configuration; 0 sound, 78 not to be used")
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
+    contained = in_container()
     if (ended := go_on_in_a_child()) is not None:
         return ended
     journald.set_up()
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.check:
             return 0
         with only_one(settings.state_directory, settings.runtime_directory):
-            asyncio.run(serve(settings))
+            asyncio.run(serve(settings, contained=contained))
     except SettingsError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)
         if not options.check and (workers := running.workers()):

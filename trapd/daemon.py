@@ -15,6 +15,7 @@ import sdnotify
 
 from trapd import __version__, atomic, environment, layout
 from trapd.backend.embedded import EmbeddedBackend
+from trapd.backend.embedded.relay import Relay
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend, DaemonState
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from trapd.backend.systemd.backend import SystemdBackend
 
 log = logging.getLogger("trapd.daemon")
-FIXED = ("backend", "state_directory", "runtime_directory", "watchdog")  # of [trapd], as long as it runs
+FIXED = ("backend", "state_directory", "runtime_directory", "watchdog", "worker_logs")  # of [trapd], as long as it runs
 SOCKETS = frozenset({"control.sock", "notify.sock", "instances"})  # in the runtime directory
 SETTLES = 0.2  # seconds: an `rm -r` that finds a new file in its folder fails
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
@@ -59,8 +60,8 @@ class SystemClock(Clock):
 class Daemon:
     """One trapd. ``run`` it once; it returns when it was told to stop and, where it has to, its workers are gone."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.clock = settings, SystemClock()
+    def __init__(self, settings: Settings, *, contained: bool = False) -> None:
+        self.settings, self.clock, self._contained = settings, SystemClock(), contained
         self.state: DaemonState = "starting"
         self.trouble = ""
         self._unheard: TrapdError | None = None  # why nobody reaches us any more
@@ -104,10 +105,13 @@ class Daemon:
                 on_shutdown=self._machine_goes_down,
             )
             return self.systemd
+        where = self.settings.worker_logs
+        out = where == "stdout" or (where == "auto" and self._contained)
         return EmbeddedBackend(
             command=self._command,
             runtime=self._runtime.path,
             logs=self._files.logs,
+            relay=Relay(self._files.logs) if out else None,
             start_timeout=self._start_timeout,
             watchdog=self.settings.watchdog,
             clock=self.clock,
@@ -337,6 +341,6 @@ def _write(path: Path, text: str) -> None:
         log.error("cannot write %s: %s; after a boot workers wait for trapd", path, error.strerror)
 
 
-async def serve(settings: Settings) -> None:
-    """Run trapd until it is told to stop."""
-    await Daemon(settings).run()
+async def serve(settings: Settings, *, contained: bool = False) -> None:
+    """Run trapd until it is told to stop. ``contained``: in a container."""
+    await Daemon(settings, contained=contained).run()

@@ -11,8 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
+
+
+def in_container(booted: Path = Path("/run/systemd/system")) -> bool:
+    """Whether this process, which is to be asked before ``go_on_in_a_child``, is all that runs here: process 1, or its
+    child where that is an init as `docker run --init` has it."""
+    return os.getpid() == 1 or (os.getppid() == 1 and not booted.is_dir())
 
 
 def go_on_in_a_child() -> int | None:

@@ -44,6 +44,7 @@ class Settings:
     watch: WatchSettings
     pools: tuple[PoolSpec, ...]
     watchdog: float = 60.0
+    worker_logs: str = "auto"
 
 
 def find(option: str | None, environ: Mapping[str, str]) -> Path:

@@ -141,6 +141,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
         "state_directory": Key(_PATH, layout.STATE_DIRECTORY, "History, generations and logs"),
         "runtime_directory": Key(_PATH, layout.RUNTIME_DIRECTORY, "Sockets and what the workers report"),
+        "worker_logs": Key(
+            _choice("auto", "files", "stdout"), "auto", "Where the workers' output goes if trapd itself runs them"
+        ),
         "watchdog": Key(
             _duration(least=1), 60.0, "How long a worker's main loop may stand still before it is replaced"
         ),

@@ -22,6 +22,7 @@ from trapd.backend.embedded import spawn
 from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
 from trapd.backend.embedded.records import Records
+from trapd.backend.embedded.relay import Relay
 from trapd.backend.embedded.run import Run
 from trapd.backend.words import hangs_on, last_status, silence
 from trapd.contracts import STOP_TIME, Clock
@@ -39,7 +40,7 @@ class EmbeddedBackend:
 
     ``command`` gives an instance's argv and environment; its OSError or ValueError is the instance's failure.
     ``start_timeout`` gives the seconds an instance has for its READY; ``watchdog`` in seconds, 0 for none.
-    ``stop_time``: seconds that a drain has without a sign of life.
+    ``stop_time``: seconds that a drain has without a sign of life. ``relay`` copies what workers write into ``logs``.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class EmbeddedBackend:
         command: Command,
         runtime: Path,
         logs: Path,
+        relay: Relay | None = None,
         start_timeout: Callable[[InstanceId], float],
         watchdog: float = 60.0,
         stop_time: float = STOP_TIME,
@@ -57,7 +59,7 @@ class EmbeddedBackend:
         self._command, self._start_timeout = command, start_timeout
         self._watchdog, self._stop_time = watchdog, stop_time
         self._clock, self._on_change = clock, on_change
-        self._records = Records(runtime, logs)
+        self._records, self._relay = Records(runtime, logs), relay
         self._notify = NotifySocket(Runtime(runtime).notify, self._told)
         self._runs: dict[InstanceId, Run] = {}
         self._by_pid: dict[int, Run] = {}
@@ -70,6 +72,8 @@ class EmbeddedBackend:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._runs.values, self._notify.drain, self._over)
         await asyncio.to_thread(self._records.make_folders)
+        if self._relay:
+            self._relay.open()
         await asyncio.to_thread(self._notify.open)
         self._notify.listen(self._loop)
         for id, process in await asyncio.to_thread(lambda: list(self._records.adopt())):
@@ -108,6 +112,8 @@ class EmbeddedBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._relay:
+            await self._relay.close()
         self._notify.close(self._loop)
         await asyncio.to_thread(self._notify.unlink)
 
@@ -184,6 +190,8 @@ class EmbeddedBackend:
         argv, env = self._command(id)
         running = {other.name for other in list(self._runs)}
         output = self._records.open_log(id, running)
+        if self._relay:
+            self._relay.follow(id.name, self._records.log(id))
         return argv, environment.of_child(env, self._notify.path, self._watchdog), output
 
     def _launch(self, run: Run, argv: list[str], env: Mapping[str, str], output: int) -> None:
@@ -274,6 +282,8 @@ class EmbeddedBackend:
 
     async def _bury(self, run: Run, exit_status: int | None) -> None:
         async with run.files:
+            if self._relay:
+                self._relay.end(run.id.name)
             if run.left_in_peace(exit_status):
                 await asyncio.to_thread(self._records.remove, run.id)
                 self._gone(run)

@@ -73,12 +73,16 @@ class Records:
         """Its report file, if that is whole and of this very process."""
         return reports.read(self._runtime.report(id.name), pid)
 
+    def log(self, id: InstanceId) -> Path:
+        """Where its words go."""
+        return self.logs / f"{id.name}.log"
+
     def open_log(self, id: InstanceId, running: Container[str] = ()) -> int:
         """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``.
 
         Old logs go, for every generation brings new names; but not those of instances that are ``running``.
         """
-        path = self.logs / f"{id.name}.log"
+        path = self.log(id)
         self.logs.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
         if path.exists():
             path.replace(path.with_suffix(".log.1"))
@@ -94,7 +98,7 @@ class Records:
         The worker holds the file open, so it is copied and emptied; what it says in between is lost. Where there is no
         room for a copy it grows on until there is.
         """
-        path = self.logs / f"{id.name}.log"
+        path = self.log(id)
         with contextlib.suppress(OSError):
             if path.stat().st_size > LOG_LIMIT:
                 shutil.copyfile(path, path.with_suffix(".log.1"))
@@ -103,7 +107,7 @@ class Records:
     def last_words(self, id: InstanceId) -> str:
         """The end of its log, without passwords; the Python stack, if it died with one."""
         try:
-            with (self.logs / f"{id.name}.log").open("rb") as log:
+            with self.log(id).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
                 lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError:

@@ -1,0 +1,101 @@
+"""The workers' output on trapd's own: whole lines, each with its worker's name, whatever becomes of the files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trapd.backend.embedded.relay import CHUNK, Relay
+
+
+class Output:
+    """What a relay has written, and a way to wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.text, self.folder = "", folder
+        self.relay = Relay(folder, self._write)
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+
+    def _write(self, data: bytes) -> None:
+        self.text += data.decode()
+        self._loop.call_soon_threadsafe(self._news.set)
+
+    async def until(self, true: Callable[[str], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not true(self.text):
+                await self._news.wait()
+                self._news.clear()
+
+
+def write(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+async def test_whole_lines_come_as_they_are_written_each_with_its_name(tmp_path: Path) -> None:
+    output, one, two = Output(tmp_path), tmp_path / "a@1-1.log", tmp_path / "b@1-1.log"
+    output.relay.open()
+    for path in (one, two):
+        path.touch()
+        output.relay.follow(path.stem, path)
+    write(one, "first\nsec")
+    await output.until(lambda text: text == "a@1-1 | first\n")
+    write(two, "other\n")
+    write(one, "ond\n")
+    await output.until(lambda text: text.count("\n") == 3)
+    assert sorted(output.text.splitlines()[1:]) == ["a@1-1 | second", "b@1-1 | other"]
+    await output.relay.close()
+
+
+async def test_of_a_run_that_has_ended_the_last_words_come_and_a_new_run_begins_anew(tmp_path: Path) -> None:
+    output, log = Output(tmp_path), tmp_path / "a@1-1.log"
+    output.relay.open()
+    log.touch()
+    output.relay.follow("a@1-1", log)
+    write(log, "killed in the mid")
+    output.relay.end("a@1-1")
+    log.rename(tmp_path / "a@1-1.log.1")
+    log.touch()
+    output.relay.follow("a@1-1", log)
+    write(log, "again\n")
+    await output.until(lambda text: text == "a@1-1 | killed in the mid\na@1-1 | again\n")
+    log.write_text("")  # emptied, as a very long log is
+    write(log, "on\n")
+    await output.until(lambda text: text.endswith("a@1-1 | on\n"))
+    assert len(output.relay._sources) == 1
+    write(log, "end")
+    await output.relay.close()
+    assert output.text.endswith("a@1-1 | on\na@1-1 | end\n")
+
+
+async def test_a_line_without_end_is_cut_and_none_waits_for_ever(tmp_path: Path) -> None:
+    output, log = Output(tmp_path), tmp_path / "a@1-1.log"
+    output.relay.open()
+    log.touch()
+    output.relay.follow("a@1-1", log)
+    write(log, "x" * (CHUNK + 10))
+    await output.until(lambda text: text.count("x") == CHUNK)
+    await output.relay.close()
+    assert output.text.count("x") == CHUNK + 10
+
+
+async def test_what_nobody_reads_ends_the_copying_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    output, log = Output(tmp_path), tmp_path / "a@1-1.log"
+
+    def broken(data: bytes) -> None:
+        raise BrokenPipeError(32, os.strerror(32))
+
+    output.relay._write = broken
+    output.relay.open()
+    log.touch()
+    output.relay.follow("a@1-1", log)
+    write(log, "line\n")
+    assert output.relay._task is not None
+    await asyncio.wait([output.relay._task], timeout=10)
+    assert f"cannot copy the workers' output: Broken pipe; it is in {tmp_path}" in caplog.text
+    await output.relay.close()
