@@ -16,10 +16,10 @@ from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.first_process import go_on_in_a_child, in_container
-from trapd.layout import Runtime, State
+from trapd.layout import SYSTEMD_BOOTED, Runtime, State
 from trapd.masking import mask
 from trapd.settings import find, load
-from trapd.units import running
+from trapd.units import current, running
 
 EX_CONFIG = 78
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only read the configuration; 0 sound, 78 not to be used")
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
-    contained = in_container()
+    contained = in_container(SYSTEMD_BOOTED)
     if (ended := go_on_in_a_child()) is not None:
         return ended
     journald.set_up()
@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         return EX_CONFIG
     except TrapdError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)
+        for gap in current.gaps(settings):
+            print(f"trapd: {gap}", file=sys.stderr)
         return 1
     return 0
 

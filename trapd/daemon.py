@@ -35,6 +35,7 @@ from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.sealing import unsealed
 from trapd.triggers import Triggers
+from trapd.units import current
 from trapd.watch import Watch
 from trapd.watch.removals import Removals
 from trapd.worker import launch
@@ -154,6 +155,8 @@ class Daemon:
                 where = f"{error.filename or self.settings.runtime_directory}: {(error.strerror or str(error)).lower()}"
                 raise TrapdError(f"cannot use [trapd] runtime_directory: {where}") from error
             down.push_async_callback(self.backend.close)
+            for gap in await asyncio.to_thread(current.gaps, self.settings):
+                log.error("%s", gap)
             await self.control.open()
             down.push_async_callback(self.control.close)
             async with asyncio.TaskGroup() as tasks:

@@ -16,9 +16,9 @@ from pathlib import Path
 _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
 
 
-def in_container(booted: Path = Path("/run/systemd/system")) -> bool:
+def in_container(booted: Path) -> bool:
     """Whether this process, which is to be asked before ``go_on_in_a_child``, is all that runs here: process 1, or its
-    child where that is an init as `docker run --init` has it."""
+    child where that is an init as `docker run --init` has it. ``booted`` is there where systemd is process 1."""
     return os.getpid() == 1 or (os.getppid() == 1 and not booted.is_dir())
 
 

@@ -310,6 +310,17 @@ async def test_a_killed_instance_is_not_restarted(staged: Staged) -> None:
         assert (await look(stage.backend))[ONE].state is InstanceState.FAILED
 
 
+async def test_one_that_had_nothing_to_start_says_so_itself(staged: Staged) -> None:
+    async with staged() as stage:
+        words = "hello\ntrapd-worker: cannot start default@7-1: there is no generation 7"
+        stage.script(ONE, leave_after=0.1, leave_status=78, words=words)
+        await stage.backend.start(ONE)
+        failure = (await stage.until(reached(InstanceState.FAILED, ONE)))[ONE].failure
+        assert failure is not None
+        said = "cannot start default@7-1: there is no generation 7"
+        assert (failure.summary, failure.detail) == (f"exited with status 78: {said}", words)
+
+
 async def test_one_that_leaves_with_status_0_unasked_is_failed_though_systemd_forgets_it(staged: Staged) -> None:
     async with staged() as stage:
         stage.script(ONE, leave_after=0.1, leave_status=0)

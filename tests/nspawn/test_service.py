@@ -505,3 +505,32 @@ def test_a_reload_of_a_broken_file_changes_nothing_and_says_why(service: Service
     service.reload()
     service.wait_until("no complaint", at_rest)
     assert service.workers() == before
+
+
+# --- what needs a daemon-reload -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["/var/lib/trapd/elsewhere", "/srv/elsewhere"])
+def test_a_new_state_directory_says_what_is_to_be_done_until_it_is(service: Service, state: str) -> None:
+    """Its workers look for their generation in the old place; where trapd may not write, it cannot even start."""
+    machine, remedy = service.machine, "run `systemctl daemon-reload`"
+    began = machine.sh("systemctl stop trapd; rm -r /var/lib/trapd/generations/*; date +%s").check().strip()
+    service.configure(trapd={"backend": "systemd", "state_directory": state})
+    folders = f"install -d -m 0711 -o trapd -g trapd {state}"
+    folders += f" && install -d -m 2750 -o trapd -g trapd-worker {state}/generations"
+    if state.startswith("/var"):
+        machine.sh(folders).check()
+    machine.systemctl("start", "--no-block", "trapd")
+    service.wait("trapd's word", lambda: remedy in machine.journal("-u", "trapd", f"--since=@{began}"))
+    checked = service.ctl("check")
+    assert checked.code == 1
+    assert f"systemd has not read {TOML} as it is now" in " ".join(checked.out.split())
+    if state.startswith("/var"):
+        told = service.wait_until("a worker's word", lambda status: remedy in json.dumps(status["pools"]))
+        assert "there is no generation 1 in /var/lib/trapd/generations" in json.dumps(told["pools"])
+    machine.sh(f"{folders} && systemctl daemon-reload && systemctl restart trapd").check()
+    service.wait_until("workers that are current", at_rest)
+    assert service.ctl("check").code == 0
+    service.configure()
+    machine.sh("systemctl daemon-reload && systemctl restart trapd").check()
+    service.wait_until("workers that are current", at_rest)

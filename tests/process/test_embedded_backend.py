@@ -129,6 +129,14 @@ async def test_a_worker_told_to_stop_by_somebody_else_is_draining_and_then_absen
 # --- how it ends ----------------------------------------------------------------------------------------------------
 
 
+async def test_b6_one_that_had_nothing_to_start_says_so_itself(short_path: Path) -> None:
+    async with patient(short_path) as stage:
+        words = "[2026-11-27 20:00:00,000: ERROR/MainProcess] trapd-worker: cannot start: there is no generation 7"
+        failure = await fail(stage, leave_after=0.0, leave_status=78, words=words)
+        assert failure.summary == "exited with status 78: cannot start: there is no generation 7"
+        assert failure.detail == words
+
+
 async def test_b6_leaving_with_exit_status_0_unasked_is_a_failure_too(short_path: Path) -> None:
     async with patient(short_path) as stage:
         failure = await fail(stage, leave_after=0.0, leave_status=0)

@@ -15,7 +15,11 @@ from tests.support.sample import Application
 from tests.support.upgrade import Setting
 
 STAMP = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d")
-ASK = "from trapd.first_process import in_container; print(in_container())"
+ASK = """
+from trapd.first_process import in_container
+from trapd.layout import SYSTEMD_BOOTED
+print(in_container(SYSTEMD_BOOTED))
+"""
 
 
 @pytest.mark.parametrize("where", ["stdout", "auto"])

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from trapd.masking import mask
 from trapd.model import Ailment
 
+REFUSED = 78  # exit status, EX_CONFIG of sysexits.h: trapd-worker has nothing that it could become (worker/launch.py)
 LAST_LINES = 20  # of the log, in a failure's detail
 STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
 TRACEBACK_LINES = 100  # of the log, if it ends with a traceback: its message may have many lines
 _FATAL, _TRACEBACK = "Fatal Python error:", "Traceback (most recent call last):"
 _ACTIVE = re.compile(r"(\d+) active")
+_REASONS = (re.compile(r"(?m)^(?:\[.*?\] )?trapd-worker: (cannot .*)$"), re.compile(r"(?m)^.*\b(Failed at step .*)$"))
 _COUNTS = re.compile(r", \d+ (active|reserved)")
 _STALLED = "main loop stalled"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
@@ -65,6 +67,14 @@ def last_words(lines: Sequence[str]) -> str:
 
 def _last(lines: Sequence[str], words: str) -> int | None:
     return next((at for at in reversed(range(len(lines))) if lines[at].startswith(words)), None)
+
+
+def with_reason(summary: str, lines: str) -> str:
+    """How a run ended that never began, with the reason behind it: what trapd-worker, or else systemd, wrote of it."""
+    for words in _REASONS:
+        if found := words.findall(lines):
+            return f"{summary}: {found[-1]}"
+    return summary
 
 
 def last_status(status: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from trapd import environment
 from trapd.control import documents
 from trapd.control.protocol import SCHEMA
-from trapd.ctl import rules_options, rules_paths, rules_settings
+from trapd.ctl import rules_options, rules_paths, rules_settings, rules_units
 from trapd.ctl.application import command, permit
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
@@ -37,7 +37,8 @@ def check(session: Session) -> Exit:
     with saying(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
-    found = [*unit_findings(settings), *findings(Facts(settings, report, session.environ))]
+    of_units = [*unit_findings(settings), *rules_units.findings(settings)]
+    found = [*of_units, *findings(Facts(settings, report, session.environ))]
     shown = masked([one.document() for one in found])
     errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
     if session.as_json:

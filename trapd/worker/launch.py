@@ -20,6 +20,9 @@ EX_CONFIG = 78
 SCHEMA = 1  # of the manifest
 START = "runtime/trapd/worker/start.py"  # in a generation
 
+# Of a unit: systemd alone knows which state directory it was told.
+_MOVED = "if [trapd] state_directory was changed, run `systemctl daemon-reload`, which tells it to the units"
+
 _USAGE = """usage: trapd-worker POOL GENERATION-SLOT
 
 Runs one worker of a pool on a generation's snapshot. TRAPD_STATE_DIRECTORY and TRAPD_RUNTIME_DIRECTORY name
@@ -104,7 +107,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         argv, env = command(State(state).generations, runtime, instance, os.environ)
         os.execve(argv[0], argv, env)
     except LaunchError as error:
-        _refuse(f"trapd-worker: cannot start {instance}: {error}")
+        moved = lines.kept_by_journal() and not Path(State(state).generations, arguments[1].partition("-")[0]).exists()
+        _refuse(f"trapd-worker: cannot start {instance}: {error}" + (f"; {_MOVED}" if moved else ""))
     except OSError as error:
         _refuse(f"trapd-worker: cannot start {instance}: cannot execute {argv[0]}: {error.strerror}")
 

@@ -19,6 +19,11 @@ PACKAGE = Path(trapd.__file__).parent
 # Where the backend is known to be systemd, or where both are named side by side.
 SYSTEMDS_OWN = {
     *("ctl/absent.py", "ctl/install.py", "ctl/logs.py", "ctl/obstacles.py", "ctl/verbs/logs.py"),
+    *(
+        "ctl/rules_units.py",
+        "units/current.py",
+        "worker/launch.py",
+    ),  # where systemd runs the workers, and not elsewhere
     *("units/generator.py", "units/running.py", "units/render.py", "units/directives.py"),
 }
 

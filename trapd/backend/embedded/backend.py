@@ -24,7 +24,7 @@ from trapd.backend.embedded.notify import NotifySocket
 from trapd.backend.embedded.records import Records
 from trapd.backend.embedded.relay import Relay
 from trapd.backend.embedded.run import Run
-from trapd.backend.words import hangs_on, last_status, silence
+from trapd.backend.words import REFUSED, hangs_on, last_status, silence, with_reason
 from trapd.contracts import STOP_TIME, Clock
 from trapd.layout import Runtime
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
@@ -294,7 +294,7 @@ class EmbeddedBackend:
             own_words = said is not None and kind is said.kind
             detail = said.detail if said and own_words else await asyncio.to_thread(self._records.last_words, run.id)
             await asyncio.to_thread(self._records.remove, run.id)
-            self._fail(run, kind, summary, detail)
+            self._fail(run, kind, with_reason(summary, detail) if exit_status == REFUSED else summary, detail)
 
     def _gone(self, run: Run) -> None:
         if self._runs.get(run.id) is run:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trapd.backend.words import ending, last_status
+from trapd.backend.words import REFUSED, ending, last_status
 from trapd.model import Failure, FailureKind, InstanceState
 
 SERVICE_PROPERTIES = (
@@ -100,6 +100,11 @@ class Facts:
     def leaving_in_peace(self) -> bool:
         """It was told to stop, or says that it does; nothing has gone wrong. Left children alone are not that."""
         return self.active == "deactivating" and self.result == "success" and bool(self.job or self.pid)
+
+    @property
+    def never_began(self) -> bool:
+        """The last main process ended before it was a worker."""
+        return self.code == _EXITED and (self.status == REFUSED or self.status in _SETUP)
 
     @property
     def exit_status(self) -> int | None:

@@ -14,7 +14,7 @@ from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd import journal
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
-from trapd.backend.words import without_counts
+from trapd.backend.words import with_reason, without_counts
 from trapd.contracts import Clock
 from trapd.masking import mask
 from trapd.model import Failure, Instance, InstanceId, InstanceState
@@ -166,6 +166,7 @@ class Known:
             detail = said.detail
         else:
             detail = await journal.of_run(self._journalctl, facts.invocation)
+            summary = with_reason(summary, detail) if facts.never_began else summary
         if report and record.facts.invocation == facts.invocation:
             record.report = report.code
         record.failure, record.explained = Failure(kind, mask(summary), detail, facts.ended), facts.invocation
