@@ -7,8 +7,13 @@ PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2
 
 # The fast tests share nothing: a process of them for each processor.
 SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
+# The slow ones mostly wait: three for each processor. Those that share a machine stay in one process.
+LANES ?= $(shell expr 3 '*' $$(nproc))
+IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
+FAST := tests/unit tests/contract tests/simulation tests/docs
+SLOW := tests/process tests/applications tests/system tests/nspawn
 
-.PHONY: help venv run test check unit system mutants bench deb format clean python packages dev
+.PHONY: help venv run test test-long check unit system mutants bench deb format clean python packages dev
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
@@ -16,6 +21,7 @@ help:
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
+	@echo "make test-long repeat a lot what make test repeats a little; its figures: docs/repetitions.md"
 	@echo "make mutants   take out, one by one, what keeps each promise: does a test notice? (an hour)"
 	@echo "make bench     the figures of benchmarks/README.md"
 	@echo "make deb       build the Debian package, in dist/"
@@ -25,13 +31,14 @@ help:
 run: venv
 	$(BIN)/python -m demo $(IMAGES)
 
-# What fails soonest comes first; then real processes and real machines side by side: both mostly wait.
+# What fails soonest comes first.
 test: packages check
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
-	@$(BIN)/python -m pytest tests/nspawn > .nspawn.log 2>&1 & machines=$$!; \
-	$(BIN)/python -m pytest tests/process tests/applications tests/system; processes=$$?; \
-	wait $$machines; machines=$$?; cat .nspawn.log; rm -f .nspawn.log; \
-	exit $$((processes || machines))
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
+	$(BIN)/python -m pytest $(IN_LANES) $(SLOW)
+
+# What repeats something by chance, far more often; docs/repetitions.md has what came of it.
+test-long: packages dev
+	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
 
 check: dev
 	$(BIN)/ruff check .
@@ -40,10 +47,10 @@ check: dev
 	$(BIN)/lint-imports --config setup.cfg
 
 unit: dev
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract tests/simulation tests/docs
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
 
 system: packages dev
-	$(BIN)/python -m pytest tests/process tests/applications tests/system tests/nspawn
+	$(BIN)/python -m pytest $(IN_LANES) $(SLOW)
 
 mutants: packages dev
 	$(BIN)/python -m tests.mutants

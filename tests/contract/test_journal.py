@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.fake_journal import FakeJournal
+from tests.support.repetitions import times
 from trapd.contracts import Journal
 from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
@@ -347,10 +348,18 @@ def check_after_kill(journal: SqliteJournal, taken: int, saved: int) -> None:
     assert journal.next_generation() > max(taken, last or 0)
 
 
-def test_a_writer_killed_at_any_instant_leaves_every_whole_save_and_no_half_one(tmp_path: Path) -> None:
-    """J1, J2, J3, J4 over SIGKILL, twenty times on the same file."""
+KILLS = times(20, 300)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3 * KILLS)
+def test_a_writer_killed_at_any_instant_leaves_every_whole_save_and_no_half_one(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """J1, J2, J3, J4 over SIGKILL, again and again on the same file."""
+    record_property("times", KILLS)
     chance, file, saves = random.Random(), tmp_path / "history.sqlite", 0
-    for _ in range(20):
+    for _ in range(KILLS):
         taken, saved = run_until_killed(file, chance.randint(1, 30), chance.uniform(0.0001, 0.005))
         journal = SqliteJournal(file)
         check_after_kill(journal, taken, saved)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from tests.support.daemon import Status, pool, settled_on
 from tests.support.installation import Installation
 from tests.support.load import Sent, outcome
 from tests.support.machine import Hub
+from tests.support.repetitions import times
 from tests.support.sample import Entry
 from tests.support.service import PLACE, TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
 
 WORKERS, SLOTS = 2, 4
-SEED, KILLS = 3, 20
+SEED, KILLS = 3, times(10, 60)
 
 
 @pytest.fixture
@@ -152,8 +153,10 @@ def test_the_broker_may_be_on_another_machine(
 # --- trapd is killed anywhere ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
+@pytest.mark.timeout(times(300, 1800))
 def test_trapd_killed_at_any_moment_of_rollouts_under_load_loses_nothing_and_forgets_no_unit(
-    with_redis: Service,
+    with_redis: Service, record_property: Callable[[str, object], None]
 ) -> None:
     service, machine, chance = with_redis, with_redis.machine, random.Random(SEED)
     service.drop_in("trapd.service", "RestartSec=50ms")
@@ -173,6 +176,7 @@ def test_trapd_killed_at_any_moment_of_rollouts_under_load_loses_nothing_and_for
         "all on the latest", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status), 120
     )
     sent, ledger = load.stop(), service.ledger()
+    record_property("times", KILLS)
     print(f"{KILLS} kills in {rollouts} rollouts")
     assert wrong(sent, ledger) == NOTHING
     assert all(one.answered for one in sent)

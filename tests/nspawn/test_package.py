@@ -191,7 +191,7 @@ def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
     before, old, generation = working.workers(), working.trapd(), working.generation()
     assert len(before) == 2
     newer = debian.next_revision(package, tmp_path)
-    task = working.nap(20.0)
+    task = working.nap(40.0)  # longer than apt takes
     working.wait("start of the task", lambda: task in working.ledger("start"))
     configuration = working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check()
     told = working.apt("install", newer)

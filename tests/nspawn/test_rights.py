@@ -184,7 +184,7 @@ SANDBOX: dict[str, tuple[str, Any]] = {  # probe -> expression, what must come o
     # what tasks need
     "code that writes code (numba)": ("bool(__import__('mmap').mmap(-1, 4096, prot=7))", True),
     "a callback from C": ("__import__('ctypes').CFUNCTYPE(None)(lambda: None)() is None", True),
-    "its priority": ("os.nice(1)", 1),
+    "its priority": ("-os.nice(0) + os.nice(1)", 1),
     "its processors": ("os.sched_setaffinity(0, os.sched_getaffinity(0)) is None", True),
     "memory's size": ("'MemTotal' in open('/proc/meminfo').read()", True),
     "interfaces": ("'lo' in [name for _, name in socket.if_nameindex()]", True),

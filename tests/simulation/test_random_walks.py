@@ -2,8 +2,7 @@
 
 With one pool, and with two on the same generations: code may be good for one of them and bad for the other.
 
-A failing seed prints its story and how to replay it. ``TRAPD_SEEDS`` says how many (2,000 by default), ``TRAPD_SEED``
-names one.
+A failing seed prints its story and how to replay it: ``TRAPD_SEED`` names one. ``make test-long`` walks 10,000.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import contextlib
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -19,11 +19,11 @@ import pytest
 from tests.simulation.universe import FAILURES, POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
+from tests.support.repetitions import times
 from trapd.errors import HistoryError
 from trapd.model import FailureKind, PoolSpec, RolloutState
 
-SEEDS = int(os.environ.get("TRAPD_SEEDS", "2000"))
-BATCH = 100
+SEEDS, BATCH = times(800, 10_000), 100
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 
@@ -167,9 +167,13 @@ def step(universe: Universe, number: int) -> None:
             universe.order("recycle", [each.name for each in universe.specs], reason="chaos in both")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
-def test_every_life_keeps_the_promises_and_comes_to_rest(first: int) -> None:
+def test_every_life_keeps_the_promises_and_comes_to_rest(
+    first: int, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("times", BATCH)
     chosen = os.environ.get("TRAPD_SEED")
     for seed in [int(chosen)] if chosen else range(first, first + BATCH):
         walk(seed)

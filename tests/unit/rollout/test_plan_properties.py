@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.builders import NOW, spec
+from tests.support.repetitions import times
 from trapd.model import (
     Ailment,
     CodeReport,
@@ -99,7 +102,15 @@ def worlds(draw: st.DrawFn) -> World:
     return World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY))
 
 
-many = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = times(200, 2_000)
+many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(times(60, 1800))]
+
+
+@pytest.fixture(autouse=True)
+def recorded(record_property: Callable[[str, object], None]) -> None:
+    record_property("times", EXAMPLES)
 
 
 @many

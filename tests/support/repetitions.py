@@ -1,0 +1,59 @@
+"""How often the tests that repeat something by chance do so: a little in ``make test``, a lot in ``make test-long``.
+
+Such a test is marked ``long``, and says by ``record_property("times", n)`` how often it was. ``make test-long`` loads
+this module into pytest, which then writes what it ran, with the date, into the file that ``--figures`` names.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+LONG = bool(os.environ.get("TRAPD_LONG"))
+_HEAD = """# What `make test-long` found
+
+The tests that repeat something by chance (random lives, invented worlds, SIGKILL at any moment) do so a little in
+`make test` and a lot in `make test-long`, which wrote this page.
+
+Last run: {date}, {processors} processors, Python {python}. {outcome}
+
+| test | times | seconds | outcome |
+|---|---|---|---|
+"""
+
+
+def times(short: int, long: int) -> int:
+    return long if LONG else short
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--figures", type=Path, help="file to write the figures of the tests into")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    path: Path | None = config.getoption("--figures")
+    if path is None:
+        return
+    rows: dict[str, tuple[int, float, str]] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call":
+                name = report.nodeid.partition("[")[0].removeprefix("tests/")
+                count, seconds, worst = rows.get(name, (0, 0.0, "passed"))
+                count += int(dict(report.user_properties).get("times", 1))
+                rows[name] = (count, seconds + report.duration, worst if outcome == "passed" else "failed")
+    bad = [name for name, (_, _, outcome) in rows.items() if outcome == "failed"]
+    head = _HEAD.format(
+        date=datetime.now(UTC).date().isoformat(),
+        processors=os.cpu_count(),
+        python=platform.python_version(),
+        outcome=f"{len(bad)} failed." if bad else "All passed.",
+    )
+    lines = [
+        f"| `{name}` | {n:,} | {seconds:.0f} | {outcome} |" for name, (n, seconds, outcome) in sorted(rows.items())
+    ]
+    path.write_text(head + "\n".join(lines) + "\n")
