@@ -492,6 +492,28 @@ MUTANTS = (
         "return text",
         ("unit/test_masking.py", "unit/test_daemon.py"),
     ),
+    # --- logs and status ---
+    Mutant(
+        "every line of a traceback has the priority of its record",
+        "trapd/worker/lines.py",
+        'return "\\n".join(f"<{PRIORITY[level]}>{line}" for line in text.split("\\n"))',
+        'return f"<{PRIORITY[level]}>{text}"',
+        ("unit/worker/test_log_format.py", "nspawn/test_logs.py"),
+    ),
+    Mutant(
+        "the number of running tasks is at most a second old",
+        "trapd/worker/health.py",
+        "bool(place), (self.strays, self.remote), active",
+        "bool(place), (self.strays, self.remote), 0",
+        ("unit/worker/test_health.py", "process/test_worker_tasks.py"),
+    ),
+    Mutant(
+        "a worker that had nothing to start says why in status",
+        "trapd/backend/embedded/backend.py",
+        "with_reason(summary, detail) if exit_status == REFUSED else summary",
+        "summary",
+        ("process/test_embedded_backend.py",),
+    ),
     # --- life as a service ---
     Mutant(
         "stop drains the workers: trapd sees to it, and waits",
