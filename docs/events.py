@@ -13,8 +13,9 @@ HEAD = """# Events
 trapd's history is a list of events: `trapctl events` shows its end, `trapctl why` the part that belongs to one pool,
 rollout or worker. Each event has a number (`id`), which only grows, over every restart and upgrade of trapd, and is
 never given again; the moment (`at`, seconds since the epoch); one of the kinds below; who caused it (`actor`:
-`trapd`, `watch`, `reload`, a user's name, or `outside` for what was not trapd's doing); and a `reason`. `detail` is the
-traceback or the last lines of the log, where there are any. `duration` is in seconds, and null where it is not known.
+`trapd`, `watch`, `reload`, a user's name; `worker` for what a worker did by itself, `outside` for what systemd, a
+person with `systemctl` or `kill`, or the machine did); and a `reason`. `detail` is the traceback or the last lines of
+the log, where there are any. `duration` is in seconds, and null where it is not known.
 
 The oldest events beyond 100,000 are forgotten. This file is made by `python -m docs.events`.
 """

@@ -105,8 +105,8 @@ class Journal(Protocol):
     J4  saving a PoolState with a rollout also updates that rollout's record.
     J5  ``save`` gives each event an id, larger than any before it, over any crash, and returns the events with theirs;
         no other event ever has that id, whatever was forgotten.
-    J6  ``unfinished`` gives, of each instance that is not over by its latest event (errors are passed over), that event
-        and its last failure if there is one, in the order they were saved.
+    J6  ``unfinished`` gives, of each instance that is not over by its latest event, that event and its last failure if
+        there is one, in the order they were saved. Errors are passed over, with the orders that came to nothing.
     """
 
     def next_generation(self) -> int: ...

@@ -19,6 +19,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
+from trapd.rollout.events import OUTSIDE, WORKER, between, of_action, recalled, rollout_of
 from trapd.rollout.intent import CopyOf, FromDisk, Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.view import PoolView
@@ -28,6 +29,7 @@ log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
+UNTOLD = 1000  # events of a pool that wait for the history to be writable again; of more only the outcome is told
 LOUD = {
     "kill": logging.WARNING,
     "reject": logging.ERROR,
@@ -71,6 +73,10 @@ class Controller:
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         self._collect = collect
         self._views: dict[str, PoolView] = {}
+        self._unfinished = journal.unfinished()  # workers as the trapd before left them
+        self._told: dict[str, PoolView] = {}  # the last pass, with what was done in it
+        self._untold: dict[str, list[Event]] = {}  # what of that could not be written down
+        self._written: dict[str, PoolView] = {}  # the last pass of which all was
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
@@ -169,10 +175,16 @@ class Controller:
         thought = plan(world, now)
         if held:
             thought = replace(thought, waiting="room for the history, to write down a verdict")
-        instances, actions = world.instances, thought.actions
-        return replace(
-            known, instances=instances, waiting=thought.waiting, actions=actions, wanted_workers=world.wanted_workers
-        ), thought
+        view = replace(
+            known,
+            instances=world.instances,
+            wanted_workers=world.wanted_workers,
+            waiting=thought.waiting,
+            actions=thought.actions,
+            at=now,
+            wall=self.clock.wall(),
+        )
+        return view, thought
 
     def _other_settings(self, name: str) -> str:
         """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
@@ -235,21 +247,27 @@ class Controller:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
-            now, wall = self.clock.now(), self.clock.wall()
+            now = self.clock.now()
             view, thought = self._think(name, seen, now)
-            state = story.decided(view, thought, self.generations, now, wall)
-            # written before it is done: a crash in between repeats a step that the next pass would take anyway
-            again = self._refused.get(name, {})
-            events = list(story.receipts(self._views.get(name), view, now, wall))
-            events += [story.event(a, state, wall) for a in thought.actions if _is_news(a, again)]
+            state = story.decided(view, thought, self.generations, now, view.wall)
+            # written before it is done: a crash in between repeats a step that the next pass would take anyway;
             # and while nothing could be written, something is at each pass, to see whether that is over
+            events = self._events(view, thought)
             kept = self._remember([state] if state != view.state or self.trouble else [], events)
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
             if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
                 view, thought = self._think(name, seen, now, held=True)
-                state = view.state
+                state, events = view.state, self._events(view, thought)
+            # what is not about a worker is decided again by the next pass, and told then
+            self._untold[name] = [] if kept else [event for event in events if event.instance is not None]
+            self._told[name] = replace(view, actions=())
+            _log_seen(events)
             self._views[name] = replace(view, state=state)
-            refused = await self._carry_out(name, thought) or lost
+            done, refused = await self._carry_out(name, thought)
+            self._told[name] = replace(view, actions=done)
+            if kept:
+                self._written[name] = self._told[name]
+            refused |= lost
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
             if kept and any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
                 await self.collect()
@@ -260,6 +278,19 @@ class Controller:
                 wakes.append(now)
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
+    def _events(self, view: PoolView, thought: Plan) -> list[Event]:
+        """What is to be told of this pass, and of those before that could not be written down."""
+        name = view.spec.name
+        if name not in self._told:
+            mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
+            before = replace(view, instances=recalled(mine, view.at, view.wall), actions=())
+            self._told[name] = self._written[name] = before
+        if len(self._untold.get(name, ())) > UNTOLD:
+            self._untold[name], self._told[name] = [], self._written[name]
+        again = self._refused.get(name, {})  # was told, and so was the error
+        actions = tuple(action for action in thought.actions if _is_news(action, again))
+        return [*self._untold.get(name, ()), *between(self._told[name], view, replace(thought, actions=actions))]
+
     def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
         """False if that cannot be, the disk being full, say."""
         with contextlib.suppress(HistoryError):
@@ -267,9 +298,10 @@ class Controller:
             return True
         return False
 
-    async def _carry_out(self, name: str, thought: Plan) -> bool:
-        """Whether anything was refused. Refused again in the same words is no news: it may go on for weeks."""
-        before, refused = self._refused.get(name, {}), dict[Attempt, str]()
+    async def _carry_out(self, name: str, thought: Plan) -> tuple[tuple[Action, ...], bool]:
+        """What was done, and whether anything was refused. Refused again in the same words is no news: it may go on for
+        weeks."""
+        before, refused, done = self._refused.get(name, {}), dict[Attempt, str](), list[Action]()
         for action in thought.actions:
             fields = self._fields(name, action)
             log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
@@ -280,14 +312,21 @@ class Controller:
                 await apply.carry_out(self.backend, action)
             except BackendError as error:
                 log.error("%s: %s", name, error, extra=fields)
-                event = Event(self.clock.wall(), EventKind.ERROR, str(error), pool=name, instance=action.instance.name)
-                known = before.get(attempt) == str(error) or self._remember([], [event])
-                refused[attempt] = str(error) if known else ""
+                if before.get(attempt) != str(error):
+                    event = replace(of_action(action, self._views[name]), kind=EventKind.ERROR, reason=str(error))
+                    self._tell(name, event)
+                refused[attempt] = str(error)
             else:
+                done.append(action)
                 if attempt in before:
-                    self._remember([], [story.event(action, self.state(name), self.clock.wall())])
+                    self._tell(name, of_action(action, self._views[name]))
         self._refused[name] = refused
-        return bool(refused)
+        return tuple(done), bool(refused)
+
+    def _tell(self, name: str, event: Event) -> None:
+        """After those that wait to be told."""
+        if self._untold[name] or not self._remember([], [event]):
+            self._untold[name].append(event)
 
     async def _renewed(self, name: str, thought: Plan) -> bool:
         for action in thought.actions:
@@ -304,7 +343,7 @@ class Controller:
         """For ``journalctl POOL=... INSTANCE=...``."""
         state, instance = self.state(name), action.instance
         generation = instance.generation if instance else getattr(action, "generation", state.wanted)
-        rollout = story.rollout_of(state, generation)
+        rollout = rollout_of(state, generation)
         named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout}
         return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 
@@ -377,6 +416,16 @@ class Controller:
 def _is_news(action: Action, refused: Mapping[Attempt, str]) -> bool:
     """Is it to be written down before it is done? A Renew writes its own line, with the generation that it makes."""
     return not isinstance(action, Renew) and (action.verb, action.instance) not in refused
+
+
+def _log_seen(events: Iterable[Event]) -> None:
+    """What trapd did not do itself; the rest is logged when it is done."""
+    for event in events:
+        if event.actor in (WORKER, OUTSIDE):
+            level = logging.WARNING if event.kind.failure else logging.INFO
+            named = {"POOL": event.pool, "INSTANCE": event.instance, "GENERATION": event.generation}
+            fields = {"fields": {key: str(value) for key, value in named.items()}}
+            log.log(level, "%s: %s %s: %s", event.pool, event.instance, event.kind, event.reason, extra=fields)
 
 
 def _of(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:

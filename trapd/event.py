@@ -42,12 +42,22 @@ class EventKind(StrEnum):
     CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"
     RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed, the last good generation starts: once more"
     ROLLING = "rolling", About.ROLLOUT, "phase: the generation is good, the other workers follow"
-    PROMOTED = "promoted", About.ROLLOUT, "the canary proved the generation: it is good from now on"
+    PROMOTED = (
+        "promoted",
+        About.ROLLOUT,
+        "the canary proved the generation: it is good",
+        "since it was wanted",
+    )
     DOUBTED = "doubted", About.ROLLOUT, "workers of a good generation hang: it has to prove itself anew"
-    FINISHED = "finished", About.ROLLOUT, "every wanted worker runs the generation", "of the rollout"
-    REJECTED = "rejected", About.ROLLOUT, "the generation's own code failed: the last good one serves", "of the rollout"
-    GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "of the rollout"
-    SUPERSEDED = "superseded", About.ROLLOUT, "something else is wanted instead", "of the rollout"
+    FINISHED = "finished", About.ROLLOUT, "every wanted worker runs the generation", "since it was wanted"
+    REJECTED = (
+        "rejected",
+        About.ROLLOUT,
+        "its own code failed: the last good generation serves",
+        "since it was wanted",
+    )
+    GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "since it was wanted"
+    SUPERSEDED = "superseded", About.ROLLOUT, "something else is wanted instead", "since it was wanted"
 
     PAUSED = "paused", About.POOL, "nothing is moved in the pool until it is resumed"
     RESUMED = "resumed", About.POOL, "the pool goes on"
@@ -60,7 +70,7 @@ class EventKind(StrEnum):
     KILLED = "killed", About.WORKER, "the worker is killed with all that it started", "since it was told to leave"
     GONE = "gone", About.WORKER, "the worker left", "since it was told to leave"
     LOST = "lost", About.WORKER, "the machine went down with the worker"
-    FAILED = "failed", About.WORKER, "the worker could not start: its code raised, or READY did not come in time"
+    FAILED = "failed", About.WORKER, "its code raised, or READY did not come in time", "since it was started"
     CRASHED = "crashed", About.WORKER, "the worker ended without being asked to", "since it was ready"
     OOM_KILLED = "oom-killed", About.WORKER, "the kernel killed the worker: out of memory", "since it was ready"
     HUNG = "hung", About.WORKER, "the worker's main loop stood still: its watchdog ended it", "since it was ready"

@@ -33,8 +33,11 @@ _INSERT = f"INSERT INTO events ({_ALL}) VALUES (NULL, ?, ?, ?, ?, ?, ?) RETURNIN
 _FAILURES = ", ".join(f"'{kind}'" for kind in EventKind if kind.failure)
 _OVER = ", ".join(f"'{kind}'" for kind in EventKind if kind.over)
 _UNFINISHED = f"""
-    WITH latest AS (
-        SELECT max(id) AS id FROM events WHERE instance IS NOT NULL AND kind != '{EventKind.ERROR}' GROUP BY instance
+    WITH told AS (
+        SELECT id, instance, kind, lead(kind, 1, '') OVER (PARTITION BY instance ORDER BY id) AS next FROM events
+        WHERE instance IS NOT NULL
+    ), latest AS (
+        SELECT max(id) AS id FROM told WHERE '{EventKind.ERROR}' NOT IN (kind, next) GROUP BY instance
     ), there AS (
         SELECT {_ALL} FROM events NATURAL JOIN latest WHERE kind NOT IN ({_OVER})
     ), failed AS (

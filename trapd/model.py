@@ -70,6 +70,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"  # it did not say READY in time
     WATCHDOG = "watchdog"  # its main loop stopped turning
     BROKER = "broker"  # the broker would not wait for its tasks any longer: no other code would change that
+    MEMORY = "memory"  # the kernel killed it: out of memory
     CRASH = "crash"  # it exited or was killed for any other reason
 
 

@@ -12,6 +12,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, Generation, PoolSpec, PoolState, Rollout
 from trapd.rollout import intent, want
 from trapd.rollout.actions import Renew
+from trapd.rollout.events import rollout_of
 from trapd.rollout.intent import (
     Cause,
     CopyOf,
@@ -25,7 +26,6 @@ from trapd.rollout.intent import (
     Trigger,
 )
 from trapd.rollout.refusals import forgive
-from trapd.rollout.story import rollout_of
 
 log = logging.getLogger("trapd.triggers")
 

@@ -218,11 +218,13 @@ def test_j6_unfinished_tells_the_last_of_each_worker_that_is_not_over(reopen: Re
     kinds = EventKind
     journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.STARTED), event("scaled", pool="p")])
     journal.save(events=[worker("p@1-1", kinds.READY), worker("p@1-1", kinds.CRASHED), worker("p@1-1", kinds.HUNG)])
-    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.DRAINING), worker("p@1-2", kinds.ERROR)])
+    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.READY), worker("p@1-2", kinds.DRAINING)])
+    journal.save(events=[worker("p@1-2", kinds.ERROR), worker("p@1-2", kinds.ERROR)])  # it could not be drained
+    journal.save(events=[worker("p@1-7", kinds.STARTED), worker("p@1-7", kinds.ERROR)])  # nor this one started
     for name, end in (("p@1-3", kinds.GONE), ("p@1-4", kinds.LOST), ("p@1-5", kinds.FORGOT)):
         journal.save(events=[worker(name, kinds.STARTED), worker(name, kinds.CRASHED), worker(name, end)])
     journal.save(events=[worker("p@1-6", kinds.OOM_KILLED)])
-    told = ["p@1-1 hung", "p@1-1 started", "p@1-2 draining", "p@1-6 oom-killed"]
+    told = ["p@1-1 hung", "p@1-1 started", "p@1-2 ready", "p@1-6 oom-killed"]
     assert [one.reason for one in reopen().unfinished()] == told
 
 

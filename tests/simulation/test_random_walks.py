@@ -64,6 +64,7 @@ def walk(seed: int, pools: int = 1) -> Universe:
     universe = Universe(pool(r), seed, other=replace(pool(r), name=OTHER) if pools == 2 else None)
     try:
         live(universe)
+        universe.check_history()
     except Exception as error:
         replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py  (pools: {pools})"
         raise AssertionError("\n".join([*universe.story, f"seed {seed}: {error}", f"replay: {replay}"])) from error
@@ -205,9 +206,10 @@ def test_two_pools_part_ways_on_one_generation() -> None:
 def test_the_walks_reach_the_interesting_places() -> None:
     stories = [walk(seed) for seed in range(150)]
     ends = [rollout.state.value for u in stories for rollout in u.journal.rollouts(limit=100)]
-    happened = {event.kind for u in stories for event in u.journal.events(limit=1000)}
+    happened = {event.kind for u in stories for event in u.journal.events(limit=1_000_000)}
     assert {"complete", "rejected", "superseded"} <= set(ends)
     assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
+    assert {"ready", "failed", "crashed", "hung", "forgot", "retrial", "rolling", "finished"} <= happened
     assert sum(u.kills for u in stories) > 50
     rests = Counter(end for u in stories for end in u.ends)
     assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}

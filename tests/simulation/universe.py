@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from tests.simulation import chronicle
 from tests.support.builders import application
 from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.fake_journal import FakeJournal
@@ -20,8 +21,19 @@ from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd.controller import Controller
 from trapd.errors import BackendError, HistoryError, RefusedError
+from trapd.event import Event
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, PoolSpec
+from trapd.model import (
+    Disk,
+    DiskState,
+    FailureKind,
+    Generation,
+    Instance,
+    InstanceId,
+    InstanceState,
+    PoolSpec,
+    PoolState,
+)
 from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
 from trapd.rollout.refusals import candidate, refusal
@@ -68,7 +80,8 @@ class Universe:
         self.application = application()
         self.clock = VirtualClock()
         self.backend = FakeBackend(self.clock)
-        self.journal, self.snapshots = FakeJournal(), FakeSnapshots()
+        self.journal: FakeJournal = _Watched()
+        self.snapshots = FakeSnapshots()
         self.disk = Disk(DiskState.CHANGING)
         self.outage = False
         self.kill_in: int | None = None  # calls on the world until trapd is killed
@@ -83,6 +96,7 @@ class Universe:
     # -- trapd's life ----------------------------------------------------------------------------------------------
 
     def boot(self) -> None:
+        self.dead = False
         self.backend.on_change = self._event
         self.controller = Controller(
             self.specs,
@@ -109,6 +123,7 @@ class Universe:
 
     def die(self) -> None:
         self.kills += 1
+        self.dead = True
         self.kill_in = None
         self.say("trapd was killed")
         self.backend.on_change = lambda pool: None  # nobody hears anything until the next one boots
@@ -116,7 +131,12 @@ class Universe:
         heapq.heapify(self._due)
         if self.orphans_drain:
             self.backend.lose_owner()
-        self.at(self.random.choice((0.0, 1.0, 30.0)), self.boot, outlives=True)
+        self.at(self.random.choice((0.0, 1.0, 30.0)), self.boot_again, outlives=True)
+
+    def boot_again(self) -> None:
+        """After a while, or sooner if somebody wants something of it."""
+        if self.dead:
+            self.boot()
 
     def reboot(self, *started: InstanceId) -> None:
         """The power was cut: nothing runs but what the machine has ``started``, and CLOCK_MONOTONIC begins anew."""
@@ -148,10 +168,12 @@ class Universe:
             self._run(coroutine)
         except RefusedError as refusal:
             self.say(f"refused: {refusal}")
-        self._pass_all()
+        if not self.dead:
+            self._pass_all()
 
     def _look(self) -> None:
         """The watch tells what is installed, and looks again later if that could not be written down."""
+        self.boot_again()
         try:
             self._tell(self.triggers.disk_changed(self.disk))
         except HistoryError as error:
@@ -233,6 +255,7 @@ class Universe:
 
     def reload(self, *, app: str = "trap.app:app", pool: str = POOL, **settings: Any) -> None:
         """Somebody changes the pool's settings, or what is started."""
+        self.boot_again()
         self.say(f"reload: {app} {pool} {settings}")
         self.application = application(app)
         if pool == POOL:
@@ -242,6 +265,7 @@ class Universe:
         self._tell(self.triggers.reconfigure(self.specs, application=self.application))
 
     def order(self, name: str, *args: object, **more: object) -> None:
+        self.boot_again()
         self.say(f"order: {name} {args or ''}")
         verb = getattr(self.triggers, name)
         self._tell(verb(*args, actor="somebody", **more))
@@ -276,7 +300,7 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.controller.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
-        known = any(event.kind == "started" and event.instance == id.name for event in self.journal.events(limit=50))
+        known = any(event.kind == "started" for event in self.journal.events(instance=id.name, limit=5))
         if not known and self.journal.failure is None:
             raise BrokenPromiseError(f"starting {id}, of which history knows nothing")
 
@@ -333,6 +357,14 @@ class Universe:
         if tries > budget(self.spec_of(pool), self.workers_of(pool)).ceiling * (3600 / slowest + 1):
             raise BrokenPromiseError(f"{tries} starts in an hour")
 
+    def check_history(self) -> None:
+        """What happened was told, in an order in which it can have happened. At rest history knows who is there."""
+        for spec in self.specs:
+            now_or_never(self.controller.step(spec.name))  # what happened last may not have been heard of
+        told = self.journal.events(limit=1_000_000)
+        chronicle.check(told)
+        chronicle.check_end(told, self.backend.seen())
+
     def check_settings(self, pool: str = POOL) -> None:
         """What runs has the settings in force, unless these were refused."""
         generation, state = self.wanted(pool), self.controller.state(pool)
@@ -349,6 +381,18 @@ class Universe:
 
 def _names(instances: Any) -> list[str]:
     return [f"{i.id}:{i.state}" for i in instances]
+
+
+class _Watched(FakeJournal):
+    """Checks that each rollout goes from phase to phase as docs/states.md says."""
+
+    def save(self, *, pools: Iterable[PoolState] = (), **more: Any) -> Sequence[Event]:
+        pools = list(pools)
+        for rollout in (state.rollout for state in pools if state.rollout is not None):
+            before = self.rollout(rollout.id)
+            if before is not None and rollout.state is not before.state and self.failure is None:
+                chronicle.check_step(before.state, rollout.state)
+        return super().save(pools=pools, **more)
 
 
 class _Calls:

@@ -66,16 +66,18 @@ class FakeJournal(Journal):
         return list(islice(newest_first, max(limit, 0)))[::-1]
 
     def unfinished(self) -> Sequence[Event]:
-        latest, failed = dict[str, Event](), dict[str, Event]()
+        told = dict[str, list[Event]]()
         for event in self._events:
-            if event.instance is None or event.kind is EventKind.ERROR:
-                continue
-            latest[event.instance] = event
-            if event.kind.failure:
-                failed[event.instance] = event
-        there = {name: event for name, event in latest.items() if not event.kind.over}
-        found = [*there.values(), *(event for name, event in failed.items() if name in there)]
-        return sorted({event.id: event for event in found}.values(), key=lambda event: event.id)
+            if event.instance is not None:
+                told.setdefault(event.instance, []).append(event)
+        found = dict[int, Event]()
+        for mine in told.values():
+            following = [*(event.kind for event in mine[1:]), None]
+            real = [e for e, then in zip(mine, following, strict=True) if EventKind.ERROR not in (e.kind, then)]
+            if real and not real[-1].kind.over:
+                last = [real[-1], *[event for event in mine if event.kind.failure][-1:]]
+                found |= {event.id: event for event in last}
+        return [found[id] for id in sorted(found)]
 
     def save(
         self,

@@ -18,6 +18,7 @@ from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
+_UNSAID = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 
 
@@ -144,7 +145,7 @@ def _received(received: Received) -> Step:
 
 def _event(event: Event) -> Step:
     text = f"{event.instance}: {event.reason}" if event.instance else event.reason
-    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor != "trapd" else ""))
+    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in _UNSAID else ""))
 
 
 def _instance_now(desk: Desk, instance: Instance, wanted: int | None) -> str:

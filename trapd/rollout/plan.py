@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from trapd.model import Ailment, Instance, InstanceId, InstanceState, RolloutState
+from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout import backoff
 from trapd.rollout.actions import Action, Advance, Finish, Plan, Renew, Start, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
+from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.truth import available, healthy_at
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
@@ -125,11 +126,12 @@ class _Draft:
         return available(instance, self.world.proof(instance), self.now)
 
     def advance(self) -> None:
-        """Name the phase that the rollout is in, if it is another than it was."""
-        rollout, phase = self.world.rollout, _phase(self.world, self.now)
-        if rollout is None or self.world.held or rollout.state is phase:
-            return
-        self.actions.append(Advance(phase, _PHASE_MEANS[phase]))
+        """Name the phase that the rollout is in, if it is another than it was, before what is done in it."""
+        world, target = self.world, self.world.state.wanted
+        starts = any(isinstance(a, Start) and a.instance.generation == target for a in self.actions)
+        now = phase(world, self.now, starts=starts)
+        if world.rollout is not None and not world.held and world.rollout.state is not now:
+            self.actions.insert(0, Advance(now, MEANS[now]))
 
     def done(self) -> Plan:
         for instance in self.world.staying(target=True):
@@ -150,29 +152,6 @@ class _Draft:
         self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
         self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
         return Plan(tuple(self.actions), min(self.wakes, default=None), "; ".join(dict.fromkeys(self.waiting)))
-
-
-_PHASE_MEANS = {
-    RolloutState.PENDING: "nothing is started yet",
-    RolloutState.PREFLIGHT: "the first new worker imports the code and connects",
-    RolloutState.CANARY: "the first new worker is ready and has to stay so",
-    RolloutState.RETRIAL: "the last good generation starts, so the first new worker is tried once more",
-    RolloutState.ROLLING: "the generation is good: the rest follow",
-}
-
-
-def _phase(world: World, now: float) -> RolloutState:
-    mine, before = world.staying(target=True), world.rollout.state if world.rollout is not None else None
-    failed = failed_canary(world, now)
-    judged = None if failed is None else blame(world, failed)
-    if world.proven:
-        return RolloutState.ROLLING
-    if judged is Blame.DOUBT or (mine and before is RolloutState.RETRIAL and judged is not Blame.ENVIRONMENT):
-        return RolloutState.RETRIAL
-    # a canary that has to be started again is none the less one: to fall back and come forth would look like progress
-    if ready(mine) or (mine and before is RolloutState.CANARY):
-        return RolloutState.CANARY
-    return RolloutState.PREFLIGHT if mine else RolloutState.PENDING
 
 
 def _empty(draft: _Draft) -> Plan:

@@ -25,3 +25,5 @@ class PoolView:
     actions: tuple[Action, ...] = ()
     installed: Intent | None = None
     received: Received | None = None
+    at: float = 0.0  # when the pass looked, of CLOCK_MONOTONIC
+    wall: float = 0.0  # the same moment, in seconds since the epoch

@@ -15,7 +15,13 @@ _LEAVING = frozenset({InstanceState.DRAINING})
 # A worker that says itself that its code failed, or hangs while it imports, will do so again; anything else
 # (killed, out of memory, a segfault) may be a passing trouble of the machine.
 # Whom its broker ended is never tried too often: it did work.
-TRIES = {FailureKind.CODE: 1, FailureKind.TIMEOUT: 1, FailureKind.WATCHDOG: 3, FailureKind.CRASH: 3}
+TRIES = {
+    FailureKind.CODE: 1,
+    FailureKind.TIMEOUT: 1,
+    FailureKind.WATCHDOG: 3,
+    FailureKind.MEMORY: 3,
+    FailureKind.CRASH: 3,
+}
 
 
 @dataclass(frozen=True, slots=True)

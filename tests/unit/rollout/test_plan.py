@@ -310,10 +310,17 @@ def test_waiting_for_a_drain_is_no_lack_of_progress() -> None:
 
 
 def test_each_action_says_why_and_phases_are_named() -> None:
-    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", "starting")), NOW)
-    assert [str(a) for a in thought.actions] == ["preflight: the first new worker imports the code and connects"]
     thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2")), NOW)
-    assert [str(a) for a in thought.actions] == ["start p@2-1: canary of generation 2"]
+    preflight = "preflight: the first new worker imports the code and connects"
+    assert [str(a) for a in thought.actions] == [preflight, "start p@2-1: canary of generation 2"]
+    thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", "starting")), NOW)
+    assert [str(a) for a in thought.actions] == [preflight], "also if trapd ended before it was written down"
+
+
+def test_phases_are_named_before_what_is_done_in_them() -> None:
+    seen = [one("1-1"), one("1-2"), one("2-1")]
+    rolling = plan(world(spec(), wanting(2, 1, 2, phase=RolloutState.CANARY), *seen), NOW).actions
+    assert [a.verb for a in rolling] == ["advance", "drain"]
 
 
 @pytest.mark.parametrize("paused", [False, True])

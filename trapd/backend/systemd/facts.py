@@ -147,7 +147,7 @@ def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) ->
         case "timeout":
             return FailureKind.CRASH, "was ended by systemd: no sign of life in its time to stop"
         case "oom-kill":
-            return FailureKind.CRASH, "was killed by the kernel: out of memory"
+            return FailureKind.MEMORY, "was killed by the kernel: out of memory"
         case "start-limit-hit":
             return FailureKind.CRASH, "was started too often in too short a time"
         case "success" | "exit-code" | "signal" | "core-dump" | "protocol":

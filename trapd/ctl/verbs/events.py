@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from trapd.ctl.render import Screen
 
 
+UNSAID = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
+
+
 @click.command()
 @options.ONE_POOL
 @options.LIMIT
@@ -32,5 +35,5 @@ def show(screen: Screen, document: documents.Events) -> None:
     """Print a line for each event."""
     for one in document["events"]:
         subject = one["instance"] or one["pool"] or "trapd"
-        by = f" (by {one['actor']})" if one["actor"] != "trapd" else ""
+        by = f" (by {one['actor']})" if one["actor"] not in UNSAID else ""
         screen.line(f"{moment(one['at'])}  {subject}  ", Word(one["kind"]), f"  {one['reason']}{by}")

@@ -88,7 +88,7 @@ def test_every_state_of_a_unit_is_one_of_an_instance(facts: Facts, expected: Ins
             FailureKind.WATCHDOG,
             "its main loop stopped turning: no sign of life in time; its last words: stalled",
         ),
-        ({"result": "oom-kill"}, FailureKind.CRASH, "was killed by the kernel: out of memory"),
+        ({"result": "oom-kill"}, FailureKind.MEMORY, "was killed by the kernel: out of memory"),
         ({"result": "signal", "code": 2, "status": 11}, FailureKind.CRASH, "was killed by SIGSEGV"),
         ({"result": "core-dump", "code": 3, "status": 6}, FailureKind.CRASH, "was killed by SIGABRT"),
         (
