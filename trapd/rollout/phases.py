@@ -50,17 +50,30 @@ AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
     _S.ROLLING: {
         _S.COMPLETE: "all wanted workers were ready for min_ready",
         _S.FAILED: "there was no progress within progress_deadline",
-        _S.PREFLIGHT: "workers hang: the generation is in doubt",
+        _S.PREFLIGHT: "workers hang, so the generation is in doubt",
         _S.SUPERSEDED: "another generation is wanted",
     },
     _S.COMPLETE: {
-        _S.PREFLIGHT: "workers hang soon after: the generation is in doubt",
+        _S.PREFLIGHT: "workers hang soon after, so the generation is in doubt",
         _S.REJECTED: "no workers were wanted at first, and the code failed later",
     },
     _S.REJECTED: {},
     _S.FAILED: {},
     _S.SUPERSEDED: {},
 }
+# The steps that the picture in docs/states.md shows.
+USUAL = (
+    (_S.PENDING, _S.PREFLIGHT),
+    (_S.PREFLIGHT, _S.CANARY),
+    (_S.PREFLIGHT, _S.RETRIAL),
+    (_S.CANARY, _S.RETRIAL),
+    (_S.CANARY, _S.ROLLING),
+    (_S.RETRIAL, _S.ROLLING),
+    (_S.RETRIAL, _S.REJECTED),
+    (_S.ROLLING, _S.COMPLETE),
+    (_S.ROLLING, _S.FAILED),
+    (_S.COMPLETE, _S.PREFLIGHT),
+)
 
 
 def phase(world: World, now: float, *, starts: bool) -> RolloutState:

@@ -1,0 +1,65 @@
+"""Writes docs/states.md, what a worker and a rollout may be and become: ``python -m docs.states``"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from trapd.model import InstanceState, RolloutState
+from trapd.rollout.instances import GRID, Desire
+from trapd.rollout.phases import AFTER, MEANS, USUAL
+
+FILE = Path(__file__).with_name("states.md")
+
+HEAD = """# What a worker and a rollout may be
+
+This file is made by `python -m docs.states`.
+
+## One worker: what is wanted by what is seen
+
+The grid is `GRID` in `trapd/rollout/instances.py`. Observed states are the backend's, read anew at each pass and never
+stored; a worker that is not there has no row, a new one is started in its place.
+
+"""
+
+ROLLOUT = """
+## A pool's rollout
+
+The phase is read anew from what is seen at each pass, and told before what is done in it; so a rollout that trapd finds
+after an absence may have skipped phases. Each is an event as well ([events.md](events.md)); `complete` is told as
+`finished`, and `failed` as `given-up`. Paused is a wish on the pool, not a phase.
+
+"""
+
+
+def page() -> str:
+    """The whole file."""
+    grid = [[f"**{d}**", *(GRID[d, s] for s in InstanceState)] for d in Desire]
+    phases = [[f"`{phase}`", "over" if phase.over else "under way", MEANS[phase]] for phase in RolloutState]
+    steps = [[f"`{a}`", f"`{b}`", why] for a, after in AFTER.items() for b, why in after.items()]
+    return (
+        HEAD
+        + _table(["desired \\ observed", *InstanceState], grid)
+        + ROLLOUT
+        + _table(["phase", "", "means"], phases)
+        + "\n"
+        + _picture()
+        + "\nThe picture shows the usual steps; these are all:\n\n"
+        + _table(["from", "to", "when"], steps)
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    first, *others = [f"| {' | '.join(row)} |\n" for row in (head, *rows)]
+    return "".join([first, "|---" * len(head) + "|\n", *others])
+
+
+def _picture() -> str:
+    """The usual steps as a diagram."""
+    lines = ["[*] --> pending", *(f"{a} --> {b}: {AFTER[a][b]}" for a, b in USUAL)]
+    lines += [f"{phase} --> [*]" for phase in RolloutState if any(b is phase and b.over for _, b in USUAL)]
+    return "```mermaid\nstateDiagram-v2\n" + "".join(f"    {line}\n" for line in lines) + "```\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), "utf-8")
