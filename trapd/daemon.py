@@ -23,13 +23,15 @@ from trapd.control.needs import About
 from trapd.control.server import ControlServer
 from trapd.control.status import missing
 from trapd.controller import Controller
-from trapd.errors import SettingsError, TrapdError
+from trapd.errors import HistoryError, SettingsError, TrapdError
+from trapd.event import Event, EventKind
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteJournal
 from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.rollout.boot import at_boot
+from trapd.rollout.events import OUTSIDE
 from trapd.rollout.truth import serves
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
@@ -67,6 +69,7 @@ class Daemon:
         self.trouble = ""
         self._unheard: TrapdError | None = None  # why nobody reaches us any more
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
+        self._began = self.clock.now()
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
         self._files = layout.State(settings.state_directory)
@@ -159,6 +162,7 @@ class Daemon:
                 log.error("%s", gap)
             await self.control.open()
             down.push_async_callback(self.control.close)
+            self._record(EventKind.TRAPD_STARTED, f"trapd {__version__} with {self.settings.file}")
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._say_alive(), self._follow(), self._keep_listening()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
@@ -166,14 +170,19 @@ class Daemon:
                 self.state = "running"
                 self._tell("READY=1")
                 log.info("trapd %s runs: %s", __version__, self.settings.file)
-                await self._obey(tasks)
+                self._record(EventKind.TRAPD_STOPPED, await self._obey(tasks))
                 for task in keeping:
                     task.cancel()
         if self._unheard is not None:
             raise self._unheard
 
-    async def _obey(self, tasks: asyncio.TaskGroup) -> None:
-        """Watch, and do what signals say, until one of them ends us."""
+    def _record(self, kind: EventKind, reason: str) -> None:
+        lasted = round(self.clock.now() - self._began, 3) if kind.lasted else None
+        with contextlib.suppress(HistoryError):  # trapctl status has it
+            self.controller.save([], [Event(self.clock.wall(), kind, reason, OUTSIDE, duration=lasted)])
+
+    async def _obey(self, tasks: asyncio.TaskGroup) -> str:
+        """Watch, and do what signals say, until one of them ends us. Returns what becomes of the workers."""
         watching = tasks.create_task(self.watch.run(), name="watch")
         while await self._orders.get() is signal.SIGHUP:
             if await self._reload():
@@ -182,11 +191,13 @@ class Daemon:
         watching.cancel()
         self.state = "stopping"
         if await self._leaves_workers():
-            if not self.controller.going_down:
-                log.info("stopping; the workers stay, and the next trapd adopts them")
             self._tell("STOPPING=1")
-        else:
-            await self._drain(tasks)
+            if self.controller.going_down:
+                return "the machine goes down, and each worker finishes its tasks by itself"
+            log.info("stopping; the workers stay, and the next trapd adopts them")
+            return "the workers stay, and the next trapd adopts them"
+        await self._drain(tasks)
+        return "every worker has finished its tasks and left"
 
     async def _leaves_workers(self) -> bool:
         """Under systemd only ``systemctl stop`` means the workers too: not a restart, an upgrade, or a bare kill.

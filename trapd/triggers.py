@@ -12,7 +12,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, Generation, PoolSpec, PoolState, Rollout
 from trapd.rollout import intent, want
 from trapd.rollout.actions import Renew
-from trapd.rollout.events import rollout_of
+from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
     Cause,
     CopyOf,
@@ -69,7 +69,7 @@ class Triggers:
     def _go_back(self, name: str, what: GoBack) -> None:
         known, wall = self.controller, self.controller.clock.wall()
         state = want.go_back(known.state(name), what.why, wall)
-        known.save([state], [Event(wall, EventKind.SUPERSEDED, what.why, "watch", name, generation=state.wanted)])
+        known.save([state], [superseded(state.rollout, what.why, "watch", wall)] if state.rollout else [])
         known.wake(name)
 
     # -- the configuration -----------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Triggers:
         """Nothing is rolled out there any more."""
         known, wall, why = self.controller, self.controller.clock.wall(), "the pool was removed from the configuration"
         for state in want.supersede(known.state(name), why, wall):
-            known.save([state], [Event(wall, EventKind.SUPERSEDED, why, "reload", name, generation=state.wanted)])
+            known.save([state], [superseded(state.rollout, why, "reload", wall)] if state.rollout else [])
 
     async def _renew(self, pool: str, action: Renew) -> None:
         known, again = self.controller, CopyOf(action.generation, action.why)
@@ -264,20 +264,20 @@ class Triggers:
                 state = (before or {}).get(name) or known.state(name)
                 now, wall = known.clock.now(), known.clock.wall()
                 states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall)
-            begun = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
-            wall = known.clock.wall()
-            events = [Event(wall, EventKind.WANTED, reason, actor, r.pool, r.id, generation.number) for r in begun]
+            turned = [state.rollout for state in states if state.rollout is not None]
+            events = [superseded(r, r.reason, actor, wall) if r.state.over else begun(r) for r in turned]
             known.save(states, events, [generation])
         except HistoryError:
             if generation.number not in known.generations:  # nobody would ever use its snapshot
                 await known.snapshots.remove(generation.number)
             raise
-        for r in begun:
+        rollouts = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
+        for r in rollouts:
             fields = {"POOL": r.pool, "GENERATION": str(r.generation), "ROLLOUT": str(r.id)}
             log.info("%s: generation %d is wanted: %s", r.pool, r.generation, reason, extra={"fields": fields})
         known.wake()
         known.notify()
-        return begun
+        return rollouts
 
 
 def _impossible(order: Trigger, pool: str, what: Nothing) -> RefusedError:

@@ -58,7 +58,7 @@ def check(events: Sequence[Event]) -> None:
     ids = [event.id for event in events]
     if ids != sorted(set(ids)) or 0 in ids:
         raise UntrueError(f"ids do not grow: {ids}")
-    workers, ready, over = Workers(), set[int | None](), set[int]()
+    workers, ready, wanted, over = Workers(), set[int | None](), set[int](), set[int]()
     for event in events:
         if not event.reason or not event.actor:
             raise UntrueError(f"nothing caused {event}")
@@ -67,7 +67,7 @@ def check(events: Sequence[Event]) -> None:
         if event.kind.about is About.WORKER:
             _worker(event, workers)
         elif event.kind.about is About.ROLLOUT:
-            _rollout(event, ready, over)
+            _rollout(event, ready, wanted, over)
         if event.kind is _K.READY or event.kind.failure:
             ready.add(event.generation)
 
@@ -79,9 +79,15 @@ def _worker(event: Event, workers: Workers) -> None:
     workers.take(event)
 
 
-def _rollout(event: Event, tried: set[int | None], over: set[int]) -> None:
+def _rollout(event: Event, tried: set[int | None], wanted: set[int], over: set[int]) -> None:
     if event.kind in {_K.PROMOTED, _K.REJECTED, _K.GIVEN_UP, _K.DOUBTED} and event.generation not in tried:
         raise UntrueError(f"no worker of generation {event.generation} was ready or failed, and then {event}")
+    if event.kind is _K.WANTED and wanted and max(wanted) not in over:
+        raise UntrueError(f"rollout {max(wanted)} was not over, and then {event}")
+    if event.kind is _K.WANTED:
+        wanted.add(event.rollout or 0)
+    elif event.rollout is not None and event.rollout not in wanted:
+        raise UntrueError(f"nobody wanted rollout {event.rollout}, and then {event}")
     if event.kind is _K.PROMOTED:  # a generation may prove itself after its rollout was given up
         return
     if event.rollout is None:

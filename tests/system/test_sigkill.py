@@ -9,15 +9,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
+from tests.simulation import chronicle
 from tests.support import sample
 from tests.support.daemon import Daemon, pool, settled_on
 from tests.support.sample import Application, Entry
 from tests.support.upgrade import Setting
+from trapd.history import SqliteJournal
 
 pytestmark = pytest.mark.timeout(120)
 NAPS = [8.0] * 4 + [0.1] * 2  # s; on four slots: two of them still wait in the broker
@@ -55,6 +58,15 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
         assert {entry.id for entry in entries("end")} == sent
         assert len(entries("start")) == len(NAPS), "a task ran twice"
         assert pool(after)["generation"] == pool(before)["generation"]
+    with closing(SqliteJournal(daemon.state / "history.sqlite")) as journal:
+        events = journal.events(limit=1000)
+    chronicle.check(events)
+    chronicle.check_end(events, [])
+    words = ["trapd-started", "trapd-started", "trapd-stopped"]
+    assert [event.kind for event in events if event.pool is None] == words, "the first was killed, and could not say so"
+    assert events[-1].reason == "every worker has finished its tasks and left"
+    left = [event.kind for event in events if event.instance == f"default@{pool(before)['generation']}-1"]
+    assert left[:5] == ["started", "ready", "gone", "started", "ready"], "it drained while no trapd was there"
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])

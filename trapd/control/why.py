@@ -11,7 +11,7 @@ from trapd.control.needs import Desk
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import epoch
 from trapd.errors import UsageError
-from trapd.event import Event, EventKind
+from trapd.event import Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
 from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
 from trapd.rollout.truth import code_state
@@ -92,14 +92,13 @@ def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
 
 def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
     view = desk.controller.pool(id.pool)
-    events = desk.controller.journal.events(generation=id.generation, limit=_EVENTS)
-    mine = [event for event in events if event.instance == id.name]
+    mine = desk.controller.journal.events(instance=id.name, limit=_EVENTS)
     instance = next((i for i in view.instances if i.id == id), None)
     if instance is None and not mine:
         raise UsageError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
     chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
     if instance is None:
-        told = bool(mine) and mine[-1].kind is EventKind.GONE
+        told = bool(mine) and mine[-1].kind.over
         return chain if told else [*chain, _step(None, "gone", f"{id} is not there any more")], ""
     chain.append(_step(None, instance.state.value, _instance_now(desk, instance, view.state.wanted)))
     chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from trapd.event import Event, EventKind
-from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState
+from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
 from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Start
 from trapd.rollout.view import PoolView
 
@@ -83,6 +83,19 @@ def rollout_of(state: PoolState, generation: int | None) -> int | None:
     """The rollout for whose sake something was done to this generation, which may be the one that it replaces."""
     latest = state.rollout
     return None if latest is None or (latest.state.over and latest.generation != generation) else latest.id
+
+
+def begun(rollout: Rollout) -> Event:
+    """A rollout that a trigger begins."""
+    of = (rollout.pool, rollout.id, rollout.generation)
+    return Event(rollout.started_wall, EventKind.WANTED, rollout.reason, rollout.actor, *of)
+
+
+def superseded(rollout: Rollout, why: str, actor: str, wall: float) -> Event:
+    """A rollout that a trigger makes void."""
+    of = (rollout.pool, rollout.id, rollout.generation)
+    lasted = round(max(0.0, wall - rollout.started_wall), 3)
+    return Event(wall, EventKind.SUPERSEDED, why, actor, *of, duration=lasted)
 
 
 class _Told:
