@@ -19,9 +19,10 @@ from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
-from trapd.rollout.events import OUTSIDE, WORKER, between, of_action, recalled, rollout_of
+from trapd.rollout.events import of_action, rollout_of
 from trapd.rollout.intent import CopyOf, FromDisk, Received, Situation
 from trapd.rollout.plan import plan
+from trapd.rollout.telling import Telling
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
 
@@ -29,13 +30,7 @@ log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
-UNTOLD = 1000  # events of a pool that wait for the history to be writable again; of more only the outcome is told
-LOUD = {
-    "kill": logging.WARNING,
-    "reject": logging.ERROR,
-    "fail": logging.ERROR,
-    "doubt": logging.ERROR,
-}  # what is more than news
+LOUD = {"kill": logging.WARNING, **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR)}  # what is more than news
 
 Attempt = tuple[str, InstanceId | None]  # verb and instance
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
@@ -74,9 +69,7 @@ class Controller:
         self._collect = collect
         self._views: dict[str, PoolView] = {}
         self._unfinished = journal.unfinished()  # workers as the trapd before left them
-        self._told: dict[str, PoolView] = {}  # the last pass, with what was done in it
-        self._untold: dict[str, list[Event]] = {}  # what of that could not be written down
-        self._written: dict[str, PoolView] = {}  # the last pass of which all was
+        self._telling: dict[str, Telling] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
@@ -252,21 +245,17 @@ class Controller:
             state = story.decided(view, thought, self.generations, now, view.wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway;
             # and while nothing could be written, something is at each pass, to see whether that is over
-            events = self._events(view, thought)
-            kept = self._remember([state] if state != view.state or self.trouble else [], events)
+            telling, again = self._telling_of(name), self._refused.get(name, {})
+            events = telling.events(view, thought, again)
+            kept = self._remember([state] if state != view.state or self.trouble else [], [*telling.untold, *events])
             lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
             if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
                 view, thought = self._think(name, seen, now, held=True)
-                state, events = view.state, self._events(view, thought)
-            # what is not about a worker is decided again by the next pass, and told then
-            self._untold[name] = [] if kept else [event for event in events if event.instance is not None]
-            self._told[name] = replace(view, actions=())
-            _log_seen(events)
+                state, events = view.state, telling.events(view, thought, again)
+            telling.told(view, events, written=kept)
             self._views[name] = replace(view, state=state)
             done, refused = await self._carry_out(name, thought)
-            self._told[name] = replace(view, actions=done)
-            if kept:
-                self._written[name] = self._told[name]
+            telling.done(view, done, written=kept)
             refused |= lost
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
             if kept and any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
@@ -278,18 +267,9 @@ class Controller:
                 wakes.append(now)
             return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
 
-    def _events(self, view: PoolView, thought: Plan) -> list[Event]:
-        """What is to be told of this pass, and of those before that could not be written down."""
-        name = view.spec.name
-        if name not in self._told:
-            mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
-            before = replace(view, instances=recalled(mine, view.at, view.wall), actions=())
-            self._told[name] = self._written[name] = before
-        if len(self._untold.get(name, ())) > UNTOLD:
-            self._untold[name], self._told[name] = [], self._written[name]
-        again = self._refused.get(name, {})  # was told, and so was the error
-        actions = tuple(action for action in thought.actions if _is_news(action, again))
-        return [*self._untold.get(name, ()), *between(self._told[name], view, replace(thought, actions=actions))]
+    def _telling_of(self, name: str) -> Telling:
+        mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
+        return self._telling.setdefault(name, Telling(mine))
 
     def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
         """False if that cannot be, the disk being full, say."""
@@ -325,8 +305,9 @@ class Controller:
 
     def _tell(self, name: str, event: Event) -> None:
         """After those that wait to be told."""
-        if self._untold[name] or not self._remember([], [event]):
-            self._untold[name].append(event)
+        untold = self._telling[name].untold
+        if untold or not self._remember([], [event]):
+            untold.append(event)
 
     async def _renewed(self, name: str, thought: Plan) -> bool:
         for action in thought.actions:
@@ -411,21 +392,6 @@ class Controller:
         self.wake()
         while await self.backend.observe():
             await self.changed()
-
-
-def _is_news(action: Action, refused: Mapping[Attempt, str]) -> bool:
-    """Is it to be written down before it is done? A Renew writes its own line, with the generation that it makes."""
-    return not isinstance(action, Renew) and (action.verb, action.instance) not in refused
-
-
-def _log_seen(events: Iterable[Event]) -> None:
-    """What trapd did not do itself; the rest is logged when it is done."""
-    for event in events:
-        if event.actor in (WORKER, OUTSIDE):
-            level = logging.WARNING if event.kind.failure else logging.INFO
-            named = {"POOL": event.pool, "INSTANCE": event.instance, "GENERATION": event.generation}
-            fields = {"fields": {key: str(value) for key, value in named.items()}}
-            log.log(level, "%s: %s %s: %s", event.pool, event.instance, event.kind, event.reason, extra=fields)
 
 
 def _of(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:
