@@ -22,7 +22,15 @@ pytestmark = client_warnings
 JOBS = (
     NAPS
     + """
+from celery.worker.control import inspect_command
+
 app.config_from_object("celeryconfig")
+
+
+@inspect_command()
+def untold(state):  # what ``celery inspect stats`` does not show
+    worker = state.consumer.controller
+    return {"max_memory_per_child": worker.max_memory_per_child, "optimization": worker.optimization}
 
 
 @app.task
@@ -73,7 +81,8 @@ async def test_options_of_a_pool_are_those_of_celery_worker(
         await lab.start()
         plain = plain_worker(lab, *options)
         try:
-            for command, shown in (("stats", of_interest), ("active_queues", lambda qs: [q["name"] for q in qs])):
+            names = ("active_queues", lambda qs: [q["name"] for q in qs])
+            for command, shown in (("stats", of_interest), names, ("untold", dict)):
                 answers = {k: shown(v) for one in await lab.ask(command, workers=2) for k, v in one.items()}
                 theirs = answers.pop(PLAIN)
                 assert list(answers.values()) == [theirs]
