@@ -85,7 +85,11 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 
 def remapped_sigterm(facts: Facts) -> Iterator[Finding]:
-    where = [f"[pools.{pool.name}] environment" for pool in facts.settings.pools if "REMAP_SIGTERM" in pool.environment]
+    where = [
+        f"[pools.{pool.name}] environment" if "REMAP_SIGTERM" in pool.environment else str(pool.environment_file)
+        for pool in facts.settings.pools
+        if "REMAP_SIGTERM" in variables.of(pool)
+    ]
     if where:
         yield Finding(
             ERROR,

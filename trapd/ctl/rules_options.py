@@ -21,13 +21,6 @@ def environment_files(facts: Facts) -> Iterator[Finding]:
                 f"{why}; no process of this pool can start",
                 f"let workers read it (root:trapd-worker, 0640), or correct [pools.{pool.name}] environment_file",
             )
-        elif "REMAP_SIGTERM" in variables.of(pool) and "REMAP_SIGTERM" not in pool.environment:
-            yield Finding(
-                ERROR,
-                f"REMAP_SIGTERM is set in {pool.environment_file}",
-                "SIGTERM, which asks a worker to finish its tasks, then stops it at once: a recycle loses what runs",
-                "remove it; trapd needs Celery's own meaning of SIGTERM",
-            )
 
 
 def limits_in_vain(facts: Facts) -> Iterator[Finding]:

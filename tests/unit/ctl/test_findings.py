@@ -208,6 +208,12 @@ def test_where_tasks_run_in_their_submitters_the_broker_and_the_rest_do_not_matt
     ]
 
 
+def test_a_remapped_sigterm_is_found_in_an_environment_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "shipyard.env"
+    file.write_text("REMAP_SIGTERM=SIGQUIT\n")
+    assert wrong(pool={"environment_file": str(file)}) == [(ERROR, f"REMAP_SIGTERM is set in {file}")]
+
+
 def test_a_remapped_sigterm_of_ones_own_shell_is_harmless_and_said() -> None:
     (said,) = [one for one in found(environ={"REMAP_SIGTERM": "SIGQUIT"}) if "REMAP_SIGTERM" in one.what]
     assert (said.level, said.what) == (OK, "REMAP_SIGTERM is set here; trapd does not pass it on to workers")

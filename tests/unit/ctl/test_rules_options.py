@@ -54,8 +54,6 @@ def test_an_environment_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> 
     assert said() == [f"cannot use {file}, the environment_file of pool p"]
     file.write_text("A=1\n")
     assert said() == []
-    file.write_text("REMAP_SIGTERM=SIGQUIT\n")
-    assert said() == [f"REMAP_SIGTERM is set in {file}"]
 
 
 def test_the_default_queue_may_be_left_out_by_everybody() -> None:
