@@ -183,7 +183,7 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
     assert here.parked() == 0
 
 
-@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis", "embedded"])
 def test_what_a_look_held_when_it_failed_is_there_again_at_once(
     short_path: Path, request: pytest.FixtureRequest, kind: str
 ) -> None:
