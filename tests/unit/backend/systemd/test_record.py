@@ -8,6 +8,7 @@ import pytest
 
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
+from trapd.backend.words import hangs_on
 from trapd.contracts import FRESH_AGAIN
 from trapd.model import InstanceId, InstanceState
 
@@ -63,6 +64,17 @@ def test_what_is_shown_of_a_draining_one() -> None:
     instance = heard(STARTING, READY, ASKED, DRAINING).view()
     assert instance is not None
     assert (instance.since, instance.ready_at, instance.active_tasks) == (15.0, 12.0, 3)
+
+
+def test_a_drain_that_systemd_ends_says_so_and_is_no_failure() -> None:
+    """TimeoutStopFailureMode=abort; between this and the end PID 1 may tell nothing more."""
+    hung = replace(DRAINING, sub="stop-watchdog", result="timeout", changed=75.0)
+    record = heard(STARTING, READY, ASKED, DRAINING, hung)
+    instance = record.view()
+    assert instance is not None
+    assert (instance.state, instance.status) == (S.STOPPING, hangs_on())
+    heard(replace(hung, active="failed", sub="failed", job=0, pid=0, code=3, status=6, ended=76.0), record=record)
+    assert (record.state, record.failures, record.unexplained) == (None, 0, False)
 
 
 def test_what_is_shown_of_a_failed_one() -> None:
