@@ -224,7 +224,7 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     draft.serving += len(ready(mine))
     draft.drain_spare([i for i in mine if i is not trial], lambda _: "one is enough to try the generation")
     if failed is None:
-        _canary(draft, target)
+        _canary(draft, target, trial)
     elif judged is Blame.DOUBT:
         draft.want(Desire.RUN, failed, f"generation {fallback} starts now: once more, to be sure")
     else:
@@ -240,17 +240,16 @@ def _trusted(world: World, instance: Instance) -> bool:
     return instance.id.generation in (*world.state.good, world.fallback)
 
 
-def _canary(draft: _Draft, target: int) -> None:
-    mine = draft.world.staying(target=True)
-    for instance in mine:
-        draft.want(Desire.RUN, instance, _again(instance))
-        if draft.healthy(instance):
-            draft.wakes.append(report_deadline(draft.world, instance))
-            draft.waiting.append(f"{instance.id} to say what code it loaded")
-    if not mine:
+def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
+    if trial is None:
         if draft.room <= 0:
             draft.waiting.append("room for the canary within max_surge")
         draft.start(target, 1, f"canary of generation {target}")
+        return
+    draft.want(Desire.RUN, trial, _again(trial))
+    if draft.healthy(trial):
+        draft.wakes.append(report_deadline(draft.world, trial))
+        draft.waiting.append(f"{trial.id} to say what code it loaded")
 
 
 def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:

@@ -56,6 +56,9 @@ ROWS = {
         spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-2")], ["start 1-1"]),
     "new generation: one canary only": (spec(), wanting(2, 1), [one("1-1"), one("1-2")], ["start 2-1"]),
     "canary starting: wait": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", "starting")], []),
+    "canary starting, another of its generation failed before: it makes way, and is not started again": (
+        spec(surge=2), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", "starting"),
+        one("2-2", "failed", ago=2, failure=failure(2, FailureKind.CRASH))], ["forget 2-2"]),
     "canary on probation: wait": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=4)], []),
     "canary proved itself": (spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5)], ["promote 2"]),
     "canary with strays is never trusted": (
