@@ -74,7 +74,7 @@ dev: .venv/installed-dev
 
 .venv/installed: setup.cfg pyproject.toml | python
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -22,7 +22,7 @@ HEAD = """# The control socket
 
 trapd answers at `<runtime_directory>/control.sock` (`/run/trapd/control.sock`), a Unix stream socket. `trapctl` has no
 other way in, and anything that can open a socket can do what it does. This file is made from trapd's own types by
-`python -m docs.protocol`; `trapctl schema` prints the same as a JSON Schema.
+`python -m docs.protocol`; `trapctl schema` prints the same as a JSON Schema, and [answers](answers) has examples.
 
 ## The wire
 

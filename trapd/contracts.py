@@ -14,6 +14,7 @@ from trapd.model import (
     Generation,
     Instance,
     InstanceId,
+    Memory,
     PoolSpec,
     PoolState,
     Rollout,
@@ -65,6 +66,8 @@ class Backend(Protocol):
         worker sends as long as its tasks run) is ended: stopping, with a status that says so, then absent.
     B15 ``alive_at`` is when a ready instance last gave a sign that its main loop turns, and grows with each;
         ``ailment`` says what keeps it from serving: what it tells itself, and that it has become silent.
+    B16 ``memory`` says what each instance that runs uses, as far as that is known. It costs something, and is asked for
+        only when somebody looks.
 
     What is ended by B11, B12 and B14 gets SIGABRT, on which Python writes the stack of what it hangs in to the log, and
     SIGKILL some seconds later.
@@ -75,6 +78,7 @@ class Backend(Protocol):
     async def drain(self, id: InstanceId) -> None: ...
     async def kill(self, id: InstanceId) -> None: ...
     async def forget(self, id: InstanceId) -> None: ...
+    async def memory(self) -> Mapping[InstanceId, Memory]: ...
 
 
 class Snapshots(Protocol):
@@ -107,6 +111,7 @@ class Journal(Protocol):
         no other event ever has that id, whatever was forgotten.
     J6  ``unfinished`` gives, of each instance that is not over by its latest event, that event and its last failure if
         there is one, in the order they were saved. Errors are passed over, with the orders that came to nothing.
+    J7  ``failures`` counts the failed runs of an instance since it was last over, and gives the last of them.
     """
 
     def next_generation(self) -> int: ...
@@ -133,6 +138,10 @@ class Journal(Protocol):
 
     def unfinished(self) -> Sequence[Event]:
         """See J6."""
+        ...
+
+    def failures(self, instance: str) -> tuple[int, Event | None]:
+        """See J7."""
         ...
 
     def save(

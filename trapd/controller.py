@@ -16,7 +16,7 @@ from trapd import apply
 from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
 from trapd.errors import BackendError, HistoryError, SnapshotError
 from trapd.event import Event, EventKind
-from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, PoolSpec, PoolState
+from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolSpec, PoolState
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
 from trapd.rollout.events import of_action, rollout_of
@@ -93,8 +93,7 @@ class Controller:
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""
-        there = {name for name, view in self._views.items() if view.instances}
-        return [self.pool(name) for name in sorted({*self.specs, *there})]
+        return [self.pool(name) for name in sorted({*self.specs, *(n for n, v in self._views.items() if v.instances)})]
 
     def situation(self, name: str) -> Situation:
         """What a trigger meets in a pool that is configured."""
@@ -143,6 +142,9 @@ class Controller:
         """As ``pools``, with the workers as they are now: of one that falls silent nothing tells."""
         seen = await self.backend.observe()
         return [replace(view, instances=_of(view.spec.name, seen)) for view in self.pools()]
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        return await self.backend.memory()
 
     async def observe(self, name: str) -> PoolView:
         """Look now, and say what a pass would do, without doing it."""

@@ -47,6 +47,12 @@ _UNFINISHED = f"""
     SELECT {_ALL} FROM there UNION SELECT {_ALL} FROM events NATURAL JOIN failed ORDER BY id
 """
 
+_COUNT_FAILURES = f"""
+    SELECT count(*), max(id) FROM events WHERE instance = ? AND kind IN ({_FAILURES}) AND id > (
+        SELECT coalesce(max(id), 0) FROM events WHERE instance = ? AND kind IN ({_OVER})
+    )
+"""
+
 _T = TypeVar("_T")
 
 
@@ -115,6 +121,11 @@ class SqliteJournal(Journal):
     def unfinished(self) -> Sequence[Event]:
         rows = self._rows(_UNFINISHED)
         return [self._event(row) for row in rows]
+
+    def failures(self, instance: str) -> tuple[int, Event | None]:
+        ((count, last),) = self._rows(_COUNT_FAILURES, instance, instance)
+        rows = self._rows(f"SELECT {_ALL} FROM events WHERE id = ?", last) if count else []
+        return count, self._event(rows[0]) if rows else None
 
     def save(
         self,

@@ -99,6 +99,14 @@ class RemoteCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that a worker uses with its children, and may use; ``limit`` None: it has no limit of its own."""
+
+    used: int
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CodeReport:
     """What a worker says of the code it has really loaded."""
 
@@ -107,6 +115,7 @@ class CodeReport:
     versions: Mapping[str, str]
     strays: tuple[str, ...] = ()  # modules of watched packages that were loaded from outside the snapshot
     remote: tuple[RemoteCommand, ...] = ()  # beside its code: what is not as it was configured
+    slots: int | None = None  # tasks that it runs at a time; workers of an earlier trapd do not tell it
 
     @property
     def mixed(self) -> bool:
@@ -318,6 +327,8 @@ class Rollout:
     detail: str = ""  # the traceback, where there is one
     ended_wall: float | None = None
     began_at: float | None = None  # of CLOCK_MONOTONIC, which nobody sets; None: not known
+    versions: Mapping[str, str] = field(default_factory=dict)  # of ``generation``; of an earlier trapd none
+    previous_versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Scope(StrEnum):

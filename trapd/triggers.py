@@ -263,7 +263,9 @@ class Triggers:
                     rollout = known.journal.next_rollout()
                 state = (before or {}).get(name) or known.state(name)
                 now, wall = known.clock.now(), known.clock.wall()
-                states += want.begin(state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall)
+                states += want.begin(
+                    state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall, known=known.generations
+                )
             turned = [state.rollout for state in states if state.rollout is not None]
             events = [superseded(r, r.reason, actor, wall) if r.state.over else begun(r) for r in turned]
             known.save(states, events, [generation])

@@ -1,4 +1,4 @@
-"""What every backend promises: B1 to B15 of trapd/contracts.py.
+"""What every backend promises: B1 to B16 of trapd/contracts.py.
 
 One suite for all: the fake of the simulation in virtual time, and the embedded backend with real processes. What only
 real processes can show is in tests/process/test_embedded_backend.py.
@@ -405,3 +405,13 @@ async def test_b15_who_gives_no_sign_of_life_is_silent_before_its_watchdog_ends_
             assert seen[ONE].state is InstanceState.READY
         assert seen[ONE].ailment is Ailment.SILENT
         assert seen[TWO].ailment is None
+
+
+async def test_b16_what_runs_says_what_it_uses(staged: Staged) -> None:
+    async with staged() as stage:
+        assert await stage.backend.memory() == {}
+        await start(stage, ONE)
+        await fail(stage, TWO, Script(code_failure="ImportError: no module"))
+        memory = await stage.backend.memory()
+        assert set(memory) <= {ONE}  # where the kernel does not count it, nothing is known
+        assert all(1 << 16 < found.used < 1 << 32 for found in memory.values())

@@ -228,6 +228,17 @@ def test_j6_unfinished_tells_the_last_of_each_worker_that_is_not_over(reopen: Re
     assert [one.reason for one in reopen().unfinished()] == told
 
 
+def test_j7_failures_counts_from_when_the_worker_was_last_over(reopen: Reopen) -> None:
+    journal, kinds = reopen(), EventKind
+    assert journal.failures("p@1-1") == (0, None)
+    for kind in (kinds.STARTED, kinds.CRASHED, kinds.GONE, kinds.STARTED, kinds.FAILED, kinds.READY, kinds.HUNG):
+        journal.save(events=[worker("p@1-1", kind), worker("p@1-2", kinds.CRASHED)])
+    count, last = reopen().failures("p@1-1")
+    assert (count, last and last.kind) == (2, kinds.HUNG)
+    journal.save(events=[worker("p@1-1", kinds.FORGOT)])
+    assert journal.failures("p@1-1") == (0, None)
+
+
 def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:
     journal = reopen()
     journal.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
@@ -259,7 +270,7 @@ def test_the_fake_and_the_real_one_cannot_be_told_apart(tmp_path: Path, steps: l
     for journal in (real, fake):
         numbers = [play(journal, step) for step in steps]
         generations = list(journal.generations().items())
-        told = journal.events(), journal.events(instance="p@1-1"), journal.unfinished()
+        told = journal.events(), journal.events(instance="p@1-1"), journal.unfinished(), journal.failures("p@1-1")
         seen.append((numbers, journal.pools(), generations, journal.rollouts(), told))
     real.close()
     assert seen[0] == seen[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from trapd.model import (
     Instance,
     InstanceId,
     InstanceState,
+    Memory,
     PoolSpec,
     PoolState,
 )
@@ -433,6 +434,9 @@ class _Backend:
 
     async def observe(self) -> tuple[Instance, ...]:
         return self._inner.seen()
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        return await self._inner.memory()
 
     async def start(self, id: InstanceId) -> None:
         universe = self._universe

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from trapd.backend.words import ailment, hangs_on, silence
 from trapd.contracts import STOP_TIME, fresh_after
-from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
+from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState, Memory
 
 NEVER = math.inf
 
@@ -126,6 +126,9 @@ class FakeBackend:
         run = self._runs.get(id)
         if run and run.instance.state is InstanceState.FAILED:
             self._gone(run)
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        return {id: Memory(1 << 20) for id, run in self._runs.items() if run.instance.pid is not None}
 
     # -- what a simulation does to it ------------------------------------------------------------------------------
 

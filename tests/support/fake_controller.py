@@ -33,6 +33,7 @@ from trapd.model import (
     Instance,
     InstanceId,
     InstanceState,
+    Memory,
     PoolSpec,
     PoolState,
     Rollout,
@@ -124,6 +125,9 @@ class FakeController:
     async def look(self) -> Sequence[PoolView]:
         return self.pools()
 
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        return {i.id: Memory(300 << 20, 2 << 30) for view in self._views.values() for i in view.instances if i.pid}
+
     async def observe(self, name: str) -> PoolView:
         self.asked.append(("observe", name))
         return self._views[name]
@@ -201,6 +205,8 @@ def worker(clock: Clock, name: str, state: str = "ready", *, ago: float = 60.0, 
     fields: dict[str, object] = {"pid": 4000 + 10 * id.generation + id.slot, "active_tasks": 1}
     if state != "starting":
         fields["report"] = CodeReport(id.generation, "d", {"trap": "1.3.0"})
+    if state in ("ready", "draining"):
+        fields["ready_at"] = since
     if state == "failed":
         fields |= {"failures": 1, "pid": None, "active_tasks": None}
         fields["failure"] = Failure(FailureKind.CODE, "ModuleNotFoundError: numba_next", TRACEBACK, since)

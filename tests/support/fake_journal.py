@@ -79,6 +79,12 @@ class FakeJournal(Journal):
                 found |= {event.id: event for event in last}
         return [found[id] for id in sorted(found)]
 
+    def failures(self, instance: str) -> tuple[int, Event | None]:
+        mine = [event for event in self._events if event.instance == instance]
+        over = max((event.id for event in mine if event.kind.over), default=0)
+        failed = [event for event in mine if event.kind.failure and event.id > over]
+        return len(failed), failed[-1] if failed else None
+
     def save(
         self,
         *,

@@ -48,7 +48,8 @@ def _parse(text: bytes) -> Report:
     strays = tuple(str(stray) for stray in found["strays"])
     # workers of an earlier trapd do not tell it
     remote = tuple(RemoteCommand(mask(str(one["command"])), float(one["wall"])) for one in found.get("remote", ()))
-    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays, remote)
+    slots = None if found.get("slots") is None else int(found["slots"])
+    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays, remote, slots)
     failure = None
     if found["failure"]:
         summary, detail = str(found["failure"]["summary"]), str(found["failure"]["detail"])

@@ -10,81 +10,10 @@ since the epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 
-from trapd.control.protocol import MOST_LINES
 from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, InstanceState, RolloutState
-
-# --- what a request has -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Default:
-    """What stands for a parameter that a request leaves out."""
-
-    value: object
-
-
-@dataclass(frozen=True, slots=True)
-class Most:
-    """The largest number that is accepted."""
-
-    value: int
-
-
-_Pool = Annotated[str, "a pool's name"]
-_Pools = Annotated[list[str], Default([]), "pools by name; all if empty"]
-_OnePool = Annotated[str | None, Default(None), "only this pool"]
-_Limit = Annotated[int, Default(20), Most(MOST_LINES), "at most so many, the latest"]
-
-
-class Nothing(TypedDict):
-    """No parameters."""
-
-
-class OfPool(TypedDict):
-    pool: _Pool
-
-
-class OfPools(TypedDict):
-    pools: _Pools
-
-
-class OfRecycle(TypedDict):
-    pools: _Pools
-    reason: Annotated[str, Default(""), "one line for history: why"]
-
-
-class OfWait(TypedDict):
-    id: Annotated[int, "the rollout's number"]
-    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
-
-
-class OfDisk(TypedDict):
-    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
-
-
-class OfHistory(TypedDict):
-    pool: _OnePool
-    limit: _Limit
-
-
-class OfEvents(TypedDict):
-    pool: _OnePool
-    rollout: Annotated[int | None, Default(None), "only this rollout"]
-    limit: _Limit
-
-
-class OfScale(TypedDict):
-    pool: _Pool
-    workers: Annotated[str, "N, +N or -N"]
-
-
-class OfWhy(TypedDict):
-    subject: Annotated[str, "a pool, a rollout's number or a worker such as default@7-1"]
-
 
 # --- parts ------------------------------------------------------------------------------------------------------------
 
@@ -127,6 +56,8 @@ class Rollout(TypedDict):
     actor: Annotated[str, "who asked for it; watch is trapd, which saw other code"]
     started: float
     ended: float | None
+    versions: Annotated[_Versions, "of the new generation"]
+    previous_versions: Annotated[_Versions, "of the one before; empty if its record is not kept any more"]
     detail: Annotated[str, "the end of the traceback, where there is one"]
 
 
@@ -136,6 +67,21 @@ class Failure(TypedDict):
     kind: Annotated[str, FailureKind, ""]
     summary: Annotated[str, "one line"]
     at: float
+
+
+class Restarts(TypedDict):
+    """How often a worker was started again after a failure."""
+
+    count: Annotated[int, "since it took its slot, as far as the history goes back"]
+    cause: Annotated[str, "of the last one; empty if there was none"]
+    at: Annotated[float | None, "when that happened"]
+
+
+class Memory(TypedDict):
+    """What a worker uses with all its processes; bytes."""
+
+    used: int
+    limit: Annotated[int | None, "MemoryMax= of its unit; null if it has none"]
 
 
 class RemoteCommand(TypedDict):
@@ -164,10 +110,14 @@ class Instance(TypedDict):
     ]
     versions: Annotated[_Versions, "that it really loaded"]
     active_tasks: Annotated[int | None, "tasks that run; null if that is not known"]
+    slots: Annotated[int | None, "tasks that it runs at a time; null if that is not known"]
     since: Annotated[float, "when it entered its state"]
+    ready_at: Annotated[float | None, "when this run said READY; null if it has not"]
     status: Annotated[str, "its own last words to systemd"]
     failures: Annotated[int, "failed runs in a row"]
     failure: Annotated[Failure | None, "its last failed run"]
+    restarts: Restarts
+    memory: Annotated[Memory | None, "null if that is not known"]
     strays: Annotated[list[str], "modules of watched packages that it loaded from outside its generation"]
     remote: list[RemoteCommand]
 
@@ -196,9 +146,12 @@ class Pool(TypedDict):
     ready: Annotated[int, "workers that are ready and whose main loop turns, for all that is known"]
     generation: Annotated[int | None, "the wanted one"]
     digest: Annotated[_Digest | None, "of the wanted generation"]
+    versions: Annotated[_Versions, "of the wanted generation"]
     last_good: Annotated[int | None, "the latest generation that proved itself"]
     paused: bool
     waiting: Annotated[str, "what is waited for; empty if nothing is"]
+    next: Annotated[str, "what comes then; empty if nothing does"]
+    held_back: Annotated[str, "code that is installed and is not wanted, and why; empty if there is none"]
     rollout: Annotated[Rollout | None, "the latest"]
     instances: Annotated[list[Instance], "the newest generation first"]
     problems: Annotated[list[str], "sentences; all is as desired if there are none"]
@@ -219,6 +172,7 @@ class Progress(TypedDict):
     serves: Annotated[int | None, "the generation that is wanted; not the rollout's own if that went wrong"]
     paused: bool
     waiting: Annotated[str, "what is waited for; empty if nothing is, or the rollout is over"]
+    next: Annotated[str, "what comes then; empty if nothing does"]
     message: Annotated[str, "all of it in one line"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from trapd.control import documents
+from trapd.control import documents, requests
 from trapd.control.methods import Given
 from trapd.control.needs import Desk, Triggers
 from trapd.control.progress import progress
@@ -49,51 +49,52 @@ class StillGoingError(TrapdError):
         self.data = data
 
 
-async def ping(call: Call[documents.Nothing]) -> documents.Pong:
+async def ping(call: Call[requests.Nothing]) -> documents.Pong:
     """Say who answers."""
     about = call.desk.about
     return {"schema": SCHEMA, "version": about.version, "pid": about.pid}
 
 
-async def show_status(call: Call[documents.Nothing]) -> documents.Status:
+async def show_status(call: Call[requests.Nothing]) -> documents.Status:
     """Show what runs, against what should run."""
-    return status(call.desk, await call.desk.controller.look())
+    views, memory = await asyncio.gather(call.desk.controller.look(), call.desk.controller.memory())
+    return status(call.desk, views, memory)
 
 
-async def recycle(call: Call[documents.OfRecycle]) -> documents.Rollouts:
+async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
     """Replace every worker of `pools` by one with the same code, as a new generation. The answer comes at once; wait
     for the rollouts with `rollout.wait`."""
     pools, reason = _configured(call, call.params["pools"]), _one_line(call.params["reason"])
     return _rollouts(await call.triggers.recycle(pools, actor=call.actor, reason=reason))
 
 
-async def retry(call: Call[documents.OfPools]) -> documents.Rollouts:
+async def retry(call: Call[requests.OfPools]) -> documents.Rollouts:
     """Try the installed code again in `pools` although it was rejected, or a rollout that failed and is held. Other
     code, or a reload with another `[app]`, is tried without it. The answer comes at once."""
     return _rollouts(await call.triggers.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 
-async def undo(call: Call[documents.OfPool]) -> documents.Rollouts:
+async def undo(call: Call[requests.OfPool]) -> documents.Rollouts:
     """Take `pool` back to the good code before. What is undone is not rolled out again by itself, whatever settings
     change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
     return _rollouts([await call.triggers.undo(_find(call, call.params["pool"]), actor=call.actor)])
 
 
-async def pause(call: Call[documents.OfPool]) -> documents.Wanted:
+async def pause(call: Call[requests.OfPool]) -> documents.Wanted:
     """Move nothing in `pool` until it is resumed. What runs is kept running."""
     name = _find(call, call.params["pool"])
     await call.triggers.pause(name, actor=call.actor)
     return _wanted(call.desk, name)
 
 
-async def resume(call: Call[documents.OfPool]) -> documents.Wanted:
+async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
     """Let `pool` go on."""
     name = _find(call, call.params["pool"])
     await call.triggers.resume(name, actor=call.actor)
     return _wanted(call.desk, name)
 
 
-async def scale(call: Call[documents.OfScale]) -> documents.Scaled:
+async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     """Want `workers` in `pool`: as many as a text such as "4", or so many more or fewer as "+1" or "-1". It holds until
     the pool is scaled again."""
     name = _find(call, call.params["pool"])
@@ -104,13 +105,13 @@ async def scale(call: Call[documents.OfScale]) -> documents.Scaled:
     return {**_wanted(call.desk, name), "before": before, "wanted": wanted}
 
 
-async def rollout_status(call: Call[documents.OfPools]) -> documents.RolloutStatus:
+async def rollout_status(call: Call[requests.OfPools]) -> documents.RolloutStatus:
     """Show how far the latest rollout of each of `pools` is."""
     views = [call.desk.controller.pool(name) for name in _pools(call)]
     return {"schema": SCHEMA, "pools": [_latest(view) for view in views]}
 
 
-async def rollout_wait(call: Call[documents.OfWait]) -> documents.Waited:
+async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
     """Send progress whenever it changes, until rollout `id` is over; then answer with the last progress. After
     `timeout` the wait is given up with error 75."""
     controller, number = call.desk.controller, call.params["id"]
@@ -135,20 +136,20 @@ async def rollout_wait(call: Call[documents.OfWait]) -> documents.Waited:
         await asyncio.wait([changed], timeout=left)
 
 
-async def history(call: Call[documents.OfHistory]) -> documents.Rollouts:
+async def history(call: Call[requests.OfHistory]) -> documents.Rollouts:
     """List past rollouts of `pool` or of all, newest first, `limit` at most."""
     rollouts = call.desk.controller.journal.rollouts(_past(call, call.params["pool"]), call.params["limit"])
     return _rollouts(rollouts)
 
 
-async def events(call: Call[documents.OfEvents]) -> documents.Events:
+async def events(call: Call[requests.OfEvents]) -> documents.Events:
     """List the tail of the history of `pool`, of `rollout` or of all, oldest first, `limit` at most."""
     pool, rollout, limit = _past(call, call.params["pool"]), call.params["rollout"], call.params["limit"]
     found = call.desk.controller.journal.events(pool=pool, rollout=rollout, limit=limit)
     return {"schema": SCHEMA, "events": [event(one) for one in found]}
 
 
-async def generations(call: Call[documents.Nothing]) -> documents.Generations:
+async def generations(call: Call[requests.Nothing]) -> documents.Generations:
     """List the generations that are kept, newest first."""
     controller = call.desk.controller
     known, views = controller.generations, controller.pools()
@@ -156,14 +157,14 @@ async def generations(call: Call[documents.Nothing]) -> documents.Generations:
     return {"schema": SCHEMA, "generations": found}
 
 
-async def plan(call: Call[documents.OfPools]) -> documents.Plan:
+async def plan(call: Call[requests.OfPools]) -> documents.Plan:
     """Show what trapd would do now in `pools`. Nothing is done."""
     pools = [_planned(await call.desk.controller.observe(name)) for name in _pools(call)]
     changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
     return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
 
-async def explain(call: Call[documents.OfWhy]) -> documents.Why:
+async def explain(call: Call[requests.OfWhy]) -> documents.Why:
     """Show the chain from the trigger to now. `subject` is a pool, a rollout's number as a text, or a worker."""
     return why(call.desk, call.params["subject"])
 
@@ -190,7 +191,7 @@ def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
     return [_find(call, name) for name in dict.fromkeys(names)]
 
 
-def _pools(call: Call[documents.OfPools]) -> list[str]:
+def _pools(call: Call[requests.OfPools]) -> list[str]:
     """The pools asked for; if none was named all, those included that only have workers left."""
     return _named(call, call.params["pools"]) or [view.spec.name for view in call.desk.controller.pools()]
 

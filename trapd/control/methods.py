@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from trapd.control import documents  # the types cost trapctl nothing when it runs
+    from trapd.control import documents, requests  # the types cost trapctl nothing when it runs
 
 Given = TypeVar("Given", bound=Mapping[str, object])
 Answer = TypeVar("Answer", bound=Mapping[str, object])
@@ -31,19 +31,19 @@ class Method(Generic[Given, Answer]):
         return Question(self.name, params)
 
 
-PING: Method[documents.Nothing, documents.Pong] = Method("ping")
-STATUS: Method[documents.Nothing, documents.Status] = Method("status")
-RECYCLE: Method[documents.OfRecycle, documents.Rollouts] = Method("recycle")
-RETRY: Method[documents.OfPools, documents.Rollouts] = Method("retry")
-ROLLOUT_STATUS: Method[documents.OfPools, documents.RolloutStatus] = Method("rollout.status")
-ROLLOUT_WAIT: Method[documents.OfWait, documents.Waited] = Method("rollout.wait")
-DISK_WAIT: Method[documents.OfDisk, documents.Looked] = Method("disk.wait")
-PAUSE: Method[documents.OfPool, documents.Wanted] = Method("rollout.pause")
-RESUME: Method[documents.OfPool, documents.Wanted] = Method("rollout.resume")
-UNDO: Method[documents.OfPool, documents.Rollouts] = Method("rollout.undo")
-HISTORY: Method[documents.OfHistory, documents.Rollouts] = Method("rollout.history")
-GENERATIONS: Method[documents.Nothing, documents.Generations] = Method("generations")
-SCALE: Method[documents.OfScale, documents.Scaled] = Method("scale")
-PLAN: Method[documents.OfPools, documents.Plan] = Method("plan")
-WHY: Method[documents.OfWhy, documents.Why] = Method("why")
-EVENTS: Method[documents.OfEvents, documents.Events] = Method("events")
+PING: Method[requests.Nothing, documents.Pong] = Method("ping")
+STATUS: Method[requests.Nothing, documents.Status] = Method("status")
+RECYCLE: Method[requests.OfRecycle, documents.Rollouts] = Method("recycle")
+RETRY: Method[requests.OfPools, documents.Rollouts] = Method("retry")
+ROLLOUT_STATUS: Method[requests.OfPools, documents.RolloutStatus] = Method("rollout.status")
+ROLLOUT_WAIT: Method[requests.OfWait, documents.Waited] = Method("rollout.wait")
+DISK_WAIT: Method[requests.OfDisk, documents.Looked] = Method("disk.wait")
+PAUSE: Method[requests.OfPool, documents.Wanted] = Method("rollout.pause")
+RESUME: Method[requests.OfPool, documents.Wanted] = Method("rollout.resume")
+UNDO: Method[requests.OfPool, documents.Rollouts] = Method("rollout.undo")
+HISTORY: Method[requests.OfHistory, documents.Rollouts] = Method("rollout.history")
+GENERATIONS: Method[requests.Nothing, documents.Generations] = Method("generations")
+SCALE: Method[requests.OfScale, documents.Scaled] = Method("scale")
+PLAN: Method[requests.OfPools, documents.Plan] = Method("plan")
+WHY: Method[requests.OfWhy, documents.Why] = Method("why")
+EVENTS: Method[requests.OfEvents, documents.Events] = Method("events")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from trapd.contracts import Clock, Journal
 from trapd.control import documents
-from trapd.model import Disk, Generation, PoolSpec, Rollout
+from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
 
 
@@ -36,6 +36,10 @@ class Controller(Protocol):
 
     async def look(self) -> Sequence[PoolView]:
         """The same, with the workers as they are now."""
+        ...
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        """What the workers use now, as far as that is known."""
         ...
 
     async def observe(self, name: str) -> PoolView:

@@ -8,8 +8,8 @@ from enum import StrEnum
 from types import NoneType
 from typing import Annotated, get_args, get_origin, get_type_hints
 
-from trapd.control.documents import Default, Most
 from trapd.control.protocol import Code, ProtocolError, Request
+from trapd.control.requests import Default, Most
 
 _LONGEST_TEXT = 1000  # characters; a reason is a sentence
 _LARGEST = 2**53  # beyond it not every JSON reader has exact numbers

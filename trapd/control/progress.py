@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trapd.control import documents
+from trapd.control.outlook import coming
 from trapd.control.status import describe
 from trapd.model import InstanceState, Rollout, RolloutState
 from trapd.rollout.truth import serves
@@ -27,6 +28,7 @@ def progress(view: PoolView, rollout: Rollout) -> documents.Progress:
         "serves": view.state.wanted,  # once the rollout is over: another than its own, if it went wrong
         "paused": view.state.paused,
         "waiting": "" if rollout.state.over else view.waiting,
+        "next": coming(view),
         "message": "",
     }
     document["message"] = _message(document, rollout)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from trapd.control import documents
+from trapd.control import documents, requests
 from trapd.control.handlers import Call, StillGoingError
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe_disk
 
 
-async def disk_wait(call: Call[documents.OfDisk]) -> documents.Looked:
+async def disk_wait(call: Call[requests.OfDisk]) -> documents.Looked:
     """Answer when what is installed has come to rest, was looked at, and each rollout that it causes has begun. After
     `timeout` the wait is given up with error 75."""
     controller = call.desk.controller

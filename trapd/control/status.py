@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trapd.control import beside, documents
 from trapd.control.needs import Desk
+from trapd.control.outlook import coming, held_back
 from trapd.control.protocol import SCHEMA
 from trapd.durations import age
 from trapd.event import Event
-from trapd.model import Ailment, Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
+from trapd.model import Ailment, Disk, DiskState, Instance, InstanceId, InstanceState, Memory, Rollout, RolloutState
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
 
 NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
 _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
+Used = Mapping[InstanceId, Memory]
+_NOTHING: Used = {}
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
-def status(desk: Desk, views: Sequence[PoolView] | None = None) -> documents.Status:
-    """The whole document; ``views`` are the pools as of now, without them as the last pass saw them."""
+def status(desk: Desk, views: Sequence[PoolView] | None = None, memory: Used = _NOTHING) -> documents.Status:
+    """The whole document; ``views`` are the pools as of now, without them as the last pass saw them; ``memory`` is what
+    their workers use."""
     about, disk = desk.about, desk.controller.disk
     eager = is_eager(desk)
     return {
@@ -35,7 +39,7 @@ def status(desk: Desk, views: Sequence[PoolView] | None = None) -> documents.Sta
             "eager": eager,
         },
         "disk": describe_disk(disk),
-        "pools": [_pool(desk, view, eager) for view in (desk.controller.pools() if views is None else views)],
+        "pools": [_pool(desk, view, eager, memory) for view in (desk.controller.pools() if views is None else views)],
         "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
         "warnings": list(about.warnings()),
     }
@@ -70,6 +74,8 @@ def describe(rollout: Rollout) -> documents.Rollout:
         "actor": rollout.actor,
         "started": rollout.started_wall,
         "ended": rollout.ended_wall,
+        "versions": dict(rollout.versions),
+        "previous_versions": dict(rollout.previous_versions),
         "detail": rollout.detail[-_DETAIL:],
     }
 
@@ -91,8 +97,9 @@ def event(event: Event) -> documents.Event:
     }
 
 
-def _pool(desk: Desk, view: PoolView, eager: bool) -> documents.Pool:
+def _pool(desk: Desk, view: PoolView, eager: bool, memory: Used) -> documents.Pool:
     state = view.state
+    wanted = desk.controller.generations.get(state.wanted) if state.wanted is not None else None
     latest = desk.controller.journal.events(pool=view.spec.name, limit=1)
     instances = sorted(view.instances, key=lambda i: (-i.id.generation, i.id.slot))
     return {
@@ -100,38 +107,41 @@ def _pool(desk: Desk, view: PoolView, eager: bool) -> documents.Pool:
         "wanted": view.wanted_workers,
         "ready": _ready(view),
         "generation": state.wanted,
-        "digest": _digest(desk, state.wanted),
+        "digest": wanted.fingerprint if wanted else None,
+        "versions": dict(wanted.versions) if wanted else {},
         "last_good": state.last_good,
         "paused": state.paused,
         "waiting": view.waiting,
+        "next": coming(view),
+        "held_back": held_back(desk.controller.disk, view),
         "rollout": describe(state.rollout) if state.rollout else None,
-        "instances": [_instance(desk, instance, state.wanted) for instance in instances],
+        "instances": [_instance(desk, instance, state.wanted, memory) for instance in instances],
         "problems": [] if eager and not instances else _pool_problems(desk, view),
         "last_event": event(latest[-1]) if latest else None,
     }
 
 
-def _digest(desk: Desk, generation: int | None) -> str | None:
-    known = desk.controller.generations.get(generation) if generation is not None else None
-    return known.fingerprint if known is not None else None
-
-
-def _instance(desk: Desk, instance: Instance, wanted: int | None) -> documents.Instance:
-    report = instance.report
+def _instance(desk: Desk, instance: Instance, wanted: int | None, memory: Used) -> documents.Instance:
+    report, generation = instance.report, desk.controller.generations.get(instance.id.generation)
+    used = memory.get(instance.id)
     return {
         "name": instance.id.name,
         "unit": instance.id.unit,
         "pid": instance.pid,
         "state": instance.state.value,
         "generation": instance.id.generation,
-        "digest": _digest(desk, instance.id.generation),
+        "digest": generation.fingerprint if generation else None,
         "code": code_state(instance, wanted) if instance.pid is not None else None,
         "versions": dict(report.versions) if report else {},
         "active_tasks": instance.active_tasks,
+        "slots": report.slots if report else None,
         "since": epoch(desk, instance.since),
+        "ready_at": epoch(desk, instance.ready_at) if instance.ready_at is not None else None,
         "status": instance.status,
         "failures": instance.failures,
         "failure": _failure(desk, instance),
+        "restarts": _restarts(desk, instance),
+        "memory": {"used": used.used, "limit": used.limit} if used else None,
         "strays": list(report.strays) if report else [],
         "remote": [{"command": one.command, "at": one.wall} for one in report.remote] if report else [],
     }
@@ -142,6 +152,16 @@ def _failure(desk: Desk, instance: Instance) -> documents.Failure | None:
     if failure is None:
         return None
     return {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(desk, failure.at)}
+
+
+def _restarts(desk: Desk, instance: Instance) -> documents.Restarts:
+    """Each failed run but one that still stands was followed by another."""
+    count, last = desk.controller.journal.failures(instance.id.name)
+    if instance.state is InstanceState.FAILED:
+        count -= 1
+    if count < 1 or last is None:
+        return {"count": 0, "cause": "", "at": None}
+    return {"count": count, "cause": last.reason, "at": last.wall}
 
 
 def epoch(desk: Desk, at: float) -> float:

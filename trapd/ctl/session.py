@@ -66,7 +66,7 @@ class Session:
 
     @cached_property
     def screen(self) -> Screen:
-        from trapd.ctl.render import Screen  # rich takes 40 ms to import: never for --json
+        from trapd.ctl.render import Screen
 
         return Screen()
 

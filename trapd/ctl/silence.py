@@ -1,4 +1,4 @@
-"""Progress for ``--json``: only the end is printed. Apart from the other two, which need rich."""
+"""Progress for ``--json``: only the end is printed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from trapd.durations import age
 
@@ -19,6 +20,14 @@ class Word(str):
 Cell = str  # of a table; a Word keeps its colour there
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Of a table; ``notes`` are sentences that belong to it, one a line."""
+
+    cells: Sequence[Cell]
+    notes: Sequence[str] = ()
+
+
 def clean(text: object) -> str:
     """Without control characters: what a broken package prints must not steer an administrator's terminal."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in str(text).expandtabs(4))
@@ -27,6 +36,27 @@ def clean(text: object) -> str:
 def versions(found: Mapping[str, str]) -> str:
     """``trap 1.4.0, numpy 2.0.1``"""
     return ", ".join(f"{name} {version}" for name, version in sorted(found.items())) or "-"
+
+
+def transition(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """``trap 1.3.0 -> 1.4.0``; a version that stayed is said once; empty where nothing is known."""
+    parts = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name, "removed")
+        parts.append(f"{name} {new}" if old in (None, new) else f"{name} {old} -> {new}")
+    return ", ".join(parts)
+
+
+def short(digest: str) -> str:
+    """As much of a digest as people compare."""
+    return digest[:8]
+
+
+def amount(size: int) -> str:
+    """Bytes as 812K, 312M or 2.5G."""
+    if size < 1000 * 2**10:
+        return f"{size / 2**10:.0f}K"
+    return f"{size / 2**20:.0f}M" if size < 1000 * 2**20 else f"{size / 2**30:.1f}G"
 
 
 def moment(wall: float | None) -> str:

@@ -30,23 +30,35 @@ def news(old: Generation | None, versions: Mapping[str, str]) -> str:
 
 
 def begin(
-    state: PoolState, generation: Generation, rollout: int, *, reason: str, actor: str, now: float, wall: float
+    state: PoolState,
+    generation: Generation,
+    rollout: int,
+    *,
+    reason: str,
+    actor: str,
+    now: float,
+    wall: float,
+    known: Mapping[int, Generation] | None = None,
 ) -> tuple[PoolState, ...]:
-    """Want another generation, which may be an old one.
+    """Want another generation, which may be an old one. ``known``: where the versions of the one before are found.
 
     Returns the states to save in order: the old rollout's end, then the new one."""
     ended = supersede(state, f"generation {generation.number} is wanted instead", wall)
+    previous = _serving(state)
+    before = (known or {}).get(previous) if previous is not None else None
     fresh = Rollout(
         id=rollout,
         pool=state.pool,
         generation=generation.number,
-        previous=_serving(state),
+        previous=previous,
         state=RolloutState.PENDING,
         reason=reason,
         actor=actor,
         started_wall=wall,
         progressed_at=now,
         began_at=now,
+        versions=dict(generation.versions),
+        previous_versions=dict(before.versions) if before else {},
     )
     wanted = replace(state, wanted=generation.number, rollout=fresh)
     return (*ended, wanted)

@@ -37,6 +37,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
             # Celery's own handler would execute itself anew, without the options that make the snapshot its code.
             signal.signal(signal.SIGHUP, lambda number, frame: None)
             reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
+            reporter.health.slots = worker.pool.num_processes  # of threads and greenlets, too
             reporter.health.connected = lambda: worker.consumer is not None and worker.consumer.connection is not None
             reporter.health.unread = lambda: unread(worker.pool)
             if not type(worker.pool).__module__.endswith(
@@ -114,7 +115,7 @@ def _turn_faster(connection: Any) -> None:
 
 def _listen(job: Job, reporter: Reporter) -> None:
     def ready(sender: Any, **_: Any) -> None:
-        report.write(job, report.code_report(job))  # before READY: who hears that may read this
+        report.write(job, report.code_report(job, reporter.health.slots))  # before READY: who hears that may read this
         ready_with_pool(sender, reporter)
 
     def draining(**_: Any) -> None:

@@ -65,6 +65,7 @@ class Health:
         self.unread: Callable[[], int] = lambda: 0  # results of tasks that have ended, though they count as active
         self._well = now  # when there was last nothing to be said against it: it turned, or had good reason not to
         self._away, self._away_since = "", now  # whom it waits for, and since when
+        self.slots: int | None = None  # tasks that run at a time
         self.strays = 0
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.because = ""  # why it drains, if nobody told it to by a signal

@@ -29,7 +29,7 @@ class LateImports:
         if health.phase is not Phase.READY or (len(sys.modules) == self._modules and remote == self._written):
             return
         self._modules = len(sys.modules)
-        found = report.code_report(self._job) | {"remote": remote}
+        found = report.code_report(self._job, health.slots) | {"remote": remote}
         if len(found["strays"]) != health.strays or remote != self._written:
             report.write(self._job, found)
             health.strays, health.remote, self._written = len(found["strays"]), _latest(remote), remote

@@ -24,8 +24,8 @@ class ConfigurationError(Exception):
     """The configuration or the application cannot be used; the message stands for itself."""
 
 
-def code_report(job: Job) -> dict[str, Any]:
-    """The code as it is loaded now, in plain values."""
+def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
+    """The code as it is loaded now, in plain values. ``slots``: how many tasks the worker runs at a time."""
     return {
         "schema": 1,
         "instance": job.instance,
@@ -35,6 +35,7 @@ def code_report(job: Job) -> dict[str, Any]:
         "versions": _versions(job),
         "strays": strays(job.packages, job.code),
         "remote": [],
+        "slots": slots,
         "failure": None,
         "wall": time.time(),
     }

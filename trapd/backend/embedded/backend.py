@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from trapd import environment
-from trapd.backend.embedded import spawn
+from trapd.backend.embedded import memory, spawn
 from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
 from trapd.backend.embedded.records import Records
@@ -27,7 +27,7 @@ from trapd.backend.embedded.run import Run
 from trapd.backend.words import REFUSED, hangs_on, last_status, silence, with_reason
 from trapd.contracts import STOP_TIME, Clock
 from trapd.layout import Runtime
-from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
+from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, Memory
 
 log = logging.getLogger("trapd.backend.embedded")
 ABORT_GRACE = 10.0  # s between SIGABRT and SIGKILL; TimeoutAbortSec= of the workers' unit
@@ -182,6 +182,11 @@ class EmbeddedBackend:
             del self._runs[id]
             self._on_change(id.pool)
             await asyncio.to_thread(self._records.remove, id)
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        pids = {run.id: run.process.pid for run in self._runs.values() if run.process}
+        used = await asyncio.to_thread(lambda: {id: memory.used(pid) for id, pid in pids.items()})
+        return {id: Memory(found) for id, found in used.items() if found is not None}
 
     # -- how an instance begins ------------------------------------------------------------------------------------
 

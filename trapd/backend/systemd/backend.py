@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from trapd.backend.systemd.bus import BusError, LostError
@@ -34,7 +34,7 @@ from trapd.backend.systemd.refusals import cannot, says
 from trapd.backend.words import hangs_on
 from trapd.contracts import Clock
 from trapd.errors import BackendError
-from trapd.model import Instance, InstanceId, InstanceState
+from trapd.model import Instance, InstanceId, InstanceState, Memory
 
 log = logging.getLogger("trapd.backend.systemd")
 BEGUN = 5.0  # s that a verb waits until its effect can be seen; it takes 2 to 80 ms
@@ -176,6 +176,18 @@ class SystemdBackend:
         if not record.left:
             await self._reset(id)
         self._known.drop(record)
+
+    async def memory(self) -> Mapping[InstanceId, Memory]:
+        ids = [instance.id for instance in self._known.seen(self._clock.now()) if instance.pid is not None]
+        found = await asyncio.gather(*(self._memory(id) for id in ids))
+        return {id: memory for id, memory in zip(ids, found, strict=True) if memory is not None}
+
+    async def _memory(self, id: InstanceId) -> Memory | None:
+        """None where no answer comes in time: what is shown beside it is worth more than to wait."""
+        with contextlib.suppress(BusError, LostError, TimeoutError):
+            async with asyncio.timeout(ASKING):
+                return await self._pid1.memory(id)
+        return None
 
     async def _reset(self, id: InstanceId) -> None:
         try:

@@ -13,7 +13,7 @@ from trapd.backend.systemd import names
 from trapd.backend.systemd.bus import Bus, BusError, LostError, Signal
 from trapd.backend.systemd.facts import SERVICE_PROPERTIES, Facts
 from trapd.backend.systemd.names import JOB, MANAGER, PROPERTIES, ROOT, SERVICE, SYSTEMD, UNIT
-from trapd.model import InstanceId
+from trapd.model import InstanceId, Memory
 
 log = logging.getLogger("trapd.backend.systemd")
 PATIENCE = 20.0  # s until a call is given up for which no connection can be had
@@ -23,6 +23,9 @@ KILL = 9
 # systemd.special(7): whatever is to end when the machine goes down conflicts with it, so every way down begins with its
 # job. SystemState, which says "stopping" from then on, has no signal of its own.
 SHUTDOWN = "shutdown.target"
+
+
+_UNKNOWN = 2**64 - 1  # UINT64_MAX: no value, or no limit
 
 
 class Pid1:
@@ -184,6 +187,17 @@ class Pid1:
         path = names.object_path(id)
         found = await self._call(path, PROPERTIES, "Get", "ss", SERVICE, "WatchdogTimestampMonotonic")
         return float(found[0]) / 1e6
+
+    async def memory(self, id: InstanceId) -> Memory | None:
+        """What its cgroup uses, and may use. PID 1 reads that when it is asked."""
+        path = names.object_path(id)
+        used, limit = await asyncio.gather(
+            self._call(path, PROPERTIES, "Get", "ss", SERVICE, "MemoryCurrent"),
+            self._call(path, PROPERTIES, "Get", "ss", SERVICE, "MemoryMax"),
+        )
+        if used[0] == _UNKNOWN:
+            return None
+        return Memory(int(used[0]), None if limit[0] == _UNKNOWN else int(limit[0]))
 
     async def own_job(self) -> str:
         """What PID 1 is doing to this very process's unit: stop, restart, ...; empty if nothing."""

@@ -10,7 +10,7 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.words import Cell, Word, moment, since
+from trapd.ctl.words import Row, moment, since, transition
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -32,21 +32,30 @@ def show(screen: Screen, document: documents.Rollouts) -> None:
     """Print a row for each rollout."""
     if not document["rollouts"]:
         return screen.line("nothing was ever rolled out")
-    columns = ("ROLLOUT", "POOL", "FROM", "TO", "STATE", "BEGAN", "TOOK", "BY", "REASON")
-    return screen.table(columns, [_row(one) for one in document["rollouts"]], spare=("BY", "BEGAN", "TOOK", "FROM"))
+    columns = ("ROLLOUT", "WHEN", "POOL", "FROM -> TO", "BY", "RESULT")
+    return screen.table(
+        columns, [_row(one) for one in document["rollouts"]], lead=3, bare=("FROM -> TO", "RESULT"), prose=True
+    )
 
 
-def _row(one: documents.Rollout) -> list[Cell]:
+def _row(one: documents.Rollout) -> Row:
     previous = "-" if one["previous"] is None else str(one["previous"])
-    took = "-" if one["ended"] is None else since(one["started"], one["ended"])
-    return [
+    change = transition(one["previous_versions"], one["versions"])
+    numbers = f"{previous} -> {one['generation']}"
+    cells = [
         str(one["id"]),
-        one["pool"],
-        previous,
-        str(one["generation"]),
-        Word(one["state"]),
         moment(one["started"]),
-        took,
+        one["pool"],
+        f"{change} ({numbers})" if change else numbers,
         one["actor"],
-        one["reason"],
+        _result(one),
     ]
+    return Row(cells)
+
+
+def _result(one: documents.Rollout) -> str:
+    """How it ended and how long that took; why, unless it went well."""
+    if one["ended"] is None:
+        return f"{one['state']}: {one['reason']}"
+    took = since(one["started"], one["ended"])
+    return f"complete in {took}" if one["state"] == "complete" else f"{one['state']} after {took}: {one['reason']}"

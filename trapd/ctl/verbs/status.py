@@ -13,7 +13,7 @@ from trapd.ctl import options
 from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.words import Cell, Word, last_lines, since, versions
+from trapd.ctl.words import Cell, Row, Word, amount, last_lines, short, since, transition, versions
 from trapd.units import running
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trapd.ctl.render import Screen
 
 _EVERY = 2.0  # s between two looks of --watch
+_LABEL = 11  # columns of "waits for" and its like
 
 
 @click.command()
@@ -60,25 +61,24 @@ def _asked(session: Session) -> documents.Status:
 def _watched(session: Session, pools: Sequence[str]) -> Exit:
     """Until Ctrl-C."""
     while True:
-        if session.screen.terminal:
-            session.screen.console.clear()
+        session.screen.clear()
         try:
             _status(session, pools)
         except UnreachableError as error:
             session.screen.line(str(error))
-        session.screen.console.file.flush()
+        session.screen.file.flush()
         time.sleep(_EVERY)
 
 
-def show(screen: Screen, document: documents.Status) -> None:
-    """Print the daemon, the disk, and every pool with its workers."""
-    now, daemon, disk = time.time(), document["daemon"], document["disk"]
+def show(screen: Screen, document: documents.Status, now: float | None = None) -> None:
+    """Print the daemon, the disk, and every pool with its workers; ``now`` in seconds since the epoch."""
+    now, daemon, disk = time.time() if now is None else now, document["daemon"], document["disk"]
     eager = ", tasks run where they are submitted: no workers are needed" if daemon["eager"] else ""
-    screen.line(
-        "trapd ", daemon["version"], " ", Word(daemon["state"]), f", pid {daemon['pid']}, ", daemon["backend"], eager
-    )
+    place = f" on {daemon['host']}, pid {daemon['pid']}, {daemon['backend']}{eager}"
+    screen.line("trapd ", daemon["version"], " ", Word(daemon["state"]), place)
     reason = f": {disk['reason']}" if disk["reason"] else ""
-    screen.line("disk  ", Word(disk["state"]), ", ", versions(disk["versions"]), reason)
+    mark = f" ({short(disk['digest'])})" if disk["digest"] else ""
+    screen.line("disk  ", Word(disk["state"]), f", {versions(disk['versions'])}{mark}{reason}")
     for problem in document["problems"]:
         if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
             screen.line(Word("problem"), f": {problem}")  # the others are said above
@@ -90,34 +90,78 @@ def show(screen: Screen, document: documents.Status) -> None:
 
 
 def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
-    number = f"generation {pool['generation']}" if pool["generation"] is not None else "no generation yet"
-    paused = ", paused" if pool["paused"] else ""
-    screen.line(f"pool {pool['name']}: {pool['ready']} of {pool['wanted']} ready, {number}{paused}")
     rollout = pool["rollout"]
-    if rollout is not None:
-        screen.line(f"rollout {rollout['id']} ", Word(rollout["state"]), f": {rollout['reason']}", indent=2)
-        if rollout["state"] in ("rejected", "failed"):
-            screen.lines(last_lines(rollout["detail"]), indent=6)
-    if pool["waiting"]:
-        screen.line(f"waiting for {pool['waiting']}", indent=2)
+    screen.line(f"pool {pool['name']}: ", *_verdict(pool, now))
+    if rollout is not None and rollout["ended"] is None:
+        screen.line(_change(rollout), indent=2)
+    said: list[str] = []
+    if rollout is not None and rollout["state"] in ("rejected", "failed"):
+        said.append(rollout["reason"])
+        took = since(rollout["started"], rollout["ended"] or now)
+        screen.line(
+            f"rollout {rollout['id']} ", Word(rollout["state"]), f" after {took}: {rollout['reason']}", indent=2
+        )
+        screen.lines(last_lines(rollout["detail"]), indent=6)
+    for label, text in (("waits for", pool["waiting"]), ("next", pool["next"]), ("held back", pool["held_back"])):
+        if text:
+            screen.entry(label, text, indent=2, column=_LABEL)
     for problem in pool["problems"]:
-        if rollout is not None and rollout["reason"] and problem.endswith(rollout["reason"]):
-            continue  # said above
-        screen.line(Word("problem"), f": {problem}", indent=2)
+        if not any(reason and problem.endswith(reason) for reason in said):  # said above
+            screen.entry("problem", problem, indent=2, column=_LABEL)
     if pool["instances"]:
-        columns = ("WORKER", "STATE", "CODE", "VERSIONS", "TASKS", "AGE", "PID")
-        screen.table(columns, [_row(one, now) for one in pool["instances"]], spare=("PID", "AGE", "TASKS", "VERSIONS"))
+        columns = ("WORKER", "STATE", "CODE", "TASKS", "UP", "RESTARTS", "MEMORY")
+        screen.table(columns, [_row(one, now) for one in pool["instances"]], lead=3)
 
 
-def _row(one: documents.Instance, now: float) -> list[Cell]:
+def _verdict(pool: documents.Pool, now: float) -> list[Cell]:
+    """Is it as desired, in a word, and how many work."""
+    rollout, number = pool["rollout"], pool["generation"]
+    code = f"{versions(pool['versions'])}, generation {number}" if number is not None else "no generation yet"
+    mark = f" ({short(pool['digest'])})" if pool["digest"] else ""
+    ready = f", {pool['ready']} of {pool['wanted']} ready"
+    if pool["paused"]:
+        return [Word("paused"), f"{ready}, {code}{mark}"]
+    if rollout is not None and rollout["ended"] is None:
+        updated = sum(one["state"] == "ready" and one["generation"] == number for one in pool["instances"])
+        on_new = f", {updated} of {pool['wanted']} on generation {number}"
+        return [Word(rollout["state"]), f" for {since(rollout['started'], now)}{ready}{on_new}"]
+    state = Word("not as desired") if pool["problems"] else Word("as desired")
+    return [state, f"{ready}, {code}{mark}"]
+
+
+def _change(rollout: documents.Rollout) -> str:
+    """From which code to which, by whom, and why."""
+    numbers = f"generation {rollout['previous'] or '-'} -> {rollout['generation']}"
+    change = transition(rollout["previous_versions"], rollout["versions"])
+    why = f": {rollout['reason']}" if rollout["reason"] not in ("", change) else ""
+    return f"{change}{', ' if change else ''}{numbers}, rollout {rollout['id']} by {rollout['actor']}{why}"
+
+
+def _row(one: documents.Instance, now: float) -> Row:
     tasks = "-" if one["active_tasks"] is None else str(one["active_tasks"])
-    pid = "-" if one["pid"] is None else str(one["pid"])
-    return [
+    slots = f"/{one['slots']}" if one["slots"] is not None else ""
+    memory, restarts = one["memory"], one["restarts"]
+    used = "-" if memory is None else amount(memory["used"])
+    limit = f" of {amount(memory['limit'])}" if memory is not None and memory["limit"] is not None else ""
+    notes = [f"last restart {since(restarts['at'], now)} ago: {restarts['cause']}"] if restarts["count"] else []
+    cells = [
         one["name"],
-        Word(one["state"]),
-        Word(one["code"] or "-"),
-        versions(one["versions"]),
-        tasks,
-        since(one["since"], now),
-        pid,
+        Word(one["state"] if one["state"] == "ready" else f"{one['state']} {since(one['since'], now)}"),
+        _code(one),
+        f"{tasks}{slots}" if tasks != "-" else "-",
+        since(one["ready_at"], now) if one["pid"] is not None else "-",
+        str(restarts["count"]),
+        f"{used}{limit}",
     ]
+    return Row(cells, notes)
+
+
+def _code(one: documents.Instance) -> Cell:
+    """The version that it loaded, and what is to be known of it beside that."""
+    if one["code"] is None or (one["code"] == "unknown" and one["state"] == "starting"):
+        return "-"
+    if one["code"] == "unknown":
+        return Word("unknown")
+    found = one["versions"]
+    loaded = next(iter(found.values())) if len(found) == 1 else versions(found)
+    return loaded if one["code"] == "current" else f"{loaded} {one['code']}"

@@ -1,0 +1,74 @@
+"""What each command takes, as types that both ends import: trapctl asks with them, parameters.py checks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypedDict
+
+from trapd.control.protocol import MOST_LINES
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What stands for a parameter that a request leaves out."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The largest number that is accepted."""
+
+    value: int
+
+
+_Pool = Annotated[str, "a pool's name"]
+_Pools = Annotated[list[str], Default([]), "pools by name; all if empty"]
+_OnePool = Annotated[str | None, Default(None), "only this pool"]
+_Limit = Annotated[int, Default(20), Most(MOST_LINES), "at most so many, the latest"]
+
+
+class Nothing(TypedDict):
+    """No parameters."""
+
+
+class OfPool(TypedDict):
+    pool: _Pool
+
+
+class OfPools(TypedDict):
+    pools: _Pools
+
+
+class OfRecycle(TypedDict):
+    pools: _Pools
+    reason: Annotated[str, Default(""), "one line for history: why"]
+
+
+class OfWait(TypedDict):
+    id: Annotated[int, "the rollout's number"]
+    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
+
+
+class OfDisk(TypedDict):
+    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
+
+
+class OfHistory(TypedDict):
+    pool: _OnePool
+    limit: _Limit
+
+
+class OfEvents(TypedDict):
+    pool: _OnePool
+    rollout: Annotated[int | None, Default(None), "only this rollout"]
+    limit: _Limit
+
+
+class OfScale(TypedDict):
+    pool: _Pool
+    workers: Annotated[str, "N, +N or -N"]
+
+
+class OfWhy(TypedDict):
+    subject: Annotated[str, "a pool, a rollout's number or a worker such as default@7-1"]
