@@ -21,8 +21,10 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 from redis import Redis
+from xdist.remote import Producer
 
 from tests.support import brokers, machine, processes, sample
+from tests.support.lanes import Lanes
 from trapd import history
 
 HERE = Path(__file__).parent
@@ -33,6 +35,7 @@ ORDER = ("unit", "contract", "simulation", "docs", *REAL)
 SHARED_ORDER = ("unit", "contract", "simulation", "docs", "system", "applications", "nspawn", "process")
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
+PATIENCE = 300.0  # s for a slow test: its machine is busy, and it may have to wait for pip in another process
 GRACE = 20.0  # s that a process or thread gets to end by itself after its test
 
 # how long an example takes says more about what else the machine does than about the code
@@ -58,16 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if folder(item.path) in ("applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
-        if folder(item.path) in REAL and _shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        given = item.get_closest_marker("timeout")
+        if folder(item.path) in REAL and (given is None or given.args[0] < PATIENCE):
+            item.add_marker(pytest.mark.timeout(PATIENCE), append=False)
 
 
-def _shares(item: pytest.Item) -> bool:
-    """Whether a test shares something slow, a machine for instance, with the others of its module: one process of
-    several (xdist's ``--dist=loadgroup``) then runs all of these."""
-    definitions = item.session._fixturemanager.getfixturedefs
-    found = [definitions(name, item) for name in getattr(item, "fixturenames", ())]
-    return any(defined and defined[-1].scope == "module" for defined in found)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes | None:
+    return Lanes(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.hookimpl(wrapper=True)
