@@ -60,9 +60,8 @@ class Controller:
         self.trouble = ""  # why nothing can be remembered, if so
         self.generations: dict[int, Generation] = dict(journal.generations())
         # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
-        now, wall = clock.now(), clock.wall()
-        known = journal.pools().items()
-        self.states = {name: want.after_boot(want.progressed(state, now), now, wall) for name, state in known}
+        times, known = (clock.now(), clock.wall()), journal.pools().items()
+        self.states = {name: want.after_boot(want.progressed(s, times[0]), *times) for name, s in known}
         self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
@@ -118,9 +117,7 @@ class Controller:
             async with self.making:
                 pass
             behind = any(isinstance(intent.after_disk(self.situation(name)), FromDisk) for name in self.specs)
-            if self.disk.state is DiskState.BROKEN or self.stopping:
-                return self.disk
-            if self.disk.state is DiskState.SETTLED and not behind:
+            if self.stopping or not (behind or self.disk.state is DiskState.CHANGING):
                 return self.disk
             await asyncio.wait([changed])
 
@@ -334,18 +331,15 @@ class Controller:
         self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()
     ) -> None:
         """Remember, on disk first. Raises HistoryError."""
-        states, events, generations = [self._retimed(state) for state in states], list(events), list(generations)
+        times = self.clock.now(), self.clock.wall()
+        states = [want.retimed(state, self.state(state.pool), *times) for state in states]
+        events, generations = list(events), list(generations)
         if not (states or events or generations):
             return
         with self.writing():
             self.journal.save(pools=states, generations=generations, events=events)
         self.states |= {state.pool: state for state in states}
         self.generations |= {generation.number: generation for generation in generations}
-
-    def _retimed(self, state: PoolState) -> PoolState:
-        before = self.state(state.pool).rollout
-        moving = before and state.rollout and before.id == state.rollout.id and not before.state.over
-        return want.retimed(state, self.clock.now(), self.clock.wall()) if moving else state
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -163,6 +163,7 @@ class Daemon:
             await self.control.open()
             down.push_async_callback(self.control.close)
             self._record(EventKind.TRAPD_STARTED, f"trapd {__version__} with {self.settings.file}")
+            self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._say_alive(), self._follow(), self._keep_listening()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
@@ -328,7 +329,7 @@ class Daemon:
         return "".join(f"{instance.unit}\n" for instance in instances)
 
     def _troubles(self) -> str:
-        troubles = [self.trouble, self.controller.trouble, *self.snapshots.troubles()]
+        troubles = [self.trouble, self.controller.trouble, self.triggers.lost_end, *self.snapshots.troubles()]
         return "; ".join(trouble for trouble in troubles if trouble)
 
     def _warnings(self) -> list[str]:

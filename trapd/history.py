@@ -83,6 +83,9 @@ class SqliteJournal(Journal):
     def next_generation(self) -> int:
         return self._next("generation")
 
+    def last_generation(self) -> int:
+        return int(self._rows("SELECT value FROM counters WHERE name = 'generation'")[0][0])
+
     def next_rollout(self) -> int:
         return self._next("rollout")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,8 +10,8 @@ from dataclasses import replace
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Application, Disk, Generation, PoolSpec, PoolState, Rollout
-from trapd.rollout import intent, want
+from trapd.model import Application, Disk, Generation, Instance, PoolSpec, PoolState, Rollout
+from trapd.rollout import intent, lost_end, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -41,6 +42,30 @@ class Triggers:
         self.controller = controller
         self._logged: dict[str, set[object]] = {}  # what was logged to mean nothing since a pool last moved
         controller.renew = self._renew
+        self._unknown_until = 0  # generations up to this one may be missing in the history
+
+    # -- the history -----------------------------------------------------------------------------------------------
+
+    def compare(self, seen: Sequence[Instance]) -> None:
+        """At the start: the history with what is there. If the history lost its end, nothing that runs is undone."""
+        known, wall = self.controller, self.controller.clock.wall()
+        last = known.journal.last_generation()
+        newest = lost_end.newest(last, known.snapshots.present() | {instance.id.generation for instance in seen})
+        if newest is None:
+            return
+        self._unknown_until = newest
+        log.error("%s", self.lost_end)
+        with contextlib.suppress(HistoryError):
+            with known.writing():
+                while known.journal.next_generation() < newest:
+                    pass  # no number is given twice
+            of = {name: [instance for instance in seen if instance.id.pool == name] for name in known.specs}
+            known.save([lost_end.as_seen(known.state(name), last, of[name], wall) for name in known.specs], [])
+
+    @property
+    def lost_end(self) -> str:
+        """What is missing in the history; empty if nothing is."""
+        return lost_end.problem(self._unknown_until, self.controller.generations, self.controller.states.values())
 
     # -- the code on disk ------------------------------------------------------------------------------------------
 

@@ -516,3 +516,9 @@ def test_a_history_that_somebody_removed_or_replaced_is_not_written_on_in_vain(t
         ):
             journal.next_generation()
     journal.close()
+
+
+def test_the_last_generation_is_that_of_the_latest_number(reopen: Reopen) -> None:
+    assert reopen().last_generation() == 0
+    number = reopen().next_generation()
+    assert reopen().last_generation() == number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -1168,3 +1169,43 @@ def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
     universe.run(60)
     universe.settle("two")
     assert universe.controller.state(POOL).wanted == 3
+
+
+def lost_end(upgrade: Behaviour) -> Universe:
+    """Version two runs, and the history is that of the time before it."""
+    universe = running()
+    before = copy.deepcopy(universe.journal)
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.die()
+    universe.journal = before
+    universe.behaviours["two"] = upgrade
+    universe.run(60)
+    return universe
+
+
+def test_a_history_that_lost_its_end_undoes_nothing_that_runs() -> None:
+    universe = lost_end(GOOD)
+    assert starts(universe)[1] == 2, "only those of the first start"
+    universe.settle("two")
+    assert starts(universe) == {1: 2, 2: 2, 3: 2}
+    assert universe.triggers.lost_end == ""
+
+
+def test_after_a_history_lost_its_end_what_runs_serves_where_what_is_installed_does_not_start() -> None:
+    universe = lost_end(RAISES)
+    assert "the history has lost its end: generation 2 is there" in universe.triggers.lost_end
+    universe.run(3600)
+    seen = universe.backend.seen()
+    assert {(i.id.generation, i.state) for i in seen} >= {(2, InstanceState.READY)}
+    assert sum(i.state is InstanceState.READY for i in seen) == 2
+    assert starts(universe)[1] == 2
+
+
+def test_a_history_that_was_begun_anew_is_no_lost_end() -> None:
+    universe = running()
+    universe.die()
+    universe.journal = FakeJournal()
+    universe.run(60)
+    assert universe.triggers.lost_end == ""
+    universe.settle("one")

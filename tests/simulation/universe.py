@@ -109,6 +109,7 @@ class Universe:
             application=self.application,
         )
         self.triggers = Triggers(self.controller)
+        self.triggers.compare(self.backend.seen())
         self._pass_all()
         self.at(0, self._look)
 

@@ -29,6 +29,9 @@ class FakeJournal(Journal):
         self._last_generation += 1
         return self._last_generation
 
+    def last_generation(self) -> int:
+        return self._last_generation
+
     def next_rollout(self) -> int:
         self._last_rollout += 1
         return self._last_rollout

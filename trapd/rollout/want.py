@@ -115,11 +115,13 @@ def progressed(state: PoolState, now: float) -> PoolState:
     return state if state.rollout is None else replace(state, rollout=replace(state.rollout, progressed_at=now))
 
 
-def retimed(state: PoolState, now: float, wall: float) -> PoolState:
+def retimed(state: PoolState, before: PoolState, now: float, wall: float) -> PoolState:
     """With the beginning of its rollout as the present clock has it, so that after somebody set the clock (by 20 years,
     say) its duration holds. Not for a rollout that was over before: both its times are of the same clock."""
     rollout = state.rollout
-    if rollout is None or rollout.began_at is None:
+    moved = before.rollout
+    moving = rollout is not None and moved is not None and moved.id == rollout.id and not moved.state.over
+    if rollout is None or rollout.began_at is None or not moving:
         return state
     started = wall - (now - rollout.began_at)
     return (
