@@ -138,3 +138,11 @@ def test_each_number_of_a_decision_is_given_once() -> None:
 
 def test_the_changelog_speaks_of_what_is_to_come() -> None:
     assert re.search(r"^## \[Unreleased\]\n+### \w+\n+- ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_nobody_is_told_to_install_a_package_that_is_not_ours() -> None:
+    """The name is not registered, so that anybody could register it, and root would install it."""
+    texts = [*DOCUMENTS, *SHIPPED, *ROOT.glob("docs/man/*"), *(ROOT / "trapd").rglob("*.py")]
+    assert [
+        name(text) for text in texts if re.search(r"pip3? install (-\S+ )*trapd\b(?![-_.*])", text.read_text())
+    ] == []
