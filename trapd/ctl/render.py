@@ -8,6 +8,7 @@ Written out rather than with a library: rich took 40 of the 150 ms that `trapctl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -49,7 +50,7 @@ class Screen:
         self.file = file if file is not None else sys.stdout
         self.terminal = self.file.isatty()
         # in a pipe none, even where COLUMNS is exported: a line that was broken cannot be searched
-        self.width = shutil.get_terminal_size().columns if width is None and self.terminal else width
+        self.width = _columns(self.file) if width is None and self.terminal else width
         self._colours = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def line(self, *parts: Cell, indent: int = 0) -> None:
@@ -138,6 +139,15 @@ class Screen:
                 painted += f"{text[at:begin]}\x1b[{style}m{text[begin:end]}\x1b[0m"
                 at = end
         return painted + text[at:]
+
+
+def _columns(terminal: IO[str]) -> int:
+    """As wide as it is now: an exported COLUMNS, of which shutil thinks more, is that of another terminal. It counts
+    where the kernel knows no width: a serial line, say."""
+    with contextlib.suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(terminal.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 def _word(cell: Cell) -> Cell:

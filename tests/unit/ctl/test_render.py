@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import pty
 import re
+import termios
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +111,15 @@ def test_in_a_pipe_lines_are_whole_and_plain_whatever_the_environment_says(monke
     assert "\x1b" not in text
     assert not any(line.endswith(" ") for line in text.splitlines())
     assert "disk  broken, trap 1.4.0 (f9): pip was killed: ~rap is left in site-packages" in text.splitlines()
+
+
+def test_a_terminal_is_as_wide_as_it_is_whatever_columns_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "123")
+    ours, theirs = pty.openpty()
+    with open(ours), open(theirs, "w") as terminal:  # noqa: PTH123
+        assert Screen(terminal).width == 123, "the kernel knows no width yet"
+        termios.tcsetwinsize(theirs, (24, 40))
+        assert Screen(terminal).width == 40
 
 
 def test_no_color_switches_colours_off_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
