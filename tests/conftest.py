@@ -146,10 +146,10 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with blockbuster_ctx(scanned_modules="trapd") as guard:
-        # The journal's contract: short transactions, and what was saved is on the disk before anything is done.
-        journal = {*vars(history), *vars(history.SqliteJournal)}
+        # The contract of History: short transactions, and what was saved is on the disk before anything is done.
+        functions = {*vars(history), *vars(history.SqliteHistory)}
         for function in guard.functions.values():
-            function.can_block_in("trapd/history.py", journal)
+            function.can_block_in("trapd/history.py", functions)
         yield
 
 

@@ -118,8 +118,8 @@ MUTANTS = (
     Mutant(
         "settings that come while other code is wanted are rolled when that is over",
         "trapd/rollout/plan.py",
-        "return replace(thought, actions=(*thought.actions, Renew(wanted, world.other_settings)))",
-        "return thought",
+        "return replace(planned, actions=(*planned.actions, Renew(wanted, world.other_settings)))",
+        "return planned",
         (_STORIES,),
     ),
     Mutant(
@@ -285,7 +285,7 @@ MUTANTS = (
     Mutant(
         "a task that a process has as the drain begins is not given back as well",
         "trapd/worker/leaving.py",
-        "        hear(pool._pool, worker.hub)\n",
+        "        receive_acceptances(pool._pool, worker.hub)\n",
         "",
         ("process/test_worker_tasks.py",),
     ),
@@ -347,10 +347,10 @@ MUTANTS = (
     ),
     Mutant(
         "what RabbitMQ took back is a problem in status",
-        "trapd/control/beside.py",
-        "*_taken_back(desk, view), ",
+        "trapd/control/incidents.py",
+        "*_taken_back(context, view), ",
         "",
-        ("unit/control/test_beside.py",),
+        ("unit/control/test_incidents.py",),
     ),
     Mutant(
         "a start that has its connection has a deadline, and is not said to have no broker",
@@ -525,7 +525,7 @@ MUTANTS = (
     Mutant(
         "stop takes as long as the tasks: systemd is asked for more time",
         "trapd/daemon.py",
-        'self._tell(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")',
+        'self._notify(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")',
         "pass",
         (_STOP_WAITS,),
     ),

@@ -100,7 +100,7 @@ class Snapshots(Protocol):
     def present(self) -> frozenset[int]: ...
 
 
-class Journal(Protocol):
+class History(Protocol):
     """Remembers what is wanted and what happened. Calls are short and synchronous: one transaction each.
 
     J1  ``next_generation`` and ``next_rollout`` never return the same number twice, over any crash.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 
 from trapd import apply
-from trapd.contracts import STANDSTILL, Backend, Clock, Journal, Snapshots
+from trapd.contracts import STANDSTILL, Backend, Clock, History, Snapshots
 from trapd.errors import BackendError, HistoryError, SnapshotError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolSpec, PoolState
@@ -22,7 +22,7 @@ from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Pla
 from trapd.rollout.events import of_action, rollout_of
 from trapd.rollout.intent import CopyOf, FromDisk, Received, Situation
 from trapd.rollout.plan import plan
-from trapd.rollout.telling import Telling
+from trapd.rollout.recording import Recording
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
 
@@ -45,30 +45,30 @@ class Controller:
         *,
         backend: Backend,
         snapshots: Snapshots,
-        journal: Journal,
+        history: History,
         clock: Clock,
         collect: Collect,
         application: Application,
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
-        self.backend, self.snapshots, self.journal, self.clock = backend, snapshots, journal, clock
+        self.backend, self.snapshots, self.history, self.clock = backend, snapshots, history, clock
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.stopping = False
         self.going_down = False  # the machine
         self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
         self.trouble = ""  # why nothing can be remembered, if so
-        self.generations: dict[int, Generation] = dict(journal.generations())
+        self.generations: dict[int, Generation] = dict(history.generations())
         # Time without a trapd is no lack of progress; and over a reboot the clock that it was taken by begins anew.
-        times, known = (clock.now(), clock.wall()), journal.pools().items()
+        times, known = (clock.now(), clock.wall()), history.pools().items()
         self.states = {name: want.after_boot(want.progressed(s, times[0]), *times) for name, s in known}
         self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         self._collect = collect
         self._views: dict[str, PoolView] = {}
-        self._unfinished = journal.unfinished()  # workers as the trapd before left them
-        self._telling: dict[str, Telling] = {}
+        self._unfinished = history.unfinished()  # workers as the trapd before left them
+        self._recordings: dict[str, Recording] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
@@ -145,10 +145,10 @@ class Controller:
 
     async def observe(self, name: str) -> PoolView:
         """Look now, and say what a pass would do, without doing it."""
-        view, _ = self._think(name, await self.backend.observe(), self.clock.now())
+        view, _ = self._decide(name, await self.backend.observe(), self.clock.now())
         return view
 
-    def _think(self, name: str, seen: Sequence[Instance], now: float, *, held: bool = False) -> tuple[PoolView, Plan]:
+    def _decide(self, name: str, seen: Sequence[Instance], now: float, *, held: bool = False) -> tuple[PoolView, Plan]:
         """``held``: as if the pool were paused, because nothing can be remembered."""
         known = self.pool(name)
         spec, state = known.spec, known.state
@@ -164,19 +164,19 @@ class Controller:
             going_down=self.going_down,
             other_settings="" if held else self._other_settings(name),
         )
-        thought = plan(world, now)
+        planned = plan(world, now)
         if held:
-            thought = replace(thought, waiting="room for the history, to write down a verdict")
+            planned = replace(planned, waiting="room for the history, to write down a verdict")
         view = replace(
             known,
             instances=world.instances,
             wanted_workers=world.wanted_workers,
-            waiting=thought.waiting,
-            actions=thought.actions,
+            waiting=planned.waiting,
+            actions=planned.actions,
             at=now,
             wall=self.clock.wall(),
         )
-        return view, thought
+        return view, planned
 
     def _other_settings(self, name: str) -> str:
         """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
@@ -240,35 +240,35 @@ class Controller:
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
             now = self.clock.now()
-            view, thought = self._think(name, seen, now)
-            state = story.decided(view, thought, self.generations, now, view.wall)
+            view, planned = self._decide(name, seen, now)
+            state = story.decided(view, planned, self.generations, now, view.wall)
             # written before it is done: a crash in between repeats a step that the next pass would take anyway;
             # and while nothing could be written, something is at each pass, to see whether that is over
-            telling, again = self._telling_of(name), self._refused.get(name, {})
-            events = telling.events(view, thought, again)
-            kept = self._remember([state] if state != view.state or self.trouble else [], [*telling.untold, *events])
-            lost = not kept and any(isinstance(action, Verdict) for action in thought.actions)
+            recording, again = self._recording_of(name), self._refused.get(name, {})
+            events = recording.events(view, planned, again)
+            kept = self._remember([state] if state != view.state or self.trouble else [], [*recording.pending, *events])
+            lost = not kept and any(isinstance(action, Verdict) for action in planned.actions)
             if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
-                view, thought = self._think(name, seen, now, held=True)
-                state, events = view.state, telling.events(view, thought, again)
-            telling.told(view, events, written=kept)
+                view, planned = self._decide(name, seen, now, held=True)
+                state, events = view.state, recording.events(view, planned, again)
+            recording.recorded(view, events, written=kept)
             self._views[name] = replace(view, state=state)
-            done, refused = await self._carry_out(name, thought)
-            telling.done(view, done, written=kept)
+            done, refused = await self._carry_out(name, planned)
+            recording.done(view, done, written=kept)
             refused |= lost
             self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
-            if kept and any(isinstance(action, Finish | Reject | Fail) for action in thought.actions):
+            if kept and any(isinstance(action, Finish | Reject | Fail) for action in planned.actions):
                 await self.collect()
             self.notify()
-            resync = RESYNC_BUSY if thought.waiting or thought.actions or self.trouble else RESYNC_IDLE
+            resync = RESYNC_BUSY if planned.waiting or planned.actions or self.trouble else RESYNC_IDLE
             wakes = [now + (self._patience(name) if refused else resync)]
-            if await self._renewed(name, thought):
+            if await self._renewed(name, planned):
                 wakes.append(now)
-            return min(wakes if thought.wake_at is None else [*wakes, thought.wake_at])
+            return min(wakes if planned.wake_at is None else [*wakes, planned.wake_at])
 
-    def _telling_of(self, name: str) -> Telling:
+    def _recording_of(self, name: str) -> Recording:
         mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
-        return self._telling.setdefault(name, Telling(mine))
+        return self._recordings.setdefault(name, Recording(mine))
 
     def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
         """False if that cannot be, the disk being full, say."""
@@ -277,11 +277,11 @@ class Controller:
             return True
         return False
 
-    async def _carry_out(self, name: str, thought: Plan) -> tuple[tuple[Action, ...], bool]:
+    async def _carry_out(self, name: str, planned: Plan) -> tuple[tuple[Action, ...], bool]:
         """What was done, and whether anything was refused. Refused again in the same words is no news: it may go on for
         weeks."""
         before, refused, done = self._refused.get(name, {}), dict[Attempt, str](), list[Action]()
-        for action in thought.actions:
+        for action in planned.actions:
             fields = self._fields(name, action)
             log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
             if not isinstance(action, Start | Drain | Kill | Forget):
@@ -293,23 +293,23 @@ class Controller:
                 log.error("%s: %s", name, error, extra=fields)
                 if before.get(attempt) != str(error):
                     event = replace(of_action(action, self._views[name]), kind=EventKind.ERROR, reason=str(error))
-                    self._tell(name, event)
+                    self._record(name, event)
                 refused[attempt] = str(error)
             else:
                 done.append(action)
                 if attempt in before:
-                    self._tell(name, of_action(action, self._views[name]))
+                    self._record(name, of_action(action, self._views[name]))
         self._refused[name] = refused
         return tuple(done), bool(refused)
 
-    def _tell(self, name: str, event: Event) -> None:
+    def _record(self, name: str, event: Event) -> None:
         """After those that wait to be told."""
-        untold = self._telling[name].untold
-        if untold or not self._remember([], [event]):
-            untold.append(event)
+        pending = self._recordings[name].pending
+        if pending or not self._remember([], [event]):
+            pending.append(event)
 
-    async def _renewed(self, name: str, thought: Plan) -> bool:
-        for action in thought.actions:
+    async def _renewed(self, name: str, planned: Plan) -> bool:
+        for action in planned.actions:
             if isinstance(action, Renew) and self.renew is not None:
                 try:
                     await self.renew(name, action)
@@ -337,7 +337,7 @@ class Controller:
         if not (states or events or generations):
             return
         with self.writing():
-            self.journal.save(pools=states, generations=generations, events=events)
+            self.history.save(pools=states, generations=generations, events=events)
         self.states |= {state.pool: state for state in states}
         self.generations |= {generation.number: generation for generation in generations}
 
@@ -370,7 +370,7 @@ class Controller:
         useless = {n for n in self.generations if n not in needed and n not in self.snapshots.present()}
         if useless:
             with contextlib.suppress(HistoryError), self.writing():
-                self.journal.drop_generations(useless)
+                self.history.drop_generations(useless)
                 for number in useless:
                     del self.generations[number]
 

@@ -27,7 +27,7 @@ from trapd.errors import HistoryError, SettingsError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.rollout.boot import at_boot
@@ -67,21 +67,21 @@ class Daemon:
         self.settings, self.clock, self._contained = settings, SystemClock(), contained
         self.state: DaemonState = "starting"
         self.trouble = ""
-        self._unheard: TrapdError | None = None  # why nobody reaches us any more
+        self._cut_off: TrapdError | None = None  # why nobody reaches us any more
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
         self._began = self.clock.now()
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
         self._files = layout.State(settings.state_directory)
         self._runtime = layout.Runtime(settings.runtime_directory)
-        self.journal = SqliteJournal(self._files.history)
+        self.history = SqliteHistory(self._files.history)
         self.snapshots = SnapshotStore(self._files.generations)
         self.backend = self._make_backend()
         self.controller = Controller(
             settings.pools,
             backend=self.backend,
             snapshots=self.snapshots,
-            journal=self.journal,
+            history=self.history,
             clock=self.clock,
             collect=removable,
             application=settings.application,
@@ -151,7 +151,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._orders.put_nowait, number)
         async with contextlib.AsyncExitStack() as down:
-            down.callback(self.journal.close)
+            down.callback(self.history.close)
             try:
                 await self.backend.open()
             except OSError as error:
@@ -165,24 +165,24 @@ class Daemon:
             self._record(EventKind.TRAPD_STARTED, f"trapd {__version__} with {self.settings.file}")
             self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
-                works = [self.controller.run(), self._say_alive(), self._follow(), self._keep_listening()]
+                works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
-                self._tell("READY=1")
+                self._notify("READY=1")
                 log.info("trapd %s runs: %s", __version__, self.settings.file)
-                self._record(EventKind.TRAPD_STOPPED, await self._obey(tasks))
+                self._record(EventKind.TRAPD_STOPPED, await self._run_until_stopped(tasks))
                 for task in keeping:
                     task.cancel()
-        if self._unheard is not None:
-            raise self._unheard
+        if self._cut_off is not None:
+            raise self._cut_off
 
     def _record(self, kind: EventKind, reason: str) -> None:
         lasted = round(self.clock.now() - self._began, 3) if kind.lasted else None
         with contextlib.suppress(HistoryError):  # trapctl status has it
             self.controller.save([], [Event(self.clock.wall(), kind, reason, OUTSIDE, duration=lasted)])
 
-    async def _obey(self, tasks: asyncio.TaskGroup) -> str:
+    async def _run_until_stopped(self, tasks: asyncio.TaskGroup) -> str:
         """Watch, and do what signals say, until one of them ends us. Returns what becomes of the workers."""
         watching = tasks.create_task(self.watch.run(), name="watch")
         while await self._orders.get() is signal.SIGHUP:
@@ -192,7 +192,7 @@ class Daemon:
         watching.cancel()
         self.state = "stopping"
         if await self._leaves_workers():
-            self._tell("STOPPING=1")
+            self._notify("STOPPING=1")
             if self.controller.going_down:
                 return "the machine goes down, and each worker finishes its tasks by itself"
             log.info("stopping; the workers stay, and the next trapd adopts them")
@@ -225,14 +225,14 @@ class Daemon:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""
         stopping = tasks.create_task(self.controller.stop(), name="stop")
         log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
         while not stopping.done():
-            self._tell(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")
+            self._notify(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")
             await asyncio.wait({stopping}, timeout=DRAIN_SIGN if self._notifier.socket else None)
 
     async def _reload(self) -> bool:
         """Read trapd.toml again. True if the watch has to begin anew; a bad configuration changes nothing."""
-        self._tell("RELOADING=1")
+        self._notify("RELOADING=1")
         try:
             fresh = await asyncio.to_thread(load, self.settings.file)
             for name in FIXED:
@@ -253,7 +253,7 @@ class Daemon:
             await self._use(fresh)
             return True
         finally:
-            self._tell("READY=1")
+            self._notify("READY=1")
             self.controller.notify()
 
     async def _use(self, fresh: Settings) -> None:
@@ -269,25 +269,25 @@ class Daemon:
 
     # -- what systemd hears ----------------------------------------------------------------------------------------
 
-    def _tell(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         # sdnotify speaks latin-1 and drops the rest, systemd UTF-8: what both read is ASCII
         self._notifier.notify("\n".join(lines).encode("ascii", "replace").decode("ascii"))
 
-    async def _say_alive(self) -> None:
+    async def _feed_watchdog(self) -> None:
         """WATCHDOG=1 for as long as this loop turns, at a third of the time that systemd allows."""
         allowed = int(os.environ.get("WATCHDOG_USEC") or 0) / 1e6
         while allowed:
-            self._tell("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
             await asyncio.sleep(allowed / 3)
 
     async def _follow(self) -> None:
         """Whenever one of them changes: the line that ``systemctl status`` shows, and what is started at boot."""
-        said, kept = "", None
+        sent, kept = "", None
         while True:
             changed = self.controller.changed()  # taken before the look
-            if (line := self._line()) != said:
-                self._tell("STATUS=" + line.replace("\n", " "))
-                said = line
+            if (line := self._line()) != sent:
+                self._notify("STATUS=" + line.replace("\n", " "))
+                sent = line
             if self.systemd and (boot := self._at_boot()) != kept:
                 await asyncio.to_thread(_write, layout.BOOT, boot)
                 kept = boot
@@ -310,8 +310,8 @@ class Daemon:
                     await asyncio.to_thread(removals.arm)
                 await asyncio.wait([changed])
         except (OSError, TrapdError) as error:
-            self._unheard = TrapdError(f"cannot listen in {runtime} any more: {error}; start trapd again")
-            log.error("%s", self._unheard)
+            self._cut_off = TrapdError(f"cannot listen in {runtime} any more: {error}; start trapd again")
+            log.error("%s", self._cut_off)
             self._orders.put_nowait(signal.SIGTERM)
         finally:
             await asyncio.to_thread(removals.close)

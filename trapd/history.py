@@ -1,4 +1,4 @@
-"""The journal in SQLite: what is wanted, what happened and why, kept over any crash.
+"""The history in SQLite: what is wanted, what happened and why, kept over any crash.
 
 Every call is one transaction. The write-ahead log with ``synchronous=FULL`` is flushed to disk before a call returns,
 so what was saved survives SIGKILL and a power cut alike. Values are JSON, so that people can read them with the
@@ -15,7 +15,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trapd.contracts import Journal
+from trapd.contracts import History
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.migrations import SCHEMA, migrate
@@ -56,7 +56,7 @@ _COUNT_FAILURES = f"""
 _T = TypeVar("_T")
 
 
-class SqliteJournal(Journal):
+class SqliteHistory(History):
     """The one writer of ``path``, which is made (with its folder) if it is not there. For one thread.
 
     Raises HistoryError if the file cannot be used, with what to do; nothing is mended or moved behind anybody's back.

@@ -49,7 +49,7 @@ class Triggers:
     def compare(self, seen: Sequence[Instance]) -> None:
         """At the start: the history with what is there. If the history lost its end, nothing that runs is undone."""
         known, wall = self.controller, self.controller.clock.wall()
-        last = known.journal.last_generation()
+        last = known.history.last_generation()
         newest = lost_end.newest(last, known.snapshots.present() | {instance.id.generation for instance in seen})
         if newest is None:
             return
@@ -57,7 +57,7 @@ class Triggers:
         log.error("%s", self.lost_end)
         with contextlib.suppress(HistoryError):
             with known.writing():
-                while known.journal.next_generation() < newest:
+                while known.history.next_generation() < newest:
                     pass  # no number is given twice
             of = {name: [instance for instance in seen if instance.id.pool == name] for name in known.specs}
             known.save([lost_end.as_seen(known.state(name), last, of[name], wall) for name in known.specs], [])
@@ -246,7 +246,7 @@ class Triggers:
         """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
         known = self.controller
         with known.writing():
-            while (number := known.journal.next_generation()) in known.snapshots.present():
+            while (number := known.history.next_generation()) in known.snapshots.present():
                 pass
         return number
 
@@ -285,7 +285,7 @@ class Triggers:
         try:
             for name in pools:
                 with known.writing():
-                    rollout = known.journal.next_rollout()
+                    rollout = known.history.next_rollout()
                 state = (before or {}).get(name) or known.state(name)
                 now, wall = known.clock.now(), known.clock.wall()
                 states += want.begin(

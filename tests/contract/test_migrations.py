@@ -13,7 +13,7 @@ import pytest
 
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
 from trapd.model import RolloutState, Scope
 from trapd.rollout.refusals import Candidate, refusal
@@ -31,8 +31,8 @@ def old(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def journal(old: Path) -> Iterator[SqliteJournal]:
-    with closing(SqliteJournal(old)) as opened:
+def history(old: Path) -> Iterator[SqliteHistory]:
+    with closing(SqliteHistory(old)) as opened:
         yield opened
 
 
@@ -43,8 +43,8 @@ def rows(file: Path, query: str) -> list[tuple[str | int, ...]]:
 
 def test_every_event_of_schema_1_is_kept_with_its_number_and_its_words(old: Path) -> None:
     before = [(id, json.loads(value)) for id, value in rows(old, "SELECT id, value FROM events")]  # type: ignore[arg-type]
-    with closing(SqliteJournal(old)) as journal:
-        after = journal.events(limit=1000)
+    with closing(SqliteHistory(old)) as history:
+        after = history.events(limit=1000)
     assert len(after) == len(before) > 100
     for (id, record), now in zip(before, after, strict=True):
         kind = "given-up" if record["what"] == "failed" else record["what"]
@@ -54,26 +54,26 @@ def test_every_event_of_schema_1_is_kept_with_its_number_and_its_words(old: Path
         assert now.duration is None
 
 
-def test_the_history_that_is_read_has_every_word_of_schema_1(journal: SqliteJournal) -> None:
-    kinds = Counter(one.kind for one in journal.events(limit=1000))
+def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHistory) -> None:
+    kinds = Counter(one.kind for one in history.events(limit=1000))
     new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}
 
 
-def test_pools_rollouts_and_numbers_go_on_where_they_were(journal: SqliteJournal) -> None:
-    pools = journal.pools()
+def test_pools_rollouts_and_numbers_go_on_where_they_were(history: SqliteHistory) -> None:
+    pools = history.pools()
     assert (pools["default"].wanted, pools["default"].good, pools["default"].workers) == (10, (1, 4, 9, 10), 1)
     assert pools["gpu"].rollout is not None
     assert pools["gpu"].rollout.generation == pools["gpu"].wanted == 14
-    assert {one.state for one in journal.rollouts(limit=100)} >= {RolloutState.REJECTED, RolloutState.FAILED}
-    assert set(journal.generations()) >= {10, 14}
-    last = journal.events()[-1].id
-    assert journal.save(events=[Event(1.0, EventKind.READY, "after")])[0].id == last + 1
-    assert (journal.next_generation(), journal.next_rollout()) == (15, 15)
+    assert {one.state for one in history.rollouts(limit=100)} >= {RolloutState.REJECTED, RolloutState.FAILED}
+    assert set(history.generations()) >= {10, 14}
+    last = history.events()[-1].id
+    assert history.save(events=[Event(1.0, EventKind.READY, "after")])[0].id == last + 1
+    assert (history.next_generation(), history.next_rollout()) == (15, 15)
 
 
-def test_what_was_refused_stays_refused(journal: SqliteJournal) -> None:
-    refused = journal.pools()["default"].refused
+def test_what_was_refused_stays_refused(history: SqliteHistory) -> None:
+    refused = history.pools()["default"].refused
     assert [(one.scope, one.fingerprint, one.subject) for one in refused] == [
         (Scope.APPLICATION, "two", ""),
         (Scope.APPLICATION, "four", ""),
@@ -107,14 +107,14 @@ OLD_POOL = (
 def test_what_an_earlier_trapd_refused_is_refused_still(old: Path, tried: Candidate, scope: Scope | None) -> None:
     with closing(sqlite3.connect(old)) as database, database:
         database.execute("UPDATE pools SET value = ? WHERE name = 'gpu'", (OLD_POOL,))
-    with closing(SqliteJournal(old)) as journal:
-        found = refusal(journal.pools()["gpu"], tried)
+    with closing(SqliteHistory(old)) as history:
+        found = refusal(history.pools()["gpu"], tried)
     assert (found.scope if found else None) is scope
 
 
 def test_a_new_history_has_the_tables_of_a_migrated_one(old: Path, tmp_path: Path) -> None:
-    SqliteJournal(old).close()
-    SqliteJournal(tmp_path / "new.sqlite").close()
+    SqliteHistory(old).close()
+    SqliteHistory(tmp_path / "new.sqlite").close()
     schema = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
     assert rows(old, schema) == rows(tmp_path / "new.sqlite", schema)
     assert rows(old, "PRAGMA user_version") == [(SCHEMA,)]
@@ -126,6 +126,6 @@ def test_a_migration_that_fails_changes_nothing_and_says_where(old: Path, value:
         database.execute("UPDATE events SET value = ? WHERE id = 100", (value,))
     before = sorted(map(str, rows(old, "SELECT * FROM events"))), rows(old, "SELECT sql FROM sqlite_master")
     with pytest.raises(HistoryError, match=r"cannot migrate the history .*: a record cannot be understood .*; move it"):
-        SqliteJournal(old)
+        SqliteHistory(old)
     assert before == (sorted(map(str, rows(old, "SELECT * FROM events"))), rows(old, "SELECT sql FROM sqlite_master"))
     assert rows(old, "PRAGMA user_version") == [(1,)]

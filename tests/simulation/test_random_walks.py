@@ -83,7 +83,7 @@ def live(universe: Universe) -> None:
         with contextlib.suppress(HistoryError):  # an order that could not be written down
             step(universe, number)
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
-    universe.outage, universe.kill_in, universe.journal.failure = False, None, None  # events go on being lost
+    universe.outage, universe.kill_in, universe.history.failure = False, None, None  # events go on being lost
     for each in universe.specs:
         universe.order("resume", each.name)
         if universe.workers_of(each.name) == 0:
@@ -120,7 +120,7 @@ def rest(universe: Universe, name: str) -> None:
     assert refused, f"{name} runs {wanted.fingerprint}, though nothing speaks against {installed}"
     assert all(refused), "a refusal says why"
     if is_bad(installed, name):
-        ends = {rollout.reason for rollout in universe.journal.rollouts(name, limit=100) if rollout.state in FAILED}
+        ends = {rollout.reason for rollout in universe.history.rollouts(name, limit=100) if rollout.state in FAILED}
         assert any(why in ends or why.startswith("undone by") for why in refused), f"no rollout says {refused}"
         return universe.ends.append("bad code was refused")
     excuse = ("outage", "crash", "order: undo")
@@ -157,8 +157,8 @@ def step(universe: Universe, number: int) -> None:
         case 11:
             universe.reload(concurrency=r.randrange(1, 4), pool=name)
         case 12:
-            universe.journal.failure = None if universe.journal.failure else HistoryError("cannot write the history")
-            universe.say(f"full disk: {universe.journal.failure is not None}")
+            universe.history.failure = None if universe.history.failure else HistoryError("cannot write the history")
+            universe.say(f"full disk: {universe.history.failure is not None}")
         case 13:
             universe.stand_still(r.choice((5.0, 100.0, 3000.0)), workers=r.random() < 0.5)
         case 14:  # good for one pool, bad for the other: of one generation, one refuses and the other takes it
@@ -194,7 +194,7 @@ def test_two_pools_part_ways_on_one_generation() -> None:
     for seed in range(40):
         universe = walk(seed, pools=2)
         by_generation: dict[int, dict[str, RolloutState]] = {}
-        for rollout in universe.journal.rollouts(limit=1000):
+        for rollout in universe.history.rollouts(limit=1000):
             by_generation.setdefault(rollout.generation, {})[rollout.pool] = rollout.state
         both = [states for states in by_generation.values() if len(states) == 2]
         shared += len(both)
@@ -205,8 +205,8 @@ def test_two_pools_part_ways_on_one_generation() -> None:
 
 def test_the_walks_reach_the_interesting_places() -> None:
     stories = [walk(seed) for seed in range(150)]
-    ends = [rollout.state.value for u in stories for rollout in u.journal.rollouts(limit=100)]
-    happened = {event.kind for u in stories for event in u.journal.events(limit=1_000_000)}
+    ends = [rollout.state.value for u in stories for rollout in u.history.rollouts(limit=100)]
+    happened = {event.kind for u in stories for event in u.history.events(limit=1_000_000)}
     assert {"complete", "rejected", "superseded"} <= set(ends)
     assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
     assert {"ready", "failed", "crashed", "hung", "forgot", "retrial", "rolling", "finished"} <= happened

@@ -13,7 +13,7 @@ import pytest
 from tests.simulation.universe import POOL, Universe, now_or_never
 from tests.support.builders import application, spec
 from tests.support.fake_backend import NEVER, Behaviour
-from tests.support.fake_journal import FakeJournal
+from tests.support.fake_history import FakeHistory
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.event import EventKind
 from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
@@ -47,7 +47,7 @@ def starts(universe: Universe) -> Counter[int]:
 
 
 def outcome(universe: Universe) -> RolloutState:
-    rollout = universe.journal.rollouts(POOL)[0]
+    rollout = universe.history.rollouts(POOL)[0]
     return rollout.state
 
 
@@ -59,14 +59,14 @@ def test_one_upgrade_is_one_recycle() -> None:
 
 def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> None:
     universe = upgraded()
-    told = [(event.kind, event.instance) for event in universe.journal.events(rollout=2)]
+    told = [(event.kind, event.instance) for event in universe.history.events(rollout=2)]
     assert {(what, name) for what in ("draining", "gone") for name in ("p@1-1", "p@1-2")} <= set(told)
     assert {("started", "p@2-1"), ("started", "p@2-2")} <= set(told)
     assert told[-1] == ("finished", None)
     universe.run(60)
     universe.order("scale", POOL, 1)
     universe.run(60)
-    scaled, draining, gone = universe.journal.events()[-3:]
+    scaled, draining, gone = universe.history.events()[-3:]
     assert [event.kind for event in (scaled, draining, gone)] == ["scaled", "draining", "gone"]
     assert draining.rollout == gone.rollout == 2, "of that generation"
     assert gone.reason == "left 10.0 s after it was told to"
@@ -76,7 +76,7 @@ def test_a_worker_that_a_person_stopped_leaves_a_receipt_too() -> None:
     universe = running()
     now_or_never(universe.backend.drain(InstanceId(POOL, 1, 1)))
     universe.run(60)
-    told = [(event.kind, event.reason) for event in universe.journal.events() if event.instance == "p@1-1"]
+    told = [(event.kind, event.reason) for event in universe.history.events() if event.instance == "p@1-1"]
     assert told == [
         ("started", "2 workers are wanted on generation 1"),
         ("ready", "said READY"),
@@ -91,7 +91,7 @@ def test_what_people_order_meanwhile_is_part_of_the_story_of_a_rollout() -> None
     universe.run(1)
     for order in ("pause", POOL), ("resume", POOL), ("scale", POOL, 3):
         universe.order(*order)
-    told = [(event.kind, event.actor) for event in universe.journal.events(rollout=2)]
+    told = [(event.kind, event.actor) for event in universe.history.events(rollout=2)]
     assert [what for what, actor in told if actor == "somebody"] == ["paused", "resumed", "scaled"]
     universe.settle("two")
 
@@ -108,7 +108,7 @@ def test_code_that_raises_is_rejected_and_costs_nobody() -> None:
     universe.install("two", RAISES)
     universe.settle("one")
     assert starts(universe) == {1: 3, 2: 2}, "one canary, one question to the good generation, and one to be sure"
-    rollout = universe.journal.rollouts(POOL)[0]
+    rollout = universe.history.rollouts(POOL)[0]
     assert rollout.state is RolloutState.REJECTED
     assert "ImportError" in rollout.reason
     assert rollout.detail == "the last words"
@@ -170,7 +170,7 @@ def test_code_that_blocks_its_loop_right_after_ready_is_never_promoted() -> None
     universe.settle("one")
     assert outcome(universe) is RolloutState.REJECTED
     assert starts(universe)[2] == 4, "three tries, and one to be sure"
-    assert "promoted" not in [event.kind for event in universe.journal.events(generation=2)]
+    assert "promoted" not in [event.kind for event in universe.history.events(generation=2)]
     assert {InstanceId(POOL, 1, 1), InstanceId(POOL, 1, 2)} & set(universe.backend._runs), "and costs nobody"
 
 
@@ -180,9 +180,9 @@ def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
     universe.run(75)
     assert outcome(universe) is RolloutState.COMPLETE
     universe.settle("one", 1800)
-    rollout = universe.journal.rollouts(POOL)[0]
+    rollout = universe.history.rollouts(POOL)[0]
     assert (rollout.state, rollout.generation) == (RolloutState.REJECTED, 2)
-    told = [event.kind for event in universe.journal.events(generation=2)]
+    told = [event.kind for event in universe.history.events(generation=2)]
     assert told.index(EventKind.DOUBTED) < told.index(EventKind.REJECTED)
     universe.install("two", BLOCKS_LATER)
     universe.settle("one")
@@ -191,7 +191,7 @@ def test_code_that_blocks_its_loop_after_it_was_complete_is_reverted() -> None:
 def test_code_that_hung_for_a_while_after_it_was_complete_proves_itself_anew() -> None:
     universe = running()
     universe.install("two", BLOCKS_LATER)
-    while "doubted" not in [event.kind for event in universe.journal.events(generation=2)]:
+    while "doubted" not in [event.kind for event in universe.history.events(generation=2)]:
         universe.run(1)
     universe.behaviours["two"] = GOOD
     universe.settle("two")
@@ -231,7 +231,7 @@ def test_a_first_generation_that_cannot_be_trusted_ends_by_the_deadline_with_the
     universe = Universe(spec())
     universe.install("one", MIXED)
     universe.run(700)
-    rollout = universe.journal.rollouts(POOL)[0]
+    rollout = universe.history.rollouts(POOL)[0]
     assert rollout.state is RolloutState.FAILED
     assert "from outside its snapshot" in rollout.reason
     universe.check_rest()
@@ -274,7 +274,7 @@ def test_a_canary_that_alone_has_no_broker_ends_by_the_deadline_with_the_reason(
     universe = running()
     universe.install("two", CUT_OFF)
     universe.settle("one")
-    rollout = universe.journal.rollouts(POOL)[0]
+    rollout = universe.history.rollouts(POOL)[0]
     assert rollout.state is RolloutState.REJECTED
     assert "broker unreachable for 9 s" in rollout.reason
 
@@ -295,7 +295,7 @@ def test_a_canary_whose_broker_is_away_from_everybody_is_neither_promoted_nor_re
 def away(universe: Universe, version: str, behaviour: Behaviour) -> None:
     """The workers of that version behave so from now on."""
     universe.behaviours[version] = behaviour
-    generations = universe.journal.generations()
+    generations = universe.history.generations()
     for id, run in universe.backend._runs.items():
         if generations[id.generation].fingerprint == version:
             run.behaviour, run.instance = behaviour, replace(run.instance, status=behaviour.status)
@@ -321,7 +321,7 @@ def test_a_drain_timeout_does_not_run_while_trapd_and_its_workers_stand_still() 
     universe.run(30)
     universe.stand_still(100, workers=True)
     universe.settle("two")
-    assert "killed" not in [event.kind for event in universe.journal.events()]
+    assert "killed" not in [event.kind for event in universe.history.events()]
 
 
 def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> None:
@@ -330,7 +330,7 @@ def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> N
         run.behaviour = replace(GOOD, drain=NEVER, prolongs=False)
     universe.install("two", GOOD)
     universe.settle("two", 600)
-    told = [event.reason for event in universe.journal.events(generation=1) if event.kind == "gone"]
+    told = [event.reason for event in universe.history.events(generation=1) if event.kind == "gone"]
     assert len(told) == 2
     assert all("did not leave: no sign of life for 60 s" in why for why in told)
 
@@ -413,7 +413,7 @@ def test_a_change_in_mid_rollout_supersedes() -> None:
     universe.install("three", GOOD)
     universe.settle("three")
     assert starts(universe) == {1: 2, 2: 1, 3: 2}
-    assert [r.state for r in universe.journal.rollouts(POOL)][:2] == [RolloutState.COMPLETE, RolloutState.SUPERSEDED]
+    assert [r.state for r in universe.history.rollouts(POOL)][:2] == [RolloutState.COMPLETE, RolloutState.SUPERSEDED]
 
 
 def test_a_change_back_in_mid_canary_costs_nothing() -> None:
@@ -432,7 +432,7 @@ def test_a_rollout_that_stops_making_progress_is_reverted() -> None:
     universe.behaviours["two"] = RAISES  # and nothing after it is
     universe.settle("one")
     assert outcome(universe) is RolloutState.FAILED
-    assert "progress_deadline" in universe.journal.rollouts(POOL)[0].reason
+    assert "progress_deadline" in universe.history.rollouts(POOL)[0].reason
 
 
 def test_a_rollout_that_fails_may_be_held_instead() -> None:
@@ -459,7 +459,7 @@ def test_undo_goes_back_and_stays_back() -> None:
     universe = upgraded()
     universe.order("undo", POOL)
     universe.settle("one")
-    assert universe.journal.generations()[3].reason == "undo of generation 2"
+    assert universe.history.generations()[3].reason == "undo of generation 2"
     universe.install("two", GOOD)  # the watch looks again
     universe.settle("one")
 
@@ -482,9 +482,9 @@ def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
     universe.order("undo", POOL)
     universe.settle("one")
     assert starts(universe)[1] < 8, "those that still ran were kept"
-    undo = universe.journal.rollouts(limit=1)[0]
+    undo = universe.history.rollouts(limit=1)[0]
     assert undo.generation == 1, "no new generation was needed"
-    made = universe.journal.generations()[1].wall
+    made = universe.history.generations()[1].wall
     assert undo.started_wall > made + 60, "it began now, not when that generation was made"
 
 
@@ -678,7 +678,7 @@ def test_code_that_was_rejected_is_tried_as_another_application() -> None:
     universe.reload(app="trap.other:app")
     universe.settle("two")
     assert starts(universe) == {1: 3, 2: 2, 3: 2}
-    assert universe.journal.generations()[3].application == application("trap.other:app").identity
+    assert universe.history.generations()[3].application == application("trap.other:app").identity
 
 
 def reload_that_is_rejected(universe: Universe, **changes: Any) -> None:
@@ -702,7 +702,7 @@ def test_another_application_that_fails_is_refused_and_settings_go_on() -> None:
     began = len(universe.backend.started)
     universe.reload(concurrency=9, app="trap.typo:app")
     universe.settle("one")
-    started = {universe.journal.generations()[i.generation].application for i in universe.backend.started[began:]}
+    started = {universe.history.generations()[i.generation].application for i in universe.backend.started[began:]}
     assert started == {application().identity}
 
 
@@ -740,11 +740,11 @@ def test_settings_that_fail_are_not_held_against_code_that_is_good() -> None:
 
 def test_an_undo_that_fails_changes_nothing() -> None:
     universe = upgraded()
-    before = universe.journal.pools()
+    before = universe.history.pools()
     universe.snapshots.failure = SnapshotError("no space left")
     with pytest.raises(SnapshotError):
         universe.order("undo", POOL)
-    assert universe.journal.pools() == before
+    assert universe.history.pools() == before
 
 
 def test_settings_that_failed_and_are_taken_back_recycle_nobody() -> None:
@@ -780,10 +780,10 @@ def test_settings_that_another_trigger_has_brought_meanwhile_are_not_rolled_out_
     universe = running()
     planned = Renew(1, "settings of the pool changed")
     universe.order("recycle", [POOL], reason="memory")
-    began = universe.journal.rollouts()
+    began = universe.history.rollouts()
     assert universe.controller.renew is not None
     now_or_never(universe.controller.renew(POOL, planned))  # type: ignore[arg-type]
-    assert universe.journal.rollouts() == began
+    assert universe.history.rollouts() == began
 
 
 def test_what_the_disk_means_is_known_with_its_reason_at_any_time() -> None:
@@ -798,7 +798,7 @@ def test_what_the_disk_means_is_known_with_its_reason_at_any_time() -> None:
     assert means() == same.format(2)
     universe.settle("one")
     refused = "nothing changes, because what is installed was refused before as this application: "
-    assert means() == f"{refused}{universe.journal.rollouts(limit=1)[0].reason}"
+    assert means() == f"{refused}{universe.history.rollouts(limit=1)[0].reason}"
     universe.order("recycle", [POOL], reason="memory")
     assert means().startswith(refused), "another trigger does not change that"
     universe.disk = Disk(DiskState.CHANGING, "pip is at work")
@@ -1027,7 +1027,7 @@ def test_a_scaled_pool_that_is_no_longer_configured_drains() -> None:
 
 def test_on_a_full_disk_a_stop_still_drains_and_what_crashed_comes_back() -> None:
     universe = running()
-    universe.journal.failure = HistoryError("no space left")
+    universe.history.failure = HistoryError("no space left")
     universe.backend.crash(InstanceId(POOL, 1, 1))
     universe.run(60)
     assert [i.state for i in universe.backend.seen()] == ["ready", "ready"]
@@ -1044,33 +1044,33 @@ def test_on_a_full_disk_nothing_is_proven_but_what_crashes_comes_back() -> None:
     universe = running()
     universe.install("two", GOOD)
     universe.run(10)
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     universe.run(60)
     assert universe.controller.state(POOL).good == (1,)
     assert "room for the history" in universe.controller.pool(POOL).waiting
     universe.backend.crash(InstanceId(POOL, 1, 1))
     universe.run(60)
     assert {i.id for i in universe.backend.seen() if i.state == "ready"} > {InstanceId(POOL, 1, 1)}
-    universe.journal.failure = None
+    universe.history.failure = None
     universe.settle("two")
 
 
 def test_a_full_disk_is_said_once_and_until_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     universe = running()
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     for _ in range(3):
         universe.backend.crash(InstanceId(POOL, 1, 1))
         universe.run(60)
     assert universe.controller.trouble == str(FULL)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [str(FULL)]
-    universe.journal.failure = None
+    universe.history.failure = None
     universe.run(600)  # though nothing happens that has to be written down
     assert universe.controller.trouble == ""
 
 
 def test_on_a_full_disk_a_start_that_is_refused_keeps_no_other_from_being_started() -> None:
     universe = running(spec(3))
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     start = universe.backend.start
 
     async def refuse(id: InstanceId) -> None:
@@ -1095,19 +1095,19 @@ def test_a_start_that_is_refused_for_weeks_leaves_a_few_lines_of_history() -> No
         raise BackendError(f"cannot start {id}: {said}")
 
     universe.backend.start = refuse  # type: ignore[method-assign]
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     universe.backend.crash(InstanceId(POOL, 1, 1))
     universe.run(60)
-    universe.journal.failure = None  # only from now on can anything be written down
+    universe.history.failure = None  # only from now on can anything be written down
     universe.run(600)
-    before = len(universe.journal.events(limit=1000))
+    before = len(universe.history.events(limit=1000))
     universe.run(600)
-    assert len(universe.journal.events(limit=1000)) == before
+    assert len(universe.history.events(limit=1000)) == before
     said = "the disk is full"
     universe.run(600)
     universe.backend.start = start  # type: ignore[method-assign]
     universe.settle("one")
-    told = [(event.kind, event.reason) for event in universe.journal.events(instance=f"{POOL}@1-1")]
+    told = [(event.kind, event.reason) for event in universe.history.events(instance=f"{POOL}@1-1")]
     words = ["started", "ready", "crashed", "started", "error", "error", "started", "ready"]
     assert [what for what, _ in told] == words
     assert [why for what, why in told if what == "error"] == [
@@ -1117,11 +1117,11 @@ def test_a_start_that_is_refused_for_weeks_leaves_a_few_lines_of_history() -> No
 
 def test_on_a_full_disk_settings_wait() -> None:
     universe = running()
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     with pytest.raises(HistoryError):
         universe.reload(concurrency=9)
     universe.run(60)
-    universe.journal.failure = None
+    universe.history.failure = None
     universe.settle("one")
     universe.check_settings()
 
@@ -1129,7 +1129,7 @@ def test_on_a_full_disk_settings_wait() -> None:
 def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     universe = upgraded()
     before = universe.controller.state(POOL)
-    universe.journal.failure = FULL
+    universe.history.failure = FULL
     for order in ("undo", "undo", "recycle"):
         with pytest.raises(HistoryError):
             universe.order(order, POOL if order == "undo" else [POOL], **({} if order == "undo" else {"reason": ""}))
@@ -1137,7 +1137,7 @@ def test_on_a_full_disk_a_refused_undo_leaves_nothing_behind() -> None:
     universe.run(60)
     assert universe.snapshots.present() == {1, 2}
     assert universe.controller.state(POOL) == before
-    universe.journal.failure = None
+    universe.history.failure = None
     universe.settle("three")
 
 
@@ -1163,7 +1163,7 @@ def test_a_pool_that_is_removed_in_the_middle_of_its_rollout_ends_it_and_is_not_
 
 def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
     universe = upgraded()
-    universe.journal = FakeJournal()  # the damaged file was moved away
+    universe.history = FakeHistory()  # the damaged file was moved away
     universe.backend._runs.clear()
     universe.die()
     universe.run(60)
@@ -1174,11 +1174,11 @@ def test_a_history_that_begins_anew_uses_no_number_twice() -> None:
 def lost_end(upgrade: Behaviour) -> Universe:
     """Version two runs, and the history is that of the time before it."""
     universe = running()
-    before = copy.deepcopy(universe.journal)
+    before = copy.deepcopy(universe.history)
     universe.install("two", GOOD)
     universe.settle("two")
     universe.die()
-    universe.journal = before
+    universe.history = before
     universe.behaviours["two"] = upgrade
     universe.run(60)
     return universe
@@ -1205,7 +1205,7 @@ def test_after_a_history_lost_its_end_what_runs_serves_where_what_is_installed_d
 def test_a_history_that_was_begun_anew_is_no_lost_end() -> None:
     universe = running()
     universe.die()
-    universe.journal = FakeJournal()
+    universe.history = FakeHistory()
     universe.run(60)
     assert universe.triggers.lost_end == ""
     universe.settle("one")

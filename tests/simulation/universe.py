@@ -1,6 +1,6 @@
 """trapd's whole controller in virtual time, on fakes, with faults that a seed decides.
 
-One universe is one machine: a backend, a journal and a shelf of snapshots that outlive trapd, and a trapd that can be
+One universe is one machine: a backend, a history and a shelf of snapshots that outlive trapd, and a trapd that can be
 killed at any call it makes on them. Events between them may be lost, repeated or late. After every call the safety
 promises are checked; when all faults are over, ``settle`` checks that the pool arrives where it should.
 """
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tests.simulation import chronicle
 from tests.support.builders import application
 from tests.support.fake_backend import Behaviour, FakeBackend
-from tests.support.fake_journal import FakeJournal
+from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd.controller import Controller
@@ -81,7 +81,7 @@ class Universe:
         self.application = application()
         self.clock = VirtualClock()
         self.backend = FakeBackend(self.clock)
-        self.journal: FakeJournal = _Watched()
+        self.history: FakeHistory = _Watched()
         self.snapshots = FakeSnapshots()
         self.disk = Disk(DiskState.CHANGING)
         self.outage = False
@@ -103,7 +103,7 @@ class Universe:
             self.specs,
             backend=_Backend(self),
             snapshots=_Calls(self, self.snapshots, ("make", "copy", "remove")),
-            journal=_Calls(self, self.journal, ("save", "next_generation", "next_rollout", "drop_generations")),
+            history=_Calls(self, self.history, ("save", "next_generation", "next_rollout", "drop_generations")),
             clock=self.clock,
             collect=removable,
             application=self.application,
@@ -275,7 +275,7 @@ class Universe:
     def behaviour(self, id: InstanceId) -> Behaviour:
         if self.outage:
             return Behaviour(start=1.0, failure=self.random.choice(FAILURES))
-        generation = self.journal.generations().get(id.generation)
+        generation = self.history.generations().get(id.generation)
         fingerprint = generation.fingerprint if generation else ""
         usual = self.behaviours.get(fingerprint, Behaviour())
         return usual if id.pool == POOL else self.others.get(fingerprint, usual)
@@ -302,8 +302,8 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.controller.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
-        known = any(event.kind == "started" for event in self.journal.events(instance=id.name, limit=5))
-        if not known and self.journal.failure is None:
+        known = any(event.kind == "started" for event in self.history.events(instance=id.name, limit=5))
+        if not known and self.history.failure is None:
             raise BrokenPromiseError(f"starting {id}, of which history knows nothing")
 
     def check_drain(self, id: InstanceId) -> None:
@@ -315,7 +315,7 @@ class Universe:
             raise BrokenPromiseError(f"draining {id} leaves only {_names(serving)} ready")
 
     def check_removal(self, number: int) -> None:
-        for pool, state in self.journal.pools().items():
+        for pool, state in self.history.pools().items():
             needed = {state.wanted, *state.good, *(instance.id.generation for instance in self.seen(pool))}
             if number in needed:
                 raise BrokenPromiseError(f"removing generation {number}, which {pool} needs")
@@ -330,7 +330,7 @@ class Universe:
             self.check_rest(spec.name)
 
     def wanted(self, pool: str = POOL) -> Generation | None:
-        return self.journal.generations().get(self.controller.state(pool).wanted or 0)
+        return self.history.generations().get(self.controller.state(pool).wanted or 0)
 
     def check_rest(self, pool: str = POOL) -> None:
         """Everything wanted is ready on the wanted generation, nothing else runs, and nothing is about to happen."""
@@ -363,7 +363,7 @@ class Universe:
         """What happened was told, in an order in which it can have happened. At rest history knows who is there."""
         for spec in self.specs:
             now_or_never(self.controller.step(spec.name))  # what happened last may not have been heard of
-        told = self.journal.events(limit=1_000_000)
+        told = self.history.events(limit=1_000_000)
         chronicle.check(told)
         chronicle.check_end(told, self.backend.seen())
 
@@ -385,7 +385,7 @@ def _names(instances: Any) -> list[str]:
     return [f"{i.id}:{i.state}" for i in instances]
 
 
-class _Watched(FakeJournal):
+class _Watched(FakeHistory):
     """Checks that each rollout goes from phase to phase as docs/states.md says."""
 
     def save(self, *, pools: Iterable[PoolState] = (), **more: Any) -> Sequence[Event]:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.fake_journal import FakeJournal
+from tests.support.fake_history import FakeHistory
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend
@@ -58,7 +58,7 @@ class FakeController:
     """A needs.Controller. Tests ``put`` views; what was asked for is in ``asked``; ``play`` runs for each rollout."""
 
     def __init__(self, clock: Clock, *specs: PoolSpec) -> None:
-        self.clock, self.journal = clock, FakeJournal()
+        self.clock, self.history = clock, FakeHistory()
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
         self.generations: dict[int, Generation] = {}
@@ -78,7 +78,7 @@ class FakeController:
         """Change parts of a pool's view, and say so."""
         self._views[pool] = replace(self._views[pool], **changes)  # type: ignore[arg-type]
         state = self._views[pool].state
-        self.journal.save(pools=[state])
+        self.history.save(pools=[state])
         self.notify()
 
     async def noticed(self) -> Disk:
@@ -112,7 +112,7 @@ class FakeController:
         self.put(pool, state=replace(view.state, rollout=rollout))
         kind = _ENDS.get(state) or EventKind(state)
         event = Event(self.clock.wall(), kind, rollout.reason, "trapd", pool, rollout.id, rollout.generation)
-        self.journal.save(events=[event])
+        self.history.save(events=[event])
 
     # --- what the commands ask ---
 
@@ -177,7 +177,7 @@ class FakeController:
         number = max(self.generations, default=0) + 1
         made = self.generation(number, reason, actor)
         rollout = Rollout(
-            id=self.journal.next_rollout(),
+            id=self.history.next_rollout(),
             pool=pool,
             generation=number,
             previous=view.state.wanted,
@@ -188,7 +188,7 @@ class FakeController:
             progressed_at=self.clock.now(),
         )
         self.put(pool, state=replace(view.state, wanted=number, rollout=rollout))
-        self.journal.save(events=[Event(made.wall, EventKind.WANTED, reason, actor, pool, rollout.id, number)])
+        self.history.save(events=[Event(made.wall, EventKind.WANTED, reason, actor, pool, rollout.id, number)])
         if self.play is not None:
             playing = asyncio.ensure_future(self.play(rollout))
             self._playing.add(playing)

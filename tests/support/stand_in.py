@@ -97,13 +97,13 @@ def tell_callers() -> None:
 
 
 def daemon() -> None:
-    from trapd.history import SqliteJournal
+    from trapd.history import SqliteHistory
 
     asyncio.run(make_generation(Path(PYTHON.read_text() if PYTHON.exists() else HERE)))
-    journal = SqliteJournal(STATE / "history.sqlite")
+    history = SqliteHistory(STATE / "history.sqlite")
     threading.Thread(target=tell_callers, daemon=True).start()
     until_told()
-    journal.close()
+    history.close()
 
 
 if __name__ == "__main__":

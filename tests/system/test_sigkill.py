@@ -20,7 +20,7 @@ from tests.support import sample
 from tests.support.daemon import Daemon, pool, settled_on
 from tests.support.sample import Application, Entry
 from tests.support.upgrade import Setting
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 
 pytestmark = pytest.mark.timeout(120)
 NAPS = [8.0] * 4 + [0.1] * 2  # s; on four slots: two of them still wait in the broker
@@ -58,8 +58,8 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
         assert {entry.id for entry in entries("end")} == sent
         assert len(entries("start")) == len(NAPS), "a task ran twice"
         assert pool(after)["generation"] == pool(before)["generation"]
-    with closing(SqliteJournal(daemon.state / "history.sqlite")) as journal:
-        events = journal.events(limit=1000)
+    with closing(SqliteHistory(daemon.state / "history.sqlite")) as history:
+        events = history.events(limit=1000)
     chronicle.check(events)
     chronicle.check_end(events, [])
     words = ["trapd-started", "trapd-started", "trapd-stopped"]

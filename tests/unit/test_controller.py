@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.builders import application, spec
 from tests.support.fake_backend import FakeBackend
-from tests.support.fake_journal import FakeJournal
+from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd import controller
@@ -36,7 +36,7 @@ def triggers(backend: FakeBackend | None = None) -> Triggers:
         [spec()],
         backend=backend,
         snapshots=FakeSnapshots(),
-        journal=FakeJournal(),
+        history=FakeHistory(),
         clock=clock,
         collect=removable,
         application=application(),
@@ -168,7 +168,7 @@ async def test_nothing_is_rolled_out_any_more_when_trapd_stops_and_it_is_said() 
     for verb, order in given.items():
         with pytest.raises(RefusedError, match=f"cannot {verb} p: trapd stops"):
             await order
-    assert [rollout.generation for rollout in one.journal.rollouts()] == [1]
+    assert [rollout.generation for rollout in one.history.rollouts()] == [1]
 
 
 async def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_each() -> None:
@@ -195,26 +195,26 @@ class SetClock(VirtualClock):
 
 
 async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it() -> None:
-    clock, journal = SetClock(), FakeJournal()
-    world: Any = {"backend": FakeBackend(clock), "snapshots": FakeSnapshots(), "journal": journal, "collect": removable}
+    clock, history = SetClock(), FakeHistory()
+    world: Any = {"backend": FakeBackend(clock), "snapshots": FakeSnapshots(), "history": history, "collect": removable}
     world["application"] = application()
     orders = Triggers(Controller([spec()], clock=clock, **world))
     await orders.disk_changed(SETTLED)
     clock.move_to(1060.0)
     clock.set_by = 20 * 365 * 86400.0
     await orders.disk_changed(replace(SETTLED, fingerprint="two", versions={"pkg": "2.0"}))
-    second, first = journal.rollouts()
+    second, first = history.rollouts()
     assert first.ended_wall is not None
     assert first.ended_wall - first.started_wall == pytest.approx(60.0)
 
     clock.move_to(1070.0)
     after = Triggers(Controller([spec()], clock=clock, **world))  # a trapd that comes later leaves alone what is over
     await after.pause("p", actor="ann")
-    assert journal.rollouts()[1] == first
+    assert history.rollouts()[1] == first
     clock._now, clock.set_by = 5.0, clock.set_by + 1165.0  # a boot, 100 s later
     after_boot = Triggers(Controller([spec()], clock=clock, **world))
     await after_boot.resume("p", actor="ann")
-    assert journal.rollouts()[0].started_wall == pytest.approx(second.started_wall, abs=1.0)
+    assert history.rollouts()[0].started_wall == pytest.approx(second.started_wall, abs=1.0)
 
 
 async def test_code_is_noticed_once_its_rollout_has_begun_and_not_when_pip_has_ended() -> None:

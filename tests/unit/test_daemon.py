@@ -51,7 +51,7 @@ def making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> Ite
         notify.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         made = Daemon(replace(settings(tmp_path, OLD, "default"), backend=backend))
-        with made._notifier.socket, contextlib.closing(made.journal):
+        with made._notifier.socket, contextlib.closing(made.history):
             yield made
 
 
@@ -203,12 +203,12 @@ def test_systemd_hears_the_status_whatever_a_file_is_called(daemon: Daemon, tmp_
         systemd.bind(str(tmp_path / "systemd"))
         systemd.settimeout(1)
         daemon._notifier.socket.connect(str(tmp_path / "systemd"))
-        daemon._tell("STATUS=cannot read trap/\u65e5\u672c\udcff\u00e9.py")
+        daemon._notify("STATUS=cannot read trap/\u65e5\u672c\udcff\u00e9.py")
         assert systemd.recv(100) == b"STATUS=cannot read trap/????.py"
 
 
 def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -> None:
-    database = daemon.journal._database
+    database = daemon.history._database
     database.execute("PRAGMA max_page_count = 1")  # no more than it has
     with pytest.raises(HistoryError, match="full"):
         daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])

@@ -21,7 +21,7 @@ from trapd import migrations
 from trapd.controller import Controller
 from trapd.generations import manifest
 from trapd.generations.collect import removable
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 from trapd.model import Application, Disk, DiskState, PoolSpec
 from trapd.rollout import want
 from trapd.triggers import Triggers
@@ -62,7 +62,7 @@ def test_the_environment_of_questions_is_no_part_of_what_is_started() -> None:
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "history.sqlite"
     with closing(sqlite3.connect(path)) as database, database:
         migrations._make_tables(database.execute)
@@ -74,15 +74,15 @@ def history(tmp_path: Path) -> Path:
     return path
 
 
-def test_nobody_is_recycled_and_what_was_refused_stays_refused(history: Path) -> None:
+def test_nobody_is_recycled_and_what_was_refused_stays_refused(file: Path) -> None:
     snapshots, clock = FakeSnapshots(), VirtualClock()
     snapshots.kept[3] = {}
-    with closing(SqliteJournal(history)) as journal:
+    with closing(SqliteHistory(file)) as history:
         controller = Controller(
             POOLS,
             backend=FakeBackend(clock),
             snapshots=snapshots,
-            journal=journal,
+            history=history,
             clock=clock,
             collect=removable,
             application=SHOP,

@@ -28,8 +28,8 @@ def read(path: Path, pid: int) -> Report | None:
     """The report, if it is whole and of this very process. Reads a file: call it off the loop."""
     # the last two: a number without end, lists in lists in lists
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        found = _parse(_content(path))
-        return found if found.pid == pid else None
+        document = _parse(_content(path))
+        return document if document.pid == pid else None
     return None
 
 
@@ -43,15 +43,17 @@ def _content(path: Path) -> bytes:
 
 
 def _parse(text: bytes) -> Report:
-    found = json.loads(text)
-    versions = {str(name): str(version) for name, version in found["versions"].items()}
-    strays = tuple(str(stray) for stray in found["strays"])
+    document = json.loads(text)
+    versions = {str(name): str(version) for name, version in document["versions"].items()}
+    strays = tuple(str(stray) for stray in document["strays"])
     # workers of an earlier trapd do not tell it
-    remote = tuple(RemoteCommand(mask(str(one["command"])), float(one["wall"])) for one in found.get("remote", ()))
-    slots = None if found.get("slots") is None else int(found["slots"])
-    code = CodeReport(int(found["generation"]), str(found["digest"]), versions, strays, remote, slots)
+    remote = tuple(
+        RemoteCommand(mask(str(command["command"])), float(command["wall"])) for command in document.get("remote", ())
+    )
+    slots = None if document.get("slots") is None else int(document["slots"])
+    code = CodeReport(int(document["generation"]), str(document["digest"]), versions, strays, remote, slots)
     failure = None
-    if found["failure"]:
-        summary, detail = str(found["failure"]["summary"]), str(found["failure"]["detail"])
-        failure = Failure(FailureKind(found["failure"]["kind"]), mask(summary), mask(detail), 0.0)
-    return Report(int(found["pid"]), code, failure)
+    if document["failure"]:
+        summary, detail = str(document["failure"]["summary"]), str(document["failure"]["detail"])
+        failure = Failure(FailureKind(document["failure"]["kind"]), mask(summary), mask(detail), 0.0)
+    return Report(int(document["pid"]), code, failure)

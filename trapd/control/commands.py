@@ -15,7 +15,7 @@ from trapd.contracts import Clock
 from trapd.control import handlers, methods
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
-from trapd.control.needs import About, Controller, Desk, Triggers
+from trapd.control.needs import About, Context, Controller, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.settling import disk_wait
@@ -77,7 +77,7 @@ class Commands:
     """The table at work. Owns nothing; any number of calls may be under way."""
 
     def __init__(self, controller: Controller, triggers: Triggers, *, about: About, clock: Clock) -> None:
-        self._desk, self._triggers = Desk(about, controller, clock), triggers
+        self._context, self._triggers = Context(about, controller, clock), triggers
         self._changes: set[asyncio.Task[Document]] = set()
 
     async def call(self, request: Request, caller: Caller, report: Callable[[Document], Awaitable[None]]) -> Document:
@@ -99,7 +99,7 @@ class Commands:
         async def report_masked(document: Document) -> None:
             await report(masked(document))
 
-        work = command.handler(Call(self._desk, self._triggers, params, caller.actor, report_masked))
+        work = command.handler(Call(self._context, self._triggers, params, caller.actor, report_masked))
         return masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
 
     def _to_its_end(self, work: Coroutine[Any, Any, Document]) -> asyncio.Future[Document]:

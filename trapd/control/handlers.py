@@ -15,7 +15,7 @@ from typing import Generic
 
 from trapd.control import documents, requests
 from trapd.control.methods import Given
-from trapd.control.needs import Desk, Triggers
+from trapd.control.needs import Context, Triggers
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, event, status
@@ -34,7 +34,7 @@ _AMOUNT = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,4})")
 class Call(Generic[Given]):
     """One request. ``params`` are checked (parameters.py); ``report`` sends progress."""
 
-    desk: Desk
+    context: Context
     triggers: Triggers
     params: Given
     actor: str
@@ -51,14 +51,14 @@ class StillGoingError(TrapdError):
 
 async def ping(call: Call[requests.Nothing]) -> documents.Pong:
     """Say who answers."""
-    about = call.desk.about
+    about = call.context.about
     return {"schema": SCHEMA, "version": about.version, "pid": about.pid}
 
 
 async def show_status(call: Call[requests.Nothing]) -> documents.Status:
     """Show what runs, against what should run."""
-    views, memory = await asyncio.gather(call.desk.controller.look(), call.desk.controller.memory())
-    return status(call.desk, views, memory)
+    views, memory = await asyncio.gather(call.context.controller.look(), call.context.controller.memory())
+    return status(call.context, views, memory)
 
 
 async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
@@ -84,50 +84,50 @@ async def pause(call: Call[requests.OfPool]) -> documents.Wanted:
     """Move nothing in `pool` until it is resumed. What runs is kept running."""
     name = _find(call, call.params["pool"])
     await call.triggers.pause(name, actor=call.actor)
-    return _wanted(call.desk, name)
+    return _wanted(call.context, name)
 
 
 async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
     """Let `pool` go on."""
     name = _find(call, call.params["pool"])
     await call.triggers.resume(name, actor=call.actor)
-    return _wanted(call.desk, name)
+    return _wanted(call.context, name)
 
 
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     """Want `workers` in `pool`: as many as a text such as "4", or so many more or fewer as "+1" or "-1". It holds until
     the pool is scaled again."""
     name = _find(call, call.params["pool"])
-    view = call.desk.controller.pool(name)
+    view = call.context.controller.pool(name)
     before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
     wanted = _amount(call.params["workers"], before, name)
     await call.triggers.scale(name, wanted, actor=call.actor)
-    return {**_wanted(call.desk, name), "before": before, "wanted": wanted}
+    return {**_wanted(call.context, name), "before": before, "wanted": wanted}
 
 
 async def rollout_status(call: Call[requests.OfPools]) -> documents.RolloutStatus:
     """Show how far the latest rollout of each of `pools` is."""
-    views = [call.desk.controller.pool(name) for name in _pools(call)]
+    views = [call.context.controller.pool(name) for name in _pools(call)]
     return {"schema": SCHEMA, "pools": [_latest(view) for view in views]}
 
 
 async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
     """Send progress whenever it changes, until rollout `id` is over; then answer with the last progress. After
     `timeout` the wait is given up with error 75."""
-    controller, number = call.desk.controller, call.params["id"]
+    controller, number = call.context.controller, call.params["id"]
     timeout = call.params["timeout"]
-    deadline = None if timeout is None else call.desk.clock.now() + timeout
+    deadline = None if timeout is None else call.context.clock.now() + timeout
     sent: documents.Progress | None = None
     while True:
         changed = controller.changed()  # taken before the look, so that no change falls between
-        rollout = find_rollout(call.desk, number)
+        rollout = find_rollout(call.context, number)
         now = progress(controller.pool(rollout.pool), rollout)
         if now != sent:
             await call.report(now)
             sent = now
         if rollout.state.over:
-            return {"schema": SCHEMA, **now, "superseded_by": _successor(call.desk, rollout)}
-        left = None if deadline is None else deadline - call.desk.clock.now()
+            return {"schema": SCHEMA, **now, "superseded_by": _successor(call.context, rollout)}
+        left = None if deadline is None else deadline - call.context.clock.now()
         if left is not None and left <= 0:
             far = now["message"].rstrip(" .")
             again = f"wait again with trapctl rollout status {rollout.pool}"
@@ -138,20 +138,20 @@ async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
 
 async def history(call: Call[requests.OfHistory]) -> documents.Rollouts:
     """List past rollouts of `pool` or of all, newest first, `limit` at most."""
-    rollouts = call.desk.controller.journal.rollouts(_past(call, call.params["pool"]), call.params["limit"])
+    rollouts = call.context.controller.history.rollouts(_past(call, call.params["pool"]), call.params["limit"])
     return _rollouts(rollouts)
 
 
 async def events(call: Call[requests.OfEvents]) -> documents.Events:
     """List the tail of the history of `pool`, of `rollout` or of all, oldest first, `limit` at most."""
     pool, rollout, limit = _past(call, call.params["pool"]), call.params["rollout"], call.params["limit"]
-    found = call.desk.controller.journal.events(pool=pool, rollout=rollout, limit=limit)
+    found = call.context.controller.history.events(pool=pool, rollout=rollout, limit=limit)
     return {"schema": SCHEMA, "events": [event(one) for one in found]}
 
 
 async def generations(call: Call[requests.Nothing]) -> documents.Generations:
     """List the generations that are kept, newest first."""
-    controller = call.desk.controller
+    controller = call.context.controller
     known, views = controller.generations, controller.pools()
     found = [_generation(known[number], views, await controller.flaw(number)) for number in sorted(known, reverse=True)]
     return {"schema": SCHEMA, "generations": found}
@@ -159,21 +159,21 @@ async def generations(call: Call[requests.Nothing]) -> documents.Generations:
 
 async def plan(call: Call[requests.OfPools]) -> documents.Plan:
     """Show what trapd would do now in `pools`. Nothing is done."""
-    pools = [_planned(await call.desk.controller.observe(name)) for name in _pools(call)]
+    pools = [_planned(await call.context.controller.observe(name)) for name in _pools(call)]
     changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
     return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
 
 async def explain(call: Call[requests.OfWhy]) -> documents.Why:
     """Show the chain from the trigger to now. `subject` is a pool, a rollout's number as a text, or a worker."""
-    return why(call.desk, call.params["subject"])
+    return why(call.context, call.params["subject"])
 
 
 # --- the pieces ---
 
 
 def _find(call: Call[Given], name: str) -> str:
-    known = [view.spec.name for view in call.desk.controller.pools()]
+    known = [view.spec.name for view in call.context.controller.pools()]
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, 1)
@@ -183,7 +183,7 @@ def _find(call: Call[Given], name: str) -> str:
 
 def _past(call: Call[Given], name: str | None) -> str | None:
     """The pool asked for, be it one that was removed; None means all."""
-    return name if name is None or name in call.desk.controller.journal.pools() else _find(call, name)
+    return name if name is None or name in call.context.controller.history.pools() else _find(call, name)
 
 
 def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
@@ -193,12 +193,12 @@ def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
 
 def _pools(call: Call[requests.OfPools]) -> list[str]:
     """The pools asked for; if none was named all, those included that only have workers left."""
-    return _named(call, call.params["pools"]) or [view.spec.name for view in call.desk.controller.pools()]
+    return _named(call, call.params["pools"]) or [view.spec.name for view in call.context.controller.pools()]
 
 
 def _configured(call: Call[Given], names: Sequence[str]) -> list[str]:
     """The pools asked for; if none was named all that are configured."""
-    return _named(call, names) or list(call.desk.controller.specs)
+    return _named(call, names) or list(call.context.controller.specs)
 
 
 def _one_line(text: str) -> str:
@@ -221,8 +221,8 @@ def _rollouts(rollouts: Sequence[Rollout]) -> documents.Rollouts:
     return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
 
 
-def _wanted(desk: Desk, name: str) -> documents.Wanted:
-    view = desk.controller.pool(name)
+def _wanted(context: Context, name: str) -> documents.Wanted:
+    view = context.controller.pool(name)
     return {"schema": SCHEMA, "pool": name, "paused": view.state.paused, "wanted": view.wanted_workers}
 
 
@@ -233,8 +233,8 @@ def _latest(view: PoolView) -> documents.Progress | documents.NoRollout:
     return {"pool": view.spec.name, "rollout": None, "waiting": view.waiting, "message": nothing}
 
 
-def _successor(desk: Desk, rollout: Rollout) -> int | None:
-    latest = desk.controller.pool(rollout.pool).state.rollout
+def _successor(context: Context, rollout: Rollout) -> int | None:
+    latest = context.controller.pool(rollout.pool).state.rollout
     return latest.id if latest is not None and latest.id > rollout.id else None
 
 

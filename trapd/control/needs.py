@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trapd.contracts import Clock, Journal
+from trapd.contracts import Clock, History
 from trapd.control import documents
 from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
@@ -24,7 +24,7 @@ class Controller(Protocol):
     @property
     def generations(self) -> Mapping[int, Generation]: ...
     @property
-    def journal(self) -> Journal: ...
+    def history(self) -> History: ...
 
     def pool(self, name: str) -> PoolView:
         """As the last pass saw it."""
@@ -92,7 +92,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Context:
     """What every command has before it: who we are, the controller, and the time."""
 
     about: About

@@ -13,7 +13,7 @@ from trapd.control.status import describe_disk
 async def disk_wait(call: Call[requests.OfDisk]) -> documents.Looked:
     """Answer when what is installed has come to rest, was looked at, and each rollout that it causes has begun. After
     `timeout` the wait is given up with error 75."""
-    controller = call.desk.controller
+    controller = call.context.controller
     try:
         async with asyncio.timeout(call.params["timeout"]):
             return {"schema": SCHEMA, "disk": describe_disk(await controller.noticed())}

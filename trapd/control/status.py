@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from trapd.control import beside, documents
-from trapd.control.needs import Desk
+from trapd.control import documents, incidents
+from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
 from trapd.control.protocol import SCHEMA
 from trapd.durations import age
@@ -23,11 +23,11 @@ _NOTHING: Used = {}
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
-def status(desk: Desk, views: Sequence[PoolView] | None = None, memory: Used = _NOTHING) -> documents.Status:
+def status(context: Context, views: Sequence[PoolView] | None = None, memory: Used = _NOTHING) -> documents.Status:
     """The whole document; ``views`` are the pools as of now, without them as the last pass saw them; ``memory`` is what
     their workers use."""
-    about, disk = desk.about, desk.controller.disk
-    eager = is_eager(desk)
+    about, disk = context.about, context.controller.disk
+    eager = is_eager(context)
     return {
         "schema": SCHEMA,
         "daemon": {
@@ -39,7 +39,9 @@ def status(desk: Desk, views: Sequence[PoolView] | None = None, memory: Used = _
             "eager": eager,
         },
         "disk": describe_disk(disk),
-        "pools": [_pool(desk, view, eager, memory) for view in (desk.controller.pools() if views is None else views)],
+        "pools": [
+            _pool(context, view, eager, memory) for view in (context.controller.pools() if views is None else views)
+        ],
         "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
         "warnings": list(about.warnings()),
     }
@@ -55,11 +57,11 @@ def describe_disk(disk: Disk) -> documents.Disk:
     }
 
 
-def is_eager(desk: Desk) -> bool:
+def is_eager(context: Context) -> bool:
     """Do tasks run in their submitters' processes, so that no worker is needed? As the wanted generations say."""
-    wanted = {view.state.wanted for view in desk.controller.pools()}
-    known = [generation for number, generation in desk.controller.generations.items() if number in wanted]
-    return all(generation.eager for generation in known) if known else desk.controller.disk.eager
+    wanted = {view.state.wanted for view in context.controller.pools()}
+    known = [generation for number, generation in context.controller.generations.items() if number in wanted]
+    return all(generation.eager for generation in known) if known else context.controller.disk.eager
 
 
 def describe(rollout: Rollout) -> documents.Rollout:
@@ -97,10 +99,10 @@ def event(event: Event) -> documents.Event:
     }
 
 
-def _pool(desk: Desk, view: PoolView, eager: bool, memory: Used) -> documents.Pool:
+def _pool(context: Context, view: PoolView, eager: bool, memory: Used) -> documents.Pool:
     state = view.state
-    wanted = desk.controller.generations.get(state.wanted) if state.wanted is not None else None
-    latest = desk.controller.journal.events(pool=view.spec.name, limit=1)
+    wanted = context.controller.generations.get(state.wanted) if state.wanted is not None else None
+    latest = context.controller.history.events(pool=view.spec.name, limit=1)
     instances = sorted(view.instances, key=lambda i: (-i.id.generation, i.id.slot))
     return {
         "name": view.spec.name,
@@ -113,16 +115,16 @@ def _pool(desk: Desk, view: PoolView, eager: bool, memory: Used) -> documents.Po
         "paused": state.paused,
         "waiting": view.waiting,
         "next": coming(view),
-        "held_back": held_back(desk.controller.disk, view),
+        "held_back": held_back(context.controller.disk, view),
         "rollout": describe(state.rollout) if state.rollout else None,
-        "instances": [_instance(desk, instance, state.wanted, memory) for instance in instances],
-        "problems": [] if eager and not instances else _pool_problems(desk, view),
+        "instances": [_instance(context, instance, state.wanted, memory) for instance in instances],
+        "problems": [] if eager and not instances else _pool_problems(context, view),
         "last_event": event(latest[-1]) if latest else None,
     }
 
 
-def _instance(desk: Desk, instance: Instance, wanted: int | None, memory: Used) -> documents.Instance:
-    report, generation = instance.report, desk.controller.generations.get(instance.id.generation)
+def _instance(context: Context, instance: Instance, wanted: int | None, memory: Used) -> documents.Instance:
+    report, generation = instance.report, context.controller.generations.get(instance.id.generation)
     used = memory.get(instance.id)
     return {
         "name": instance.id.name,
@@ -135,28 +137,28 @@ def _instance(desk: Desk, instance: Instance, wanted: int | None, memory: Used) 
         "versions": dict(report.versions) if report else {},
         "active_tasks": instance.active_tasks,
         "slots": report.slots if report else None,
-        "since": epoch(desk, instance.since),
-        "ready_at": epoch(desk, instance.ready_at) if instance.ready_at is not None else None,
+        "since": epoch(context, instance.since),
+        "ready_at": epoch(context, instance.ready_at) if instance.ready_at is not None else None,
         "status": instance.status,
         "failures": instance.failures,
-        "failure": _failure(desk, instance),
-        "restarts": _restarts(desk, instance),
+        "failure": _failure(context, instance),
+        "restarts": _restarts(context, instance),
         "memory": {"used": used.used, "limit": used.limit} if used else None,
         "strays": list(report.strays) if report else [],
         "remote": [{"command": one.command, "at": one.wall} for one in report.remote] if report else [],
     }
 
 
-def _failure(desk: Desk, instance: Instance) -> documents.Failure | None:
+def _failure(context: Context, instance: Instance) -> documents.Failure | None:
     failure = instance.failure
     if failure is None:
         return None
-    return {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(desk, failure.at)}
+    return {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(context, failure.at)}
 
 
-def _restarts(desk: Desk, instance: Instance) -> documents.Restarts:
+def _restarts(context: Context, instance: Instance) -> documents.Restarts:
     """Each failed run but one that still stands was followed by another."""
-    count, last = desk.controller.journal.failures(instance.id.name)
+    count, last = context.controller.history.failures(instance.id.name)
     if instance.state is InstanceState.FAILED:
         count -= 1
     if count < 1 or last is None:
@@ -164,9 +166,9 @@ def _restarts(desk: Desk, instance: Instance) -> documents.Restarts:
     return {"count": count, "cause": last.reason, "at": last.wall}
 
 
-def epoch(desk: Desk, at: float) -> float:
+def epoch(context: Context, at: float) -> float:
     """A moment of CLOCK_MONOTONIC as seconds since the epoch, to the millisecond."""
-    return round(desk.clock.wall() - (desk.clock.now() - at), 3)
+    return round(context.clock.wall() - (context.clock.now() - at), 3)
 
 
 def _ready(view: PoolView) -> int:
@@ -203,14 +205,14 @@ def _disk_problems(disk: Disk) -> list[str]:
     return [f"what is installed is broken and not rolled out: {disk.reason or 'no reason known'}"]
 
 
-def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
+def _pool_problems(context: Context, view: PoolView) -> list[str]:
     """Why this pool is not as desired. A rollout that goes on well is no problem."""
     state, rollout = view.state, view.state.rollout
     found = []
     if (ready := _ready(view)) < view.wanted_workers:
         found.append(f"{ready} of {view.wanted_workers} workers are ready")
     # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
-    taken_back = rollout and rollout.generation != state.wanted and desk.controller.as_installed(view.spec.name)
+    taken_back = rollout and rollout.generation != state.wanted and context.controller.as_installed(view.spec.name)
     proved_later = rollout and rollout.generation in state.good  # it failed, and there was nothing to go back to
     if rollout and rollout.state in _WORD and not taken_back and not proved_later:
         found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
@@ -218,7 +220,7 @@ def _pool_problems(desk: Desk, view: PoolView) -> list[str]:
     going_on = rollout is not None and not rollout.state.over
     if state.paused:
         found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
-    return found + _instance_problems(view, going_on) + _hanging(desk, view) + beside.problems(desk, view)
+    return found + _instance_problems(view, going_on) + _hanging(context, view) + incidents.problems(context, view)
 
 
 _WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}
@@ -245,9 +247,9 @@ def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
     return found
 
 
-def _hanging(desk: Desk, view: PoolView) -> list[str]:
+def _hanging(context: Context, view: PoolView) -> list[str]:
     """Who runs and does nothing, with how long and where, as far as it can say so itself."""
-    found, now = [], desk.clock.now()
+    found, now = [], context.clock.now()
     for instance in view.instances:
         if instance.ailment is Ailment.STALLED:
             found.append(f"{instance.id} does not work: {instance.status}")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from trapd.control import documents
 from trapd.control.documents import Step
-from trapd.control.needs import Desk
+from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import epoch
 from trapd.errors import UsageError
@@ -18,34 +18,34 @@ from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
-_UNSAID = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
+_OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 
 
-def why(desk: Desk, subject: str) -> documents.Why:
+def why(context: Context, subject: str) -> documents.Why:
     """``chain``: steps in the order of time, each with ``at`` (None: now), ``what`` and ``text``."""
-    pools = [view.spec.name for view in desk.controller.pools()]
+    pools = [view.spec.name for view in context.controller.pools()]
     if subject in pools:
-        return _document(subject, "pool", *_of_pool(desk, subject))
+        return _document(subject, "pool", *_of_pool(context, subject))
     if subject.isdecimal() and len(subject) <= _DIGITS:
-        rollout = find_rollout(desk, int(subject))
-        return _document(subject, "rollout", *_of_rollout(desk, rollout))
+        rollout = find_rollout(context, int(subject))
+        return _document(subject, "rollout", *_of_rollout(context, rollout))
     try:
         id = InstanceId.parse(subject)
     except ValueError:
         names = ", ".join(pools)
         message = f"cannot explain {subject!r}: name a pool ({names}), a rollout's number or a worker (POOL@G-S)"
         raise UsageError(message) from None
-    return _document(id.name, "instance", *_of_instance(desk, id))
+    return _document(id.name, "instance", *_of_instance(context, id))
 
 
-def find_rollout(desk: Desk, number: int) -> Rollout:
+def find_rollout(context: Context, number: int) -> Rollout:
     """As it is now, or as history has it. Raises UsageError if there never was one."""
-    for view in desk.controller.pools():
+    for view in context.controller.pools():
         latest = view.state.rollout
         if latest is not None and latest.id == number:
             return latest
-    found = desk.controller.journal.rollout(number)
+    found = context.controller.history.rollout(number)
     if found is None:
         raise UsageError(f"cannot find rollout {number}: see trapctl rollout history")
     return found
@@ -62,12 +62,12 @@ def _step(wall: float | None, what: str, text: str) -> Step:
     return {"at": wall, "what": what, "text": text}
 
 
-def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:
-    view = desk.controller.pool(name)
+def _of_pool(context: Context, name: str) -> tuple[list[Step], str]:
+    view = context.controller.pool(name)
     if view.state.rollout is not None:
-        chain, detail = _of_rollout(desk, view.state.rollout)
+        chain, detail = _of_rollout(context, view.state.rollout)
     else:
-        chain, detail = [_event(e) for e in desk.controller.journal.events(pool=name, limit=20)] + _now(view), ""
+        chain, detail = [_event(e) for e in context.controller.history.events(pool=name, limit=20)] + _now(view), ""
     if view.received is not None and isinstance(view.received.intent, Nothing | GoBack):  # no rollout tells of it
         wall = view.received.wall
         later = (n for n, step in enumerate(chain) if (at := step["at"]) is None or at > wall)
@@ -77,47 +77,47 @@ def _of_pool(desk: Desk, name: str) -> tuple[list[Step], str]:
     return chain, detail
 
 
-def _of_rollout(desk: Desk, rollout: Rollout) -> tuple[list[Step], str]:
-    chain = _generation(desk, rollout.generation, rollout.previous)
-    chain += [_event(event) for event in desk.controller.journal.events(rollout=rollout.id, limit=_EVENTS)]
+def _of_rollout(context: Context, rollout: Rollout) -> tuple[list[Step], str]:
+    chain = _generation(context, rollout.generation, rollout.previous)
+    chain += [_event(event) for event in context.controller.history.events(rollout=rollout.id, limit=_EVENTS)]
     if not rollout.state.over:
         chain.append(_step(None, rollout.state.value, f"rollout {rollout.id}: {rollout.reason}"))
     elif not any(step["text"].endswith(rollout.reason) for step in chain):  # its last event says it mostly
         chain.append(_step(rollout.ended_wall, rollout.state.value, rollout.reason))
-    view = desk.controller.pool(rollout.pool)
+    view = context.controller.pool(rollout.pool)
     if view.state.rollout is not None and view.state.rollout.id == rollout.id:
         chain += _now(view)
     return chain, rollout.detail
 
 
-def _of_instance(desk: Desk, id: InstanceId) -> tuple[list[Step], str]:
-    view = desk.controller.pool(id.pool)
-    mine = desk.controller.journal.events(instance=id.name, limit=_EVENTS)
+def _of_instance(context: Context, id: InstanceId) -> tuple[list[Step], str]:
+    view = context.controller.pool(id.pool)
+    mine = context.controller.history.events(instance=id.name, limit=_EVENTS)
     instance = next((i for i in view.instances if i.id == id), None)
     if instance is None and not mine:
         raise UsageError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
-    chain = _generation(desk, id.generation, _previous(desk, mine)) + [_event(event) for event in mine]
+    chain = _generation(context, id.generation, _previous(context, mine)) + [_event(event) for event in mine]
     if instance is None:
         told = bool(mine) and mine[-1].kind.over
         return chain if told else [*chain, _step(None, "gone", f"{id} is not there any more")], ""
-    chain.append(_step(None, instance.state.value, _instance_now(desk, instance, view.state.wanted)))
+    chain.append(_step(None, instance.state.value, _instance_now(context, instance, view.state.wanted)))
     chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]
     if id.name in view.waiting:
         chain.append(_step(None, "waiting", f"pool {id.pool} waits for {view.waiting}"))
     return chain, instance.failure.detail if instance.failure else ""
 
 
-def _previous(desk: Desk, events: Iterable[Event]) -> int | None:
+def _previous(context: Context, events: Iterable[Event]) -> int | None:
     """What the generation of these events replaced."""
     for event in events:
-        rollout = desk.controller.journal.rollout(event.rollout) if event.rollout is not None else None
+        rollout = context.controller.history.rollout(event.rollout) if event.rollout is not None else None
         if rollout is not None and rollout.generation == event.generation:
             return rollout.previous
     return None
 
 
-def _generation(desk: Desk, number: int, previous: int | None) -> list[Step]:
-    known = desk.controller.generations
+def _generation(context: Context, number: int, previous: int | None) -> list[Step]:
+    known = context.controller.generations
     generation = known.get(number)
     if generation is None:
         return [_step(None, "generation", f"generation {number}, of which no record is kept any more")]
@@ -144,11 +144,11 @@ def _received(received: Received) -> Step:
 
 def _event(event: Event) -> Step:
     text = f"{event.instance}: {event.reason}" if event.instance else event.reason
-    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in _UNSAID else ""))
+    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in _OWN_ACTORS else ""))
 
 
-def _instance_now(desk: Desk, instance: Instance, wanted: int | None) -> str:
-    seconds = max(0.0, desk.clock.now() - instance.since)
+def _instance_now(context: Context, instance: Instance, wanted: int | None) -> str:
+    seconds = max(0.0, context.clock.now() - instance.since)
     parts = [f"{instance.state.value} for {seconds:.0f} s", f"code {code_state(instance, wanted)}"]
     if instance.report is not None:
         parts.append(", ".join(f"{name} {version}" for name, version in sorted(instance.report.versions.items())))
@@ -157,8 +157,8 @@ def _instance_now(desk: Desk, instance: Instance, wanted: int | None) -> str:
     if instance.status:
         parts.append(instance.status)
     if instance.failure is not None:
-        at = epoch(desk, instance.failure.at)
-        ago = max(0.0, desk.clock.wall() - at)
+        at = epoch(context, instance.failure.at)
+        ago = max(0.0, context.clock.wall() - at)
         parts.append(f"failed {instance.failures} time(s), {ago:.0f} s ago: {instance.failure.summary}")
     return "; ".join(part for part in parts if part)
 

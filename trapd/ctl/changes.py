@@ -32,11 +32,13 @@ def roll(session: Session, question: Question[documents.Rollouts], *, wait: bool
     answer = session.ask(question, patience=CHANGING)
     begun = answer["rollouts"]
     if not session.as_json:
-        for one in begun:
-            why = f": {one['reason']}" if one["reason"] else ""
-            session.screen.line(f"pool {one['pool']}: rollout {one['id']} of generation {one['generation']} begun{why}")
+        for rollout in begun:
+            why = f": {rollout['reason']}" if rollout["reason"] else ""
+            session.screen.line(
+                f"pool {rollout['pool']}: rollout {rollout['id']} of generation {rollout['generation']} begun{why}"
+            )
     if wait:
-        return await_rollouts(session, [one["id"] for one in begun], timeout)
+        return await_rollouts(session, [rollout["id"] for rollout in begun], timeout)
     if session.as_json:
         session.print_json(answer)
     return Exit.OK
@@ -47,17 +49,17 @@ def await_rollouts(session: Session, rollouts: Sequence[int], timeout: float | N
     with session.progress() as show:
         ended = Waiting(session.client, show, timeout).wait(rollouts)
     if session.as_json:
-        answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": [one["rollout"] for one in ended]}
+        answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": [status["rollout"] for status in ended]}
         session.print_json(answer)
-    for one in ended:
-        if one["rollout"]["state"] in _WENT_WRONG and not session.as_json:
-            outcome(session.screen, one)
-    return verdict([one["rollout"] for one in ended])
+    for status in ended:
+        if status["rollout"]["state"] in _WENT_WRONG and not session.as_json:
+            outcome(session.screen, status)
+    return verdict([status["rollout"] for status in ended])
 
 
 def verdict(rollouts: Sequence[documents.Rollout]) -> Exit:
     """A rollout that was superseded and has no successor was not carried out either."""
-    return Exit.FAILED if any(one["state"] in _WENT_WRONG for one in rollouts) else Exit.OK
+    return Exit.FAILED if any(rollout["state"] in _WENT_WRONG for rollout in rollouts) else Exit.OK
 
 
 def outcome(screen: Screen, document: documents.Waited) -> None:

@@ -34,13 +34,13 @@ def check(session: Session) -> Exit:
     permit(settings)
     # side by side: a celeryconfig that imports the application takes as long as the application
     application = settings.application
-    with saying(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
+    with announced(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
     of_units = [*unit_findings(settings), *rules_units.findings(settings)]
     found = [*of_units, *findings(Facts(settings, report, session.environ))]
-    shown = masked([one.document() for one in found])
-    errors, warnings = (sum(one.level == level for one in found) for level in (ERROR, WARNING))
+    shown = masked([finding.document() for finding in found])
+    errors, warnings = (sum(finding.level == level for finding in found) for level in (ERROR, WARNING))
     if session.as_json:
         answer: documents.Check = {"schema": SCHEMA, "errors": errors, "warnings": warnings, "findings": shown}
         session.print_json(answer)
@@ -53,7 +53,7 @@ def check(session: Session) -> Exit:
 
 
 @contextmanager
-def saying(what: str) -> Iterator[None]:
+def announced(what: str) -> Iterator[None]:
     """Say it on standard error: at once to a person, to others if it takes a while."""
     timer = threading.Timer(0 if sys.stderr.isatty() else PATIENCE_OF_OTHERS, print, [what], {"file": sys.stderr})
     timer.daemon = True
@@ -79,7 +79,7 @@ def unit_findings(settings: Settings) -> list[Finding]:
 
 def findings(facts: Facts) -> list[Finding]:
     rules = (*ALWAYS, *rules_paths.RULES, *rules_settings.ALWAYS, *rules_options.ALWAYS)
-    found = [one for rule in rules for one in rule(facts)]
+    found = [finding for rule in rules for finding in rule(facts)]
     return found if "failed" in facts.report else [*found, *celery_findings(facts)]
 
 

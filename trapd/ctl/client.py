@@ -132,12 +132,12 @@ class Client:
     def _cannot_connect(self, error: OSError) -> UnreachableError:
         what, absent = _WHY.get(error.errno or 0, (f"{error.strerror or error}; see trapd's log", False))
         if error.errno in _NOBODY:
-            what, absent = self._nobody(what)
+            what, absent = self._no_listener(what)
         elif error.errno == errno.EACCES and (shut := closed(self.path)):
             what = f"{shut.reason}; {shut.remedy}"
         return UnreachableError(f"cannot reach trapd at {self.path}: {what}", absent=absent)
 
-    def _nobody(self, what: str) -> tuple[str, bool]:
+    def _no_listener(self, what: str) -> tuple[str, bool]:
         """A trapd that runs all the same has just begun, or its socket was removed under it."""
         pid = self._hints.running()
         if pid is None:

@@ -44,15 +44,15 @@ def _run(command: Sequence[str]) -> int:
 
 def install(root: Path) -> Exit:
     """The verb. Raises NotPermittedError and RefusedError."""
-    return _told(Installation(root.absolute()).install)
+    return _attempt(Installation(root.absolute()).install)
 
 
 def uninstall(root: Path, *, purge: bool) -> Exit:
     """The verb. Raises NotPermittedError and RefusedError."""
-    return _told(lambda: Installation(root.absolute()).uninstall(purge=purge))
+    return _attempt(lambda: Installation(root.absolute()).uninstall(purge=purge))
 
 
-def _told(act: Callable[[], None]) -> Exit:
+def _attempt(act: Callable[[], None]) -> Exit:
     try:
         act()
     except OSError as error:

@@ -66,17 +66,17 @@ class Placing:
 
     def remove_empty(self, folders: Iterable[Path]) -> None:
         """Remove those of the folders that are empty, the deepest first."""
-        for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
             with contextlib.suppress(OSError):  # not empty, or gone
                 self.below(folder).rmdir()
 
     def _make_folder(self, folder: Path) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        missing = [one for one in (folder, *folder.parents) if not one.exists()]
-        for one in reversed(missing):
-            one.mkdir()
-            one.chmod(0o755)  # whatever the umask is: others have to read what is in it
-            self.made.append(Path("/", one.relative_to(self.root)))
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir()
+            path.chmod(0o755)  # whatever the umask is: others have to read what is in it
+            self.made.append(Path("/", path.relative_to(self.root)))
 
     def _done(self, what: str, path: Path) -> None:
         self.changed.append(path)

@@ -13,7 +13,7 @@ CONSUMER_TIMEOUT = "30 min"  # RabbitMQ's default for a message that is not ackn
 
 def _quorum(facts: Facts) -> dict[str, dict[str, Any]]:
     """Those that the application has, or that a pool would make by its name."""
-    found = {name: one for name, one in facts.report["queue_kinds"].items() if one["type"] == "quorum"}
+    found = {name: queue for name, queue in facts.report["queue_kinds"].items() if queue["type"] == "quorum"}
     if facts.conf("task_create_missing_queue_type") == "quorum":
         made = {name for pool in facts.settings.pools for name in pool.queues} - {*facts.report["queues"]}
         exchange = facts.conf("task_create_missing_queue_exchange_type") or facts.conf("task_default_exchange_type")
@@ -23,8 +23,8 @@ def _quorum(facts: Facts) -> dict[str, dict[str, Any]]:
 
 def limits(facts: Facts) -> Iterator[Finding]:
     by_limit: dict[Any, list[str]] = {}
-    for name, one in _quorum(facts).items():
-        by_limit.setdefault(one["limit"], []).append(name)
+    for name, queue in _quorum(facts).items():
+        by_limit.setdefault(queue["limit"], []).append(name)
     for limit, names in by_limit.items():
         count = (
             f"{DELIVERIES} deliveries (RabbitMQ 4; RabbitMQ 3 has no limit)" if limit is None else f"{limit} deliveries"
@@ -52,7 +52,7 @@ def undetected(facts: Facts) -> Iterator[Finding]:
 
 def scheduled(facts: Facts) -> Iterator[Finding]:
     """Celery's native delayed delivery needs an exchange that can delay."""
-    names = [name for name, one in _quorum(facts).items() if one["exchange"] == "direct"]
+    names = [name for name, queue in _quorum(facts).items() if queue["exchange"] == "direct"]
     if names:
         yield Finding(
             WARNING,

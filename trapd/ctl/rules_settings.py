@@ -12,7 +12,7 @@ from trapd.settings import resolve_backend
 
 # Key of [pools.NAME] -> Celery's setting that it goes before, as an option of `celery worker` does; and what that
 # setting is where nobody has said anything.
-SAID_TWICE: Mapping[str, tuple[str, Any]] = {
+SET_TWICE: Mapping[str, tuple[str, Any]] = {
     "concurrency": ("worker_concurrency", None),
     "celery_pool": ("worker_pool", "prefork"),
     "max_tasks_per_child": ("worker_max_tasks_per_child", None),
@@ -24,9 +24,9 @@ SAID_TWICE: Mapping[str, tuple[str, Any]] = {
 }
 
 
-def said_twice(facts: Facts) -> Iterator[Finding]:
+def set_twice(facts: Facts) -> Iterator[Finding]:
     for pool in facts.settings.pools:
-        for key, (name, default) in SAID_TWICE.items():
+        for key, (name, default) in SET_TWICE.items():
             ours, theirs = getattr(pool, key), facts.conf(name)
             if ours is not None and theirs not in (ours, default, None):
                 yield Finding(
@@ -56,12 +56,12 @@ def sources(facts: Facts) -> Iterator[Finding]:
     """Each setting in force that is not Celery's default, with who says it."""
     said: list[Mapping[str, Any]] = facts.report["in_force"]
     lines, counts = [], dict.fromkeys(("application", "celeryconfig", "environment"), 0)
-    for one in said:
-        counts[one["by"]] += 1
-        instead = f", not the application's {one['instead_of']}" if one["instead_of"] is not None else ""
-        lines.append(f"{one['name']} = {one['value']}  ({one['by']}{instead})")
+    for setting in said:
+        counts[setting["by"]] += 1
+        instead = f", not the application's {setting['instead_of']}" if setting["instead_of"] is not None else ""
+        lines.append(f"{setting['name']} = {setting['value']}  ({setting['by']}{instead})")
     for pool in facts.settings.pools:
-        options = [(name, getattr(pool, key)) for key, (name, _) in SAID_TWICE.items()]
+        options = [(name, getattr(pool, key)) for key, (name, _) in SET_TWICE.items()]
         lines += [f"{name} = {value!r}  (trapd.toml, pool {pool.name})" for name, value in options if value is not None]
     shares = ", ".join(f"{count} by {_WHOSE.get(who, who + '.py')}" for who, count in counts.items() if count)
     yield Finding(OK, f"settings that are not Celery's defaults: {shares or 'none'}", detail="\n".join(lines))
@@ -70,13 +70,17 @@ def sources(facts: Facts) -> Iterator[Finding]:
 def overridden(facts: Facts) -> Iterator[Finding]:
     file = facts.settings.application.celeryconfig
     name = file.rpartition("/")[2]
-    for one in facts.report["in_force"]:
-        if one["by"] == "celeryconfig" and one["instead_of"] and not one["name"].startswith(_A_SERVICES_OWN):
+    for setting in facts.report["in_force"]:
+        if (
+            setting["by"] == "celeryconfig"
+            and setting["instead_of"]
+            and not setting["name"].startswith(_A_SERVICES_OWN)
+        ):
             yield Finding(
                 WARNING,
-                f"{one['name']} is {one['value']} by {name}; the application says {one['instead_of']}",
+                f"{setting['name']} is {setting['value']} by {name}; the application says {setting['instead_of']}",
                 "plain `celery worker` follows the application; here the system-wide file goes first",
-                f"remove {one['name']} from {file}, unless that is meant",
+                f"remove {setting['name']} from {file}, unless that is meant",
             )
 
 
@@ -132,7 +136,7 @@ def slow_children(facts: Facts) -> Iterator[Finding]:
     Tried on Celery 5.7, Redis: an import of 3 s under a timeout of 1 s does no harm, a handler of 2.5 s ends the pool.
     """
     name = "worker_proc_alive_timeout"
-    said = any(one["name"] == name for one in facts.report["in_force"])
+    said = any(setting["name"] == name for setting in facts.report["in_force"])
     limit, needed = facts.conf(name), max(4.0, facts.report["seconds"])
     if said and facts.report["process_init"] and limit is not None and limit < needed:
         yield Finding(
@@ -156,4 +160,4 @@ def working_folder(facts: Facts) -> Iterator[Finding]:
 
 ALWAYS: tuple[Rule, ...] = (units_without_systemd,)
 ANYWHERE: tuple[Rule, ...] = (sources, overridden, typos_of_the_application)  # eager tasks have settings too
-RULES: tuple[Rule, ...] = (working_folder, said_twice, of_a_daemon, pickles_for_root, slow_children)
+RULES: tuple[Rule, ...] = (working_folder, set_twice, of_a_daemon, pickles_for_root, slow_children)

@@ -53,18 +53,18 @@ def between(before: PoolView, after: PoolView, plan: Plan) -> tuple[Event, ...]:
     ``before``: the last pass, with those of its actions that were carried out; of a trapd that has just begun, what
     history tells (``recalled``). ``after``: this pass.
     """
-    told = _Told(before)
+    previous = _Previous(before)
     was = {instance.id: instance for instance in before.instances}
     now = {instance.id: instance for instance in after.instances}
     seen = [
-        _Worker(after, told, id).story(told.as_left(id, was.get(id)), now.get(id))
-        for id in sorted({*was, *now, *told.done})
+        _Worker(after, previous, id).story(previous.as_left(id, was.get(id)), now.get(id))
+        for id in sorted({*was, *now, *previous.done})
     ]
     return (*(event for story in seen for event in story), *(of_action(action, after) for action in plan.actions))
 
 
 def recalled(events: Iterable[Event], now: float, wall: float) -> tuple[Instance, ...]:
-    """The workers as history knows them, from the events that Journal.unfinished gives.
+    """The workers as history knows them, from the events that History.unfinished gives.
 
     ``since`` is below 0 where the machine was started since: CLOCK_MONOTONIC began anew.
     """
@@ -73,7 +73,7 @@ def recalled(events: Iterable[Event], now: float, wall: float) -> tuple[Instance
     for event in events:
         name, at = str(event.instance), now - (wall - event.wall)
         if event.kind.failure:
-            kind = next(kind for kind, told in FAILURES.items() if told is event.kind)
+            kind = next(kind for kind, recorded in FAILURES.items() if recorded is event.kind)
             failures[name] = Failure(kind, event.reason, event.detail, at)
         found[name] = Instance(InstanceId.parse(name), _STATES[event.kind], at, failure=failures.get(name))
     return tuple(found[name] for name in sorted(found))
@@ -98,7 +98,7 @@ def superseded(rollout: Rollout, why: str, actor: str, wall: float) -> Event:
     return Event(wall, EventKind.SUPERSEDED, why, actor, *of, duration=lasted)
 
 
-class _Told:
+class _Previous:
     """What was done in the pass before, and has been told."""
 
     def __init__(self, before: PoolView) -> None:
@@ -124,7 +124,7 @@ class _Worker:
     """Tells the story of one worker from one state to another."""
 
     view: PoolView  # of this pass
-    told: _Told
+    previous: _Previous
     id: InstanceId
 
     def story(self, was: Instance | None, now: Instance | None) -> Iterator[Event]:
@@ -186,7 +186,7 @@ class _Worker:
             before = doing.get(was.state, "before it was known to have finished its tasks")
             return self._event(EventKind.LOST, f"the machine went down {before}", OUTSIDE)
         lasted = max(0.0, self.view.at - was.since)
-        if was.state is InstanceState.STOPPING or isinstance(self.told.done.get(self.id), Kill):
+        if was.state is InstanceState.STOPPING or isinstance(self.previous.done.get(self.id), Kill):
             return self._event(EventKind.GONE, "was ended" + (f": {was.status}" if was.status else ""))
         if was.state is InstanceState.DRAINING:
             return self._event(EventKind.GONE, f"left {lasted:.1f} s after it was told to", WORKER, lasted=lasted)

@@ -31,12 +31,12 @@ def plan(world: World, now: float) -> Plan:
     """The next actions, each with its reason. A verdict stands alone: what follows from it is the next pass's."""
     if world.going_down:
         return Plan(waiting="the machine to go down; each worker drains by itself")
-    thought = _next_step(world, now)
+    planned = _next_step(world, now)
     latest, wanted = world.state.rollout, world.state.wanted
     moving = world.stopping or (latest is not None and not latest.state.over)
-    if not world.other_settings or moving or wanted is None or any(isinstance(a, Verdict) for a in thought.actions):
-        return thought
-    return replace(thought, actions=(*thought.actions, Renew(wanted, world.other_settings)))
+    if not world.other_settings or moving or wanted is None or any(isinstance(a, Verdict) for a in planned.actions):
+        return planned
+    return replace(planned, actions=(*planned.actions, Renew(wanted, world.other_settings)))
 
 
 def _next_step(world: World, now: float) -> Plan:

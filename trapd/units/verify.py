@@ -54,8 +54,8 @@ def _complaints(files: Mapping[str, str], analyse: Callable[[list[Path]], str]) 
     with tempfile.TemporaryDirectory(prefix="trapd-units-") as name:
         folder = Path(name)
         write(files, folder)
-        said = analyse([folder / name for name in files if name.endswith(".service")])
-    for found in _COMPLAINT.finditer(said):
-        pool, line = found["pool"], int(found["line"])
+        output = analyse([folder / name for name in files if name.endswith(".service")])
+    for complaint in _COMPLAINT.finditer(output):
+        pool, line = complaint["pool"], int(complaint["line"])
         text = files[f"trapd-worker-{pool}@.service.d/{POOL_DROP_IN}"].splitlines()[line - 1]
-        yield Refusal(pool, text.partition("=")[0], f"systemd cannot use it: {found['why']}; correct it")
+        yield Refusal(pool, text.partition("=")[0], f"systemd cannot use it: {complaint['why']}; correct it")

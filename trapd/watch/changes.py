@@ -56,12 +56,12 @@ class Watch:
         self._surveyor = Surveyor(python, celeryconfig, distributions)
         self._quiet = Quiet(quiet_period, ceiling, clock.now())
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
-        self._told: Disk | None = None
+        self._reported: Disk | None = None
         self._settled = ""  # the last fingerprint that settled
         self._refusals = 0  # SnapshotErrors in a row
         self._observer: Observer | None = None
-        self._deaf = False
-        self._heard = _Heard(clock)
+        self._unwatched = False
+        self._inbox = _Inbox(clock)
         self._renew = False
         self._broken = False  # what the last look saw
         self._wake = asyncio.Event()
@@ -76,14 +76,14 @@ class Watch:
     async def run(self) -> None:
         """Watch until cancelled. The first look comes at once."""
         loop = asyncio.get_running_loop()
-        self._heard.deliver(lambda: loop.call_soon_threadsafe(self._hear))
+        self._inbox.deliver(lambda: loop.call_soon_threadsafe(self._receive))
         await asyncio.to_thread(self._listen)
         try:
             while True:
                 await self._wait()
                 if self._due() <= self._clock.now():
                     await self._look(fresh=self._fully_looked + self._interval() <= self._clock.now())
-                await self._tell()
+                await self._report()
         finally:
             observer, self._observer = self._observer, None
             if observer:
@@ -99,15 +99,15 @@ class Watch:
         from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
 
         try:
-            self._observer = Observer(self._heard.tell)
+            self._observer = Observer(self._inbox.put)
         except OSError as error:
-            self._deaf = True
+            self._unwatched = True
             log.error("cannot watch any folder: %s; changes are found only every %g s", error, DEAF_LOOK)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def _interval(self) -> float:
-        if self._deaf or (self._observer is not None and self._observer.deaf):
+        if self._unwatched or (self._observer is not None and self._observer.incomplete):
             return min(self._full_look, DEAF_LOOK)
         # nobody says when dpkg's lock becomes free, or when a person has removed pip's remains
         return min(self._full_look, self._ceiling) if self._quiet.state is DiskState.BROKEN else self._full_look
@@ -126,8 +126,8 @@ class Watch:
                     await self._wake.wait()
         self._wake.clear()
 
-    def _hear(self) -> None:
-        what, at = self._heard.take()
+    def _receive(self) -> None:
+        what, at = self._inbox.take()
         self._renew = True
         self._event(at, f"{what} changed")
         self._wake.set()
@@ -169,11 +169,15 @@ class Watch:
 
     # --- telling ----------------------------------------------------------------------------------------------------
 
-    async def _tell(self) -> None:
-        disk, told = self._disk, self._told
-        if told and (told.state, told.fingerprint, told.reason) == (disk.state, disk.fingerprint, disk.reason):
+    async def _report(self) -> None:
+        disk, reported = self._disk, self._reported
+        if reported and (reported.state, reported.fingerprint, reported.reason) == (
+            disk.state,
+            disk.fingerprint,
+            disk.reason,
+        ):
             return
-        self._told = disk
+        self._reported = disk
         self._log(disk)
         try:
             await self._on_disk(disk)
@@ -201,7 +205,7 @@ class Watch:
                 log.error("broken: %s", disk.reason)
 
 
-class _Heard:
+class _Inbox:
     """Carries events from watchdog's threads to the loop: many become one, with the first path and the last time."""
 
     def __init__(self, clock: Clock) -> None:
@@ -215,7 +219,7 @@ class _Heard:
         """``deliver`` is called in some thread when there is something to ``take``."""
         self._deliver = deliver
 
-    def tell(self, path: str) -> None:
+    def put(self, path: str) -> None:
         """Called in watchdog's thread."""
         with self._lock:
             self._last = self._clock.now()

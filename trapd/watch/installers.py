@@ -44,18 +44,18 @@ def _reasons(
     found: Sequence[Distribution], sites: Sequence[Site], names: set[str], hasher: Hasher, prefix: str, proc: Path
 ) -> Iterator[str]:
     yield from _stashes(sites, names)
-    for one in found:
-        yield from _two_versions(one, sites)
-        if one.litter:
-            yield f"{one.name} is not installed to its end: {one.litter[0]} is there"
-        if one.from_source:
-            yield from _git(one)
-        elif one.site.of_system:
+    for distribution in found:
+        yield from _two_versions(distribution, sites)
+        if distribution.litter:
+            yield f"{distribution.name} is not installed to its end: {distribution.litter[0]} is there"
+        if distribution.from_source:
+            yield from _git(distribution)
+        elif distribution.site.of_system:
             yield from _dpkg(proc)
-    for one in found:
-        if not one.site.of_system:
-            true = (one.installer.split() or [""])[0] in _TRUE_TO_RECORD
-            yield from _records(one, hasher) if true else _missing(one)
+    for distribution in found:
+        if not distribution.site.of_system:
+            true = (distribution.installer.split() or [""])[0] in _TRUE_TO_RECORD
+            yield from _records(distribution, hasher) if true else _missing(distribution)
     yield from _running_pip(prefix, proc)
 
 
@@ -83,36 +83,41 @@ def _is_outlived(stash: Path, sites: Sequence[Site], name: str) -> bool:
     return finished and record.stat().st_ctime_ns >= stash.stat().st_ctime_ns
 
 
-def _two_versions(one: Distribution, sites: Sequence[Site]) -> Iterator[str]:
+def _two_versions(distribution: Distribution, sites: Sequence[Site]) -> Iterator[str]:
     for site in sites:
-        both = site.metadata.get(normalise(one.name), [])
-        if site.path == one.site.path and len(both) > 1 and not site.of_system:
-            there = f"two versions of {one.name} are in {site.path}: {', '.join(both)}"
+        both = site.metadata.get(normalise(distribution.name), [])
+        if site.path == distribution.site.path and len(both) > 1 and not site.of_system:
+            there = f"two versions of {distribution.name} are in {site.path}: {', '.join(both)}"
             yield f"{there}; uninstall it until none is left, then install it"
 
 
 # --- RECORD ---------------------------------------------------------------------------------------------------------
 
 
-def _records(one: Distribution, hasher: Hasher) -> Iterator[str]:
-    if one.kind is Kind.PACKAGED and one.metadata.endswith(".dist-info") and one.site.path.name == "site-packages":
-        yield f"{one.name} is not installed to its end: {one.metadata} has no RECORD that can be read; install it again"
-    for line in one.record:
-        if fault := _fault(one, line, hasher):
-            yield f"{one.name} is not whole: {one.site.path}/{line.path} {fault}; install it again"
+def _records(distribution: Distribution, hasher: Hasher) -> Iterator[str]:
+    if (
+        distribution.kind is Kind.PACKAGED
+        and distribution.metadata.endswith(".dist-info")
+        and distribution.site.path.name == "site-packages"
+    ):
+        why = f"{distribution.metadata} has no RECORD that can be read; install it again"
+        yield f"{distribution.name} is not installed to its end: {why}"
+    for line in distribution.record:
+        if fault := _fault(distribution, line, hasher):
+            yield f"{distribution.name} is not whole: {distribution.site.path}/{line.path} {fault}; install it again"
 
 
-def _missing(one: Distribution) -> Iterator[str]:
+def _missing(distribution: Distribution) -> Iterator[str]:
     """Whoever changes or leaves out other files, code that is recorded has to be there."""
-    for line in one.record:
-        if line.path.endswith((".py", ".so")) and not (one.site.path / line.path).exists():
-            yield f"{one.name} is not whole: {one.site.path}/{line.path} is missing; install it again"
+    for line in distribution.record:
+        if line.path.endswith((".py", ".so")) and not (distribution.site.path / line.path).exists():
+            yield f"{distribution.name} is not whole: {distribution.site.path}/{line.path} is missing; install it again"
 
 
-def _fault(one: Distribution, line: Recorded, hasher: Hasher) -> str:
+def _fault(distribution: Distribution, line: Recorded, hasher: Hasher) -> str:
     if line.path.endswith((".pyc", "/RECORD")):
         return ""
-    source = one.site.path / line.path
+    source = distribution.site.path / line.path
     try:
         stamp = hasher.stamp(str(source))
     except FileNotFoundError:
@@ -144,11 +149,11 @@ def git_folder(path: Path) -> Path | None:
     return None
 
 
-def _git(one: Distribution) -> Iterator[str]:
-    for folder in {git_folder(top) for top in one.trees} - {None}:
+def _git(distribution: Distribution) -> Iterator[str]:
+    for folder in {git_folder(top) for top in distribution.trees} - {None}:
         for name in GIT_AT_WORK:
             if folder is not None and (folder / name).exists():
-                yield f"git is at work on {one.name}, or waits for you: {folder / name} is there"
+                yield f"git is at work on {distribution.name}, or waits for you: {folder / name} is there"
 
 
 def _dpkg(proc: Path) -> Iterator[str]:

@@ -48,14 +48,14 @@ _ENTRIES: Events = (
     DirMovedEvent,
     DirDeletedEvent,
 )
-_HEARD: Events = (
+_CHANGES: Events = (
     *_ENTRIES,
     FileModifiedEvent,  # a file that is written slowly is closed only once
     FileClosedEvent,  # after writing
     # not DirModifiedEvent: watchdog makes one for every change in a folder, __pycache__ in it included
 )
 # A mere chmod, which says who may write a file: watchdog 7 has a name of its own for it.
-_WITH_RIGHTS: Events = (*_HEARD, getattr(known, "FileAttribEvent", FileModifiedEvent))
+_WITH_RIGHTS: Events = (*_CHANGES, getattr(known, "FileAttribEvent", FileModifiedEvent))
 _UNUSED = "/proc"  # a folder that nothing else here watches: it would need no other watch of the kernel
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
@@ -63,19 +63,19 @@ Place = tuple[Path, object]  # what is watched, and what tells it from its succe
 
 
 @dataclass(frozen=True, eq=False)
-class _Ear(FileSystemEventHandler):
+class _Handler(FileSystemEventHandler):
     """Passes on the paths that matter."""
 
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     top: str
     names: frozenset[str] | None
     recursive: bool
-    events: Events = _HEARD
+    events: Events = _CHANGES
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         for path in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             if path and self._matters(path):
-                self.tell(path)
+                self.notify(path)
                 return
 
     def _matters(self, path: str) -> bool:
@@ -86,22 +86,22 @@ class _Ear(FileSystemEventHandler):
 
 
 class Observer:
-    """Watches places. ``tell(path)`` is called in a thread of its own, often, for paths that may matter."""
+    """Watches places. ``notify(path)`` is called in a thread of its own, often, for paths that may matter."""
 
-    def __init__(self, tell: Callable[[str], None], watchdog: Callable[[], BaseObserver] = WatchdogObserver) -> None:
+    def __init__(self, notify: Callable[[str], None], watchdog: Callable[[], BaseObserver] = WatchdogObserver) -> None:
         """Starts threads; raises OSError if the system allows no more inotify instances."""
-        self._tell = tell
+        self._notify = notify
         self._watches: dict[Place, ObservedWatch] = {}
-        self._unheard: dict[Path, OSError] = {}
+        self._unwatched: dict[Path, OSError] = {}
         self._short: OSError | None = None  # the kernel has no watch left
-        logging.getLogger("watchdog.observers.inotify").addFilter(_worth_saying)
+        logging.getLogger("watchdog.observers.inotify").addFilter(_worth_logging)
         self._observer = watchdog()
         self._observer.start()
 
     @property
-    def deaf(self) -> bool:
+    def incomplete(self) -> bool:
         """Whether some place could not be watched: then only regular looks find what changes there."""
-        return bool(self._unheard) or self._short is not None
+        return bool(self._unwatched) or self._short is not None
 
     def arm(self, places: Places, *, renew: bool) -> bool:
         """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
@@ -112,24 +112,24 @@ class Observer:
         if self._short is not None:
             self._check_limit(places)
             renew = renew or self._short is None
-        wanted: dict[Place, _Ear] = {}
+        wanted: dict[Place, _Handler] = {}
         for top, folders in places.trees.items():
-            wanted[top, folders] = _Ear(self._tell, str(top), None, recursive=True)
+            wanted[top, folders] = _Handler(self._notify, str(top), None, recursive=True)
         for folder, names in places.folders.items():
-            ear = _Ear(self._tell, str(folder), names, recursive=False, events=_WITH_RIGHTS)
-            wanted[folder, (names, _inode(folder))] = ear
+            handler = _Handler(self._notify, str(folder), names, recursive=False, events=_WITH_RIGHTS)
+            wanted[folder, (names, _inode(folder))] = handler
         for folder, names in places.above.items():
             # Files there may be logs. But the kernel knows one list of events for a folder: the last one given.
-            events = _HEARD if any(folder.is_relative_to(top) for top in places.trees) else _ENTRIES
+            events = _CHANGES if any(folder.is_relative_to(top) for top in places.trees) else _ENTRIES
             if _is_worth_it(folder):  # if not, regular looks have to do
-                ear = _Ear(self._tell, str(folder), names, recursive=False, events=events)
-                wanted[folder, (names, _inode(folder), events)] = ear
+                handler = _Handler(self._notify, str(folder), names, recursive=False, events=events)
+                wanted[folder, (names, _inode(folder), events)] = handler
         for place in [p for p in self._watches if renew or p not in wanted]:
             self._observer.unschedule(self._watches.pop(place))
-        deaf_before, self._unheard = self._unheard, {}
+        unwatched_before, self._unwatched = self._unwatched, {}
         new = [place for place in wanted if place not in self._watches and self._watch(place, wanted[place])]
-        for path in self._unheard.keys() - deaf_before.keys():
-            _warn(str(path), self._unheard[path])
+        for path in self._unwatched.keys() - unwatched_before.keys():
+            _warn(str(path), self._unwatched[path])
         if any(wanted[place].recursive for place in new):
             self._check_limit(places)
         return bool(new)
@@ -139,19 +139,19 @@ class Observer:
         self._observer.stop()
         self._observer.join()
 
-    def _watch(self, place: Place, ear: _Ear) -> bool:
+    def _watch(self, place: Place, handler: _Handler) -> bool:
         path = place[0]
         try:
             if not os.access(path, os.R_OK):
                 path.stat()
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # watchdog would pass over it in silence
             self._watches[place] = self._observer.schedule(
-                ear, str(path), recursive=ear.recursive, event_filter=list(ear.events)
+                handler, str(path), recursive=handler.recursive, event_filter=list(handler.events)
             )
         except FileNotFoundError:
             return False  # it has just vanished: that is for the look to find
         except OSError as error:
-            self._unheard[path] = error
+            self._unwatched[path] = error
             return False
         return True
 
@@ -159,15 +159,15 @@ class Observer:
         """watchdog passes over folders inside a tree for which the kernel has no watch left; one more folder tells."""
         short_before, self._short = self._short, None
         try:
-            ear = _Ear(_nobody, _UNUSED, frozenset(), recursive=False)
-            self._observer.unschedule(self._observer.schedule(ear, _UNUSED, event_filter=list(ear.events)))
+            handler = _Handler(_ignore, _UNUSED, frozenset(), recursive=False)
+            self._observer.unschedule(self._observer.schedule(handler, _UNUSED, event_filter=list(handler.events)))
         except OSError as error:
             self._short = error
             if short_before is None:
                 _warn(f"everything below {', '.join(map(str, places.trees))}", error)
 
 
-def _worth_saying(record: logging.LogRecord) -> bool:
+def _worth_logging(record: logging.LogRecord) -> bool:
     """Not the error that watchdog logs if something happens in a folder at the moment in which we turn away from it."""
     return "when the thread is inactive" not in record.getMessage()
 
@@ -187,7 +187,7 @@ def _is_worth_it(above: Path) -> bool:
         return False  # it has just vanished
 
 
-def _nobody(path: str) -> None:
+def _ignore(path: str) -> None:
     pass
 
 

@@ -45,7 +45,7 @@ def look(
         "reason": finding.reason,
         "problem": answer.problem,
         "answered": bool(answer.identity),
-        "distributions": {one.name: _describe(one) for one in survey.found},
+        "distributions": {distribution.name: _describe(distribution) for distribution in survey.found},
         "projects": _projects(survey.found),
         "pins": list(_pins(survey.found, scan(answer.paths), {normalise(name) for name in distributions})),
     }
@@ -53,31 +53,36 @@ def look(
 
 def _pins(found: Iterable[Distribution], sites: list[Site], watched: set[str]) -> Iterator[dict[str, str]]:
     """What the watched ones want in one version, that is installed and not watched itself."""
-    for one in (one for one in found if one.metadata):
-        for wanted in read_metadata(one.site.path / one.metadata).requires:
+    with_metadata = [distribution for distribution in found if distribution.metadata]
+    for distribution in with_metadata:
+        for wanted in read_metadata(distribution.site.path / distribution.metadata).requires:
             there = wanted.pinned and not wanted.only_for and find(sites, wanted.name)
             if there and wanted.name not in watched:
-                yield {"by": one.name, "name": wanted.name, "version": wanted.pinned}
+                yield {"by": distribution.name, "name": wanted.name, "version": wanted.pinned}
 
 
-def _describe(one: Distribution) -> dict[str, Any]:
-    return {"version": one.version, "kind": one.kind.name.lower(), "place": str(one.site.path)}
+def _describe(distribution: Distribution) -> dict[str, Any]:
+    return {
+        "version": distribution.version,
+        "kind": distribution.kind.name.lower(),
+        "place": str(distribution.site.path),
+    }
 
 
 def _projects(found: Iterable[Distribution]) -> dict[str, Any]:
     projects: dict[str, dict[str, Any]] = {}
-    for one in found:
-        for root, file in placed(one.files, one.metadata) if one.from_source else ():
+    for distribution in found:
+        for root, file in placed(distribution.files, distribution.metadata) if distribution.from_source else ():
             if root:
                 project = projects.setdefault(
                     root, {"climbing": [], "writable": os.access(root, os.W_OK), "code": [], "left_out": []}
                 )
                 top = file.path.partition("/")[0]
-                project["code"] += [top] if top not in project["code"] and top != one.metadata else []
+                project["code"] += [top] if top not in project["code"] and top != distribution.metadata else []
                 project["climbing"] += [file.path] if _climbs(file.source) else []
-    for one in found:
-        if one.kind is Kind.PLAIN and (mine := projects.get(str(one.site.path))):
-            mine["left_out"] = [name for name in left_out(one.site) if name not in mine["code"]]
+    for distribution in found:
+        if distribution.kind is Kind.PLAIN and (mine := projects.get(str(distribution.site.path))):
+            mine["left_out"] = [name for name in left_out(distribution.site) if name not in mine["code"]]
     return projects
 
 

@@ -37,7 +37,7 @@ def places(
 
     Raises OSError if something vanishes meanwhile.
     """
-    trees = {top: folders for one in found for top, folders in one.trees.items()}
+    trees = {top: folders for distribution in found for top, folders in distribution.trees.items()}
     folders: dict[Path, frozenset[str] | None] = {}
     above: dict[Path, frozenset[str]] = {}
 
@@ -46,14 +46,19 @@ def places(
         folders[folder] = None if names is None or known is None else known | frozenset(names)
 
     # what is awaited may come under a name that nobody knows yet
-    lost = bool(absent) or any(one.from_source and not one.has_code for one in found)
+    lost = bool(absent) or any(distribution.from_source and not distribution.has_code for distribution in found)
     for site in sites:
         watch(site.path, None if site.installed or lost else _of_source(site, found))
-    for one in found:
-        for git in {git_folder(top) for top in one.trees} if one.from_source else ():
+    for distribution in found:
+        for git in {git_folder(top) for top in distribution.trees} if distribution.from_source else ():
             if git is not None:
                 watch(git, _GIT)
-    for path in (celeryconfig, python, *map(Path, paths), *(way for one in found for way in one.ways)):
+    for path in (
+        celeryconfig,
+        python,
+        *map(Path, paths),
+        *(way for distribution in found for way in distribution.ways),
+    ):
         for folder, name, passed in _way_to(path):
             if passed:
                 above[folder] = above.get(folder, frozenset()) | {name}
@@ -67,8 +72,10 @@ def places(
 
 def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:
     """In a source tree lie notes and test results too: only the watched top-level names matter."""
-    here = {top.name for one in found for top in one.trees if top.parent == site.path}
-    modules = {Path(f.source).name for one in found for f in one.files if Path(f.source).parent == site.path}
+    here = {top.name for distribution in found for top in distribution.trees if top.parent == site.path}
+    modules = {
+        Path(f.source).name for distribution in found for f in distribution.files if Path(f.source).parent == site.path
+    }
     return here | modules | {name for names in site.metadata.values() for name in names}
 
 

@@ -11,11 +11,11 @@ from trapd.watch.places import Places
 
 
 class Removals:
-    """Calls ``tell`` in a thread of its own, from ``arm`` to ``close``, when one of ``names`` in ``folder`` changes."""
+    """Call ``notify`` in a thread of its own, from ``arm`` to ``close``, if one of ``names`` in ``folder`` changes."""
 
-    def __init__(self, folder: Path, names: frozenset[str], tell: Callable[[], object]) -> None:
+    def __init__(self, folder: Path, names: frozenset[str], notify: Callable[[], object]) -> None:
         self._places = Places(folders={folder: names | {""}})  # "" is the folder itself
-        self._tell = tell
+        self._notify = notify
         self._observer: Observer | None = None
 
     def arm(self) -> None:
@@ -26,7 +26,7 @@ class Removals:
             self._observer.arm(self._places, renew=True)
 
     def _changed(self, path: str) -> None:
-        self._tell()
+        self._notify()
 
     def close(self) -> None:
         if self._observer:

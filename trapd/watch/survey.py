@@ -66,8 +66,8 @@ class Surveyor:
         for _ in range(_ATTEMPTS):
             sites = scan(answer.paths)
             located = {name: locate(name, sites, answer.editable) for name in self._names}
-            found = [one for one in located.values() if one]
-            absent = [name for name, one in located.items() if not one]
+            found = [distribution for distribution in located.values() if distribution]
+            absent = [name for name, distribution in located.items() if not distribution]
             if not arm(places(self._python, self._celeryconfig, answer.paths, sites, found, absent)):
                 break
         return _Scene(sites, found, absent)
@@ -107,8 +107,12 @@ class Surveyor:
         files: dict[str, TreeFile] = {}
         roots: dict[str, None] = {}
         written = []
-        for one in found:
-            for root, file in placed(one.files, one.metadata) if one.from_source else zip(repeat(""), one.files):
+        for distribution in found:
+            for root, file in (
+                placed(distribution.files, distribution.metadata)
+                if distribution.from_source
+                else zip(repeat(""), distribution.files)
+            ):
                 if root:
                     roots[root] = None
                 path = f"tree{root.rstrip('/')}/{file.path}" if root else f"code/{file.path}"
@@ -128,11 +132,12 @@ class Surveyor:
         if scene.absent:
             names, remedy = " and ".join(scene.absent), "install it there, or correct [watch] distributions"
             return f"{names} cannot be found by {self._python}; {remedy}"
-        for one in scene.found:
-            if not one.has_code:
-                return f"{one.name} {one.version} is installed in {one.site.path}, but none of its files can be found"
+        for distribution in scene.found:
+            if not distribution.has_code:
+                installed = f"{distribution.name} {distribution.version} is installed in {distribution.site.path}"
+                return f"{installed}, but none of its files can be found"
         return ""
 
 
 def _versions(found: Sequence[Distribution]) -> dict[str, str]:
-    return {one.name: one.version for one in found}
+    return {distribution.name: distribution.version for distribution in found}

@@ -25,8 +25,8 @@ from trapd.worker import application, report
 from trapd.worker.health import Health, Phase, Reporter
 from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
-from trapd.worker.lines import say
-from trapd.worker.log_format import suit_keeper
+from trapd.worker.lines import log_line
+from trapd.worker.log_format import mark_priorities
 from trapd.worker.notify import Notifier
 
 LOCK = "beat.lock"  # beside the pools' folders: of all pools, so that one of another name waits as well
@@ -60,7 +60,7 @@ class Beating:
     def run(self) -> int:
         """Until it is told to stop; the exit status."""
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
-        say(f"{self.job.instance} beats generation {self.job.number} ({versions})")
+        log_line(f"{self.job.instance} beats generation {self.job.number} ({versions})")
         try:
             self.beat.start_scheduler()
         except SystemExit:  # told to while it waited for the other beat, or for its broker
@@ -73,7 +73,7 @@ class Beating:
     def _begin(self, service: Any) -> None:
         """Where Celery would install handlers of its own: the last thing before its loop."""
         self._service = service
-        suit_keeper()
+        mark_priorities()
         signal.signal(signal.SIGTERM, self._leave)
         signal.signal(signal.SIGINT, self._leave)
         signal.signal(signal.SIGALRM, _give_up)
@@ -105,7 +105,7 @@ class Beating:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another beat runs here; waiting for its end", "WARNING")
+            log_line("another beat runs here; waiting for its end", "WARNING")
             self._notifier.send({"STATUS": "waiting for the end of another beat"})
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 

@@ -43,7 +43,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
             if not type(worker.pool).__module__.endswith(
                 (".gevent", ".eventlet")
             ):  # whose loops have ways of their own
-                reporter.hear_signals()
+                reporter.watch_sigterm()
             reporter.enter(Phase.CONNECTING)
             reporter.start()
 

@@ -14,7 +14,7 @@ from trapd import environment
 from trapd.worker import green, imports, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
-from trapd.worker.lines import say
+from trapd.worker.lines import log_line
 from trapd.worker.notify import Notifier, watchdog_seconds
 from trapd.worker.seal import seal
 
@@ -31,13 +31,13 @@ def main(arguments: list[str]) -> int:
     try:
         job = Job.parse(arguments)
     except LaunchError as error:
-        say(f"cannot start: {error}", "ERROR")
+        log_line(f"cannot start: {error}", "ERROR")
         return EX_CONFIG
     drain_with_parent(job.shared)
     seal(job.generation)
     imports.put_first(job.folders)
     for module in imports.forget(job.packages, job.code):
-        say(f"a start-up file has imported {module}; it is imported again from the snapshot")
+        log_line(f"a start-up file has imported {module}; it is imported again from the snapshot")
     imports.blind_finders(job.packages, job.code)
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     except (Exception, SystemExit) as error:
         failure = report.failure_report(job, error)
         report.write(job, failure)
-        say(f"cannot load the code\n{failure['failure']['detail']}".rstrip(), "ERROR")
+        log_line(f"cannot load the code\n{failure['failure']['detail']}".rstrip(), "ERROR")
         return EX_SOFTWARE
     return running.run()
 
@@ -75,7 +75,7 @@ def drain_with_parent(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chdir(folder)
     except OSError as error:
-        say(f"cannot start in {folder}: {error.strerror}; it starts in /", "WARNING")
+        log_line(f"cannot start in {folder}: {error.strerror}; it starts in /", "WARNING")
         os.chdir("/")
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != int(parent):  # it died before we asked

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from trapd.worker.orphan import Orphan
+from trapd.worker.sigterm import Sigterm
 from trapd.worker.standing import BROKER, MainThread, Standing
-from trapd.worker.told import Told
 
 TICK = 0.9  # s between two looks: so old, and the way of a message, the number of running tasks is in `status`
 STATUS_EVERY = (
@@ -198,11 +198,11 @@ class Reporter:
         self._send, self._look = send, look
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.main, self._orphan = MainThread(), Orphan()
-        self._told: Told | None = None
+        self._sigterm: Sigterm | None = None
 
-    def hear_signals(self) -> None:
+    def watch_sigterm(self) -> None:
         """In the main thread: from now on a drain begins when SIGTERM comes, whatever that thread is doing."""
-        self._told = Told()
+        self._sigterm = Sigterm()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="trapd-health", daemon=True).start()
@@ -216,7 +216,7 @@ class Reporter:
         """The loop turns."""
         self.health.stamped = time.monotonic()
 
-    def say(self) -> bool:
+    def send(self) -> bool:
         """Send what there is to say; False if it has to be tried again soon."""
         now = time.monotonic()
         fields = self.health.message(now, self.main.look)
@@ -228,12 +228,12 @@ class Reporter:
     def _run(self) -> None:
         while True:
             self._look(self.health)
-            heard = self.say()
+            heard = self.send()
             self._orphan.look(self.health.quiet(time.monotonic()))
             # not poll: eventlet takes that away, and puts a select of its own in the place of this
-            files = [self._kick, *([self._told.reader] if self._told else [])]
+            files = [self._kick, *([self._sigterm.reader] if self._sigterm else [])]
             ready = select.select(files, [], [], TICK if heard else 0.1)[0]
-            if self._told and self._told.to_leave():
+            if self._sigterm and self._sigterm.received():
                 self.health.enter(Phase.DRAINING, time.monotonic())
             if self._kick in ready:
                 os.eventfd_read(self._kick)

@@ -83,27 +83,27 @@ def inspect(
     try:
         from trapd.worker.report import ConfigurationError
 
-        found: dict[str, Any] = {}
-        steps = _steps(app, celeryconfig, smoke_test, programs, found)
+        parts: dict[str, Any] = {}
+        steps = _steps(app, celeryconfig, smoke_test, programs, parts)
     except ImportError as error:
         return report | _failed("python", error, plain=True)
     report["celery"] = metadata.version("celery")
     needed: list[Step] = [  # by workers; nobody is asked yet
-        ("broker", lambda: found["app"].connection_for_write().transport),
-        ("backend", lambda: found["app"].backend),
-        ("Celery pool", lambda: _libraries(found["app"], celery_pools)),
+        ("broker", lambda: parts["app"].connection_for_write().transport),
+        ("backend", lambda: parts["app"].backend),
+        ("Celery pool", lambda: _libraries(parts["app"], celery_pools)),
     ]
     started = time.monotonic()
     if failure := _first_failure(steps, ConfigurationError):
         return report | failure
     report["seconds"] = round(time.monotonic() - started, 2)
-    if not found["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
+    if not parts["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
         return report | failure
-    return report | _look(found["app"]) | _said(found["app"], found["overlay"], vars(found["config"]))
+    return report | _look(parts["app"]) | _said(parts["app"], parts["overlay"], vars(parts["config"]))
 
 
 def _steps(
-    name: str, celeryconfig: Path, smoke_test: str | None, programs: Sequence[str], found: dict[str, Any]
+    name: str, celeryconfig: Path, smoke_test: str | None, programs: Sequence[str], parts: dict[str, Any]
 ) -> list[Step]:
     """As a worker does it, up to READY; ``found`` gets the application, the celeryconfig and what it replaces."""
     from trapd.worker import application, configured, user_options
@@ -111,15 +111,15 @@ def _steps(
     job = configured.installed(name, celeryconfig)
 
     def tasks() -> None:
-        found["app"].loader.import_default_modules()
-        application.complete(found["app"], found["overlay"])
+        parts["app"].loader.import_default_modules()
+        application.complete(parts["app"], parts["overlay"])
 
     return [
-        ("config", lambda: found.update(config=application.load_config(celeryconfig))),
-        ("app", lambda: found.update(app=application.find_app(name))),
-        ("settings", lambda: found.update(overlay=application.read(found["config"], job))),
-        ("own settings", lambda: application.put(found["overlay"], found["app"])),
-        ("options", lambda: [user_options.values(found["app"], program) for program in programs]),
+        ("config", lambda: parts.update(config=application.load_config(celeryconfig))),
+        ("app", lambda: parts.update(app=application.find_app(name))),
+        ("settings", lambda: parts.update(overlay=application.read(parts["config"], job))),
+        ("own settings", lambda: application.put(parts["overlay"], parts["app"])),
+        ("options", lambda: [user_options.values(parts["app"], program) for program in programs]),
         ("tasks", tasks),
         ("smoke test", lambda: smoke_test and application.resolve(smoke_test, "smoke test")),
     ]

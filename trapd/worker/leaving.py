@@ -80,7 +80,7 @@ def _unbegun(worker: Any) -> Collection[Request]:
     if hasattr(pool, "executor"):
         return _taken_from_threads(pool.executor._work_queue)
     if worker.hub and hasattr(pool._pool, "_active_writers"):
-        hear(pool._pool, worker.hub)
+        receive_acceptances(pool._pool, worker.hub)
         return {*state.reserved_requests}
     return ()
 
@@ -112,14 +112,14 @@ def _limited(buckets: Mapping[str, Any]) -> list[Request]:
     return [request for bucket in buckets.values() if bucket for request, _ in bucket.contents]
 
 
-def hear(pool: Any, hub: Any) -> None:
+def receive_acceptances(pool: Any, hub: Any) -> None:
     """Turn the pool's own handlers of its pipes until each process has said what it has; no messages come in."""
     deadline = time.monotonic() + PATIENCE
-    while unsaid := [job for job in pool._cache.values() if _given(job) and not job._accepted]:
+    while unaccepted := [job for job in pool._cache.values() if _given(job) and not job._accepted]:
         if time.monotonic() >= deadline:
-            log.warning("%d tasks were not accepted by the pool within %g s", len(unsaid), PATIENCE)
+            log.warning("%d tasks were not accepted by the pool within %g s", len(unaccepted), PATIENCE)
             return
-        _turn(pool, hub, unsaid)
+        _turn(pool, hub, unaccepted)
 
 
 def _given(job: Any) -> bool:

@@ -27,7 +27,7 @@ def marked(text: str, level: str) -> str:
     return "\n".join(f"<{PRIORITY[level]}>{line}" for line in text.split("\n"))
 
 
-def say(text: str, level: str = "INFO") -> None:
+def log_line(text: str, level: str = "INFO") -> None:
     """Write a line, also where Celery's log is not there yet, or no more."""
     text = f"trapd-worker: {text}"
     if kept_by_journal():

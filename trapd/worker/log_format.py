@@ -21,7 +21,7 @@ _ASCTIME = r"(?:%\(asctime\)-?\d*s|\$\{asctime\}|\{asctime[^}]*\})"
 _TIME = re.compile(rf"\[{_ASCTIME}\]\s*|{_ASCTIME}\s*[:,|-]?\s*")
 
 
-def suit_keeper() -> None:
+def mark_priorities() -> None:
     """To be called once logging is set up, by Celery or by the application itself."""
     if kept_by_journal():
         for handler in _to_standard_streams():

@@ -6,7 +6,7 @@ import faulthandler
 import os
 import signal
 
-from trapd.worker.lines import say
+from trapd.worker.lines import log_line
 
 PATIENCE = 90.0  # s without a running task; trapd itself ends it after 70
 
@@ -21,7 +21,7 @@ class Orphan:
         """``quiet``: seconds since a draining worker ran its last task. Says where it stands, and ends its group."""
         if quiet < PATIENCE or os.getppid() == self._parent:
             return
-        say(f"trapd is gone, and this did not leave for {quiet:.0f} s: ended", "ERROR")
+        log_line(f"trapd is gone, and this did not leave for {quiet:.0f} s: ended", "ERROR")
         faulthandler.dump_traceback(all_threads=True)
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)

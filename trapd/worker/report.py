@@ -15,7 +15,7 @@ from trapd import atomic
 from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
-from trapd.worker.lines import say
+from trapd.worker.lines import log_line
 
 SUMMARY_LIMIT = 1000  # characters; what is longer is whole in the traceback
 
@@ -67,7 +67,7 @@ def write(job: Job, report: dict[str, Any]) -> None:
     try:
         atomic.write(job.report_file, json.dumps(report), lasting=False)  # no reboot leaves the process
     except OSError as error:
-        say(f"cannot write {job.report_file}: {error}", "ERROR")
+        log_line(f"cannot write {job.report_file}: {error}", "ERROR")
 
 
 def _versions(job: Job) -> dict[str, str]:

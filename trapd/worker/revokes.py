@@ -42,7 +42,7 @@ class Revokes:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._written = 0  # ids, and values of stamps, since the account was begun
-        self._deaf = False  # the account could not be written; it was said
+        self._unwritten = False  # the account could not be written; it was said
 
     def install(self) -> None:
         """Listen from now on, to all that Celery's commands, mingle of others and its state file bring."""
@@ -105,11 +105,11 @@ class Revokes:
         try:
             self._account.add({**said, "wall": time.time()})
             self._written += weight
-            self._deaf = False
+            self._unwritten = False
         except OSError as error:
-            if not self._deaf:
+            if not self._unwritten:
                 log.error("cannot write down what is revoked: %s; after a recycle such tasks may run", error)
-            self._deaf = True
+            self._unwritten = True
 
     def _shorten(self) -> None:
         """What Celery has forgotten itself is not kept for ever."""

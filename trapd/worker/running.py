@@ -9,8 +9,8 @@ from trapd.worker import application, bootsteps, broker_files, ending, report
 from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
-from trapd.worker.lines import say
-from trapd.worker.log_format import suit_keeper
+from trapd.worker.lines import log_line
+from trapd.worker.log_format import mark_priorities
 from trapd.worker.notify import Notifier
 from trapd.worker.remote import Remote
 from trapd.worker.statedb import own_file
@@ -33,7 +33,7 @@ class Running:
         settings = job.settings
         self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
-        remote = Remote(self._told_to_leave)
+        remote = Remote(self._note_reason)
         look = LateImports(job, remote.standing).look
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, look)
         bootsteps.install(self.app, job, self.reporter)
@@ -57,24 +57,24 @@ class Running:
             **{name: settings[name] for name in _OPTIONS if name in settings},
         }
         self.worker: Any = self.app.Worker(**{**options, **ours})
-        suit_keeper()
+        mark_priorities()
         ending.watch(self.worker, self._ends)
 
     def run(self) -> int:
         """Until it is told to stop and has drained; the exit status."""
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
-        say(f"{self.job.instance} runs generation {self.job.number} ({versions})")
+        log_line(f"{self.job.instance} runs generation {self.job.number} ({versions})")
         self.worker.start()
         try:
             broker_files.leave(self.app, self.job.node)
         except Exception as error:  # its work is done and well done, whatever is left lying about
-            say(f"cannot tidy the broker: {error}", "ERROR")
+            log_line(f"cannot tidy the broker: {error}", "ERROR")
         return self.worker.exitcode or 0
 
     def _ends(self, why: ending.Ending) -> None:
         """It lets running tasks end before it leaves, which may take hours: the reason is told now."""
-        self._told_to_leave(why.summary)
+        self._note_reason(why.summary)
         report.write(self.job, report.ending_report(self.job, *why))
 
-    def _told_to_leave(self, why: str) -> None:
+    def _note_reason(self, why: str) -> None:
         self.reporter.health.because = mask(why)

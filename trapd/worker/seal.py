@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from trapd.worker.lines import say
+from trapd.worker.lines import log_line
 
 # linux/sched.h and sys/mount.h: stable numbers of the kernel's own interface
 _CLONE_NEWNS = 0x20000
@@ -36,6 +36,6 @@ def seal(folder: Path) -> bool:
     for step in steps:
         if step():
             why = os.strerror(ctypes.get_errno())
-            say(f"cannot make {folder} read-only for root: {why}", "WARNING")
+            log_line(f"cannot make {folder} read-only for root: {why}", "WARNING")
             return False
     return True

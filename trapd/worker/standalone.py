@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 NEEDED = "trapd.worker.configured"
 
 
-def lend() -> None:
+def make_importable() -> None:
     """Make this very trapd importable, unless one that will do is on the path: that of a snapshot comes first."""
     try:
         if importlib.util.find_spec(NEEDED) is not None:
@@ -39,7 +39,7 @@ def main() -> None:
     with contextlib.suppress(FileNotFoundError):  # the working directory was removed
         # Celery puts it first for as long as it imports, unless it is there: a folder `trap` in it would win
         sys.path.append(str(Path.cwd()))
-    lend()
+    make_importable()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from celery.utils.nodenames import node_format
 
-from trapd.worker.lines import say
+from trapd.worker.lines import log_line
 
 SUFFIXES = ("", ".db", ".dat", ".dir", ".bak")  # a dbm is one file or several; which, is the interpreter's affair
 
@@ -41,7 +41,7 @@ def own_file(setting: str, pool: str, slot: str, host: str) -> str | None:
     for old in before[1:]:  # taken over by those that came after
         _remove(old)
     if problem := _problem(file):
-        say(f"cannot use worker_state_db {file}: {problem}; going on without", "WARNING")
+        log_line(f"cannot use worker_state_db {file}: {problem}; going on without", "WARNING")
         return None
     return file
 

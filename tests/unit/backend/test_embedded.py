@@ -148,7 +148,7 @@ def test_a_note_that_leads_to_no_process_is_removed(tmp_path: Path, text: str) -
     ],
 )
 def test_what_end_is_a_failure(asked: bool, killed: bool, exit_status: int | None, peace: bool) -> None:
-    assert Run(ONE, 0.0, asked=asked, killed=killed).left_in_peace(exit_status) is peace
+    assert Run(ONE, 0.0, asked=asked, killed=killed).left_as_asked(exit_status) is peace
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_end_is_a_failure(asked: bool, killed: bool, exit_status: int | Non
 )
 def test_an_end_is_told_in_words(exit_status: int, number: str, summary: str) -> None:
     run = Run(ONE, 0.0)
-    run.hear({"ERRNO": number}, 0.0, 60.0)
+    run.receive({"ERRNO": number}, 0.0, 60.0)
     assert run.explain(exit_status, None) == (FailureKind.CRASH, summary)
 
 
@@ -176,26 +176,26 @@ def test_our_own_verdict_comes_before_what_the_worker_says() -> None:
 
 def test_a_status_without_a_count_makes_the_count_unknown() -> None:
     run = Run(ONE, 0.0)
-    run.hear({"STATUS": "ready, 12 active, 3 reserved"}, 0.0, 60.0)
+    run.receive({"STATUS": "ready, 12 active, 3 reserved"}, 0.0, 60.0)
     assert run.view(0.0).active_tasks == 12
-    run.hear({"STATUS": "importing"}, 0.0, 60.0)
+    run.receive({"STATUS": "importing"}, 0.0, 60.0)
     assert run.view(0.0).active_tasks is None
 
 
 def test_signs_of_life_count_only_in_ready_and_extensions_only_before_and_after() -> None:
     run = Run(ONE, 0.0, deadline=5.0)
-    run.hear({"WATCHDOG": "1"}, 4.0, 1004.0)
+    run.receive({"WATCHDOG": "1"}, 4.0, 1004.0)
     assert run.deadline == 5.0
-    run.hear({"EXTEND_TIMEOUT_USEC": "3000000"}, 4.0, 1004.0)
+    run.receive({"EXTEND_TIMEOUT_USEC": "3000000"}, 4.0, 1004.0)
     assert run.deadline == 7.0
     run.enter(InstanceState.READY, 1006.0)
     run.allowed = 60.0
-    run.hear({"EXTEND_TIMEOUT_USEC": "99000000"}, 6.0, 1006.0)
+    run.receive({"EXTEND_TIMEOUT_USEC": "99000000"}, 6.0, 1006.0)
     assert run.deadline == 7.0
-    run.hear({"WATCHDOG": "1"}, 8.0, 1008.0)
+    run.receive({"WATCHDOG": "1"}, 8.0, 1008.0)
     assert (run.deadline, run.alive_at) == (68.0, 1008.0)
     run.enter(InstanceState.DRAINING, 1009.0)
-    run.hear({"WATCHDOG": "1", "EXTEND_TIMEOUT_USEC": "70000000"}, 9.0, 1009.0)
+    run.receive({"WATCHDOG": "1", "EXTEND_TIMEOUT_USEC": "70000000"}, 9.0, 1009.0)
     assert run.deadline == 79.0
 
 

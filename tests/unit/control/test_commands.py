@@ -222,7 +222,7 @@ def test_the_past_of_a_pool_that_was_removed_can_still_be_asked_for() -> None:
     controller = settled(VirtualClock())
     gone = Event(1.0, EventKind.DRAINING, "no workers are configured", pool="gpu")
     rollout = Rollout(1, "gpu", 3, None, RolloutState.COMPLETE, "done", "watch", 0.0, 0.0)
-    controller.journal.save(pools=[PoolState("gpu", rollout=rollout)], events=[gone])
+    controller.history.save(pools=[PoolState("gpu", rollout=rollout)], events=[gone])
     assert [one["kind"] for one in call(controller, "events", pool="gpu")["events"]] == ["draining"]
     assert [one["id"] for one in call(controller, "rollout.history", pool="gpu")["rollouts"]] == [1]
     with pytest.raises(RefusedError, match="cannot find pool 'gup'"):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
-from trapd.control.needs import Desk
+from trapd.control.needs import Context
 from trapd.control.why import why
 from trapd.errors import RefusedError
 from trapd.event import Event, EventKind
@@ -26,7 +26,7 @@ def upgraded() -> FakeController:
     asyncio.run(controller.recycle(["default"], actor="alice (uid 1001)", reason="trap 1.3.0 -> 1.4.0"))
     controller.generations[8] = replace(controller.generations[8], versions={"trap": "1.4.0"})
     started = Event(CLOCK.wall(), EventKind.STARTED, "canary of generation 8", "trapd", "default", 1, 8, "default@8-1")
-    controller.journal.save(events=[started])
+    controller.history.save(events=[started])
     controller.to("default", RolloutState.ROLLING)
     controller.put(
         "default",
@@ -38,7 +38,7 @@ def upgraded() -> FakeController:
 
 
 def chain(controller: FakeController, subject: str) -> list[tuple[str, str]]:
-    said = why(Desk(about(), controller, CLOCK), subject)
+    said = why(Context(about(), controller, CLOCK), subject)
     return [(step["what"], step["text"]) for step in said["chain"]]
 
 
@@ -78,7 +78,7 @@ def test_a_rejected_rollout_ends_with_its_reason_and_carries_the_traceback() -> 
     controller = upgraded()
     controller.put("default", actions=(), waiting="")
     controller.to("default", RolloutState.REJECTED, "default@8-1 failed to start", TRACEBACK)
-    said = why(Desk(about(), controller, CLOCK), "1")
+    said = why(Context(about(), controller, CLOCK), "1")
     last = said["chain"][-1]
     assert (last["what"], last["text"]) == ("rejected", "default@8-1 failed to start")
     assert [step["what"] for step in said["chain"]].count("rejected") == 1
@@ -111,7 +111,7 @@ def test_a_worker_that_drains_tells_what_it_is_waited_for() -> None:
 def test_a_failed_worker_tells_how_often_and_carries_the_traceback() -> None:
     controller = upgraded()
     controller.put("default", instances=(worker(CLOCK, "default@8-1", "failed", ago=30.0),))
-    said = why(Desk(about(), controller, CLOCK), "default@8-1")
+    said = why(Context(about(), controller, CLOCK), "default@8-1")
     assert "failed 1 time(s), 30 s ago: ModuleNotFoundError: numba_next" in said["chain"][-1]["text"]
     assert said["detail"] == TRACEBACK
 
@@ -126,7 +126,7 @@ def test_what_history_says_of_a_workers_leaving_is_not_said_again() -> None:
     controller = upgraded()
     controller.put("default", instances=())
     why = "left 0.5 s after it was told to"
-    controller.journal.save(events=[Event(CLOCK.wall(), EventKind.GONE, why, "trapd", "default", 1, 8, "default@8-1")])
+    controller.history.save(events=[Event(CLOCK.wall(), EventKind.GONE, why, "trapd", "default", 1, 8, "default@8-1")])
     assert chain(controller, "default@8-1")[-2:] == [
         ("started", "default@8-1: canary of generation 8"),
         ("gone", f"default@8-1: {why}"),

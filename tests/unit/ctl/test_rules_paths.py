@@ -91,11 +91,11 @@ def test_a_check_that_takes_its_time_says_what_it_does_to_a_log_too(
     def timers() -> list[threading.Timer]:
         return [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
 
-    with check.saying("importing tasks:app ..."):
+    with check.announced("importing tasks:app ..."):
         assert len(timers()) == 1
     assert capsys.readouterr().err == "", "it did not take long"
     monkeypatch.setattr(check, "PATIENCE_OF_OTHERS", 0)
-    with check.saying("importing tasks:app ..."):
+    with check.announced("importing tasks:app ..."):
         for timer in timers():
             timer.join()
         assert capsys.readouterr().err == "importing tasks:app ...\n"

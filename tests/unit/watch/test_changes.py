@@ -338,7 +338,7 @@ async def test_without_any_inotify_it_still_looks_regularly(
 class StandIn:
     """Instead of an observer: hears only what a test tells, and remembers how it was armed."""
 
-    deaf = False
+    incomplete = False
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell, self.renewals = tell, list[bool]()

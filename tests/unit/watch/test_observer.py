@@ -16,7 +16,7 @@ from watchdog.observers import Observer as WatchdogObserver
 from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter
 
-from trapd.watch.observer import Observer, _Ear
+from trapd.watch.observer import Observer, _Handler
 from trapd.watch.places import Places
 
 PATIENCE = 5  # seconds until a missing event fails a test
@@ -188,16 +188,16 @@ def test_a_folder_above_that_is_not_worth_it_is_left_to_the_regular_look(
     state(folder, monkeypatch)
     observer = Observer(lambda path: None)
     assert not observer.arm(Places(above={folder: frozenset({"venv"})}), renew=False)
-    assert not observer.deaf
+    assert not observer.incomplete
     assert not caplog.messages
     observer.stop()
 
 
 def test_what_lies_directly_in_the_root_has_its_whole_name() -> None:
     told: list[str] = []
-    ear = _Ear(told.append, "/", frozenset({"venv"}), recursive=False)
+    handler = _Handler(told.append, "/", frozenset({"venv"}), recursive=False)
     for path in ("/new", "/xvenv", "/venv"):
-        ear.dispatch(DirCreatedEvent(path))
+        handler.dispatch(DirCreatedEvent(path))
     assert told == ["/venv"]
 
 
@@ -316,7 +316,7 @@ def test_a_limit_of_the_kernel_is_named_once_with_its_remedy(
     observer = Observer(lambda path: None, limited(0, error))
     assert not observer.arm(as_tree(tree), renew=False)
     assert not observer.arm(as_tree(tree), renew=False)
-    assert observer.deaf
+    assert observer.incomplete
     [message] = caplog.messages
     assert message.startswith(f"cannot watch {tree}: ")
     assert remedy in message
@@ -330,12 +330,12 @@ def test_a_limit_that_is_met_inside_a_tree_is_found_until_it_is_gone(
     observer = Observer(lambda path: None, limited(1, errno.ENOSPC))
     assert observer.arm(as_tree(tree), renew=False)
     assert not observer.arm(as_tree(tree), renew=False)
-    assert observer.deaf
+    assert observer.incomplete
     assert len(caplog.messages) == 1
     assert f"cannot watch everything below {tree}: " in caplog.text
     observer._observer.left = 9  # type: ignore[attr-defined]
     assert observer.arm(as_tree(tree), renew=False), "all of the tree is watched anew"
-    assert not observer.deaf
+    assert not observer.incomplete
     observer.stop()
 
 
@@ -345,14 +345,14 @@ def test_a_folder_that_may_not_be_read_cannot_be_watched(
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
     observer = Observer(lambda path: None)
     assert not observer.arm(as_tree(tree), renew=False)
-    assert observer.deaf
+    assert observer.incomplete
     assert f"cannot watch {tree}: permission denied" in caplog.text
     observer.stop()
 
 
 def test_what_has_vanished_is_no_limit(ears: Listener, tmp_path: Path) -> None:
     assert not ears.observer.arm(Places(folders={tmp_path / "gone": None}), renew=False)
-    assert not ears.observer.deaf
+    assert not ears.observer.incomplete
 
 
 def test_a_file_that_others_may_write_from_now_on_is_heard_of(tree: Path, ears: Listener) -> None:

@@ -12,7 +12,7 @@ from celery.app.defaults import DEFAULT_PROCESS_LOG_FMT, DEFAULT_TASK_LOG_FMT
 from celery.utils.log import ColorFormatter
 
 from trapd.worker import lines, log_format
-from trapd.worker.log_format import Marking, suit_keeper
+from trapd.worker.log_format import Marking, mark_priorities
 
 
 def record(level: int = logging.INFO, name: str = "celery.app.trace", error: bool = False) -> logging.LogRecord:
@@ -76,8 +76,8 @@ def test_only_what_leads_to_the_journal_is_marked_and_only_once(
     monkeypatch.setattr(log_format, "kept_by_journal", lambda: journal)
     monkeypatch.setattr(log_format, "_number", lambda stream: 2 if stream is sys.__stderr__ else None)
     before = [handler.formatter for handler in logging.root.handlers]
-    suit_keeper()
-    suit_keeper()
+    mark_priorities()
+    mark_priorities()
     marked = [handler.formatter for handler in logger.handlers]
     assert isinstance(marked[0], Marking) is journal
     assert marked[1] is None
@@ -89,9 +89,9 @@ def test_only_what_leads_to_the_journal_is_marked_and_only_once(
 def test_a_line_of_trapds_own_has_one_time_in_a_file_and_none_in_the_journal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines.say("default@7-1 runs")
+    lines.log_line("default@7-1 runs")
     monkeypatch.setattr(lines, "kept_by_journal", lambda: True)
-    lines.say("cannot load the code\nTraceback", "ERROR")
+    lines.log_line("cannot load the code\nTraceback", "ERROR")
     first, *more = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
         r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: INFO/MainProcess\] trapd-worker: default@7-1 runs", first

@@ -60,7 +60,7 @@ class EmbeddedBackend:
         self._watchdog, self._stop_time = watchdog, stop_time
         self._clock, self._on_change = clock, on_change
         self._records, self._relay = Records(runtime, logs), relay
-        self._notify = NotifySocket(Runtime(runtime).notify, self._told)
+        self._notify = NotifySocket(Runtime(runtime).notify, self._receive)
         self._runs: dict[InstanceId, Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,11 +216,11 @@ class EmbeddedBackend:
 
     # -- what it says ----------------------------------------------------------------------------------------------
 
-    def _told(self, pid: int, fields: Mapping[str, str]) -> None:
+    def _receive(self, pid: int, fields: Mapping[str, str]) -> None:
         run = self._by_pid.get(pid)
         if run is None:  # a child of a worker, or a stranger (B3)
             return
-        run.hear(fields, self._loop.time(), self._clock.now())
+        run.receive(fields, self._loop.time(), self._clock.now())
         if fields.get("STOPPING") == "1" and run.state in (InstanceState.STARTING, InstanceState.READY):
             run.asked = True  # by somebody else; what counts is that it no longer takes work
             self._enter(run, InstanceState.DRAINING)
@@ -281,23 +281,25 @@ class EmbeddedBackend:
         process.close()
         run.process = None
         self._by_pid.pop(process.pid, None)
-        if not run.left_in_peace(exit_status):  # who did is draining until it is gone (B4)
+        if not run.left_as_asked(exit_status):  # who did is draining until it is gone (B4)
             self._enter(run, InstanceState.STOPPING)
-        self._do(self._bury(run, exit_status))
+        self._do(self._conclude(run, exit_status))
 
-    async def _bury(self, run: Run, exit_status: int | None) -> None:
+    async def _conclude(self, run: Run, exit_status: int | None) -> None:
         async with run.files:
             if self._relay:
                 self._relay.end(run.id.name)
-            if run.left_in_peace(exit_status):
+            if run.left_as_asked(exit_status):
                 await asyncio.to_thread(self._records.remove, run.id)
                 self._gone(run)
                 return
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)
-            said = report.failure if report else None
-            kind, summary = run.explain(exit_status, said)
-            own_words = said is not None and kind is said.kind
-            detail = said.detail if said and own_words else await asyncio.to_thread(self._records.last_words, run.id)
+            reported = report.failure if report else None
+            kind, summary = run.explain(exit_status, reported)
+            own_words = reported is not None and kind is reported.kind
+            detail = (
+                reported.detail if reported and own_words else await asyncio.to_thread(self._records.last_words, run.id)
+            )
             await asyncio.to_thread(self._records.remove, run.id)
             self._fail(run, kind, with_reason(summary, detail) if exit_status == REFUSED else summary, detail)
 

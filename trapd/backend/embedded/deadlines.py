@@ -21,13 +21,13 @@ SECOND_LOOK = 2.0  # s until it; a worker that found the socket full tries again
 class Deadlines:
     """One timer for each run that has a deadline. ``over`` is called when it has passed, and it was not we who slept.
 
-    ``runs`` gives all runs; ``hear`` takes in what has been said up to now.
+    ``runs`` gives all runs; ``receive`` takes in what has been sent up to now.
     """
 
     def __init__(
-        self, runs: Callable[[], Iterable[Run]], hear: Callable[[], None], over: Callable[[Run], None]
+        self, runs: Callable[[], Iterable[Run]], receive: Callable[[], None], over: Callable[[Run], None]
     ) -> None:
-        self._runs, self._hear, self._over = runs, hear, over
+        self._runs, self._receive, self._over = runs, receive, over
         self._loop = asyncio.get_running_loop()
         self.awake_since = 0.0  # the loop's time
 
@@ -51,7 +51,7 @@ class Deadlines:
     def _due(self, run: Run, meant: float, again: bool = False) -> None:
         run.timer = None
         late = self._loop.time() - meant
-        self._hear()
+        self._receive()
         if not run.allowed or run.timer:  # by what was heard
             return
         now = self._loop.time()

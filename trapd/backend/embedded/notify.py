@@ -18,14 +18,14 @@ _SIZE = 8192  # bytes; a longer datagram is cut
 
 
 class NotifySocket:
-    """Listens at ``path`` from ``open`` to ``close`` and calls ``told(pid, fields)`` for each message.
+    """Listens at ``path`` from ``open`` to ``close`` and calls ``receive(pid, fields)`` for each message.
 
     ``pid`` is the sender's, from its credentials; whether that process may speak is for the callee to judge.
     """
 
-    def __init__(self, path: Path, told: Callable[[int, Mapping[str, str]], None]) -> None:
+    def __init__(self, path: Path, receive: Callable[[int, Mapping[str, str]], None]) -> None:
         self.path = path
-        self._told = told
+        self._receive = receive
         self._socket: socket.socket | None = None
         self._inode = 0
 
@@ -62,7 +62,7 @@ class NotifySocket:
                 return
             pid = _sender(ancillary)
             if pid:
-                self._told(pid, parse(data))
+                self._receive(pid, parse(data))
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._socket is not None:

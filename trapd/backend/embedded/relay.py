@@ -57,7 +57,7 @@ class Relay:
         self._inotify = _LIBC.inotify_init1(_NONBLOCK_CLOEXEC)
         if self._inotify < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self._folder))
-        asyncio.get_running_loop().add_reader(self._inotify, self._told)
+        asyncio.get_running_loop().add_reader(self._inotify, self._changed)
         self._task = asyncio.create_task(self._keep(), name="workers' output")
 
     async def close(self) -> None:
@@ -85,7 +85,7 @@ class Relay:
             source.ended |= source.name == name
         self._news.set()
 
-    def _told(self) -> None:
+    def _changed(self) -> None:
         os.read(self._inotify, CHUNK)  # which file it was is not worth to be known: a look at each costs 2 us
         self._news.set()
 
@@ -111,12 +111,12 @@ class Relay:
             *lines, source.rest = (source.rest + data).split(b"\n")
             if len(source.rest) >= CHUNK:
                 lines, source.rest = [*lines, source.rest], b""
-            self._tell(source, lines)
+            self._emit(source, lines)
         if ended:
-            self._tell(source, [source.rest] if source.rest else [])
+            self._emit(source, [source.rest] if source.rest else [])
             source.file.close()
             self._sources.remove(source)
 
-    def _tell(self, source: _Source, lines: list[bytes]) -> None:
+    def _emit(self, source: _Source, lines: list[bytes]) -> None:
         if lines:
             self._write(b"".join(b"%s | %s\n" % (source.name.encode(), line) for line in lines))

@@ -78,7 +78,7 @@ class Run:
             report=self.report,
         )
 
-    def hear(self, fields: Mapping[str, str], now: float, at: float) -> None:
+    def receive(self, fields: Mapping[str, str], now: float, at: float) -> None:
         """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time, ``at`` the clock's."""
         if "STATUS" in fields:
             self.status = mask(fields["STATUS"])
@@ -90,14 +90,14 @@ class Run:
         elif fields.get("WATCHDOG") == "1":
             self.deadline, self.alive_at = now + self.allowed, at
 
-    def left_in_peace(self, exit_status: int | None) -> bool:
+    def left_as_asked(self, exit_status: int | None) -> bool:
         """Whether its end is what was asked of it, and not a failure (B5, B7)."""
         return self.asked and (self.killed or exit_status in _CLEAN)
 
-    def explain(self, exit_status: int | None, said: Failure | None) -> tuple[FailureKind, str]:
+    def explain(self, exit_status: int | None, reported: Failure | None) -> tuple[FailureKind, str]:
         """Kind and summary of its failure; ``said`` is the worker's own account, if it left one."""
         if self.verdict:
             return self.verdict
-        if said:
-            return said.kind, said.summary
+        if reported:
+            return reported.kind, reported.summary
         return FailureKind.CRASH, ending(exit_status, self.errno, self.asked)

@@ -30,7 +30,7 @@ from trapd.backend.systemd.jobs import Jobs
 from trapd.backend.systemd.known import Known
 from trapd.backend.systemd.pid1 import Pid1
 from trapd.backend.systemd.record import Record
-from trapd.backend.systemd.refusals import cannot, says
+from trapd.backend.systemd.refusals import cannot, is_error
 from trapd.backend.words import hangs_on
 from trapd.contracts import Clock
 from trapd.errors import BackendError
@@ -71,7 +71,7 @@ class SystemdBackend:
         self._jobs = Jobs()
         self._pid1 = Pid1(
             address=bus_address,
-            on_facts=self._heard,
+            on_facts=self._receive,
             on_job=self._jobs.ended,
             on_gap=self._missed,
             on_shutdown=on_shutdown,
@@ -133,8 +133,8 @@ class SystemdBackend:
                 await self._pid1.reset_failed(id.unit)
             job = await self._jobs.begin(self._pid1.start(id.unit))
         except (BusError, LostError) as error:
-            self._grant(record, InstanceState.STARTING)
-            if says(error, "TransactionIsDestructive") and (record.state in _LEAVES or await self.shuts_down()):
+            self._drop_wish(record, InstanceState.STARTING)
+            if is_error(error, "TransactionIsDestructive") and (record.state in _LEAVES or await self.shuts_down()):
                 return  # it was told to stop a moment ago, or everything is
             raise cannot("start", id, error) from error
         await self._begun(record, job, lambda: record.shown is not None and record.shown.pid is not None)
@@ -158,14 +158,14 @@ class SystemdBackend:
         record = self._known[id]
         if record.state in (None, InstanceState.FAILED):
             return
-        before = record.killed, record.in_peace
-        record.killed, record.in_peace = True, record.in_peace or record.state is InstanceState.DRAINING
+        before = record.killed, record.was_draining
+        record.killed, record.was_draining = True, record.was_draining or record.state is InstanceState.DRAINING
         try:
             await self._pid1.stop(id.unit)  # or systemd would start it again
             await self._pid1.kill(id.unit)
         except (BusError, LostError) as error:
-            if not says(error, *_GONE):
-                record.killed, record.in_peace = before
+            if not is_error(error, *_GONE):
+                record.killed, record.was_draining = before
                 raise cannot("kill", id, error) from error
         self._known.moved(record)
 
@@ -193,16 +193,16 @@ class SystemdBackend:
         try:
             await self._pid1.reset_failed(id.unit)
         except (BusError, LostError) as error:
-            if not says(error, *_GONE):
+            if not is_error(error, *_GONE):
                 raise cannot("forget", id, error) from error
 
     async def _begun(self, record: Record, job: asyncio.Future[str], condition: Callable[[], bool]) -> None:
         """Wait until the effect of a verb can be seen, or its job is over. What we wished lasts as long as the job."""
         wish = record.wish
-        job.add_done_callback(lambda _: self._grant(record, wish))
+        job.add_done_callback(lambda _: self._drop_wish(record, wish))
         await self._known.until(record, lambda: condition() or job.done(), BEGUN)
 
-    def _grant(self, record: Record, wish: InstanceState | None) -> None:
+    def _drop_wish(self, record: Record, wish: InstanceState | None) -> None:
         """From now on only what systemd says counts."""
         if wish is not None and record.wish is wish:
             record.wish = None
@@ -233,12 +233,12 @@ class SystemdBackend:
 
     # -- what systemd says -----------------------------------------------------------------------------------------
 
-    def _heard(self, id: InstanceId, facts: Facts) -> None:
+    def _receive(self, id: InstanceId, facts: Facts) -> None:
         before, hung = self._known[id].facts.active, self._known[id].hung
-        self._known.heard(id, facts)
+        self._known.receive(id, facts)
         if self._known[id].hung and not hung:
             log.warning("%s %s", id, hangs_on())
-        if self._known[id].in_peace and facts.active == "failed" != before:
+        if self._known[id].was_draining and facts.active == "failed" != before:
             self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
 
     def _missed(self, jobs: bool) -> None:

@@ -43,11 +43,11 @@ class Signal:
 class Bus:
     """One connection, from ``connect`` to ``close``; it is not used again after it was lost.
 
-    ``told`` is called for each signal that a rule given to ``match`` lets through, in the order in which they come.
+    ``deliver`` is called for each signal that a rule given to ``match`` lets through, in the order in which they come.
     """
 
-    def __init__(self, address: str | None, told: Callable[[Signal], None]) -> None:
-        self._address, self._told = address, told
+    def __init__(self, address: str | None, deliver: Callable[[Signal], None]) -> None:
+        self._address, self._deliver = address, deliver
         self._bus: MessageBus | None = None
         self._why = "closed"
 
@@ -59,13 +59,13 @@ class Bus:
                 await bus.connect()
         except (TimeoutError, OSError, EOFError, DBusFastError) as error:
             raise LostError(f"cannot connect to the system bus: {_words(error)}") from error
-        bus.add_message_handler(self._hear)
+        bus.add_message_handler(self._receive)
         # A task of its own, never awaited directly: who waits for it and is cancelled must not end it for others.
         self._end = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
         self._bus = bus
 
     async def match(self, **rule: str) -> None:
-        """Let signals through to ``told``. Raises BusError and LostError."""
+        """Let signals through to ``deliver``. Raises BusError and LostError."""
         text = ",".join(f"{key}='{value}'" for key, value in {"type": "signal", **rule}.items())
         await self.call(_BUS, _BUS_PATH, _BUS, "AddMatch", "s", text)
 
@@ -120,10 +120,10 @@ class Bus:
             self._why = f"no answer in {CALL_TIMEOUT:g} s"
             self._bus.disconnect()
 
-    def _hear(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if message.message_type is MessageType.SIGNAL:
             body = list(unpack_variants(message.body))
-            self._told(Signal(message.path or "", message.interface or "", message.member or "", body))
+            self._deliver(Signal(message.path or "", message.interface or "", message.member or "", body))
 
 
 def _words(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class Facts:
         return self.ready >= self.started > 0
 
     @property
-    def leaving_in_peace(self) -> bool:
+    def draining(self) -> bool:
         """It was told to stop, or says that it does; nothing has gone wrong. Left children alone are not that."""
         return self.active == "deactivating" and self.result == "success" and bool(self.job or self.pid)
 
@@ -124,7 +124,7 @@ def state(facts: Facts, *, start_job: int = 0, stop_job: int = 0) -> InstanceSta
         case "activating":
             return InstanceState.STARTING
         case "deactivating":
-            return InstanceState.DRAINING if facts.leaving_in_peace else InstanceState.STOPPING
+            return InstanceState.DRAINING if facts.draining else InstanceState.STOPPING
         case _:
             if facts.job and facts.job != stop_job:
                 return InstanceState.STARTING
@@ -133,7 +133,7 @@ def state(facts: Facts, *, start_job: int = 0, stop_job: int = 0) -> InstanceSta
             return InstanceState.DRAINING if facts.job else None  # a stop that ends, or the middle of a restart
 
 
-def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) -> tuple[FailureKind, str]:
+def explain(facts: Facts, reported: Failure | None, *, asked: bool, killed: bool) -> tuple[FailureKind, str]:
     """Kind and summary of the last run's failure; ``said`` is the worker's own account of it, if it left one."""
     match facts.result:
         case "timeout" if not facts.was_ready:
@@ -151,14 +151,14 @@ def explain(facts: Facts, said: Failure | None, *, asked: bool, killed: bool) ->
         case "start-limit-hit":
             return FailureKind.CRASH, "was started too often in too short a time"
         case "success" | "exit-code" | "signal" | "core-dump" | "protocol":
-            return _how_it_ended(facts, said, asked)
+            return _how_it_ended(facts, reported, asked)
         case other:
             return FailureKind.CRASH, f"systemd could not run it: {other}"
 
 
-def _how_it_ended(facts: Facts, said: Failure | None, asked: bool) -> tuple[FailureKind, str]:
-    if said:
-        return said.kind, said.summary
+def _how_it_ended(facts: Facts, reported: Failure | None, asked: bool) -> tuple[FailureKind, str]:
+    if reported:
+        return reported.kind, reported.summary
     if facts.code == _EXITED and facts.status in _SETUP:
         return FailureKind.CRASH, f"systemd could not run it: status {facts.status}/{_SETUP[facts.status]}"
     words = ending(facts.exit_status, facts.errno, asked)

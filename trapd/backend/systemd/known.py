@@ -41,7 +41,7 @@ class Known:
         self._reports, self._journalctl = reports, journalctl
         self._clock, self._on_change, self._watchdog = clock, on_change, watchdog
         self._records: dict[InstanceId, Record] = {}
-        self._heard: set[InstanceId] = set()  # of whom there is newer news than the listing under way
+        self._newer: set[InstanceId] = set()  # of whom there is newer news than the listing under way
         self._watchers: dict[InstanceId, asyncio.Event] = {}
         self._reading: dict[InstanceId, asyncio.Task[None]] = {}
 
@@ -60,26 +60,26 @@ class Known:
 
     # -- what comes in ---------------------------------------------------------------------------------------------
 
-    def heard(self, id: InstanceId, facts: Facts, live: bool = True) -> None:
+    def receive(self, id: InstanceId, facts: Facts, live: bool = True) -> None:
         """PID 1 says so; ``live``: of what has just happened."""
-        self._heard.add(id)
+        self._newer.add(id)
         if id not in self._records and facts.active == "inactive" and not facts.job:
             return
         record = self[id]
-        record.hear(facts, self._clock.now(), live)
+        record.receive(facts, self._clock.now(), live)
         self.moved(record)
 
     def begin_listing(self) -> None:
         """From now on what is heard is newer than what the listing will say."""
-        self._heard.clear()
+        self._newer.clear()
 
     def listed(self, listing: Mapping[InstanceId, Facts]) -> None:
         """All that PID 1 has loaded."""
         for id in [*listing, *(set(self._records) - set(listing))]:
-            if id in self._heard:
+            if id in self._newer:
                 continue
             if id in listing:
-                self.heard(id, listing[id], live=False)
+                self.receive(id, listing[id], live=False)
             elif not self._records[id].left:
                 self[id].unload(self._clock.now())
                 self.moved(self[id])
@@ -98,7 +98,7 @@ class Known:
     def drop(self, record: Record) -> None:
         """It is absent now."""
         record.shown = None
-        self._heard.add(record.id)
+        self._newer.add(record.id)
         if self._records.get(record.id) is record:
             del self._records[record.id]
             self._on_change(record.id.pool)
@@ -160,10 +160,10 @@ class Known:
     async def _explain(self, record: Record) -> None:
         facts, asked, killed = record.facts, record.asked, record.killed
         report = await asyncio.to_thread(reports.read, self._file(record.id), facts.last_pid)
-        said = report.failure if report else None
-        kind, summary = meaning.explain(facts, said, asked=asked, killed=killed)
-        if said is not None and kind is said.kind:
-            detail = said.detail
+        reported = report.failure if report else None
+        kind, summary = meaning.explain(facts, reported, asked=asked, killed=killed)
+        if reported is not None and kind is reported.kind:
+            detail = reported.detail
         else:
             detail = await journal.of_run(self._journalctl, facts.invocation)
             summary = with_reason(summary, detail) if facts.never_began else summary

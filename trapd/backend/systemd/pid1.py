@@ -47,7 +47,7 @@ class Pid1:
     ) -> None:
         self._on_shutdown = on_shutdown
         self._address, self._on_facts, self._on_job, self._on_gap = address, on_facts, on_job, on_gap
-        self._bus = Bus(address, self._hear)
+        self._bus = Bus(address, self._receive)
         self._up = asyncio.Event()
         self._service: dict[InstanceId, dict[str, Any]] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -74,7 +74,7 @@ class Pid1:
         await self._bus.close()
 
     async def _connect(self) -> None:
-        bus = Bus(self._address, self._hear)
+        bus = Bus(self._address, self._receive)
         try:
             await bus.connect()
             # The rules first: what happens between Subscribe and a rule would go unheard.
@@ -124,7 +124,7 @@ class Pid1:
 
     # -- what it says ----------------------------------------------------------------------------------------------
 
-    def _hear(self, signal: Signal) -> None:
+    def _receive(self, signal: Signal) -> None:
         match signal.member, signal.body:
             case "PropertiesChanged", [str(interface), dict(properties), *_]:
                 id = names.instance_at(signal.path)
@@ -152,23 +152,23 @@ class Pid1:
 
     async def start(self, unit: str) -> str:
         """The job's object path. Never in place of a stop that is under way. All of these raise BusError, LostError."""
-        return str((await self._insist("StartUnit", "ss", unit, "fail"))[0])
+        return str((await self._call_manager("StartUnit", "ss", unit, "fail"))[0])
 
     async def stop(self, unit: str) -> str:
         """The job's object path."""
-        return str((await self._insist("StopUnit", "ss", unit, "replace"))[0])
+        return str((await self._call_manager("StopUnit", "ss", unit, "replace"))[0])
 
     async def kill(self, unit: str) -> None:
         """SIGKILL to all its processes."""
-        await self._insist("KillUnit", "ssi", unit, "all", KILL)
+        await self._call_manager("KillUnit", "ssi", unit, "all", KILL)
 
     async def reset_failed(self, unit: str) -> None:
-        await self._insist("ResetFailedUnit", "s", unit)
+        await self._call_manager("ResetFailedUnit", "s", unit)
 
     async def units(self) -> list[InstanceId]:
         """Those of our units that PID 1 has loaded: all that run, failed, or have a job."""
         await self._subscribe()
-        listed = (await self._insist("ListUnitsByPatterns", "asas", [], [names.PATTERN]))[0]
+        listed = (await self._call_manager("ListUnitsByPatterns", "asas", [], [names.PATTERN]))[0]
         found = (names.instance(str(unit[0])) for unit in listed)
         return [id for id in found if id is not None]
 
@@ -201,7 +201,7 @@ class Pid1:
 
     async def own_job(self) -> str:
         """What PID 1 is doing to this very process's unit: stop, restart, ...; empty if nothing."""
-        unit = (await self._insist("GetUnitByPID", "u", 0))[0]
+        unit = (await self._call_manager("GetUnitByPID", "u", 0))[0]
         number, job = (await self._call(unit, PROPERTIES, "Get", "ss", UNIT, "Job"))[0]
         if not number:
             return ""
@@ -214,7 +214,7 @@ class Pid1:
         """running, degraded, starting, stopping, ..."""
         return str((await self._call(ROOT, PROPERTIES, "Get", "ss", MANAGER, "SystemState"))[0])
 
-    async def _insist(self, member: str, signature: str, *body: Any) -> list[Any]:
+    async def _call_manager(self, member: str, signature: str, *body: Any) -> list[Any]:
         """Call the manager; again if the answer was lost, for a lost answer does not tell what was done. So every call
         made by this must be one that can be made twice."""
         deadline = asyncio.get_running_loop().time() + PATIENCE

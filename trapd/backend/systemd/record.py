@@ -14,8 +14,8 @@ from trapd.model import Ailment, CodeReport, Failure, Instance, InstanceId, Inst
 
 @dataclass(eq=False)
 class Record:
-    """From the first word about a unit until it is gone and need not be remembered. Changed by ``hear`` alone, but for
-    the fields that say what we asked, and for what was read in files."""
+    """From the first word about a unit until it is gone and need not be remembered. Changed by ``receive`` alone, but
+    for the fields that say what we asked, and for what was read in files."""
 
     id: InstanceId
     watchdog: float = 60.0  # s, 0 for none
@@ -23,8 +23,8 @@ class Record:
     # What we asked of PID 1.
     wish: InstanceState | None = None  # STARTING or DRAINING: told to systemd, which has not begun yet
     killed: bool = False  # by us
-    in_peace: bool = False  # it was draining when we killed it: no failure, whatever its end looks like
-    # What was heard.
+    was_draining: bool = False  # it was draining when we killed it: no failure, whatever its end looks like
+    # What PID 1 reported.
     asked: bool = False  # this run was told to leave, by whomever
     left: bool = (
         False  # it ended with status 0 without being asked: no failure to systemd, which forgets it; to us it is
@@ -60,21 +60,21 @@ class Record:
                 return self.wish
             case InstanceState.DRAINING if self.killed:
                 return InstanceState.STOPPING
-            case InstanceState.FAILED if self.in_peace:
+            case InstanceState.FAILED if self.was_draining:
                 return None
             case _:
                 return seen
 
-    def hear(self, new: Facts, now: float, live: bool = True) -> None:
+    def receive(self, new: Facts, now: float, live: bool = True) -> None:
         """Take in what PID 1 says. ``live``: it has just happened; else it is a listing of what happened sometime."""
         old, before = self.facts, self.state
         if new.invocation and new.invocation != old.invocation:
             self._begin_run(first=not old.invocation)
         self.facts = new
-        if new.leaving_in_peace:
+        if new.draining:
             self.asked = True
         if new.active == "deactivating" and new.result == "timeout" and self.asked:
-            self.hung = self.in_peace = True
+            self.hung = self.was_draining = True
         if new.job and new.active == "deactivating":
             self.stop_job = new.job
         if new.job and new.active == "activating":
@@ -92,12 +92,12 @@ class Record:
         self.report = None
         self.alive = self.asked_at = self.answered_at = 0.0
         if not first:  # what was asked before the first run began is meant for it
-            self.killed = self.in_peace = False
+            self.killed = self.was_draining = False
 
     def unload(self, now: float) -> None:
         """PID 1 does not have it any more, and its end went unheard: then it was no failure, which stays loaded."""
         self.asked, self.killed = True, False
-        self.hear(replace(self.facts, active="inactive", sub="dead", job=0, pid=0), now, live=False)
+        self.receive(replace(self.facts, active="inactive", sub="dead", job=0, pid=0), now, live=False)
 
     def _count(self, old: Facts, ended: float) -> None:
         """Failed runs: the last one, once, and those that came and went while nobody listened."""
@@ -106,7 +106,7 @@ class Record:
         if missed > 0:
             self.failures += missed
         self.left |= self._left_unasked(old)
-        failed = (new.failing and not self.in_peace) or self.left
+        failed = (new.failing and not self.was_draining) or self.left
         if failed and self.counted != new.invocation:
             if new.result == "watchdog":  # so long before that it was well (B9)
                 ended = (new.ended if new.ended > new.ready else ended) - self.watchdog
@@ -120,12 +120,12 @@ class Record:
         new = self.facts
         ended = new.active == "inactive" and not new.job and new.invocation == old.invocation
         ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
-        return ended and ran and (self.killed or not self.asked) and not self.in_peace
+        return ended and ran and (self.killed or not self.asked) and not self.was_draining
 
     @property
     def unexplained(self) -> bool:
         """Its last run failed, and ``failure`` does not tell yet how."""
-        failed = self.left or (self.facts.failing and not self.in_peace)
+        failed = self.left or (self.facts.failing and not self.was_draining)
         return failed and self.explained != self.facts.invocation
 
     @property

@@ -18,7 +18,7 @@ _REMEDIES = {
 }
 
 
-def says(error: Refusal, *names: str) -> bool:
+def is_error(error: Refusal, *names: str) -> bool:
     """Whether it is one of these D-Bus errors, by the last part of their names."""
     return isinstance(error, BusError) and error.name.rpartition(".")[2] in names
 

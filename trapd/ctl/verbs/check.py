@@ -33,12 +33,12 @@ def verb(session: Session) -> int:
 
 def show(screen: Screen, found: Sequence[documents.Finding]) -> None:
     """Print each finding, with its reason and its remedy."""
-    for one in found:
-        screen.line(Word(f"{one['level']}"), " " * (8 - len(one["level"])), clean(one["what"]))
-        if one["level"] != "ok":
-            screen.line(one["reason"], indent=8)
-            screen.line(one["remedy"], indent=8)
-        if one["detail"]:
-            whole = clean(one["detail"]).split("\n")
-            lines = whole if one["level"] == "ok" else last_lines(one["detail"], lines=12)
+    for finding in found:
+        screen.line(Word(f"{finding['level']}"), " " * (8 - len(finding["level"])), clean(finding["what"]))
+        if finding["level"] != "ok":
+            screen.line(finding["reason"], indent=8)
+            screen.line(finding["remedy"], indent=8)
+        if finding["detail"]:
+            whole = clean(finding["detail"]).split("\n")
+            lines = whole if finding["level"] == "ok" else last_lines(finding["detail"], lines=12)
             screen.lines(lines, indent=10)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trapd.ctl.render import Screen
 
 
-UNSAID = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
+OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
 
 
 @click.command()
@@ -33,7 +33,7 @@ def verb(session: Session, pool: str | None, limit: int) -> int:
 
 def show(screen: Screen, document: documents.Events) -> None:
     """Print a line for each event."""
-    for one in document["events"]:
-        subject = one["instance"] or one["pool"] or "trapd"
-        by = f" (by {one['actor']})" if one["actor"] not in UNSAID else ""
-        screen.line(f"{moment(one['at'])}  {subject}  ", Word(one["kind"]), f"  {one['reason']}{by}")
+    for event in document["events"]:
+        subject = event["instance"] or event["pool"] or "trapd"
+        by = f" (by {event['actor']})" if event["actor"] not in OWN_ACTORS else ""
+        screen.line(f"{moment(event['at'])}  {subject}  ", Word(event["kind"]), f"  {event['reason']}{by}")

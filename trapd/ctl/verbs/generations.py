@@ -31,28 +31,28 @@ def show(screen: Screen, document: documents.Generations) -> None:
     if not document["generations"]:
         return screen.line("no generation yet: the code on disk has not settled")
     columns = ("NUMBER", "VERSIONS", "DIGEST", "WORKERS", "STANDING", "MADE", "BY", "REASON")
-    rows = [_row(one) for one in document["generations"]]
+    rows = [_row(generation) for generation in document["generations"]]
     return screen.table(columns, rows, lead=2, bare=("STANDING", "REASON"), prose=True)
 
 
-def _row(one: documents.Generation) -> Row:
-    notes = [f"refused: {one['refused']}"] if one["refused"] is not None else []
+def _row(generation: documents.Generation) -> Row:
+    notes = [f"refused: {generation['refused']}"] if generation["refused"] is not None else []
     cells = [
-        str(one["number"]),
-        versions(one["versions"]),
-        short(one["digest"]),
-        str(one["workers"]),
-        _standing(one),
-        moment(one["at"]),
-        one["actor"],
-        one["reason"],
+        str(generation["number"]),
+        versions(generation["versions"]),
+        short(generation["digest"]),
+        str(generation["workers"]),
+        _standing(generation),
+        moment(generation["at"]),
+        generation["actor"],
+        generation["reason"],
     ]
-    return Row(cells, notes + ([f"cannot start: {one['flaw']}"] if one["flaw"] else []))
+    return Row(cells, notes + ([f"cannot start: {generation['flaw']}"] if generation["flaw"] else []))
 
 
-def _standing(one: documents.Generation) -> str:
-    parts = [f"wanted by {', '.join(one['wanted_by'])}"] if one["wanted_by"] else []
-    parts += ["good"] if one["good_for"] and not one["flaw"] else []
-    parts += ["cannot start"] if one["flaw"] else []
-    parts += ["refused"] if one["refused"] is not None else []
+def _standing(generation: documents.Generation) -> str:
+    parts = [f"wanted by {', '.join(generation['wanted_by'])}"] if generation["wanted_by"] else []
+    parts += ["good"] if generation["good_for"] and not generation["flaw"] else []
+    parts += ["cannot start"] if generation["flaw"] else []
+    parts += ["refused"] if generation["refused"] is not None else []
     return ", ".join(parts) or "-"

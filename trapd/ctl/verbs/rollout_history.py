@@ -34,28 +34,32 @@ def show(screen: Screen, document: documents.Rollouts) -> None:
         return screen.line("nothing was ever rolled out")
     columns = ("ROLLOUT", "WHEN", "POOL", "FROM -> TO", "BY", "RESULT")
     return screen.table(
-        columns, [_row(one) for one in document["rollouts"]], lead=3, bare=("FROM -> TO", "RESULT"), prose=True
+        columns, [_row(rollout) for rollout in document["rollouts"]], lead=3, bare=("FROM -> TO", "RESULT"), prose=True
     )
 
 
-def _row(one: documents.Rollout) -> Row:
-    previous = "-" if one["previous"] is None else str(one["previous"])
-    change = transition(one["previous_versions"], one["versions"])
-    numbers = f"{previous} -> {one['generation']}"
+def _row(rollout: documents.Rollout) -> Row:
+    previous = "-" if rollout["previous"] is None else str(rollout["previous"])
+    change = transition(rollout["previous_versions"], rollout["versions"])
+    numbers = f"{previous} -> {rollout['generation']}"
     cells = [
-        str(one["id"]),
-        moment(one["started"]),
-        one["pool"],
+        str(rollout["id"]),
+        moment(rollout["started"]),
+        rollout["pool"],
         f"{change} ({numbers})" if change else numbers,
-        one["actor"],
-        _result(one),
+        rollout["actor"],
+        _result(rollout),
     ]
     return Row(cells)
 
 
-def _result(one: documents.Rollout) -> str:
+def _result(rollout: documents.Rollout) -> str:
     """How it ended and how long that took; why, unless it went well."""
-    if one["ended"] is None:
-        return f"{one['state']}: {one['reason']}"
-    took = since(one["started"], one["ended"])
-    return f"complete in {took}" if one["state"] == "complete" else f"{one['state']} after {took}: {one['reason']}"
+    if rollout["ended"] is None:
+        return f"{rollout['state']}: {rollout['reason']}"
+    took = since(rollout["started"], rollout["ended"])
+    return (
+        f"complete in {took}"
+        if rollout["state"] == "complete"
+        else f"{rollout['state']} after {took}: {rollout['reason']}"
+    )

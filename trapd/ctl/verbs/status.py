@@ -110,7 +110,7 @@ def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
             screen.entry("problem", problem, indent=2, column=_LABEL)
     if pool["instances"]:
         columns = ("WORKER", "STATE", "CODE", "TASKS", "UP", "RESTARTS", "MEMORY")
-        screen.table(columns, [_row(one, now) for one in pool["instances"]], lead=3)
+        screen.table(columns, [_row(instance, now) for instance in pool["instances"]], lead=3)
 
 
 def _verdict(pool: documents.Pool, now: float) -> list[Cell]:
@@ -122,7 +122,9 @@ def _verdict(pool: documents.Pool, now: float) -> list[Cell]:
     if pool["paused"]:
         return [Word("paused"), f"{ready}, {code}{mark}"]
     if rollout is not None and rollout["ended"] is None:
-        updated = sum(one["state"] == "ready" and one["generation"] == number for one in pool["instances"])
+        updated = sum(
+            instance["state"] == "ready" and instance["generation"] == number for instance in pool["instances"]
+        )
         on_new = f", {updated} of {pool['wanted']} on generation {number}"
         return [Word(rollout["state"]), f" for {since(rollout['started'], now)}{ready}{on_new}"]
     state = Word("not as desired") if pool["problems"] else Word("as desired")
@@ -137,31 +139,35 @@ def _change(rollout: documents.Rollout) -> str:
     return f"{change}{', ' if change else ''}{numbers}, rollout {rollout['id']} by {rollout['actor']}{why}"
 
 
-def _row(one: documents.Instance, now: float) -> Row:
-    tasks = "-" if one["active_tasks"] is None else str(one["active_tasks"])
-    slots = f"/{one['slots']}" if one["slots"] is not None else ""
-    memory, restarts = one["memory"], one["restarts"]
+def _row(instance: documents.Instance, now: float) -> Row:
+    tasks = "-" if instance["active_tasks"] is None else str(instance["active_tasks"])
+    slots = f"/{instance['slots']}" if instance["slots"] is not None else ""
+    memory, restarts = instance["memory"], instance["restarts"]
     used = "-" if memory is None else amount(memory["used"])
     limit = f" of {amount(memory['limit'])}" if memory is not None and memory["limit"] is not None else ""
     notes = [f"last restart {since(restarts['at'], now)} ago: {restarts['cause']}"] if restarts["count"] else []
     cells = [
-        one["name"],
-        Word(one["state"] if one["state"] == "ready" else f"{one['state']} {since(one['since'], now)}"),
-        _code(one),
+        instance["name"],
+        Word(
+            instance["state"]
+            if instance["state"] == "ready"
+            else f"{instance['state']} {since(instance['since'], now)}"
+        ),
+        _code(instance),
         f"{tasks}{slots}" if tasks != "-" else "-",
-        since(one["ready_at"], now) if one["pid"] is not None else "-",
+        since(instance["ready_at"], now) if instance["pid"] is not None else "-",
         str(restarts["count"]),
         f"{used}{limit}",
     ]
     return Row(cells, notes)
 
 
-def _code(one: documents.Instance) -> Cell:
+def _code(instance: documents.Instance) -> Cell:
     """The version that it loaded, and what is to be known of it beside that."""
-    if one["code"] is None or (one["code"] == "unknown" and one["state"] == "starting"):
+    if instance["code"] is None or (instance["code"] == "unknown" and instance["state"] == "starting"):
         return "-"
-    if one["code"] == "unknown":
+    if instance["code"] == "unknown":
         return Word("unknown")
-    found = one["versions"]
+    found = instance["versions"]
     loaded = next(iter(found.values())) if len(found) == 1 else versions(found)
-    return loaded if one["code"] == "current" else f"{loaded} {one['code']}"
+    return loaded if instance["code"] == "current" else f"{loaded} {instance['code']}"

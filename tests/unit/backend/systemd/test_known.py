@@ -46,8 +46,8 @@ def write(folder: Path, **more: object) -> None:
 async def test_ready_is_not_shown_before_the_report_is_read(opened: Opened, tmp_path: Path) -> None:
     async with opened() as (known, changed):
         write(tmp_path, strays=["a=b"])
-        known.heard(ONE, STARTING)
-        known.heard(ONE, READY)
+        known.receive(ONE, STARTING)
+        known.receive(ONE, READY)
         (starting,) = known.seen(0.0)
         assert starting.state is InstanceState.STARTING
         await known.settled()
@@ -60,7 +60,7 @@ async def test_ready_is_not_shown_before_the_report_is_read(opened: Opened, tmp_
 
 async def test_a_failure_comes_with_the_last_words(opened: Opened) -> None:
     async with opened() as (known, _):
-        known.heard(ONE, CRASHED)
+        known.receive(ONE, CRASHED)
         assert known.seen(0.0) == ()
         await known.settled()
         (failed,) = known.seen(0.0)
@@ -73,7 +73,7 @@ async def test_the_workers_own_account_is_preferred_and_only_its_own(opened: Ope
     async with opened() as (known, _):
         for pid, summary in ((5, "ImportError"), (6, "exited with status 1")):
             write(tmp_path, pid=pid, failure={"kind": "code", "summary": "ImportError", "detail": "Traceback"})
-            known.heard(ONE, CRASHED)
+            known.receive(ONE, CRASHED)
             await known.settled()
             failure = known.seen(0.0)[0].failure
             assert failure is not None
@@ -83,17 +83,17 @@ async def test_the_workers_own_account_is_preferred_and_only_its_own(opened: Ope
 
 async def test_what_looks_the_same_is_not_told(opened: Opened) -> None:
     async with opened() as (known, changed):
-        known.heard(ONE, STARTING)
-        known.heard(ONE, replace(STARTING, changed=11.0))
+        known.receive(ONE, STARTING)
+        known.receive(ONE, replace(STARTING, changed=11.0))
         assert changed == ["default"]
 
 
 async def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(opened: Opened) -> None:
     async with opened() as (known, changed):
-        known.heard(ONE, READY)
+        known.receive(ONE, READY)
         await known.settled()
         del changed[:]
-        known.heard(ONE, CRASHED)
+        known.receive(ONE, CRASHED)
         (dying,) = known.seen(0.0)
         assert (dying.state, dying.ready_at, changed) == (InstanceState.STOPPING, None, ["default"])
         await known.settled()
@@ -104,16 +104,16 @@ async def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(opene
 async def test_one_that_is_gone_is_forgotten(opened: Opened) -> None:
     async with opened() as (known, _):
         for facts in (STARTING, replace(STARTING, job=2), DRAINING, END, GONE):
-            known.heard(ONE, facts)
+            known.receive(ONE, facts)
             await known.settled()
         assert known.seen(0.0) == ()
-        known.heard(ONE, GONE)
+        known.receive(ONE, GONE)
         assert known[ONE] is not known[ONE]  # there is none
 
 
 async def test_a_listing_brings_what_was_missed(opened: Opened) -> None:
     async with opened() as (known, changed):
-        known.heard(ONE, READY)
+        known.receive(ONE, READY)
         await known.settled()
         known.begin_listing()
         known.listed({TWO: STARTING})
@@ -123,12 +123,12 @@ async def test_a_listing_brings_what_was_missed(opened: Opened) -> None:
 
 async def test_what_is_heard_during_a_listing_is_newer_than_the_listing(opened: Opened) -> None:
     async with opened() as (known, _):
-        known.heard(ONE, READY)
+        known.receive(ONE, READY)
         await known.settled()
         known.begin_listing()
         for facts in (ASKED, DRAINING, END, GONE):
-            known.heard(ONE, facts)
-        known.heard(TWO, STARTING)
+            known.receive(ONE, facts)
+        known.receive(TWO, STARTING)
         await known.settled()
         known.listed({ONE: READY})
         assert [one.id for one in known.seen(0.0)] == [TWO]
@@ -136,8 +136,8 @@ async def test_what_is_heard_during_a_listing_is_newer_than_the_listing(opened: 
 
 async def test_one_that_left_unasked_stays_though_no_listing_has_it(opened: Opened) -> None:
     async with opened() as (known, _):
-        known.heard(ONE, READY)
-        known.heard(ONE, replace(END, job=0))
+        known.receive(ONE, READY)
+        known.receive(ONE, replace(END, job=0))
         await known.settled()
         known.begin_listing()
         known.listed({})
@@ -148,10 +148,10 @@ async def test_one_that_left_unasked_stays_though_no_listing_has_it(opened: Open
 
 async def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(opened: Opened) -> None:
     async with opened() as (known, _):
-        known.heard(ONE, STARTING)
+        known.receive(ONE, STARTING)
         old = known[ONE]
         known.drop(old)
-        known.heard(ONE, replace(STARTING, invocation="b"))
+        known.receive(ONE, replace(STARTING, invocation="b"))
         known.moved(old)
         assert known[ONE].facts.invocation == "b"
 
@@ -159,13 +159,13 @@ async def test_a_late_word_of_an_old_record_does_not_replace_a_new_one(opened: O
 async def test_one_waits_for_what_comes_and_not_for_ever(opened: Opened) -> None:
     async with opened() as (known, _):
         record = known[ONE]
-        known.heard(ONE, STARTING)
+        known.receive(ONE, STARTING)
         record = known[ONE]
         waiting = asyncio.create_task(known.until(record, lambda: record.facts.active == "active", 60.0))
-        known.heard(ONE, replace(STARTING, sub="start-post"))
+        known.receive(ONE, replace(STARTING, sub="start-post"))
         await asyncio.sleep(0)
         assert not waiting.done()
-        known.heard(ONE, READY)
+        known.receive(ONE, READY)
         await waiting
         await known.until(record, lambda: False, 0.01)
 
@@ -200,5 +200,5 @@ def test_of_a_run_that_said_nothing_systemds_own_words_are_told() -> None:
 
 async def test_facts_of_nobody_are_no_record(opened: Opened) -> None:
     async with opened() as (known, changed):
-        known.heard(ONE, Facts())
+        known.receive(ONE, Facts())
         assert (known.seen(0.0), changed) == ((), [])

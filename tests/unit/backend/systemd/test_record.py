@@ -29,22 +29,22 @@ SECOND = replace(STARTING, invocation="b", restarts=1, job=3, pid=6, last_pid=6,
 SECOND_READY = replace(SECOND, active="active", sub="running", job=0, ready=17.0)
 
 
-def heard(*steps: Facts, now: float = 20.0, record: Record | None = None) -> Record:
+def received(*steps: Facts, now: float = 20.0, record: Record | None = None) -> Record:
     record = record or Record(ONE)
     for facts in steps:
-        record.hear(facts, now)
+        record.receive(facts, now)
     return record
 
 
 def states(*steps: Facts) -> list[InstanceState | None]:
     record = Record(ONE)
-    return [heard(facts, record=record).state for facts in steps]
+    return [received(facts, record=record).state for facts in steps]
 
 
 def test_a_clean_life() -> None:
     told = states(QUEUED, STARTING, replace(READY, job=1), READY, ASKED, DRAINING, END, GONE)
     assert told == [S.STARTING, S.STARTING, S.STARTING, S.READY, S.READY, S.DRAINING, S.DRAINING, None]
-    assert heard(QUEUED, STARTING, READY, ASKED, DRAINING, END, GONE).done_with
+    assert received(QUEUED, STARTING, READY, ASKED, DRAINING, END, GONE).done_with
 
 
 def test_a_restart_by_hand_is_never_absent() -> None:
@@ -54,14 +54,14 @@ def test_a_restart_by_hand_is_never_absent() -> None:
 
 
 def test_what_is_shown_of_a_ready_one() -> None:
-    instance = heard(STARTING, READY).view()
+    instance = received(STARTING, READY).view()
     assert instance is not None
     assert (instance.since, instance.ready_at, instance.pid) == (12.0, 12.0, 5)
     assert (instance.active_tasks, instance.status) == (3, "ready, 3 active")
 
 
 def test_what_is_shown_of_a_draining_one() -> None:
-    instance = heard(STARTING, READY, ASKED, DRAINING).view()
+    instance = received(STARTING, READY, ASKED, DRAINING).view()
     assert instance is not None
     assert (instance.since, instance.ready_at, instance.active_tasks) == (15.0, 12.0, 3)
 
@@ -69,29 +69,29 @@ def test_what_is_shown_of_a_draining_one() -> None:
 def test_a_drain_that_systemd_ends_says_so_and_is_no_failure() -> None:
     """TimeoutStopFailureMode=abort; between this and the end PID 1 may tell nothing more."""
     hung = replace(DRAINING, sub="stop-watchdog", result="timeout", changed=75.0)
-    record = heard(STARTING, READY, ASKED, DRAINING, hung)
+    record = received(STARTING, READY, ASKED, DRAINING, hung)
     instance = record.view()
     assert instance is not None
     assert (instance.state, instance.status) == (S.STOPPING, hangs_on())
-    heard(replace(hung, active="failed", sub="failed", job=0, pid=0, code=3, status=6, ended=76.0), record=record)
+    received(replace(hung, active="failed", sub="failed", job=0, pid=0, code=3, status=6, ended=76.0), record=record)
     assert (record.state, record.failures, record.unexplained) == (None, 0, False)
 
 
 def test_what_is_shown_of_a_failed_one() -> None:
-    instance = heard(STARTING, READY, CRASHED).view()
+    instance = received(STARTING, READY, CRASHED).view()
     assert instance is not None
     assert (instance.since, instance.ready_at, instance.pid, instance.active_tasks) == (14.0, None, None, None)
 
 
 def test_what_waits_for_systemd_to_restart_it_shows_nothing_of_its_last_run() -> None:
-    instance = heard(STARTING, READY, CRASHED, WAITING).view()
+    instance = received(STARTING, READY, CRASHED, WAITING).view()
     assert instance is not None
     assert (instance.state, instance.since, instance.status) == (S.STARTING, 14.001, "")
     assert (instance.ready_at, instance.pid, instance.active_tasks) == (None, None, None)
 
 
 def test_passwords_in_a_status_are_masked() -> None:
-    instance = heard(replace(READY, text="no amqp://u:secret@h")).view()
+    instance = received(replace(READY, text="no amqp://u:secret@h")).view()
     assert instance is not None
     assert instance.status == "no amqp://u:***@h"
 
@@ -100,38 +100,38 @@ def test_passwords_in_a_status_are_masked() -> None:
 
 
 def test_one_that_leaves_unasked_is_failed_though_systemd_forgets_it() -> None:
-    record = heard(STARTING, READY, replace(END, job=0))
+    record = received(STARTING, READY, replace(END, job=0))
     assert (record.state, record.failures, record.unexplained, record.done_with) == (S.FAILED, 1, True, False)
 
 
 def test_one_that_said_that_it_leaves_was_asked() -> None:
-    assert heard(READY, replace(DRAINING, job=0), replace(END, job=0)).state is None
+    assert received(READY, replace(DRAINING, job=0), replace(END, job=0)).state is None
 
 
 def test_a_start_that_takes_too_long_was_not_asked_to_leave() -> None:
     late = replace(STARTING, active="deactivating", sub="stop-watchdog", result="timeout")
-    record = heard(STARTING, late, replace(late, active="failed", sub="failed", pid=0, ended=11.0))
+    record = received(STARTING, late, replace(late, active="failed", sub="failed", pid=0, ended=11.0))
     assert (record.asked, record.state, record.failures) == (False, S.FAILED, 1)
 
 
 def test_one_reset_by_hand_is_gone() -> None:
-    assert heard(READY, CRASHED, replace(CRASHED, active="inactive", sub="dead", result="success")).done_with
+    assert received(READY, CRASHED, replace(CRASHED, active="inactive", sub="dead", result="success")).done_with
 
 
 def test_one_stopped_while_it_waited_for_its_restart_is_gone() -> None:
     stopped = replace(WAITING, active="inactive", sub="dead", job=0)
-    assert heard(READY, CRASHED, WAITING, replace(WAITING, job=4), replace(stopped, job=4), stopped).done_with
+    assert received(READY, CRASHED, WAITING, replace(WAITING, job=4), replace(stopped, job=4), stopped).done_with
 
 
 def test_one_that_ended_unheard_is_gone_and_no_failure() -> None:
-    record = heard(READY)
+    record = received(READY)
     record.unload(30.0)
     assert (record.done_with, record.failures) == (True, 0)
 
 
 def test_one_whose_unit_was_loaded_anew_ended_unheard_and_is_no_failure() -> None:
     """So it is told after a stop whose answer was lost, and that was asked again when it was over."""
-    record = heard(READY, Facts("inactive", "dead"))
+    record = received(READY, Facts("inactive", "dead"))
     assert (record.state, record.done_with, record.failures) == (None, True, 0)
 
 
@@ -141,34 +141,34 @@ def test_one_whose_unit_was_loaded_anew_ended_unheard_and_is_no_failure() -> Non
 def test_a_wish_is_shown_until_systemd_has_begun() -> None:
     record = Record(ONE, wish=S.STARTING)
     assert record.state is S.STARTING
-    assert heard(QUEUED, record=record).wish is S.STARTING
-    assert heard(STARTING, record=record).wish is None
-    record = heard(READY)
+    assert received(QUEUED, record=record).wish is S.STARTING
+    assert received(STARTING, record=record).wish is None
+    record = received(READY)
     record.wish = S.DRAINING
     assert record.state is S.DRAINING
-    assert heard(ASKED, record=record).state is S.DRAINING
-    assert heard(DRAINING, record=record).wish is None
+    assert received(ASKED, record=record).state is S.DRAINING
+    assert received(DRAINING, record=record).wish is None
 
 
 def test_a_failed_one_that_is_started_again_stays_known_while_it_is_reset() -> None:
-    record = heard(READY, CRASHED)
+    record = received(READY, CRASHED)
     record.wish = S.STARTING
-    heard(replace(CRASHED, active="inactive", sub="dead", result="success"), record=record)
+    received(replace(CRASHED, active="inactive", sub="dead", result="success"), record=record)
     assert (record.state, record.done_with, record.failures) == (S.STARTING, False, 1)
 
 
 def test_a_killed_one_is_failed_however_it_ended() -> None:
     for end in (replace(CRASHED, job=2, result="signal", code=2, status=9), replace(END, job=0)):
-        record = heard(READY)
+        record = received(READY)
         record.killed = True
-        assert heard(ASKED, DRAINING, record=record).state is S.STOPPING
-        assert heard(end, record=record).state is S.FAILED
+        assert received(ASKED, DRAINING, record=record).state is S.STOPPING
+        assert received(end, record=record).state is S.FAILED
 
 
 def test_a_draining_one_that_we_killed_is_absent_but_has_to_be_reset() -> None:
-    record = heard(READY, ASKED, DRAINING)
-    record.killed = record.in_peace = True
-    shot = heard(replace(CRASHED, job=2, result="signal", code=2, status=9), record=record)
+    record = received(READY, ASKED, DRAINING)
+    record.killed = record.was_draining = True
+    shot = received(replace(CRASHED, job=2, result="signal", code=2, status=9), record=record)
     assert (shot.state, shot.view(), shot.done_with, shot.unexplained, shot.failures) == (None, None, False, False, 0)
 
 
@@ -176,49 +176,51 @@ def test_a_draining_one_that_we_killed_is_absent_but_has_to_be_reset() -> None:
 
 
 def test_a_failed_run_counts_once_however_often_it_is_told() -> None:
-    assert heard(READY, CRASHED, CRASHED, WAITING, AGAIN, replace(AGAIN, active="inactive", sub="dead")).failures == 1
+    assert (
+        received(READY, CRASHED, CRASHED, WAITING, AGAIN, replace(AGAIN, active="inactive", sub="dead")).failures == 1
+    )
 
 
 def test_systemds_own_restarts_count() -> None:
     third = replace(CRASHED, invocation="b", restarts=1, started=16.0, ready=17.0, ended=18.0)
-    assert heard(READY, CRASHED, WAITING, AGAIN, SECOND, SECOND_READY, third).failures == 2
+    assert received(READY, CRASHED, WAITING, AGAIN, SECOND, SECOND_READY, third).failures == 2
 
 
 def test_when_systemd_gives_up_that_is_no_further_failure() -> None:
     given_up = replace(CRASHED, restarts=1)
-    record = heard(READY, CRASHED, WAITING, AGAIN, replace(given_up, active="inactive", job=3), given_up)
+    record = received(READY, CRASHED, WAITING, AGAIN, replace(given_up, active="inactive", job=3), given_up)
     assert (record.state, record.failures) == (S.FAILED, 1)
 
 
 def test_restarts_that_nobody_saw_are_counted() -> None:
-    record = heard(READY)
-    record.hear(replace(SECOND_READY, restarts=3), 30.0, live=False)
+    record = received(READY)
+    record.receive(replace(SECOND_READY, restarts=3), 30.0, live=False)
     assert record.failures == 3
-    assert heard(replace(SECOND_READY, restarts=3)).failures == 3  # likewise by a trapd that has just begun
+    assert received(replace(SECOND_READY, restarts=3)).failures == 3  # likewise by a trapd that has just begun
 
 
 def test_what_people_start_anew_counts_on() -> None:
     fresh = replace(SECOND, restarts=0)
     again = replace(CRASHED, invocation="b", restarts=0, started=16.0, ready=17.0, ended=18.0)
-    assert heard(READY, CRASHED, fresh, replace(SECOND_READY, restarts=0), again).failures == 2
+    assert received(READY, CRASHED, fresh, replace(SECOND_READY, restarts=0), again).failures == 2
 
 
 @pytest.mark.parametrize(("lasted", "failures"), [(FRESH_AGAIN - 0.1, 3), (FRESH_AGAIN, 1)])
 def test_a_run_that_stayed_ready_long_enough_forgives_earlier_failures(lasted: float, failures: int) -> None:
     record = Record(ONE, failures=2, counted="earlier")
-    heard(STARTING, READY, now=12.0, record=record)
-    record.hear(replace(CRASHED, ended=12.0 + lasted), 12.0 + lasted)
+    received(STARTING, READY, now=12.0, record=record)
+    record.receive(replace(CRASHED, ended=12.0 + lasted), 12.0 + lasted)
     assert record.failures == failures
 
 
 def test_after_a_gap_what_counts_is_when_it_ended_not_when_that_was_heard() -> None:
-    record = heard(STARTING, READY, now=12.0, record=Record(ONE, failures=2, counted="earlier"))
-    record.hear(replace(CRASHED, ended=13.0), 500.0, live=False)
+    record = received(STARTING, READY, now=12.0, record=Record(ONE, failures=2, counted="earlier"))
+    record.receive(replace(CRASHED, ended=13.0), 500.0, live=False)
     assert record.failures == 3
 
 
 def test_forgiveness_is_seen_while_it_runs() -> None:
-    record = heard(STARTING, READY, now=12.0, record=Record(ONE, failures=2, counted="earlier"))
+    record = received(STARTING, READY, now=12.0, record=Record(ONE, failures=2, counted="earlier"))
     record.shown = record.view()
     for now, failures in ((12.0 + FRESH_AGAIN - 0.1, 2), (12.0 + FRESH_AGAIN, 0)):
         shown = record.shown_at(now)
@@ -230,20 +232,20 @@ def test_forgiveness_is_seen_while_it_runs() -> None:
 
 
 def test_a_report_is_read_once_for_each_status_of_each_run() -> None:
-    record = heard(STARTING)
+    record = received(STARTING)
     assert not record.unread
-    heard(READY, record=record)
+    received(READY, record=record)
     assert record.unread
     record.reported = record.facts.invocation, "ready"
     assert not record.unread
-    heard(replace(READY, text="ready, 4 active, 2 reserved"), record=record)
+    received(replace(READY, text="ready, 4 active, 2 reserved"), record=record)
     assert not record.unread, "of a busy worker that would be once a second"
-    heard(replace(READY, text="ready, 4 active, 1 stray modules"), record=record)
+    received(replace(READY, text="ready, 4 active, 1 stray modules"), record=record)
     assert record.unread
 
 
 def test_a_new_run_has_no_report_yet() -> None:
-    record = heard(READY)
+    record = received(READY)
     record.reported = ("a", "ready")
-    heard(CRASHED, WAITING, AGAIN, SECOND, SECOND_READY, record=record)
+    received(CRASHED, WAITING, AGAIN, SECOND, SECOND_READY, record=record)
     assert (record.report, record.unread) == (None, True)

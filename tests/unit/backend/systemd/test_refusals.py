@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trapd.backend.systemd.bus import BusError, LostError
-from trapd.backend.systemd.refusals import cannot, says
+from trapd.backend.systemd.refusals import cannot, is_error
 from trapd.model import InstanceId
 
 ONE = InstanceId("default", 7, 1)
@@ -34,6 +34,6 @@ def test_a_refusal_says_what_why_and_what_to_do(error: BusError | LostError, mes
 
 
 def test_an_error_is_known_by_the_end_of_its_name() -> None:
-    assert says(DENIED, "NoSuchUnit", "AccessDenied")
-    assert not says(DENIED, "NoSuchUnit")
-    assert not says(LostError("AccessDenied"), "AccessDenied")
+    assert is_error(DENIED, "NoSuchUnit", "AccessDenied")
+    assert not is_error(DENIED, "NoSuchUnit")
+    assert not is_error(LostError("AccessDenied"), "AccessDenied")

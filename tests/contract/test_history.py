@@ -1,4 +1,4 @@
-"""What every journal promises (J1 to J6 of trapd/contracts.py), and what only one in a file can be asked."""
+"""What every history promises (J1 to J7 of trapd/contracts.py), and what only a history in a file can be asked."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fake_journal import FakeJournal
+from tests.support.fake_history import FakeHistory
 from tests.support.repetitions import times
-from trapd.contracts import Journal
+from trapd.contracts import History
 from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
 from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope
 
-Reopen = Callable[[], Journal]
+Reopen = Callable[[], History]
 
 
 def generation(number: int, **more: object) -> Generation:
@@ -48,31 +48,31 @@ def unnumbered(events: Iterable[Event]) -> list[Event]:
 
 @pytest.fixture(params=["sqlite", "fake"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """Opens the journal, and opens it again as the next trapd would after a crash: the last one is not closed."""
-    fake, opened = FakeJournal(), []
+    """Opens the history, and opens it again as the next trapd would after a crash: the last one is not closed."""
+    fake, opened = FakeHistory(), []
 
-    def open_again() -> Journal:
+    def open_again() -> History:
         if request.param == "fake":
             return fake
-        opened.append(SqliteJournal(tmp_path / "history.sqlite"))
+        opened.append(SqliteHistory(tmp_path / "history.sqlite"))
         return opened[-1]
 
     yield open_again
-    for journal in opened:
-        journal.close()
+    for history in opened:
+        history.close()
 
 
 def test_j1_numbers_are_given_once_over_any_crash(reopen: Reopen) -> None:
-    numbers = [(journal.next_generation(), journal.next_rollout()) for journal in (reopen(), reopen(), reopen())]
+    numbers = [(history.next_generation(), history.next_rollout()) for history in (reopen(), reopen(), reopen())]
     assert numbers == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_j1_the_number_of_a_dropped_generation_is_not_given_again(reopen: Reopen) -> None:
-    journal = reopen()
-    number = journal.next_generation()
-    journal.save(generations=[generation(number)])
-    journal.drop_generations([number])
-    assert journal.generations() == {}
+    history = reopen()
+    number = history.next_generation()
+    history.save(generations=[generation(number)])
+    history.drop_generations([number])
+    assert history.generations() == {}
     assert reopen().next_generation() == number + 1
 
 
@@ -102,14 +102,14 @@ def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
         duration=2.5,
     )
     reopen().save(pools=[state, PoolState("default")], generations=[made, generation(3)], events=[said])
-    journal = reopen()
-    assert journal.pools() == {"default": PoolState("default"), "gpu": state}
-    assert list(journal.generations().items()) == [(3, generation(3)), (7, made)]
-    assert journal.rollouts() == [state.rollout]
-    (read,) = journal.events()
+    history = reopen()
+    assert history.pools() == {"default": PoolState("default"), "gpu": state}
+    assert list(history.generations().items()) == [(3, generation(3)), (7, made)]
+    assert history.rollouts() == [state.rollout]
+    (read,) = history.events()
     assert replace(read, id=0) == said
     assert isinstance(read.kind, EventKind)
-    assert isinstance(journal.pools()["gpu"].rollout.state, RolloutState)  # type: ignore[union-attr]
+    assert isinstance(history.pools()["gpu"].rollout.state, RolloutState)  # type: ignore[union-attr]
 
 
 def test_j2_a_save_that_fails_half_way_saves_nothing(reopen: Reopen) -> None:
@@ -117,13 +117,13 @@ def test_j2_a_save_that_fails_half_way_saves_nothing(reopen: Reopen) -> None:
         yield event("first")
         raise RuntimeError("in the middle")
 
-    journal = reopen()
-    journal.save(pools=[PoolState("default", wanted=1)], generations=[generation(1)], events=[event("before")])
+    history = reopen()
+    history.save(pools=[PoolState("default", wanted=1)], generations=[generation(1)], events=[event("before")])
     with pytest.raises(RuntimeError):
-        journal.save(
+        history.save(
             pools=[PoolState("default", wanted=2, rollout=rollout(1))], generations=[generation(2)], events=breaks()
         )
-    for after in (journal, reopen()):
+    for after in (history, reopen()):
         assert after.pools() == {"default": PoolState("default", wanted=1)}
         assert set(after.generations()) == {1}
         assert after.rollouts() == []
@@ -131,30 +131,30 @@ def test_j2_a_save_that_fails_half_way_saves_nothing(reopen: Reopen) -> None:
 
 
 def test_j2_a_later_save_replaces_an_earlier_one(reopen: Reopen) -> None:
-    journal = reopen()
-    journal.save(pools=[PoolState("default", wanted=1, rollout=rollout(1))], generations=[generation(1)])
-    journal.save(pools=[PoolState("default", wanted=2)], generations=[generation(1, reason="undo")])
+    history = reopen()
+    history.save(pools=[PoolState("default", wanted=1, rollout=rollout(1))], generations=[generation(1)])
+    history.save(pools=[PoolState("default", wanted=2)], generations=[generation(1, reason="undo")])
     assert reopen().pools() == {"default": PoolState("default", wanted=2)}
     assert reopen().generations() == {1: generation(1, reason="undo")}
     assert reopen().rollouts() == [rollout(1)]  # a rollout that is no pool's latest any more stays on record
 
 
 def test_j3_events_stay_in_the_order_they_were_saved(reopen: Reopen) -> None:
-    journal = reopen()
+    history = reopen()
     for n in range(5):  # the clock on the wall may be set back; order is not by time
-        journal.save(events=[replace(event(f"{n}{half}"), wall=-float(n)) for half in "ab"])
+        history.save(events=[replace(event(f"{n}{half}"), wall=-float(n)) for half in "ab"])
     assert [seen.reason for seen in reopen().events()] == [f"{n}{half}" for n in range(5) for half in "ab"]
 
 
 def test_j3_events_are_the_latest_that_fit_every_filter(reopen: Reopen) -> None:
-    journal = reopen()
+    history = reopen()
     places = [("a", 1, 1), ("a", 1, 2), ("a", 2, 2), ("b", 3, 2), (None, None, None)] * 3
-    journal.save(
+    history.save(
         events=[event(str(n), pool=pool, rollout=id, generation=gen) for n, (pool, id, gen) in enumerate(places)]
     )
 
     def found(limit: int = 100, **wanted: object) -> list[str]:
-        return [seen.reason for seen in journal.events(limit=limit, **wanted)]  # type: ignore[arg-type]
+        return [seen.reason for seen in history.events(limit=limit, **wanted)]  # type: ignore[arg-type]
 
     assert found(limit=2) == ["13", "14"]
     assert found(limit=4, pool="a") == ["7", "10", "11", "12"]
@@ -165,30 +165,30 @@ def test_j3_events_are_the_latest_that_fit_every_filter(reopen: Reopen) -> None:
 
 
 def test_j4_saving_a_pool_updates_its_rollouts_record(reopen: Reopen) -> None:
-    journal = reopen()
-    journal.save(pools=[PoolState("default", rollout=rollout(1))])
+    history = reopen()
+    history.save(pools=[PoolState("default", rollout=rollout(1))])
     done = replace(rollout(1, state=RolloutState.COMPLETE), ended_wall=9.0)
-    journal.save(pools=[PoolState("default", rollout=done)])
+    history.save(pools=[PoolState("default", rollout=done)])
     assert reopen().rollout(1) == done
     assert reopen().pools()["default"].rollout == done
     assert reopen().rollout(2) is None
 
 
 def test_j4_rollouts_are_listed_newest_first(reopen: Reopen) -> None:
-    journal = reopen()
+    history = reopen()
     for id, pool in enumerate(["a", "b", "a", "a", "b"], 1):
-        journal.save(pools=[PoolState(pool, rollout=rollout(id, pool))])
-    assert [one.id for one in journal.rollouts()] == [5, 4, 3, 2, 1]
-    assert [one.id for one in journal.rollouts("a")] == [4, 3, 1]
-    assert [one.id for one in journal.rollouts("a", limit=2)] == [4, 3]
-    assert journal.rollouts("c") == journal.rollouts(limit=0) == []
+        history.save(pools=[PoolState(pool, rollout=rollout(id, pool))])
+    assert [one.id for one in history.rollouts()] == [5, 4, 3, 2, 1]
+    assert [one.id for one in history.rollouts("a")] == [4, 3, 1]
+    assert [one.id for one in history.rollouts("a", limit=2)] == [4, 3]
+    assert history.rollouts("c") == history.rollouts(limit=0) == []
 
 
 def test_j5_each_event_gets_an_id_that_only_grows_over_any_crash(reopen: Reopen) -> None:
     first = reopen().save(events=[event("a"), event("b", id=99)])
-    journal = reopen()
-    assert journal.save() == []
-    second = journal.save(events=[event("c")])
+    history = reopen()
+    assert history.save() == []
+    second = history.save(events=[event("c")])
     saved = [*first, *second]
     assert [one.id for one in saved] == sorted({one.id for one in saved})
     assert first[0].id > 0
@@ -200,13 +200,13 @@ def test_j5_a_save_that_fails_leaves_ids_that_grow(reopen: Reopen) -> None:
         yield event("lost")
         raise RuntimeError("in the middle")
 
-    journal = reopen()
-    (before,) = journal.save(events=[event("before")])
+    history = reopen()
+    (before,) = history.save(events=[event("before")])
     with pytest.raises(RuntimeError):
-        journal.save(events=breaks())
-    (after,) = journal.save(events=[event("after")])
+        history.save(events=breaks())
+    (after,) = history.save(events=[event("after")])
     assert after.id > before.id
-    assert journal.events() == [before, after]
+    assert history.events() == [before, after]
 
 
 def worker(name: str, kind: EventKind) -> Event:
@@ -214,37 +214,37 @@ def worker(name: str, kind: EventKind) -> Event:
 
 
 def test_j6_unfinished_tells_the_last_of_each_worker_that_is_not_over(reopen: Reopen) -> None:
-    journal = reopen()
+    history = reopen()
     kinds = EventKind
-    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.STARTED), event("scaled", pool="p")])
-    journal.save(events=[worker("p@1-1", kinds.READY), worker("p@1-1", kinds.CRASHED), worker("p@1-1", kinds.HUNG)])
-    journal.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.READY), worker("p@1-2", kinds.DRAINING)])
-    journal.save(events=[worker("p@1-2", kinds.ERROR), worker("p@1-2", kinds.ERROR)])  # it could not be drained
-    journal.save(events=[worker("p@1-7", kinds.STARTED), worker("p@1-7", kinds.ERROR)])  # nor this one started
+    history.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.STARTED), event("scaled", pool="p")])
+    history.save(events=[worker("p@1-1", kinds.READY), worker("p@1-1", kinds.CRASHED), worker("p@1-1", kinds.HUNG)])
+    history.save(events=[worker("p@1-1", kinds.STARTED), worker("p@1-2", kinds.READY), worker("p@1-2", kinds.DRAINING)])
+    history.save(events=[worker("p@1-2", kinds.ERROR), worker("p@1-2", kinds.ERROR)])  # it could not be drained
+    history.save(events=[worker("p@1-7", kinds.STARTED), worker("p@1-7", kinds.ERROR)])  # nor this one started
     for name, end in (("p@1-3", kinds.GONE), ("p@1-4", kinds.LOST), ("p@1-5", kinds.FORGOT)):
-        journal.save(events=[worker(name, kinds.STARTED), worker(name, kinds.CRASHED), worker(name, end)])
-    journal.save(events=[worker("p@1-6", kinds.OOM_KILLED)])
+        history.save(events=[worker(name, kinds.STARTED), worker(name, kinds.CRASHED), worker(name, end)])
+    history.save(events=[worker("p@1-6", kinds.OOM_KILLED)])
     told = ["p@1-1 hung", "p@1-1 started", "p@1-2 ready", "p@1-6 oom-killed"]
     assert [one.reason for one in reopen().unfinished()] == told
 
 
 def test_j7_failures_counts_from_when_the_worker_was_last_over(reopen: Reopen) -> None:
-    journal, kinds = reopen(), EventKind
-    assert journal.failures("p@1-1") == (0, None)
+    history, kinds = reopen(), EventKind
+    assert history.failures("p@1-1") == (0, None)
     for kind in (kinds.STARTED, kinds.CRASHED, kinds.GONE, kinds.STARTED, kinds.FAILED, kinds.READY, kinds.HUNG):
-        journal.save(events=[worker("p@1-1", kind), worker("p@1-2", kinds.CRASHED)])
+        history.save(events=[worker("p@1-1", kind), worker("p@1-2", kinds.CRASHED)])
     count, last = reopen().failures("p@1-1")
     assert (count, last and last.kind) == (2, kinds.HUNG)
-    journal.save(events=[worker("p@1-1", kinds.FORGOT)])
-    assert journal.failures("p@1-1") == (0, None)
+    history.save(events=[worker("p@1-1", kinds.FORGOT)])
+    assert history.failures("p@1-1") == (0, None)
 
 
 def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:
-    journal = reopen()
-    journal.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
-    journal.drop_generations([1, 99])
+    history = reopen()
+    history.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
+    history.drop_generations([1, 99])
     assert set(reopen().generations()) == {2}
-    assert [seen.reason for seen in journal.events(generation=1)] == ["started"]
+    assert [seen.reason for seen in history.events(generation=1)] == ["started"]
 
 
 STEPS = st.lists(
@@ -265,41 +265,41 @@ STEPS = st.lists(
 def test_the_fake_and_the_real_one_cannot_be_told_apart(tmp_path: Path, steps: list[tuple[object, ...]]) -> None:
     for left in tmp_path.iterdir():  # one folder serves all examples
         left.unlink()
-    real, fake = SqliteJournal(tmp_path / "history.sqlite"), FakeJournal()
+    real, fake = SqliteHistory(tmp_path / "history.sqlite"), FakeHistory()
     seen = []
-    for journal in (real, fake):
-        numbers = [play(journal, step) for step in steps]
-        generations = list(journal.generations().items())
-        told = journal.events(), journal.events(instance="p@1-1"), journal.unfinished(), journal.failures("p@1-1")
-        seen.append((numbers, journal.pools(), generations, journal.rollouts(), told))
+    for history in (real, fake):
+        numbers = [play(history, step) for step in steps]
+        generations = list(history.generations().items())
+        told = history.events(), history.events(instance="p@1-1"), history.unfinished(), history.failures("p@1-1")
+        seen.append((numbers, history.pools(), generations, history.rollouts(), told))
     real.close()
     assert seen[0] == seen[1]
 
 
-def play(journal: Journal, step: tuple[object, ...]) -> object:
+def play(history: History, step: tuple[object, ...]) -> object:
     match step:
         case "pool", str(pool), int(id), RolloutState() as state:
             # An id belongs to one pool for ever: that is what next_rollout is for.
             latest = rollout(2 * id + (pool == "b"), pool, state) if id else None
-            journal.save(pools=[PoolState(pool, wanted=id, rollout=latest)])
+            history.save(pools=[PoolState(pool, wanted=id, rollout=latest)])
         case "generation", int(number), str(reason):
-            journal.save(generations=[generation(number, reason=reason)])
+            history.save(generations=[generation(number, reason=reason)])
         case "drop", int(number):
-            journal.drop_generations([number])
+            history.drop_generations([number])
         case "event", pool, str(what):
-            return journal.save(events=[event(what, pool=pool)])
+            return history.save(events=[event(what, pool=pool)])
         case "worker", str(name), EventKind() as kind:
-            return journal.save(events=[worker(name, kind)])
+            return history.save(events=[worker(name, kind)])
         case _:
-            return journal.next_generation(), journal.next_rollout()
+            return history.next_generation(), history.next_rollout()
     return None
 
 
 def test_a_copy_of_the_fake_is_independent() -> None:
-    journal = FakeJournal()
-    journal.save(pools=[PoolState("default", wanted=1)], events=[event("before")])
-    other = copy.deepcopy(journal)
-    journal.save(pools=[PoolState("default", wanted=2)], events=[event("after")])
+    history = FakeHistory()
+    history.save(pools=[PoolState("default", wanted=1)], events=[event("before")])
+    other = copy.deepcopy(history)
+    history.save(pools=[PoolState("default", wanted=2)], events=[event("after")])
     assert other.pools() == {"default": PoolState("default", wanted=1)}
     assert unnumbered(other.events()) == [event("before")]
 
@@ -309,7 +309,7 @@ def test_a_copy_of_the_fake_is_independent() -> None:
 WRITER = """
 import os, sys
 from pathlib import Path
-from trapd.history import SqliteJournal
+from trapd.history import SqliteHistory
 from trapd.event import Event, EventKind
 from trapd.model import Generation, PoolState, Rollout, RolloutState
 
@@ -317,18 +317,18 @@ def say(word, number=0):
     os.write(1, f"{word} {number}\\n".encode())
 
 say("opening")
-journal = SqliteJournal(Path(sys.argv[1]))
+history = SqliteHistory(Path(sys.argv[1]))
 while True:
-    number = journal.next_generation()
+    number = history.next_generation()
     say("took", number)
-    rollout = Rollout(journal.next_rollout(), "p", number, None, RolloutState.ROLLING, "r", "a", 1.0, 2.0)
-    journal.save(
+    rollout = Rollout(history.next_rollout(), "p", number, None, RolloutState.ROLLING, "r", "a", 1.0, 2.0)
+    history.save(
         pools=[PoolState("p", wanted=number, rollout=rollout), PoolState("q", wanted=number)],
         generations=[Generation(number, "f" * 64, {}, {}, "r", "a", 1.0)],
         events=[Event(1.0, EventKind.READY, part, detail="w" * 500, generation=number) for part in "xyz"],
     )
     say("saved", number)
-    journal.drop_generations([number - 3])
+    history.drop_generations([number - 3])
 """
 
 
@@ -345,20 +345,20 @@ def run_until_killed(file: Path, lines: int, delay: float) -> tuple[int, int]:
     return numbers.get("took", 0), numbers.get("saved", 0)
 
 
-def check_after_kill(journal: SqliteJournal, taken: int, saved: int) -> None:
-    parts = [(seen.generation, seen.reason) for seen in journal.events(limit=1_000_000)]
+def check_after_kill(history: SqliteHistory, taken: int, saved: int) -> None:
+    parts = [(seen.generation, seen.reason) for seen in history.events(limit=1_000_000)]
     numbers = [number for number, what in parts if what == "x"]
     assert parts == [(number, what) for number in numbers for what in "xyz"]  # whole saves, in order
     last = numbers[-1] if numbers else None
     assert (last or 0) >= saved  # acknowledged is there
-    assert [state.wanted for state in journal.pools().values()] == [last] * (2 if last else 0)
+    assert [state.wanted for state in history.pools().values()] == [last] * (2 if last else 0)
     if last:
-        latest = journal.rollouts()[0]
+        latest = history.rollouts()[0]
         assert latest.generation == last
-        assert journal.pools()["p"].rollout == latest
-        kept = set(journal.generations())
+        assert history.pools()["p"].rollout == latest
+        kept = set(history.generations())
         assert {number for number in numbers if number and number > last - 3} <= kept <= set(numbers)
-    assert journal.next_generation() > max(taken, last or 0)
+    assert history.next_generation() > max(taken, last or 0)
 
 
 KILLS = times(20, 300)
@@ -374,10 +374,10 @@ def test_a_writer_killed_at_any_instant_leaves_every_whole_save_and_no_half_one(
     chance, file, saves = random.Random(), tmp_path / "history.sqlite", 0
     for _ in range(KILLS):
         taken, saved = run_until_killed(file, chance.randint(1, 30), chance.uniform(0.0001, 0.005))
-        journal = SqliteJournal(file)
-        check_after_kill(journal, taken, saved)
+        history = SqliteHistory(file)
+        check_after_kill(history, taken, saved)
         saves = max(saves, saved)
-        journal.close()
+        history.close()
     assert saves > 20  # it did write between the kills
 
 
@@ -386,40 +386,40 @@ def test_a_writer_killed_while_it_makes_the_file_leaves_one_that_opens(tmp_path:
     for n in range(5):
         file = tmp_path / f"{n}.sqlite"
         taken, saved = run_until_killed(file, 1, chance.uniform(0.0001, 0.02))
-        journal = SqliteJournal(file)
-        check_after_kill(journal, taken, saved)
-        journal.close()
+        history = SqliteHistory(file)
+        check_after_kill(history, taken, saved)
+        history.close()
 
 
 def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
     """J2 over a power cut, as far as it can be seen from here: 2 is FULL."""
-    journal = SqliteJournal(tmp_path / "history.sqlite")
-    assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    journal.close()
+    history = SqliteHistory(tmp_path / "history.sqlite")
+    assert history._database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert history._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    history.close()
 
 
 def test_the_oldest_events_are_forgotten_when_there_are_too_many(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "history.sqlite", keep_events=3)
+    history = SqliteHistory(tmp_path / "history.sqlite", keep_events=3)
     for n in range(5):
-        journal.save(events=[event(str(n))])
-    kept = [(seen.id, seen.reason) for seen in journal.events()]
+        history.save(events=[event(str(n))])
+    kept = [(seen.id, seen.reason) for seen in history.events()]
     assert kept == [(3, "2"), (4, "3"), (5, "4")]
-    journal._database.execute("DELETE FROM events")
-    assert journal.save(events=[event("5")])[0].id == 6, "no id is given again, whatever was forgotten"
-    journal.close()
+    history._database.execute("DELETE FROM events")
+    assert history.save(events=[event("5")])[0].id == 6, "no id is given again, whatever was forgotten"
+    history.close()
 
 
 def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "new" / "folder" / "history.sqlite")
-    journal.close()
-    journal.close()
+    history = SqliteHistory(tmp_path / "new" / "folder" / "history.sqlite")
+    history.close()
+    history.close()
 
 
 def refused(file: Path) -> str:
     before = file.read_bytes()
     with pytest.raises(TrapdError) as caught:
-        SqliteJournal(file)
+        SqliteHistory(file)
     assert file.read_bytes() == before  # nothing is mended or overwritten
     assert str(file) in str(caught.value)
     return str(caught.value)
@@ -449,9 +449,9 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path) -> None:
     file = tmp_path / "history.sqlite"
-    journal = SqliteJournal(file)
-    journal.save(events=[event("x" * 3000) for _ in range(40)])
-    journal.close()
+    history = SqliteHistory(file)
+    history.save(events=[event("x" * 3000) for _ in range(40)])
+    history.close()
     with file.open("r+b") as stream:
         stream.seek(4096 * 9)
         stream.write(b"\xff" * 4096 * 6)
@@ -459,63 +459,63 @@ def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_understood_is_said_to_be_damage(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "history.sqlite")
-    journal.save(generations=[generation(1)])
-    journal._database.execute("UPDATE generations SET value = '{}'")
+    history = SqliteHistory(tmp_path / "history.sqlite")
+    history.save(generations=[generation(1)])
+    history._database.execute("UPDATE generations SET value = '{}'")
     with pytest.raises(TrapdError, match="a record cannot be understood"):
-        journal.generations()
-    journal.close()
+        history.generations()
+    history.close()
 
 
 def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "history.sqlite")
-    journal.save(events=[event("before")])
-    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
-    journal._database.execute(
+    history = SqliteHistory(tmp_path / "history.sqlite")
+    history.save(events=[event("before")])
+    (pages,) = history._database.execute("PRAGMA page_count").fetchone()
+    history._database.execute(
         f"PRAGMA max_page_count = {pages}"
     )  # what SQLite says then is what it says of a full disk
     with pytest.raises(TrapdError, match=r"cannot write the history .*: database or disk is full; see to the room"):
-        journal.save(pools=[PoolState("default")], events=[event("x" * 20_000)])
-    assert journal.pools() == {}
-    journal._database.execute("PRAGMA max_page_count = 1000000")
-    journal.save(events=[event("after")])
-    assert [seen.reason for seen in journal.events()] == ["before", "after"]
-    journal.close()
+        history.save(pools=[PoolState("default")], events=[event("x" * 20_000)])
+    assert history.pools() == {}
+    history._database.execute("PRAGMA max_page_count = 1000000")
+    history.save(events=[event("after")])
+    assert [seen.reason for seen in history.events()] == ["before", "after"]
+    history.close()
 
 
 def test_a_foreign_lock_is_told_at_once_and_over_when_it_is_gone(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "history.sqlite")
+    history = SqliteHistory(tmp_path / "history.sqlite")
     with sqlite3.connect(tmp_path / "history.sqlite") as stranger:
         stranger.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
         with pytest.raises(TrapdError, match=r"cannot write the history .*: database is locked"):
-            journal.save(events=[event("started")])
+            history.save(events=[event("started")])
         assert time.monotonic() - began < 2.0  # of the 5 s that SQLite waits by itself
-    journal.save(events=[event("started")])
-    assert [one.reason for one in journal.events()] == ["started"]
+    history.save(events=[event("started")])
+    assert [one.reason for one in history.events()] == ["started"]
     stranger.close()
-    journal.close()
+    history.close()
 
 
 def test_the_write_ahead_log_stays_small(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path / "history.sqlite")
+    history = SqliteHistory(tmp_path / "history.sqlite")
     for number in range(300):
-        journal.save(events=[event("started", detail=f"{number} " + "x" * 4000)])
+        history.save(events=[event("started", detail=f"{number} " + "x" * 4000)])
     assert (tmp_path / "history.sqlite-wal").stat().st_size < 1_000_000
-    journal.close()
+    history.close()
 
 
 def test_a_history_that_somebody_removed_or_replaced_is_not_written_on_in_vain(tmp_path: Path) -> None:
     file = tmp_path / "history.sqlite"
-    journal = SqliteJournal(file)
-    journal.next_generation()
+    history = SqliteHistory(file)
+    history.next_generation()
     for change in (file.unlink, file.touch):
         change()
         with pytest.raises(
             TrapdError, match=r"cannot write the history .*: somebody removed or replaced it .*; restart"
         ):
-            journal.next_generation()
-    journal.close()
+            history.next_generation()
+    history.close()
 
 
 def test_the_last_generation_is_that_of_the_latest_number(reopen: Reopen) -> None:

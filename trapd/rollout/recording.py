@@ -1,4 +1,4 @@
-"""What of one pool has been told, and what waits until the history can be written again. Pure: it only remembers."""
+"""Record the events of one pool, and keep those that wait until the history can be written again. No effects."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from trapd.rollout.actions import Action, Plan, Renew
 from trapd.rollout.events import between, recalled
 from trapd.rollout.view import PoolView
 
-UNTOLD = 1000  # events that wait; of more only the outcome is told
+MOST_PENDING = 1000  # events that wait; of more only the outcome is told
 
 
-class Telling:
+class Recording:
     """One pool's. ``unfinished``: its workers, as the trapd before left them (J6)."""
 
     def __init__(self, unfinished: Sequence[Event]) -> None:
-        self.untold: list[Event] = []
+        self.pending: list[Event] = []
         self._unfinished = unfinished
-        self._told: PoolView | None = None  # the last pass, with what was done in it
+        self._recorded: PoolView | None = None  # the last pass, with what was done in it
         self._written: PoolView | None = None  # the last pass of which all was written down
 
     def events(self, view: PoolView, plan: Plan, refused: Container[tuple[str, InstanceId | None]]) -> list[Event]:
-        """What is to be told of this pass, after ``untold``. ``refused``: verbs and workers of attempts that were told
+        """What is to be told of this pass, after ``pending``. ``refused``: verbs and workers of attempts that were told
         before, and so was the error. A Renew writes its own line, with the generation that it makes."""
-        if self._told is None or self._written is None:
+        if self._recorded is None or self._written is None:
             before = recalled(self._unfinished, view.at, view.wall)
-            self._told = self._written = replace(view, instances=before, actions=())
-        if len(self.untold) > UNTOLD:
-            self.untold, self._told = [], self._written
+            self._recorded = self._written = replace(view, instances=before, actions=())
+        if len(self.pending) > MOST_PENDING:
+            self.pending, self._recorded = [], self._written
         news = (a for a in plan.actions if not isinstance(a, Renew) and (a.verb, a.instance) not in refused)
-        return list(between(self._told, view, replace(plan, actions=tuple(news))))
+        return list(between(self._recorded, view, replace(plan, actions=tuple(news))))
 
-    def told(self, view: PoolView, events: Sequence[Event], *, written: bool) -> None:
+    def recorded(self, view: PoolView, events: Sequence[Event], *, written: bool) -> None:
         """What is not about a worker, and was not written down, is decided again by the next pass, and told then."""
-        self.untold = [] if written else [*self.untold, *(event for event in events if event.instance is not None)]
-        self._told = replace(view, actions=())
+        self.pending = [] if written else [*self.pending, *(event for event in events if event.instance is not None)]
+        self._recorded = replace(view, actions=())
 
     def done(self, view: PoolView, actions: tuple[Action, ...], *, written: bool) -> None:
         """What of the plan was carried out."""
-        self._told = replace(view, actions=actions)
+        self._recorded = replace(view, actions=actions)
         if written:
-            self._written = self._told
+            self._written = self._recorded

@@ -1,11 +1,11 @@
-"""What befell workers that look well: ended by their broker again and again, or told otherwise by remote control."""
+"""What happened to workers that look well: ended by their broker again and again, or changed by remote control."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from trapd.control.needs import Desk
+from trapd.control.needs import Context
 from trapd.durations import age
 from trapd.model import FailureKind, Instance, InstanceState
 from trapd.rollout.view import PoolView
@@ -15,15 +15,15 @@ _LIMIT = re.compile(r"consumer_timeout = ([0-9.]+) s")  # in the failure's words
 _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/health.py)
 
 
-def problems(desk: Desk, view: PoolView) -> list[str]:
+def problems(context: Context, view: PoolView) -> list[str]:
     """In sentences; empty if there is nothing of the kind."""
-    return [*_taken_back(desk, view), *_leaving(view), *_remote(desk, view)]
+    return [*_taken_back(context, view), *_leaving(view), *_remote(context, view)]
 
 
-def _taken_back(desk: Desk, view: PoolView) -> Iterator[str]:
+def _taken_back(context: Context, view: PoolView) -> Iterator[str]:
     """A task that is longer than consumer_timeout starts anew each time, without end. Each worker's last failure is
     remembered while it runs again; an old one counts no more once a repetition would have come."""
-    now = desk.clock.now()
+    now = context.clock.now()
     found = [(i, now - i.failure.at, _limit(i)) for i in view.instances if i.failure and _by_broker(i)]
     recent = [(instance, ago, limit) for instance, ago, limit in found if ago < 3 * limit + 60]
     if recent:
@@ -52,8 +52,8 @@ def _leaving(view: PoolView) -> Iterator[str]:
             yield f"{instance.id} leaves when its tasks have ended: {why}"
 
 
-def _remote(desk: Desk, view: PoolView) -> Iterator[str]:
+def _remote(context: Context, view: PoolView) -> Iterator[str]:
     for instance in view.instances:
-        told = instance.report.remote if instance.report and instance.state is InstanceState.READY else ()
-        for one in told:
-            yield f"{instance.id}: {one.command} by remote control {age(desk.clock.wall() - one.wall)} ago"
+        commands = instance.report.remote if instance.report and instance.state is InstanceState.READY else ()
+        for command in commands:
+            yield f"{instance.id}: {command.command} by remote control {age(context.clock.wall() - command.wall)} ago"

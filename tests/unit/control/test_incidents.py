@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.fake_controller import about, settled, worker
 from tests.support.virtual_clock import VirtualClock
-from trapd.control.beside import problems
-from trapd.control.needs import Desk
+from trapd.control.incidents import problems
+from trapd.control.needs import Context
 from trapd.model import Failure, FailureKind, Instance, InstanceState, RemoteCommand
 from trapd.worker.ending import explain
 from trapd.worker.health import Health, Phase
@@ -21,7 +21,7 @@ CLOCK = VirtualClock()
 def said(instance: Instance) -> list[str]:
     controller = settled(CLOCK)
     controller.put("default", instances=(instance,))
-    return problems(Desk(about(), controller, CLOCK), controller.pool("default"))
+    return problems(Context(about(), controller, CLOCK), controller.pool("default"))
 
 
 def taken_back(ago: float, kind: FailureKind = FailureKind.BROKER) -> Instance:

@@ -11,7 +11,7 @@ import os
 import signal
 
 
-class Told:
+class Sigterm:
     """Made in the main thread, of which it takes the wakeup fd; nothing is told if somebody else has that."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Told:
         else:  # a child of the pool has signals of its own
             os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
-    def to_leave(self) -> bool:
+    def received(self) -> bool:
         """Has SIGTERM come since it was asked last? From any thread."""
         try:
             return int(signal.SIGTERM) in os.read(self.reader, 4096)

@@ -1,4 +1,4 @@
-"""A journal in memory: passes tests/contract/test_journal.py, costs next to nothing, and may be deep-copied."""
+"""A history in memory: passes tests/contract/test_history.py, costs next to nothing, and may be deep-copied."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from trapd.contracts import Journal
+from trapd.contracts import History
 from trapd.event import Event, EventKind
 from trapd.model import Generation, PoolState, Rollout
 
 
-class FakeJournal(Journal):
+class FakeHistory(History):
     """Outlives the trapd that it is given to, as a file would: hand it to the next one to simulate a restart.
 
     ``failure``, while set, is raised by ``save``: the disk is full.
