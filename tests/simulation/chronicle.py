@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from trapd.event import About, Event, EventKind
@@ -58,7 +59,7 @@ def check(events: Sequence[Event]) -> None:
     ids = [event.id for event in events]
     if ids != sorted(set(ids)) or 0 in ids:
         raise UntrueError(f"ids do not grow: {ids}")
-    workers, ready, wanted, over = Workers(), set[int | None](), set[int](), set[int]()
+    workers, rollouts = Workers(), defaultdict[str | None, _Rollouts](_Rollouts)
     for event in events:
         if not event.reason or not event.actor:
             raise UntrueError(f"nothing caused {event}")
@@ -67,9 +68,9 @@ def check(events: Sequence[Event]) -> None:
         if event.kind.about is About.WORKER:
             _worker(event, workers)
         elif event.kind.about is About.ROLLOUT:
-            _rollout(event, ready, wanted, over)
+            rollouts[event.pool].take(event)
         if event.kind is _K.READY or event.kind.failure:
-            ready.add(event.generation)
+            rollouts[event.pool].tried.add(event.generation)
 
 
 def _worker(event: Event, workers: Workers) -> None:
@@ -79,25 +80,33 @@ def _worker(event: Event, workers: Workers) -> None:
     workers.take(event)
 
 
-def _rollout(event: Event, tried: set[int | None], wanted: set[int], over: set[int]) -> None:
-    if event.kind in {_K.PROMOTED, _K.REJECTED, _K.GIVEN_UP, _K.DOUBTED} and event.generation not in tried:
-        raise UntrueError(f"no worker of generation {event.generation} was ready or failed, and then {event}")
-    if event.kind is _K.WANTED and wanted and max(wanted) not in over:
-        raise UntrueError(f"rollout {max(wanted)} was not over, and then {event}")
-    if event.kind is _K.WANTED:
-        wanted.add(event.rollout or 0)
-    elif event.rollout is not None and event.rollout not in wanted:
-        raise UntrueError(f"nobody wanted rollout {event.rollout}, and then {event}")
-    if event.kind is _K.PROMOTED:  # a generation may prove itself after its rollout was given up
-        return
-    if event.rollout is None:
-        raise UntrueError(f"of which rollout? {event}")
-    if event.kind is _K.DOUBTED:
-        over.discard(event.rollout)
-    elif event.rollout in over and event.kind not in _END:  # one that finished at 0 workers may be judged later
-        raise UntrueError(f"rollout {event.rollout} was over, and then {event}")
-    if event.kind in _END:
-        over.add(event.rollout)
+class _Rollouts:
+    """The rollouts of one pool, as far as their events tell."""
+
+    def __init__(self) -> None:
+        self.tried = set[int | None]()  # generations of which a worker was ready or failed
+        self._wanted, self._over = set[int](), set[int]()
+
+    def take(self, event: Event) -> None:
+        wanted, over = self._wanted, self._over
+        if event.kind in {_K.PROMOTED, _K.REJECTED, _K.GIVEN_UP, _K.DOUBTED} and event.generation not in self.tried:
+            raise UntrueError(f"no worker of generation {event.generation} was ready or failed, and then {event}")
+        if event.kind is _K.WANTED and wanted and max(wanted) not in over:
+            raise UntrueError(f"rollout {max(wanted)} was not over, and then {event}")
+        if event.kind is _K.WANTED:
+            wanted.add(event.rollout or 0)
+        elif event.rollout is not None and event.rollout not in wanted:
+            raise UntrueError(f"nobody wanted rollout {event.rollout}, and then {event}")
+        if event.kind is _K.PROMOTED:  # a generation may prove itself after its rollout was given up
+            return
+        if event.rollout is None:
+            raise UntrueError(f"of which rollout? {event}")
+        if event.kind is _K.DOUBTED:
+            over.discard(event.rollout)
+        elif event.rollout in over and event.kind not in _END:  # one that finished at 0 workers may be judged later
+            raise UntrueError(f"rollout {event.rollout} was over, and then {event}")
+        if event.kind in _END:
+            over.add(event.rollout)
 
 
 def check_step(before: RolloutState, after: RolloutState) -> None:

@@ -204,7 +204,8 @@ def test_two_pools_part_ways_on_one_generation() -> None:
 
 
 def test_the_walks_reach_the_interesting_places() -> None:
-    stories = [walk(seed) for seed in range(150)]
+    # the last end is rare, 1 walk in 400: another seed has it, if what is drawn by chance has changed
+    stories = [walk(seed) for seed in (*range(150), 362)]
     ends = [rollout.state.value for u in stories for rollout in u.history.rollouts(limit=100)]
     happened = {event.kind for u in stories for event in u.history.events(limit=1_000_000)}
     assert {"complete", "rejected", "superseded"} <= set(ends)
