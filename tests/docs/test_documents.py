@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support import pointers
 from trapd import settings
+from trapd.ctl.main import VERBS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -86,6 +88,21 @@ def test_trapctl_has_every_command_that_the_documents_name() -> None:
     known = set(re.findall(r"^  ([a-z]+)\b", helped, re.MULTILINE))
     named = {verb for one in DOCUMENTS for verb in re.findall(r"`trapctl ([a-z]+)", one.read_text())}
     assert named <= known, named - known
+
+
+def test_trapctl_has_every_command_that_messages_name_with_its_options() -> None:
+    """Of messages the unit tests compare the words, not whether somebody can type them."""
+    sources = [
+        path.read_text() for path in [*(ROOT / "trapd").rglob("*.py"), *(ROOT / "systemd").rglob("*")] if path.is_file()
+    ]
+    named = {found for text in sources for found in re.findall(r"`trapctl ([a-z]+)((?: --[a-z-]+)*)`", text)}
+    assert ("install", "") in named
+    for verb, options in sorted(named):
+        assert verb in {known.partition(" ")[0] for known in VERBS}, verb
+        if options:
+            command = importlib.import_module(f"trapd.ctl.verbs.{verb}").verb
+            known = {name for parameter in command.params for name in parameter.opts}
+            assert set(options.split()) <= known, (verb, options)
 
 
 def test_modules_that_are_to_be_run_exist() -> None:

@@ -25,7 +25,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         if other := list(_of_another_trapd()):
             what = f"{', '.join(map(str, other))}: not as this trapd has it"
             reason = "trapd was installed anew, and its units are of the version before"
-            yield Finding(WARNING, what, reason, "run `trapctl install --units`, then `systemctl restart trapd`")
+            yield Finding(WARNING, what, reason, "run `trapctl install`, then `systemctl restart trapd`")
     except (OSError, RefusedError) as error:
         yield Finding(WARNING, f"cannot compare the units: {error}", "they may be of another trapd.toml", "look again")
 

@@ -45,7 +45,7 @@ def gaps(
         return []
     base = next((path for path in bases if path.is_file()), None)
     if base is None:
-        return [Gap("trapd's units are not installed", "run `trapctl install --units`")]
+        return [Gap("trapd's units are not installed", "run `trapctl install`")]
     return [*_unread(settings, base, generated), *_folders(settings)]
 
 

@@ -94,7 +94,7 @@ def test_a_folder_that_workers_cannot_read_is_named(place: Place, monkeypatch: p
 
 def test_without_units_the_remedy_is_to_install_them(place: Place) -> None:
     place.base.unlink()
-    assert place.gaps() == ["trapd's units are not installed; run `trapctl install --units`"]
+    assert place.gaps() == ["trapd's units are not installed; run `trapctl install`"]
 
 
 def test_of_another_trapd_toml_and_of_the_embedded_backend_nothing_is_said(place: Place) -> None:
