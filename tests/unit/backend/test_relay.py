@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +97,42 @@ async def test_what_nobody_reads_ends_the_copying_alone(tmp_path: Path, caplog: 
     log.touch()
     output.relay.follow("a@1-1", log)
     write(log, "line\n")
-    assert output.relay._task is not None
-    await asyncio.wait([output.relay._task], timeout=10)
+    async with asyncio.timeout(10):
+        await output.relay._ended.wait()
     assert f"cannot copy the workers' output: Broken pipe; it is in {tmp_path}" in caplog.text
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    output.relay.follow("a@1-2", log)
+    after = len(list(Path("/proc/self/fd").iterdir()))
+    assert after == before  # nobody would ever close it
     await output.relay.close()
+
+
+NOBODY_READS = """
+import asyncio, sys
+from pathlib import Path
+from trapd.backend.embedded import relay
+
+relay.LAST_PASS = 0.1
+
+async def main(log):
+    output = relay.Relay(log.parent)
+    output.open()
+    output.follow("a@1-1", log)
+    log.write_text("x\\n" * 100_000)
+    await asyncio.sleep(0.2)
+    await output.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_trapd_ends_though_nobody_reads_its_output(tmp_path: Path) -> None:
+    log = tmp_path / "a@1-1.log"
+    log.touch()
+    read, write = os.pipe()
+    try:
+        ended = subprocess.run([sys.executable, "-c", NOBODY_READS, str(log)], stdout=write, timeout=20)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert ended.returncode == 0

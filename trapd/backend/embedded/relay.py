@@ -7,10 +7,10 @@ death, and a failure has its last words (B6). inotify(7) tells of each write; no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 log = logging.getLogger("trapd.backend.embedded")
 CHUNK = 1 << 16  # bytes; a line that is longer is cut
+STANDARD_OUTPUT = 1
 LAST_PASS = 2.0  # s that the rest may take when trapd ends
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MODIFIED = 0x2  # IN_MODIFY
@@ -36,48 +37,62 @@ class _Source:
 
 
 def to_standard_output(data: bytes) -> None:
-    """Blocks for as long as nobody reads."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Blocks for as long as nobody reads. Past sys.stdout, whose lock a blocked thread would hold when Python ends."""
+    while data:
+        data = data[os.write(STANDARD_OUTPUT, data) :]
 
 
 class Relay:
-    """From ``open`` to ``close``, in one loop. ``write`` gets whole lines, off the loop, and may block."""
+    """From ``open`` to ``close``, in one loop. ``write`` gets whole lines, off the loop, and may block.
+
+    The thread is one that nobody waits for when Python ends, as those of the loop's pool are waited for: somebody who
+    has stopped reading must not keep trapd from its end.
+    """
 
     def __init__(self, folder: Path, write: Callable[[bytes], None] = to_standard_output) -> None:
         self._folder, self._write = folder, write
         self._sources: list[_Source] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the list; never held while something is written
+        self._broken = self._closing = False
         self._inotify = -1
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._news = threading.Event()
+        self._ended = asyncio.Event()
+        self._thread: threading.Thread | None = None
 
     def open(self) -> None:
         """Raises OSError."""
         self._inotify = _LIBC.inotify_init1(_NONBLOCK_CLOEXEC)
         if self._inotify < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self._folder))
-        asyncio.get_running_loop().add_reader(self._inotify, self._changed)
-        self._task = asyncio.create_task(self._keep(), name="workers' output")
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._inotify, self._changed)
+        self._thread = threading.Thread(target=self._keep, args=(loop,), name="workers' output", daemon=True)
+        self._thread.start()
 
     async def close(self) -> None:
         """With what is still to be copied, unless nobody reads it."""
-        if self._task is None:
+        if self._thread is None:
             return
         asyncio.get_running_loop().remove_reader(self._inotify)
         os.close(self._inotify)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self._copy, last=True))], timeout=LAST_PASS)
+        self._closing = True
+        self._news.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_PASS):
+                await self._ended.wait()
 
     def follow(self, name: str, path: Path) -> None:
         """From its beginning. May be called from any thread. Raises OSError."""
         source = _Source(name, path.open("rb", buffering=0))
-        # the file, not its folder, which somebody may remove; the kernel forgets it with the file
-        if _LIBC.inotify_add_watch(self._inotify, os.fsencode(path), _MODIFIED) < 0:
-            source.file.close()
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
-        self._sources.append(source)
+        with self._lock:
+            if self._broken:  # nothing is copied any more
+                return source.file.close()
+            # the file, not its folder, which somebody may remove; the kernel forgets it with the file
+            if _LIBC.inotify_add_watch(self._inotify, os.fsencode(path), _MODIFIED) < 0:
+                source.file.close()
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+            self._sources.append(source)
+        return None
 
     def end(self, name: str) -> None:
         """Nothing more comes of what ran under this name until now."""
@@ -89,20 +104,30 @@ class Relay:
         os.read(self._inotify, CHUNK)  # which file it was is not worth to be known: a look at each costs 2 us
         self._news.set()
 
-    async def _keep(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            try:
-                await asyncio.to_thread(self._copy)
-            except OSError as error:
-                log.error("cannot copy the workers' output: %s; it is in %s", error.strerror, self._folder)
-                return
+    def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            last = False
+            while not last:
+                self._news.wait()
+                self._news.clear()
+                last = self._closing
+                self._copy(last)
+        except OSError as error:
+            log.error("cannot copy the workers' output: %s; it is in %s", error.strerror, self._folder)
+            self._give_up()
+        with contextlib.suppress(RuntimeError):  # the loop has not waited for us
+            loop.call_soon_threadsafe(self._ended.set)
 
-    def _copy(self, last: bool = False) -> None:
+    def _give_up(self) -> None:
+        """Each worker that starts from now on would bring one more file that nobody closes."""
         with self._lock:
-            for source in list(self._sources):
-                self._copy_one(source, source.ended or last)
+            self._broken, sources, self._sources = True, self._sources, []
+        for source in sources:
+            source.file.close()
+
+    def _copy(self, last: bool) -> None:
+        for source in list(self._sources):
+            self._copy_one(source, source.ended or last)
 
     def _copy_one(self, source: _Source, ended: bool) -> None:
         if os.fstat(source.file.fileno()).st_size < source.file.tell():
