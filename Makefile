@@ -13,7 +13,7 @@ IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
 FAST := tests/unit tests/contract tests/simulation tests/docs
 SLOW := tests/process tests/applications tests/system tests/nspawn
 
-.PHONY: help venv run test test-long check unit system mutants bench deb format clean python packages dev
+.PHONY: help venv run test test-long test-debian13 check unit system mutants bench deb format clean python packages dev
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
@@ -22,6 +22,7 @@ help:
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
 	@echo "make test-long repeat a lot what make test repeats a little; its figures: docs/repetitions.md"
+	@echo "make test-debian13 the tests that need machines, on machines of Debian 13 (makes a root of it: 350 MB)"
 	@echo "make mutants   take out, one by one, what keeps each promise: does a test notice? (an hour)"
 	@echo "make bench     the figures of benchmarks/README.md"
 	@echo "make deb       build the Debian package, in dist/"
@@ -39,6 +40,11 @@ test: packages check
 # What repeats something by chance, far more often; docs/repetitions.md has what came of it.
 test-long: packages dev
 	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
+
+# The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
+test-debian13: packages dev
+	@bash .ci/packages mmdebstrap
+	TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
 
 check: dev
 	$(BIN)/ruff check .

@@ -113,6 +113,15 @@ def test_it_brings_users_units_commands_pages_and_completions(installed: tuple[M
     assert machine.sh("systemd-analyze verify trapd.service trapd-shutdown.service 2>&1").check() == ""
 
 
+def test_it_depends_on_the_python_that_it_was_built_with(installed: tuple[Machine, Done]) -> None:
+    """Its virtual environment works with that one only: 3.11 on Debian 12, 3.13 on Debian 13."""
+    machine, _ = installed
+    python = Path(machine.run("readlink", "-f", "/opt/trapd/bin/python").check().strip()).name
+    wanted = machine.run("dpkg-query", "--show", "--showformat=${Depends}", "trapd").check().split(", ")
+    assert [name for name in wanted if name.startswith("python")] == [python]
+    assert machine.run("dpkg-query", "--search", f"/usr/bin/{python}").check().startswith(f"{python}-minimal:")
+
+
 def test_only_root_and_the_workers_can_read_the_password(installed: tuple[Machine, Done]) -> None:
     machine, _ = installed
     config = "/etc/trapd/celeryconfig.py"

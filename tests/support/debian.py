@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.support import release
+
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "systemd/debian/build.sh"
 _UNPACKED = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none"}  # seconds less, for a package that lives as long
@@ -21,7 +23,7 @@ class PackageError(Exception):
 
 def build_package(kept: Path) -> Path:
     """trapd as it is now; takes a minute where anything in it has changed. Other sessions may share ``kept``."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(release.RELEASE.encode())
     for path in sorted(_inputs()):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     folder = kept / digest.hexdigest()[:16]
@@ -30,7 +32,8 @@ def build_package(kept: Path) -> Path:
         if not (built := sorted(folder.glob("*.deb"))):
             for old in sorted(kept.glob("*/*.deb"), key=os.path.getmtime)[:-2]:
                 old.unlink()
-            _run("bash", str(BUILD), str(folder))
+            folder.mkdir(exist_ok=True)
+            _run(*release.command("bash", str(BUILD), str(folder), shared=[ROOT, folder]))
             built = sorted(folder.glob("*.deb"))
     return built[0]
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import release
 from tests.support.environments import alone
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +66,14 @@ def make_installation(kept: Path, session: Path) -> Installation:
     build = shutil.copytree(source, session / "build")  # pip builds in the tree it is given
     key = b"".join((source / name).read_bytes() for name in _DESCRIBES[:2])
     environment = make_environment(kept, PLACE, str(build), key)
-    subprocess.run([PYTHON, "-m", "compileall", "-q", str(code)], check=True)  # the machine sees it read-only
+    # now: the machine sees it read-only
+    subprocess.run(release.command(PYTHON, "-m", "compileall", "-q", str(code), shared=[code]), check=True)
     return Installation(environment, code)
 
 
 def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Path:
     """A virtual environment that is to be used at ``place``, with this requirement: made once for each ``key``."""
-    version = subprocess.run([PYTHON, "--version"], check=True, capture_output=True).stdout
+    version = subprocess.run(release.command(PYTHON, "--version"), check=True, capture_output=True).stdout
     environment = kept / hashlib.sha256(version + key).hexdigest()[:16]
     with alone(kept):
         if not environment.exists():
@@ -79,8 +81,9 @@ def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Pa
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
             fresh.chmod(0o755)
-            command = ["unshare", "-m", "--propagation", "private", "sh", "-euc", _INSTALL, "sh"]
-            command += [str(fresh), place, requirement]
+            install = ["unshare", "-m", "--propagation", "private", "sh", "-euc", _INSTALL, "sh"]
+            source = [Path(requirement)] if requirement.startswith("/") else []
+            command = release.command(*install, str(fresh), place, requirement, shared=[fresh, *source])
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022)
             if done.returncode:
                 raise InstallationError(f"cannot install {requirement}:\n{done.stdout}{done.stderr}")

@@ -1,8 +1,9 @@
-"""A throw-away machine with a real systemd: systemd-nspawn on an overlay of this machine's root.
+"""A throw-away machine with a real systemd: systemd-nspawn on an overlay of this machine's root, or of that of another
+release (tests/support/release.py).
 
 It boots in about half a second, has a cgroup, a mount and a network namespace of its own, sees Debian's packages as
-they are installed here but nothing else (no home, no /opt, not this repository), and forgets everything at the end. Its
-CLOCK_MONOTONIC is ours. Needs root and Debian's package systemd-container.
+they are installed there but nothing else (no home, no /opt, not this repository), and forgets everything at the end.
+Its CLOCK_MONOTONIC is ours. Needs root and Debian's package systemd-container.
 
     with Hub() as hub, Machine("one", hub=hub) as one, Machine("two", hub=hub) as two:
         two.sh("ping -c 1 one").check()
@@ -27,9 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import release
+
 BOOT = Path(__file__).with_name("machine_boot.sh")
 PREFIX = "trapd-machine-"  # of scratch folders and cgroups, followed by the process id of the test session
 BOOT_TIMEOUT = 120.0  # s; it takes 0.3 to 2.4 s, and after a reboot as long as the services need to stop
+# Since 256, systemd has to be told that cgroups of version 1 are meant; each machine has those that this one has.
+INIT = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 STOP_TIMEOUT = 30.0  # s that the machine's services get to stop
 PROGRAMS = ("systemd-nspawn", "dbus-daemon", "unshare", "nsenter", "setpriv", "ip")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -204,6 +209,8 @@ class Machine:
             "NAME": self.name,
             "SIZE": self.size,
             "CGROUP": self._base.name,
+            "ROOT": str(release.root()),
+            "INIT": INIT,
             "NOTIFY_SOCKET": str(self._base / "notify"),
         }
         # The signal at our death follows the thread that started the process: boot from one that outlives the machine.

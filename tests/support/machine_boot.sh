@@ -1,5 +1,6 @@
 # Runs in a mount namespace of its own, so that nothing is left mounted on the host, whatever happens to the tests.
-# BASE: a scratch folder; NAME: the machine's; CGROUP: the name of its cgroups; SIZE: of its disk. Arguments: for nspawn.
+# BASE: a scratch folder; NAME: the machine's; CGROUP: the name of its cgroups; SIZE: of its disk; ROOT: of a Debian, "/"
+# for this machine's own; INIT: what its PID 1 is given as arguments. Arguments: for nspawn.
 set -eu
 
 # A cgroup of its own in every hierarchy: with --keep-unit nspawn would put every machine into /payload, where two
@@ -21,16 +22,17 @@ done </proc/self/cgroup
 mkdir -p /run/systemd/nspawn # nspawn's own records: two sessions may use one name
 mount -t tmpfs tmpfs /run/systemd/nspawn
 
-# The machine's disk: what Debian's packages brought to this machine, and nothing that people put there.
+# The machine's disk: what Debian's packages brought to that root, and nothing that people put there.
 mount -t tmpfs -o "size=$SIZE,mode=0755" tmpfs "$BASE/disk"
 mkdir -p "$BASE/disk/upper/usr" "$BASE/disk/work"
-for top in /* /usr/local; do
+cd "$ROOT"
+for top in * usr/local; do
     case $top in
-        /bin | /boot | /dev | /etc | /lib* | /proc | /run | /sbin | /sys | /tmp | /usr | /var) ;;
-        *) mknod "$BASE/disk/upper$top" c 0 0 ;; # overlayfs: hides the one below
+        bin | boot | dev | etc | lib* | proc | run | sbin | sys | tmp | usr | var) ;;
+        *) mknod "$BASE/disk/upper/$top" c 0 0 ;; # overlayfs: hides the one below
     esac
 done
-mount -t overlay -o "lowerdir=/,upperdir=$BASE/disk/upper,workdir=$BASE/disk/work" overlay "$BASE/root"
+mount -t overlay -o "lowerdir=$ROOT,upperdir=$BASE/disk/upper,workdir=$BASE/disk/work" overlay "$BASE/root"
 cd "$BASE/root"
 mkdir home media mnt opt srv usr/local usr/local/bin usr/local/sbin usr/local/lib
 mkdir -m 0700 root
@@ -55,7 +57,7 @@ stop=
 trap 'stop=1; kill -TERM "$nspawn" 2>/dev/null || :' TERM
 while :; do
     setpriv --pdeathsig KILL systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --console=pipe \
-        --resolv-conf=off --timezone=off --link-journal=no -D "$BASE/root" -M "$NAME" "$@" -b &
+        --resolv-conf=off --timezone=off --link-journal=no -D "$BASE/root" -M "$NAME" "$@" -b $INIT &
     nspawn=$!
     code=0
     wait "$nspawn" || code=$?
