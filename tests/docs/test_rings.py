@@ -48,6 +48,7 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "environment_file": "reads a file",
         "first_process": "is PID 1 of a container",
         "layout": "joins paths",
+        "python_version": "asks an interpreter for its version",
         "migrations": "is the history's, and has its database",
     }
     configuration = (ROOT / "setup.cfg").read_text()

@@ -17,6 +17,7 @@ import pytest
 from tests.process.test_trapctl_commands import ctl, exactly, trapd
 from tests.support.brokers import Broker, free_port
 from tests.support.json_schema import faults
+from tests.support.old_python import old_python
 from tests.support.site_packages import install
 from tests.support.snapshots import lay_out_runtime
 from trapd import settings
@@ -251,6 +252,15 @@ def test_an_application_that_ends_the_interpreter_is_an_error_too(harbour: Harbo
     assert the_error(harbour.ctl("check", "--json"))["reason"] == "it ended with status 3; no worker can start"
     harbour.install("2.1", tasks="raise SystemExit('no licence')\n")
     assert "no licence" in the_error(harbour.ctl("check", "--json"))["detail"]
+
+
+def test_a_python_that_is_too_old_is_an_error_that_says_which_is_needed(harbour: Harbour, tmp_path: Path) -> None:
+    old = old_python(tmp_path / "python", "3.10.13")
+    file = harbour.configure(nowhere())
+    file.write_text(file.read_text().replace(str(harbour.python), str(old)))
+    error = the_error(harbour.ctl("check", "--json"))
+    assert error["what"] == f"cannot run a worker on {old}"
+    assert error["reason"] == "it is Python 3.10.13, and a worker needs 3.11 or later; no worker can start"
 
 
 def test_what_start_up_files_print_is_no_report(harbour: Harbour) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from trapd import environment
+from trapd import environment, python_version
 from trapd.control import documents
 from trapd.control.protocol import SCHEMA
 from trapd.ctl import rules_options, rules_paths, rules_settings, rules_units
@@ -109,6 +109,8 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
     except OSError as error:
         return {"failed": "start", "summary": error.strerror or str(error)}
     except ValueError:  # it ended without a report: a crash while importing, or sys.exit
+        if reason := python_version.too_old(application.python):
+            return {"failed": "version", "summary": reason}
         words = done.stderr.decode(errors="replace").strip()
         return {"failed": "app", "summary": f"it ended with status {done.returncode}", "detail": words}
 

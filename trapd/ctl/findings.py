@@ -103,6 +103,7 @@ def remapped_sigterm(facts: Facts) -> Iterator[Finding]:
 
 _FAILED_REMEDY = {
     "start": "set [app] python to the python of the application's virtual environment",
+    "version": "make the application's virtual environment with a newer Python, and name its python in [app] python",
     "time": "run the import by hand and see where it hangs",
     "python": "install celery for that interpreter, or set [app] python to the one that has it",
     "config": "correct the file, or name another one in [app] celeryconfig",
@@ -135,6 +136,7 @@ def failed(facts: Facts) -> Iterator[Finding]:
         "Celery pool": f"cannot use a pool's celery_pool on {app.python}",
         "python": f"cannot load Celery on {app.python}",
         "start": f"cannot run {app.python}",
+        "version": f"cannot run a worker on {app.python}",
         "time": f"cannot import {app.app} in time",
     }.get(step, f"cannot import {app.app} on {app.python}")
     reason = str(facts.report["summary"]) + "; no worker can start"

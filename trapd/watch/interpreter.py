@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd import environment as variables
+from trapd import python_version
 from trapd.errors import SettingsError
 from trapd.masking import mask
 from trapd.watch import probe
@@ -127,12 +128,16 @@ class Interpreter:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-        return self._read(lines, digest)
+        answer = self._read(lines, digest)
+        if not answer.identity and (reason := await asyncio.to_thread(python_version.too_old, str(self.python))):
+            remedy = "make the application's virtual environment with a newer Python"
+            return Answer(problem=f"cannot run workers on {self.python}: {reason}; {remedy}")
+        return answer
 
     def _read(self, lines: list[bytes], digest: str) -> Answer:
         where, config = ([_object(line) for line in lines] + [None, None])[:2]
         if where is None:
-            return Answer(problem=f"cannot ask {self.python} for its import path; is it Python 3.11 or later?")
+            return Answer(problem=f"cannot ask {self.python} for its import path; is it a Python?")
         if config is None:
             ended = len(lines) == 2
             how = "the interpreter ended" if ended else f"it had not come to its end after {self._timeout:g} s"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import processes
+from tests.support.old_python import old_python
 from trapd.watch.interpreter import Answer, Interpreter
 from trapd.watch.probe import MARK
 
@@ -164,9 +165,21 @@ def test_an_interpreter_that_cannot_run(celeryconfig: Path, tmp_path: Path) -> N
 
 
 def test_something_that_is_no_python(celeryconfig: Path) -> None:
-    assert ask(celeryconfig, "/bin/true").problem == (
-        "cannot ask /bin/true for its import path; is it Python 3.11 or later?"
+    assert ask(celeryconfig, "/bin/true").problem == ("cannot ask /bin/true for its import path; is it a Python?")
+
+
+@pytest.mark.parametrize("version", ["2.7.18", "3.9.18", "3.10.13"])
+def test_a_python_that_is_too_old_is_told_with_its_version(celeryconfig: Path, tmp_path: Path, version: str) -> None:
+    old = old_python(tmp_path / "python", version)
+    assert ask(celeryconfig, old).problem == (
+        f"cannot run workers on {old}: it is Python {version}, and a worker needs 3.11 or later; "
+        "make the application's virtual environment with a newer Python"
     )
+
+
+def test_a_python_that_is_new_enough_is_not_blamed_for_its_version(celeryconfig: Path, tmp_path: Path) -> None:
+    broken = old_python(tmp_path / "python", "3.11.0")
+    assert ask(celeryconfig, broken).problem == f"cannot ask {broken} for its import path; is it a Python?"
 
 
 @pytest.mark.parametrize("said", [b"hello\n", b"no end of line", b"{}\n", b"[1]\n{", b"\xff}\n", b"x\n" * 2**12])
