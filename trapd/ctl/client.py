@@ -15,6 +15,7 @@ from trapd.access import closed
 from trapd.control.methods import Answer, Question
 from trapd.control.protocol import (
     SCHEMA,
+    Code,
     Failed,
     Progress,
     ProtocolError,
@@ -80,6 +81,8 @@ class Client:
             match self.receive(deadline):
                 case Result(answered, dict(value)) if answered == id:
                     return cast(Answer, value)  # of our schema, or ``receive`` had raised
+                case Failed(answered, code=Code.UNKNOWN_METHOD) if answered == id:
+                    raise self._older(f"it does not know {question.method}")
                 case Failed(answered) as failed if answered in (id, None):
                     raise AnswerError(failed)
 
@@ -116,6 +119,8 @@ class Client:
         except ProtocolError as error:
             raise UnreachableError(f"cannot understand what answers at {self.path}: {error}", absent=False) from None
         match answer:
+            case Result(value={"schema": int(other)}) if other < SCHEMA:
+                raise self._older(f"its answers have schema {other}, not {SCHEMA}")
             case Result(value={"schema": other}) if other != SCHEMA:
                 raise UnreachableError(
                     f"cannot understand what answers at {self.path}: its answers have schema {other}, and this trapctl"
@@ -146,6 +151,14 @@ class Client:
         return (
             f"{what}, though trapd runs (pid {pid}): it starts, or its socket was removed; try again, then {reload}",
             False,
+        )
+
+    def _older(self, how: str) -> UnreachableError:
+        """An upgrade has replaced the trapctl that came with it, so that there is no other one to be used."""
+        return UnreachableError(
+            f"cannot understand the trapd at {self.path}: it is older than this trapctl ({how}); restart it, for that"
+            " was left out after an upgrade",
+            absent=False,
         )
 
     def _silent(self) -> UnreachableError:
