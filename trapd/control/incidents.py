@@ -11,7 +11,7 @@ from trapd.model import FailureKind, Instance, InstanceState
 from trapd.rollout.view import PoolView
 
 CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default
-_LIMIT = re.compile(r"consumer_timeout = ([0-9.]+) s")  # in the failure's words (worker/ending.py)
+_LIMIT = re.compile(r"consumer_timeout = ([0-9.e+]+) s")  # in the failure's words (worker/ending.py)
 _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/health.py)
 
 

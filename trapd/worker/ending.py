@@ -55,7 +55,7 @@ def explain(error: BaseException, of_the_connection: tuple[type[BaseException], 
     text = one_line(str(error))
     if _HELD_TOO_LONG.search(text):
         found = _TIMEOUT.search(text)
-        limit = f" = {int(found[1]) / 1000:g} s" if found else ""
+        limit = f" = {int(found[1]) / 1000:.15g} s" if found else ""
         summary = (
             f"RabbitMQ closed its channel (PRECONDITION_FAILED): what it ran or held in reserve was not acknowledged "
             f"within consumer_timeout{limit}"

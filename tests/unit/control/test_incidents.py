@@ -37,6 +37,17 @@ def test_what_rabbitmq_took_back_is_a_problem_until_a_repetition_would_have_come
     assert said(taken_back(70, FailureKind.CRASH)) == []
 
 
+@pytest.mark.parametrize("written", ["2000000", "2e+06"])  # the second by workers of an earlier trapd
+def test_a_consumer_timeout_of_weeks_is_read_as_such(written: str) -> None:
+    words = explain(
+        RuntimeError("delivery acknowledgement on channel 1 timed out. Timeout value used: 2000000000 ms"), ()
+    )
+    assert words.summary.endswith("consumer_timeout = 2000000 s")
+    failure = Failure(FailureKind.BROKER, words.summary.replace("2000000", written), "", CLOCK.now() - 70)
+    (problem,) = said(worker(CLOCK, "default@7-1", failure=failure))
+    assert "(23d3h)" in problem
+
+
 def test_remote_commands_stand_with_their_age() -> None:
     one = worker(CLOCK, "default@7-1")
     assert one.report is not None
