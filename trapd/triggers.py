@@ -79,7 +79,7 @@ class Triggers:
             for name, what in meant.items():
                 self._receive(name, Trigger.DISK, what, actor)
                 if isinstance(what, GoBack):
-                    self._go_back(name, what)
+                    self._go_back(name, what, actor)
             behind = {name: what for name, what in meant.items() if isinstance(what, FromDisk)}
             if not behind:
                 known.wake()  # settings may have changed
@@ -91,10 +91,10 @@ class Triggers:
             before = {name: replace(known.state(name), undone=None) for name in behind}
             return await self._begin(list(behind), generation, before=before)
 
-    def _go_back(self, name: str, what: GoBack) -> None:
+    def _go_back(self, name: str, what: GoBack, actor: str) -> None:
         known, wall = self.controller, self.controller.clock.wall()
         state = want.go_back(known.state(name), what.why, wall)
-        known.save([state], [superseded(state.rollout, what.why, "watch", wall)] if state.rollout else [])
+        known.save([state], [superseded(state.rollout, what.why, actor, wall)] if state.rollout else [])
         known.wake(name)
 
     # -- the configuration -----------------------------------------------------------------------------------------

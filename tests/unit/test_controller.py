@@ -17,6 +17,7 @@ from tests.support.virtual_clock import VirtualClock
 from trapd import controller
 from trapd.controller import Controller
 from trapd.errors import BackendError, RefusedError
+from trapd.event import EventKind
 from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, Instance, InstanceId, PoolState
 from trapd.triggers import Triggers
@@ -215,6 +216,18 @@ async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it()
     after_boot = Triggers(Controller([spec()], clock=clock, **world))
     await after_boot.resume("p", actor="ann")
     assert history.rollouts()[0].started_wall == pytest.approx(second.started_wall, abs=1.0)
+
+
+async def test_who_caused_a_rollout_to_be_given_up_is_told() -> None:
+    orders = triggers()
+    one = orders.controller
+    await orders.disk_changed(SETTLED)
+    one.states["p"] = replace(one.state("p"), good=(1,))
+    await orders.disk_changed(replace(SETTLED, fingerprint="two", versions={"pkg": "2.0"}))
+    await orders.disk_changed(SETTLED, actor="reload")
+    assert one.state("p").wanted == 1
+    last = one.history.events()[-1]
+    assert (last.kind, last.actor) == (EventKind.SUPERSEDED, "reload")
 
 
 async def test_code_is_noticed_once_its_rollout_has_begun_and_not_when_pip_has_ended() -> None:
