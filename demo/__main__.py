@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from demo import images, summary
 from demo.drive import NEW, OLD, Drive
 from demo.processes import DemoError, Interrupted
-from demo.show import Show, View, choose
+from demo.show import Show, choose
+from demo.view import View
 from demo.world import WORKERS, World
 from trapd.distribute.submit import Submitter
 
@@ -57,7 +59,7 @@ def attempt(world: World, show: Show, own: Sequence[str]) -> list[str] | None:
 
 def run(world: World, show: Show, own: Sequence[str]) -> list[str]:
     """Prepare, drive, account. Returns what was wrong."""
-    view = View(f"pip install trap=={OLD} celery (Trap's own virtual environment)")
+    view = View(f"pip install trap=={OLD} celery (Trap's own virtual environment)", time.time())
     show.event(f"{view.stage}: {world.trap.place}")
     world.trap.prepare(OLD, lambda: show.update(view))
     series = images.own(own) if own else images.make(world.work / "images")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from demo import status, summary
 from demo.images import Image
 from demo.processes import DemoError
-from demo.show import Show, View
+from demo.show import Show
+from demo.view import View
 from demo.world import World
 from trapd.distribute.submit import Answer, Submitter
 
@@ -19,7 +19,7 @@ OLD, NEW = "1.3.0", "1.4.0"
 RATE, JITTER = 5.0, 0.3  # images per second; each pause is this part shorter or longer
 STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
 START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 240.0, 360.0, 60.0  # s
-RECENT = 5.0  # s over which the shown rate is taken
+COUNT_EVERY = 0.5  # s between two looks at the workers' ledger
 
 
 class Drive:
@@ -34,7 +34,8 @@ class Drive:
         self.images = images
         self._next_image = cycle(images)
         self._due: float | None = None  # when to send the next image; None: not now
-        self._recent: deque[float] = deque()
+        self._count_at = 0.0  # of CLOCK_MONOTONIC
+        self._starts: dict[str, float | None] = {}
         # Workers poll the broker of files every 0.1 s: at fixed times, the same one would come first again and again.
         self._chance = random.Random(1)
 
@@ -101,7 +102,7 @@ class Drive:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def stage(self, words: str) -> None:
-        self.view.stage, self.view.part = words, None
+        self.view.stage, self.view.began, self.view.part = words, time.time(), None
         self.show.event(words)
 
     def until(self, done: Callable[[], bool], patience: float, otherwise: str) -> None:
@@ -126,27 +127,26 @@ class Drive:
             self.tasks.append(self.submitter.send(next(self._next_image).path))
             pause = self._chance.uniform(1 - JITTER, 1 + JITTER) / RATE
             self._due = max(self._due + pause, now)  # late once is late once: no burst afterwards
-        self._take(self.submitter.gather(0.05))
+        self.answers += self.submitter.gather(0.05)
         if not self.submitter.waiting:
             time.sleep(0.05)
         self._ask()
+        self._count()
         self.show.update(self.view)
 
-    def _take(self, answers: Sequence[Answer]) -> None:
+    def _count(self) -> None:
         now = time.monotonic()
-        self.answers += answers
-        self._recent.extend([now] * len(answers))
-        while self._recent and now - self._recent[0] > RECENT:
-            self._recent.popleft()
-        versions = Counter(self.view.versions)
-        versions.update(answer.result["versions"]["trap"] for answer in answers if answer.result)
-        self.view.versions = dict(versions)
-        self.view.sent, self.view.answered = len(self.tasks), len(self.answers)
-        self.view.rate = len(self._recent) / RECENT
+        if self.tasks and now >= self._count_at:
+            runs, gone = self.world.runs_and_gone()
+            self.view.tasks, self.view.rate = summary.tally(self.tasks, runs, gone), summary.rate(runs, time.time())
+            self._count_at = now + COUNT_EVERY
 
     def _ask(self) -> None:
-        if answer := self.world.look():
+        if answer := self.world.status.look():
             new = status.Status.of(answer)
             for words in status.changes(self.status, new):
                 self.show.event(words)
             self.status = self.view.status = new
+        if self.status and self.status.ready_workers - self._starts.keys() and (answer := self.world.events.look()):
+            self._starts = status.starts(answer)
+            self.view.last_start = next(filter(None, reversed(self._starts.values())), None)

@@ -1,4 +1,4 @@
-"""What ``trapctl status --json`` says (schema 2), as far as the demonstration needs it; and what changed in it."""
+"""What trapctl answers with ``--json`` (schema 2), as far as the demonstration needs it; and what changed in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Worker:
     name: str
-    pid: int | None
     state: str
+    since: float  # when it entered its state; seconds since the epoch
     code: str
     version: str
-    active: int | None
+    active: int | None  # tasks that it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Status:
         rollout = pool["rollout"] or {"state": "", "reason": "", "id": 0}
         workers = (
             Worker(
-                one["name"], one["pid"], one["state"], one["code"] or "-", (one["versions"] or {}).get("trap", "?"),
-                one["active_tasks"],
+                one["name"], one["state"], one["since"], one["code"] or "-",
+                (one["versions"] or {}).get("trap", "?"), one["active_tasks"],
             )
             for one in pool["instances"]
         )  # fmt: skip
@@ -66,6 +66,11 @@ class Status:
         )
 
     @property
+    def ready_workers(self) -> set[str]:
+        """Their names."""
+        return {one.name for one in self.workers if one.state == "ready"}
+
+    @property
     def failed(self) -> str:
         """Why the rollout will not come to its end by itself; empty if it may."""
         over = self.rollout in ("rejected", "failed")
@@ -87,3 +92,16 @@ def changes(old: Status | None, new: Status) -> Iterator[str]:
             yield f"{name} {worker.state}{version}"
     for name in before.keys() - now.keys():
         yield f"{name} gone"
+
+
+def starts(answer: Mapping[str, Any]) -> dict[str, float | None]:
+    """How long each worker's last start took, in seconds, by its name and in the order of time.
+
+    ``answer`` is that of ``trapctl events --json``; None: trapd does not know.
+    """
+    found: dict[str, float | None] = {}
+    for event in answer["events"]:
+        if event["kind"] == "ready":
+            found.pop(event["instance"], None)
+            found[event["instance"]] = event["duration"]
+    return found

@@ -6,7 +6,7 @@ Pure: no clock, no files. Times are seconds since the epoch.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
@@ -15,6 +15,7 @@ from demo.images import Image, shows_transient
 from trapd.distribute.ledger import Run
 from trapd.distribute.submit import Answer
 
+RECENT = 5.0  # s over which the rate is taken
 MOST_GAPS = 3.0  # the longest gap during the recycle may be this many times the longest one before
 
 
@@ -30,16 +31,23 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What became of the submitted tasks; names are task ids."""
+class Tally:
+    """What the workers' ledger says of the submitted tasks; names are task ids."""
 
     submitted: int
     done: int
     lost: tuple[str, ...]  # no worker finished it
     twice: tuple[str, ...]  # begun more than once
+    versions: Mapping[str, int]  # finished executions on each version of Trap
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of the submitted tasks; names are task ids."""
+
+    tally: Tally
     unanswered: tuple[str, ...]  # the submitter got no answer
     failed: tuple[str, ...]  # the task itself failed: why
-    versions: Mapping[str, int]  # finished executions on each version of Trap
     gap_before: float  # s
     gap_during: float  # s
     first_new: float | None  # s from pip's end to the first task on the new version
@@ -65,22 +73,40 @@ class Found:
         return (self.sources, self.transient, self.error) == ((self.image.sources,), self.image.transient, "")
 
 
-def account(tasks: Sequence[str], answers: Sequence[Answer], runs: Sequence[Run], times: Times, new: str) -> Account:
-    """Compare what was submitted with what was answered and with what ran; ``new`` is the version upgraded to."""
+def tally(tasks: Sequence[str], runs: Sequence[Run], gone: Container[int] | None = None) -> Tally:
+    """Count what the ledger says of ``tasks``.
+
+    ``gone``: pids of processes that do not live any more, so that they finish no task; None: nothing runs any more.
+    """
     begun = Counter(run.task for run in runs)
     finished = {run.task for run in runs if run.finished is not None}
+    coming: set[str] = set()  # tasks that a process runs, or may begin
+    if gone is not None:
+        coming = {task for task in tasks if not begun[task]} | {run.task for run in runs if run.pid not in gone}
+    return Tally(
+        submitted=len(tasks),
+        done=sum(task in finished for task in tasks),
+        lost=tuple(task for task in tasks if task not in finished | coming),
+        twice=tuple(task for task in tasks if begun[task] > 1),
+        versions=Counter(run.version for run in runs if run.finished is not None),
+    )
+
+
+def rate(runs: Iterable[Run], now: float) -> float:
+    """How many tasks were finished per second, over the last ``RECENT`` seconds before ``now``."""
+    return sum(run.finished is not None and run.finished > now - RECENT for run in runs) / RECENT
+
+
+def account(tasks: Sequence[str], answers: Sequence[Answer], runs: Sequence[Run], times: Times, new: str) -> Account:
+    """Compare what was submitted with what was answered and with what ran; ``new`` is the version upgraded to."""
     answered = {answer.task for answer in answers}
     ends = sorted(run.finished for run in runs if run.finished is not None)
     on_new = [run.started for run in runs if run.version == new]
     before, during = gaps(ends, times)
     return Account(
-        submitted=len(tasks),
-        done=sum(task in finished for task in tasks),
-        lost=tuple(task for task in tasks if task not in finished),
-        twice=tuple(task for task in tasks if begun[task] > 1),
+        tally=tally(tasks, runs),
         unanswered=tuple(task for task in tasks if task not in answered),
         failed=tuple(answer.error for answer in answers if answer.result is None),
-        versions=Counter(run.version for run in runs if run.finished is not None),
         gap_before=before,
         gap_during=during,
         first_new=min(on_new) - times.upgraded if on_new else None,
@@ -122,8 +148,8 @@ def problems(tasks: Account, images: Sequence[Found], stale: Sequence[str]) -> l
     wrong = [
         f"{len(which)} tasks {what}: {', '.join(which[:3])}"
         for what, which in (
-            ("lost", tasks.lost),
-            ("run twice", tasks.twice),
+            ("lost", tasks.tally.lost),
+            ("run twice", tasks.tally.twice),
             ("unanswered", tasks.unanswered),
             ("failed", tasks.failed),
         )
@@ -152,13 +178,13 @@ def _made(one: Found) -> bool:
 def lines(tasks: Account, images: Sequence[Found], old: str, new: str) -> list[tuple[str, str]]:
     """The summary, as (what, figure)."""
     return [
-        ("tasks submitted", str(tasks.submitted)),
-        ("done", str(tasks.done)),
-        ("lost", str(len(tasks.lost))),
-        ("run twice", str(len(tasks.twice))),
+        ("tasks submitted", str(tasks.tally.submitted)),
+        ("done", str(tasks.tally.done)),
+        ("lost", str(len(tasks.tally.lost))),
+        ("run twice", str(len(tasks.tally.twice))),
         ("unanswered", str(len(tasks.unanswered))),
-        (f"ran on trap {old}", str(tasks.versions.get(old, 0))),
-        (f"ran on trap {new}", str(tasks.versions.get(new, 0))),
+        (f"ran on trap {old}", str(tasks.tally.versions.get(old, 0))),
+        (f"ran on trap {new}", str(tasks.tally.versions.get(new, 0))),
         ("longest gap without a completed task, before", _seconds(tasks.gap_before)),
         ("the same during the recycle", f"{_seconds(tasks.gap_during)}  ({tasks.ratio:.1f} times)"),
         (f"from pip's exit to the first task on {new}", _seconds(tasks.first_new)),

@@ -16,6 +16,7 @@ from typing import Any, Self
 from celery import Celery
 
 from demo.processes import STEP, DemoError, Processes, end_marked
+from demo.trapctl import Trapctl
 from demo.trapenv import TrapEnvironment, default_place
 from trapd.distribute import ledger
 from trapd.distribute.app import app
@@ -23,7 +24,6 @@ from trapd.distribute.app import app
 EMBEDDED = Path(__file__).parents[1] / "etc" / "celeryconfig-embedded.py"
 WORKERS = 2
 DRAIN = 60.0  # s that trapd gets to let its workers finish
-ASK_EVERY = 1.0  # s between two questions to trapctl: each costs it a start of Python
 
 CONFIGURATION = """\
 [trapd]
@@ -52,8 +52,9 @@ class World:
         self.trap = TrapEnvironment(trap or default_place(self.work), self.processes)
         self.ledger = self.work / "ledger"
         self.left: list[str] = []  # processes that did not end as they should, known after leaving
-        self._asking: subprocess.Popen[bytes] | None = None
-        self._ask_at = 0.0
+        configuration = self.work / "trapd.toml"
+        self.status = Trapctl(self.processes, configuration, "status", "pools")
+        self.events = Trapctl(self.processes, configuration, "events", "events", "--limit", "100")
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +86,13 @@ class World:
         """What the workers wrote down so far."""
         if not self.ledger.exists():
             return []
-        with self.ledger.open() as lines:
-            return ledger.read(lines)
+        written = self.ledger.read_text()
+        return ledger.read(written[: written.rfind("\n") + 1].splitlines())  # a line may be half there
+
+    def runs_and_gone(self) -> tuple[list[ledger.Run], set[int]]:
+        """Like ``runs``, and which of the processes that have a task to finish live no more."""
+        gone = {run.pid for run in self.runs() if run.finished is None and not Path(f"/proc/{run.pid}").exists()}
+        return self.runs(), gone  # read again: a process that is gone now has written its last line
 
     # -- trapd -----------------------------------------------------------------------------------------------------
 
@@ -100,28 +106,10 @@ class World:
             raise DemoError(f"cannot stop trapd: still there {DRAIN:.0f} s after SIGTERM")
         self.processes.must_have_succeeded("trapd")
 
-    def look(self) -> dict[str, Any] | None:
-        """The next answer of ``trapctl status --json``, or None if there is none yet. Never waits."""
-        if self._asking is None:
-            if time.monotonic() >= self._ask_at:
-                trapctl = Path(sys.executable).with_name("trapctl")
-                (self.work / "status.json").unlink(missing_ok=True)
-                command = [str(trapctl), "--config", str(self.work / "trapd.toml"), "status", "--json"]
-                self._asking = self.processes.start("status", command, output="status.json")
-            return None
-        if self._asking.poll() is None:
-            return None
-        self._asking, self._ask_at = None, time.monotonic() + ASK_EVERY
-        try:
-            status = json.loads((self.work / "status.json").read_bytes())
-        except ValueError:  # not up yet; or gone, which its own exit tells
-            return None
-        return status if isinstance(status, dict) and "pools" in status else None
-
     def wait_for_status(self, patience: float) -> dict[str, Any]:
-        """Like ``look``, waiting. Raises DemoError after ``patience`` seconds."""
+        """The next answer of ``trapctl status --json``. Raises DemoError after ``patience`` seconds."""
         deadline = time.monotonic() + patience
-        while (status := self.look()) is None:
+        while (status := self.status.look()) is None:
             if time.monotonic() > deadline:
                 raise DemoError(f"cannot ask trapd: {self.processes.last_words('status') or 'no answer'}")
             time.sleep(STEP)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from demo.status import Status, changes
+from demo.status import Status, changes, starts
 
 
 def worker(name: str, state: str = "ready", code: str = "current", version: str = "1.3.0") -> dict[str, Any]:
     versions = {"trap": version} if version else {}
-    return {"name": name, "pid": 5, "state": state, "code": code, "versions": versions, "active_tasks": 0}
+    return {"name": name, "pid": 5, "state": state, "code": code, "versions": versions, "active_tasks": 0, "since": 1.0}
 
 
 def answer(
@@ -71,3 +71,18 @@ def test_what_changed_is_told() -> None:
         "c starting",
         "b gone",
     ]
+
+
+def test_the_duration_of_each_workers_last_start_in_the_order_of_time() -> None:
+    def event(kind: str, instance: str | None, duration: float | None) -> dict[str, Any]:
+        return {"kind": kind, "instance": instance, "duration": duration}
+
+    events = [
+        event("trapd-started", None, None),
+        event("ready", "a", 34.0),
+        event("ready", "b", 36.0),
+        event("gone", "b", 4.0),
+        event("ready", "a", None),
+    ]
+    assert list(starts({"events": events}).items()) == [("b", 36.0), ("a", None)]
+    assert starts({"events": []}) == {}

@@ -49,32 +49,57 @@ GOOD = ends(1, 2, 3, 9, 11, 19, 21, 29, 31)
 
 def test_a_good_run_has_no_problems() -> None:
     result = account(GOOD)
-    assert (result.submitted, result.done, result.lost, result.twice, result.unanswered) == (9, 9, (), (), ())
-    assert result.versions == {"old": 6, "new": 3}
+    assert result.tally == summary.Tally(9, 9, (), (), {"old": 6, "new": 3})
+    assert result.unanswered == ()
     assert summary.problems(result, [], []) == []
 
 
 def test_a_task_that_no_worker_finished_is_lost() -> None:
     result = account([*GOOD, run(77, None)])
-    assert (result.lost, result.done) == (("77",), 9)
+    assert (result.tally.lost, result.tally.done) == (("77",), 9)
     assert summary.problems(result, [], []) == ["1 tasks lost: 77"]
 
 
 def test_a_task_that_no_worker_ever_saw_is_lost_and_unanswered() -> None:
     result = account(GOOD, tasks=[*(one.task for one in GOOD), "77"])
-    assert (result.lost, result.unanswered) == (("77",), ("77",))
+    assert (result.tally.lost, result.unanswered) == (("77",), ("77",))
+
+
+@pytest.mark.parametrize(
+    ("gone", "lost"),
+    [
+        pytest.param((), (), id="its process may finish it"),
+        pytest.param((7,), ("77",), id="its process is gone"),
+        pytest.param(None, ("77", "88"), id="no process runs any more"),
+    ],
+)
+def test_meanwhile_only_a_task_whose_process_is_gone_is_lost(
+    gone: tuple[int, ...] | None, lost: tuple[str, ...]
+) -> None:
+    runs = [*GOOD, run(77, None, pid=7)]
+    tasks = [*(one.task for one in runs), "88"]  # nobody has begun 88
+    assert summary.tally(tasks, runs, gone).lost == lost
+
+
+def test_a_lost_task_that_begins_again_is_not_lost_any_more_and_runs_twice() -> None:
+    again = summary.tally(["77"], [run(77, None, pid=7), run(77, None, pid=8)], {7})
+    assert (again.lost, again.twice) == ((), ("77",))
+
+
+def test_the_rate_is_that_of_the_last_five_seconds() -> None:
+    assert summary.rate([*ends(1, 5.5, 7, 10), run(4, None)], 10.0) == pytest.approx(3 / 5)
 
 
 @pytest.mark.parametrize("first_end", [5.0, None], ids=["finished both times", "killed the first time"])
 def test_a_task_that_began_twice_ran_twice(first_end: float | None) -> None:
     result = account([run(0, first_end), run(0, 6.0, pid=2), *GOOD[1:]])
-    assert (result.twice, result.lost) == (("0",), ())
+    assert (result.tally.twice, result.tally.lost) == (("0",), ())
     assert "1 tasks run twice: 0" in summary.problems(result, [], [])
 
 
 def test_a_finished_task_without_an_answer_is_unanswered_not_lost() -> None:
     result = account(GOOD, answers=[answer(number) for number in range(1, 9)])
-    assert (result.unanswered, result.lost) == (("0",), ())
+    assert (result.unanswered, result.tally.lost) == (("0",), ())
     assert summary.problems(result, [], []) == ["1 tasks unanswered: 0"]
 
 
