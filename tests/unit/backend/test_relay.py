@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from trapd.backend.embedded import relay
 from trapd.backend.embedded.relay import CHUNK, Relay
 
 
@@ -99,12 +103,50 @@ async def test_what_nobody_reads_ends_the_copying_alone(tmp_path: Path, caplog: 
     write(log, "line\n")
     async with asyncio.timeout(10):
         await output.relay._ended.wait()
-    assert f"cannot copy the workers' output: Broken pipe; it is in {tmp_path}" in caplog.text
+    assert f"cannot copy the output of workers: broken pipe; it is in {tmp_path}" in caplog.text
     before = len(list(Path("/proc/self/fd").iterdir()))
     output.relay.follow("a@1-2", log)
     after = len(list(Path("/proc/self/fd").iterdir()))
     assert after == before  # nobody would ever close it
     await output.relay.close()
+
+
+def refusing(code: int) -> Callable[..., int]:
+    def refuse(*_: object) -> int:
+        ctypes.set_errno(code)
+        return -1
+
+    return refuse
+
+
+async def test_a_worker_whose_output_cannot_be_watched_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many containers share the limits of one kernel."""
+    log = tmp_path / "a@1-1.log"
+    log.touch()
+    output = Output(tmp_path)
+    output.relay.open()
+    monkeypatch.setattr(relay, "_LIBC", SimpleNamespace(inotify_add_watch=refusing(errno.ENOSPC)))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    output.relay.follow("a@1-1", log)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    await output.relay.close()
+    why = "no space left on device (raise fs.inotify.max_user_watches)"
+    assert caplog.messages == [f"cannot copy the output of a@1-1: {why}; it is in {log}"]
+
+
+async def test_trapd_starts_where_the_kernel_has_no_inotify_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay, "_LIBC", SimpleNamespace(inotify_init1=refusing(errno.EMFILE)))
+    output = Relay(tmp_path)
+    output.open()
+    output.follow("a@1-1", tmp_path / "a@1-1.log")
+    output.end("a@1-1")
+    await output.close()
+    (message,) = caplog.messages
+    assert message.endswith(f"too many open files (raise fs.inotify.max_user_instances); it is in {tmp_path}")
 
 
 NOBODY_READS = """

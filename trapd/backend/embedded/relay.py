@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import threading
@@ -45,6 +46,8 @@ def to_standard_output(data: bytes) -> None:
 class Relay:
     """From ``open`` to ``close``, in one loop. ``write`` gets whole lines, off the loop, and may block.
 
+    A worker whose output cannot be copied runs all the same: it is in the file, and trapd's log says so.
+
     The thread is one that nobody waits for when Python ends, as those of the loop's pool are waited for: somebody who
     has stopped reading must not keep trapd from its end.
     """
@@ -60,14 +63,15 @@ class Relay:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Raises OSError."""
         self._inotify = _LIBC.inotify_init1(_NONBLOCK_CLOEXEC)
         if self._inotify < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(self._folder))
+            self._broken = True
+            return self._complain("workers", _refusal("max_user_instances"), self._folder)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._inotify, self._changed)
         self._thread = threading.Thread(target=self._keep, args=(loop,), name="workers' output", daemon=True)
         self._thread.start()
+        return None
 
     async def close(self) -> None:
         """With what is still to be copied, unless nobody reads it."""
@@ -82,17 +86,23 @@ class Relay:
                 await self._ended.wait()
 
     def follow(self, name: str, path: Path) -> None:
-        """From its beginning. May be called from any thread. Raises OSError."""
-        source = _Source(name, path.open("rb", buffering=0))
+        """From its beginning. May be called from any thread."""
+        if self._broken:
+            return None
+        try:
+            source = _Source(name, path.open("rb", buffering=0))
+        except OSError as error:
+            return self._complain(name, str(error.strerror), path)
         with self._lock:
-            if self._broken:  # nothing is copied any more
-                return source.file.close()
             # the file, not its folder, which somebody may remove; the kernel forgets it with the file
-            if _LIBC.inotify_add_watch(self._inotify, os.fsencode(path), _MODIFIED) < 0:
-                source.file.close()
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
-            self._sources.append(source)
-        return None
+            watched = not self._broken and _LIBC.inotify_add_watch(self._inotify, os.fsencode(path), _MODIFIED) >= 0
+            if watched:
+                return self._sources.append(source)
+        source.file.close()
+        return None if self._broken else self._complain(name, _refusal("max_user_watches"), path)
+
+    def _complain(self, whose: str, why: str, path: Path) -> None:
+        log.error("cannot copy the output of %s: %s; it is in %s", whose, why.lower(), path)
 
     def end(self, name: str) -> None:
         """Nothing more comes of what ran under this name until now."""
@@ -113,7 +123,7 @@ class Relay:
                 last = self._closing
                 self._copy(last)
         except OSError as error:
-            log.error("cannot copy the workers' output: %s; it is in %s", error.strerror, self._folder)
+            self._complain("workers", str(error.strerror), self._folder)
             self._give_up()
         with contextlib.suppress(RuntimeError):  # the loop has not waited for us
             loop.call_soon_threadsafe(self._ended.set)
@@ -145,3 +155,10 @@ class Relay:
     def _emit(self, source: _Source, lines: list[bytes]) -> None:
         if lines:
             self._write(b"".join(b"%s | %s\n" % (source.name.encode(), line) for line in lines))
+
+
+def _refusal(limit: str) -> str:
+    """Why the kernel has refused something of inotify just now, in this thread."""
+    code = ctypes.get_errno()
+    remedy = f" (raise fs.inotify.{limit})" if code in (errno.ENOSPC, errno.EMFILE) else ""
+    return f"{os.strerror(code)}{remedy}"
