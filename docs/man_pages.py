@@ -25,9 +25,9 @@ _STATUSES = """
 4	not permitted; status: unknown, since trapd does not answer or has no such pool
 7	trapd does not run
 69	trapd does not answer
-75	the wait timed out; what was waited for goes on
+75	the wait timed out; the rollout goes on
 78	the configuration cannot be used
-130	interrupted by Ctrl\\-C; what was begun goes on
+130	interrupted by Ctrl\\-C; a rollout that has begun goes on
 255	plan only: any other error
 """
 
@@ -48,7 +48,7 @@ def heading(name: str, section: int, what: str) -> str:
 
 def trapctl() -> str:
     """From the same words as ``trapctl --help``."""
-    parts = [heading("trapctl", 1, "look at trapd, and tell it what to do")]
+    parts = [heading("trapctl", 1, "show and control trapd and its workers")]
     parts.append(".SH SYNOPSIS\n.B trapctl\n[options] verb [options] [arguments]\n.SH DESCRIPTION\n")
     parts.append(paragraphs((cli.help or "").partition("Exit statuses:")[0]))
     parts += [".SH OPTIONS\n", *options(cli), ".SH VERBS\n"]

@@ -14,8 +14,8 @@ WIDTH = 100
 
 HEAD = """# trapctl
 
-Looks at trapd and tells it what to do, over the socket that [protocol.md](protocol.md) describes. It finds trapd by the
-same configuration that trapd uses (`--config`, else `TRAPD_CONFIG`, else `/etc/trapd/trapd.toml`), or by `--socket`.
+`trapctl` shows and controls trapd, over the socket that [protocol.md](protocol.md) describes. It finds trapd by the
+configuration that trapd itself uses (`--config`, else `TRAPD_CONFIG`, else `/etc/trapd/trapd.toml`), or by `--socket`.
 This file is made from `trapctl --help` by `python -m docs.trapctl_reference`.
 
 On a terminal there are colours and progress bars, in a pipe plain lines of any length. `NO_COLOR` switches colours off.
@@ -28,16 +28,16 @@ shown; those in URLs are replaced by stars.
 | status | means |
 |---|---|
 | 0 | done; `status`: as desired; `plan`: nothing to do; `check`: no errors |
-| 1 | failed: it was refused, or the rollout did not end well |
+| 1 | failed: the command was refused, or the rollout did not end well |
 | 1 | `status`: degraded, held or failed; `plan`: something would be done; `check`: errors |
 | 2 | wrong usage; no such pool, worker or rollout |
 | 3 | `status` only: trapd is not running |
 | 4 | not permitted; `status`: unknown, since trapd does not answer or has no such pool |
 | 7 | trapd does not run |
 | 69 | trapd does not answer |
-| 75 | the wait timed out; what was waited for goes on |
+| 75 | the wait timed out; the rollout goes on |
 | 78 | the configuration cannot be used |
-| 130 | interrupted by Ctrl-C; what was begun goes on |
+| 130 | interrupted by Ctrl-C; a rollout that has begun goes on |
 | 255 | `plan` only: any other error |
 
 `celery` ends with Celery's own exit status. A rollout that is in progress and goes well is as desired.
@@ -45,10 +45,10 @@ shown; those in URLs are replaced by stars.
 ## Settings that can lose work
 
 `trapctl check` imports the application on its own interpreter, as it is installed now, loads the settings and asks the
-broker for a connection. It names what trapd cannot mend: tasks that are acknowledged early, or late without
-`task_reject_on_worker_lost`; a `visibility_timeout` that is shorter than a drain may take; settings that are right for
-one broker and harmful on another; `task_always_eager`; mixed and misspelt names. Each finding has its reason and its
-remedy.
+broker for a connection. It names the settings that trapd cannot make safe: tasks that are acknowledged early, or late
+without `task_reject_on_worker_lost`; a `visibility_timeout` that is shorter than a drain may take; settings that are
+right for one broker and harmful on another; `task_always_eager`; mixed and misspelt names. Each finding has its reason
+and its remedy.
 """
 
 

@@ -89,16 +89,18 @@ class _OfRollouts(_Verbs):
     "--config",
     metavar="FILE",
     type=click.Path(),
-    help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml.",
+    help="Read this trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml.",
 )
-@click.option("--socket", metavar="PATH", type=click.Path(path_type=Path), help="trapd's control socket itself.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, before the verb or behind it.")
+@click.option(
+    "--socket", metavar="PATH", type=click.Path(path_type=Path), help="Connect to this control socket of trapd."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; before or after the verb.")
 @click.version_option(__version__, prog_name="trapctl", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context, config: str | None, socket: Path | None, as_json: bool) -> None:
-    """Look at trapd, and tell it what to do.
+    """Show and control trapd and its workers.
 
-    Looking is for everybody; changing is for root and the members of group trapd. Exit statuses: 0 done,
+    Everybody may look; root and the members of group trapd may change things. Exit statuses: 0 done,
     1 failed, 2 usage, 4 not permitted, 7 trapd does not run, 69 trapd does not answer, 75 timed out but still going on,
     78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0
     nothing to do, 1 something, 255 error.
@@ -108,7 +110,7 @@ def cli(context: click.Context, config: str | None, socket: Path | None, as_json
 
 @cli.group(cls=_OfRollouts)
 def rollout() -> None:
-    """Look at rollouts, hold them, take them back."""
+    """Show rollouts, hold them, undo them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

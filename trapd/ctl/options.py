@@ -20,7 +20,12 @@ POOL = click.argument("pool", shell_complete=complete.pools)
 POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=complete.pools)
 ONE_POOL = click.argument("pool", required=False, shell_complete=complete.pools)
 LIMIT = click.option(
-    "-n", "--limit", type=click.IntRange(1, MOST_LINES), default=20, show_default=True, help="The latest so many."
+    "-n",
+    "--limit",
+    type=click.IntRange(1, MOST_LINES),
+    default=20,
+    show_default=True,
+    help="Show at most so many, the latest.",
 )
 
 
@@ -36,7 +41,7 @@ def json(verb: Verb) -> Verb:
         is_flag=True,
         expose_value=False,
         callback=set_it,
-        help="One JSON document, as trapctl schema describes it.",
+        help="Print one JSON document, as trapctl schema describes it.",
     )(verb)
 
 
@@ -46,9 +51,9 @@ def waiting(verb: Verb) -> Verb:
         "--timeout",
         callback=_seconds,
         metavar="DURATION",
-        help="Stop waiting after, e.g. 90s or 10min; exit status 75.",
+        help="Stop waiting after this time, such as 90s or 10min; exit status 75.",
     )(verb)
-    return click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is over.")(verb)
+    return click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the end.")(verb)
 
 
 def _seconds(context: click.Context, param: click.Parameter, value: str | None) -> float | None:

@@ -16,8 +16,9 @@ from trapd.ctl.session import Session
 def verb(session: Session, arguments: Sequence[str]) -> int:
     """Run any Celery sub-command on this application.
 
-    With the service's own settings and code. For example: trapctl celery inspect active; or inspect trapd_code: what
-    code has each worker of the whole cluster loaded? The exit status is Celery's.
+    The sub-command gets the settings and the code of the service. For example, "trapctl celery inspect active" lists
+    the tasks that run, and "trapctl celery inspect trapd_code" lists the code that each worker of the whole cluster
+    has loaded. The exit status is Celery's.
     """
     from trapd.ctl.celery import become
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @options.json
 @click.pass_obj
 def verb(session: Session) -> int:
-    """Look for what is wrong or can lose work.
+    """Check the configuration for errors and for what can lose work.
 
-    Is the configuration sound, does the application import, does the broker answer, can a setting lose work?
-    Needs no running trapd. Imports the application on its own interpreter, without changing anything. Warnings
-    do not count; errors are exit status 1.
+    Check whether the configuration is sound, the application imports, the broker answers, and no setting can lose
+    work. trapd need not run. The application is imported on its own interpreter, and nothing is changed. Errors give
+    exit status 1; warnings do not.
     """
     from trapd.ctl.check import check as run
 

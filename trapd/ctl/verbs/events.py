@@ -26,7 +26,7 @@ OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str | None, limit: int) -> int:
-    """What happened, oldest first: the tail of trapd's history."""
+    """Show the latest events of trapd's history, oldest first."""
     session.answer(session.ask(methods.EVENTS({"pool": pool, "rollout": None, "limit": limit})), show)
     return Exit.OK
 

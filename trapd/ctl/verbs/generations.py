@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.json
 @click.pass_obj
 def verb(session: Session) -> int:
-    """The generations that are kept, newest first."""
+    """Show the generations that are kept, newest first."""
     session.answer(session.ask(methods.GENERATIONS({})), show)
     return Exit.OK
 

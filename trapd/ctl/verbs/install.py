@@ -11,18 +11,18 @@ ROOT = click.option(
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     default="/",
-    help="Work on the system in this folder, which does not run: nothing is started.",
+    help="Work on the system in this folder, which does not run; start nothing.",
 )
 
 
 @click.command()
 @ROOT
 def verb(root: Path) -> int:
-    """Make trapd a service of systemd, where it came with pip.
+    """Make trapd a service of systemd, if pip installed it.
 
-    Writes its units, with the place of this virtual environment in them, its commands, man pages and completions;
-    makes its users; puts the configuration as shipped into /etc/trapd, where there is none. Says what it does, and
-    done again, changes only what is outdated.
+    Write the units, with the path of this virtual environment in them, the commands, the man pages and the
+    completions; make the users; put the shipped configuration into /etc/trapd, if there is none. Each step is
+    printed. A second run changes only what is outdated.
     """
     from trapd.ctl.install import install
 

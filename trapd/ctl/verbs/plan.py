@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @options.json
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str]) -> int:
-    """What trapd would do now. Nothing is done."""
+    """Show what trapd would do now, without doing it."""
     document = session.ask(methods.PLAN({"pools": list(pools)}))
     session.answer(document, show)
     return Exit.FAILED if document["changes"] else Exit.OK

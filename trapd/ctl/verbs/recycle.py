@@ -14,14 +14,13 @@ from trapd.ctl.session import Session
 
 @click.command()
 @options.POOLS
-@click.option("--reason", default="", metavar="TEXT", help="Why, for history.")
+@click.option("--reason", default="", metavar="TEXT", help="Record this reason in the history.")
 @options.waiting
 @options.json
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeout: float | None) -> int:
     """Replace every worker by one with the same code, gracefully.
 
-    Of all pools, or of those named. Shows the progress and ends with the outcome; a rejection ends with its
-    traceback.
+    Recycle the named pools, or all pools. The progress is shown, then the outcome; after a rejection, the traceback.
     """
     return roll(session, methods.RECYCLE({"pools": list(pools), "reason": reason}), wait=wait, timeout=timeout)

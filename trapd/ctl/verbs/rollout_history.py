@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str | None, limit: int) -> int:
-    """Past rollouts, newest first."""
+    """Show past rollouts, newest first."""
     session.answer(session.ask(methods.HISTORY({"pool": pool, "limit": limit})), show)
     return Exit.OK
 

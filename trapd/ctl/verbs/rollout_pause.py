@@ -17,5 +17,5 @@ _DONE = "pool {pool}: paused; trapctl rollout resume {pool} lets it go on"
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str) -> int:
-    """Move nothing in a pool until it is resumed; what runs is kept running."""
+    """Hold a pool until it is resumed; its workers are kept running."""
     return change(session, methods.PAUSE({"pool": pool}), lambda answer: _DONE.format(**answer))

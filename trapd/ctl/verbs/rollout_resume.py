@@ -15,5 +15,5 @@ from trapd.ctl.session import Session
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str) -> int:
-    """Let a paused pool go on."""
+    """Resume a paused pool."""
     return change(session, methods.RESUME({"pool": pool}), lambda answer: f"pool {answer['pool']}: goes on")

@@ -28,10 +28,10 @@ _FOR_EVER = 365 * 86400.0  # s
 @options.json
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
-    """How far the latest rollout is; waits for its end, as kubectl does.
+    """Show the latest rollout of each pool, and wait for its end.
 
-    If something was just installed, first until trapd has looked at it: so it may follow pip at once. Exit status 1 if
-    the rollout did not end well, or if what is installed is not whole.
+    If something was just installed, wait first until trapd has looked at it, so that this command may follow pip at
+    once. The exit status is 1 if a rollout does not end well, or if the installation is incomplete.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     patience = LOOKING + (_FOR_EVER if timeout is None else timeout)

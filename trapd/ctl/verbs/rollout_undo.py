@@ -16,8 +16,8 @@ from trapd.ctl.session import Session
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
-    """Back to the good code before.
+    """Go back to the good code before.
 
-    What is undone is not rolled out again by itself, whatever settings change; a second undo takes back the first.
+    Code that is undone is not rolled out again by itself, whatever settings change. A second undo takes back the first.
     """
     return roll(session, methods.UNDO({"pool": pool}), wait=wait, timeout=timeout)

@@ -18,8 +18,8 @@ _DONE = "pool {pool}: {wanted} workers wanted, {before} before"
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str, workers: str) -> int:
-    """Want N workers in a pool, N more, or N fewer.
+    """Set the number of workers of a pool: N, N more or N fewer.
 
-    Until scaled again; over restarts of trapd, too.
+    The number holds until the pool is scaled again, also after a restart of trapd.
     """
     return change(session, methods.SCALE({"pool": pool, "workers": workers}), lambda answer: _DONE.format(**answer))

@@ -16,7 +16,7 @@ FILE = Path(trapd.__file__).with_name("control") / "schema.json"
 def verb() -> int:
     """Print the JSON Schema of every answer of --json.
 
-    Needs no running trapd. The same documents are the results on the control socket.
+    trapd need not run. The results on the control socket are the same documents.
     """
     click.echo(FILE.read_text(encoding="utf-8"), nl=False)
     return Exit.OK

@@ -26,11 +26,11 @@ _LABEL = 11  # columns of "waits for" and its like
 
 @click.command()
 @options.POOLS
-@click.option("--watch", is_flag=True, help="Again every 2 seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show the status again every 2 seconds, until Ctrl-C.")
 @options.json
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str], watch: bool) -> int:
-    """What runs, against what should."""
+    """Show the workers that run, and those that should run."""
     return _watched(session, pools) if watch else _status(session, pools)
 
 

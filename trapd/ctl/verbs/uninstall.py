@@ -11,11 +11,11 @@ from trapd.ctl.verbs.install import ROOT
 
 @click.command()
 @ROOT
-@click.option("--purge", is_flag=True, help="The configuration, the state and the caches, too.")
+@click.option("--purge", is_flag=True, help="Remove the configuration, the state and the caches, too.")
 def verb(root: Path, purge: bool) -> int:
-    """Take back what `trapctl install` did.
+    """Remove what `trapctl install` has put in place.
 
-    First trapd is stopped, and its workers finish their tasks, however long that takes.
+    trapd is stopped first, and its workers finish their tasks, however long that takes.
     """
     from trapd.ctl.install import uninstall
 

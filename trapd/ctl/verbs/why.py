@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @options.json
 @click.pass_obj
 def verb(session: Session, subject: str) -> int:
-    """The chain from what set it off to now.
+    """Show each step from the trigger to the present state.
 
     SUBJECT is a pool, a rollout's number or a worker such as default@7-1.
     """
