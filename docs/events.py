@@ -11,11 +11,15 @@ FILE = Path(__file__).with_name("events.md")
 HEAD = """# Events
 
 trapd's history is a list of events: `trapctl events` shows its end, `trapctl why` the part that belongs to one pool,
-rollout or worker. Each event has a number (`id`), which only grows, over every restart and upgrade of trapd, and is
-never given again; the moment (`at`, seconds since the epoch); one of the kinds below; who caused it (`actor`:
-`trapd`, `watch`, `reload`, a user's name; `worker` for what a worker did by itself, `outside` for what systemd, a
-person with `systemctl` or `kill`, or the machine did); and a `reason`. `detail` is the traceback or the last lines of
-the log, where there are any. `duration` is in seconds, and null where it is not known.
+rollout or worker. Each event has
+
+* a number (`id`), which grows with each event, over every restart and upgrade of trapd, and is never used twice;
+* the moment (`at`, seconds since the epoch);
+* a kind, one of those below;
+* who caused it (`actor`): `trapd`, `watch`, `reload` or a user's name; `worker` if a worker acted by itself; `outside` if
+  systemd, a person with `systemctl` or `kill`, or the machine acted;
+* a `reason`; and in `detail` the traceback or the last lines of the log, if there are any;
+* a `duration` in seconds; it is null if it is not known.
 
 The oldest events beyond 100,000 are forgotten. This file is made by `python -m docs.events`.
 """
@@ -23,7 +27,7 @@ The oldest events beyond 100,000 are forgotten. This file is made by `python -m 
 TITLES = {
     About.TRAPD: "trapd itself",
     About.ROLLOUT: "A rollout",
-    About.POOL: "A pool, by order",
+    About.POOL: "A pool, on command",
     About.WORKER: "A worker",
 }
 

@@ -20,8 +20,8 @@ SCHEMA_FILE = Path(documents.__file__).with_name("schema.json")
 
 HEAD = """# The control socket
 
-trapd answers at `<runtime_directory>/control.sock` (`/run/trapd/control.sock`), a Unix stream socket. `trapctl` has no
-other way in, and anything that can open a socket can do what it does. This file is made from trapd's own types by
+trapd answers at `<runtime_directory>/control.sock` (`/run/trapd/control.sock`), a Unix stream socket. `trapctl` uses
+nothing else, and any program that can open a socket can do what `trapctl` does. This file is made from trapd's types by
 `python -m docs.protocol`; `trapctl schema` prints the same as a JSON Schema, and [answers](answers) has examples.
 
 ## The wire
@@ -34,15 +34,16 @@ has at most 64 KiB; an answer has no limit. There are no batches. Several reques
 {"jsonrpc":"2.0","id":1,"method":"rollout.wait","params":{"id":12,"timeout":600}}
 ```
 
-A request that takes its time is followed by any number of notifications before its answer; `request` is the id of the
-request they belong to:
+Before the answer to a request that takes long, trapd sends any number of notifications; `request` is the id of the
+request to which they belong:
 
 ```json
 {"jsonrpc":"2.0","method":"progress","params":{"request":1,"pool":"default","wanted":2,"updated":1,"message":"..."}}
 ```
 
-Close the connection to give up what is under way on it: that ends a wait, and never a rollout. A connection on which
-nothing is said and nothing is under way is closed after a minute; so is one that does not read its answers.
+Close the connection to give up the requests that are under way on it: that ends a wait, and never a rollout. A
+connection on which nothing is sent and no request is under way is closed after a minute; so is a connection whose
+answers are not read.
 
 From a shell:
 
@@ -52,9 +53,9 @@ echo '{"jsonrpc":"2.0","id":1,"method":"status"}' | nc -NU /run/trapd/control.so
 
 ## Rights
 
-Everybody on the machine may connect; the kernel says who they are (SO_PEERCRED). Commands marked **admin** are for
-root, trapd's own user and the members of group `trapd`, primary or supplementary. The others are for everybody. No
-answer holds a password: those in URLs are replaced by stars.
+Everybody on the machine may connect; the kernel tells trapd which user it is (SO_PEERCRED). Commands marked **admin**
+are for root, trapd's own user and the members of group `trapd`, primary or supplementary. The other commands are for
+everybody. No answer contains a password: passwords in URLs are replaced by stars.
 
 ## Errors
 
@@ -62,21 +63,21 @@ An error has a `code`, a `message` for people (what, why, what to do), and somet
 
 | code | means |
 |---|---|
-| 1 | it cannot be done as things stand: nothing to undo, trapd stops |
-| 2 | a name or a number fits nothing: no such pool, worker or rollout |
+| 1 | the command cannot be carried out now: nothing to undo, trapd stops |
+| 2 | a name or a number is unknown: no such pool, worker or rollout |
 | 4 | the caller may not do this |
-| 75 | the wait timed out; what was waited for goes on, and `data` is its [Progress](#progress) |
+| 75 | the wait timed out; the rollout goes on, and `data` is its [Progress](#progress) |
 | -32700, -32600 | not JSON; not a request |
 | -32601, -32602 | no such command; wrong params |
-| -32603 | a mistake in trapd; its log has the traceback |
+| -32603 | an error in trapd; its log has the traceback |
 
 ## Schema
 """
 
 ABOUT_SCHEMA = f"""
 Every answer has `"schema": {SCHEMA}`. Members may be added; none is taken away or given another meaning within
-a schema. A `trapctl` that gets an answer of another schema says so and ends with exit status 69. Times are seconds
-since the epoch, with fractions. No member is ever left out: one that has no value is null.
+a schema. A `trapctl` that receives an answer of another schema reports that and ends with exit status 69. Times are
+seconds since the epoch, with fractions. No member is ever left out: a member that has no value is null.
 """
 
 
@@ -132,7 +133,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"trapd, schema {SCHEMA}",
-        "description": "What trapctl --json prints, and what the results on the control socket are.",
+        "description": "The documents that trapctl --json prints, and the results on the control socket.",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in answers()],
         "commands": {
             row.name: {

@@ -15,19 +15,19 @@ HEAD = """# What a worker and a rollout may be
 
 This file is made by `python -m docs.states`.
 
-## One worker: what is wanted by what is seen
+## One worker: desired by observed
 
-The grid is `GRID` in `trapd/rollout/instances.py`. Observed states are the backend's, read anew at each pass and never
-stored; a worker that is not there has no row, a new one is started in its place.
+The table is `GRID` in `trapd/rollout/instances.py`. Its rows are what trapd wants of a worker, its columns the states that
+the backend observes, anew at each pass; they are never stored. An absent worker has no column: it is started.
 
 """
 
 ROLLOUT = """
 ## A pool's rollout
 
-The phase is read anew from what is seen at each pass, and told before what is done in it; so a rollout that trapd finds
-after an absence may have skipped phases. Each is an event as well ([events.md](events.md)); `complete` is told as
-`finished`, and `failed` as `given-up`. Paused is a wish on the pool, not a phase.
+trapd derives the phase anew at each pass from the observed workers, and records it before it acts; so a rollout that goes
+on while trapd is down may skip phases. Each phase is an event as well ([events.md](events.md)); `complete` is recorded as
+`finished`, and `failed` as `given-up`. "Paused" is a property of the pool, not a phase.
 
 """
 

@@ -10,9 +10,9 @@ FILE = Path(__file__).with_name("worker_options.md")
 
 HEAD = """# Where the options of `celery worker` go
 
-Whoever comes from a command line finds each of its options here. Where both `trapd.toml` and Celery's settings say
-something, `trapd.toml` goes before, as an option of `celery worker` does; where `trapd.toml` is silent, Celery's
-settings decide, and then Celery's own default. Two defaults are trapd's: one task at a time (`concurrency`), and `INFO`
+This page lists each option of the command line, and what takes its place. Where both `trapd.toml` and Celery's settings
+have a value, `trapd.toml` overrides, as an option of `celery worker` does; where `trapd.toml` has none, Celery's settings
+decide, and then Celery's own default. Two defaults are trapd's: one task at a time (`concurrency`), and `INFO`
 (`loglevel`). `trapctl check` names each setting that `trapd.toml` overrides.
 
 An option that is no key of `[pools.NAME]` is refused there, with its place in this table. The options are those of

@@ -34,13 +34,13 @@ class EventKind(StrEnum):
         return kind
 
     TRAPD_STARTED = "trapd-started", About.TRAPD, "trapd runs and keeps the pools"
-    TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, as it was told to", "since trapd started"
+    TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, because it was asked to", "since trapd started"
 
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
     PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"
     CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"
-    RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed, the last good generation starts: once more"
+    RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed; a worker of the last good generation is tried"
     ROLLING = "rolling", About.ROLLOUT, "phase: the generation is good, the other workers follow"
     PROMOTED = (
         "promoted",
@@ -57,18 +57,23 @@ class EventKind(StrEnum):
         "since it was wanted",
     )
     GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "since it was wanted"
-    SUPERSEDED = "superseded", About.ROLLOUT, "something else is wanted instead", "since it was wanted"
+    SUPERSEDED = "superseded", About.ROLLOUT, "another generation is wanted instead", "since it was wanted"
 
-    PAUSED = "paused", About.POOL, "nothing is moved in the pool until it is resumed"
+    PAUSED = "paused", About.POOL, "the pool is held until it is resumed"
     RESUMED = "resumed", About.POOL, "the pool goes on"
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
-    RETRIED = "retried", About.POOL, "what was refused may be tried again"
+    RETRIED = "retried", About.POOL, "code that was refused may be tried again"
 
     STARTED = "started", About.WORKER, "a worker is started"
-    READY = "ready", About.WORKER, "the worker said READY", "since it was started"
-    DRAINING = "draining", About.WORKER, "the worker was told to finish its tasks and leave", "since it was ready"
-    KILLED = "killed", About.WORKER, "the worker is killed with all that it started", "since it was told to leave"
-    GONE = "gone", About.WORKER, "the worker left", "since it was told to leave"
+    READY = "ready", About.WORKER, "the worker sent READY", "since it was started"
+    DRAINING = "draining", About.WORKER, "the worker was asked to finish its tasks and exit", "since it was ready"
+    KILLED = (
+        "killed",
+        About.WORKER,
+        "the worker is killed with all its processes",
+        "since it was asked to exit",
+    )
+    GONE = "gone", About.WORKER, "the worker exited after its drain", "since it was asked to exit"
     LOST = "lost", About.WORKER, "the machine went down with the worker"
     FAILED = "failed", About.WORKER, "its code raised, or READY did not come in time", "since it was started"
     CRASHED = "crashed", About.WORKER, "the worker ended without being asked to", "since it was ready"
@@ -105,5 +110,5 @@ class Event:
     generation: int | None = None
     instance: str | None = None
     detail: str = ""
-    duration: float | None = None  # seconds; of what, the kind says
+    duration: float | None = None  # seconds; the kind says from when
     id: int = 0  # given when it is saved, and then only grows; 0: not saved

@@ -36,7 +36,7 @@ class Daemon(TypedDict):
 
 
 class Disk(TypedDict):
-    """What is installed."""
+    """The installed code."""
 
     state: Annotated[str, DiskState, ""]
     digest: Annotated[_Digest, "empty until the disk has settled"]
@@ -78,14 +78,14 @@ class Restarts(TypedDict):
 
 
 class Memory(TypedDict):
-    """What a worker uses with all its processes; bytes."""
+    """The memory that a worker uses with all its processes, in bytes."""
 
     used: int
     limit: Annotated[int | None, "MemoryMax= of its unit; null if it has none"]
 
 
 class RemoteCommand(TypedDict):
-    """What reached a worker by Celery's remote control, and holds until the worker ends."""
+    """A command that reached a worker by Celery's remote control, and holds until the worker ends."""
 
     command: str
     at: float
@@ -112,8 +112,8 @@ class Instance(TypedDict):
     active_tasks: Annotated[int | None, "tasks that run; null if that is not known"]
     slots: Annotated[int | None, "tasks that it runs at a time; null if that is not known"]
     since: Annotated[float, "when it entered its state"]
-    ready_at: Annotated[float | None, "when this run said READY; null if it has not"]
-    status: Annotated[str, "its own last words to systemd"]
+    ready_at: Annotated[float | None, "when this run sent READY; null if it has not"]
+    status: Annotated[str, "the STATUS= that it sent last"]
     failures: Annotated[int, "failed runs in a row"]
     failure: Annotated[Failure | None, "its last failed run"]
     restarts: Restarts
@@ -125,7 +125,7 @@ class Instance(TypedDict):
 class Event(TypedDict):
     """One line of the history; docs/events.md has the kinds."""
 
-    id: Annotated[int, "only grows, and is never given twice"]
+    id: Annotated[int, "grows with each event, and is never used twice"]
     at: float
     kind: Annotated[str, EventKind, ""]
     pool: str | None
@@ -135,7 +135,7 @@ class Event(TypedDict):
     actor: Annotated[str, "who caused it"]
     reason: str
     detail: Annotated[str, "the traceback or the last lines of the log, where there are any"]
-    duration: Annotated[float | None, "seconds; of what, the kind says"]
+    duration: Annotated[float | None, "seconds; the kind of the event says from when"]
 
 
 class Pool(TypedDict):
@@ -159,7 +159,7 @@ class Pool(TypedDict):
 
 
 class Progress(TypedDict):
-    """How far a rollout is."""
+    """The progress of a rollout."""
 
     pool: str
     rollout: Rollout
@@ -212,7 +212,7 @@ class Action(TypedDict):
 
 
 class PoolPlan(TypedDict):
-    """What trapd would do with one pool."""
+    """The actions that trapd would take in one pool."""
 
     name: str
     actions: list[Action]
@@ -258,7 +258,7 @@ class Pong(_Answer):
 
 
 class Status(_Answer):
-    """What runs, against what should."""
+    """The workers that run, and those that should run."""
 
     daemon: Daemon
     disk: Disk
@@ -282,13 +282,13 @@ class Waited(_Answer, Progress):
 
 
 class Looked(_Answer):
-    """What is installed, once it was looked at."""
+    """The installed code, once trapd has looked at it."""
 
     disk: Disk
 
 
 class Wanted(_Answer):
-    """What is wanted of a pool now."""
+    """The number of workers that are wanted in a pool now."""
 
     pool: str
     paused: bool
@@ -328,6 +328,6 @@ class Check(_Answer):
 
 
 class Problem(_Answer):
-    """What ``trapctl --json`` prints where an answer was asked for and none came."""
+    """The document that ``trapctl --json`` prints instead of an answer, if there is none."""
 
     error: Fault

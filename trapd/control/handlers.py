@@ -50,13 +50,13 @@ class StillGoingError(TrapdError):
 
 
 async def ping(call: Call[requests.Nothing]) -> documents.Pong:
-    """Say who answers."""
+    """Report the version and the process id of trapd."""
     about = call.context.about
     return {"schema": SCHEMA, "version": about.version, "pid": about.pid}
 
 
 async def show_status(call: Call[requests.Nothing]) -> documents.Status:
-    """Show what runs, against what should run."""
+    """Show the workers that run, and those that should run."""
     views, memory = await asyncio.gather(call.context.controller.look(), call.context.controller.memory())
     return status(call.context, views, memory)
 
@@ -69,34 +69,34 @@ async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
 
 
 async def retry(call: Call[requests.OfPools]) -> documents.Rollouts:
-    """Try the installed code again in `pools` although it was rejected, or a rollout that failed and is held. Other
-    code, or a reload with another `[app]`, is tried without it. The answer comes at once."""
+    """Try again, in `pools`, installed code that was rejected, or a rollout that failed and is held. Other code, or a
+    reload with another `[app]`, is tried without this command. The answer comes at once."""
     return _rollouts(await call.triggers.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 
 async def undo(call: Call[requests.OfPool]) -> documents.Rollouts:
-    """Take `pool` back to the good code before. What is undone is not rolled out again by itself, whatever settings
-    change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
+    """Take `pool` back to the good code before. Code that is undone is not rolled out again by itself, whatever
+    settings change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
     return _rollouts([await call.triggers.undo(_find(call, call.params["pool"]), actor=call.actor)])
 
 
 async def pause(call: Call[requests.OfPool]) -> documents.Wanted:
-    """Move nothing in `pool` until it is resumed. What runs is kept running."""
+    """Hold `pool` until it is resumed. Its workers are kept running."""
     name = _find(call, call.params["pool"])
     await call.triggers.pause(name, actor=call.actor)
     return _wanted(call.context, name)
 
 
 async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
-    """Let `pool` go on."""
+    """Resume `pool`, which was paused."""
     name = _find(call, call.params["pool"])
     await call.triggers.resume(name, actor=call.actor)
     return _wanted(call.context, name)
 
 
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
-    """Want `workers` in `pool`: as many as a text such as "4", or so many more or fewer as "+1" or "-1". It holds until
-    the pool is scaled again."""
+    """Set the number of workers of `pool`. `workers` is a text: "4" is the number itself, "+1" one more, "-1" one less.
+    The number holds until the pool is scaled again."""
     name = _find(call, call.params["pool"])
     view = call.context.controller.pool(name)
     before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
@@ -158,14 +158,15 @@ async def generations(call: Call[requests.Nothing]) -> documents.Generations:
 
 
 async def plan(call: Call[requests.OfPools]) -> documents.Plan:
-    """Show what trapd would do now in `pools`. Nothing is done."""
+    """Show what trapd would do now in `pools`, without doing it."""
     pools = [_planned(await call.context.controller.observe(name)) for name in _pools(call)]
     changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
     return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
 
 async def explain(call: Call[requests.OfWhy]) -> documents.Why:
-    """Show the chain from the trigger to now. `subject` is a pool, a rollout's number as a text, or a worker."""
+    """Show each step from the trigger to the present state. `subject` is a pool, a rollout's number as a text, or a
+    worker."""
     return why(call.context, call.params["subject"])
 
 

@@ -42,7 +42,7 @@ class OfPools(TypedDict):
 
 class OfRecycle(TypedDict):
     pools: _Pools
-    reason: Annotated[str, Default(""), "one line for history: why"]
+    reason: Annotated[str, Default(""), "one line for the history: why"]
 
 
 class OfWait(TypedDict):

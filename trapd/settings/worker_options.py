@@ -45,9 +45,9 @@ _GLOBAL = (
         why='under systemd `WorkingDirectory = "..."` in `[pools.NAME.systemd]`; `trapctl check` names the folder',
     ),
     Option("--no-color, -C", setting="worker_log_color"),
-    Option("--quiet, -q", why="always so: trapd's own line says what was started"),
+    Option("--quiet, -q", why="always so: trapd logs a line of its own when a worker starts"),
     Option("--skip-checks", why='`environment = {SKIP_CHECKS = "1"}` in `[pools.NAME]` (Django)'),
-    Option("--version", why="`trapctl check` says it"),
+    Option("--version", why="`trapctl check` reports it"),
 )
 _WORKER = (
     Option("--concurrency, -c", key="concurrency"),
@@ -68,7 +68,7 @@ _WORKER = (
     Option("--schedule-filename, -s, --schedule", setting="beat_schedule_filename", why="for a pool of beat"),
     Option("--scheduler", setting="beat_scheduler", why="for a pool of beat"),
     Option(
-        "--beat, -B", why='a pool of its own with `run = "beat"`: in each of several workers it would send everything'
+        "--beat, -B", why='a pool of its own with `run = "beat"`: in each of several workers it would send every task'
     ),
     Option("--hostname, -n", why="the node is POOL-GENERATION-SLOT@host, so that old and new can run side by side"),
     Option("--autoscale", why="nothing: `concurrency` is fixed; `trapctl scale` changes the number of workers"),
