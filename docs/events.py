@@ -16,8 +16,8 @@ rollout or worker. Each event has
 * a number (`id`), which grows with each event, over every restart and upgrade of trapd, and is never used twice;
 * the moment (`at`, seconds since the epoch);
 * a kind, one of those below;
-* who caused it (`actor`): `trapd`, `watch`, `reload` or a user's name; `worker` if a worker acted by itself; `outside` if
-  systemd, a person with `systemctl` or `kill`, or the machine acted;
+* who caused it (`actor`): `trapd`, `watch`, `reload` or a user's name; `worker` if a worker acted by itself; `outside`
+  if systemd, a person with `systemctl` or `kill`, or the machine acted;
 * a `reason`; and in `detail` the traceback or the last lines of the log, if there are any;
 * a `duration` in seconds; it is null if it is not known.
 

@@ -11,23 +11,23 @@ from trapd.rollout.phases import AFTER, MEANS, USUAL
 
 FILE = Path(__file__).with_name("states.md")
 
-HEAD = """# What a worker and a rollout may be
+HEAD = """# States of a worker and of a rollout
 
 This file is made by `python -m docs.states`.
 
 ## One worker: desired by observed
 
-The table is `GRID` in `trapd/rollout/instances.py`. Its rows are what trapd wants of a worker, its columns the states that
-the backend observes, anew at each pass; they are never stored. An absent worker has no column: it is started.
+The table is `GRID` in `trapd/rollout/instances.py`. A row is what trapd wants of a worker, a column the state that the
+backend observes, anew at each pass; states are never stored. An absent worker has no column: it is started.
 
 """
 
 ROLLOUT = """
 ## A pool's rollout
 
-trapd derives the phase anew at each pass from the observed workers, and records it before it acts; so a rollout that goes
-on while trapd is down may skip phases. Each phase is an event as well ([events.md](events.md)); `complete` is recorded as
-`finished`, and `failed` as `given-up`. "Paused" is a property of the pool, not a phase.
+trapd derives the phase anew at each pass from the observed workers, and records it before it acts; so a rollout that
+goes on while trapd is down may skip phases. Each phase is an event as well ([events.md](events.md)); `complete` is
+recorded as `finished`, and `failed` as `given-up`. "Paused" is a property of the pool, not a phase.
 
 """
 

@@ -11,8 +11,8 @@ FILE = Path(__file__).with_name("worker_options.md")
 HEAD = """# Where the options of `celery worker` go
 
 This page lists each option of the command line, and what takes its place. Where both `trapd.toml` and Celery's settings
-have a value, `trapd.toml` overrides, as an option of `celery worker` does; where `trapd.toml` has none, Celery's settings
-decide, and then Celery's own default. Two defaults are trapd's: one task at a time (`concurrency`), and `INFO`
+have a value, `trapd.toml` overrides, as an option of `celery worker` does; where `trapd.toml` has none, Celery's
+settings decide, and then Celery's own default. Two defaults are trapd's: one task at a time (`concurrency`), and `INFO`
 (`loglevel`). `trapctl check` names each setting that `trapd.toml` overrides.
 
 An option that is no key of `[pools.NAME]` is refused there, with its place in this table. The options are those of

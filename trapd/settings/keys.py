@@ -139,8 +139,8 @@ _POLICY, _POOL = Policy(), PoolSpec("default")
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "trapd": {
         "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
-        "state_directory": Key(_PATH, layout.STATE_DIRECTORY, "History, generations and logs"),
-        "runtime_directory": Key(_PATH, layout.RUNTIME_DIRECTORY, "Sockets and what the workers report"),
+        "state_directory": Key(_PATH, layout.STATE_DIRECTORY, "The folder of history, generations and logs"),
+        "runtime_directory": Key(_PATH, layout.RUNTIME_DIRECTORY, "The folder of sockets and of the workers' reports"),
         "worker_logs": Key(
             _choice("auto", "files", "stdout"), "auto", "Where the workers' output goes if trapd itself runs them"
         ),
@@ -152,33 +152,39 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "app": Key(_APPLICATION, "trapd.distribute.app:app", "The Celery application"),
         "celeryconfig": Key(_PATH_TEXT, str(layout.CELERYCONFIG), "The Celery settings of all workers"),
         "python": Key(_PATH_TEXT, sys.executable, "The interpreter of the application"),
-        "smoke_test": Key(_REFERENCE, None, "A function without arguments, called before a worker says it is ready"),
+        "smoke_test": Key(
+            _REFERENCE, None, "A function without arguments, called before a worker reports that it is ready"
+        ),
     },
     "watch": {
         "distributions": Key(
             _DISTRIBUTIONS, ("trap", "radio-pyse"), "The installed distributions whose change recycles the workers"
         ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
-        "ceiling": Key(_duration(), 120.0, "Still not finished after this long means broken: shown, not rolled out"),
+        "ceiling": Key(_duration(), 120.0, "Still not finished after this long means broken"),
     },
     "rollout": {
         "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),
         "max_unavailable": Key(_AMOUNT, _POLICY.max_unavailable, "How many workers fewer than wanted while recycling"),
         "min_ready": Key(_duration(least=0), _POLICY.min_ready, "A new worker must stay ready for this long"),
-        "progress_deadline": Key(_duration(), _POLICY.progress_deadline, "No progress for this long: it has failed"),
+        "progress_deadline": Key(
+            _duration(), _POLICY.progress_deadline, "No progress for this long means that a rollout has failed"
+        ),
         "drain_timeout": Key(_duration(none=True), _POLICY.drain_timeout, "How long an old worker may finish its task"),
         "on_failure": Key(
             _choice(*OnFailure),
             _POLICY.on_failure,
-            'After a failure of others than the first new worker: back to the last good generation ("revert"), or wait'
-            ' for you ("hold")',
+            'If a new worker other than the first one fails: go back to the last good generation ("revert"), or wait'
+            ' for the operator ("hold")',
         ),
     },
     "pools.NAME": {
-        "run": Key(_choice("worker", "beat"), _POOL.run, "Which of Celery's programs"),
-        "workers": Key(_COUNT, _POOL.workers, "How many workers"),
-        "concurrency": Key(_COUNT_FROM_1, _POOL.concurrency, "How many tasks each of them runs at a time"),
-        "queues": Key(Kind("a list of queues' names", _texts(r"[^,\s\0]+")), _POOL.queues, "The queues they take from"),
+        "run": Key(_choice("worker", "beat"), _POOL.run, "Which of Celery's programs the pool runs"),
+        "workers": Key(_COUNT, _POOL.workers, "How many workers the pool has"),
+        "concurrency": Key(_COUNT_FROM_1, _POOL.concurrency, "How many tasks each worker runs at a time"),
+        "queues": Key(
+            Kind("a list of queues' names", _texts(r"[^,\s\0]+")), _POOL.queues, "The queues that the workers consume"
+        ),
         "celery_pool": Key(
             _choice("prefork", "threads", "solo", "eventlet", "gevent", "processes"),
             _POOL.celery_pool,
@@ -196,22 +202,22 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "How many messages a worker takes in advance, for each task that it can run at a time",
         ),
         "time_limit": Key(_duration(), _POOL.time_limit, "A task that takes longer is killed"),
-        "soft_time_limit": Key(
-            _duration(), _POOL.soft_time_limit, "A task that takes longer is told so by an exception"
-        ),
+        "soft_time_limit": Key(_duration(), _POOL.soft_time_limit, "A task that takes longer gets an exception"),
         "exclude_queues": Key(
             Kind("a list of queues' names", _texts(r"[^,\s\0]+")),
             _POOL.exclude_queues,
-            "Queues that they do not take from",
+            "Queues that the workers do not consume",
         ),
         "optimization": Key(_choice("default", "fair"), _POOL.optimization, "How a worker's children get their tasks"),
         "statedb": Key(
             Kind("a file's name as a string", _text),
             _POOL.statedb,
-            "A file in which Celery keeps what a worker was told to revoke",
+            "A file in which Celery keeps the revoked tasks of a worker",
         ),
         "loglevel": Key(
-            _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"), _POOL.loglevel, "What is logged"
+            _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"),
+            _POOL.loglevel,
+            "The least severe level that is logged",
         ),
         "environment_file": Key(_PATH_TEXT, _POOL.environment_file, "A file of environment variables"),
         "environment": Key(Kind("a table of strings", _environment), _POOL.environment, "More environment variables"),
