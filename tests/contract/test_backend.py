@@ -301,7 +301,7 @@ async def test_b11_a_start_that_takes_too_long_fails(staged: Staged) -> None:
         failure = (await fail(stage, ONE, Script(ready_after=None, drain=None)))[ONE].failure
         assert failure is not None
         assert failure.kind is FailureKind.TIMEOUT
-        assert failure.summary.startswith("did not say READY")
+        assert failure.summary.startswith("did not send READY")
 
 
 async def test_b12_a_ready_instance_without_a_sign_of_life_fails(staged: Staged) -> None:

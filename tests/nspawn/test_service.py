@@ -342,7 +342,7 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     status = service.wait_until(
         "its end", lambda status: {pool["rollout"]["state"] for pool in status["pools"]} == {"rejected"}
     )
-    assert all("did not say READY" in pool["rollout"]["reason"] for pool in status["pools"])
+    assert all("did not send READY" in pool["rollout"]["reason"] for pool in status["pools"])
     assert before.items() <= service.workers().items()
     service.install(service.next_version())
     service.wait_until("the next good one", at_rest)

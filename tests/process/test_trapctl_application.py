@@ -193,7 +193,7 @@ def test_settings_are_listed_with_where_they_come_from(harbour: Harbour) -> None
     assert "ok      settings that are not Celery's defaults: 2 by celeryconfig.py" in said
     assert any(line.endswith("(celeryconfig, not the application's 'amqp://user:***@dev')") for line in lines)
     assert "worker_concurrency = 4  (trapd.toml, pool a)" in lines
-    assert "warning task_default_queue is 'wide' by celeryconfig.py; the application says 'jobs'" in lines
+    assert "warning task_default_queue is 'wide' by celeryconfig.py; the application sets 'jobs'" in lines
     assert "warning Celery knows no setting task_ack_late" in lines
     assert "did you mean task_acks_late?" in lines
     assert "s3cret" not in said

@@ -275,7 +275,7 @@ def test_a_rejected_rollout_ends_with_its_traceback_and_exit_status_1(short_path
         assert "pool default: generation 8 was rejected: default@8-1 failed to start" in lines
         assert "    ModuleNotFoundError: No module named 'numba_next'" in lines
         assert "generation 7 serves, as before" in lines
-        assert lines[-1] == "trapctl why 1 tells more; trapctl retry default tries the same code again"
+        assert lines[-1] == "trapctl why 1 shows more; trapctl retry default tries the same code again"
         shown = one.ctl("status")
         exactly(shown, 1)
         assert re.search(r"rollout 1 rejected after \d+s: default@8-1 failed to start", shown.stdout)

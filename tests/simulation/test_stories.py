@@ -69,7 +69,7 @@ def test_what_a_rollout_does_to_the_workers_before_is_part_of_its_story() -> Non
     scaled, draining, gone = universe.history.events()[-3:]
     assert [event.kind for event in (scaled, draining, gone)] == ["scaled", "draining", "gone"]
     assert draining.rollout == gone.rollout == 2, "of that generation"
-    assert gone.reason == "left 10.0 s after it was told to"
+    assert gone.reason == "left 10.0 s after it was asked to"
 
 
 def test_a_worker_that_a_person_stopped_leaves_a_receipt_too() -> None:
@@ -79,9 +79,9 @@ def test_a_worker_that_a_person_stopped_leaves_a_receipt_too() -> None:
     told = [(event.kind, event.reason) for event in universe.history.events() if event.instance == "p@1-1"]
     assert told == [
         ("started", "2 workers are wanted on generation 1"),
-        ("ready", "said READY"),
-        ("draining", "was told to leave by systemd or a person"),
-        ("gone", "left 10.0 s after it was told to"),
+        ("ready", "sent READY"),
+        ("draining", "was asked to leave by systemd or a person"),
+        ("gone", "left 10.0 s after it was asked to"),
     ]
 
 

@@ -19,7 +19,7 @@ NEVER = math.inf
 
 _SUMMARY = {
     FailureKind.CODE: "ImportError: broken on purpose",
-    FailureKind.TIMEOUT: "did not say READY in time",
+    FailureKind.TIMEOUT: "did not send READY in time",
     FailureKind.WATCHDOG: "its main loop stopped turning",
     FailureKind.CRASH: "exited with status 1",
 }

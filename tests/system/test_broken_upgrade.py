@@ -58,7 +58,7 @@ def rejected(status: Status) -> bool:
     ("broken", "reason", "evidence"),
     [
         pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
-        pytest.param(sample.hanging, r"did not say READY within 1\d(\.\d+)? s", "default@2-1", id="hangs on import"),
+        pytest.param(sample.hanging, r"did not send READY within 1\d(\.\d+)? s", "default@2-1", id="hangs on import"),
     ],
 )
 def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(

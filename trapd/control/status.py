@@ -241,7 +241,7 @@ def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
     if codes["mixed"]:
         found.append(f"{_workers(codes['mixed'])} loaded code from outside the snapshot")
     if codes["unknown"]:
-        found.append(f"{_workers(codes['unknown'])} did not say what code was loaded")
+        found.append(f"{_workers(codes['unknown'])} did not report which code was loaded")
     if codes["stale"] and not rolling:
         found.append(f"{_workers(codes['stale'])} of another generation than {view.state.wanted}, and no rollout is on")
     return found

@@ -56,7 +56,7 @@ def backend(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "there is no result backend",
-            "results and errors of tasks are thrown away: nobody can wait for them",
+            "results and errors of tasks are thrown away: no program can wait for them",
             'set result_backend, for example to "rpc://"',
         )
 
@@ -143,7 +143,7 @@ def other_transports(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "the broker is a database (sqla+)",
-            "it has no broadcasts: inspect and control commands reach nobody, and delivered rows are kept for ever",
+            "it has no broadcasts: inspect and control commands reach no worker, and delivered rows are kept for ever",
             "use RabbitMQ, Redis or filesystem://",
         )
 

@@ -68,4 +68,4 @@ def outcome(screen: Screen, document: documents.Waited) -> None:
     screen.lines(last_lines(rollout["detail"], lines=60), indent=4)
     if (serves := document["serves"]) not in (None, rollout["generation"]):
         screen.line(f"generation {serves} serves" + (", as before" if serves == rollout["previous"] else ""))
-    screen.line(f"trapctl why {rollout['id']} tells more; trapctl retry {rollout['pool']} tries the same code again")
+    screen.line(f"trapctl why {rollout['id']} shows more; trapctl retry {rollout['pool']} tries the same code again")

@@ -172,7 +172,7 @@ class Client:
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
 _WHY: Mapping[int, tuple[str, bool]] = {
     errno.ENOENT: ("no such socket", True),
-    errno.ECONNREFUSED: ("nobody listens there any more", True),
+    errno.ECONNREFUSED: ("no process listens there any more", True),
     errno.ENOTDIR: ("that is no place for a socket; see --socket, and runtime_directory in trapd.toml", True),
     errno.ENOTSOCK: ("that is not a socket; see --socket, and runtime_directory in trapd.toml", True),
     errno.EACCES: ("permission denied; look at the rights of that folder", False),

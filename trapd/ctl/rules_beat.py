@@ -28,7 +28,7 @@ def nobody_beats(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         WARNING,
         f"{what}, and no pool here runs beat",
-        "workers send no periodic tasks, just as `celery worker` without -B: nobody sends them",
+        "workers send no periodic tasks, just as `celery worker` without -B: no process sends them",
         f'add a pool with run = "beat" to {facts.settings.file}; nothing, if beat runs on another machine',
     )
 

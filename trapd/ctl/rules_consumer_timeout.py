@@ -23,8 +23,8 @@ def consumer_timeout(facts: Facts) -> Iterator[Finding]:
     late = bool(facts.report["late"])
     yield Finding(
         WARNING,
-        f"RabbitMQ takes back what a worker of {', '.join(pools)} holds for more than consumer_timeout (30 min if "
-        "nobody changed it)",
+        f"RabbitMQ takes back what a worker of {', '.join(pools)} holds for more than consumer_timeout (30 min by "
+        "default)",
         ("a task that acknowledges late and takes longer" if late else "a message in reserve behind a longer task")
         + ", or a task that waits longer for its eta, ends its worker (PRECONDITION_FAILED) and begins again "
         "elsewhere, each time, without end",

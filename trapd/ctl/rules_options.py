@@ -33,7 +33,7 @@ def limits_in_vain(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"pool {pool.name} sets {', '.join(vain)}, which Celery's pool {kind!r} ignores",
-                "tasks run in the worker's own process, which nobody interrupts or replaces",
+                "tasks run in the worker's own process, which is never interrupted or replaced",
                 'remove it, or set celery_pool = "prefork"',
             )
 

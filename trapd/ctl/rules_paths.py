@@ -70,7 +70,7 @@ def surroundings(facts: Facts) -> Iterator[Finding]:
                 WARNING,
                 f"{name} in {root} holds Python code that is neither copied nor watched",
                 "it has no __init__.py, or more than 64 MiB: workers read it where it is, whatever version lies there, "
-                "and a change of it recycles nobody",
+                "and a change of it recycles no worker",
                 f'add "{name}" to [watch] distributions in {facts.settings.file}, if workers import it',
             )
         if project["climbing"] and project["writable"]:

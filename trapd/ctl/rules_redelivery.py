@@ -57,7 +57,7 @@ def redelivery(facts: Facts) -> Iterator[Finding]:
         return
     after = age(limit)
     if facts.transport == "sqs" and options.get("predefined_queues"):
-        after = "the VisibilityTimeout of its predefined queue (30 s where nobody has set it)"
+        after = "the VisibilityTimeout of its predefined queue (30 s if it is not set)"
     yield Finding(
         WARNING,
         f"{patience.broker} hands a task out again after {after}, and {', '.join(holding)} may hold one for longer",

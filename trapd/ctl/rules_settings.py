@@ -78,7 +78,7 @@ def overridden(facts: Facts) -> Iterator[Finding]:
         ):
             yield Finding(
                 WARNING,
-                f"{setting['name']} is {setting['value']} by {name}; the application says {setting['instead_of']}",
+                f"{setting['name']} is {setting['value']} by {name}; the application sets {setting['instead_of']}",
                 "plain `celery worker` follows the application; here the system-wide file goes first",
                 f"remove {setting['name']} from {file}, unless that is meant",
             )

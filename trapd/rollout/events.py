@@ -156,10 +156,10 @@ class _Worker:
             lasted = None if began is None else now.ready_at - began
             yield self._event(EventKind.READY, _ready(now), WORKER, at=now.ready_at, lasted=lasted)
         if now.state is InstanceState.READY and was is not None and was.state in _LEAVING:
-            yield self._event(EventKind.READY, "is ready still: trapd ended before it could tell it to leave")
+            yield self._event(EventKind.READY, "is ready still: trapd ended before it could drain it")
         if now.state is InstanceState.DRAINING and (was is None or was.state not in _LEAVING):
             lasted = None if now.ready_at is None else now.since - now.ready_at
-            why = "was told to leave by systemd or a person"
+            why = "was asked to leave by systemd or a person"
             yield self._event(EventKind.DRAINING, why, OUTSIDE, at=now.since, lasted=lasted)
 
     def _failed_anew(self, was: Instance | None, now: Instance) -> bool:
@@ -189,7 +189,7 @@ class _Worker:
         if was.state is InstanceState.STOPPING or isinstance(self.previous.done.get(self.id), Kill):
             return self._event(EventKind.GONE, "was ended" + (f": {was.status}" if was.status else ""))
         if was.state is InstanceState.DRAINING:
-            return self._event(EventKind.GONE, f"left {lasted:.1f} s after it was told to", WORKER, lasted=lasted)
+            return self._event(EventKind.GONE, f"left {lasted:.1f} s after it was asked to", WORKER, lasted=lasted)
         return self._event(EventKind.GONE, "left between two looks of trapd", OUTSIDE)
 
     def _event(
@@ -264,4 +264,4 @@ def _ready_at(instance: Instance) -> float | None:
 
 def _ready(instance: Instance) -> str:
     versions = instance.report.versions if instance.report is not None else {}
-    return "said READY" + "".join(f", {name} {version}" for name, version in sorted(versions.items()))
+    return "sent READY" + "".join(f", {name} {version}" for name, version in sorted(versions.items()))

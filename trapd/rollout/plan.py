@@ -249,7 +249,7 @@ def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
     draft.want(Desire.RUN, trial, _again(trial))
     if draft.healthy(trial):
         draft.wakes.append(report_deadline(draft.world, trial))
-        draft.waiting.append(f"{trial.id} to say what code it loaded")
+        draft.waiting.append(f"{trial.id} to report which code it loaded")
 
 
 def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:

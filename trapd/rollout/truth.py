@@ -53,7 +53,7 @@ def unproven_because(instance: Instance) -> str:
     """Why a healthy canary's word is not enough; empty if it is: it must have reported the code it was started for."""
     report = instance.report
     if report is None:
-        return "it does not say what code it loaded"
+        return "it does not report which code it loaded"
     if report.generation != instance.id.generation:
         return f"it loaded generation {report.generation}"
     if report.mixed:

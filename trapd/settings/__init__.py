@@ -185,7 +185,7 @@ def _pools(document: Document, defaults: Policy) -> tuple[PoolSpec, ...]:
 def _limits(document: Document, path: str, values: dict[str, Any]) -> None:
     soft, hard = values["soft_time_limit"], values["time_limit"]
     if soft is not None and hard is not None and soft >= hard:
-        message = f"cannot tell a task after {soft:g} s that is killed after {hard:g} s"
+        message = f"cannot interrupt a task after {soft:g} s that is killed after {hard:g} s"
         document.refuse(f"{path}.soft_time_limit", message, "make soft_time_limit shorter than time_limit")
 
 

@@ -61,7 +61,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             self._begin(worker, worker.consumer)
         except Exception:  # these are Celery's inner parts; without this it leaves as it always does
-            log.exception("cannot tell what runs here from what does not")
+            log.exception("cannot distinguish the tasks that run here from the others")
 
     def _begin(self, worker: Any, consumer: Any) -> None:
         consumer.task_consumer.on_message = self._back.append  # whatever else comes until it is cancelled

@@ -98,7 +98,7 @@ class Revokes:
         try:
             self.look()
         except OSError as error:
-            log.error("cannot read what others were told to revoke: %s", error)
+            log.error("cannot read the revokes of other workers: %s", error)
 
     def _note(self, said: Entry, weight: int) -> None:
         """A disk that is full must not keep the worker from what it is told."""

@@ -169,8 +169,8 @@ def test_an_end_is_told_in_words(exit_status: int, number: str, summary: str) ->
 
 def test_our_own_verdict_comes_before_what_the_worker_says() -> None:
     said = Failure(FailureKind.CODE, "SystemExit: 1", "", 0.0)
-    run = Run(ONE, 0.0, verdict=(FailureKind.TIMEOUT, "did not say READY within 3 s"))
-    assert run.explain(70, said) == (FailureKind.TIMEOUT, "did not say READY within 3 s")
+    run = Run(ONE, 0.0, verdict=(FailureKind.TIMEOUT, "did not send READY within 3 s"))
+    assert run.explain(70, said) == (FailureKind.TIMEOUT, "did not send READY within 3 s")
     assert Run(ONE, 0.0).explain(70, said) == (FailureKind.CODE, "SystemExit: 1")
 
 

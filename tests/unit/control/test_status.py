@@ -237,7 +237,7 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
     )
     assert problems(controller) == [
         "1 worker loaded code from outside the snapshot",
-        "1 worker did not say what code was loaded",
+        "1 worker did not report which code was loaded",
         "1 worker of another generation than 7, and no rollout is on",
     ]
     state = replace(controller.pool("default").state, rollout=rolling(RolloutState.ROLLING))

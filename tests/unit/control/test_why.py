@@ -125,7 +125,7 @@ def test_a_worker_that_is_gone_is_still_explained_from_history() -> None:
 def test_what_history_says_of_a_workers_leaving_is_not_said_again() -> None:
     controller = upgraded()
     controller.put("default", instances=())
-    why = "left 0.5 s after it was told to"
+    why = "left 0.5 s after it was asked to"
     controller.history.save(events=[Event(CLOCK.wall(), EventKind.GONE, why, "trapd", "default", 1, 8, "default@8-1")])
     assert chain(controller, "default@8-1")[-2:] == [
         ("started", "default@8-1: canary of generation 8"),

@@ -98,7 +98,7 @@ def on(transport: str, **options: Any) -> dict[str, Any]:
 
 REDIS = on("redis", visibility_timeout=90000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}
 AGAIN = "{} hands a task out again after {}, and default may hold one for longer"
-PREDEFINED = "the VisibilityTimeout of its predefined queue (30 s where nobody has set it)"
+PREDEFINED = "the VisibilityTimeout of its predefined queue (30 s if it is not set)"
 CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
 NO_CANCEL = {CANCEL: False}
 FOLDER = on("filesystem", data_folder_in="/q", data_folder_out="/q")

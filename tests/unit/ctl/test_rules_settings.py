@@ -68,7 +68,7 @@ def test_each_setting_is_listed_with_who_says_it_and_what_it_replaced() -> None:
 
 def test_what_celeryconfig_overrides_is_a_warning_unless_a_service_has_to_fix_it() -> None:
     assert wrong(in_force=SAID) == [
-        (WARNING, "task_serializer is 'json' by celeryconfig.py; the application says 'pickle'")
+        (WARNING, "task_serializer is 'json' by celeryconfig.py; the application sets 'pickle'")
     ]
 
 

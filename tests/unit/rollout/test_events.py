@@ -101,7 +101,7 @@ def test_times_and_durations_are_those_of_what_happened() -> None:
         Plan(),
     )[::-1]
     assert (ready.kind, ready.wall, ready.duration) == (EventKind.READY, WALL - 2, 28.0)
-    assert (gone.reason, gone.wall, gone.duration) == ("left 40.0 s after it was told to", WALL, 40.0)
+    assert (gone.reason, gone.wall, gone.duration) == ("left 40.0 s after it was asked to", WALL, 40.0)
     assert (gone.pool, gone.instance, gone.generation, gone.rollout) == ("p", "p@1-1", 1, 1)
 
 
@@ -109,7 +109,7 @@ def test_a_worker_told_to_leave_a_moment_ago_left_a_moment_after() -> None:
     """Not the whole time for which it was ready: its unit may go between two looks."""
     (gone,) = between(view(READY, done=(Drain(ID, "x"),), ago=0.1), view(), Plan())
     assert gone.duration == 0.1
-    assert gone.reason == "left 0.1 s after it was told to"
+    assert gone.reason == "left 0.1 s after it was asked to"
 
 
 def test_how_long_a_worker_that_crashed_had_been_ready() -> None:

@@ -300,7 +300,7 @@ def test_no_progress_until_the_deadline_fails_the_rollout() -> None:
 
 def test_the_plan_waits_for_a_report_until_the_progress_deadline() -> None:
     thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", ago=6, report=None)), NOW)
-    assert thought.waiting == "p@2-1 to say what code it loaded"
+    assert thought.waiting == "p@2-1 to report which code it loaded"
     assert thought.wake_at == NOW + 600
 
 

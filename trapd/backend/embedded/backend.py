@@ -255,7 +255,7 @@ class EmbeddedBackend:
     def _over(self, run: Run) -> None:
         if run.state is InstanceState.STARTING:
             took = self._clock.now() - run.since
-            self._abort(run, FailureKind.TIMEOUT, f"did not say READY within {took:.3g} s{last_status(run.status)}")
+            self._abort(run, FailureKind.TIMEOUT, f"did not send READY within {took:.3g} s{last_status(run.status)}")
         elif run.state is InstanceState.READY:
             why = f"its main loop stopped turning: no sign of life for {self._watchdog:g} s{last_status(run.status)}"
             self._abort(run, FailureKind.WATCHDOG, why)

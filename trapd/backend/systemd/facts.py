@@ -138,7 +138,7 @@ def explain(facts: Facts, reported: Failure | None, *, asked: bool, killed: bool
     match facts.result:
         case "timeout" if not facts.was_ready:
             took = f"{facts.ended - facts.started:.3g} s{last_status(facts.text)}"
-            return FailureKind.TIMEOUT, f"did not say READY within {took}"
+            return FailureKind.TIMEOUT, f"did not send READY within {took}"
         case "watchdog":
             stood = f"no sign of life in time{last_status(facts.text)}"
             return FailureKind.WATCHDOG, f"its main loop stopped turning: {stood}"

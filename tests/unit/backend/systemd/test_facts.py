@@ -75,8 +75,8 @@ def test_every_state_of_a_unit_is_one_of_an_instance(facts: Facts, expected: Ins
     [
         ({}, FailureKind.CRASH, "exited with status 1"),
         ({"errno": 13}, FailureKind.CRASH, "exited with status 1 (EACCES)"),
-        ({"result": "timeout", "ready": 0.0}, FailureKind.TIMEOUT, "did not say READY within 10 s"),
-        ({"result": "timeout", "ready": 3.0}, FailureKind.TIMEOUT, "did not say READY within 10 s"),  # of a run before
+        ({"result": "timeout", "ready": 0.0}, FailureKind.TIMEOUT, "did not send READY within 10 s"),
+        ({"result": "timeout", "ready": 3.0}, FailureKind.TIMEOUT, "did not send READY within 10 s"),  # of a run before
         (
             {"result": "timeout"},
             FailureKind.CRASH,
