@@ -370,7 +370,7 @@ def test_celery_runs_on_what_is_installed_where_there_is_no_generation(harbour: 
     exactly(done, 0)
     assert "task_default_queue: 'jetty'" in done.stdout
     assert "harbour 1.0" in done.stderr
-    assert "trapctl: no generation is there to read; using what is installed now" in done.stderr
+    assert "trapctl: no generation is there; using what is installed now" in done.stderr
 
 
 def test_celery_leaves_no_file_behind_in_a_generation_which_trapd_could_not_remove(harbour: Harbour) -> None:

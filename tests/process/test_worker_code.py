@@ -44,7 +44,7 @@ async def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(shor
 
     async with lab:
         instance = await lab.start()
-        assert instance.report == CodeReport(7, "fingerprint-7", {"naps": "1.0"})
+        assert instance.report == CodeReport(7, "fingerprint-7", {"naps": "1.0"}, slots=1)
         [answer] = await lab.ask("trapd_code")
         [(node, code)] = answer.items()
         assert node.startswith("default-7-1@")
