@@ -19,7 +19,7 @@ OLD, NEW = "1.3.0", "1.4.0"
 RATE, JITTER = 5.0, 0.3  # images per second; each pause is this part shorter or longer
 STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
 START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 240.0, 360.0, 60.0  # s
-COUNT_EVERY = 0.5  # s between two looks at the workers' ledger
+COUNT_EVERY = 1.0  # s between two looks at the workers' ledger: each takes 7 ms for 620 tasks
 
 
 class Drive:
@@ -57,7 +57,7 @@ class Drive:
         self._gather_the_rest()
         stale = self._stale(NEW)
         self.stage("stopping")
-        self.world.stop_trapd()
+        self.world.stop_trapd(self._show)
         return times, stale
 
     def _upgrade(self, steady: float) -> summary.Times:
@@ -89,7 +89,7 @@ class Drive:
 
     def _stale(self, version: str) -> list[str]:
         """Ask once more: a worker that is not current, or one too few."""
-        last = status.Status.of(self.world.wait_for_status(ANSWER_PATIENCE))
+        last = status.Status.of(self.world.wait_for_status(ANSWER_PATIENCE, self._show))
         stale = [
             f"{one.name} is {one.state} and {one.code}, on trap {one.version}"
             for one in last.workers
@@ -131,6 +131,9 @@ class Drive:
         if not self.submitter.waiting:
             time.sleep(0.05)
         self._ask()
+        self._show()
+
+    def _show(self) -> None:
         self._count()
         self.show.update(self.view)
 

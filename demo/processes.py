@@ -103,14 +103,18 @@ class Processes:
             return "\n".join((self.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
         return ""
 
-    def stop(self, name: str) -> bool:
-        """SIGTERM to the child alone, and SIGKILL to its group when our patience ends; False if it took that."""
+    def stop(self, name: str, tick: Callable[[], None] = lambda: None) -> bool:
+        """SIGTERM to the child alone, and SIGKILL to its group when our patience ends; False if it took that.
+
+        Calls ``tick`` meanwhile.
+        """
         child = self._children.get(name)
         if child is None or child.poll() is not None:
             return True
         child.terminate()
         deadline, requests = time.monotonic() + self._patience[name], self.interrupted
         while child.poll() is None and time.monotonic() < deadline and self.interrupted == requests:
+            tick()
             time.sleep(STEP)
         if child.poll() is not None:
             return True

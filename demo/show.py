@@ -83,6 +83,7 @@ class LiveShow:
     def event(self, words: str) -> None:
         passed = f"{time.monotonic() - self._began:6.1f} s "
         self._live.console.print(Text.assemble((passed, "dim"), words))
+        self._last = 0.0  # the picture below an event is never of the time before it
 
     def update(self, view: View) -> None:
         now = time.monotonic()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -91,8 +92,9 @@ class World:
 
     def runs_and_gone(self) -> tuple[list[ledger.Run], set[int]]:
         """Like ``runs``, and which of the processes that have a task to finish live no more."""
-        gone = {run.pid for run in self.runs() if run.finished is None and not Path(f"/proc/{run.pid}").exists()}
-        return self.runs(), gone  # read again: a process that is gone now has written its last line
+        runs = self.runs()
+        gone = {run.pid for run in runs if run.finished is None and not Path(f"/proc/{run.pid}").exists()}
+        return self.runs() if gone else runs, gone  # again: a process that is gone now has written its last line
 
     # -- trapd -----------------------------------------------------------------------------------------------------
 
@@ -100,18 +102,22 @@ class World:
         command = [sys.executable, "-m", "trapd", "--config", str(self.work / "trapd.toml")]
         return self.processes.start("trapd", command, patience=DRAIN)
 
-    def stop_trapd(self) -> None:
-        """Let it drain its workers. Raises DemoError if it had to be killed, or failed."""
-        if not self.processes.stop("trapd"):
+    def stop_trapd(self, tick: Callable[[], None]) -> None:
+        """Let it drain its workers, calling ``tick`` meanwhile. Raises DemoError if it had to be killed, or failed."""
+        if not self.processes.stop("trapd", tick):
             raise DemoError(f"cannot stop trapd: still there {DRAIN:.0f} s after SIGTERM")
         self.processes.must_have_succeeded("trapd")
 
-    def wait_for_status(self, patience: float) -> dict[str, Any]:
-        """The next answer of ``trapctl status --json``. Raises DemoError after ``patience`` seconds."""
+    def wait_for_status(self, patience: float, tick: Callable[[], None]) -> dict[str, Any]:
+        """The next answer of ``trapctl status --json``. Calls ``tick`` meanwhile.
+
+        Raises DemoError after ``patience`` seconds.
+        """
         deadline = time.monotonic() + patience
         while (status := self.status.look()) is None:
             if time.monotonic() > deadline:
                 raise DemoError(f"cannot ask trapd: {self.processes.last_words('status') or 'no answer'}")
+            tick()
             time.sleep(STEP)
         return status
 

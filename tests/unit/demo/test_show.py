@@ -51,6 +51,18 @@ def test_the_live_show_prints_events_above_and_the_figures_at_the_end() -> None:
     assert "done" in text.rpartition("Figures")[2]
 
 
+def test_the_picture_below_an_event_is_of_the_time_after_it() -> None:
+    stream = io.StringIO()
+    live = show.LiveShow(Console(file=stream, width=100, force_terminal=True, color_system=None))
+    live.update(View("working"))
+    live.update(View("too soon for another picture"))
+    live.event("stopping")
+    live.update(View("the last stage"))
+    live.close()
+    assert "too soon" not in stream.getvalue()
+    assert "the last stage" in stream.getvalue()
+
+
 def test_the_figures_at_the_end_are_whole_on_a_narrow_terminal() -> None:
     stream = io.StringIO()
     live = show.LiveShow(Console(file=stream, width=40, force_terminal=True, color_system=None))
