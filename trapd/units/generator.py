@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
     parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
     options = parser.parse_args(argv)
+    os.umask(0o022)  # trapd.service has a narrower one
     try:
         rendered = rendering(options.config, options.base)
         for refusal in rendered.refusals:
