@@ -17,7 +17,7 @@ SLOW := tests/process tests/applications tests/system tests/nspawn
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
-	@echo "make test      install what the tests need, then check and run all of them (25 to 35 minutes)"
+	@echo "make test      install what the tests need, then check and run all of them (11 to 15 minutes on two processors)"
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
