@@ -19,7 +19,7 @@ help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
 	@echo "make test      install what the tests need, then check and run all of them (11 to 15 minutes on two processors)"
 	@echo "make check     lint, types, import contracts"
-	@echo "make unit      the fast tests: unit, contract, simulation, docs"
+	@echo "make unit      the fast tests: unit, contract, simulation, docs; random lives are left to make test"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
 	@echo "make test-long repeat a lot what make test repeats a little; its figures: docs/repetitions.md"
 	@echo "make test-debian13 the tests that need machines, on machines of Debian 13 (makes a root of it: 350 MB)"
@@ -52,8 +52,9 @@ check: dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config setup.cfg
 
+# Without what repeats something by chance, which "test" does; some wait, so two processes for each processor.
 unit: dev
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
+	$(BIN)/python -m pytest --numprocesses=$(shell expr 2 '*' $$(nproc)) --dist=worksteal -m 'not long' $(FAST)
 
 system: packages dev
 	$(BIN)/python -m pytest $(IN_LANES) $(SLOW)
