@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
+OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
+
 
 class About(StrEnum):
     """What an event of a kind is about: which of its members are set beside ``pool``."""

@@ -11,14 +11,13 @@ from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import epoch
 from trapd.errors import UsageError
-from trapd.event import Event
+from trapd.event import OWN_ACTORS, Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
 from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
-_OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 
 
@@ -144,7 +143,7 @@ def _received(received: Received) -> Step:
 
 def _event(event: Event) -> Step:
     text = f"{event.instance}: {event.reason}" if event.instance else event.reason
-    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in _OWN_ACTORS else ""))
+    return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in OWN_ACTORS else ""))
 
 
 def _instance_now(context: Context, instance: Instance, wanted: int | None) -> str:

@@ -11,13 +11,11 @@ from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.words import Word, moment
+from trapd.event import OWN_ACTORS
 
 if TYPE_CHECKING:
     from trapd.control import documents
     from trapd.ctl.render import Screen
-
-
-OWN_ACTORS = frozenset({"trapd", "worker", "outside"})  # actors that the reason names, if they matter
 
 
 @click.command()
