@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu import Queue
+from kombu import Message, Queue
 
 from tests.conftest import make_broker
 from tests.support.worker_lab import WorkerLab, client_warnings, wait
@@ -181,6 +181,30 @@ def test_a_message_that_was_parked_twice_because_its_worker_was_killed_comes_bac
     wait(lambda: here.parked() == 2)
     assert len(here.walk(lambda mark: Verdict.BACK)) == 1
     assert here.parked() == 0
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "quorum"])
+@pytest.mark.parametrize("verdict", [Verdict.STAYS, Verdict.BACK])
+def test_a_look_that_broke_off_before_the_acknowledgement_leaves_no_second_message(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, verdict: Verdict
+) -> None:
+    """Its connection was lost after the copy was confirmed: both are in the queue, and the next look finds them."""
+    here = place(short_path, request, kind)
+    park(here)
+    wait(lambda: here.parked() == 1)
+    lot = Parking(here.lab.client)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Message, "ack", break_off)
+        with pytest.raises(ConnectionError):
+            lot.walk(here.queue, lambda mark: Verdict.STAYS, lot.waiting(here.queue), 5.0)
+    lot.close()
+    wait(lambda: here.parked() == 2)
+    assert len(here.walk(lambda mark: verdict)) == 1
+    assert here.parked() == (verdict is Verdict.STAYS)
+
+
+def break_off(message: Message) -> None:
+    raise ConnectionError
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis", "embedded"])

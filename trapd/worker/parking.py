@@ -85,25 +85,41 @@ class Parking:
         return int(self._declare(queue))
 
     def walk(self, queue: Any, judge: Judge, at_most: int, seconds: float) -> int:
-        """Judge messages from the head of the parking queue; how many of them left it for their queue."""
+        """Judge messages from the head of the parking queue; how many of them left it for their queue.
+
+        A walk that broke off between the confirmation of a copy and the acknowledgement leaves both, with one token;
+        the broker marks the older one as redelivered. Such a message is kept in hand until the end of the walk: a
+        second message with its token is then a duplicate for certain. (Seen after a broker stood still for seconds.)
+        """
         until, left, tokens = time.monotonic() + seconds, 0, dict[str, str]()
+        suspects: dict[str, Any] = {}
         for _ in range(at_most):
             message = self._get(queue.name + SUFFIX) if time.monotonic() < until else None
             if message is None:
                 break
             mark = message.headers.get(HEADER) or {}
             id, token = str(mark.get("id")), str(mark.get("token"))
-            if tokens.setdefault(id, token) != token and mark.get("redelivered"):
+            if token in suspects:
+                message.ack()
+            elif tokens.setdefault(id, token) != token and mark.get("redelivered"):
                 message.ack()  # the broker delivered it anew though it was parked: who parked it was killed just then
-                continue
-            verdict = judge(mark) if mark else Verdict.BACK
-            if verdict is Verdict.STAYS:
-                self._publish(queue.name + SUFFIX, message, mark)
+            elif mark and ((message.delivery_info or {}).get("redelivered") or mark.get("suspect")):
+                suspects[token] = message
             else:
-                self._return(queue.name, message, mark, verdict)
-                left += 1
-            message.ack()
+                left += self._judge(queue, message, mark, judge)
+        for message in suspects.values():
+            left += self._judge(queue, message, message.headers[HEADER] | {"suspect": True}, judge)
         return left
+
+    def _judge(self, queue: Any, message: Any, mark: dict[str, Any], judge: Judge) -> bool:
+        """Did it leave the parking queue?"""
+        verdict = judge(mark) if mark else Verdict.BACK
+        if verdict is Verdict.STAYS:
+            self._publish(queue.name + SUFFIX, message, mark)
+        else:
+            self._return(queue.name, message, mark, verdict)
+        message.ack()
+        return verdict is not Verdict.STAYS
 
     def close(self) -> None:
         """Without waiting for the broker."""
