@@ -1,8 +1,8 @@
-"""Celery's settings without any server: tasks, results and remote control as files under trapd's state directory.
+"""Settings of Celery without any server: tasks, results and remote control are files under trapd's state directory.
 
-For trying trapd, for laptops and for single containers; some 150 messages a second. Where work must not be lost, use
-RabbitMQ (celeryconfig.py beside this file): here a worker that is killed takes its tasks with it, late acknowledgement
-or not. Every worker, and every program that submits, needs the same TRAPD_STATE_DIRECTORY.
+Use this file to try trapd, on laptops and in single containers; it carries about 150 messages a second. Where work must
+not be lost, use RabbitMQ (celeryconfig.py beside this file): with files, a worker that is killed loses its tasks, also
+with late acknowledgement. Every worker, and every program that submits tasks, needs the same TRAPD_STATE_DIRECTORY.
 """
 
 import os
@@ -18,14 +18,14 @@ for _folder in (_messages, _control, _results):
 
 def _older(folder, pattern, seconds):
     for file in folder.glob(pattern):
-        with suppress(FileNotFoundError):  # another worker tidies as well
+        with suppress(FileNotFoundError):  # another worker has removed the file
             if file.stat().st_ctime < time.time() - seconds:
                 yield file
 
 
-# Nobody else ever tidies: neither this transport nor results in files know when something has expired.
+# Remove expired files here: neither this transport nor Celery's results in files ever removes them.
 for _folder, _pattern, _seconds in (
-    (_messages, "*.pidbox.msg", 3600),  # commands to workers, and answers to people, that are gone
+    (_messages, "*.pidbox.msg", 3600),  # commands to workers, and answers to clients, that have ended
     (_results, "celery-task-meta-*", 86400),  # a day, as Celery's result_expires says for other backends
 ):
     for _file in _older(_folder, _pattern, _seconds):
@@ -34,7 +34,7 @@ for _folder, _pattern, _seconds in (
 broker_url = "filesystem://"
 broker_transport_options = {
     "data_folder_in": str(_messages),
-    "data_folder_out": str(_messages),  # the same: what one process sends, the others receive
+    "data_folder_out": str(_messages),  # the same folder: a message that one process sends, the others receive
     "control_folder": str(_control),
     "polling_interval": 0.1,  # with the default of a second, each task and each answer would wait that long
 }

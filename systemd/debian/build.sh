@@ -1,15 +1,15 @@
 #!/bin/bash
-# Builds trapd_VERSION-REVISION_ARCHITECTURE.deb from this checkout, into a folder: bash systemd/debian/build.sh dist
-# Needs Debian's python3-venv, and root or the right to make namespaces. From the environment: REVISION (else 1).
+# Build trapd_VERSION-REVISION_ARCHITECTURE.deb from this checkout, into a folder: bash systemd/debian/build.sh dist
+# Needs Debian's python3-venv, and root or the right to make namespaces. From the environment: REVISION (default 1).
 #
-# The package has a virtual environment of its own, and such a one works only where it was made: so it is made at
-# /opt/trapd, in a mount namespace of its own. This machine's /opt is neither seen nor touched.
+# The package contains a virtual environment, which works only at the path where it was made. So the script makes it at
+# /opt/trapd, in a mount namespace: this machine's own /opt is neither read nor changed.
 set -euo pipefail
 umask 022
 root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "${1:?usage: build.sh FOLDER}"
 folder=$(cd "$1" && pwd)
-python=$(readlink -f /usr/bin/python3) # /usr/bin/python3.11: the package depends on just that one
+python=$(readlink -f /usr/bin/python3) # /usr/bin/python3.11: the package depends on this version
 "$python" -c 'import ensurepip, venv' || { echo "install Debian's python3-venv first" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,11 +21,11 @@ tar -C "$root" -c --exclude=__pycache__ setup.cfg pyproject.toml README.md CHANG
 export SOURCE_DATE_EPOCH
 
 "$python" -m venv "$work/tools"
-# PEP 517 for what comes as source only: without it, this pip would need Debian's python3-wheel.
+# PEP 517 for packages that come as source only: without it, this pip would need Debian's python3-wheel.
 "$work/tools/bin/python" -m pip wheel --quiet --disable-pip-version-check --use-pep517 --wheel-dir "$work/wheels" \
     "$work/source"
 
-# As somebody else than root: root only in a namespace of its own, which is enough for this.
+# A user other than root becomes root in a user namespace, which is enough for the mounts.
 namespace=(unshare --mount --propagation private)
 [ "$(id -u)" -eq 0 ] || namespace=(unshare --mount --map-root-user)
 "${namespace[@]}" env --chdir=/ PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= bash -euo pipefail -s "$work" "$python" <<'END'
@@ -37,7 +37,7 @@ mount --bind "$work/tree/opt/trapd" /opt/trapd
 "$python" -m venv --without-pip /opt/trapd
 "$work/tools/bin/python" -m pip --python /opt/trapd/bin/python --quiet --disable-pip-version-check \
     install --no-index --find-links "$work/wheels" --no-compile --root-user-action=ignore trapd
-# Not by time stamps, which a package may change: what dpkg has unpacked belongs together.
+# Without time stamps, which a package may change: the files that dpkg unpacks always belong together.
 /opt/trapd/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/trapd/lib
 rm /opt/trapd/bin/[Aa]ctivate*
 /opt/trapd/bin/python -B "$work/source/systemd/debian/stage.py" "$work/tree" "$work/source"

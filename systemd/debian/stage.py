@@ -1,7 +1,7 @@
-"""Puts everything but the virtual environment into the tree that becomes the package: stage.py TREE SOURCE
+"""Put everything but the virtual environment into the tree that becomes the package: stage.py TREE SOURCE
 
-build.sh runs it on the interpreter of that virtual environment, in which trapd is installed. From the environment:
-REVISION of the package, SOURCE_DATE_EPOCH, and DEBFULLNAME and DEBEMAIL as Debian's own tools have them.
+build.sh runs this script on the interpreter of that virtual environment, in which trapd is installed. From the
+environment: REVISION of the package, SOURCE_DATE_EPOCH, and DEBFULLNAME and DEBEMAIL as Debian's own tools use them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def main(tree: Path, source: Path) -> None:
 
 
 def debian_version(version: str) -> str:
-    """What comes before a release has a tilde in Debian: 1.0rc1 is 1.0~rc1, 1.0.dev3 is 1.0~dev3."""
+    """Return the version as Debian writes it, a pre-release with a tilde: 1.0rc1 is 1.0~rc1, 1.0.dev3 is 1.0~dev3."""
     return re.sub(r"\.?(a|b|rc|dev)(?=\d)", r"~\1", version)
 
 
 def place(placing: Placing, source: Path, version: str) -> None:
-    """Everything that lies outside /opt."""
+    """Put every file that lies outside /opt."""
     for file in shipped.files(source, BINDIR, shipped.PACKAGE):
         placing.put(file)
     for link in shipped.links(BINDIR, shipped.PACKAGE):
@@ -69,22 +69,23 @@ def changelog(version: str) -> str:
 
 
 def copyrights(own: str) -> str:
-    """Ours, and what each distribution that is packed with trapd says of itself."""
-    others = sorted((one for one in distributions() if one.name != "trapd"), key=lambda one: one.name.lower())
-    return "\n".join([own, *(copyright_of(one) for one in others)])
+    """Return trapd's own copyright, and that of each distribution that is packed with trapd, from its metadata."""
+    packed = [distribution for distribution in distributions() if distribution.name != "trapd"]
+    packed.sort(key=lambda distribution: distribution.name.lower())
+    return "\n".join([own, *map(copyright_of, packed)])
 
 
-def copyright_of(one: Distribution) -> str:
-    said = one.metadata
+def copyright_of(distribution: Distribution) -> str:
+    fields, name = distribution.metadata, distribution.name
     classified = [
-        line.rpartition(" :: ")[2] for line in said.get_all("Classifier", []) if line.startswith("License ::")
+        line.rpartition(" :: ")[2] for line in fields.get_all("Classifier", []) if line.startswith("License ::")
     ]
-    licence = said.get("License-Expression") or ", ".join(classified) or said.get("License", "").partition("\n")[0]
-    holder = said.get("Author") or said.get("Author-email") or "its authors"
-    folder = re.sub(r"[^A-Za-z0-9.]+", "_", one.name)
+    licence = fields.get("License-Expression") or ", ".join(classified) or fields.get("License", "").partition("\n")[0]
+    holder = fields.get("Author") or fields.get("Author-email") or "its authors"
+    folder = re.sub(r"[^A-Za-z0-9.]+", "_", name)
     return (
         f"Files: opt/trapd/lib/python3*/site-packages/{folder}*\nCopyright: {holder}\nLicense: {licence or 'unknown'}\n"
-        f"Comment: {one.name} {one.version}; its licence is in its .dist-info folder\n"
+        f"Comment: {name} {distribution.version}; its licence is in its .dist-info folder\n"
     )
 
 
@@ -98,7 +99,7 @@ def compress(path: Path) -> None:
 
 
 def control(tree: Path, source: Path, version: str) -> None:
-    """What dpkg itself needs to know. To be called last."""
+    """Write the files that dpkg itself reads. Call this last: it counts and sums the files of the tree."""
     configuration = [str(path) for path, *_ in layout.CONFIGURATION]
     files = [path for path in sorted(tree.rglob("*")) if path.is_file() and not path.is_symlink()]
     sums = {str(path.relative_to(tree)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
@@ -107,7 +108,7 @@ def control(tree: Path, source: Path, version: str) -> None:
         "architecture": output("dpkg", "--print-architecture"),
         "maintainer": MAINTAINER,
         "size": str(sum(-(-path.stat().st_size // 1024) for path in files)),
-        "python": Path(sys.executable).resolve().name,  # the virtual environment works with this very one
+        "python": Path(sys.executable).resolve().name,  # the virtual environment works with this version alone
         "summary": metadata("trapd")["Summary"],
     }
     folder = tree / "DEBIAN"

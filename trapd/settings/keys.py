@@ -1,6 +1,6 @@
-"""The table of everything that may be written in ``trapd.toml``, and how each kind of value is read.
+"""The table of all keys of ``trapd.toml``: kind of value, default, and first words of the explanation.
 
-``etc/trapd.toml`` says the same for people; a test compares the two. Durations are seconds once read.
+``etc/trapd.toml`` explains the keys to users; a test compares the two. Durations are seconds once read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trapd.model import Amount, OnFailure, Policy, PoolSpec
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of value. ``read`` gets what TOML gave and the folder of the file, and raises ValueError."""
+    """One kind of value. ``read`` gets TOML's value and the file's folder; ValueError if the value does not fit."""
 
     expected: str  # completes "write ..."
     read: Callable[[Any, Path], Any]
@@ -38,7 +38,7 @@ def _text(value: Any, _folder: Path) -> str:
 
 def _path(value: Any, folder: Path) -> Path:
     text = _text(value, folder)
-    _require(re.search(r"[\x00-\x1f\x7f]", text) is None, "it has a control character")  # units name it, line by line
+    _require(re.search(r"[\x00-\x1f\x7f]", text) is None, "it has a control character")  # units name the path in a line
     return folder / text
 
 
@@ -92,7 +92,7 @@ def _amount(value: Any, folder: Path) -> Amount:
 def _choice(*names: str) -> Kind:
     def read(value: Any, _folder: Path) -> str:
         if value in names:
-            return names[names.index(value)]  # an enumeration's own member, where the names are one
+            return names[names.index(value)]  # the member itself, if the names are an enumeration
         near = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
         raise ValueError(f'did you mean "{near[0]}"?' if near else "")
 
@@ -106,7 +106,7 @@ def _flag(value: Any, _folder: Path) -> bool:
 
 def _environment(value: Any, _folder: Path) -> dict[str, str]:
     _require(isinstance(value, dict))
-    for name, text in value.items():  # the value is never shown: it may be a password
+    for name, text in value.items():  # messages never show a value: it may be a password
         _require(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None, f"{name!r} is not a variable's name")
         _require(isinstance(text, str) and "\0" not in text, f"{name} is not a string")
         _require(name not in BACKENDS_OWN, f"{name} is set by trapd itself")
@@ -114,12 +114,12 @@ def _environment(value: Any, _folder: Path) -> dict[str, str]:
 
 
 _PATH = Kind("a path as a string, absolute or relative to the folder of this file", _path)
-_PATH_TEXT = Kind(_PATH.expected, lambda value, folder: str(_path(value, folder)))  # for what the model holds
+_PATH_TEXT = Kind(_PATH.expected, lambda value, folder: str(_path(value, folder)))  # where the model holds a text
 _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _APPLICATION = Kind('what `celery -A` takes, such as "proj" or "proj.celery:app"', _matching(rf"{_NAME}(:{_NAME})?"))
 _REFERENCE = Kind('a "module:attribute" to import', _matching(f"{_NAME}:{_NAME}"))
 _AMOUNT = Kind('a number of workers, 0 or more, or a percentage such as "25%"', _amount)
-_MOST_WORKERS = 9999  # as many as `trapctl scale` takes; more would be a slip of the finger
+_MOST_WORKERS = 9999  # the most that `trapctl scale` accepts; a larger number is taken for a typo
 _COUNT = Kind("a whole number, 0 or more", _whole(0, _MOST_WORKERS))
 _COUNT_FROM_1 = Kind("a whole number, 1 or more", _whole(1))
 _DISTRIBUTIONS = Kind(
@@ -138,11 +138,11 @@ class Key:
 _POLICY, _POOL = Policy(), PoolSpec("default")
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "trapd": {
-        "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "Who runs the workers"),
+        "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "The program that runs the workers"),
         "state_directory": Key(_PATH, layout.STATE_DIRECTORY, "The folder of history, generations and logs"),
         "runtime_directory": Key(_PATH, layout.RUNTIME_DIRECTORY, "The folder of sockets and of the workers' reports"),
         "worker_logs": Key(
-            _choice("auto", "files", "stdout"), "auto", "Where the workers' output goes if trapd itself runs them"
+            _choice("auto", "files", "stdout"), "auto", "Where the workers' output goes if trapd itself runs"
         ),
         "watchdog": Key(
             _duration(least=1), 60.0, "How long a worker's main loop may stand still before it is replaced"
@@ -150,7 +150,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
     "app": {
         "app": Key(_APPLICATION, "trapd.distribute.app:app", "The Celery application"),
-        "celeryconfig": Key(_PATH_TEXT, str(layout.CELERYCONFIG), "The Celery settings of all workers"),
+        "celeryconfig": Key(_PATH_TEXT, str(layout.CELERYCONFIG), "A file with Celery settings of all workers"),
         "python": Key(_PATH_TEXT, sys.executable, "The interpreter of the application"),
         "smoke_test": Key(
             _REFERENCE, None, "A function without arguments, called before a worker reports that it is ready"
@@ -161,16 +161,18 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _DISTRIBUTIONS, ("trap", "radio-pyse"), "The installed distributions whose change recycles the workers"
         ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
-        "ceiling": Key(_duration(), 120.0, "Still not finished after this long means broken"),
+        "ceiling": Key(_duration(), 120.0, "An upgrade that is not finished after this long is broken"),
     },
     "rollout": {
         "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),
         "max_unavailable": Key(_AMOUNT, _POLICY.max_unavailable, "How many workers fewer than wanted while recycling"),
         "min_ready": Key(_duration(least=0), _POLICY.min_ready, "A new worker must stay ready for this long"),
         "progress_deadline": Key(
-            _duration(), _POLICY.progress_deadline, "No progress for this long means that a rollout has failed"
+            _duration(), _POLICY.progress_deadline, "A rollout without progress for this long has failed"
         ),
-        "drain_timeout": Key(_duration(none=True), _POLICY.drain_timeout, "How long an old worker may finish its task"),
+        "drain_timeout": Key(
+            _duration(none=True), _POLICY.drain_timeout, "How long an old worker may take to finish its task"
+        ),
         "on_failure": Key(
             _choice(*OnFailure),
             _POLICY.on_failure,
@@ -179,7 +181,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
     },
     "pools.NAME": {
-        "run": Key(_choice("worker", "beat"), _POOL.run, "Which of Celery's programs the pool runs"),
+        "run": Key(_choice("worker", "beat"), _POOL.run, "Celery's program that the pool runs"),
         "workers": Key(_COUNT, _POOL.workers, "How many workers the pool has"),
         "concurrency": Key(_COUNT_FROM_1, _POOL.concurrency, "How many tasks each worker runs at a time"),
         "queues": Key(
@@ -190,7 +192,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _POOL.celery_pool,
             "Celery's own kind of pool",
         ),
-        "max_tasks_per_child": Key(_COUNT_FROM_1, _POOL.max_tasks_per_child, "A child process is replaced after these"),
+        "max_tasks_per_child": Key(_COUNT_FROM_1, _POOL.max_tasks_per_child, "A child process is replaced after this"),
         "max_memory_per_child": Key(
             Kind("a whole number of KiB, 1 or more", _whole(1)),
             _POOL.max_memory_per_child,
@@ -199,7 +201,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "prefetch_multiplier": Key(
             Kind("a whole number, 0 or more", _whole(0)),
             _POOL.prefetch_multiplier,
-            "How many messages a worker takes in advance, for each task that it can run at a time",
+            "How many messages a worker reserves for each task that it can run at a time",
         ),
         "time_limit": Key(_duration(), _POOL.time_limit, "A task that takes longer is killed"),
         "soft_time_limit": Key(_duration(), _POOL.soft_time_limit, "A task that takes longer gets an exception"),
@@ -221,6 +223,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
         "environment_file": Key(_PATH_TEXT, _POOL.environment_file, "A file of environment variables"),
         "environment": Key(Kind("a table of strings", _environment), _POOL.environment, "More environment variables"),
-        "singleton": Key(Kind("true or false", _flag), _POOL.singleton, "Never two at once, not even while recycling"),
+        "singleton": Key(
+            Kind("true or false", _flag),
+            _POOL.singleton,
+            "Never run two workers of the pool at once, not even while recycling",
+        ),
     },
 }
