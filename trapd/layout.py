@@ -14,7 +14,9 @@ from pathlib import Path
 
 CONFIGURATION = Path("/etc/trapd/trapd.toml")
 CELERYCONFIG = Path("/etc/trapd/celeryconfig.py")
-UNITS_KEPT = Path("/etc/trapd/units.last-good")  # the generator's copy of the unit files that were good
+# The generator's copies of the unit files that were good: of this boot, and for the next one
+UNITS_KEPT_NOW = Path("/run/trapd-units.last-good")
+UNITS_KEPT = Path("/etc/trapd/units.last-good")
 STATE_DIRECTORY = Path("/var/lib/trapd")  # default of [trapd] state_directory
 RUNTIME_DIRECTORY = Path("/run/trapd")  # default of [trapd] runtime_directory
 BOOT = STATE_DIRECTORY / "boot"  # units that trapd-boot.service starts at boot, one a line

@@ -222,6 +222,7 @@ MODES = {
     "/etc/trapd": "drwxr-xr-x root trapd",
     "/etc/trapd/celeryconfig.py": "-rw-r----- root trapd-worker",
     "/etc/trapd/units.last-good": "drwxr-xr-x root root",
+    "/run/trapd-units.last-good": "drwxr-xr-x root root",
     "/var/lib/trapd": "drwx--x--x trapd trapd",
     "/var/lib/trapd/history.sqlite": "-rw------- trapd trapd",
     "/var/lib/trapd/generations": "drwxr-s--- trapd trapd-worker",

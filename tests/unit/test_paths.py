@@ -56,7 +56,7 @@ def test_no_other_file_replaces_one_in_its_own_way() -> None:
 @pytest.mark.parametrize(
     ("file", "places"),
     {
-        "systemd/system-generators/trapd-generator": (layout.UNITS_KEPT,),
+        "systemd/system-generators/trapd-generator": (layout.UNITS_KEPT_NOW, layout.UNITS_KEPT),
         "systemd/tmpfiles.d/trapd.conf": (
             layout.CONFIGURATION.parent,
             layout.STATE_DIRECTORY,
@@ -67,7 +67,7 @@ def test_no_other_file_replaces_one_in_its_own_way() -> None:
         "systemd/sysusers.d/trapd.conf": (layout.STATE_DIRECTORY, layout.WORKERS_STATE),
         "systemd/debian/postinst": (layout.CONFIGURATION, layout.CELERYCONFIG, layout.SYSTEMD_BOOTED),
         "systemd/debian/postrm": (
-            *(layout.STATE_DIRECTORY, layout.RUNTIME_DIRECTORY, layout.UNITS_KEPT),
+            *(layout.STATE_DIRECTORY, layout.RUNTIME_DIRECTORY, layout.UNITS_KEPT_NOW, layout.UNITS_KEPT),
             *(layout.WORKERS_STATE, layout.WORKERS_CACHE, layout.WORKERS_RUNTIME),
         ),
         "etc/trapd.toml": (layout.STATE_DIRECTORY, layout.RUNTIME_DIRECTORY, layout.CELERYCONFIG),

@@ -23,6 +23,7 @@ from trapd.layout import (
     CONFIGURATION,
     RUNTIME_DIRECTORY,
     STATE_DIRECTORY,
+    UNITS_KEPT_NOW,
     WORKERS_CACHE,
     WORKERS_RUNTIME,
     WORKERS_STATE,
@@ -32,7 +33,10 @@ from trapd.units.layout import Placed
 
 RECORD = LOCAL["lib"] / "installed"  # a path a line; of folders only those that were made for it, with a slash
 SERVICE = LOCAL["units"] / "trapd.service"
-FOLDERS = (CONFIGURATION.parent, STATE_DIRECTORY, WORKERS_STATE, WORKERS_CACHE, RUNTIME_DIRECTORY, WORKERS_RUNTIME)
+FOLDERS = (
+    *(CONFIGURATION.parent, STATE_DIRECTORY, WORKERS_STATE, WORKERS_CACHE),
+    *(RUNTIME_DIRECTORY, WORKERS_RUNTIME, UNITS_KEPT_NOW),
+)
 WORKERS = "trapd-worker-*@*.service"
 
 Run = Callable[[Sequence[str]], int]  # a command -> its exit status

@@ -1,8 +1,8 @@
-"""What systemd runs at boot and at each daemon-reload: writes every pool's template, and keeps a copy of what was good.
+"""What systemd runs at boot and at each daemon-reload: writes every pool's template, and keeps copies of what was good.
 
 It may run before anything but / and /usr is mounted, and while PID 1 waits for it: so it asks PID 1 nothing, looks up
-no user, and needs only the standard library. Whatever goes wrong, the shell script that calls it puts the kept copy in
-place and goes on.
+no user, and needs only the standard library. Whatever goes wrong, the shell script that calls it puts the latest copy
+in place and goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trapd import atomic, layout
@@ -27,7 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trapd-generator", description="Writes the pools' unit templates.")
     parser.add_argument("--config", type=Path, default=layout.CONFIGURATION)
     parser.add_argument("--base", type=Path, required=True, help="the base template")
-    parser.add_argument("--kept", type=Path, required=True, help="where to keep a copy of what was good")
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        required=True,
+        action="append",
+        help="where to keep a copy of what was good; again: another",
+    )
     parser.add_argument("--running", type=Path, default=LINKS, help="where PID 1 notes which units run")
     parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
     parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
@@ -43,11 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     except (SettingsError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    try:
-        keep(files, options.kept)
-    except OSError as error:
-        if options.keep:  # at boot / may still be read-only; --keep comes later, when it is not
-            print(f"cannot keep a copy of the units in {options.kept}: {error.strerror}", file=sys.stderr)
+    for folder in options.kept:
+        try:
+            keep(files, folder)
+        except OSError as error:
+            # At boot / may still be read-only, and systemd 257 makes all but /run so; --keep comes when it is not.
+            if options.keep:
+                print(f"cannot keep a copy of the units in {folder}: {error.strerror}", file=sys.stderr)
     return 0
 
 
@@ -58,15 +66,16 @@ def rendering(config: Path, base: Path) -> Rendered:
     return render(settings, base.read_text("utf-8"), known)
 
 
-def of_removed_pools(kept: Path, running: Path) -> dict[str, str]:
+def of_removed_pools(kept: Sequence[Path], running: Path) -> dict[str, str]:
     """The kept files of every pool of which a worker runs: also one that was taken out of the configuration keeps its
     settings until it is gone. Without them PID 1 goes on with its own (systemd#13032): KillMode=control-group, which
-    kills running tasks."""
+    kills running tasks. ``kept``: the latest copy first; an older one has nothing to add to it."""
+    latest = next((folder for folder in kept if folder.is_dir()), kept[-1])
     files: dict[str, str] = {}
-    for template in kept.glob("trapd-worker-*@.service"):
+    for template in latest.glob("trapd-worker-*@.service"):
         if any(running.glob(f"invocation:{template.stem}*")):
-            mine = [template, *kept.glob(f"{template.name}.d/*.conf")]
-            files |= {str(path.relative_to(kept)): path.read_text("utf-8") for path in mine}
+            mine = [template, *latest.glob(f"{template.name}.d/*.conf")]
+            files |= {str(path.relative_to(latest)): path.read_text("utf-8") for path in mine}
     return files
 
 

@@ -23,8 +23,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def generate(place: Path, *more: str) -> int:
-    options = ["--config", str(place / "trapd.toml"), "--base", str(place / "base.in"), "--kept", str(place / "kept")]
-    options += ["--running", str(place / "running")]
+    options = ["--config", str(place / "trapd.toml"), "--base", str(place / "base.in")]
+    options += ["--kept", str(place / "now"), "--kept", str(place / "kept"), "--running", str(place / "running")]
     return main([*options, *(more or [str(place / name) for name in ("normal", "early", "late")])])
 
 
@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[str, str]:
 def test_it_writes_the_templates_and_keeps_a_copy(place: Path) -> None:
     assert generate(place) == 0
     assert set(files(place / "normal")) == {"trapd-worker-gpu@.service"}
-    assert files(place / "kept") == files(place / "normal")
+    assert files(place / "now") == files(place / "kept") == files(place / "normal")
 
 
 def test_asked_only_to_keep_it_writes_nothing_else(place: Path) -> None:
@@ -60,7 +60,7 @@ def test_from_what_is_broken_it_writes_nothing_and_the_copy_stays(
 def test_a_copy_that_cannot_be_written_does_not_matter_at_boot(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "kept").write_text("in the way")
     assert generate(place) == 0
-    assert set(files(place / "normal")) == {"trapd-worker-gpu@.service"}
+    assert set(files(place / "normal")) == set(files(place / "now")) == {"trapd-worker-gpu@.service"}
     assert capsys.readouterr().err == ""
     assert generate(place, "--keep") == 0
     assert "cannot keep a copy of the units" in capsys.readouterr().err
@@ -93,9 +93,12 @@ def test_a_removed_pool_keeps_its_template_while_a_worker_of_it_runs(
     (place / "running").mkdir()
     (place / "running/invocation:trapd-worker-old@7-1.service").symlink_to("abc")
     (place / "trapd.toml").write_text(GOOD)
-    for folder in ("normal", "kept"):
+    (place / "kept/trapd-worker-old@.service").write_text("of the boot before")
+    for folder in ("normal", "now", "kept"):
         generate(place)
-        assert {"trapd-worker-old@.service", "trapd-worker-old@.service.d/50-pool.conf"} < set(files(place / folder))
+        written = files(place / folder)
+        assert {"trapd-worker-old@.service", "trapd-worker-old@.service.d/50-pool.conf"} < set(written)
+        assert "[Service]" in written["trapd-worker-old@.service"]
     (place / "running/invocation:trapd-worker-old@7-1.service").unlink()
     generate(place)
     assert set(files(place / "kept")) == {"trapd-worker-gpu@.service"}
