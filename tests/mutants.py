@@ -234,9 +234,21 @@ MUTANTS = (
     ),
     Mutant(
         "a copy is of what was looked at: what changed under it is no snapshot",
-        "trapd.generations.snapshot:SnapshotStore._make",
-        Change(ast.Attribute, "digest", "''"),
+        "trapd.generations.copying:copy_file",
+        drop("SnapshotError"),
         ("contract/test_snapshots.py", "unit/generations"),
+    ),
+    Mutant(
+        "a file gets its place in the store when its bytes are on the disk",
+        "trapd.generations.filling:Filling.keep",
+        drop("sync_file_system"),
+        ("unit/generations",),
+    ),
+    Mutant(
+        "a file of the store that lost its content spoils no later generation",
+        "trapd.generations.store:Store.give",
+        never("st_size"),
+        ("unit/generations",),
     ),
     Mutant(
         "a snapshot is there whole or not at all",

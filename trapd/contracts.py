@@ -85,7 +85,8 @@ class Snapshots(Protocol):
     """Keeps generations' files.
 
     S1  after ``make`` or ``copy`` the whole snapshot is there, or (after any failure or SIGKILL) nothing is.
-    S2  ``make`` raises SnapshotError if a file's content is not what ``disk`` says: never a snapshot of two states.
+    S2  a snapshot's files have the content that ``disk`` says, and ``make`` raises SnapshotError if one of them cannot
+        be had any more: never a snapshot of two states.
     S3  a snapshot's files never change afterwards, whatever happens to the installed ones.
     S4  ``remove`` removes one whole; removing an absent one does nothing.
     S5  ``flaw`` says why no worker could start from one, and what to do; it is empty where nothing speaks against it.

@@ -52,6 +52,11 @@ class State:
         return self.path / "generations"
 
     @property
+    def store(self) -> Path:
+        """The files that generations have in common, named by their content."""
+        return self.path / "store"
+
+    @property
     def kept(self) -> Path:
         """Generations that were not removed, because somebody else's files lie in them."""
         return self.path / "kept"

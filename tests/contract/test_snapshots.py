@@ -19,7 +19,7 @@ from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
 
 POOLS = [PoolSpec("default")]
 FILES = {"code/trap/__init__.py": "x = 1\n", "code/trap/sub/run.py": "y = 2\n", "etc/celeryconfig.py": "z = 3\n"}
-UNCOUNTED = "code/trap/__pycache__/run.cpython-311.pyc"
+UNCOUNTED = "code/trap/README.md"
 
 
 class Installed:
@@ -27,7 +27,7 @@ class Installed:
 
     def __init__(self, home: Path) -> None:
         self.source = home / "installed"
-        for path, text in {**FILES, UNCOUNTED: "compiled"}.items():
+        for path, text in {**FILES, UNCOUNTED: "prose"}.items():
             self.write(path, text)
 
     def write(self, path: str, text: str) -> None:
@@ -109,7 +109,7 @@ def test_s1_after_make_the_whole_snapshot_is_there(kept: Store | Fake, installed
     run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
     assert kept.snapshots.present() == {7}
     assert {path: kept.read(7, path) for path in FILES} == FILES
-    assert kept.read(7, UNCOUNTED) == "compiled"
+    assert kept.read(7, UNCOUNTED) == "prose"
 
 
 def test_s1_after_copy_the_whole_snapshot_is_there_under_both_numbers(kept: Store | Fake, installed: Installed) -> None:
@@ -161,9 +161,9 @@ def test_s2_a_file_that_changed_since_it_was_seen_makes_no_snapshot(
 
 def test_s2_files_that_may_change_freely_do_not_hinder(kept: Store | Fake, installed: Installed) -> None:
     seen = installed.disk()
-    installed.write(UNCOUNTED, "compiled again")
+    installed.write(UNCOUNTED, "written again")
     run(kept.snapshots.make(generation(7), seen, POOLS, application()))
-    assert kept.read(7, UNCOUNTED) == "compiled again"
+    assert kept.read(7, UNCOUNTED) == "written again"
 
 
 def overwrite(path: Path) -> None:

@@ -18,6 +18,7 @@ MOVES = {
     "trapd/atomic.py": "the one place",
     "trapd/backend/embedded/records.py": "turns a worker's log, as logrotate does",
     "trapd/ctl/placing.py": "replaces a symbolic link",
+    "trapd/generations/filling.py": "puts a link in the place of a file with the same content",
     "trapd/generations/kept.py": "moves a whole generation",
     "trapd/generations/snapshot.py": "gives a whole generation its name, or takes it",
     "trapd/worker/account.py": "the file is locked before it gets its name",

@@ -1,12 +1,14 @@
-"""Copies single files and whole folders into a snapshot, and takes snapshots away again."""
+"""Copies single files and takes whole folders away: what snapshots and their store are made with."""
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
 import shutil
+from contextlib import suppress
+from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
@@ -18,34 +20,75 @@ _CHUNK = 1 << 20
 CACHE = "__pycache__"
 
 
-def copy_file(source: Path, target: Path, digest: str, *, group: int | None = None) -> None:
-    """Copy ``source`` with its time, which keeps compiled files valid; the copy is read-only.
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who may do what with a file of a snapshot; nobody may write it."""
 
-    With ``group`` it is for that group's eyes only, not for everybody's. Raises OSError, and SnapshotError if the
-    content has not this sha256 ("": any content will do).
-    """
+    executable: bool = False
+    group: int | None = None  # for this group's eyes only; None: for everybody's
+
+    @property
+    def mode(self) -> int:
+        """Permission bits."""
+        return (_READABLE if self.group is None else _PRIVATE) | (self._execute if self.executable else 0)
+
+    @property
+    def _execute(self) -> int:
+        return 0o111 if self.group is None else 0o110
+
+    @classmethod
+    def of(cls, status: os.stat_result, group: int) -> Rights:
+        """As the original has them. What its owner has closed to others is for this group, the workers', only."""
+        return cls(bool(status.st_mode & 0o111), None if status.st_mode & 0o004 else group)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What has arrived."""
+
+    digest: str  # sha256, hex
+    size: int  # bytes
+    cloned: bool  # it takes no room: the file system shares the blocks
+
+
+def copy_file(source: Path, target: Path, digest: str, rights: Rights) -> Copied:
+    """Copy a file with its time. Raises OSError, and SnapshotError if the content has not this sha256 ("": any)."""
     with source.open("rb") as old, target.open("x+b") as new:
-        stat = os.fstat(old.fileno())
-        found = _transfer(old, new)
-        if group is None:
-            os.fchmod(new.fileno(), _READABLE | (stat.st_mode & 0o111))
-        else:
-            close_to_others(new.fileno(), group)
-        new.flush()
-        os.utime(new.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        status = os.fstat(old.fileno())
+        found, cloned = _transfer(old, new)
+        _finish(new, rights, (status.st_atime_ns, status.st_mtime_ns))
+        size = os.fstat(new.fileno()).st_size
     if digest and found != digest:
         raise SnapshotError(f"cannot copy {source}: it has changed since it was looked at")
+    return Copied(found, size, cloned)
 
 
-def close_to_others(file: int, group: int) -> None:
+def write_file(target: Path, content: bytes, rights: Rights) -> None:
+    """Make a file of this content. Raises OSError."""
+    with target.open("x+b") as new:
+        new.write(content)
+        _finish(new, rights, None)
+
+
+def _finish(new: BufferedRandom, rights: Rights, times: tuple[int, int] | None) -> None:
+    new.flush()
+    if rights.group is None:
+        os.fchmod(new.fileno(), rights.mode)
+    else:
+        close_to_others(new.fileno(), rights.group, rights.mode)
+    if times is not None:
+        os.utime(new.fileno(), ns=times)
+
+
+def close_to_others(file: int, group: int, mode: int = _PRIVATE) -> None:
     """Make an open file read-only, for its owner's and that group's eyes."""
-    with contextlib.suppress(PermissionError):  # not a member; the worker will say that it cannot read it
+    with suppress(PermissionError):  # not a member; the worker will say that it cannot read it
         os.fchown(file, -1, group)
-    os.fchmod(file, _PRIVATE)
+    os.fchmod(file, mode)
 
 
-def _transfer(old: BufferedReader, new: BufferedRandom) -> str:
-    """Returns the digest of what has arrived."""
+def _transfer(old: BufferedReader, new: BufferedRandom) -> tuple[str, bool]:
+    """Returns the digest of what has arrived, and whether the blocks are shared."""
     try:
         fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
     except OSError:  # another file system, or one that cannot
@@ -53,17 +96,22 @@ def _transfer(old: BufferedReader, new: BufferedRandom) -> str:
         while chunk := old.read(_CHUNK):
             digest.update(chunk)
             new.write(chunk)
-        return digest.hexdigest()
-    return hashlib.file_digest(new, "sha256").hexdigest()
+        return digest.hexdigest(), False
+    return hashlib.file_digest(new, "sha256").hexdigest(), True
 
 
-def link_file(source: Path, target: Path) -> None:
-    """The same file under another name, for a source that never changes; a copy where links are not possible."""
+def sync_file_system(folder: Path) -> None:
+    """Return when everything that was written to this folder's file system is on the disk. Raises OSError.
+
+    One call for a whole generation: an fsync(2) for each of thousands of files takes many times as long.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        target.hardlink_to(source)
-    except OSError:
-        stat = source.stat()
-        copy_file(source, target, "", group=None if stat.st_mode & 0o004 else stat.st_gid)
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), str(folder))
+    finally:
+        os.close(handle)
 
 
 def freeze(top: Path) -> None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from trapd.generations import table
 from trapd.generations.copying import CACHE
 from trapd.generations.mirror import is_neighbour
 
 log = logging.getLogger("trapd.generations")
-SIZES = "files.json"
-_OWN = frozenset({SIZES, "manifest.json"})
-
-
-def sizes(snapshot: Path) -> dict[str, int]:
-    """Every file of a snapshot with its size in bytes, as it is now; links are none."""
-    return {str(path.relative_to(snapshot)): path.stat().st_size for path in _files(snapshot) if not path.is_symlink()}
+_OWN = frozenset({table.NAME, table.FORMER, "manifest.json"})
 
 
 def foreign(snapshot: Path) -> list[Path]:
@@ -27,7 +21,7 @@ def foreign(snapshot: Path) -> list[Path]:
     Of what Python compiles nothing counts. Nothing either where the snapshot does not say what belongs to it.
     """
     try:
-        known: Mapping[str, int] = json.loads((snapshot / SIZES).read_text("utf-8"))
+        known = {entry.path: entry.size for entry in table.read(snapshot)}
         return [path for path in _files(snapshot) if not _belongs(snapshot, path, known)]
     except (OSError, ValueError):
         return []

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from trapd.atomic import sync_folder
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.generations import kept, manifest, mirror, runtime
-from trapd.generations.copying import CACHE, copy_file, discard, freeze, link_file
+from trapd.generations import kept, manifest, mirror, runtime, table
+from trapd.generations.copying import CACHE, discard, freeze
+from trapd.generations.filling import Filling
+from trapd.generations.store import Store
 from trapd.layout import State
-from trapd.model import Application, Disk, Generation, PoolSpec
+from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING = ".making-", ".removing-"
@@ -42,6 +43,7 @@ class SnapshotStore(Snapshots):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._in_work: set[Path] = set()
+        self._store = Store(State(directory.parent).store)
         self._kept = kept.Kept(State(directory.parent).kept)
         self._sweep()
         self._present = self._scan()
@@ -85,12 +87,9 @@ class SnapshotStore(Snapshots):
     # --- in threads -------------------------------------------------------------------------------------------------
 
     def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application) -> None:
-        with self._building(generation.number) as folder:
-            for file in disk.files:  # a celeryconfig may hold passwords, and so may whatever its owner has closed
-                source = Path(file.source)
-                secret = file.path == manifest.CELERYCONFIG or not source.stat().st_mode & 0o004
-                only = self._workers_group() if secret else None
-                copy_file(source, _place(folder, file.path), file.digest, group=only)
+        with self._building(generation.number) as filling:
+            folder = filling.folder
+            filling.add(disk.files, closed=frozenset({manifest.CELERYCONFIG}))  # it may hold passwords
             mirror.link_neighbours(folder, disk.roots)
             code = [manifest.CODE, *map(mirror.home, disk.roots)]
             about = manifest.describe(
@@ -100,7 +99,7 @@ class SnapshotStore(Snapshots):
                 watched=watched([folder / place for place in code], generation.versions),
                 import_path=[*code, manifest.RUNTIME],
             )
-            self._complete(folder, about)
+            self._complete(filling, about)
 
     def _copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
         if source not in self._present:
@@ -108,23 +107,25 @@ class SnapshotStore(Snapshots):
                 f"cannot copy generation {source}: it has no snapshot; recycle what is installed instead"
             )
         old = self.directory / str(source)
-        with self._building(generation.number) as folder:
+        with self._building(generation.number) as filling:
             before = manifest.read(old)
-            for path in kept.sizes(old):
-                if path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/")) or path == manifest.CELERYCONFIG:
-                    link_file(old / path, _place(folder, path))
-            mirror.link_neighbours(folder, mirror.originals(before.import_path))
-            self._complete(folder, manifest.describe_copy(generation, pools, before))
+            filling.add(
+                TreeFile(entry.path, str(old / entry.path), entry.digest)
+                for entry in table.read(old)
+                if entry.path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/"))
+                or entry.path == manifest.CELERYCONFIG
+            )
+            mirror.link_neighbours(filling.folder, mirror.originals(before.import_path))
+            self._complete(filling, manifest.describe_copy(generation, pools, before))
 
-    def _complete(self, folder: Path, about: manifest.Manifest) -> None:
-        for path, file in runtime.files():
-            copy_file(file, _place(folder, f"{manifest.RUNTIME}/{path}"), "")
-        _write_sizes(folder)
+    def _complete(self, filling: Filling, about: manifest.Manifest) -> None:
+        filling.add(TreeFile(f"{manifest.RUNTIME}/{path}", str(file), "") for path, file in runtime.files())
+        filling.keep()
         for part in (manifest.CODE, manifest.RUNTIME, mirror.TREE, "etc"):
-            freeze(folder / part)
-        manifest.write(about, folder, group=self._workers_group())
-        folder.chmod(0o555)
-        sync_folder(folder)
+            freeze(filling.folder / part)
+        manifest.write(about, filling.folder, group=self._workers_group())
+        filling.folder.chmod(0o555)
+        sync_folder(filling.folder)
 
     def _flaw(self, number: int) -> str:
         try:
@@ -142,8 +143,8 @@ class SnapshotStore(Snapshots):
         return self.directory.stat().st_gid
 
     @contextmanager
-    def _building(self, number: int) -> Iterator[Path]:
-        """A fresh folder, which becomes the snapshot if the block ends well, and nothing otherwise."""
+    def _building(self, number: int) -> Iterator[Filling]:
+        """A fresh folder to fill, which becomes the snapshot if the block ends well, and nothing otherwise."""
         folder, final = self.directory / f"{_MAKING}{number}", self.directory / str(number)
         self._in_work.add(folder)
         try:
@@ -152,7 +153,8 @@ class SnapshotStore(Snapshots):
             discard(folder)
             for part in (manifest.CODE, manifest.RUNTIME, "etc"):
                 (folder / part).mkdir(parents=True)
-            yield folder
+            earlier = [self.directory / str(other) for other in sorted(self._present, reverse=True)]
+            yield Filling(folder, self._store, earlier, group=self._workers_group())
             folder.rename(final)
             sync_folder(self.directory)
         except OSError as error:
@@ -174,26 +176,18 @@ class SnapshotStore(Snapshots):
         except FileNotFoundError:
             return
         discard(aside)
+        self._store.collect()
 
     def _sweep(self) -> None:
         for path in self.directory.glob(".*"):
             if path.name.startswith((_MAKING, _REMOVING)) and path not in self._in_work:
                 log.info("removing %s, which was left unfinished", path)
                 discard(path)
+        self._store.collect()
 
     def _scan(self) -> frozenset[int]:
         found = [path.parent for path in self.directory.glob(f"[0-9]*/{manifest.NAME}")]
         return frozenset(int(path.name) for path in found if path.name.isdigit() and _is_whole(path))
-
-
-def _place(folder: Path, path: str) -> Path:
-    """Where a file goes, its folder made."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise SnapshotError(f"cannot copy {path}: it would leave the snapshot")
-    target = folder / parts
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
 
 
 def _of_release(python: Path) -> str:
@@ -246,19 +240,9 @@ def _top(name: str) -> str:
 # --- sizes ----------------------------------------------------------------------------------------------------------
 
 
-def _write_sizes(folder: Path) -> None:
-    sizes = kept.sizes(folder)
-    with (folder / kept.SIZES).open("x", encoding="utf-8") as file:
-        json.dump(sizes, file)
-        file.flush()
-        os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-
-
 def _is_whole(folder: Path) -> bool:
     try:
-        sizes: dict[str, int] = json.loads((folder / kept.SIZES).read_text("utf-8"))
-        odd = [folder / path for path, size in sizes.items() if not _has_size(folder / path, size)]
+        odd = [folder / entry.path for entry in table.read(folder) if not _has_size(folder / entry.path, entry.size)]
         for path in odd:
             if path.parent.name == CACHE:
                 _drop(path)

@@ -15,8 +15,8 @@ import pytest
 from tests.support.builders import application
 from tests.support.site_packages import install, install_editable
 from trapd.errors import SnapshotError
-from trapd.generations import manifest
-from trapd.generations.copying import copy_file, discard
+from trapd.generations import manifest, table
+from trapd.generations.copying import Rights, copy_file, discard
 from trapd.generations.snapshot import SnapshotStore, watched
 from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
 
@@ -111,7 +111,7 @@ def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
     source = tmp_path / "tool"
     source.write_text("#!/bin/sh\n")
     source.chmod(0o755)
-    copy_file(source, tmp_path / "copy", "")
+    copy_file(source, tmp_path / "copy", "", Rights.of(source.stat(), os.getegid()))
     assert mode(tmp_path / "copy") == 0o555
 
 
@@ -124,7 +124,9 @@ def test_files_keep_their_times_so_that_what_was_compiled_stays_valid(store: Sna
 
 def test_a_snapshot_shares_no_file_with_what_is_installed(store: SnapshotStore, tmp_path: Path) -> None:
     made = make(store, tmp_path)
-    assert (made / "code/trap/__init__.py").stat().st_nlink == 1
+    disk_file = tmp_path / "installed/code/trap/__init__.py"
+    assert disk_file.stat().st_nlink == 1
+    assert not disk_file.samefile(made / "code/trap/__init__.py")
 
 
 def test_a_copy_shares_its_files_with_its_source_and_keeps_what_belongs_to_the_code(
@@ -195,16 +197,16 @@ def test_leftovers_of_one_who_was_killed_are_removed_and_are_no_snapshots(store:
 
 
 def test_sweeping_leaves_alone_what_is_being_made(store: SnapshotStore, tmp_path: Path) -> None:
-    with store._building(8) as folder:
+    with store._building(8) as filling:
         asyncio.run(store.sweep())
-        assert folder.is_dir()
+        assert filling.folder.is_dir()
 
 
 def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(
     store: SnapshotStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = make(store, tmp_path)
-    make(store, tmp_path, 8)
+    make(store, tmp_path, 8, {**FILES, "code/trap/__init__.py": "x = 2\n"})
     (made / "code/trap/__init__.py").chmod(0o600)
     os.truncate(made / "code/trap/__init__.py", 0)
     again = SnapshotStore(store.directory)
@@ -222,10 +224,9 @@ def test_a_cache_of_another_size_is_dropped_and_the_snapshot_stays(
     cached.parent.mkdir()
     if content is not None:
         cached.write_bytes(content)
-    sizes = made / "files.json"
-    known = json.loads(sizes.read_text()) | {"code/__pycache__/x.pyc": 6}
-    sizes.chmod(0o600)
-    sizes.write_text(json.dumps(known))
+    known = made / "files.jsonl"
+    known.chmod(0o600)
+    known.write_text(known.read_text() + json.dumps(["code/__pycache__/x.pyc", "0" * 64, 6]) + "\n")
     again = SnapshotStore(store.directory)
     assert again.present() == {7}
     assert not cached.exists()
@@ -298,8 +299,10 @@ def test_metadata_that_nobody_can_read_claims_nothing(tmp_path: Path, file: str,
     assert watched([code], {"trap": "1.3.0"}) == {"trap": ["trap"]}
 
 
-def test_sizes_are_kept_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:
+def test_the_table_tells_the_content_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:
     made = make(store, tmp_path)
-    sizes = json.loads((made / "files.json").read_text())
-    assert sizes["code/trap/__init__.py"] == 6
-    assert "manifest.json" not in sizes
+    entries = {entry.path: entry for entry in table.read(made)}
+    module = entries["code/trap/__init__.py"]
+    assert (module.digest, module.size) == (hashlib.sha256(b"x = 1\n").hexdigest(), 6)
+    assert "manifest.json" not in entries
+    assert mode(made / table.NAME) == 0o440, "the digest of a secret is for those who may read the secret"

@@ -1,0 +1,147 @@
+"""Fills the folder of a generation: with links to what the store has, with copies of what it has not."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from trapd.errors import SnapshotError
+from trapd.generations import compiled, table
+from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
+from trapd.generations.store import Store, name_of
+from trapd.generations.table import Cost, Entry
+from trapd.model import TreeFile
+
+_BESIDE = ".another"  # how the name of a link ends that is to take the place of a copy
+
+
+class Filling:
+    """The files of one generation while it is made in ``folder``. Its methods block, and raise OSError."""
+
+    def __init__(self, folder: Path, store: Store, earlier: Sequence[Path], *, group: int) -> None:
+        """``earlier``: folders of other generations, the most alike first. ``group``: the workers'."""
+        self.needed = 0  # bytes to be copied
+        self.folder = folder
+        self._store, self._group = store, group
+        self._earlier = [path for path in earlier if (path / table.NAME).is_file()]
+        self._began = time.monotonic()
+        self._entries: dict[str, Entry] = {}
+        self._folders: set[str] = set()
+        self._fresh: dict[str, Path] = {}  # object -> the first file that has its content
+
+    def add(self, files: Iterable[TreeFile], *, closed: frozenset[str] = frozenset()) -> None:
+        """Put these files into the folder. ``closed``: paths of those that hold secrets, whatever their modes.
+
+        Raises SnapshotError if what is installed is no longer what its digest says.
+        """
+        caches, missing = list[TreeFile](), list[tuple[TreeFile, Rights]]()
+        sources = {}
+        for file in files:
+            if not file.digest and compiled.source_of(file.path):
+                caches.append(file)
+                continue
+            sources[file.path] = file.source
+            status = Path(file.source).stat()
+            rights = Rights.of(status, self._group)
+            if file.path in closed:
+                rights = replace(rights, group=self._group)
+            if not (file.digest and self._place(name_of(file.digest, rights), status.st_size, file.path)):
+                missing.append((file, rights))
+                self.needed += status.st_size
+        for file, rights in missing:
+            self._copy(file, rights)
+        self._add_compiled({file.path: file.source for file in caches}, sources)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every file, by path."""
+        return (self._entries[path] for path in sorted(self._entries))
+
+    def keep(self) -> None:
+        """Wait until all is on the disk, let the store have what is new, and write the table."""
+        sync_file_system(self.folder)
+        added = 0
+        for name, path in self._fresh.items():
+            added += path.stat().st_size
+            self._store.take(name, path)
+        cost = Cost(added, time.monotonic() - self._began)
+        table.write(self.folder, self.entries(), cost, group=self._group)
+
+    # --- one file ---
+
+    def _place(self, name: str, size: int, path: str, *, over: bool = False) -> bool:
+        """Link what is there already: an object, or a file of this very generation; whether there is one.
+
+        ``over``: in place of a file that is there.
+        """
+        target = self._target(path)
+        place = target.with_name(target.name + _BESIDE) if over else target
+        if twin := self._fresh.get(name):
+            try:
+                place.hardlink_to(twin)
+            except OSError:  # no links here, or no more of them
+                return False
+        elif not self._store.give(name, size, place):
+            return False
+        if over:
+            place.replace(target)
+        self._entries[path] = Entry(path, name, size)
+        return True
+
+    def _copy(self, file: TreeFile, rights: Rights) -> None:
+        name = name_of(file.digest, rights)
+        if (twin := self._fresh.get(name)) and self._place(name, twin.stat().st_size, file.path):
+            return
+        arrived = copy_file(Path(file.source), self._target(file.path), file.digest, rights)
+        self._arrived(file.path, arrived.digest, arrived.size, rights)
+
+    def _arrived(self, path: str, digest: str, size: int, rights: Rights) -> None:
+        """A new file is in its place; perhaps there was one like it, which its digest tells only now."""
+        name = name_of(digest, rights)
+        if not self._place(name, size, path, over=True):
+            self._fresh.setdefault(name, self._target(path))
+            self._entries[path] = Entry(path, name, size)
+
+    def _target(self, path: str) -> Path:
+        """Where a file goes, its folder made."""
+        parent = path.rpartition("/")[0]
+        if parent not in self._folders:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise SnapshotError(f"cannot copy {path}: it would leave the snapshot")
+            (self.folder / parent).mkdir(parents=True, exist_ok=True)
+            self._folders.add(parent)
+        return self.folder / path
+
+    # --- compiled files ---
+
+    def _add_compiled(self, caches: Mapping[str, str], sources: Mapping[str, str]) -> None:
+        """``caches``, ``sources``: path in the generation -> where it is installed."""
+        for number, folder in enumerate(self._earlier):
+            if number and self._entries.keys() >= caches.keys():
+                break
+            self._take_over_compiled(folder)
+        for path, installed in caches.items():
+            module = compiled.source_of(path)
+            if path in self._entries or module not in sources:
+                continue
+            with suppress(FileNotFoundError):  # Python replaces them as it likes
+                code = compiled.unchecked(Path(sources[module]), Path(installed), self._entries[module].digest)
+                if code is not None:
+                    rights = Rights.of(Path(installed).stat(), self._group)
+                    write_file(self._target(path), code, rights)
+                    self._arrived(path, hashlib.sha256(code).hexdigest(), len(code), rights)
+
+    def _take_over_compiled(self, folder: Path) -> None:
+        """Those of another generation whose source is the same in this one."""
+        there, same = list[tuple[str, Entry]](), set[str]()
+        for entry in table.read(folder):
+            if module := compiled.source_of(entry.path):
+                there.append((module, entry))
+            elif (mine := self._entries.get(entry.path)) and mine.object == entry.object:
+                same.add(entry.path)
+        for module, entry in there:
+            if module in same and entry.path not in self._entries:
+                self._place(entry.object, entry.size, entry.path)

@@ -1,0 +1,86 @@
+"""The table of a generation: each of its files, with the object that it is and its size.
+
+One JSON text a line, so that a table of ten thousands of files can be read without holding all of it. It is written
+before the manifest; of trapd up to 0.1.0 there are generations with ``files.json`` instead, which has sizes only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapd.generations.copying import close_to_others
+from trapd.generations.store import digest_of
+
+NAME, FORMER = "files.jsonl", "files.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a generation."""
+
+    path: str  # inside the generation
+    object: str  # its name in the store; empty where that is not known: of a generation of an earlier trapd
+    size: int  # bytes
+
+    @property
+    def digest(self) -> str:
+        """sha256 in hex; empty where that is not known."""
+        return digest_of(self.object)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it took to make a generation."""
+
+    added: int = 0  # bytes that no other generation had
+    seconds: float = 0.0
+
+
+def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int) -> None:
+    """Write it, read-only, and return when it is on the disk. Raises OSError.
+
+    Only ``group`` may read it: the digest of a short secret is as good as the secret.
+    """
+    with (folder / NAME).open("x", encoding="utf-8") as file:
+        close_to_others(file.fileno(), group)
+        head = {"schema": SCHEMA, "added": cost.added, "seconds": round(cost.seconds, 3)}
+        file.write(json.dumps(head) + "\n")
+        for entry in entries:
+            file.write(json.dumps([entry.path, entry.object, entry.size]) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(folder: Path) -> Iterator[Entry]:
+    """Each file of a generation. Raises OSError, and ValueError for what is no table that this trapd understands."""
+    try:
+        with (folder / NAME).open(encoding="utf-8") as file:
+            _head(file.readline())
+            for line in file:
+                path, name, size = json.loads(line)
+                yield Entry(path, name, size)
+    except FileNotFoundError:
+        former: Mapping[str, int] = json.loads((folder / FORMER).read_text("utf-8"))
+        yield from (Entry(path, "", size) for path, size in former.items())
+
+
+def cost(folder: Path) -> Cost | None:
+    """What making a generation took; None if it does not say. Raises OSError and ValueError."""
+    try:
+        with (folder / NAME).open(encoding="utf-8") as file:
+            head = _head(file.readline())
+    except FileNotFoundError:
+        return None
+    return Cost(head["added"], head["seconds"])
+
+
+def _head(line: str) -> dict[str, int]:
+    head: dict[str, int] = json.loads(line)
+    if head["schema"] != SCHEMA:
+        raise ValueError(f"it has schema {head['schema']!r}, and this trapd knows only {SCHEMA}")
+    return head
