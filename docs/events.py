@@ -1,4 +1,4 @@
-"""Writes docs/events.md, which kinds of event there are: ``python -m docs.events``"""
+"""Write docs/events.md, which kinds of event there are: ``python -m docs.events``"""
 
 from __future__ import annotations
 

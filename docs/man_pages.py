@@ -1,4 +1,4 @@
-"""Writes the man pages that are made from other things: ``python -m docs.man_pages``
+"""Write the man pages that are made from other things: ``python -m docs.man_pages``
 
 docs/man/trapctl.1 is made from trapctl's own help, docs/man/trapd.toml.5 from the comments in etc/trapd.toml.
 """

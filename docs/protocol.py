@@ -1,4 +1,4 @@
-"""Writes docs/protocol.md and trapd/control/schema.json from the types of the documents: ``python -m docs.protocol``"""
+"""Write docs/protocol.md and trapd/control/schema.json from the types of the documents: ``python -m docs.protocol``"""
 
 from __future__ import annotations
 

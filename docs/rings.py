@@ -1,4 +1,4 @@
-"""Draws the rings of docs/design.md from the import contracts of setup.cfg: ``python -m docs.rings``"""
+"""Draw the rings of docs/design.md from the import contracts of setup.cfg: ``python -m docs.rings``"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/screens.md, what trapctl shows at three widths, from stored documents: ``python -m docs.screens``"""
+"""Write docs/screens.md, the screens of trapctl at three widths, from stored documents: ``python -m docs.screens``"""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NOW = 1764273600.0  # the moment at which the documents were answered
 
 HEAD = """# Screens
 
-What `trapctl` shows on terminals of 40, 80 and 120 columns. Nothing is cut off: a table that does not fit becomes a few
-lines for each row, and a sentence goes on below itself. In a pipe each line is as long as it is. This file is made from
-the documents in docs/answers by `python -m docs.screens`, and a test compares.
+This page shows the screens of `trapctl` on terminals of 40, 80 and 120 columns. Nothing is cut off: a table that does
+not fit becomes a few lines for each row, and a long sentence continues on the next line. In a pipe no line is broken.
+`python -m docs.screens` makes this file from the documents in docs/answers, and a test compares.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A screen: how it is called for, which document it is made from, and how it is told."""
+    """A screen: its command, the document that it is made from, and a sentence about it."""
 
     command: str
     document: str
@@ -48,8 +48,8 @@ SCREENS = (
         "trapctl status",
         "rolling",
         "Status",
-        "In the middle of a rollout: how long already, from which version to which, what is awaited, what comes then. "
-        "A worker that was started again says why; code that is installed and does not run is held back.",
+        "In the middle of a rollout: for how long, from which version to which, what the rollout waits for, what comes "
+        "next. A worker that was started again shows the cause; code that is installed and does not run is held back.",
         lambda screen, document: status.show(screen, document, NOW),
     ),
     Shown(
@@ -63,22 +63,23 @@ SCREENS = (
         "trapctl recycle",
         "progress",
         "Progress",
-        "While a command waits. The bar is full when nothing is awaited any more: not while an old worker drains.",
+        "While a command waits. The bar is full when the rollout waits for nothing any more: not while an old worker "
+        "drains.",
         _bars,
     ),
     Shown("trapctl rollout history", "history", "Rollouts", "Newest first.", rollout_history.show),
-    Shown("trapctl generations", "generations", "Generations", "What is kept.", generations.show),
+    Shown("trapctl generations", "generations", "Generations", "The generations that are kept.", generations.show),
 )
 
 
 def load(shown: Shown) -> Mapping[str, Any]:
-    """The stored document."""
-    found: Mapping[str, Any] = json.loads((FOLDER / f"{shown.document}.json").read_text())
-    return found
+    """Return the stored document."""
+    document: Mapping[str, Any] = json.loads((FOLDER / f"{shown.document}.json").read_text())
+    return document
 
 
 def render(shown: Shown, width: int) -> str:
-    """The screen on a terminal of so many columns, without colours, in the time of UTC."""
+    """Return the screen on a terminal of this number of columns, without colours, with times in UTC."""
     stream = io.StringIO()
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"
@@ -94,7 +95,7 @@ def render(shown: Shown, width: int) -> str:
 
 
 def page() -> str:
-    """The whole of docs/screens.md."""
+    """Return the text of docs/screens.md."""
     parts = [HEAD]
     for shown in SCREENS:
         parts.append(f"\n## `{shown.command}`: {shown.document}\n\n{textwrap.fill(shown.story, 120)}\n")

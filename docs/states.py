@@ -1,4 +1,4 @@
-"""Writes docs/states.md, what a worker and a rollout may be and become: ``python -m docs.states``"""
+"""Write docs/states.md, what a worker and a rollout may be and become: ``python -m docs.states``"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/trapctl.md, the reference of every verb, from trapctl's own help: ``python -m docs.trapctl_reference``"""
+"""Write docs/trapctl.md, the reference of every verb, from trapctl's own help: ``python -m docs.trapctl_reference``"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/worker_options.md, where each option of `celery worker` goes: ``python -m docs.worker_options``"""
+"""Write docs/worker_options.md, where each option of `celery worker` goes: ``python -m docs.worker_options``"""
 
 from __future__ import annotations
 

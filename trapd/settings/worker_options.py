@@ -1,7 +1,7 @@
-"""Every option of `celery worker`, and of `celery` before it: where it goes under trapd, or why it has no place.
+"""Every option of `celery worker`, and of `celery` before it: its place under trapd, or why it has none.
 
-docs/worker_options.md is made from this table; a key of [pools.NAME] that is one of these is refused with its remedy.
-Read from ``--help`` of Celery 5.5.3 and 5.7.0.
+docs/worker_options.md is made from this table. If a key of [pools.NAME] is such an option, the error names its place.
+The options are those of ``--help`` of Celery 5.5.3 and 5.7.0.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. Exactly one of ``key`` (of trapd.toml), ``setting`` (of Celery) and ``why`` says where it goes;
-    ``why``, a full sentence's end after "it", may also add to the others."""
+    """One option. Its place is ``key`` (of trapd.toml) or ``setting`` (of Celery); ``why`` adds a remark to the place,
+    or explains why there is none."""
 
     names: str  # as `--help` writes them, the long one first
     key: str = ""  # "prefetch_multiplier" of [pools.NAME], or "app.app"
@@ -23,7 +23,7 @@ class Option:
 
     @property
     def place(self) -> str:
-        """For people: where to write it, or why nowhere."""
+        """Return, for users, where to write the option, or why it has no place."""
         table, _, name = self.key.rpartition(".")
         if self.key:
             place = f"`{name}` in `[{table or 'pools.NAME'}]`"
@@ -45,7 +45,7 @@ _GLOBAL = (
         why='under systemd `WorkingDirectory = "..."` in `[pools.NAME.systemd]`; `trapctl check` names the folder',
     ),
     Option("--no-color, -C", setting="worker_log_color"),
-    Option("--quiet, -q", why="always so: trapd logs a line of its own when a worker starts"),
+    Option("--quiet, -q", why="always in force: trapd logs a line of its own when a worker starts"),
     Option("--skip-checks", why='`environment = {SKIP_CHECKS = "1"}` in `[pools.NAME]` (Django)'),
     Option("--version", why="`trapctl check` reports it"),
 )
@@ -68,25 +68,29 @@ _WORKER = (
     Option("--schedule-filename, -s, --schedule", setting="beat_schedule_filename", why="for a pool of beat"),
     Option("--scheduler", setting="beat_scheduler", why="for a pool of beat"),
     Option(
-        "--beat, -B", why='a pool of its own with `run = "beat"`: in each of several workers it would send every task'
+        "--beat, -B",
+        why='a pool of its own with `run = "beat"`: a beat in each of several workers would send every task each time',
     ),
     Option("--hostname, -n", why="the node is POOL-GENERATION-SLOT@host, so that old and new can run side by side"),
-    Option("--autoscale", why="nothing: `concurrency` is fixed; `trapctl scale` changes the number of workers"),
+    Option("--autoscale", why="none: `concurrency` is fixed; `trapctl scale` changes the number of workers"),
     Option(
         "--pool-start-method",
-        why="always `fork`: other children would import what is installed, not the generation",
+        why="always `fork`: other children would import the installed code, not the generation's",
         since="5.7",
     ),
-    Option("--purge, --discard", why="`trapctl celery purge`, once; at each start of a worker it would lose work"),
-    Option("--without-gossip", why="always so"),
-    Option("--without-mingle", why="always so: trapd hands revokes over itself, without a second's wait at each start"),
-    Option("--without-heartbeat", why="nothing: workers send their heartbeat events"),
-    Option("--heartbeat-interval", why="nothing: heartbeat events go out every 2 s"),
+    Option("--purge, --discard", why="`trapctl celery purge`, once; a purge at each start of a worker would lose work"),
+    Option("--without-gossip", why="always in force"),
+    Option(
+        "--without-mingle",
+        why="always in force: workers get revokes from their predecessors without a second's wait at each start",
+    ),
+    Option("--without-heartbeat", why="none: workers send their heartbeat events"),
+    Option("--heartbeat-interval", why="none: workers send heartbeat events every 2 s"),
     Option("--logfile, -f", why="`trapctl logs`: the journal under systemd, else `logs` in the state_directory"),
-    Option("--detach, -D", why="nothing: trapd or systemd is the parent"),
-    Option("--pidfile", why="nothing: `trapctl status --json` has the process ids"),
-    Option("--uid", why="under systemd workers run as trapd-worker, else as whoever runs trapd"),
-    Option("--gid", why="under systemd workers run as trapd-worker, else as whoever runs trapd"),
+    Option("--detach, -D", why="none: trapd or systemd is the parent"),
+    Option("--pidfile", why="none: `trapctl status --json` has the process ids"),
+    Option("--uid", why="none: under systemd workers run as trapd-worker, else as the user who runs trapd"),
+    Option("--gid", why="none: under systemd workers run as trapd-worker, else as the group that runs trapd"),
     Option("--umask", why='under systemd `UMask = "..."` in `[pools.NAME.systemd]`, else that of trapd'),
     Option("--executable", key="app.python"),
 )
@@ -94,7 +98,7 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {"celery worker": _WORKER, "celery": 
 
 
 def find(key: str) -> Option | None:
-    """The option that somebody means by a key such as ``task_events``, ``B`` or ``pool-start-method``."""
+    """Return the option that a key such as ``task_events``, ``B`` or ``pool-start-method`` stands for, or None."""
     wanted = {f"--{key.replace('_', '-')}", f"-{key}"}
-    options = [one for group in GROUPS.values() for one in group]
-    return next((one for one in options if wanted & set(one.names.split(", "))), None)
+    options = [option for group in GROUPS.values() for option in group]
+    return next((option for option in options if wanted & set(option.names.split(", "))), None)
