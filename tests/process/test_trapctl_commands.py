@@ -329,7 +329,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_rollout(short_path: Path) -> None:
         read_until(process, "0 of 2 workers")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
-        assert (process.returncode, said.strip()) == (130, "trapctl: interrupted; what was begun goes on")
+        assert (process.returncode, said.strip()) == (130, "trapctl: interrupted; a rollout that has begun goes on")
         assert json.loads(one.ctl("status", "--json").stdout)["pools"][0]["rollout"]["state"] == "preflight"
 
 

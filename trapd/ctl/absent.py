@@ -1,4 +1,4 @@
-"""What to type when nobody answers at trapd's socket, in the words of the backend in force."""
+"""The commands to show when trapd does not answer at its socket, in the words of the backend in force."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trapd.layout import State
 if TYPE_CHECKING:
     from trapd.settings import Settings
 
-_LOCKS = Path("/proc/locks")  # proc(5); everybody may read it, while trapd's lock itself is trapd's
+_LOCKS = Path("/proc/locks")  # proc(5); every user may read it, but only trapd may read its lock file
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Hints:
     lock: Path | None = None
 
     def running(self) -> int | None:
-        """The process id of the trapd that holds the lock, as far as this user can see it."""
+        """Return the process id of the trapd that holds the lock; None if none does, or this user cannot see it."""
         return _holder(self.lock) if self.lock else None
 
 
 def hints(settings: Settings) -> Hints:
-    """For the trapd of this configuration."""
+    """Return the hints for the trapd of this configuration."""
     from trapd.settings import resolve_backend  # not needed with --socket
 
     lock = State(settings.state_directory).lock
@@ -38,7 +38,7 @@ def hints(settings: Settings) -> Hints:
 
 
 def _holder(lock: Path, locks: Path = _LOCKS) -> int | None:
-    """Who holds flock(2) on that file."""
+    """Return the process id that holds flock(2) on that file."""
     try:
         number, lines = lock.stat().st_ino, locks.read_text().splitlines()
     except OSError:

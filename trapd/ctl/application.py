@@ -1,4 +1,4 @@
-"""Running something on the application's own interpreter, as a worker would be run."""
+"""Run a module on the application's own interpreter, as a worker is run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ _STANDALONE = Path(trapd.__file__).parent / "worker" / "standalone.py"
 
 
 def command(python: str, module: str, arguments: Sequence[str]) -> list[str]:
-    """``module`` may be one of trapd's worker part: that interpreter need not have trapd."""
+    """Return the argv. ``module`` may belong to trapd's worker part: that interpreter need not have trapd."""
     return [python, "-P", str(_STANDALONE), module, *arguments]
 
 
 def permit(settings: Settings) -> None:
-    """Raises NotPermittedError if this user may not read what a worker reads to start: that says nothing of workers."""
+    """Raise NotPermittedError if this user may not read the files that a worker reads when it starts.
+
+    The workers themselves may be able to start all the same.
+    """
     application = settings.application
     files = [Path(application.python).resolve().parent, Path(application.celeryconfig)]
     files += [Path(pool.environment_file) for pool in settings.pools if pool.environment_file]

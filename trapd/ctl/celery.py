@@ -23,14 +23,14 @@ _CLI = ["-A", "trapd.worker.configured:app"]
 
 
 def become(session: Session, arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by Celery, on the good generation's snapshot; without one, on what is installed."""
+    """Replace this process by Celery, on the good generation's snapshot; if there is none, on the installed code."""
     app = session.settings.application
     permit(session.settings)
-    found = usable(session)
-    if found is not None:
-        folder, manifest = found
+    generation = usable(session)
+    if generation is not None:
+        folder, manifest = generation
         python = str(manifest["python"])
-        # for what Celery starts in its turn: its `multi` and --detach run `python -m celery` afresh
+        # for the processes that Celery starts: its `multi` and --detach run `python -m celery` anew
         folders = [folder / name for name in manifest["import_path"]]
         own = {"TRAPD_GENERATION": str(folder)}
     else:
@@ -49,12 +49,13 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
 
 
 def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
-    """Folder and manifest of the generation to use: what the running trapd knows as good, else the newest there is."""
+    """Return folder and manifest of the generation to use: the one that the running trapd reports as good, else the
+    newest; None if there is none."""
     generations = State(session.settings.state_directory).generations
     for number in [*_asked(session), *_newest_first(generations)]:
         try:
             manifest = json.loads((generations / str(number) / "manifest.json").read_bytes())
-        except (OSError, ValueError):  # being made, collected a moment ago, or not for us to read
+        except (OSError, ValueError):  # being made, removed a moment ago, or not readable for this user
             continue
         if isinstance(manifest, dict) and manifest.get("schema") == 1:
             return generations / str(number), manifest

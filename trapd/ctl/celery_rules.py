@@ -1,6 +1,6 @@
-"""What in Celery's settings can lose work, or keep it from being done: one rule for each thing. Pure.
+"""Rules of `trapctl check` for Celery's settings that can lose work, or keep work from being done. Pure.
 
-Their facts were measured on Celery 5.7 with RabbitMQ, Redis and the filesystem transport.
+The facts were measured on Celery 5.7 with RabbitMQ, Redis and the filesystem transport.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ def imported(facts: Facts) -> Iterator[Finding]:
 
 
 def broker(facts: Facts) -> Iterator[Finding]:
-    found = facts.report["broker"]
-    if found["error"] is None:
-        yield Finding(OK, f"the broker {found['url']} answers")
+    broker = facts.report["broker"]
+    if broker["error"] is None:
+        yield Finding(OK, f"the broker {broker['url']} answers")
     else:
         yield Finding(
             ERROR,
-            f"cannot reach the broker {found['url']}",
-            f"{found['error']}; workers wait for it and run nothing",
+            f"cannot reach the broker {broker['url']}",
+            f"{broker['error']}; workers wait for it and run nothing",
             f"start it, or correct broker_url in {facts.settings.application.celeryconfig}",
         )
 
 
 def eager(facts: Facts) -> Iterator[Finding]:
     by_file = any(
-        one["name"] == "task_always_eager" and one["by"] == "celeryconfig" for one in facts.report["in_force"]
+        setting["name"] == "task_always_eager" and setting["by"] == "celeryconfig"
+        for setting in facts.report["in_force"]
     )
     if facts.conf("task_always_eager"):
         yield Finding(
             WARNING,
             "task_always_eager is on: THE WORKERS GET NO TASKS",
             "each task runs in the process that submits it and never reaches the broker; "
-            + ("trapd starts no workers" if by_file else "it is the application's own setting, and workers stand idle"),
+            + ("trapd starts no workers" if by_file else "the application itself sets it, and workers stay idle"),
             "remove task_always_eager (CELERY_ALWAYS_EAGER) for a service that is to use workers",
         )
 
@@ -107,7 +108,7 @@ def silent_drains(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"Celery {facts.report['celery']} sends RabbitMQ no heartbeats while a worker drains",
-            "after some minutes the connection is closed: what the drain still waits for runs a second time elsewhere",
+            "after some minutes RabbitMQ closes the connection: tasks that still run run a second time elsewhere",
             f"install Celery {'.'.join(map(str, HEARTBEATS_WHILE_DRAINING))} or later for the application",
         )
 
@@ -153,8 +154,8 @@ def soft_shutdown(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "worker_soft_shutdown_timeout is set",
-            "trapd lets tasks finish for as long as drain_timeout says, and this has no part in it; a worker that gets "
-            "SIGQUIT sleeps for all of it and then loses early acknowledged tasks",
+            "it has no effect on drains of trapd, which last as long as drain_timeout allows; a worker that gets "
+            "SIGQUIT sleeps for the whole time and then loses early acknowledged tasks",
             "remove it, and set drain_timeout in trapd.toml",
         )
 
@@ -164,8 +165,8 @@ def worker_direct(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             "worker_direct is on",
-            "each worker has a queue of its own name, and names change with every generation: what is sent to an old "
-            "worker's queue stays there",
+            "each worker has a queue of its own name, and names change with every generation: a task that is sent to "
+            "an old worker's queue stays there",
             "remove it, and route by queues of pools",
         )
 
@@ -185,7 +186,7 @@ def queues(facts: Facts) -> Iterator[Finding]:
 
 
 def unread_queue(facts: Facts) -> Iterator[Finding]:
-    """Does anybody read where tasks go by default?"""
+    """Warn if no pool reads the queue to which tasks go by default."""
     default = facts.report["default_queue"]
     if not any(default in (pool.queues or [default]) and default not in pool.exclude_queues for pool in facts.workers):
         yield Finding(
@@ -225,7 +226,7 @@ def unknown_names(facts: Facts) -> Iterator[Finding]:
 
 
 def _some(tasks: list[str]) -> str:
-    """``task a`` or ``3 tasks (a, b, ...)``, to go before "is" or "are"."""
+    """Return ``task a is`` or ``3 tasks (a, b, ...) are``."""
     if len(tasks) == 1:
         return f"task {tasks[0]} is"
     shown = ", ".join(tasks[:2]) + (", ..." if len(tasks) > 2 else "")
@@ -259,6 +260,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def celery_findings(facts: Facts) -> Iterator[Finding]:
-    """For an application that imports; where tasks run in their submitters, only what matters there."""
+    """Apply the rules to an application that imports; if tasks run in their submitters, only the rules for that."""
     for rule in WITHOUT_WORKERS if facts.conf("task_always_eager") else RULES:
         yield from rule(facts)

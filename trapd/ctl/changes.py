@@ -1,4 +1,4 @@
-"""Commands that change something: asked for, waited for, and their end told by the exit status."""
+"""Send a command that changes something, wait for its end, and turn the end into an exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WENT_WRONG = ("rejected", "failed", "superseded")
 
 
 def change(session: Session, question: Question[Answer], sentence: Callable[[Answer], str]) -> Exit:
-    """Send a command that is done when it is answered; ``sentence`` tells the answer to a person."""
+    """Send a command that has ended when the answer comes; ``sentence`` makes the line for users from the answer."""
     document = session.ask(question, patience=CHANGING)
     session.answer(document, lambda screen, answer: screen.line(sentence(answer)))
     return Exit.OK
@@ -58,7 +58,7 @@ def await_rollouts(session: Session, rollouts: Sequence[int], timeout: float | N
 
 
 def verdict(rollouts: Sequence[documents.Rollout]) -> Exit:
-    """A rollout that was superseded and has no successor was not carried out either."""
+    """Return FAILED if a rollout was not carried out; a superseded one without a successor was not."""
     return Exit.FAILED if any(rollout["state"] in _WENT_WRONG for rollout in rollouts) else Exit.OK
 
 

@@ -1,4 +1,4 @@
-"""`trapctl check`: needs no running trapd."""
+"""`trapctl check`: import the application as a worker would, and report what is wrong. Needs no running trapd."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ from trapd.settings import Settings, resolve_backend, variables
 from trapd.settings.sealing import unsealed
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
-PATIENCE_OF_OTHERS = 2.0  # s without a word, for a log or a pipe
+PATIENCE_OF_OTHERS = 2.0  # s without a line, if standard error is a log or a pipe
 
 
 def check(session: Session) -> Exit:
-    """Raises SettingsError, which is exit status 78: without settings there is nothing to check; NotPermittedError."""
+    """Run the verb. Raises SettingsError (exit status 78: without settings there is nothing to check) and
+    NotPermittedError."""
     settings = session.settings
     permit(settings)
-    # side by side: a celeryconfig that imports the application takes as long as the application
+    # both at the same time: a celeryconfig that imports the application takes as long as the application
     application = settings.application
     with announced(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
     of_units = [*unit_findings(settings), *rules_units.findings(settings)]
-    found = [*of_units, *findings(Facts(settings, report, session.environ))]
-    shown = masked([finding.document() for finding in found])
-    errors, warnings = (sum(finding.level == level for finding in found) for level in (ERROR, WARNING))
+    results = [*of_units, *findings(Facts(settings, report, session.environ))]
+    shown = masked([finding.document() for finding in results])
+    errors, warnings = (sum(finding.level == level for finding in results) for level in (ERROR, WARNING))
     if session.as_json:
         answer: documents.Check = {"schema": SCHEMA, "errors": errors, "warnings": warnings, "findings": shown}
         session.print_json(answer)
@@ -54,7 +55,7 @@ def check(session: Session) -> Exit:
 
 @contextmanager
 def announced(what: str) -> Iterator[None]:
-    """Say it on standard error: at once to a person, to others if it takes a while."""
+    """Print ``what`` on standard error: on a terminal at once, elsewhere if it takes longer than 2 s."""
     timer = threading.Timer(0 if sys.stderr.isatty() else PATIENCE_OF_OTHERS, print, [what], {"file": sys.stderr})
     timer.daemon = True
     timer.start()
@@ -65,7 +66,7 @@ def announced(what: str) -> Iterator[None]:
 
 
 def unit_findings(settings: Settings) -> list[Finding]:
-    """What systemd, or trapd itself, would ignore in the pools' own unit settings."""
+    """Return a finding for each setting in the pools' own unit settings that systemd, or trapd itself, ignores."""
     from trapd.units import verify
 
     if resolve_backend(settings) != "systemd":
@@ -79,12 +80,12 @@ def unit_findings(settings: Settings) -> list[Finding]:
 
 def findings(facts: Facts) -> list[Finding]:
     rules = (*ALWAYS, *rules_paths.RULES, *rules_settings.ALWAYS, *rules_options.ALWAYS)
-    found = [finding for rule in rules for finding in rule(facts)]
-    return found if "failed" in facts.report else [*found, *celery_findings(facts)]
+    results = [finding for rule in rules for finding in rule(facts)]
+    return results if "failed" in facts.report else [*results, *celery_findings(facts)]
 
 
 def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PATIENCE) -> dict[str, Any]:
-    """inspect_app.py's report, made on the application's interpreter in the environment of the first pool."""
+    """Return inspect_app.py's report, made on the application's interpreter in the environment of the first pool."""
     application = settings.application
     asked = {
         "app": application.app,
@@ -116,7 +117,7 @@ def inspect(settings: Settings, environ: Mapping[str, str], patience: float = PA
 
 
 def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
-    """What trapd's watch finds on disk now, asked of it in a process of its own: see trapd/watch/once.py."""
+    """Return what trapd's watch finds on disk now, from a process of its own: see trapd/watch/once.py."""
     asked = {
         "python": settings.application.python,
         "celeryconfig": settings.application.celeryconfig,
@@ -126,8 +127,8 @@ def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
     asking, question = [sys.executable, "-P", "-m", "trapd.watch.once"], json.dumps(asked).encode()
     try:
         done = subprocess.run(asking, input=question, capture_output=True, timeout=patience, check=True)
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         reason = f"cannot look at what is installed: {error}"
         return {"state": "broken", "reason": reason, "problem": "", "answered": True, "distributions": {}}

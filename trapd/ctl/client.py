@@ -1,4 +1,4 @@
-"""The other end of the control socket: blocking, and quick to start (no asyncio)."""
+"""trapctl's end of the control socket: blocking, and quick to start (no asyncio)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ CHANGING = 120.0  # s that a change may take: a recycle copies a whole snapshot 
 
 
 class UnreachableError(TrapdError):
-    """Nobody answers at the socket. ``absent``: nobody is there, for certain; else it may be slow, or closed to us."""
+    """No process answers at the socket. ``absent``: trapd certainly does not run; else it may be slow, or may not be
+    asked by this user."""
 
     def __init__(self, message: str, *, absent: bool) -> None:
         super().__init__(message)
@@ -40,7 +41,7 @@ class UnreachableError(TrapdError):
 
 
 class AnswerError(TrapdError):
-    """trapd answered that it cannot."""
+    """trapd answered with an error."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.message)
@@ -48,7 +49,7 @@ class AnswerError(TrapdError):
 
 
 class Client:
-    """One connection; use it as a context manager. ``hints``: what to type when nobody answers."""
+    """One connection; use it as a context manager. ``hints``: the commands to show if trapd does not answer."""
 
     def __init__(self, path: Path, hints: Hints | None = None) -> None:
         self.path, self._hints = path, hints or Hints()
@@ -74,33 +75,34 @@ class Client:
             self._socket.close()
 
     def ask(self, question: Question[Answer], *, patience: float = LOOKING) -> Answer:
-        """One command, its answer. Raises AnswerError for a refusal, UnreachableError for none within ``patience``."""
+        """Send one command and return its answer. Raises AnswerError if trapd answers with an error, UnreachableError
+        if no answer comes within ``patience`` seconds."""
         id = self.send(question)
         deadline = time.monotonic() + patience
         while True:
             match self.receive(deadline):
                 case Result(answered, dict(value)) if answered == id:
-                    return cast(Answer, value)  # of our schema, or ``receive`` had raised
+                    return cast(Answer, value)  # ``receive`` has compared the schema
                 case Failed(answered, code=Code.UNKNOWN_METHOD) if answered == id:
                     raise self._older(f"it does not know {question.method}")
                 case Failed(answered) as failed if answered in (id, None):
                     raise AnswerError(failed)
 
     def send(self, question: Question[Answer]) -> int:
-        """Returns the request's id; parameters that are None are left out."""
+        """Send one command and return the request's id; parameters that are None are left out."""
         id = next(self._ids)
         given = {name: value for name, value in question.params.items() if value is not None}
         try:
             self._open().settimeout(LOOKING)
             self._open().sendall(format_request(Request(question.method, given, id)))
         except (BrokenPipeError, ConnectionResetError):
-            return id  # closed at once: the reason may be there to be read
+            return id  # trapd has closed the connection; it may have sent the reason before
         except OSError as error:
             raise self._lost(error) from None
         return id
 
     def receive(self, deadline: float | None) -> Progress | Result | Failed:
-        """The next message, whatever request it is about. ``deadline`` is of CLOCK_MONOTONIC; None waits for ever."""
+        """Return the next message, of whatever request. ``deadline``: of CLOCK_MONOTONIC; None waits for ever."""
         while b"\n" not in self._read:
             left = None if deadline is None else max(0.001, deadline - time.monotonic())
             try:
@@ -143,7 +145,7 @@ class Client:
         return UnreachableError(f"cannot reach trapd at {self.path}: {what}", absent=absent)
 
     def _no_listener(self, what: str) -> tuple[str, bool]:
-        """A trapd that runs all the same has just begun, or its socket was removed under it."""
+        """If trapd runs all the same, it has just been started, or its socket was removed."""
         pid = self._hints.running()
         if pid is None:
             return f"{what}; {self._hints.start}", True
@@ -154,10 +156,10 @@ class Client:
         )
 
     def _older(self, how: str) -> UnreachableError:
-        """An upgrade has replaced the trapctl that came with it, so that there is no other one to be used."""
+        """An upgrade has replaced the trapctl that came with the running trapd, so a restart is the only remedy."""
         return UnreachableError(
-            f"cannot understand the trapd at {self.path}: it is older than this trapctl ({how}); restart it, for that"
-            " was left out after an upgrade",
+            f"cannot understand the trapd at {self.path}: it is older than this trapctl ({how}), because it was not"
+            " restarted after an upgrade; restart it",
             absent=False,
         )
 

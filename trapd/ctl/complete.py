@@ -1,4 +1,4 @@
-"""The words that a shell offers for an argument of trapctl: trapd is asked; where it does not answer there are none."""
+"""The words that a shell offers for an argument of trapctl; trapd is asked, and without an answer there are none."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from trapd.errors import TrapdError
 if TYPE_CHECKING:
     from trapd.control import documents
 
-_PATIENCE = 1.0  # s: somebody waits at a prompt
-# Of Celery's own command line; to ask it would take a second.
+_PATIENCE = 1.0  # s: a user waits at a prompt
+# The sub-commands of Celery's own command line; to ask Celery for them would take a second.
 _CELERY = (
     "amqp",
     "beat",
@@ -43,24 +43,25 @@ _CELERY = (
 
 
 def pools(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """Pools, without those that are named already."""
+    """Return the pools that are not yet on the command line."""
     given = context.params.get("pools") or ()
     return _begun(begun, (pool["name"] for pool in _pools(context) if pool["name"] not in given))
 
 
 def pools_and_workers(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """What has logs."""
+    """Return the names that have logs."""
     return _begun(begun, _names(context))
 
 
 def subjects(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """What ``why`` explains: pools, workers and rollouts by number."""
+    """Return the names that ``why`` explains: pools, workers and rollouts by number."""
     answer = _ask(context, methods.HISTORY({"pool": None, "limit": 20}))
-    return _begun(begun, [*_names(context), *(str(one["id"]) for one in (answer["rollouts"] if answer else []))])
+    rollouts = answer["rollouts"] if answer else []
+    return _begun(begun, [*_names(context), *(str(rollout["id"]) for rollout in rollouts)])
 
 
 def celery(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """Celery's sub-commands, as the first word only."""
+    """Return Celery's sub-commands, for the first word only."""
     return [] if context.params.get("arguments") else _begun(begun, _CELERY)
 
 
@@ -80,7 +81,7 @@ def _pools(context: click.Context) -> list[documents.Pool]:
 
 
 def _ask(context: click.Context, question: Question[Answer]) -> Answer | None:
-    """None where nobody answers: a shell has no place for an error."""
+    """Return None if trapd does not answer: a shell has no place for an error."""
     given = context.find_root().params
     session = Session(given.get("config"), given.get("socket"), os.environ)
     with contextlib.suppress(TrapdError, OSError), contextlib.redirect_stderr(io.StringIO()):

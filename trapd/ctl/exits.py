@@ -1,4 +1,4 @@
-"""trapctl's exit statuses: as `systemctl status` and sysexits.h have them, where they have one."""
+"""trapctl's exit statuses: those of `systemctl status` and sysexits.h, as far as these have one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Exit(IntEnum):
     USAGE = 2
     NOT_RUNNING = 3  # `status` only
     NOT_PERMITTED = 4
-    UNKNOWN = 4  # `status` only: there is no answer, or no such pool
-    STOPPED = 7  # trapd does not run; as `systemctl` of a unit that does not
-    UNREACHABLE = 69  # EX_UNAVAILABLE, as `celery status`: it may run, and does not answer
-    TIMED_OUT = 75  # EX_TEMPFAIL: the waiting ended, what was waited for goes on
+    UNKNOWN = 4  # `status` only: trapd does not answer, or there is no such pool
+    STOPPED = 7  # trapd does not run; as systemctl's status for a unit that does not run
+    UNREACHABLE = 69  # EX_UNAVAILABLE, as `celery status`: trapd may run, and does not answer
+    TIMED_OUT = 75  # EX_TEMPFAIL: the wait timed out, the rollout goes on
     CONFIG = 78  # EX_CONFIG
     INTERRUPTED = 130  # by Ctrl-C
     PLAN_FAILED = 255  # `plan` only, where 1 means something else

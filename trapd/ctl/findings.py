@@ -1,4 +1,4 @@
-"""What `trapctl check` has to say, and the rules that need nothing of the application. Pure."""
+"""Findings of `trapctl check`, and the rules that need no facts about the application. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ERROR: Final = "error"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``what`` is so; ``reason``: why that matters; ``remedy``: what to do. Both empty if all is well."""
+    """One line of the report. ``reason``: why ``what`` matters; ``remedy``: what to do; both empty if all is well."""
 
     level: Level
     what: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the rules look at. ``report`` is inspect_app.py's; ``environ`` is what trapd is started with."""
+    """The facts that rules judge. ``report`` is inspect_app.py's; ``environ``: the environment that trapd starts in."""
 
     settings: Settings
     report: Mapping[str, Any]
@@ -55,11 +55,11 @@ class Facts:
         return self.report["settings"].get(name)
 
     def celery_pool(self, pool: PoolSpec) -> str:
-        """Celery's kind of pool that the workers of this pool get."""
+        """Return Celery's kind of pool that the workers of this pool have."""
         return str(pool.celery_pool or self.conf("worker_pool") or "prefork")
 
     def of_workers(self, pool: PoolSpec, variable: str) -> str:
-        """An environment variable as the workers of this pool have it; units inherit none."""
+        """Return an environment variable of the workers of this pool; units inherit none."""
         inherited = self.environ if resolve_backend(self.settings) == "embedded" else {}
         return variables.of(pool).get(variable, inherited.get(variable, ""))
 
@@ -69,14 +69,14 @@ class Facts:
 
     @property
     def tasks_late(self) -> bool:
-        """Does any task acknowledge late?"""
+        """Whether any task acknowledges late."""
         return bool(self.conf("task_acks_late") or self.report["late"])
 
 
 Rule = Callable[[Facts], Iterator[Finding]]
 
 
-# --- rules that need nothing of the application ---
+# --- rules that need no facts about the application ---
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Waiting for rollouts: over a restart of trapd, and on to the rollout that superseded the one waited for."""
+"""Wait for rollouts: over a restart of trapd, and for the rollout that supersedes an awaited rollout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trapd.ctl.client import LOOKING, AnswerError, Client, UnreachableError
 if TYPE_CHECKING:
     from trapd.control import documents
 
-AWAY = 15.0  # s that trapd may be gone for while we wait: an upgrade of trapd itself takes a few
+AWAY = 15.0  # s that trapd may be gone for during a wait: an upgrade of trapd itself takes a few
 _TRY_AGAIN = 0.5  # s
 
 
@@ -24,7 +24,7 @@ class Show(Protocol):
 
 
 class Waiting:
-    """One wait, for any number of rollouts side by side; ``timeout`` in seconds, None: as long as it takes."""
+    """One wait, for any number of rollouts at the same time; ``timeout`` in seconds, None: as long as it takes."""
 
     def __init__(self, connect: Callable[[], Client], show: Show, timeout: float | None) -> None:
         self._connect, self._show = connect, show
@@ -34,9 +34,9 @@ class Waiting:
         self._ended: list[documents.Waited] = []
 
     def wait(self, rollouts: Iterable[int]) -> list[documents.Waited]:
-        """The last progress of each, once it is over; a superseded one's successor stands in its place.
+        """Return the last progress of each rollout when all are over; the successor of a superseded one replaces it.
 
-        Raises AnswerError with code 75 when the timeout is over, UnreachableError when trapd stayed away.
+        Raises AnswerError with code 75 when the timeout is over, UnreachableError if trapd does not come back.
         """
         self._pending = list(rollouts)
         gone_at: float | None = None
@@ -66,7 +66,7 @@ class Waiting:
                     if (successor := self._over(cast("documents.Waited", value))) is not None:
                         self._pending.append(successor)
                         requests[self._request(client, successor)] = successor
-                case Failed(code=Code.USAGE) as failed:  # a number that we gave: nobody's usage was wrong
+                case Failed(code=Code.USAGE) as failed:  # trapctl chose the number, so the user's usage was not wrong
                     raise AnswerError(replace(failed, code=Code.REFUSED))
                 case Failed() as failed:
                     raise AnswerError(failed)
@@ -76,7 +76,7 @@ class Waiting:
         return client.send(methods.ROLLOUT_WAIT({"id": rollout, "timeout": left}))
 
     def _over(self, value: documents.Waited) -> int | None:
-        """Keep the result, or return the rollout that took over."""
+        """Keep the result, or return the rollout that superseded this one."""
         rollout, successor = value["rollout"], value["superseded_by"]
         if rollout["state"] == "superseded" and successor is not None:
             self._show.note(f"pool {value['pool']}: rollout {successor} took over from {rollout['id']}; waiting for it")

@@ -1,7 +1,7 @@
-"""`trapctl install` and `trapctl uninstall`: trapd as a service, for those who have it from pip.
+"""`trapctl install` and `trapctl uninstall`: make a trapd that pip has installed a service, and undo that.
 
-What was put where is recorded, so that a newer trapd can take back what it no longer has, and `uninstall` everything.
-What is the administrator's, in /etc/trapd, is never overwritten, and removed only on demand.
+A record lists each installed file, so that a newer trapd can remove files that it no longer has, and `uninstall` all of
+them. The administrator's files, in /etc/trapd, are never overwritten, and removed only on demand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trapd.layout import (
 from trapd.units import layout
 from trapd.units.layout import Placed
 
-RECORD = LOCAL["lib"] / "installed"  # a path a line; of folders only those that were made for it, with a slash
+RECORD = LOCAL["lib"] / "installed"  # one path on each line; folders that `install` made end with a slash
 SERVICE = LOCAL["units"] / "trapd.service"
 FOLDERS = (
     *(CONFIGURATION.parent, STATE_DIRECTORY, WORKERS_STATE, WORKERS_CACHE),
@@ -47,12 +47,12 @@ def _run(command: Sequence[str]) -> int:
 
 
 def install(root: Path) -> Exit:
-    """The verb. Raises NotPermittedError and RefusedError."""
+    """Run the verb `install`. Raises NotPermittedError and RefusedError."""
     return _attempt(Installation(root.absolute()).install)
 
 
 def uninstall(root: Path, *, purge: bool) -> Exit:
-    """The verb. Raises NotPermittedError and RefusedError."""
+    """Run the verb `uninstall`. Raises NotPermittedError and RefusedError."""
     return _attempt(lambda: Installation(root.absolute()).uninstall(purge=purge))
 
 
@@ -66,7 +66,7 @@ def _attempt(act: Callable[[], None]) -> Exit:
 
 @dataclass(frozen=True)
 class Installation:
-    """One machine; or, with another ``root`` than /, the folder of one that is not running: nothing is started then.
+    """One machine. With another ``root`` than /, the folder of a machine that does not run: then nothing is started.
 
     ``bindir`` holds trapd's commands. All methods raise NotPermittedError, RefusedError and OSError.
     """
@@ -85,12 +85,12 @@ class Installation:
     # --- install ----------------------------------------------------------------------------------------------------
 
     def install(self) -> None:
-        """Put everything in its place. Again, it changes only what is no longer as this trapd has it."""
+        """Put every file in its place. A second call changes only files that differ from those of this trapd."""
         self._permit("install")
-        if self.running and (found := list(self.obstacles())):
-            raise RefusedError("\n  ".join(["cannot install trapd as a service:", *found]))
+        if self.running and (reasons := list(self.obstacles())):
+            raise RefusedError("\n  ".join(["cannot install trapd as a service:", *reasons]))
         source, placing = shipped.source(), Placing(self.root, self.say)
-        files = [*shipped.files(source, self.bindir, LOCAL)]  # all of them, before anything is changed
+        files = [*shipped.files(source, self.bindir, LOCAL)]  # read all of them before anything is changed
         links = [*shipped.links(self.bindir, LOCAL)]
         for file in files:
             placing.put(file)
@@ -110,7 +110,7 @@ class Installation:
             self._advise(first, changed)
 
     def _make_users(self) -> None:
-        """As root only: for somebody else ``root`` can only be a draft."""
+        """Make the users, if this is root: another user can only make a draft in ``root``."""
         if self.as_root:
             self._step("systemd-sysusers", *self._elsewhere(), "trapd.conf")
 
@@ -122,7 +122,7 @@ class Installation:
         return [] if self.running else [f"--root={self.root}"]
 
     def _configure(self, placing: Placing, source: Path) -> bool:
-        """The configuration as shipped, where there is none yet; returns whether there was none at all."""
+        """Put the shipped configuration where there is none yet; return whether there was none at all."""
         written = []
         for path, name, owner, mode in layout.CONFIGURATION:
             written.append(placing.put_if_absent(Placed(path, (source / name).read_text("utf-8"), mode)))
@@ -147,7 +147,8 @@ class Installation:
     # --- uninstall --------------------------------------------------------------------------------------------------
 
     def uninstall(self, *, purge: bool = False) -> None:
-        """Take everything back, once the workers have finished what they run. ``purge``: what people wrote, too."""
+        """Remove all that `install` has put in place, after the workers have finished their tasks. ``purge``: also the
+        configuration and the state."""
         self._permit("uninstall")
         placing = Placing(self.root, self.say)
         recorded, folders = self._recorded(placing)
@@ -156,7 +157,9 @@ class Installation:
         if self.running and placing.below(SERVICE).exists():
             self.say("stopping trapd; its workers finish their tasks first, however long that takes")
             self._step("systemctl", "disable", "--now", "trapd.service")
-            self._step("systemctl", "stop", WORKERS, "trapd.slice")  # where trapd was not there to do it
+            self._step(
+                "systemctl", "stop", WORKERS, "trapd.slice"
+            )  # if trapd did not run, so that it could not stop them
         for path in sorted(recorded):
             placing.remove(path)
         if self.running:
@@ -178,13 +181,15 @@ class Installation:
     def _step(self, *command: str) -> None:
         self.say(" ".join(command))
         if status := self.run(command):
-            raise RefusedError(f"cannot go on: {' '.join(command)} ended with status {status}; mend it and begin again")
+            raise RefusedError(
+                f"cannot go on: {' '.join(command)} exited with status {status}; repair the cause and begin again"
+            )
 
     def _recorded(self, placing: Placing) -> tuple[set[Path], set[Path]]:
-        """Files and folders of the trapd that was installed before."""
+        """Return the files and the folders of the trapd that was installed before."""
         record = placing.below(RECORD)
         lines = record.read_text("utf-8").splitlines() if record.exists() else []
-        return {Path(one) for one in lines if one[-1] != "/"}, {Path(one) for one in lines if one[-1] == "/"}
+        return {Path(line) for line in lines if line[-1] != "/"}, {Path(line) for line in lines if line[-1] == "/"}
 
     def _record(self, placing: Placing, files: Iterable[Path], folders: Iterable[Path]) -> None:
         lines = sorted([*map(str, files), *(f"{folder}/" for folder in folders)])

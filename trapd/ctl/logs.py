@@ -1,4 +1,4 @@
-"""``trapctl logs``: the lines of the workers, and trapd's about them, wherever this backend keeps them."""
+"""``trapctl logs``: show the lines of the workers, and trapd's lines about them, wherever this backend keeps them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trapd.errors import RefusedError, UsageError
 from trapd.layout import State
 from trapd.settings import Settings, resolve_backend
 
-LINES = 100  # shown where nothing else is asked for, as `systemctl status` and kubectl's --tail keep it short
+LINES = 100  # the default; `systemctl status` and kubectl's --tail show few lines, too
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which lines, in the words of journalctl, and how they are shown."""
+    """The lines to show, in the words of journalctl, and the form in which to show them."""
 
     follow: bool = False
     lines: int | None = None
@@ -30,12 +30,12 @@ class Wish:
 
     @property
     def count(self) -> int | None:
-        """How many of the last lines; None is all that fit the times."""
+        """The number of last lines to show; None: all lines of that time."""
         return LINES if self.lines is None and not (self.since or self.until) else self.lines
 
 
 def journal_command(subject: str | None, wish: Wish) -> list[str]:
-    """The journalctl that answers. trapd's lines and the workers' carry the same fields: one match finds both."""
+    """Return the journalctl command. Lines of trapd and of workers have the same fields: one match finds both."""
     times = {"since": wish.since, "until": wish.until, "priority": wish.priority, "lines": wish.count}
     return [
         "journalctl",
@@ -54,18 +54,19 @@ def _matches(subject: str | None) -> list[str]:
 
 
 def file_command(files: Sequence[Path], *, follow: bool, lines: int = LINES) -> list[str]:
-    """The tail that shows workers' log files; with ``follow`` it goes on in a file that begins anew."""
+    """Return the tail command that shows log files of workers; with ``follow`` it continues in a file that was
+    emptied."""
     return ["tail", f"--lines={lines}", *(["--follow=name", "--retry", "--quiet"] if follow else []), *map(str, files)]
 
 
 def log_files(directory: Path, subject: str | None) -> list[Path]:
-    """The log files of a pool, an instance, or all, the oldest first."""
+    """Return the log files of a pool, an instance, or all, the oldest first."""
     asked = (f for f in directory.glob("*.log") if subject in (None, f.stem, f.stem.partition("@")[0]))
     return sorted(asked, key=lambda file: file.stat().st_mtime)
 
 
 def refuse_unknown(subject: str, settings: Settings) -> None:
-    """Raises UsageError: of a misspelt pool the journal has no lines, which is no answer."""
+    """Raise UsageError for an unknown pool: journalctl would only print that there are no lines."""
     pool, names = subject.partition("@")[0], [spec.name for spec in settings.pools]
     if pool not in names:
         there, which = ", ".join(sorted(names)), _matches(subject)[0]
@@ -73,7 +74,7 @@ def refuse_unknown(subject: str, settings: Settings) -> None:
 
 
 def refuse_silent(worker: str) -> None:
-    """Raises UsageError for a worker of which the journal has not one line that we may read."""
+    """Raise UsageError for a worker without a line in the journal that this user may read."""
     ask = ["journalctl", "--quiet", "--lines=1", "--output=cat", *_matches(worker)]
     done = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if not done.returncode and not done.stdout:
@@ -82,7 +83,8 @@ def refuse_silent(worker: str) -> None:
 
 
 def show(settings: Settings, subject: str | None, wish: Wish) -> NoReturn:
-    """Become the program that shows them. Raises RefusedError where there is nothing to show, or not in this way."""
+    """Become the program that shows the lines. Raises UsageError if there are none, RefusedError if the backend cannot
+    select them in this way."""
     if resolve_backend(settings) == "systemd":
         if subject:
             refuse_unknown(subject, settings)

@@ -1,4 +1,4 @@
-"""trapctl: which verbs there are, and which exit status an error has. A verb is imported when it is used."""
+"""trapctl: the list of its verbs, and the exit status of an error. A verb is imported when it is used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trapd.ctl.exits import Exit, exit_of
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
 
-# Verb by verb; those of a group with its name before them. Each has a file in ctl/verbs.
+# The verb of a group has the group's name before it. Each verb has a file in ctl/verbs.
 VERBS = (
     "celery",
     "check",
@@ -64,14 +64,14 @@ class _Verbs(click.Group):
 
 
 class _Top(_Verbs):
-    """Says what went wrong, and turns it into an exit status."""
+    """Print an error, and turn it into an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
             return status
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough; click would make it exit status 1
+        except BrokenPipeError:  # the reader, such as `head`, has ended; click would exit with status 1
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Exit.OK
         except TrapdError as error:
@@ -100,7 +100,7 @@ class _OfRollouts(_Verbs):
 def cli(context: click.Context, config: str | None, socket: Path | None, as_json: bool) -> None:
     """Show and control trapd and its workers.
 
-    Everybody may look; root and the members of group trapd may change things. Exit statuses: 0 done,
+    All users may ask for the state; root and the members of group trapd may change it. Exit statuses: 0 done,
     1 failed, 2 usage, 4 not permitted, 7 trapd does not run, 69 trapd does not answer, 75 timed out but still going on,
     78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0
     nothing to do, 1 something, 255 error.
@@ -116,7 +116,7 @@ def rollout() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a locale that lacks a character is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a character that the locale lacks must not end the command
             stream.reconfigure(errors="replace")
     try:
         return int(cli.main(arguments, prog_name="trapctl", standalone_mode=False) or 0)
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except (KeyboardInterrupt, click.Abort):
-        print("trapctl: interrupted; what was begun goes on", file=sys.stderr)
+        print("trapctl: interrupted; a rollout that has begun goes on", file=sys.stderr)
         return Exit.INTERRUPTED
 
 

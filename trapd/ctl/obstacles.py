@@ -1,7 +1,7 @@
-"""Why trapd cannot become a service here, found out before anything is changed.
+"""Reasons for which trapd cannot become a service on this machine, found before anything is changed.
 
-systemd's units run trapd as a user of its own, in a sandbox that hides home folders, and the generator runs it as root
-at each boot. So its interpreter must be within everybody's reach, and in nobody's hands but root's.
+systemd's units run trapd as a user of its own, in a sandbox that hides home folders, and systemd runs the generator as
+root at each boot. So every user must be able to read trapd's interpreter, and only root to change it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trapd.layout import SYSTEMD_BOOTED
 Look = Callable[[Path], os.stat_result]
 
 PACKAGED = Path("/usr/lib/systemd/system/trapd.service")
-# ProtectHome= and PrivateTmp= of the units: there trapd would find these empty.
+# ProtectHome= and PrivateTmp= of the units: for services these folders are empty.
 HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))
 _ROOT_RUNS = "and root is to run what is in it"
 _NOBODY = 65534
@@ -32,16 +32,16 @@ _MOVE = "make the virtual environment elsewhere, for instance: /usr/bin/python3 
 
 
 def obstacles() -> Iterator[str]:
-    """Everything that stands in the way on this machine: what, why, and what to do."""
+    """Yield every obstacle on this machine: what it is, why it matters, and what to do."""
     yield from of_machine()
-    found = [*of_places(places()), *of_trees(trees())]
-    yield from found or unreadable()
+    of_files = [*of_places(places()), *of_trees(trees())]
+    yield from of_files or unreadable()
 
 
 def of_machine(
     booted: Path = SYSTEMD_BOOTED, packaged: Path = PACKAGED, ask: Callable[..., str] | None = None
 ) -> Iterator[str]:
-    """What systemd has to offer."""
+    """Yield the obstacles in systemd and polkit."""
     if packaged.exists():
         yield f"trapd is installed as a package ({packaged} is there); use that one, or remove it: apt remove trapd"
     if not booted.is_dir():
@@ -55,7 +55,7 @@ def of_machine(
 
 
 def places() -> dict[str, Path]:
-    """What has to be within reach for the interpreter that runs this: what it is -> where it is."""
+    """Return what the interpreter that runs this code needs: what it is -> where it is."""
     return {
         "the installation": Path(sys.prefix),
         "its interpreter": Path(sys.executable).resolve(),
@@ -65,13 +65,13 @@ def places() -> dict[str, Path]:
 
 
 def trees() -> list[Path]:
-    """Folders that are trapd's alone, so that everything in them is to be root's."""
+    """Return the folders that only trapd uses, so that everything in them has to belong to root."""
     package = Path(trapd.__file__).parent
     return [package] if sys.prefix == sys.base_prefix else [Path(sys.prefix), package]
 
 
 def of_places(places: Mapping[str, Path], hidden: Sequence[Path] = HIDDEN, look: Look = Path.lstat) -> Iterator[str]:
-    """Places that the units cannot see, cannot enter, or that are not root's alone."""
+    """Yield places that the units cannot see, that they cannot enter, or that a user other than root can change."""
     for what, place in places.items():
         if unseen := next((top for top in hidden if place.is_relative_to(top)), None):
             yield f"{what} is in {place}, and services see nothing of {unseen}; {_MOVE}"
@@ -83,42 +83,42 @@ def of_places(places: Mapping[str, Path], hidden: Sequence[Path] = HIDDEN, look:
 
 
 def of_trees(trees: Iterable[Path], look: Look = Path.lstat) -> Iterator[str]:
-    """The first thing in each of them that others cannot read, or that somebody else than root can change."""
+    """Yield the first file in each folder that other users cannot read, or that a user other than root can change."""
     for tree in trees:
         paths = (Path(folder, name) for folder, folders, names in os.walk(tree) for name in (*folders, *names))
         faults = (_secret(path, look(path)) or _foreign(path, look(path)) for path in paths)
         yield from islice(filter(None, faults), 1)
 
 
-def _closed(path: Path, found: os.stat_result) -> str:
-    if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_IXOTH:
+def _closed(path: Path, status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_IXOTH:
         return ""
-    return f"{path} is closed to other users (mode {stat.S_IMODE(found.st_mode):04o}); chmod o+rx {path}"
+    return f"{path} is closed to other users (mode {stat.S_IMODE(status.st_mode):04o}); chmod o+rx {path}"
 
 
-def _secret(path: Path, found: os.stat_result) -> str:
-    needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(found.st_mode) else 0)
-    if stat.S_ISLNK(found.st_mode) or found.st_mode & needed == needed:
+def _secret(path: Path, status: os.stat_result) -> str:
+    needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else 0)
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & needed == needed:
         return ""
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     return f"other users cannot read {path} (mode {mode:04o}); chmod --recursive o+rX {path.parent}"
 
 
-def _foreign(path: Path, found: os.stat_result) -> str:
-    mode, group = found.st_mode, _group(found.st_gid)
-    if found.st_uid != 0:
-        return f"{path} belongs to {_user(found.st_uid)}, {_ROOT_RUNS}; chown --recursive root:root {path}"
+def _foreign(path: Path, status: os.stat_result) -> str:
+    mode, group = status.st_mode, _group(status.st_gid)
+    if status.st_uid != 0:
+        return f"{path} belongs to {_user(status.st_uid)}, {_ROOT_RUNS}; chown --recursive root:root {path}"
     if stat.S_ISLNK(mode):
         return ""
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         return f"everybody can write {path}, {_ROOT_RUNS}; chmod o-w {path}"
-    if mode & stat.S_IWGRP and group not in ("root", "staff"):  # whoever is in Debian's staff owns /usr/local anyway
+    if mode & stat.S_IWGRP and group not in ("root", "staff"):  # members of Debian's staff may change /usr/local anyway
         return f"group {group} can write {path}, {_ROOT_RUNS}; chmod g-w {path}"
     return ""
 
 
 def unreadable() -> Iterator[str]:
-    """Whether somebody else can really run it: an umask, an ACL or a mount may prevent that too."""
+    """Try as another user to run trapd: an umask, an ACL or a mount may prevent that too."""
     command = [sys.executable, "-IB", "-c", "import trapd.daemon, trapd.units.generator"]
     try:
         done = subprocess.run(
@@ -136,8 +136,8 @@ def unreadable() -> Iterator[str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         words = [str(error)]
     if words is not None:
-        said = words[0] if words else "it ended without a word"
-        yield f"another user cannot run {sys.executable}: {said}; chmod --recursive o+rX {sys.prefix}"
+        reason = words[0] if words else "it exited without a message"
+        yield f"another user cannot run {sys.executable}: {reason}; chmod --recursive o+rX {sys.prefix}"
 
 
 def _systemctl(*arguments: str) -> str:

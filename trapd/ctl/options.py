@@ -25,12 +25,12 @@ LIMIT = click.option(
     type=click.IntRange(1, MOST_LINES),
     default=20,
     show_default=True,
-    help="Show at most so many, the latest.",
+    help="Show at most this number of lines, the latest.",
 )
 
 
 def json(verb: Verb) -> Verb:
-    """``--json``: kept in the session, for whoever prints."""
+    """``--json``: kept in the session, where the verb finds it."""
 
     def set_it(context: click.Context, _: click.Parameter, value: bool) -> None:
         if value and (session := context.find_object(Session)) is not None:
@@ -57,7 +57,7 @@ def waiting(verb: Verb) -> Verb:
 
 
 def _seconds(context: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """As in trapd.toml; a number alone is seconds."""
+    """Read a duration as in trapd.toml; a number alone is seconds."""
     try:
         return None if value is None else durations.seconds(f"{value}s" if _NUMBER.fullmatch(value) else value)
     except ValueError as error:

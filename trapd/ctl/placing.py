@@ -1,4 +1,4 @@
-"""Puts files in their places below a root, says what it does, and can take it all back."""
+"""Put files in their places below a root, print each step, and remove them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trapd.units.layout import Placed
 
 
 class Placing:
-    """``say`` gets a line for each thing that is done; what is as it should be is passed over in silence."""
+    """``say`` gets a line for each change; a file that is already in its place gets no line."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self.root, self.say = root, say
@@ -23,11 +23,11 @@ class Placing:
         self.made: list[Path] = []  # folders
 
     def below(self, path: Path) -> Path:
-        """Where an absolute path of the machine is now."""
+        """Return an absolute path of the machine as a path below the root."""
         return self.root / path.relative_to("/")
 
     def put(self, file: Placed) -> None:
-        """Write a file in one step, unless it is there as it should be. Raises OSError."""
+        """Write a file in one step, unless the same file is there. Raises OSError."""
         target, content = self.below(file.path), file.text.encode()
         if not _is_file(target, content, file.mode):
             self._make_folder(target.parent)
@@ -35,7 +35,7 @@ class Placing:
             self._done("wrote", file.path)
 
     def put_if_absent(self, file: Placed) -> bool:
-        """For what belongs to the administrator: whatever is there stays. Returns whether it was written."""
+        """Write a file that belongs to the administrator, if there is none; return whether it was written."""
         if os.path.lexists(self.below(file.path)):
             self.say(f"kept {file.path}")
             return False
@@ -43,7 +43,7 @@ class Placing:
         return True
 
     def link(self, link: Link) -> None:
-        """Make a symbolic link, in the place of whatever file is there. Raises OSError."""
+        """Make a symbolic link; it replaces a file of that name. Raises OSError."""
         target = self.below(link.path)
         if not (target.is_symlink() and target.readlink() == link.target):
             self._make_folder(target.parent)
@@ -75,7 +75,7 @@ class Placing:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir()
-            path.chmod(0o755)  # whatever the umask is: others have to read what is in it
+            path.chmod(0o755)  # against the umask: other users have to read the files in it
             self.made.append(Path("/", path.relative_to(self.root)))
 
     def _done(self, what: str, path: Path) -> None:
@@ -85,7 +85,7 @@ class Placing:
 
 def _is_file(path: Path, content: bytes, mode: int) -> bool:
     try:
-        found = path.lstat()
-        return stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == mode and path.read_bytes() == content
+        status = path.lstat()
+        return stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == mode and path.read_bytes() == content
     except FileNotFoundError:
         return False

@@ -1,9 +1,9 @@
-"""What trapctl puts on a terminal or into a pipe.
+"""The output of trapctl, on a terminal or in a pipe.
 
-On a terminal: colours, unless NO_COLOR is set, and a width that is kept; nothing is cut off, what does not fit goes on
-below. In a pipe: whole lines, as wide as they are. A colour never says anything that the words do not.
+On a terminal lines have colours, unless NO_COLOR is set, and fit the width; nothing is cut off: text that does not fit
+continues on the next line. In a pipe no line is broken. A colour never means more than the words.
 
-Written out rather than with a library: rich took 40 of the 150 ms that `trapctl status` has.
+There is no library for this, because rich took 40 of the 150 ms that `trapctl status` has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trapd.ctl.words import Cell, Row, Word, clean
 if TYPE_CHECKING:
     from trapd.control import documents
 
-_GAP = 2  # columns between two of a table
+_GAP = 2  # columns of a terminal between two columns of a table
 _LEAST = 30  # columns that a sentence in the last column of a table needs to be read
 _NARROWEST = 10  # columns of a line, however little is left
 _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN, _BOLD = "31", "32", "33", "35", "36", "1"
@@ -38,31 +38,31 @@ _STYLE = {
 
 
 class Heading(str):
-    """Of a table: bold."""
+    """The heading of a column: bold."""
 
     __slots__ = ()
 
 
 class Screen:
-    """Writes to one stream; a terminal's width unless told another."""
+    """The output on one stream. ``width``: columns; None is the terminal's width, and no limit in a pipe."""
 
     def __init__(self, file: IO[str] | None = None, *, width: int | None = None) -> None:
         self.file = file if file is not None else sys.stdout
         self.terminal = self.file.isatty()
-        # in a pipe none, even where COLUMNS is exported: a line that was broken cannot be searched
+        # no width in a pipe, even if COLUMNS is exported: grep cannot find words in a broken line
         self.width = _columns(self.file) if width is None and self.terminal else width
         self._colours = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def line(self, *parts: Cell, indent: int = 0) -> None:
-        """One line; on a terminal one that is too long goes on below, indented."""
+        """Write one line; on a terminal a line that is too long continues on the next line, indented."""
         self._put([" " * indent], parts, below=indent + 2)
 
     def entry(self, label: str, *parts: Cell, indent: int = 0, column: int = 0) -> None:
-        """A label, and what is said of it from ``column`` on; what is too long goes on below that."""
+        """Write a label, and its text from ``column`` on; a text that is too long continues below the text."""
         self._put([" " * indent, Word(label), " " * (column - len(label))], parts, below=indent + column)
 
     def lines(self, texts: Iterable[str], indent: int = 0) -> None:
-        """As they are, however long: tracebacks are copied from the screen."""
+        """Write lines unbroken, however long they are: users copy tracebacks from the screen."""
         for text in texts:
             self.file.write(" " * indent + clean(text) + "\n")
 
@@ -75,9 +75,9 @@ class Screen:
         bare: Sequence[str] = (),
         prose: bool = False,
     ) -> None:
-        """Aligned columns where they fit. Where they do not: a line of the first ``lead`` cells of each row, and below
-        it the others with their headings, but for the ``bare`` ones, which need none. With ``prose`` the last column is
-        a sentence, which goes on below itself."""
+        """Write aligned columns if they fit. Else write, for each row, a line of the first ``lead`` cells, and below it
+        the other cells with their headings; columns in ``bare`` need no heading. With ``prose`` the last column is a
+        sentence, which continues on the next line."""
         rows = [Row([_word(cell) for cell in row.cells], row.notes) for row in rows]
         widths = [max(map(_width, column)) for column in zip(columns, *(row.cells for row in rows), strict=True)]
         below = sum(widths[:-1]) + _GAP * (len(widths) - 1)
@@ -95,7 +95,7 @@ class Screen:
                 self._notes(row, indent=2)
 
     def clear(self) -> None:
-        """The whole terminal; does nothing in a pipe."""
+        """Clear the whole terminal; does nothing in a pipe."""
         if self.terminal:
             self.file.write("\x1b[H\x1b[2J")
 
@@ -112,7 +112,7 @@ class Screen:
             self.line(note, indent=indent)
 
     def _put(self, head: Sequence[Cell], parts: Sequence[Cell], below: int) -> None:
-        """The head as it is, the parts behind it; what does not fit goes on below, from that column on."""
+        """Write the head unbroken, and the parts after it; text that does not fit continues in column ``below``."""
         first, plain = "".join(map(_word, head)), "".join(map(_word, parts))
         styles, before = list(self._styles(parts)), self._painted(first, list(self._styles(head)))
         rooms = None if self.width is None else (self.width - _width(first), self.width - below)
@@ -142,8 +142,8 @@ class Screen:
 
 
 def _columns(terminal: IO[str]) -> int:
-    """As wide as it is now: an exported COLUMNS, of which shutil thinks more, is that of another terminal. It counts
-    where the kernel knows no width: a serial line, say."""
+    """Return the present width of the terminal. An exported COLUMNS, which shutil prefers, may be that of another
+    terminal; it counts only if the kernel knows no width, for instance on a serial line."""
     with contextlib.suppress(OSError, ValueError):
         if columns := os.get_terminal_size(terminal.fileno()).columns:
             return columns
@@ -151,7 +151,7 @@ def _columns(terminal: IO[str]) -> int:
 
 
 def _word(cell: Cell) -> Cell:
-    """Fit to be shown, and still of its class."""
+    """Return the cell without control characters and line ends, as the same class."""
     return type(cell)(clean(cell).replace("\n", " "))
 
 
@@ -166,25 +166,25 @@ def _between(gap: str, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal."""
+    """Return how many columns of a terminal the text takes."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _pieces(text: str, rooms: tuple[int, int] | None) -> Iterator[tuple[int, int]]:
-    """Where each line of the text begins and ends: between words, or in one that is longer than a line. ``rooms``:
-    columns of the first line, and of the others; None: as many as it takes."""
+    """Yield where each line of the text begins and ends: between words, or within a word that is longer than a line.
+    ``rooms``: columns of the first line, and of the other lines; None: no limit."""
     if rooms is None or _width(text) <= rooms[0]:
         yield 0, len(text)
         return
     room, others = (max(room, _NARROWEST) for room in rooms)
     begin = end = 0
-    for found in re.finditer(r"\S+", text):
-        if end > begin and _width(text[begin : found.end()]) > room:
+    for word in re.finditer(r"\S+", text):
+        if end > begin and _width(text[begin : word.end()]) > room:
             yield begin, end
-            begin, room = found.start(), others
-        end = found.end()
+            begin, room = word.start(), others
+        end = word.end()
         while _width(text[begin:end]) > room:
             cut = next(at for at in range(end, begin, -1) if _width(text[begin:at]) <= room)
             yield begin, cut
@@ -197,7 +197,7 @@ def _pieces(text: str, rooms: tuple[int, int] | None) -> Iterator[tuple[int, int
 
 
 class Bars:
-    """Progress of rollouts as bars that stay in place; for terminals."""
+    """Show the progress of rollouts as bars that stay in place; for terminals."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -211,7 +211,7 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._erase()
-        for progress in self._latest.values():  # the bars are gone; what they came to stays
+        for progress in self._latest.values():  # the bars are erased; their last text stays
             self._screen.line(_described(progress))
         self._screen.file.flush()
 
@@ -227,7 +227,7 @@ class Bars:
 
     def _erase(self) -> None:
         if self._drawn:
-            self._screen.file.write(f"\x1b[{self._drawn}F\x1b[J")  # up, to the line's begin; all below
+            self._screen.file.write(f"\x1b[{self._drawn}F\x1b[J")  # move up to the first bar, and erase all below
         self._drawn = 0
 
     def _draw(self) -> None:
@@ -247,7 +247,7 @@ class Bars:
 
 
 class Lines:
-    """Progress of rollouts as a line for each change, in the manner of `kubectl rollout status`; for pipes and logs."""
+    """Show the progress of rollouts as a line for each change, as `kubectl rollout status` does; for pipes and logs."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -279,8 +279,8 @@ def _described(progress: documents.Progress) -> str:
 
 
 def _bar(progress: documents.Progress, cells: int) -> str:
-    """``[######....]``: new workers that are ready, of them and all that has still to come or to go; full at the end
-    alone, and not while an old worker drains."""
+    """Return ``[######....]``: ready new workers, as a part of them and of all workers that have yet to start or exit.
+    The bar is full only at the end, and not while an old worker drains."""
     rest = max(0, progress["wanted"] - progress["updated"]) + progress["old"]
     done = cells * progress["updated"] // max(1, progress["updated"] + rest)
     if progress["rollout"]["ended"] is None:

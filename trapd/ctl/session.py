@@ -1,4 +1,4 @@
-"""One run of trapctl: which trapd it is about, and where its words go."""
+"""One run of trapctl: the trapd that it asks, and its output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Document = TypeVar("_Document", bound="Mapping[str, object]")
 
 @dataclass
 class Session:
-    """``as_json``: the answer as one JSON document on standard output, and nothing else there."""
+    """``as_json``: print the answer as one JSON document on standard output, and nothing else there."""
 
     config: str | None
     socket_option: Path | None
@@ -44,7 +44,7 @@ class Session:
 
     @cached_property
     def socket(self) -> Path:
-        """trapd's control socket. Raises SettingsError where it has to be looked up and cannot be."""
+        """trapd's control socket. Raises SettingsError if only the configuration names it and cannot be used."""
         if self.socket_option:
             return self.socket_option
         try:
@@ -53,12 +53,12 @@ class Session:
             usual = self._usual_socket()
             if usual is None:
                 raise
-            # the very moment at which one wants to know how trapd is
+            # with a broken configuration administrators need the state of trapd most
             self.complain(f"{error}; asking the trapd that runs all the same", 0)
             return usual
 
     def _usual_socket(self) -> Path | None:
-        """Where this machine's trapd listens, if it is there and is meant."""
+        """Return the default socket, if it exists and the configuration is the default one."""
         from trapd.settings import find
 
         usual = Runtime(RUNTIME_DIRECTORY).control
@@ -82,12 +82,12 @@ class Session:
             return None
 
     def ask(self, question: Question[Answer], *, patience: float = LOOKING) -> Answer:
-        """One command on a connection of its own."""
+        """Send one command on a connection of its own, and return the answer."""
         with self.client() as client:
             return client.ask(question, patience=patience)
 
     def answer(self, document: _Document, show: Callable[[Screen, _Document], None]) -> None:
-        """The document as JSON, or as ``show`` prints it for a person."""
+        """Print the document as JSON, or with ``show`` for users."""
         if self.as_json:
             self.print_json(document)
         else:
@@ -99,11 +99,11 @@ class Session:
         sys.stdout.flush()
 
     def complain(self, message: str, status: int) -> None:
-        """What went wrong, on standard error; with --json also where the answer would have been, if none comes."""
+        """Print an error on standard error; with --json and a ``status`` print it as the JSON document, too."""
         from trapd.masking import mask
 
-        said = "".join(char if char.isprintable() or char == "\n" else " " for char in mask(message))
-        print(f"trapctl: {said}", file=sys.stderr)
+        text = "".join(char if char.isprintable() or char == "\n" else " " for char in mask(message))
+        print(f"trapctl: {text}", file=sys.stderr)
         if self.as_json and status:
             problem: documents.Problem = {
                 "schema": SCHEMA,
@@ -112,7 +112,7 @@ class Session:
             self.print_json(problem)
 
     def progress(self) -> Bars | Lines | Silence:
-        """Where the progress of a wait is shown."""
+        """Return the object that shows the progress of a wait."""
         if self.as_json:
             return Silence()
         from trapd.ctl.render import Bars, Lines

@@ -1,7 +1,7 @@
-"""What an installation consists of: units and users (trapd/units/layout.py), man pages and the
-documents that units cite, completions, and the commands.
+"""The files of an installation: units and users (trapd/units/layout.py), man pages, the documents that units cite,
+completions, and the commands.
 
-The same for the package and for `trapctl install`; only the folders differ.
+The package and `trapctl install` have the same files; only the folders differ.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ LOCAL: Mapping[str, Path] = {
 }
 
 PAGES = ("trapd.8", "trapctl.1", "trapd.toml.5")
-DOCUMENTS = ("systemd.md",)  # what the units cite beside the pages
+DOCUMENTS = ("systemd.md",)  # documents that the units cite, beside the man pages
 COMMANDS = ("trapd", "trapctl")  # trapd-worker is for units, which call it by its path
 COMPLETIONS: Mapping[str, str] = {"bash": "trapctl", "zsh": "_trapctl", "fish": "trapctl.fish"}  # shell -> file
-_PATIENCE = 30.0  # s that a shell's completion may take to be written; it takes 0.2
+_PATIENCE = 30.0  # s in which trapctl has to write a shell's completion; it takes 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Link:
 
 
 def source() -> Path:
-    """The folder that holds ``systemd``, ``etc`` and ``docs``: beside the package as installed, or a checkout."""
+    """Return the folder that holds ``systemd``, ``etc`` and ``docs``: beside the installed package, or a checkout."""
     installed, checkout = Path(sysconfig.get_path("data"), "share/trapd"), Path(trapd.__file__).parents[1]
     for folder in (installed, checkout):
         if (folder / "systemd/trapd.service").is_file():
@@ -61,7 +61,7 @@ def source() -> Path:
 
 
 def files(source: Path, bindir: Path, folders: Mapping[str, Path]) -> Iterator[Placed]:
-    """Every file but the configuration. ``bindir`` holds trapd's commands. Raises OSError, RefusedError."""
+    """Yield every file but the configuration. ``bindir`` holds trapd's commands. Raises OSError, RefusedError."""
     yield from layout.placed(source / "systemd", bindir, folders)
     for page in PAGES:
         section = page.rpartition(".")[2]
@@ -73,13 +73,13 @@ def files(source: Path, bindir: Path, folders: Mapping[str, Path]) -> Iterator[P
 
 
 def links(bindir: Path, folders: Mapping[str, Path]) -> Iterator[Link]:
-    """trapd's commands, where shells look for commands."""
+    """Yield links to trapd's commands, in the folder where shells look for commands."""
     for name in COMMANDS:
         yield Link(folders["bin"] / name, bindir / name)
 
 
 def completion(trapctl: Path, shell: str) -> str:
-    """The script that completes trapctl's words in ``shell``, in the words of click itself. Raises RefusedError."""
+    """Return the script that completes trapctl's words in ``shell``, as click writes it. Raises RefusedError."""
     try:
         done = subprocess.run(
             [trapctl],
@@ -92,5 +92,5 @@ def completion(trapctl: Path, shell: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RefusedError(f"cannot run {trapctl}: {error}; install trapd again, with pip") from None
     if done.returncode or "trapctl" not in done.stdout:
-        raise RefusedError(f"cannot write the completion for {shell}: {done.stderr.strip() or 'nothing came'}")
+        raise RefusedError(f"cannot write the completion for {shell}: {done.stderr.strip() or 'no output'}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Progress for ``--json``: only the end is printed."""
+"""The progress of a wait with ``--json``: only the end is printed."""
 
 from __future__ import annotations
 

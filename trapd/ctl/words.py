@@ -1,4 +1,4 @@
-"""Text for people, before it is put on a screen. Imports nothing heavy: each verb's file needs it."""
+"""Text for users, before it is put on a screen. Imports nothing heavy: each verb's file needs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TRACEBACK_LINES = 8
 
 
 class Word(str):
-    """One of our own words: on a terminal it has its colour, if it has one."""
+    """A word of trapd's own, such as a state: on a terminal it has its colour, if it has one."""
 
     __slots__ = ()
 
@@ -22,24 +22,24 @@ Cell = str  # of a table; a Word keeps its colour there
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Of a table; ``notes`` are sentences that belong to it, one a line."""
+    """A row of a table; ``notes`` are sentences about it, one on each line."""
 
     cells: Sequence[Cell]
     notes: Sequence[str] = ()
 
 
 def clean(text: object) -> str:
-    """Without control characters: what a broken package prints must not steer an administrator's terminal."""
+    """Return the text without control characters: output of a package must not control an administrator's terminal."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in str(text).expandtabs(4))
 
 
-def versions(found: Mapping[str, str]) -> str:
-    """``trap 1.4.0, numpy 2.0.1``"""
-    return ", ".join(f"{name} {version}" for name, version in sorted(found.items())) or "-"
+def versions(distributions: Mapping[str, str]) -> str:
+    """Return ``trap 1.4.0, numpy 2.0.1``."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(distributions.items())) or "-"
 
 
 def transition(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """``trap 1.3.0 -> 1.4.0``; a version that stayed is said once; empty where nothing is known."""
+    """Return ``trap 1.3.0 -> 1.4.0``; a version that is the same is named once; empty if nothing is known."""
     parts = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name, "removed")
@@ -48,28 +48,28 @@ def transition(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 
 def short(digest: str) -> str:
-    """As much of a digest as people compare."""
+    """Return the first characters of a digest, which are enough for users to compare."""
     return digest[:8]
 
 
 def amount(size: int) -> str:
-    """Bytes as 812K, 312M or 2.5G."""
+    """Return a number of bytes as 812K, 312M or 2.5G."""
     if size < 1000 * 2**10:
         return f"{size / 2**10:.0f}K"
     return f"{size / 2**20:.0f}M" if size < 1000 * 2**20 else f"{size / 2**30:.1f}G"
 
 
 def moment(wall: float | None) -> str:
-    """Seconds since the epoch as local time; None is now."""
+    """Return seconds since the epoch as local time; None is now."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) if wall is not None else "now"
 
 
 def since(wall: float | None, now: float) -> str:
-    """The time between two moments, in seconds since the epoch: ``3 min 20 s``."""
+    """Return the time between two moments, in seconds since the epoch: ``3 min 20 s``."""
     return age(now - wall) if wall is not None else "-"
 
 
 def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:
-    """The end of a traceback, which says what was raised; without the import machinery, of which it is mostly made."""
+    """Return the end of a traceback, which names the exception, without the lines of the import machinery."""
     useful = [line for line in clean(detail).rstrip("\n").split("\n") if 'File "<frozen importlib' not in line]
     return useful[-lines:] if detail.strip() else []

@@ -37,5 +37,5 @@ def test_a_trapd_from_before_the_upgrade_has_to_be_restarted(
     trapd.sendall(f'{{"jsonrpc": "2.0", "id": 1, {answer}}}\n'.encode())
     with pytest.raises(UnreachableError) as raised:
         client.ask(methods.STATUS({}))
-    assert f"it is older than this trapctl ({how}); restart it" in str(raised.value)
+    assert f"it is older than this trapctl ({how}), because it was not restarted after an upgrade" in str(raised.value)
     assert not raised.value.absent

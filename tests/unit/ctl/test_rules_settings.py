@@ -140,7 +140,7 @@ def test_a_child_whose_handlers_may_outlast_its_time_is_warned_of(
 
 
 def test_an_eager_application_is_told_from_an_eager_celeryconfig() -> None:
-    for by, words in (("celeryconfig", "trapd starts no workers"), ("application", "workers stand idle")):
+    for by, words in (("celeryconfig", "trapd starts no workers"), ("application", "workers stay idle")):
         said = found(in_force=[one("task_always_eager", "True", by)], conf={"task_always_eager": True})
         assert words in next(finding.reason for finding in said if "NO TASKS" in finding.what)
 
