@@ -66,7 +66,7 @@ An error has a `code`, a `message` for people (what, why, what to do), and somet
 | 1 | the command cannot be carried out now: nothing to undo, trapd stops |
 | 2 | a name or a number is unknown: no such pool, worker or rollout |
 | 4 | the caller may not do this |
-| 75 | the wait timed out; the rollout goes on, and `data` is its [Progress](#progress) |
+| 75 | the wait timed out; `data` is the [Progress](#progress) or [RolloutStatus](#rolloutstatus) until then |
 | -32700, -32600 | not JSON; not a request |
 | -32601, -32602 | no such command; wrong params |
 | -32603 | an error in trapd; its log has the traceback |

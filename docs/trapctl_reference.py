@@ -35,7 +35,7 @@ shown; those in URLs are replaced by stars.
 | 4 | not permitted; `status`: unknown, since trapd does not answer or has no such pool |
 | 7 | trapd does not run |
 | 69 | trapd does not answer |
-| 75 | the wait timed out; the rollout goes on |
+| 75 | the wait timed out; what was waited for goes on |
 | 78 | the configuration cannot be used |
 | 130 | interrupted by Ctrl-C; a rollout that has begun goes on |
 | 255 | `plan` only: any other error |

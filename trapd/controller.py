@@ -20,7 +20,7 @@ from trapd.model import Application, Disk, DiskState, Generation, Instance, Inst
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
 from trapd.rollout.events import of_action, rollout_of
-from trapd.rollout.intent import CopyOf, FromDisk, Received, Situation
+from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.recording import Recording
 from trapd.rollout.view import PoolView
@@ -109,17 +109,6 @@ class Controller:
     def as_installed(self, pool: str) -> bool:
         """Does this pool want the very code that is installed, under the settings in force?"""
         return pool in self.specs and self.situation(pool).is_installed(self.state(pool).wanted)
-
-    async def noticed(self) -> Disk:
-        """What is installed, once it has come to rest and each rollout that it causes has begun; or trapd stops."""
-        while True:
-            changed = self.changed()  # taken before the look
-            async with self.making:
-                pass
-            behind = any(isinstance(intent.after_disk(self.situation(name)), FromDisk) for name in self.specs)
-            if self.stopping or not (behind or self.disk.state is DiskState.CHANGING):
-                return self.disk
-            await asyncio.wait([changed])
 
     async def flaw(self, number: int) -> str:
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""

@@ -90,7 +90,9 @@ class Daemon:
         self.watch = self._make_watch()
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
-        commands = Commands(self.controller, self.triggers, about=about, clock=self.clock)
+        commands = Commands(
+            self.controller, self.triggers, about=about, clock=self.clock, look=lambda: self.watch.look()
+        )
         self.control = ControlServer(self._runtime.control, commands=commands)
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:

@@ -68,7 +68,7 @@ def test_what_a_command_answers_fits_the_schema(row: Any, state: RolloutState) -
     if row.name == "rollout.wait" and not state.over:
         return  # it would wait
     controller = eventful(state)
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
     params = {param.name: PARAMS[param.name] for param in PARAMETERS[row.name] if param.required}
     try:
         answer = asyncio.run(commands.call(Request(row.name, params), Caller("root", admin=True), report))

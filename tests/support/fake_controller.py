@@ -40,6 +40,7 @@ from trapd.model import (
     RolloutState,
 )
 from trapd.rollout.actions import Start
+from trapd.rollout.intent import Cause, Nothing
 from trapd.rollout.view import PoolView
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'numba_next'"
@@ -63,6 +64,7 @@ class FakeController:
         self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
         self.generations: dict[int, Generation] = {}
         self.flaws: dict[int, str] = {}  # generation -> why no worker could start from it
+        self.follows = False
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
         self.looked = asyncio.Event()  # somebody who waits for changes has looked since the last one
@@ -81,10 +83,9 @@ class FakeController:
         self.history.save(pools=[state])
         self.notify()
 
-    async def noticed(self) -> Disk:
-        while self.disk.state is DiskState.CHANGING:
-            await asyncio.wait([self.changed()])
-        return self.disk
+    async def look_at_disk(self) -> None:
+        """What `rollout.status` asks for first."""
+        self.asked.append(("look",))
 
     def notify(self) -> None:
         self.looked.clear()
@@ -117,10 +118,20 @@ class FakeController:
     # --- what the commands ask ---
 
     def pool(self, name: str) -> PoolView:
-        return self._views[name]
+        """With ``follows`` what is installed is what is wanted, unless the latest rollout was refused."""
+        view = self._views[name]
+        if not self.follows or name not in self.specs:
+            return view
+        rollout = view.state.rollout
+        means = Nothing(Cause.SAME, f"generation {view.state.wanted} is what is installed, under the settings in force")
+        if self.disk.state is not DiskState.SETTLED:
+            means = Nothing(Cause.UNSETTLED, f"what is installed is {self.disk.state}: {self.disk.reason}")
+        elif rollout is not None and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
+            means = Nothing(Cause.REFUSED, f"what is installed was refused before: {rollout.reason}")
+        return replace(view, installed=means)
 
     def pools(self) -> Sequence[PoolView]:
-        return list(self._views.values())
+        return [self.pool(name) for name in self._views]
 
     async def look(self) -> Sequence[PoolView]:
         return self.pools()
@@ -274,9 +285,11 @@ class Stage:
 async def _serve(path: Path, scenario: str, pace: float) -> None:
     clock = RealClock()
     controller = settled(clock)
+    controller.follows = True
     controller.play = getattr(Stage(controller, pace), scenario)
     controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
-    server = ControlServer(path, commands=Commands(controller, controller, about=about(pid=os.getpid()), clock=clock))
+    commands = Commands(controller, controller, about=about(pid=os.getpid()), clock=clock, look=controller.look_at_disk)
+    server = ControlServer(path, commands=commands)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await server.open()

@@ -72,6 +72,9 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
     before = daemon.status()
 
     application.install(application.wheel("2.0", broken("2.0")))
+    waited = daemon.ctl("rollout", "status", timeout=120)  # as a script has it: no event may have come yet
+    assert waited.returncode == 1
+    assert re.search(reason, waited.stdout + waited.stderr)
     status = daemon.wait_until("rejection of 2.0", rejected)
     assert re.search(reason, pool(status)["rollout"]["reason"])
     assert re.search(reason, daemon.ctl("status").stdout)

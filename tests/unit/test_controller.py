@@ -228,20 +228,3 @@ async def test_who_caused_a_rollout_to_be_given_up_is_told() -> None:
     assert one.state("p").wanted == 1
     last = one.history.events()[-1]
     assert (last.kind, last.actor) == (EventKind.SUPERSEDED, "reload")
-
-
-async def test_code_is_noticed_once_its_rollout_has_begun_and_not_when_pip_has_ended() -> None:
-    orders = triggers()
-    one = orders.controller
-    waiting = asyncio.create_task(one.noticed())
-    for disk in (Disk(DiskState.CHANGING), SETTLED, Disk(DiskState.CHANGING)):
-        await orders.disk_changed(disk)
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    second = replace(SETTLED, fingerprint="two", versions={"pkg": "2.0"})
-    rolled = asyncio.create_task(orders.disk_changed(second))
-    assert await waiting == second
-    assert rolled.done()
-    assert one.state("p").wanted == 2
-    await orders.disk_changed(replace(second, state=DiskState.BROKEN))
-    assert (await one.noticed()).state is DiskState.BROKEN

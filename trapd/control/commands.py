@@ -18,7 +18,7 @@ from trapd.control.methods import Answer, Given, Method
 from trapd.control.needs import About, Context, Controller, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
-from trapd.control.settling import disk_wait
+from trapd.control.serving import rollout_status
 from trapd.errors import NotPermittedError
 from trapd.masking import masked
 
@@ -56,9 +56,8 @@ TABLE = (
     Command(methods.STATUS, _R, handlers.show_status, "status"),
     Command(methods.RECYCLE, _A, handlers.recycle, "recycle"),
     Command(methods.RETRY, _A, handlers.retry, "retry"),
-    Command(methods.ROLLOUT_STATUS, _R, handlers.rollout_status, "rollout status"),
+    Command(methods.ROLLOUT_STATUS, _R, rollout_status, "rollout status"),
     Command(methods.ROLLOUT_WAIT, _R, handlers.rollout_wait, "rollout status"),
-    Command(methods.DISK_WAIT, _R, disk_wait, "rollout status"),
     Command(methods.PAUSE, _A, handlers.pause, "rollout pause"),
     Command(methods.RESUME, _A, handlers.resume, "rollout resume"),
     Command(methods.UNDO, _A, handlers.undo, "rollout undo"),
@@ -76,8 +75,16 @@ PARAMETERS: Mapping[str, tuple[Param, ...]] = {name: parameters(command.handler)
 class Commands:
     """The table at work. Owns nothing; any number of calls may be under way."""
 
-    def __init__(self, controller: Controller, triggers: Triggers, *, about: About, clock: Clock) -> None:
-        self._context, self._triggers = Context(about, controller, clock), triggers
+    def __init__(
+        self,
+        controller: Controller,
+        triggers: Triggers,
+        *,
+        about: About,
+        clock: Clock,
+        look: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._context, self._triggers = Context(about, controller, clock, look), triggers
         self._changes: set[asyncio.Task[Document]] = set()
 
     async def call(self, request: Request, caller: Caller, report: Callable[[Document], Awaitable[None]]) -> Document:

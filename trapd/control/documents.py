@@ -185,6 +185,20 @@ class NoRollout(TypedDict):
     message: str
 
 
+class Installed(TypedDict):
+    """Whether a pool serves what is installed."""
+
+    pool: str
+    state: Annotated[
+        Literal["serves", "refused", "awaited"],
+        "serves: every wanted worker runs it; refused: it failed or was taken back, and the pool does not run it; "
+        "awaited: neither, yet",
+    ]
+    why: str
+    rollout: Annotated[int | None, "the latest rollout, if it is of what is installed"]
+    message: Annotated[str, "all of it in one line"]
+
+
 class Generation(TypedDict):
     """A number, given once, to what trapd wants to run."""
 
@@ -272,19 +286,18 @@ class Rollouts(_Answer):
 
 
 class RolloutStatus(_Answer):
-    pools: list[Progress | NoRollout]
+    """Whether the pools serve what is installed."""
+
+    disk: Disk
+    pools: Annotated[list[Progress | NoRollout], "the latest rollout of each pool"]
+    installed: Annotated[list[Installed], "of each pool, in the same order"]
+    rollouts: Annotated[list[Rollout], "the latest of each pool that has one"]
 
 
 class Waited(_Answer, Progress):
     """The last progress of a rollout that is over."""
 
     superseded_by: Annotated[int | None, "the pool's later rollout, if there is one"]
-
-
-class Looked(_Answer):
-    """The installed code, once trapd has looked at it."""
-
-    disk: Disk
 
 
 class Wanted(_Answer):

@@ -105,12 +105,6 @@ async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     return {**_wanted(call.context, name), "before": before, "wanted": wanted}
 
 
-async def rollout_status(call: Call[requests.OfPools]) -> documents.RolloutStatus:
-    """Show how far the latest rollout of each of `pools` is."""
-    views = [call.context.controller.pool(name) for name in _pools(call)]
-    return {"schema": SCHEMA, "pools": [_latest(view) for view in views]}
-
-
 async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
     """Send progress whenever it changes, until rollout `id` is over; then answer with the last progress. After
     `timeout` the wait is given up with error 75."""
@@ -159,7 +153,7 @@ async def generations(call: Call[requests.Nothing]) -> documents.Generations:
 
 async def plan(call: Call[requests.OfPools]) -> documents.Plan:
     """Show what trapd would do now in `pools`, without doing it."""
-    pools = [_planned(await call.context.controller.observe(name)) for name in _pools(call)]
+    pools = [_planned(await call.context.controller.observe(name)) for name in named_or_all(call, call.params["pools"])]
     changes = any(pool["actions"] or pool["held"] is not None for pool in pools)
     return {"schema": SCHEMA, "changes": changes, "pools": pools}
 
@@ -192,9 +186,9 @@ def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
     return [_find(call, name) for name in dict.fromkeys(names)]
 
 
-def _pools(call: Call[requests.OfPools]) -> list[str]:
-    """The pools asked for; if none was named all, those included that only have workers left."""
-    return _named(call, call.params["pools"]) or [view.spec.name for view in call.context.controller.pools()]
+def named_or_all(call: Call[Given], names: Sequence[str]) -> list[str]:
+    """The pools asked for; if none was named all, those included that only have workers left. Raises UsageError."""
+    return _named(call, names) or [view.spec.name for view in call.context.controller.pools()]
 
 
 def _configured(call: Call[Given], names: Sequence[str]) -> list[str]:
@@ -225,13 +219,6 @@ def _rollouts(rollouts: Sequence[Rollout]) -> documents.Rollouts:
 def _wanted(context: Context, name: str) -> documents.Wanted:
     view = context.controller.pool(name)
     return {"schema": SCHEMA, "pool": name, "paused": view.state.paused, "wanted": view.wanted_workers}
-
-
-def _latest(view: PoolView) -> documents.Progress | documents.NoRollout:
-    if view.state.rollout is not None:
-        return progress(view, view.state.rollout)
-    nothing = f"pool {view.spec.name}: nothing was ever rolled out"
-    return {"pool": view.spec.name, "rollout": None, "waiting": view.waiting, "message": nothing}
 
 
 def _successor(context: Context, rollout: Rollout) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,10 +54,6 @@ class Controller(Protocol):
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""
         ...
 
-    async def noticed(self) -> Disk:
-        """What is installed, once it has come to rest and each rollout that it causes has begun."""
-        ...
-
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
         ...
@@ -93,8 +89,10 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every command has before it: who we are, the controller, and the time."""
+    """What every command has before it: who we are, the controller, the time, and a look at what is installed, after
+    which the controller knows it."""
 
     about: About
     controller: Controller
     clock: Clock
+    look: Callable[[], Awaitable[object]]

@@ -20,9 +20,16 @@ class Kind(StrEnum):
     TEXTS = "list of texts"
     NUMBER = "whole number"
     SECONDS = "number of seconds"
+    SWITCH = "true or false"
 
 
-_KINDS: dict[object, Kind] = {str: Kind.TEXT, list[str]: Kind.TEXTS, int: Kind.NUMBER, float: Kind.SECONDS}
+_KINDS: dict[object, Kind] = {
+    str: Kind.TEXT,
+    list[str]: Kind.TEXTS,
+    int: Kind.NUMBER,
+    float: Kind.SECONDS,
+    bool: Kind.SWITCH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ def _fits(kind: Kind, value: object) -> bool:
             return isinstance(value, str) and len(value) <= _LONGEST_TEXT
         case Kind.TEXTS:
             return isinstance(value, list) and all(_fits(Kind.TEXT, item) for item in value)
+        case Kind.SWITCH:
+            return isinstance(value, bool)
         case Kind.NUMBER:
             return isinstance(number, int) and 0 <= number <= _LARGEST
         case Kind.SECONDS:

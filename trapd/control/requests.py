@@ -50,7 +50,9 @@ class OfWait(TypedDict):
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
 
 
-class OfDisk(TypedDict):
+class OfStatus(TypedDict):
+    pools: _Pools
+    wait: Annotated[bool, Default(False), "answer only when each pool serves what is installed, or has refused it"]
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
 
 

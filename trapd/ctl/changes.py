@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,18 @@ def change(session: Session, question: Question[Answer], sentence: Callable[[Ans
     return Exit.OK
 
 
-def roll(session: Session, question: Question[documents.Rollouts], *, wait: bool, timeout: float | None) -> Exit:
-    """Send a command that begins rollouts, and wait for their ends. ``timeout`` in seconds."""
+def roll(
+    session: Session,
+    question: Question[documents.Rollouts],
+    *,
+    wait: bool,
+    timeout: float | None,
+    then: Sequence[str] | None = None,
+) -> Exit:
+    """Send a command that begins rollouts, and wait for their ends; ``timeout`` in seconds.
+
+    ``then``: pools that have to serve what is installed afterwards; all if it is empty, and none if it is None.
+    """
     answer = session.ask(question, patience=CHANGING)
     begun = answer["rollouts"]
     if not session.as_json:
@@ -38,31 +49,51 @@ def roll(session: Session, question: Question[documents.Rollouts], *, wait: bool
                 f"pool {rollout['pool']}: rollout {rollout['id']} of generation {rollout['generation']} begun{why}"
             )
     if wait:
-        return await_rollouts(session, [rollout["id"] for rollout in begun], timeout)
+        return _await(session, [rollout["id"] for rollout in begun], timeout, then)
     if session.as_json:
         session.print_json(answer)
     return Exit.OK
 
 
-def await_rollouts(session: Session, rollouts: Sequence[int], timeout: float | None) -> Exit:
+def _await(session: Session, rollouts: Sequence[int], timeout: float | None, then: Sequence[str] | None) -> Exit:
     """Show the progress of rollouts until all are over, and then what went wrong."""
     with session.progress() as show:
-        ended = Waiting(session.client, show, timeout).wait(rollouts)
+        waiting = Waiting(session.client, show, timeout)
+        ended = waiting.wait(rollouts)
+        well = not any(status["rollout"]["state"] in _WENT_WRONG for status in ended)
+        found = waiting.installed(then) if well and then is not None else None
     if session.as_json:
         answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": [status["rollout"] for status in ended]}
         session.print_json(answer)
-    for status in ended:
-        if status["rollout"]["state"] in _WENT_WRONG and not session.as_json:
-            outcome(session.screen, status)
-    return verdict([status["rollout"] for status in ended])
+    else:
+        for status in ended:
+            if status["rollout"]["state"] in _WENT_WRONG:
+                outcome(session.screen, status)
+    if found is not None:
+        return refusals(session, found)
+    return Exit.OK if well else Exit.FAILED
 
 
-def verdict(rollouts: Sequence[documents.Rollout]) -> Exit:
-    """Return FAILED if a rollout was not carried out; a superseded one without a successor was not."""
-    return Exit.FAILED if any(rollout["state"] in _WENT_WRONG for rollout in rollouts) else Exit.OK
+def refusals(session: Session, document: documents.RolloutStatus) -> Exit:
+    """Print why pools have refused what is installed, on standard error, with what there is to do; FAILED if any."""
+    refused = [
+        (standing, pool)
+        for standing, pool in zip(document["installed"], document["pools"], strict=True)
+        if standing["state"] == "refused"
+    ]
+    for standing, pool in refused:
+        print(f"trapctl: {standing['message']}", file=sys.stderr)
+        if session.as_json:
+            continue
+        if pool["rollout"] is not None and pool["rollout"]["id"] == standing["rollout"]:
+            outcome(session.screen, pool)
+        else:
+            name = standing["pool"]
+            session.screen.line(f"trapctl why {name} shows more; trapctl retry {name} tries the same code again")
+    return Exit.FAILED if refused else Exit.OK
 
 
-def outcome(screen: Screen, document: documents.Waited) -> None:
+def outcome(screen: Screen, document: documents.Progress) -> None:
     """Print the end of a rollout that went wrong: its traceback, and what serves now."""
     rollout = document["rollout"]
     screen.lines(last_lines(rollout["detail"], lines=60), indent=4)

@@ -28,6 +28,7 @@ from trapd.ctl.absent import Hints
 from trapd.errors import TrapdError
 
 LOOKING = 10.0  # s that an answer to a question may take
+_LONGEST_POLL = 86400.0  # s; poll(2) takes an int of milliseconds, which is 24.8 days
 CHANGING = 120.0  # s that a change may take: a recycle copies a whole snapshot before it answers
 
 
@@ -106,9 +107,11 @@ class Client:
         while b"\n" not in self._read:
             left = None if deadline is None else max(0.001, deadline - time.monotonic())
             try:
-                self._open().settimeout(left)
+                self._open().settimeout(left if left is None else min(left, _LONGEST_POLL))
                 more = self._open().recv(1 << 16)
             except TimeoutError:
+                if left is not None and left > _LONGEST_POLL:
+                    continue
                 raise self._silent() from None
             except OSError as error:
                 raise self._lost(error) from None

@@ -1,11 +1,12 @@
-"""Wait for rollouts: over a restart of trapd, and for the rollout that supersedes an awaited rollout."""
+"""Wait for rollouts, and until what is installed serves: over a restart of trapd, and for the rollout that supersedes
+an awaited rollout."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from trapd.control import methods
 from trapd.control.protocol import Code, Failed, Progress, Result
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 AWAY = 15.0  # s that trapd may be gone for during a wait: an upgrade of trapd itself takes a few
 _TRY_AGAIN = 0.5  # s
+_Answer = TypeVar("_Answer")
 
 
 class Show(Protocol):
@@ -29,7 +31,6 @@ class Waiting:
     def __init__(self, connect: Callable[[], Client], show: Show, timeout: float | None) -> None:
         self._connect, self._show = connect, show
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._timeout = timeout
         self._pending: list[int] = []
         self._ended: list[documents.Waited] = []
 
@@ -39,12 +40,25 @@ class Waiting:
         Raises AnswerError with code 75 when the timeout is over, UnreachableError if trapd does not come back.
         """
         self._pending = list(rollouts)
+        if self._pending:
+            self._connected(self._follow)
+        return self._ended
+
+    def installed(self, pools: Sequence[str]) -> documents.RolloutStatus:
+        """Return the answer of ``rollout.status`` when each pool serves what is installed then, or has refused it.
+
+        Raises as ``wait`` does.
+        """
+        return self._connected(lambda client: self._settle(client, pools))
+
+    def _connected(self, listen: Callable[[Client], _Answer]) -> _Answer:
+        """Call ``listen``, and again with a fresh connection when trapd was away."""
         gone_at: float | None = None
-        while self._pending:
+        while True:
             try:
                 with self._connect() as client:
                     gone_at = None
-                    self._listen(client)
+                    return listen(client)
             except UnreachableError:
                 if gone_at is None:
                     gone_at = time.monotonic()
@@ -52,12 +66,32 @@ class Waiting:
                 if time.monotonic() - gone_at > AWAY:
                     raise
                 time.sleep(_TRY_AGAIN)
-        return self._ended
 
-    def _listen(self, client: Client) -> None:
+    def _settle(self, client: Client, pools: Sequence[str]) -> documents.RolloutStatus:
+        id = client.send(methods.ROLLOUT_STATUS({"pools": list(pools), "wait": True, "timeout": self._left()}))
+        while True:
+            match self._receive(client):
+                case Progress(_, {"rollout": dict()} as params):
+                    self._show.progress(cast("documents.Progress", params))
+                case Progress(_, params):
+                    standing = cast("documents.Installed", params)
+                    if standing["state"] == "awaited":  # what it came to is told at the end
+                        self._show.note(standing["message"])
+                case Result(answered, dict(value)) if answered == id:
+                    return cast("documents.RolloutStatus", value)
+                case Failed() as failed:
+                    raise AnswerError(failed)
+
+    def _receive(self, client: Client) -> Progress | Result | Failed:
+        return client.receive(None if self._deadline is None else self._deadline + LOOKING)
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, round(self._deadline - time.monotonic(), 3))
+
+    def _follow(self, client: Client) -> None:
         requests = {self._request(client, rollout): rollout for rollout in self._pending}
         while requests:
-            match client.receive(None if self._deadline is None else self._deadline + LOOKING):
+            match self._receive(client):
                 case Progress(_, params):
                     self._show.progress(cast("documents.Progress", params))
                 case Result(int(id), dict(value)) if id in requests:
@@ -72,8 +106,7 @@ class Waiting:
                     raise AnswerError(failed)
 
     def _request(self, client: Client, rollout: int) -> int:
-        left = None if self._deadline is None else max(0.0, round(self._deadline - time.monotonic(), 3))
-        return client.send(methods.ROLLOUT_WAIT({"id": rollout, "timeout": left}))
+        return client.send(methods.ROLLOUT_WAIT({"id": rollout, "timeout": self._left()}))
 
     def _over(self, value: documents.Waited) -> int | None:
         """Keep the result, or return the rollout that superseded this one."""

@@ -65,7 +65,9 @@ class Watch:
         self._renew = False
         self._broken = False  # what the last look saw
         self._wake = asyncio.Event()
-        self._looking = asyncio.Lock()
+        self._looking, self._reporting = asyncio.Lock(), asyncio.Lock()
+        self._requested: asyncio.Task[None] | None = None  # a look that somebody asked for, and that has not begun
+        self._under_way: set[asyncio.Task[None]] = set()
         self._fully_looked = -math.inf
 
     @property
@@ -90,10 +92,22 @@ class Watch:
                 await asyncio.to_thread(observer.stop)
 
     async def look(self) -> Disk:
-        """Look again now, reading every file. What that changes, ``run`` tells ``on_disk``."""
+        """Look again now, reading every file; return when ``on_disk`` knows what that changed.
+
+        Callers that come before a look has begun share it. A caller that gives up does not end the look: its thread
+        would go on, beside that of the next.
+        """
+        if self._requested is None:
+            self._requested = asyncio.create_task(self._look_by_request(), name="look")
+            self._under_way.add(self._requested)
+            self._requested.add_done_callback(self._under_way.discard)
+        await asyncio.shield(self._requested)
+        return self._disk
+
+    async def _look_by_request(self) -> None:
         await self._look(fresh=True)
         self._wake.set()
-        return self._disk
+        await self._report()
 
     def _listen(self) -> None:
         from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
@@ -142,7 +156,7 @@ class Watch:
         async with self._looking:
             began = self._clock.now()
             if fresh:
-                self._fully_looked = began
+                self._fully_looked, self._requested = began, None
             answer = await self._interpreter.ask(again=self._broken)
             self._renew, renew = False, self._renew
             survey = await asyncio.to_thread(
@@ -170,6 +184,10 @@ class Watch:
     # --- telling ----------------------------------------------------------------------------------------------------
 
     async def _report(self) -> None:
+        async with self._reporting:
+            await self._report_news()
+
+    async def _report_news(self) -> None:
         disk, reported = self._disk, self._reported
         if reported and (reported.state, reported.fingerprint, reported.reason) == (
             disk.state,

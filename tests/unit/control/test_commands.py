@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.commands import PARAMETERS, TABLE, Access, Caller, Commands
-from trapd.control.handlers import StillGoingError
 from trapd.control.parameters import Kind, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import (
-    Disk,
-    DiskState,
     InstanceId,
     PoolSpec,
     PoolState,
@@ -39,7 +36,7 @@ EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:
     async def report(_: object) -> None: ...
 
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
     return cast(dict[str, Any], asyncio.run(commands.call(Request(method, params), caller, report)))
 
 
@@ -67,7 +64,7 @@ def test_looking_is_for_everybody_and_changes_nothing(command: Any) -> None:
     controller.asked.clear()
     params = {param.name: EXAMPLES[param.name] for param in PARAMETERS[command.name] if param.required}
     assert call(controller, command.name, GUEST, **params)["schema"] == 2
-    assert [asked for asked in controller.asked if asked[0] != "observe"] == []
+    assert [asked for asked in controller.asked if asked[0] not in ("observe", "look")] == []
 
 
 def test_an_unknown_command_is_refused_by_name() -> None:
@@ -113,7 +110,7 @@ def test_whatever_is_sent_handlers_see_the_types_that_the_table_says(command: An
         values = read(command.name, PARAMETERS[command.name], Request(command.name, params))
     except ProtocolError:
         return
-    python = {Kind.TEXT: str, Kind.TEXTS: list | tuple, Kind.NUMBER: int, Kind.SECONDS: int | float}
+    python = {Kind.TEXT: str, Kind.TEXTS: list | tuple, Kind.NUMBER: int, Kind.SECONDS: int | float, Kind.SWITCH: bool}
     for param in PARAMETERS[command.name]:
         value = values[param.name]
         assert isinstance(value, python[param.kind]) or value == param.default
@@ -236,13 +233,3 @@ def test_a_pool_that_was_taken_out_of_the_configuration_still_shows_while_it_has
     controller.specs = {}
     assert call(controller, "status")["pools"][0]["instances"][0]["state"] == "draining"
     assert call(controller, "rollout.status")["pools"][0]["pool"] == "default"
-
-
-def test_who_waits_for_the_disk_is_answered_when_it_has_come_to_rest_or_the_time_is_over() -> None:
-    controller = settled(VirtualClock())
-    assert call(controller, "disk.wait")["disk"]["state"] == "settled"
-    controller.disk = Disk(DiskState.CHANGING, reason="/opt/app/pip changed")
-    with pytest.raises(
-        StillGoingError, match=r"has not come to rest \(/opt/app/pip changed\); wait again with trapctl"
-    ):
-        call(controller, "disk.wait", timeout=0)

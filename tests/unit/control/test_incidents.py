@@ -21,7 +21,7 @@ CLOCK = VirtualClock()
 def said(instance: Instance) -> list[str]:
     controller = settled(CLOCK)
     controller.put("default", instances=(instance,))
-    return problems(Context(about(), controller, CLOCK), controller.pool("default"))
+    return problems(Context(about(), controller, CLOCK, controller.look_at_disk), controller.pool("default"))
 
 
 def taken_back(ago: float, kind: FailureKind = FailureKind.BROKER) -> Instance:

@@ -42,7 +42,7 @@ async def serving(
     path: Path, controller: FakeController | None = None, patience: Patience = PATIENT, rights: Rights | None = None
 ) -> AsyncIterator[ControlServer]:
     controller = controller or settled(VirtualClock())
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
     server = ControlServer(path / "control.sock", commands=commands, patience=patience, rights=rights)
     await server.open()
     try:
@@ -182,7 +182,7 @@ async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest
 
     async with nothing_running_after():
         controller = settled(VirtualClock())
-        commands = Commands(controller, controller, about=about(), clock=VirtualClock())
+        commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
         async with client(short_path) as one:
@@ -507,7 +507,7 @@ async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> Non
 
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
     controller = settled(VirtualClock())
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock())
+    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())
 
 

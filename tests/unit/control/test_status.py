@@ -32,7 +32,7 @@ CLOCK = VirtualClock()
 
 
 def document(controller: FakeController) -> documents.Status:
-    return status(Context(about(), controller, CLOCK), controller.pools())
+    return status(Context(about(), controller, CLOCK, controller.look_at_disk), controller.pools())
 
 
 def rolling(state: RolloutState, **more: Any) -> Rollout:
@@ -249,12 +249,13 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
 def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state: DaemonState) -> None:
     controller = settled(CLOCK)
     controller.put("default", wanted_workers=0)
-    said = status(Context(replace(about(), state=lambda: state), controller, CLOCK))
+    said = status(Context(replace(about(), state=lambda: state), controller, CLOCK, controller.look_at_disk))
     assert said["problems"] == [f"trapd is {state}"]
 
 
 def test_what_troubles_trapd_itself_is_a_problem() -> None:
-    said = status(Context(replace(about(), trouble=lambda: "trapd.toml cannot be read"), settled(CLOCK), CLOCK))
+    controller, troubled = settled(CLOCK), replace(about(), trouble=lambda: "trapd.toml cannot be read")
+    said = status(Context(troubled, controller, CLOCK, controller.look_at_disk))
     assert said["problems"] == ["trapd.toml cannot be read"]
 
 

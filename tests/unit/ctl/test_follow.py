@@ -41,8 +41,8 @@ class Scripted:
         return None
 
     def send(self, question: Question[Any]) -> int:
-        assert question.method == "rollout.wait"
-        id, timeout = cast(int, question.params["id"]), cast(float | None, question.params["timeout"])
+        id, timeout = cast(int, question.params.get("id", 0)), cast(float | None, question.params["timeout"])
+        assert question.method == ("rollout.wait" if id else "rollout.status")
         self.asked[id] = len(self.asked) + 1
         self.timeouts.append(timeout)
         return self.asked[id]
@@ -53,6 +53,14 @@ class Scripted:
                 raise UnreachableError("cannot reach trapd any more", absent=False)
             case "late":
                 return Failed(1, Code.TIMED_OUT, "rollout 1 still goes on")
+            case "settled":
+                return Result(self.asked[0], {"installed": []})
+            case ("awaited", why):
+                return Progress(self.asked[0], {"state": "awaited", "rollout": None, "message": why})
+            case ("serves", why):
+                return Progress(self.asked[0], {"state": "serves", "rollout": None, "message": why})
+            case ("moves", message):
+                return Progress(self.asked[0], {"rollout": {"id": 1}, "message": message})
             case (rollout, "rolling"):
                 return Progress(self.asked[rollout], {"message": f"{rollout} rolls"})
             case (rollout, state, *successor):
@@ -118,3 +126,28 @@ def test_a_timeout_is_the_servers_to_keep_and_counts_over_restarts(slept: list[f
         wait([1], first, second, timeout=5.0)
     assert error.value.code == Code.TIMED_OUT
     assert (first.timeouts, second.timeouts) == ([5.0], [4.5])
+
+
+def installed(*connections: Scripted, timeout: float | None = None) -> tuple[Any, list[str]]:
+    show, left = Show(), list(connections)
+
+    def connect() -> Any:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return follow.Waiting(connect, show, timeout).installed(["p"]), show.said
+
+
+def test_what_is_awaited_before_what_is_installed_serves_is_told() -> None:
+    script = Scripted(("awaited", "waiting: it is broken"), ("moves", "0 of 2"), ("serves", "2 of 2"), "settled")
+    assert installed(script) == ({"installed": []}, ["waiting: it is broken", "0 of 2"])
+
+
+def test_that_wait_goes_on_over_a_restart_of_trapd_too(slept: list[float]) -> None:
+    answer, said = installed(Scripted("gone"), Scripted("down"), Scripted("settled"), timeout=5.0)
+    assert (answer, said) == ({"installed": []}, ["trapd does not answer; waiting for it to come back ..."])
+
+
+def test_that_wait_ends_when_its_time_is_over() -> None:
+    with pytest.raises(AnswerError) as error:
+        installed(Scripted("late"), timeout=1.0)
+    assert error.value.code == Code.TIMED_OUT

@@ -53,7 +53,7 @@ def troubled() -> FakeController:
 
 
 def document(controller: FakeController) -> documents.Status:
-    return status(Context(about(), controller, CLOCK))
+    return status(Context(about(), controller, CLOCK, controller.look_at_disk))
 
 
 def shown(width: int | None, *, terminal: bool) -> str:
@@ -89,7 +89,7 @@ def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     trouble = "trapd.toml:15: pools.default.workers: cannot use -2 here; the configuration read before stays in force"
     stream, controller = io.StringIO(), troubled()
     about_it = replace(about(), state=lambda: "stopping", trouble=lambda: trouble)
-    show(Screen(stream), status(Context(about_it, controller, CLOCK)))
+    show(Screen(stream), status(Context(about_it, controller, CLOCK, controller.look_at_disk)))
     lines = stream.getvalue().splitlines()
     assert f"problem: {trouble}" in lines
     assert len([line for line in lines if "trapd" in line and "stopping" in line]) == 1

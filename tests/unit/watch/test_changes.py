@@ -21,6 +21,7 @@ from trapd.settings.document import trust
 from trapd.watch import Watch, observer
 from trapd.watch.places import Places
 from trapd.watch.probe import MARK
+from trapd.watch.survey import Survey
 
 QUIET, CEILING = 0.1, 0.6
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
@@ -311,6 +312,35 @@ async def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> Non
     assert first.state is DiskState.SETTLED
     await write(home.celeryconfig, "broker_url = 'amqp://'\n")
     assert (await home.watch.look()).state is DiskState.CHANGING
+
+
+async def test_whoever_asked_for_a_look_may_rely_on_it_that_what_it_saw_is_known(tmp_path: Path) -> None:
+    """`trapctl rollout status` right after pip: no event has come, and the watch itself need not even run."""
+    home = Home(tmp_path)
+    await home.watch.look()
+    assert home.told.get_nowait().state is DiskState.SETTLED
+    await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+    await home.watch.look()
+    assert home.told.get_nowait().state is DiskState.CHANGING
+
+
+async def test_a_look_is_shared_by_all_who_asked_before_it_began_and_outlives_each(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    looks: list[float] = []
+    look = home.watch._surveyor.look
+
+    def counted(*arguments: object, **more: object) -> Survey:
+        looks.append(time.monotonic())
+        return look(*arguments, **more)  # type: ignore[arg-type]
+
+    home.watch._surveyor.look = counted  # type: ignore[method-assign]
+    async with home.watch._looking:  # one is under way
+        asked = [asyncio.create_task(home.watch.look()) for _ in range(10)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+    assert [disk.state for disk in await asyncio.gather(*asked[1:])] == [DiskState.SETTLED] * 9
+    assert asked[0].cancelled()
+    assert len(looks) == 1
 
 
 async def test_a_cancellation_that_comes_together_with_an_event_is_not_lost(tmp_path: Path) -> None:

@@ -23,4 +23,6 @@ def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeou
 
     Recycle the named pools, or all pools. The progress is shown, then the outcome; after a rejection, the traceback.
     """
-    return roll(session, methods.RECYCLE({"pools": list(pools), "reason": reason}), wait=wait, timeout=timeout)
+    return roll(
+        session, methods.RECYCLE({"pools": list(pools), "reason": reason}), wait=wait, timeout=timeout, then=pools
+    )

@@ -19,4 +19,4 @@ from trapd.ctl.session import Session
 @click.pass_obj
 def verb(session: Session, pools: Sequence[str], wait: bool, timeout: float | None) -> int:
     """Try installed code again that was rejected or that failed."""
-    return roll(session, methods.RETRY({"pools": list(pools)}), wait=wait, timeout=timeout)
+    return roll(session, methods.RETRY({"pools": list(pools)}), wait=wait, timeout=timeout, then=pools)
