@@ -164,6 +164,8 @@ class Watch:
             )
             self._broken = survey.finding.verdict is Verdict.BROKEN
             self._quiet.looked(began, self._clock.now(), survey.finding)
+            if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
+                self._surveyor.settled(survey)
             self._update(survey)
 
     def _arming(self, renew: bool) -> Callable[[Places], bool]:

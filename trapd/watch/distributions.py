@@ -102,7 +102,9 @@ class _Finds:
 
     def metadata(self, path: Path) -> None:
         if path.is_dir():
-            for file in walk(path, path.name, compiled=False).files:
+            tree = walk(path, path.name, compiled=False)
+            self.litter += tree.litter
+            for file in tree.files:
                 how = PurePosixPath(file.path).name in _HOW
                 self.add(SourceFile(file.path, file.source, counted=not how))
         elif path.is_file():
@@ -135,7 +137,7 @@ def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Dis
     info = site.path / metadata
     if _is_editable(info):
         return _editable(name, site, metadata, sites, editable)
-    record = _read_record(info)
+    record = read_record(info)
     if record:
         return _recorded(name, site, metadata, record)
     return _packaged(name, site, metadata)
@@ -190,7 +192,7 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
             for module in packages(home):
                 finds.module(home.path, module, module)
     finds.metadata(info)
-    return _finish(name, Kind.EDITABLE, site, metadata, finds, _read_record(info))
+    return _finish(name, Kind.EDITABLE, site, metadata, finds, read_record(info))
 
 
 def _is_in(source: Path, path: Path) -> bool:
@@ -267,7 +269,7 @@ def _is_editable(info: Path) -> bool:
     return isinstance(directory, dict) and bool(directory.get("editable"))
 
 
-def _read_record(info: Path) -> tuple[Recorded, ...]:
+def read_record(info: Path) -> tuple[Recorded, ...]:
     """The lines of RECORD about files below the import root: scripts and man pages are nothing that is imported.
 
     None at all if it is no table.

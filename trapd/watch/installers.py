@@ -7,66 +7,146 @@ leaves its stash behind, and a package that can still be imported, by half.
 
 from __future__ import annotations
 
-import base64
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
-from trapd.watch.distributions import Distribution, Kind, Recorded
-from trapd.watch.fingerprint import Hasher
-from trapd.watch.sites import Site, find, is_stash_of, normalise
+from trapd.watch.at_work import at_work
+from trapd.watch.distributions import Distribution, Kind
+from trapd.watch.dpkg import Dpkg
+from trapd.watch.records import Fault, Records, keeps_to_record
+from trapd.watch.remedies import again, anew
+from trapd.watch.sites import Site, find, is_stash_of, normalise, of_metadata
 
-_DPKG_LOCKS = (Path("/var/lib/dpkg/lock"), Path("/var/lib/dpkg/lock-frontend"))
 GIT_AT_WORK = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
-# Whose RECORD says what is there. Others change files after it was written: conda puts prefixes in, Debian strips
-# libraries. pip names itself last of all, so nobody's may be that of a pip which was killed.
-_TRUE_TO_RECORD = frozenset({"", "pip", "uv", "poetry", "pdm"})
 
 
-def unfinished(
-    found: Sequence[Distribution],
-    sites: Sequence[Site],
-    names: Iterable[str],
-    hasher: Hasher,
-    *,
-    prefix: str,
-    proc: Path = Path("/proc"),
-) -> str:
-    """Why what is installed cannot be taken as whole, and what to do if nobody is at work; empty if it can.
+@dataclass(frozen=True, slots=True)
+class Wholeness:
+    """``reason``: why what is installed cannot be taken as whole, and what to do if nobody is at work; empty if it can.
 
-    ``names`` are the distributions whose stash matters: the watched ones and what they require. Raises OSError if a
-    file vanishes while it is read.
+    ``altered``: of what the watched distributions require, how it differs from what was installed, each as a sentence
+    under a mark that stays the same for as long as the difference does. People prune and patch libraries: whether that
+    counts depends on whether it was so before.
     """
-    return next(_reasons(found, sites, set(names), hasher, prefix, proc), "")
+
+    reason: str = ""
+    altered: Mapping[str, str] = field(default_factory=dict)
 
 
-def _reasons(
-    found: Sequence[Distribution], sites: Sequence[Site], names: set[str], hasher: Hasher, prefix: str, proc: Path
-) -> Iterator[str]:
-    yield from _stashes(sites, names)
+class Installers:
+    """What installers say about themselves, for one interpreter; remembers what it read, so that a look is cheap."""
+
+    def __init__(self, *, proc: Path = Path("/proc"), dpkg: Dpkg | None = None) -> None:
+        self._proc, self._dpkg, self._records = proc, dpkg or Dpkg(), Records()
+
+    def judge(
+        self,
+        found: Sequence[Distribution],
+        sites: Sequence[Site],
+        needed: Set[str],
+        *,
+        prefix: str,
+        fresh: bool = False,
+    ) -> Wholeness:
+        """``found``: the watched ones. ``needed``: normalised names of them and of all that they require or required.
+        ``fresh``: trust no times of the watched ones' files. Raises OSError if a file cannot be read.
+
+        While somebody is at work nothing is compared, which would cost time that he needs.
+        """
+        self._records.begin()
+        homes = [find(sites, name) for name in needed]
+        of_system = any(home[0].of_system for home in homes if home) or (
+            None in homes and any(site.of_system for site in sites)
+        )
+        reasons = chain(
+            _stashes(sites, needed),
+            _half_done(found),
+            self._dpkg.unfinished(sites, needed, of_system=of_system, proc=self._proc),
+            _unpacked(found, sites, needed),
+            at_work(prefix, self._proc, of_system=of_system),
+            *(self._watched(distribution, sites, fresh) for distribution in found),
+        )
+        if reason := next(reasons, ""):
+            return Wholeness(reason)
+        others = sorted(needed - {normalise(distribution.name) for distribution in found})
+        return Wholeness(altered=dict(chain.from_iterable(self._required(name, sites) for name in others)))
+
+    def _watched(self, distribution: Distribution, sites: Sequence[Site], fresh: bool) -> Iterator[str]:
+        site, name = distribution.site, distribution.name
+        if site.of_system or not distribution.metadata:
+            return
+        yield from _two_versions(name, site)
+        faults = self._records.faults(site.path, distribution.metadata, fresh=fresh)
+        if faults is None and distribution.kind is Kind.PACKAGED:
+            yield from _no_record(name, site, distribution.metadata, distribution.installer)
+        elif faults:
+            yield f"{_sentence(name, site, faults)}; {again(name, distribution.installer)}"
+
+    def _required(self, name: str, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+        where = find(sites, name)
+        if where is None or where[0].of_system:
+            return
+        site, metadata = where
+        faults = self._records.faults(site.path, metadata)
+        installer = self._records.installer(site.path, metadata)
+        wrong = [*_two_versions(name, site)]
+        if faults is None:
+            wrong += _no_record(name, site, metadata, installer)
+        elif faults:
+            wrong.append(f"{_sentence(name, site, faults)}; {again(name, installer)}")
+        if wrong:
+            lines = [metadata, *(f"{fault.path} {fault.why}" for fault in faults or ())]
+            yield f"{name} {sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]}", wrong[0]
+
+
+def _half_done(found: Sequence[Distribution]) -> Iterator[str]:
     for distribution in found:
-        yield from _two_versions(distribution, sites)
         if distribution.litter:
             yield f"{distribution.name} is not installed to its end: {distribution.litter[0]} is there"
         if distribution.from_source:
             yield from _git(distribution)
-        elif distribution.site.of_system:
-            yield from _dpkg(proc)
-    for distribution in found:
-        if not distribution.site.of_system:
-            true = (distribution.installer.split() or [""])[0] in _TRUE_TO_RECORD
-            yield from _records(distribution, hasher) if true else _missing(distribution)
-    yield from _running_pip(prefix, proc)
 
 
-def _stashes(sites: Sequence[Site], names: set[str]) -> Iterator[str]:
+def _sentence(name: str, site: Site, faults: Sequence[Fault]) -> str:
+    more = f", and {len(faults) - 1} more of its files are not as installed" if len(faults) > 1 else ""
+    return f"{name} is not whole: {site.path}/{faults[0].path} {faults[0].why}{more}"
+
+
+def _no_record(name: str, site: Site, metadata: str, installer: str) -> Iterator[str]:
+    """Installers of the system, and distutils, write none."""
+    if metadata.endswith(".dist-info") and site.path.name == "site-packages" and keeps_to_record(installer):
+        why = f"{metadata} has no RECORD that can be read; {anew(name, metadata, installer)}"
+        yield f"{name} is not installed to its end: {why}"
+
+
+def _unpacked(found: Sequence[Distribution], sites: Sequence[Site], needed: Set[str]) -> Iterator[str]:
+    """dpkg puts each file beside its place under another name, and renames all of them at the end of a package."""
+    for site in sites:
+        for name in site.names:
+            if name.endswith(_DPKG) and of_metadata(name.removesuffix(_DPKG)) in needed:
+                yield f"dpkg has not finished to unpack {site.path / name}; install its package again"
+    for name in needed - {normalise(distribution.name) for distribution in found}:
+        if where := find(sites, name):
+            info = where[0].path / where[1]
+            for entry in info.glob(f"*{_DPKG}"):
+                yield f"dpkg has not finished to unpack {entry}; install its package again"
+
+
+_DPKG = ".dpkg-new"
+
+
+def _stashes(sites: Sequence[Site], needed: Set[str]) -> Iterator[str]:
     for site in sites:
         for stash in site.stashes:
-            for name in sorted(names):
+            for name in sorted(needed):
                 if is_stash_of(stash, name) and not _is_outlived(site.path / stash, sites, name):
                     yield (
                         f"pip is replacing {name}, or was killed while it did: {site.path}/{stash} is there; "
-                        f"if no pip is running, install {name} again and remove {site.path}/~*"
+                        f"if no pip is running, {_after_stash(name, sites)}, and remove {site.path}/~*"
                     )
 
 
@@ -83,58 +163,25 @@ def _is_outlived(stash: Path, sites: Sequence[Site], name: str) -> bool:
     return finished and record.stat().st_ctime_ns >= stash.stat().st_ctime_ns
 
 
-def _two_versions(distribution: Distribution, sites: Sequence[Site]) -> Iterator[str]:
-    for site in sites:
-        both = site.metadata.get(normalise(distribution.name), [])
-        if site.path == distribution.site.path and len(both) > 1 and not site.of_system:
-            there = f"two versions of {distribution.name} are in {site.path}: {', '.join(both)}"
-            yield f"{there}; uninstall it until none is left, then install it"
+def _after_stash(name: str, sites: Sequence[Site]) -> str:
+    where = find(sites, name)
+    if where is None:
+        return again(name, "")
+    return again(name, "") if (where[0].path / where[1] / "RECORD").exists() else anew(name, where[1], "")
 
 
-# --- RECORD ---------------------------------------------------------------------------------------------------------
+def _two_versions(name: str, site: Site) -> Iterator[str]:
+    both = site.metadata.get(normalise(name), [])
+    if len(both) > 1 and not site.of_system:
+        there = f"two versions of {name} are in {site.path}: {', '.join(both)}"
+        bare = [metadata for metadata in both if not (site.path / metadata / "RECORD").is_file()]
+        if bare and len(bare) < len(both):  # pip refuses to uninstall what has no RECORD
+            yield f"{there}; remove {', '.join(bare)} there, and {again(name, '')}"
+        else:
+            yield f"{there}; run pip uninstall {name} until none is left, then install it"
 
 
-def _records(distribution: Distribution, hasher: Hasher) -> Iterator[str]:
-    if (
-        distribution.kind is Kind.PACKAGED
-        and distribution.metadata.endswith(".dist-info")
-        and distribution.site.path.name == "site-packages"
-    ):
-        why = f"{distribution.metadata} has no RECORD that can be read; install it again"
-        yield f"{distribution.name} is not installed to its end: {why}"
-    for line in distribution.record:
-        if fault := _fault(distribution, line, hasher):
-            yield f"{distribution.name} is not whole: {distribution.site.path}/{line.path} {fault}; install it again"
-
-
-def _missing(distribution: Distribution) -> Iterator[str]:
-    """Whoever changes or leaves out other files, code that is recorded has to be there."""
-    for line in distribution.record:
-        if line.path.endswith((".py", ".so")) and not (distribution.site.path / line.path).exists():
-            yield f"{distribution.name} is not whole: {distribution.site.path}/{line.path} is missing; install it again"
-
-
-def _fault(distribution: Distribution, line: Recorded, hasher: Hasher) -> str:
-    if line.path.endswith((".pyc", "/RECORD")):
-        return ""
-    source = distribution.site.path / line.path
-    try:
-        stamp = hasher.stamp(str(source))
-    except FileNotFoundError:
-        return "is missing"
-    if line.size is not None and stamp.size != line.size:
-        return f"has {stamp.size} bytes, not {line.size} as installed"
-    algorithm, _, digest = line.digest.partition("=")
-    if algorithm == "sha256" and digest != _as_in_record(stamp.digest):
-        return "has another content than was installed"
-    return ""
-
-
-def _as_in_record(digest: str) -> str:
-    return base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
-
-
-# --- others at work -------------------------------------------------------------------------------------------------
+# --- git -------------------------------------------------------------------------------------------------------------
 
 
 def git_folder(path: Path) -> Path | None:
@@ -154,62 +201,6 @@ def _git(distribution: Distribution) -> Iterator[str]:
         for name in GIT_AT_WORK:
             if folder is not None and (folder / name).exists():
                 yield f"git is at work on {distribution.name}, or waits for you: {folder / name} is there"
-
-
-def _dpkg(proc: Path) -> Iterator[str]:
-    """Who may not open the locks can still read who holds them; and reading can never take one."""
-    mounts = [line.split() for line in _lines(proc / "self/mountinfo")]
-    wanted = {identity for path in _DPKG_LOCKS for identity in _lock_identities(path, mounts)}
-    for line in _lines(proc / "locks") if wanted else []:
-        fields = line.split()
-        if "->" not in fields and len(fields) > 5 and fields[5] in wanted:
-            yield f"a package installation is going on (process {fields[4]} holds dpkg's lock)"
-
-
-def _lock_identities(path: Path, mounts: Sequence[Sequence[str]]) -> Iterator[str]:
-    """device:inode as /proc/locks names a file. On overlayfs and btrfs stat() gives another device than the kernel's
-    own, which is the one in proc(5)'s mountinfo: field 3 of the mount whose place, field 5, is nearest above."""
-    try:
-        found = path.stat()
-    except OSError:
-        return
-    yield f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    around = [fields for fields in mounts if len(fields) > 4 and path.is_relative_to(fields[4])]
-    if around:
-        major, _, minor = max(reversed(around), key=lambda fields: len(fields[4]))[2].partition(":")
-        yield f"{int(major):02x}:{int(minor):02x}:{found.st_ino}"
-
-
-def _running_pip(prefix: str, proc: Path) -> Iterator[str]:
-    """Between two packages of one ``pip install`` there is no stash, and it may take long to compile a new one."""
-    for folder in proc.glob("[0-9]*"):
-        words = _words(folder / "cmdline")
-        if _is_pip(words) and any(_belongs(word, prefix) for word in [*words[:2], *_activated(folder, words)]):
-            yield f"pip is running (process {folder.name})"
-
-
-def _is_pip(words: Sequence[str]) -> bool:
-    script = Path(words[1]).name if words[1:] else ""  # the second is what `pip --python` runs in the other environment
-    called = "\0-m\0pip\0" in "\0".join(words[:6]) or script.startswith(("pip", "__pip-runner__"))
-    return called and bool({"install", "uninstall"} & set(words[2:8]))
-
-
-def _activated(process: Path, words: Sequence[str]) -> Iterator[str]:
-    """``python -m pip`` names no folder: its virtual environment does, if we may read that process's environment."""
-    if words[0] and "/" not in words[0]:
-        for word in _words(process / "environ"):
-            name, _, value = word.partition("=")
-            if name == "VIRTUAL_ENV":
-                yield f"{value}/bin/{words[0]}"
-
-
-def _words(path: Path) -> list[str]:
-    return "\0".join(_lines(path)).split("\0")
-
-
-def _belongs(program: str, prefix: str) -> bool:
-    path = Path(program)
-    return bool(prefix) and path.is_absolute() and path.parent.parent.resolve() == Path(prefix).resolve()
 
 
 def _lines(path: Path) -> list[str]:

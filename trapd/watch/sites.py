@@ -88,6 +88,12 @@ def find(sites: Iterable[Site], name: str) -> tuple[Site, str] | None:
     return None
 
 
+def of_metadata(name: str) -> str:
+    """The normalised name of the distribution whose metadata is called ``name``; empty for any other file."""
+    found = _METADATA.fullmatch(name)
+    return normalise(found["name"]) if found else ""
+
+
 def is_stash_of(stash: str, name: str) -> bool:
     """Whether pip may have moved this distribution's package or metadata aside under the name ``stash``.
 
@@ -171,16 +177,22 @@ def _all(names: Iterable[str]) -> frozenset[str]:
 
 def closure(sites: list[Site], names: Iterable[str]) -> dict[str, str]:
     """Normalised name -> version of the distributions and all that they require, as far as they are installed."""
-    found: dict[str, str] = {}
+    found = required(sites, names)
+    return {name: read_metadata(where[0].path / where[1]).version for name, where in found.items() if where}
+
+
+def required(sites: list[Site], names: Iterable[str]) -> dict[str, tuple[Site, str] | None]:
+    """Normalised name -> where the metadata is, of the distributions and all that they require; None: not installed."""
+    found: dict[str, tuple[Site, str] | None] = {}
     done: set[Requirement] = set()
     waiting = [Requirement(normalise(name)) for name in names]
     while waiting:
         wanted = waiting.pop()
-        where = None if wanted in done else find(sites, wanted.name)
-        if where is None:
+        if wanted in done:
             continue
         done.add(wanted)
-        metadata = read_metadata(where[0].path / where[1])
-        found[wanted.name] = metadata.version
-        waiting += [one for one in metadata.requires if not one.only_for or one.only_for & wanted.extras]
+        found[wanted.name] = where = find(sites, wanted.name)
+        if where is not None:
+            metadata = read_metadata(where[0].path / where[1])
+            waiting += [one for one in metadata.requires if not one.only_for or one.only_for & wanted.extras]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -11,12 +11,12 @@ from trapd.model import Disk, DiskState, TreeFile
 from trapd.watch.archives import holding
 from trapd.watch.distributions import Distribution, locate
 from trapd.watch.fingerprint import Hasher, fingerprint
-from trapd.watch.installers import unfinished
+from trapd.watch.installers import Installers
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
 from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
-from trapd.watch.sites import Site, closure, scan
+from trapd.watch.sites import Site, closure, normalise, required, scan
 
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
 _ATTEMPTS = 5  # folders come and go while an installer works; what it does later, it is heard doing
@@ -30,6 +30,8 @@ class Survey:
     finding: Finding
     disk: Disk = field(default_factory=lambda: Disk(DiskState.SETTLED))
     found: Sequence[Distribution] = ()
+    needed: frozenset[str] = frozenset()  # normalised names of the watched distributions and all that they require
+    altered: Mapping[str, str] = field(default_factory=dict)  # see Wholeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,16 @@ class Surveyor:
     def __init__(self, python: Path, celeryconfig: Path, distributions: Sequence[str]) -> None:
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher = Hasher()
-        self._needed = set(distributions)  # they, and what they required when it was last known
+        self._installers = Installers()
+        self._needed = frozenset[str]()  # of the last state that settled, and what was found to be required since
+        self._altered: Mapping[str, str] | None = None  # of the last state that settled
 
     def look(self, answer: Answer, arm: Arm, *, wall: float, fresh: bool) -> Survey:
         """Take a look. ``fresh``: trust no file's times, read all. Never raises for what is, or vanishes, on disk."""
         try:
             scene = self._locate(answer, arm)
             self._hasher.begin(fresh=fresh)
-            return self._read(scene, answer, wall)
+            return self._read(scene, answer, wall, fresh)
         except FileNotFoundError as error:
             return Survey(Finding(Verdict.UNFINISHED, f"files are being replaced: {error.filename} vanished"))
         except OSError as error:
@@ -72,12 +76,13 @@ class Surveyor:
                 break
         return _Scene(sites, found, absent)
 
-    def _read(self, scene: _Scene, answer: Answer, wall: float) -> Survey:
-        required = closure(scene.sites, (*self._names, *_ALWAYS_REQUIRED))
-        self._needed |= required.keys()
-        reason = unfinished(scene.found, scene.sites, self._needed, self._hasher, prefix=answer.prefix)
-        if not scene.absent:
-            self._needed = {*self._names, *required}
+    def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool) -> Survey:
+        names = (*self._names, *_ALWAYS_REQUIRED)
+        needed = frozenset(required(scene.sites, names)) | {normalise(name) for name in self._names}
+        self._needed |= needed
+        whole = self._installers.judge(scene.found, scene.sites, self._needed, prefix=answer.prefix, fresh=fresh)
+        new = {} if self._altered is None else {k: v for k, v in whole.altered.items() if k not in self._altered}
+        reason = whole.reason or next(iter(new.values()), "")
         wrong = answer.problem or self._incomplete(scene, answer)
         if not answer.identity or not answer.celeryconfig:
             disk = Disk(DiskState.SETTLED, versions=_versions(scene.found))
@@ -86,7 +91,8 @@ class Surveyor:
         files, roots, written = self._files(scene.found)
         config = self._hasher.stamp(str(self._celeryconfig))
         counted = [(file.path, file.digest) for file in files if file.digest]
-        mark = fingerprint(counted, {**required, **_versions(scene.found)}, config.digest, answer.identity)
+        versions = {**closure(scene.sites, names), **_versions(scene.found)}
+        mark = fingerprint(counted, versions, config.digest, answer.identity)
         age = wall - max([config.written, *written])
         if config.digest != answer.celeryconfig:
             reason = reason or f"{self._celeryconfig} changed while it was read"
@@ -100,7 +106,14 @@ class Surveyor:
         )
         verdict = Verdict.UNFINISHED if reason else Verdict.BROKEN if wrong else Verdict.WHOLE
         # a clock that was set back makes files of the future: they say nothing
-        return Survey(Finding(verdict, reason or wrong, mark, age if age >= 0 else float("inf")), disk, scene.found)
+        seen = " ".join([mark, *new])  # a library that breaks is a change, though its version stays
+        finding = Finding(verdict, reason or wrong, seen, age if age >= 0 else float("inf"))
+        return Survey(finding, disk, scene.found, needed, whole.altered)
+
+    def settled(self, survey: Survey) -> None:
+        """What a look saw has come to rest, whole: from then on what it left out is needed no more, and how libraries
+        differ from what was installed is how they are."""
+        self._needed, self._altered = survey.needed, survey.altered
 
     def _files(self, found: Sequence[Distribution]) -> tuple[list[TreeFile], tuple[str, ...], list[float]]:
         """What to copy, the projects' folders among where it is imported from, and when each file was written."""

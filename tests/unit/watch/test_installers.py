@@ -13,8 +13,8 @@ import pytest
 from tests.support.site_packages import install, install_editable, tick
 from trapd.watch import installers
 from trapd.watch.distributions import locate
-from trapd.watch.fingerprint import Hasher
-from trapd.watch.installers import git_folder, unfinished
+from trapd.watch.dpkg import Dpkg
+from trapd.watch.installers import Installers, git_folder
 from trapd.watch.sites import scan
 
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
@@ -30,7 +30,7 @@ def site(tmp_path: Path) -> Path:
 def reason(*paths: Path, names: tuple[str, ...] = ("trap",), prefix: str = "", proc: Path = Path("/nowhere")) -> str:
     sites = scan([str(path) for path in paths])
     found = [one for name in names if (one := locate(name, sites, {}))]
-    return unfinished(found, sites, {"trap", "numpy"}, Hasher(), prefix=prefix, proc=proc)
+    return Installers(proc=proc).judge(found, sites, {"trap", "numpy"}, prefix=prefix).reason
 
 
 def test_a_whole_wheel_is_whole(site: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_stash_that_a_later_installation_has_outlived_blocks_nothing(site: Pat
 
 def break_missing(site: Path) -> str:
     (site / "trap/run.py").unlink()
-    return "trap/run.py is missing; install it again"
+    return "trap/run.py is missing; run pip install --force-reinstall --no-deps trap"
 
 
 def break_size(site: Path) -> str:
@@ -89,12 +89,13 @@ def break_content(site: Path) -> str:
 
 def break_record(site: Path) -> str:
     (site / "trap-1.3.0.dist-info/RECORD").unlink()
-    return "trap-1.3.0.dist-info has no RECORD"
+    return "has no RECORD that can be read; run pip install --ignore-installed --no-deps trap==1.3.0"
 
 
 def break_double(site: Path) -> str:
     (site / "trap-1.4.0.dist-info").mkdir()
-    return f"two versions of trap are in {site}: trap-1.3.0.dist-info, trap-1.4.0.dist-info"
+    there = f"two versions of trap are in {site}: trap-1.3.0.dist-info, trap-1.4.0.dist-info"
+    return f"{there}; remove trap-1.4.0.dist-info there, and run pip install --force-reinstall --no-deps trap"
 
 
 def break_dpkg_new(site: Path) -> str:
@@ -129,12 +130,17 @@ def test_code_that_is_recorded_and_missing_is_no_whole_installation_whoever_inst
         (site / other).unlink()
     assert reason(site) == ""
     (site / gone).unlink()
-    assert reason(site) == f"trap is not whole: {site}/{gone} is missing; install it again"
+    remedy = (
+        "conda install --force-reinstall trap"
+        if installer == "conda"
+        else "pip install --force-reinstall --no-deps trap"
+    )
+    assert reason(site) == f"trap is not whole: {site}/{gone} is missing; run {remedy}"
     (site / gone).symlink_to("nowhere")
     assert f"{site}/{gone} is missing" in reason(site)
 
 
-@pytest.mark.parametrize("installer", ["pip", "uv", "poetry 1.8.2", ""])
+@pytest.mark.parametrize("installer", ["pip", "uv", "poetry 1.8.2", "Poetry 2.5.1", "PDM", ""])
 def test_who_keeps_to_the_record_is_held_to_it(site: Path, installer: str) -> None:
     install(site, "trap", "1.3.0", FILES, installer=installer)
     (site / "trap/run.py").write_text("y = 3\n")
@@ -185,11 +191,12 @@ def test_a_linked_work_tree_has_its_git_folder_elsewhere(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for dpkg's lock; every folder counts as Debian's."""
-    lock = tmp_path / "lock"
+def lock(tmp_path: Path) -> Path:
+    """Of a dpkg that has no packages."""
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").touch()
+    lock = tmp_path / "var/lib/dpkg/lock"
     lock.touch()
-    monkeypatch.setattr(installers, "_DPKG_LOCKS", (lock,))
     return lock
 
 
@@ -199,7 +206,8 @@ def dpkg(site: Path, proc: Path = Path("/proc")) -> str:
     one = locate("trap", [found], {})
     assert one is not None
     found = replace(found, path=Path("/usr/lib/python3/dist-packages"))
-    return unfinished([replace(one, site=found)], [found], {"trap"}, Hasher(), prefix="", proc=proc)
+    installers = Installers(proc=proc, dpkg=Dpkg(site.parent))
+    return installers.judge([replace(one, site=found)], [found], frozenset({"trap"}), prefix="").reason
 
 
 def test_debians_packages_are_held_to_no_record_and_may_have_two_kinds_of_metadata(site: Path, lock: Path) -> None:
@@ -242,9 +250,11 @@ def test_dpkgs_lock_is_seen_on_overlayfs_whose_files_stat_gives_another_device(
 
 
 def test_dpkg_is_no_concern_of_a_virtual_environment(site: Path, lock: Path) -> None:
+    sites = scan([str(site)])
+    installers = Installers(dpkg=Dpkg(site.parent))
     with lock.open("w") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
-        assert reason(site, proc=Path("/proc")) == ""
+        assert installers.judge([], sites, {"trap"}, prefix="").reason == ""
 
 
 # --- a running pip --------------------------------------------------------------------------------------------------

@@ -318,3 +318,111 @@ def test_folders_that_never_stop_changing_do_not_hold_a_look_up(machine: Machine
 
     machine.look(arm=arm)
     assert len(asked) == 5
+
+
+# --- what the watched ones require ----------------------------------------------------------------------------------
+
+MODULES = {f"depa/m{number}.py": f"x = {number}\n" for number in range(62)}
+
+
+@pytest.fixture
+def held(machine: Machine) -> Machine:
+    """Trap requires depa; both are whole, and what was seen has settled."""
+    install(machine.site, "trap", "1.3.0", FILES, requires=["depa"])
+    install(machine.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
+    machine.surveyor.settled(machine.look())
+    return machine
+
+
+def halve(machine: Machine) -> None:
+    """As a pip leaves it that was killed while it removed depa."""
+    (machine.site / "depa-1.0.dist-info").rename(machine.site / "~epa-1.0.dist-info")
+    for number in range(40):
+        (machine.site / f"depa/m{number}.py").unlink()
+
+
+def test_half_a_dependency_is_unfinished_at_every_look_until_it_is_repaired(held: Machine) -> None:
+    halve(held)
+    for _ in range(3):
+        finding = held.look().finding
+        assert finding.verdict is Verdict.UNFINISHED
+        assert (
+            f"pip is replacing depa, or was killed while it did: {held.site}/~epa-1.0.dist-info is there"
+            in finding.reason
+        )
+    install(held.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
+    assert held.look().finding.verdict is Verdict.WHOLE
+
+
+def test_half_a_dependency_is_unfinished_for_a_trapd_that_starts(held: Machine) -> None:
+    """It does not know what was required before: what is required now, and is not there, has its stash looked for."""
+    halve(held)
+    again = replace(held, surveyor=Surveyor(held.home / "python", held.celeryconfig, ["trap"]))
+    assert "~epa-1.0.dist-info is there" in again.look().finding.reason
+
+
+def test_a_dependency_that_is_no_longer_required_stays_needed_until_the_change_has_settled(held: Machine) -> None:
+    halve(held)
+    install(held.site, "trap", "1.4.0", FILES)
+    assert "~epa-1.0.dist-info is there" in held.look().finding.reason, "this pip has more to do"
+    (held.site / "~epa-1.0.dist-info").rename(held.site / "aside")
+    held.surveyor.settled(held.look())
+    (held.site / "aside").rename(held.site / "~epa-1.0.dist-info")
+    assert held.look().finding.verdict is Verdict.WHOLE
+
+
+def cut_a_module(machine: Machine) -> str:
+    (machine.site / "depa/m7.py").write_text("x = 1")
+    return "depa/m7.py has 5 bytes, not 6 as installed"
+
+
+def lose_modules(machine: Machine) -> str:
+    for number in range(40):
+        (machine.site / f"depa/m{number}.py").unlink()
+    return "depa/m0.py is missing, and 39 more of its files are not as installed"
+
+
+def lose_record(machine: Machine) -> str:
+    (machine.site / "depa-1.0.dist-info/RECORD").unlink()
+    return "depa is not installed to its end: depa-1.0.dist-info has no RECORD"
+
+
+def have_two(machine: Machine) -> str:
+    (machine.site / "depa-1.1.dist-info").mkdir()
+    return "two versions of depa are in"
+
+
+def unpack(machine: Machine) -> str:
+    (machine.site / "depa-1.0.dist-info/METADATA.dpkg-new").touch()
+    return "depa-1.0.dist-info/METADATA.dpkg-new; install its package again"
+
+
+@pytest.mark.parametrize("happen", [cut_a_module, lose_modules, lose_record, have_two, unpack])
+def test_a_dependency_that_is_not_as_it_was_installed_any_more_is_unfinished(
+    held: Machine, happen: Callable[[Machine], str]
+) -> None:
+    before = held.look().finding.fingerprint
+    expected = happen(held)
+    for _ in range(2):
+        finding = held.look().finding
+        assert finding.verdict is Verdict.UNFINISHED
+        assert expected in finding.reason
+    assert finding.fingerprint != before or happen is unpack, "so that a regular look finds it without an event"
+
+
+@pytest.mark.parametrize("happen", [cut_a_module, lose_modules, lose_record])
+def test_a_dependency_that_was_patched_or_pruned_before_is_taken_as_it_is(
+    machine: Machine, happen: Callable[[Machine], str]
+) -> None:
+    """Images without tests, a patched library: nobody would want them to be held back for ever."""
+    install(machine.site, "trap", "1.3.0", FILES, requires=["depa"])
+    install(machine.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
+    happen(machine)
+    first = machine.look()
+    assert first.finding.verdict is Verdict.WHOLE
+    machine.surveyor.settled(first)
+    install(machine.site, "trap", "1.4.0", FILES, requires=["depa"])
+    assert machine.look().finding.verdict is Verdict.WHOLE
+    if happen is not lose_record:
+        (machine.site / "depa/m50.py").unlink()
+        assert "depa" in machine.look().finding.reason, "this is another fault"

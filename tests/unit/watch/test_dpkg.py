@@ -1,0 +1,75 @@
+"""dpkg's database: which package is in which state, and whose files it owns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.site_packages import install
+from trapd.watch.dpkg import Dpkg
+from trapd.watch.sites import scan
+
+
+class Database:
+    """Of a dpkg with one package that owns a distribution, and of many others."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder, self.site = root, root / "var/lib/dpkg", root / "opt/trap/site-packages"
+        for name in ("info", "updates"):
+            (self.folder / name).mkdir(parents=True)
+        install(self.site, "trap", "1.0", {"trap/__init__.py": ""})
+        self.dpkg = Dpkg(root)
+        self.state("installed")
+        self.owns("trap", "/opt/trap/site-packages/trap-1.0.dist-info/METADATA")
+
+    def state(self, state: str, *, update: int | None = None) -> None:
+        text = (
+            f"Package: other\nStatus: install ok half-configured\n\nPackage: trap\nStatus: install ok {state}\nX: y\n"
+        )
+        file = self.folder / "status" if update is None else self.folder / f"updates/{update:04}"
+        file.write_text(text)
+
+    def owns(self, package: str, *files: str) -> None:
+        (self.folder / f"info/{package}.list").write_text("\n".join(["/.", "/opt", *files]) + "\n")
+
+    def reasons(self, needed: str = "trap") -> list[str]:
+        return list(self.dpkg.unfinished(scan([str(self.site)]), {needed}, of_system=False, proc=Path("/proc")))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "remedy"),
+    [
+        ("half-installed", "apt-get install trap"),
+        ("unpacked", "dpkg --configure --pending"),
+        ("half-configured", "dpkg --configure --pending"),
+    ],
+)
+def test_a_package_that_dpkg_has_not_finished(database: Database, state: str, remedy: str) -> None:
+    assert database.reasons() == []
+    database.state(state)
+    assert database.reasons() == [f"dpkg has not finished the package trap, which is {state}; run {remedy}"]
+    assert database.reasons("numpy") == [], "this one it does not own"
+    database.state("installed", update=7)
+    assert database.reasons() == [], "the state of now is what dpkg has written last"
+
+
+@pytest.mark.parametrize("state", ["installed", "config-files", "triggers-pending", "not-installed"])
+def test_other_states_say_nothing_of_files(database: Database, state: str) -> None:
+    database.state(state)
+    assert database.reasons() == []
+
+
+def test_a_package_of_an_architecture_has_it_in_its_lists_name(database: Database) -> None:
+    database.state("unpacked")
+    (database.folder / "info/trap.list").rename(database.folder / "info/trap:amd64.list")
+    assert len(database.reasons()) == 1
+
+
+def test_where_there_is_no_dpkg_nothing_is_said(tmp_path: Path) -> None:
+    assert list(Dpkg(tmp_path).unfinished([], {"trap"}, of_system=True, proc=Path("/proc"))) == []

@@ -1,0 +1,113 @@
+"""dpkg's own facts: its lock, the state in which it left each package, and which files belong to which package."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from trapd.watch.locks import holders
+from trapd.watch.sites import Site, of_metadata
+
+_LOCKS = ("lock", "lock-frontend")
+_PARAGRAPH = re.compile(rb"^Package: (\S+)\nStatus: \S+ \S+ (\S+)$", re.MULTILINE)
+_HALF = frozenset({"half-installed", "unpacked", "half-configured"})
+_STEP = re.compile("[0-9]+")  # a file in updates/, which dpkg has not yet put into its table
+
+
+class Dpkg:
+    """Reads dpkg's database below ``root``, and remembers what it read for as long as the database is the same.
+
+    A package matters if it owns the metadata of a distribution that is needed, wherever that lies: a package may bring
+    a virtual environment of its own.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root, self._database = root, root / "var/lib/dpkg"
+        self._read_at: object = None
+        self._half: dict[str, str] = {}  # package -> state, of those that dpkg has not finished
+        self._owned_at: object = None
+        self._owns = False
+
+    def unfinished(
+        self, sites: Collection[Site], needed: Collection[str], *, of_system: bool, proc: Path
+    ) -> Iterator[str]:
+        """Yield why dpkg has not finished what it does to these distributions, by normalised name. ``of_system``: some
+        of them lie, or lay, where only the system's package manager installs."""
+        table = _stamps(self._database / "status", self._database / "updates")
+        if table is None:
+            return
+        pid = next(holders((self._database / name for name in _LOCKS), proc), "")
+        if pid and (of_system or self._owns_any(sites, needed)):
+            yield f"a package installation is going on (process {pid} holds dpkg's lock)"
+        if table != self._read_at:
+            self._half, self._read_at = self._unfinished(), table
+        for package, state in self._half.items():
+            if any(_owns(file, self._root, sites, needed) for file in self._lists(package)):
+                remedy = "dpkg --configure --pending" if state != "half-installed" else f"apt-get install {package}"
+                yield f"dpkg has not finished the package {package}, which is {state}; run {remedy}"
+
+    def _owns_any(self, sites: Collection[Site], needed: Collection[str]) -> bool:
+        """Asked only while somebody holds the lock: a Debian has a thousand of these lists."""
+        asked = (_stamps(self._database / "info"), sorted(str(site.path) for site in sites), sorted(needed))
+        if asked != self._owned_at:
+            self._owns = any(_owns(file, self._root, sites, needed) for file in self._lists("*"))
+            self._owned_at = asked
+        return self._owns
+
+    def _lists(self, package: str) -> Iterator[Path]:
+        """The lists of a package's files; those of other architectures have it in their name."""
+        for pattern in (f"{package}.list", f"{package}:*.list"):
+            yield from (self._database / "info").glob(pattern)
+
+    def _unfinished(self) -> dict[str, str]:
+        states: dict[str, str] = {}
+        updates = self._database / "updates"
+        steps = sorted(name for name in _names(updates) if _STEP.fullmatch(name))  # the later overrides the earlier
+        for file in (self._database / "status", *(updates / name for name in steps)):
+            states |= _states(file)
+        return {package: state for package, state in states.items() if state in _HALF}
+
+
+def _states(file: Path) -> Mapping[str, str]:
+    try:
+        return {package.decode(): state.decode() for package, state in _PARAGRAPH.findall(file.read_bytes())}
+    except OSError:  # dpkg has just put it into its table
+        return {}
+
+
+def _owns(file: Path, root: Path, sites: Collection[Site], needed: Collection[str]) -> bool:
+    """Whether a package's list names the metadata of one of these distributions in one of these folders."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return False
+    for site in sites:
+        where = b"\n/" + os.fsencode(os.path.relpath(site.path, root)) + b"/"
+        for rest in text.split(where)[1:] if where in text else ():
+            name = of_metadata(os.fsdecode(rest.partition(b"\n")[0].partition(b"/")[0]))
+            if name and name in needed:
+                return True
+    return False
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _stamps(*paths: Path) -> object:
+    """None where the first is missing."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            if not found:
+                return None
+            continue
+        found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
