@@ -1,4 +1,4 @@
-"""What `trapctl check` has to say about periodic tasks: who sends them, and whether anybody runs them."""
+"""Rules of `trapctl check` for periodic tasks: whether a pool sends them, and whether the application has them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trapd.settings import resolve_backend
 
 PLAIN_SCHEDULER = "celery.beat:PersistentScheduler"  # Celery's own; its schedule is beat_schedule
 OF_CELERY = frozenset({"celery.backend_cleanup"})
-WRITABLE = (WORKERS_STATE, WORKERS_CACHE)  # by workers of systemd
+WRITABLE = (WORKERS_STATE, WORKERS_CACHE)  # for workers under systemd
 
 
 def _beats(facts: Facts) -> list[str]:
     return [pool.name for pool in facts.settings.pools if pool.run == "beat" and pool.workers]
 
 
-def nobody_beats(facts: Facts) -> Iterator[Finding]:
+def no_beat(facts: Facts) -> Iterator[Finding]:
     beat = facts.report["beat"]
     if _beats(facts) or (not beat["schedule"] and beat["scheduler"] == PLAIN_SCHEDULER):
         return
@@ -65,7 +65,7 @@ def unknown_periodic_tasks(facts: Facts) -> Iterator[Finding]:
 
 
 def schedule_file(facts: Facts) -> Iterator[Finding]:
-    """An absolute path is used as it is, and units may write in few places."""
+    """Report an absolute path that the unit of a beat may not write: units may write in few places."""
     file = PurePosixPath(str(facts.conf("beat_schedule_filename") or ""))
     if not file.is_absolute() or not _beats(facts) or resolve_backend(facts.settings) != "systemd":
         return
@@ -76,10 +76,10 @@ def schedule_file(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 ERROR,
                 f"pool {pool.name} cannot write beat_schedule_filename, {file}",
-                "its unit sees all of the machine read-only but for the workers' own folders",
-                "write a name without folders, which is kept in the pool's own folder; or open that one with "
+                "for its unit all of the machine is read-only but the workers' own folders",
+                "write a name without folders, which is kept in the pool's own folder; or open that folder with "
                 f"ReadWritePaths in [pools.{pool.name}.systemd]",
             )
 
 
-RULES: tuple[Rule, ...] = (nobody_beats, beats, unknown_periodic_tasks, schedule_file)
+RULES: tuple[Rule, ...] = (no_beat, beats, unknown_periodic_tasks, schedule_file)

@@ -1,4 +1,4 @@
-"""What RabbitMQ's consumer_timeout does to long tasks. AMQP has no question for it, so its default counts. Pure."""
+"""Rule of `trapctl check` for RabbitMQ's consumer_timeout. AMQP cannot ask for its value: the default counts. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from trapd.ctl.findings import WARNING, Facts, Finding, Rule
 from trapd.model import PoolSpec
 
 CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default since 3.8.17
-PREFETCH = 4  # Celery's worker_prefetch_multiplier where nobody sets it
+PREFETCH = 4  # Celery's default of worker_prefetch_multiplier
 PREFORK = "prefork"  # the Celery pool that enforces time limits
 
 
 def consumer_timeout(facts: Facts) -> Iterator[Finding]:
-    """Each pool on RabbitMQ holds messages that are not acknowledged: what it runs, if that is acknowledged late, and
-    what it has in reserve behind that, also if early (at least one message for each process)."""
+    """Warn about pools on RabbitMQ whose workers may hold messages for too long without acknowledging them: running
+    tasks with late acknowledgement, and the reserve behind running tasks, also with early acknowledgement (at least one
+    message for each process)."""
     if facts.transport != "amqp":
         return
     pools = [pool.name for pool in facts.settings.pools if not _in_time(facts, pool)]
@@ -23,8 +24,8 @@ def consumer_timeout(facts: Facts) -> Iterator[Finding]:
     late = bool(facts.report["late"])
     yield Finding(
         WARNING,
-        f"RabbitMQ takes back what a worker of {', '.join(pools)} holds for more than consumer_timeout (30 min by "
-        "default)",
+        f"RabbitMQ takes back messages that a worker of {', '.join(pools)} holds for more than consumer_timeout "
+        "(30 min by default)",
         ("a task that acknowledges late and takes longer" if late else "a message in reserve behind a longer task")
         + ", or a task that waits longer for its eta, ends its worker (PRECONDITION_FAILED) and begins again "
         "elsewhere, each time, without end",
@@ -34,14 +35,14 @@ def consumer_timeout(facts: Facts) -> Iterator[Finding]:
 
 
 def _in_time(facts: Facts, pool: PoolSpec) -> bool:
-    """Does every task have a limit with which all that a process holds is acknowledged before that?"""
+    """Whether every task has a time limit with which a process acknowledges all its messages before the timeout."""
     of_all = (pool.time_limit, pool.soft_time_limit, facts.conf("task_time_limit"), facts.conf("task_soft_time_limit"))
     limit_of_all = next(filter(None, of_all), None)
     limits = [limit or limit_of_all for limit in facts.report.get("limits", {}).values()]
     if facts.celery_pool(pool) != PREFORK:
         return False
-    said = [pool.prefetch_multiplier, facts.conf("worker_prefetch_multiplier"), PREFETCH]
-    held = int(next(one for one in said if one is not None))
+    multipliers = [pool.prefetch_multiplier, facts.conf("worker_prefetch_multiplier"), PREFETCH]
+    held = int(next(multiplier for multiplier in multipliers if multiplier is not None))
     return held > 0 and all(limit and limit * held < CONSUMER_TIMEOUT for limit in limits)
 
 

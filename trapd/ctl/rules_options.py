@@ -1,4 +1,4 @@
-"""What can be wrong with the options that a pool gives to its processes."""
+"""Rules of `trapctl check` for the options that a pool gives to its processes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def state_file(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 ERROR,
                 f"the workers of pool {pool.name} share one state file, {file}",
-                "old and new ones run side by side while they are recycled, and only one process can have it open",
-                "write %n into its name; revokes, which it is for, trapd hands over without it",
+                "old and new workers run at the same time during a recycle, and only one process can open the file",
+                "write %n into its name; or remove the setting: trapd passes revoked tasks on without it",
             )
 
 

@@ -1,6 +1,6 @@
-"""What is installed, as the watch sees it, and what a program finds around itself in a generation. Pure.
+"""Rules of `trapctl check` for the installed code, as the watch sees it, and for the files beside it. Pure.
 
-``facts.report["disk"]`` is the answer of trapd/watch/once.py; without one nothing is said.
+``facts.report["disk"]`` is the answer of trapd/watch/once.py; without an answer there are no findings.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ _CORRECT = "install it there, or correct [watch] distributions or [app] python i
 
 
 def distributions(facts: Facts) -> Iterator[Finding]:
-    """Is each watched distribution there, and whole?"""
+    """Report whether each watched distribution is installed, and complete."""
     disk, python = _disk(facts), facts.settings.application.python
     if not disk:
         return
     for name in facts.settings.watch.distributions:
-        found = disk["distributions"].get(name)
-        if found is None:
+        distribution = disk["distributions"].get(name)
+        if distribution is None:
             continue
-        if found["kind"] == "plain":
-            yield Finding(OK, f"{name} is in {found['place']}, without metadata; its version is not known")
-        elif found["kind"] == "editable":
-            yield Finding(OK, f"{name} {found['version']} is installed for {python}, in editable mode")
+        if distribution["kind"] == "plain":
+            yield Finding(OK, f"{name} is in {distribution['place']}, without metadata; its version is not known")
+        elif distribution["kind"] == "editable":
+            yield Finding(OK, f"{name} {distribution['version']} is installed for {python}, in editable mode")
         else:
-            yield Finding(OK, f"{name} {found['version']} is installed for {python}")
-    if disk["answered"]:  # otherwise who imports the application has the same to say of the interpreter
+            yield Finding(OK, f"{name} {distribution['version']} is installed for {python}")
+    if disk["answered"]:  # otherwise the import of the application reports the same about the interpreter
         yield from _faults(facts, disk)
 
 
@@ -41,27 +41,27 @@ def _faults(facts: Facts, disk: Mapping[str, Any]) -> Iterator[Finding]:
             "it is named in [watch] distributions: nothing can be rolled out without it",
             _CORRECT.format(file=facts.settings.file),
         )
-    said = disk["reason"] == disk["problem"] or (absent and "archive" not in disk["reason"])  # here, or of the settings
-    if disk["state"] != "whole" and not said:
+    reported = disk["reason"] == disk["problem"] or (absent and "archive" not in disk["reason"])  # above, or elsewhere
+    if disk["state"] != "whole" and not reported:
         why, _, remedy = disk["reason"].partition("; ")
         word = "not finished" if disk["state"] == "unfinished" else "broken"
-        yield Finding(ERROR, f"what is installed is {word}, and not rolled out as it is", why, remedy)
+        yield Finding(ERROR, f"the installed code is {word}, so it is not rolled out", why, remedy)
 
 
 def pins(facts: Facts) -> Iterator[Finding]:
-    """A distribution that a watched one wants in one version, and that is read live all the same."""
+    """Warn about a distribution that a watched one pins to one version, and that is not copied itself."""
     for pin in _disk(facts).get("pins", ()):
         yield Finding(
             WARNING,
             f"{pin['by']} requires exactly {pin['name']} {pin['version']}, which is not watched",
-            f"a worker reads {pin['name']} where it is installed: after an undo or an upgrade of {pin['by']} alone, it "
-            "is of another version than the code that it belongs to",
+            f"a worker reads {pin['name']} where it is installed: after an undo or an upgrade of {pin['by']} alone, "
+            f"{pin['name']} has another version than that code requires",
             f'add "{pin["name"]}" to [watch] distributions in {facts.settings.file}',
         )
 
 
 def surroundings(facts: Facts) -> Iterator[Finding]:
-    """What differs for a program that looks for its files from __file__."""
+    """Report what differs for a program that looks for its files from __file__."""
     for root, project in _disk(facts).get("projects", {}).items():
         code = ", ".join(project["code"][:4]) + (", ..." if project["code"][4:] else "")
         yield Finding(OK, f"{code} in {root} is copied into each generation; everything else there is a link to it")
@@ -76,9 +76,9 @@ def surroundings(facts: Facts) -> Iterator[Finding]:
         if project["climbing"] and project["writable"]:
             yield Finding(
                 WARNING,
-                f"{project['climbing'][0]} looks for files from __file__, and workers cannot make new ones in {root}",
-                "they see a copy of that folder, in which links lead to what was there when the generation was made; "
-                "a path that they compute names the generation, which is deleted one day",
+                f"{project['climbing'][0]} looks for files from __file__, and workers cannot make new files in {root}",
+                "workers see a copy of that folder, with links to the files that were there when the generation was "
+                "made; a path that they compute names the generation, which is deleted later",
                 "make the folders that tasks write to before trapd starts, or run trapctl recycle when they are there; "
                 "store relative paths",
             )
@@ -87,12 +87,12 @@ def surroundings(facts: Facts) -> Iterator[Finding]:
 def unsealed(facts: Facts) -> Iterator[Finding]:
     if why := facts.report.get("unsealed"):
         what, _, remedy = why.partition("; ")
-        yield Finding(WARNING, what, "a file that a task writes there is not where it is looked for next time", remedy)
+        yield Finding(WARNING, what, "the next generation does not have the files that a task writes there", remedy)
 
 
 def _disk(facts: Facts) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = facts.report.get("disk", {})
-    return found
+    disk: Mapping[str, Any] = facts.report.get("disk", {})
+    return disk
 
 
 RULES: tuple[Rule, ...] = (distributions, pins, surroundings, unsealed)

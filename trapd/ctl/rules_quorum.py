@@ -1,4 +1,4 @@
-"""What `trapctl check` has to say about RabbitMQ's quorum queues: what they count, and what they cannot do."""
+"""Rules of `trapctl check` for RabbitMQ's quorum queues: their delivery limit, and features that they lack."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CONSUMER_TIMEOUT = "30 min"  # RabbitMQ's default for a message that is not ackn
 
 
 def _quorum(facts: Facts) -> dict[str, dict[str, Any]]:
-    """Those that the application has, or that a pool would make by its name."""
-    found = {name: queue for name, queue in facts.report["queue_kinds"].items() if queue["type"] == "quorum"}
+    """Return the quorum queues that the application has, or that a pool would make by its name."""
+    queues = {name: queue for name, queue in facts.report["queue_kinds"].items() if queue["type"] == "quorum"}
     if facts.conf("task_create_missing_queue_type") == "quorum":
         made = {name for pool in facts.settings.pools for name in pool.queues} - {*facts.report["queues"]}
         exchange = facts.conf("task_create_missing_queue_exchange_type") or facts.conf("task_default_exchange_type")
-        found |= {name: {"type": "quorum", "limit": None, "exchange": exchange} for name in sorted(made)}
-    return found if facts.transport == "amqp" else {}
+        queues |= {name: {"type": "quorum", "limit": None, "exchange": exchange} for name in sorted(made)}
+    return queues if facts.transport == "amqp" else {}
 
 
 def limits(facts: Facts) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def limits(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             OK,
             f"{_named(names)}: RabbitMQ drops a message after {count}; a recycle costs one delivery of each message "
-            "that a worker has in reserve or scheduled, and none from the fourth return on",
+            "that a worker has in reserve or scheduled, and no delivery from the fourth return on",
         )
 
 
@@ -45,13 +45,13 @@ def undetected(facts: Facts) -> Iterator[Finding]:
             WARNING,
             f"{_named(names)}, and worker_detect_quorum_queues is off",
             "with RabbitMQ 3 workers then ask for a prefetch of the whole channel, which it refuses for quorum queues "
-            "(NOT_IMPLEMENTED): none gets ready",
+            "(NOT_IMPLEMENTED): no worker gets ready",
             "remove worker_detect_quorum_queues",
         )
 
 
 def scheduled(facts: Facts) -> Iterator[Finding]:
-    """Celery's native delayed delivery needs an exchange that can delay."""
+    """Warn about quorum queues behind an exchange that cannot delay: Celery's native delayed delivery needs one."""
     names = [name for name, queue in _quorum(facts).items() if queue["exchange"] == "direct"]
     if names:
         yield Finding(
@@ -59,9 +59,9 @@ def scheduled(facts: Facts) -> Iterator[Finding]:
             f"{_named(names)} behind a direct exchange",
             "Celery cannot delay tasks (eta, countdown, retry) in RabbitMQ there: a worker holds them, and after "
             f"{CONSUMER_TIMEOUT} (consumer_timeout) RabbitMQ takes them back, which counts as a delivery; plain "
-            "`celery worker` with all its prefetch held stands still, trapd's workers make room for others",
+            "`celery worker` stands still if delayed tasks take all its prefetch, trapd's workers make room for others",
             'set task_default_exchange_type = "topic" (or a topic exchange for each queue in task_queues), and new '
-            "names for exchange and queue: RabbitMQ does not change what exists",
+            "names for exchange and queue: RabbitMQ does not change those that exist",
         )
 
 

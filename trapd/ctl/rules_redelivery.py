@@ -1,8 +1,8 @@
-"""Brokers that hand a task out again when it was not acknowledged in time, though its worker lives. Pure.
+"""Rule of `trapctl check` for brokers that deliver a task again after some time, though its worker still runs. Pure.
 
-RabbitMQ knows when a worker is gone. The others wait for so long; read in kombu 5.7's transports. Not among them:
-Azure's storage queues, where kombu deletes a message as it takes it, and Google's Pub/Sub, where it asks for more time
-for as long as the process lives.
+RabbitMQ notices when a worker is gone. The brokers in this table wait for a time without an acknowledgement; the times
+are those of kombu 5.7's transports. Not in the table are Azure's storage queues, where kombu deletes a message when it
+takes it, and Google's Pub/Sub, where kombu asks for more time for as long as the process runs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from trapd.ctl.findings import WARNING, Facts, Finding
 from trapd.durations import age
 from trapd.model import PoolSpec
 
-PREFORK = "prefork"  # the Celery pool of which a drain gives back at once what it does not run
+PREFORK = "prefork"  # the Celery pool whose drain hands back at once all messages of tasks that do not run
 LONGEST_ON_SQS = 43200  # s; Amazon's own limit
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How a kind of broker is told how long to wait, and how long it does if it is not. Seconds."""
+    """How long a kind of broker waits for an acknowledgement by default, in seconds, and the option that sets it."""
 
     broker: str
     default: float
@@ -60,27 +60,30 @@ def redelivery(facts: Facts) -> Iterator[Finding]:
         after = "the VisibilityTimeout of its predefined queue (30 s if it is not set)"
     yield Finding(
         WARNING,
-        f"{patience.broker} hands a task out again after {after}, and {', '.join(holding)} may hold one for longer",
-        "what is not acknowledged by then (a task that acknowledges late, or waits in a worker's reserve or for its "
+        f"{patience.broker} delivers a task again after {after}, and {', '.join(holding)} may hold a task for longer",
+        "a task that is not acknowledged by then (it acknowledges late, or waits in a worker's reserve or for its "
         "eta) runs a second time, beside the first",
         f'set broker_transport_options = {{"{patience.option}": SECONDS}} above the longest task{patience.remedy}; or '
-        "limits below it: time_limit of the tasks that acknowledge late, and drain_timeout",
+        "set lower limits: time_limit of the tasks that acknowledge late, and drain_timeout",
     )
 
 
 def _limit(patience: Patience, options: Mapping[str, object]) -> tuple[float, bool]:
-    """Seconds, and whether somebody has chosen them."""
-    said = options.get(patience.option)
+    """Return the time in seconds, and whether the settings have chosen it."""
+    chosen = options.get(patience.option)
     if patience.option == "peek_lock_seconds" and options.get("use_lock_renewal"):
-        said = options.get("max_lock_renewal_duration") or 3600.0
+        chosen = options.get("max_lock_renewal_duration") or 3600.0
     try:
-        return (float(str(said)), True) if said else (patience.default, False)
+        return (float(str(chosen)), True) if chosen else (patience.default, False)
     except ValueError:
         return patience.default, False
 
 
 def _may_hold(facts: Facts, pool: PoolSpec, limit: float, chosen: bool) -> bool:
-    """Whoever has chosen the time knows how long the tasks are, but not that a drain is waited for without end."""
+    """Whether workers of this pool may hold a task for longer than ``limit``.
+
+    An operator who has chosen the time knows how long tasks take, but may not know that a drain has no limit.
+    """
     prefork = facts.celery_pool(pool) == PREFORK
     late = facts.tasks_late and not (prefork and _bounded(facts, pool, limit))
     drains_longer = pool.policy.drain_timeout is None or pool.policy.drain_timeout > limit
@@ -88,7 +91,7 @@ def _may_hold(facts: Facts, pool: PoolSpec, limit: float, chosen: bool) -> bool:
 
 
 def _bounded(facts: Facts, pool: PoolSpec, limit: float) -> bool:
-    """Has each task that acknowledges late a time limit, which only processes obey, below it?"""
+    """Whether each task that acknowledges late has a time limit below ``limit``; only processes obey time limits."""
     own = facts.report.get("late_limits", {}).values()
     limits = [seconds or pool.time_limit or facts.conf("task_time_limit") for seconds in own]
     return bool(limits) and all(seconds is not None and seconds < limit for seconds in limits)

@@ -1,4 +1,4 @@
-"""Where settings come from, who is heard where two speak, and what is said in vain. Pure."""
+"""Rules of `trapctl check` for settings: where they come from, which of two is in force, which have no effect. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trapd.layout import WORKERS_STATE, State
 from trapd.model import PoolSpec
 from trapd.settings import resolve_backend
 
-# Key of [pools.NAME] -> Celery's setting that it goes before, as an option of `celery worker` does; and what that
-# setting is where nobody has said anything.
+# Key of [pools.NAME] -> Celery's setting that the key overrides, as an option of `celery worker` does; and the default
+# of that setting.
 SET_TWICE: Mapping[str, tuple[str, Any]] = {
     "concurrency": ("worker_concurrency", None),
     "celery_pool": ("worker_pool", "prefork"),
@@ -27,10 +27,10 @@ SET_TWICE: Mapping[str, tuple[str, Any]] = {
 def set_twice(facts: Facts) -> Iterator[Finding]:
     for pool in facts.settings.pools:
         for key, (name, default) in SET_TWICE.items():
-            ours, theirs = getattr(pool, key), facts.conf(name)
-            if ours is not None and theirs not in (ours, default, None):
+            own, celerys = getattr(pool, key), facts.conf(name)
+            if own is not None and celerys not in (own, default, None):
                 yield Finding(
-                    OK, f"pool {pool.name} has {key} = {ours} of trapd.toml, not {name} = {theirs} of Celery's settings"
+                    OK, f"pool {pool.name} has {key} = {own} of trapd.toml, not {name} = {celerys} of Celery's settings"
                 )
 
 
@@ -47,23 +47,23 @@ def units_without_systemd(facts: Facts) -> Iterator[Finding]:
             )
 
 
-# What a celeryconfig is there to fix; that the application says otherwise is no surprise.
+# Settings that a celeryconfig is for: if the application has other values, no warning is needed.
 _A_SERVICES_OWN = ("broker_", "result_backend", "redis_", "control_")
 _WHOSE = {"application": "the application", "environment": "the environment"}
 
 
 def sources(facts: Facts) -> Iterator[Finding]:
-    """Each setting in force that is not Celery's default, with who says it."""
-    said: list[Mapping[str, Any]] = facts.report["in_force"]
+    """List each setting in force that is not Celery's default, with its source."""
+    in_force: list[Mapping[str, Any]] = facts.report["in_force"]
     lines, counts = [], dict.fromkeys(("application", "celeryconfig", "environment"), 0)
-    for setting in said:
+    for setting in in_force:
         counts[setting["by"]] += 1
         instead = f", not the application's {setting['instead_of']}" if setting["instead_of"] is not None else ""
         lines.append(f"{setting['name']} = {setting['value']}  ({setting['by']}{instead})")
     for pool in facts.settings.pools:
         options = [(name, getattr(pool, key)) for key, (name, _) in SET_TWICE.items()]
         lines += [f"{name} = {value!r}  (trapd.toml, pool {pool.name})" for name, value in options if value is not None]
-    shares = ", ".join(f"{count} by {_WHOSE.get(who, who + '.py')}" for who, count in counts.items() if count)
+    shares = ", ".join(f"{count} by {_WHOSE.get(source, source + '.py')}" for source, count in counts.items() if count)
     yield Finding(OK, f"settings that are not Celery's defaults: {shares or 'none'}", detail="\n".join(lines))
 
 
@@ -79,8 +79,8 @@ def overridden(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"{setting['name']} is {setting['value']} by {name}; the application sets {setting['instead_of']}",
-                "plain `celery worker` follows the application; here the system-wide file goes first",
-                f"remove {setting['name']} from {file}, unless that is meant",
+                "plain `celery worker` follows the application; here the system-wide file overrides it",
+                f"remove {setting['name']} from {file}, unless the file is to override it",
             )
 
 
@@ -89,21 +89,25 @@ def typos_of_the_application(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             WARNING,
             f"Celery knows no setting {name}",
-            "it stands in the application's own settings, and is ignored without a word",
+            "it is in the application's own settings, and Celery ignores it without a message",
             f"did you mean {meant}?",
         )
 
 
 def of_a_daemon(facts: Facts) -> Iterator[Finding]:
-    """What `celery worker` takes from the settings for its own log, process id and user."""
+    """Warn about settings for the log, process id and user of `celery worker`, which have no effect here."""
     systemd = resolve_backend(facts.settings) == "systemd"
-    where = "User= and UMask= in [pools.NAME.systemd] set" if systemd else "who starts trapd sets"
+    where = (
+        "UMask= in [pools.NAME.systemd] sets the umask; the user is trapd-worker"
+        if systemd
+        else "workers have the user and the umask of trapd"
+    )
     for name in facts.report["daemon"]:
         yield Finding(
             WARNING,
             f"{name} has no effect",
             "plain `celery worker` obeys it; a worker of trapd has the log, user and umask that it is started with",
-            f"remove it; `trapctl logs` shows the log, and {where} the user and the umask",
+            f"remove it; `trapctl logs` shows the log, and {where}",
         )
 
 
@@ -119,7 +123,7 @@ def pickles_for_root(facts: Facts) -> Iterator[Finding]:
             else:
                 level = ERROR
                 what = f"Celery refuses to start workers of pool {pool.name}: they accept pickle, as root"
-            reason = "whoever can put a message into the broker can run any code as root"
+            reason = "a user who can put a message into the broker can run any code as root"
             remedy = "run trapd and its workers as another user, or remove pickle from accept_content"
             yield Finding(level, what, reason, remedy)
 
@@ -127,18 +131,19 @@ def pickles_for_root(facts: Facts) -> Iterator[Finding]:
 def _runs_as_root(pool: PoolSpec, facts: Facts) -> bool:
     if resolve_backend(facts.settings) == "systemd":
         return str(pool.unit.get("User", "trapd-worker")) in ("root", "0")
-    return bool(facts.report["uid"] == 0)  # of who checks: workers are children of trapd, which this user starts
+    return bool(facts.report["uid"] == 0)  # of `check`: workers are children of trapd, which this user starts
 
 
 def slow_children(facts: Facts) -> Iterator[Finding]:
-    """A child is forked with the application in it; only handlers of worker_process_init take it time.
+    """Warn about a time in which a child cannot start. It is forked with the application; only handlers of
+    worker_process_init take time.
 
     Tried on Celery 5.7, Redis: an import of 3 s under a timeout of 1 s does no harm, a handler of 2.5 s ends the pool.
     """
     name = "worker_proc_alive_timeout"
-    said = any(setting["name"] == name for setting in facts.report["in_force"])
+    is_set = any(setting["name"] == name for setting in facts.report["in_force"])
     limit, needed = facts.conf(name), max(4.0, facts.report["seconds"])
-    if said and facts.report["process_init"] and limit is not None and limit < needed:
+    if is_set and facts.report["process_init"] and limit is not None and limit < needed:
         yield Finding(
             WARNING,
             f"{name} is {limit:g} s, and the application has handlers of worker_process_init",
@@ -149,7 +154,7 @@ def slow_children(facts: Facts) -> Iterator[Finding]:
 
 
 def working_folder(facts: Facts) -> Iterator[Finding]:
-    """Relative paths of an application begin there."""
+    """Name the folder in which relative paths of the application begin."""
     systemd = resolve_backend(facts.settings) == "systemd"
     own = str(State(facts.settings.state_directory).workers)
     of_unit = WORKERS_STATE  # WorkingDirectory= of the shipped unit

@@ -1,4 +1,4 @@
-"""`trapctl check` on units: is what systemd has loaded of this trapd.toml, and of this trapd?"""
+"""Findings of `trapctl check` about units that differ from this trapd.toml, or from this version of trapd."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _UNIT = layout.LOCAL["units"] / "trapd.service"
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Reads a few files; where trapd itself runs the workers there is nothing to find."""
+    """Compare the units; reads a few files. Yields nothing if trapd itself runs the workers."""
     if resolve_backend(settings) != "systemd":
         return
-    reason = "until that is done, trapd or its workers cannot start, or start with other settings"
+    reason = "until then trapd or its workers cannot start, or start with other settings"
     try:
         yield from (Finding(ERROR, gap.what, reason, gap.remedy) for gap in current.gaps(settings))
-        if other := list(_of_another_trapd()):
-            what = f"{', '.join(map(str, other))}: not as this trapd has it"
+        if outdated := list(_of_another_trapd()):
+            what = f"{', '.join(map(str, outdated))}: not of this version of trapd"
             reason = "trapd was installed anew, and its units are of the version before"
             yield Finding(WARNING, what, reason, "run `trapctl install`, then `systemctl restart trapd`")
     except (OSError, RefusedError) as error:
-        yield Finding(WARNING, f"cannot compare the units: {error}", "they may be of another trapd.toml", "look again")
+        yield Finding(WARNING, f"cannot compare the units: {error}", "they may be of another trapd.toml", "try again")
 
 
 def _of_another_trapd(unit: Path = _UNIT) -> Iterator[Path]:
-    """Files that `trapctl install` of this very trapd would write anew."""
+    """Yield the files that `trapctl install` of this trapd would write anew."""
     bindir = Path(sys.executable).parent
     if f"\nExecStart={bindir}/trapd\n" not in (current.text(unit) or ""):
-        return  # a package's, or those of another installation beside this one
+        return  # the units of a package, or of another installation
     for file in layout.placed(shipped.source() / "systemd", bindir, layout.LOCAL):
         if current.text(file.path) != file.text:
             yield file.path

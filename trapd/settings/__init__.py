@@ -1,4 +1,4 @@
-"""The configuration: one ``trapd.toml``, read whole, checked whole, or refused.
+"""The configuration: one ``trapd.toml``, which is read and checked as a whole, or refused.
 
 Relative paths in it are relative to its folder; durations are seconds once read.
 """
@@ -19,13 +19,13 @@ from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
 
-_LONGEST_NAME = 100  # characters of a pool's; the unit's, with two long numbers in it, may have 255 (systemd.unit(5))
+_LONGEST_NAME = 100  # characters of a pool's name; a unit's name, with two long numbers, may have 255 (systemd.unit(5))
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted
 
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What is watched, and when it counts as finished (seconds)."""
+    """The watched distributions, and after which times (seconds) an upgrade is finished or broken."""
 
     distributions: tuple[str, ...]
     quiet_period: float
@@ -48,12 +48,12 @@ class Settings:
 
 
 def find(option: str | None, environ: Mapping[str, str]) -> Path:
-    """The file to use: ``--config``, else TRAPD_CONFIG, else /etc/trapd/trapd.toml. Absolute; it need not exist."""
+    """Return the file to use: ``--config``, else TRAPD_CONFIG, else the default. Absolute; it need not exist."""
     return Path(option or environ.get("TRAPD_CONFIG") or layout.CONFIGURATION).absolute()
 
 
 def load(path: Path) -> Settings:
-    """Read and check one file. Raises SettingsError with file, key, line where known, and what to do."""
+    """Read and check one file. Raises SettingsError with file, key, line if known, and remedy."""
     document = read(path.absolute())
     for name in document.tables:
         if name not in ("trapd", "app", "watch", "rollout", "pools"):
@@ -200,11 +200,11 @@ def _unit_settings(document: Document, path: str, table: dict[str, Any]) -> dict
 
 def _check(document: Document, settings: Settings) -> None:
     watch = settings.watch
-    with contextlib.suppress(OSError):  # a file that is missing is for the watch to tell
+    with contextlib.suppress(OSError):  # the watch reports a missing file
         celeryconfig = Path(settings.application.celeryconfig)
         trust(celeryconfig, celeryconfig.stat())
     for file in {Path(pool.environment_file) for pool in settings.pools if pool.environment_file}:
-        with contextlib.suppress(OSError):  # and this is for `check`, and for the start of workers
+        with contextlib.suppress(OSError):  # `check` and the start of workers report it
             trust(file, file.stat())
     if watch.ceiling <= watch.quiet_period:
         key = "ceiling" if "ceiling" in _table(document, "watch") else "quiet_period"
@@ -219,7 +219,7 @@ def _check(document: Document, settings: Settings) -> None:
 
 
 def _shown(value: object) -> str:
-    """A value for a message; tables and lists only by name, since they may hold secrets."""
+    """Return a value for a message; tables and lists only by their kind, since they may contain secrets."""
     match value:
         case dict():
             return "a table"

@@ -1,4 +1,4 @@
-"""What a pool that runs Celery beat may say of itself: there is one beat, and it runs no tasks."""
+"""The keys that a pool of beat may have: there is one beat, and it runs no tasks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from trapd.model import PoolSpec
 from trapd.settings.document import Document
 
-# Keys of a pool that beat can do something with; every other one is about running tasks.
+# The keys of a pool that beat uses; every other key is about running tasks.
 MEANT_FOR_BEAT = frozenset(
     {"run", "workers", "environment", "environment_file", "loglevel", "singleton", "rollout", "systemd"}
 )
 
 
 def settle(document: Document, path: str, written: Mapping[str, Any], values: dict[str, Any]) -> None:
-    """Make the values of a pool with ``run = "beat"`` those of a singleton. Raises SettingsError for what beat has no
-    use for, and for what would make two of it."""
+    """Make the values of a pool with ``run = "beat"`` those of a singleton. Raises SettingsError for a key that beat
+    does not use, and for values that would make two beats."""
     for name in written:
         if name not in MEANT_FOR_BEAT:
             message = f'cannot use this with run = "beat": beat only sends tasks, and runs none of them; {name} is for '
@@ -31,7 +31,7 @@ def settle(document: Document, path: str, written: Mapping[str, Any], values: di
 
 
 def at_most_one(document: Document, specs: Sequence[PoolSpec]) -> None:
-    """Raises SettingsError for a second pool of beat: all pools run the same application, with the same schedule."""
+    """Raise SettingsError for a second pool of beat: all pools run the same application, with the same schedule."""
     beats = [spec.name for spec in specs if spec.run == "beat"]
     if len(beats) > 1:
         message = f'cannot run a second beat beside pool "{beats[0]}": both would send every task'

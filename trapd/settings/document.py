@@ -1,4 +1,4 @@
-"""The file itself: whether it can be trusted, what TOML it holds, and on which line a key is written."""
+"""The file itself: whether it can be trusted, its TOML, and the line of each key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASSIGNMENT = re.compile(r"""\s*([\w.\-"'\s]+?)\s*=""")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One configuration file that was read; ``refuse`` is how it is complained about."""
+    """One configuration file that was read; ``refuse`` raises an error about it."""
 
     file: Path
     text: str
@@ -31,7 +31,7 @@ class Document:
         raise SettingsError(message, file=str(self.file), key=key, line=self.line(key), remedy=remedy)
 
     def line(self, key: str) -> int | None:
-        """Where a dotted key is written, or else the nearest table around it; None if neither is written."""
+        """Return the line of a dotted key, or else of the nearest table around it; None if neither is written."""
         written: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
         for number, line in enumerate(self.text.splitlines(), 1):
@@ -41,7 +41,9 @@ class Document:
                 here = table + _split(assignment[1])
             else:
                 continue
-            for length in range(1, len(here) + 1):  # [pools.gpu] also writes "pools", where nothing wrote it before
+            for length in range(
+                1, len(here) + 1
+            ):  # [pools.gpu] counts as a line of "pools", too, if there is none before
                 written.setdefault(here[:length], number)
         parts = _split(key)
         return next((written[parts[:n]] for n in range(len(parts), 0, -1) if parts[:n] in written), None)
@@ -52,13 +54,13 @@ def _split(key: str) -> tuple[str, ...]:
 
 
 def read(file: Path) -> Document:
-    """Raises SettingsError if the file is missing, unreadable, not to be trusted, or not TOML."""
+    """Read the file. Raises SettingsError if it is missing, unreadable, not to be trusted, or not TOML."""
     text = _text(file)
     try:
         return Document(file, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1  # "at end of document"
+        place = re.search(r"at line (\d+)", str(error))
+        line = int(place[1]) if place else text.count("\n") + 1  # "at end of document"
         why = re.sub(r" \(at .*\)$", "", str(error))
         message = f"cannot read this as TOML: {why[:1].lower()}{why[1:]}"
         raise SettingsError(message, file=str(file), line=line, remedy="correct this line") from None
@@ -81,8 +83,8 @@ def _text(file: Path) -> str:
 
 
 def trust(file: Path, status: os.stat_result) -> None:
-    """Whoever can write the configuration, Celery's too, can run code as trapd and as its workers. Raises SettingsError
-    if that is somebody else than root, or who asks."""
+    """Raise SettingsError if a user other than root, or than this process's user, can write the file: a user who can
+    write the configuration, Celery's too, can run code as trapd and as its workers."""
     mode = stat.S_IMODE(status.st_mode)
     own_groups = {0, os.getegid(), *os.getgroups()}  # a home under umask 002 is writable for one's own group
     if status.st_uid not in (0, os.geteuid()):

@@ -1,4 +1,4 @@
-"""Can workers be kept from writing into their generations on this machine? Told by /proc, without trying."""
+"""Whether workers on this machine can be kept from writing into their generations, from /proc, without trying."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _CAP_SYS_ADMIN = 21  # capabilities(7): what mount(2) asks for
 
 
 def unsealed(settings: Settings, status: Path = Path("/proc/self/status"), user: int | None = None) -> str:
-    """Why they cannot and what to do, in a sentence; empty if they can.
+    """Return why they cannot, and what to do; empty if they can.
 
-    Workers that systemd runs have a user of their own, and ProtectSystem=strict. ``user``: whom trapd runs as.
+    Workers that systemd runs have a user of their own, and ProtectSystem=strict. ``user``: the user of trapd.
     """
     root = (os.geteuid() if user is None else user) == 0
     if not root or resolve_backend(settings) != "embedded" or may_mount(status):
@@ -25,7 +25,7 @@ def unsealed(settings: Settings, status: Path = Path("/proc/self/status"), user:
 
 
 def may_mount(status: Path) -> bool:
-    """Whether this process has the capability. Where nothing is said of it, as if it had."""
+    """Whether this process has the capability; true if /proc does not show it."""
     try:
         lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
         return bool(int(lines["CapEff"], 16) >> _CAP_SYS_ADMIN & 1)

@@ -1,4 +1,4 @@
-"""The environment variables of a pool's processes, for whoever asks something of the application as they would."""
+"""The environment variables of a pool's processes, for a process that imports the application as they do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from trapd.model import Application, PoolSpec
 
 
 def of(asked: PoolSpec | Application) -> dict[str, str]:
-    """Its ``environment``, and what its environment_file says now; a file that cannot be used counts as empty: the
-    start of the pool's processes fails by it, and ``fault`` says why."""
+    """Return its ``environment``, and the present content of its environment_file. A file that cannot be used counts as
+    empty: then the pool's processes cannot start, and ``fault`` returns the reason."""
     if not asked.environment_file:
         return dict(asked.environment)
     try:
@@ -20,7 +20,7 @@ def of(asked: PoolSpec | Application) -> dict[str, str]:
 
 
 def fault(spec: PoolSpec) -> str:
-    """Why the pool's environment_file cannot be used here and now; empty if it can, or there is none."""
+    """Return why the pool's environment_file cannot be used now; empty if it can, or if there is none."""
     try:
         if spec.environment_file:
             environment_file.read(Path(spec.environment_file))

@@ -1,6 +1,7 @@
-"""Whether what systemd has loaded is of these settings, and what an administrator has to do if it is not.
+"""Compare the units that systemd has loaded with the settings, and name the commands that remove a difference.
 
-Reads files alone, as any user: PID 1 has read what the generator last wrote, at one and the same daemon-reload.
+Any user may do that, because it only reads files: PID 1 has read the files that the generator wrote at the same
+daemon-reload.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _RELOAD = "run `systemctl daemon-reload`, then `systemctl restart trapd`"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something that systemd, or the disk, lacks; ``remedy`` is what to do, as root."""
+    """Something that systemd or the disk lacks; ``remedy`` is a command, for root."""
 
     what: str
     remedy: str
@@ -37,9 +38,9 @@ class Gap:
 def gaps(
     settings: Settings, *, generated: Path = GENERATED, bases: tuple[Path, ...] = BASES, file: Path = disk.CONFIGURATION
 ) -> list[Gap]:
-    """Everything that is to be done; nothing where trapd itself runs the workers. May block for 0.1 s.
+    """Return all gaps; none if trapd itself runs the workers. May block for 0.1 s.
 
-    ``file`` is the one that the generator reads: of another trapd.toml nothing is known.
+    ``file`` is the trapd.toml that the generator reads: for any other trapd.toml the list is empty.
     """
     if resolve_backend(settings) != "systemd" or settings.file != file:
         return []
@@ -52,17 +53,17 @@ def gaps(
 def _unread(settings: Settings, base: Path, generated: Path) -> Iterator[Gap]:
     known = directives.ask() if any(pool.unit for pool in settings.pools) else {}
     files = render(settings, text(base) or "", known).files
-    other = sorted(name for name, content in files.items() if text(generated / name) != content)
-    if other:
-        yield Gap(f"systemd has not read {settings.file} as it is now: {', '.join(other)}", _RELOAD)
+    outdated = sorted(name for name, content in files.items() if text(generated / name) != content)
+    if outdated:
+        yield Gap(f"systemd has not read {settings.file} as it is now: {', '.join(outdated)}", _RELOAD)
 
 
 def _folders(settings: Settings) -> Iterator[Gap]:
-    """What the units make themselves only in the default places."""
+    """Yield gaps of the folders that the units make themselves only in the default places."""
     state, runtime = settings.state_directory, settings.runtime_directory
     if state != disk.STATE_DIRECTORY:
         yield from _folder(state, "0711", "trapd")
-        yield from _folder(disk.State(state).generations, "2750", "trapd-worker")  # which have to read what is in it
+        yield from _folder(disk.State(state).generations, "2750", "trapd-worker")  # workers read the files in it
     if runtime != disk.RUNTIME_DIRECTORY:
         yield from _folder(runtime, "0755", "trapd")
 
@@ -72,13 +73,13 @@ def _folder(path: Path, mode: str, group: str) -> Iterator[Gap]:
     give = f"run `chown {everything}trapd:{group} {path}`"
     with suppress(PermissionError, NotADirectoryError):
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             yield Gap(f"{path} is not there", f"run `install -d -m {mode} -o trapd -g {group} {path}`")
             return
-        if found.st_uid != _number(lambda: pwd.getpwnam("trapd").pw_uid, found.st_uid):
+        if status.st_uid != _number(lambda: pwd.getpwnam("trapd").pw_uid, status.st_uid):
             yield Gap(f"{path} does not belong to user trapd", give)
-        elif group != "trapd" and found.st_gid != _number(lambda: grp.getgrnam(group).gr_gid, found.st_gid):
+        elif group != "trapd" and status.st_gid != _number(lambda: grp.getgrnam(group).gr_gid, status.st_gid):
             yield Gap(f"{path} does not belong to group {group}", give)
 
 
@@ -89,7 +90,7 @@ def _number(look: Callable[[], int], otherwise: int) -> int:
 
 
 def text(path: Path) -> str | None:
-    """A file's, or None if it cannot be read."""
+    """Return the text of a file, or None if it cannot be read."""
     try:
         return path.read_text("utf-8")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Which settings a pool may hand to systemd: what this machine's systemd knows, less what a worker's life hangs on."""
+"""The settings that a pool may give to systemd: those that this machine's systemd knows, except those trapd needs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 Known = Mapping[str, frozenset[str]]  # section -> names; without any, every name is taken for one of [Service]
 
 PID1 = (Path("/usr/lib/systemd/systemd"), Path("/lib/systemd/systemd"))
-SECTIONS = ("Unit", "Service")  # in this order: what both have is an old spelling in [Service]
+SECTIONS = ("Unit", "Service")  # in this order: a name that both have is an old spelling in [Service]
 _PATIENCE = 10.0  # s; it takes 0.02
 
 _OWN_LIFE = "trapd relies on how its workers start and stop"
-_OWN_USER = "the workers' folders and trapd's rights go by their user; SupplementaryGroups gives them more"
+_OWN_USER = "the workers' folders and trapd's rights depend on their user; SupplementaryGroups adds groups"
 _TIED = "it would stop or restart workers together with another unit"
 OURS: Mapping[str, str] = {
     **dict.fromkeys(("Type", "NotifyAccess", "ExecStart", "RemainAfterExit", "PIDFile", "BusName"), _OWN_LIFE),
@@ -40,7 +40,7 @@ class Refusal:
 
 
 def parse(dump: str) -> Known:
-    """Read what ``systemd --dump-configuration-items`` prints: ``[Service]``, then lines such as ``Nice=NICE``."""
+    """Parse the output of ``systemd --dump-configuration-items``: ``[Service]``, then lines such as ``Nice=NICE``."""
     known: dict[str, set[str]] = {}
     section: set[str] = set()
     for line in dump.splitlines():
@@ -52,7 +52,7 @@ def parse(dump: str) -> Known:
 
 
 def ask(programs: tuple[Path, ...] = PID1) -> Known:
-    """What this machine's systemd knows; nothing if it cannot be asked."""
+    """Return the settings that this machine's systemd knows; empty if it cannot be asked."""
     program = next((path for path in programs if path.is_file()), None)
     if program is None:
         return {}
@@ -70,7 +70,7 @@ def ask(programs: tuple[Path, ...] = PID1) -> Known:
 
 
 def objection(name: str, value: object, known: Known) -> str:
-    """Why this cannot be handed on, and what to do; empty if it can."""
+    """Return why the unit cannot have this setting, and what to do; empty if it can."""
     if name in OURS:
         return f"cannot be set here: {OURS[name]}; remove it"
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name):
@@ -80,17 +80,17 @@ def objection(name: str, value: object, known: Known) -> str:
         return "this machine's systemd does not know it; " + (f"did you mean {near[0]}?" if near else "remove it")
     text = shown(value)
     if any(character in text for character in "\n\r\0") or text.endswith("\\"):
-        return "its value does not end with its line; write it as one line"
+        return "its value has more than one line; write it as one line"
     return ""
 
 
 def section(name: str, known: Known) -> str:
-    """Where in a unit file it goes; empty if nowhere."""
+    """Return the section of a unit file that the setting belongs to; empty if none."""
     if not known:
         return "Service"
     return next((place for place in SECTIONS if name in known.get(place, ())), "")
 
 
 def shown(value: object) -> str:
-    """A value of TOML as systemd writes it."""
+    """Return a value of TOML as systemd writes it."""
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -1,6 +1,6 @@
-"""Which file of ``systemd/`` goes where on a machine, for the package (/usr) and for installations by pip (/usr/local).
+"""The place of each file of ``systemd/`` on a machine, for the package (/usr) and for pip (/usr/local).
 
-The files name where trapd is installed by placeholders: @bindir@ (folder of its console scripts), @libdir@, @docdir@
+The files have placeholders for the places of trapd: @bindir@ (the folder of its console scripts), @libdir@, @docdir@
 and @generator@.
 """
 
@@ -25,7 +25,7 @@ PACKAGE: Mapping[str, Path] = {
 }
 LOCAL: Mapping[str, Path] = {
     **{kind: Path("/usr/local", folder.relative_to("/usr")) for kind, folder in PACKAGE.items()},
-    "rules": Path("/etc/polkit-1/rules.d"),  # polkit looks into no folder of /usr/local
+    "rules": Path("/etc/polkit-1/rules.d"),  # polkit reads no folder of /usr/local
 }
 
 _FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
@@ -44,7 +44,7 @@ _FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
 }
 GENERATOR = "system-generators/trapd-generator"
 
-# What an administrator edits: where, from which shipped file, owner, mode. The broker's password is in the second.
+# The files that an administrator edits: path, shipped file, owner, mode. The second contains the broker's password.
 CONFIGURATION = (
     (layout.CONFIGURATION, "etc/trapd.toml", "root:root", 0o644),
     (layout.CELERYCONFIG, "etc/celeryconfig.py", "root:trapd-worker", 0o640),
@@ -53,7 +53,7 @@ CONFIGURATION = (
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A file as it is to be installed; it belongs to root."""
+    """A file to install; it belongs to root."""
 
     path: Path
     text: str
@@ -61,7 +61,7 @@ class Placed:
 
 
 def placed(source: Path, bindir: Path, folders: Mapping[str, Path] = PACKAGE) -> Iterator[Placed]:
-    """Every file but the configuration. ``source``: the shipped folder ``systemd``. Raises OSError."""
+    """Yield every file but the configuration. ``source``: the shipped folder ``systemd``. Raises OSError."""
     values = {
         "bindir": str(bindir),
         "libdir": str(folders["lib"]),

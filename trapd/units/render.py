@@ -1,4 +1,4 @@
-"""From the settings and the base template to the text of every generated unit file. Pure."""
+"""Make the text of every generated unit file from the settings and the base template. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trapd.settings import Settings
 from trapd.settings.keys import KEYS
 from trapd.units.directives import SECTIONS, Known, Refusal, objection, section, shown
 
-POOL_DROP_IN = "50-pool.conf"  # below what `systemctl edit` writes (override.conf) and the 60s and above of others
+POOL_DROP_IN = "50-pool.conf"  # before override.conf of `systemctl edit` and drop-ins from 60 on, which override it
 STARTS, AROUND_START = 4, 15.0  # StartLimitBurst= of the base template; s that RestartSec= and an abort take at most
 DAEMON_DROP_IN = "trapd.service.d/50-directories.conf"
 _BY = "# Written by trapd-generator from {source}; it is written anew at each daemon-reload.\n"
@@ -28,12 +28,12 @@ class Rendered:
 
 
 def template_name(pool: str) -> str:
-    """``trapd-worker-gpu@.service``"""
+    """Return ``trapd-worker-gpu@.service``."""
     return f"trapd-worker-{pool}@.service"
 
 
 def render(settings: Settings, base: str, known: Known) -> Rendered:
-    """All files of a configuration; none where trapd runs the workers itself. ``known``: see directives.ask."""
+    """Return all files of a configuration; none if trapd runs the workers itself. ``known``: see directives.ask."""
     if settings.backend == "embedded":
         return Rendered({})
     files: dict[str, str] = {}
@@ -51,7 +51,7 @@ def render(settings: Settings, base: str, known: Known) -> Rendered:
 
 
 def template(settings: Settings, pool: PoolSpec, base: str) -> str:
-    """One pool's template."""
+    """Return the template of one pool."""
     values = {
         "pool": pool.name,
         "source": literal(str(settings.file)),
@@ -64,8 +64,8 @@ def template(settings: Settings, pool: PoolSpec, base: str) -> str:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Put values in the place of ``@name@``; what has no value stays."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+    """Replace each ``@name@`` by its value; a name without a value stays."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
 
 
 def _drop_in(taken: Mapping[str, object], known: Known) -> str:
@@ -77,30 +77,30 @@ def _drop_in(taken: Mapping[str, object], known: Known) -> str:
 
 
 def _folders_elsewhere(settings: Settings) -> list[Path]:
-    """What trapd.service's own StateDirectory= and RuntimeDirectory= do not open to the daemon."""
+    """Return the folders that StateDirectory= and RuntimeDirectory= of trapd.service do not open to the daemon."""
     names = ("state_directory", "runtime_directory")
     return [getattr(settings, name) for name in names if getattr(settings, name) != KEYS["trapd"][name].default]
 
 
-# --- how systemd reads values ---------------------------------------------------------------------------------------
+# --- values, as systemd reads them ----------------------------------------------------------------------------------
 
 
 def seconds(value: float) -> str:
-    """``"600s"``, ``"0.5s"``: never with an exponent, which systemd does not read."""
+    """Return ``"600s"`` or ``"0.5s"``, never with an exponent, which systemd does not read."""
     return f"{value:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def literal(text: str) -> str:
-    """With nothing left that systemd would take for a specifier."""
+    """Return the text with % doubled, so that systemd finds no specifier in it."""
     return text.replace("%", "%%")
 
 
 def escaped(text: str) -> str:
-    """For the inside of double quotes."""
+    """Return the text for use inside double quotes."""
     return literal(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def quoted(path: Path) -> str:
-    """One word of a list, whatever is in it."""
+    """Return the path as one word of a list, whatever characters are in it."""
     text = escaped(str(path))
     return f'"{text}"' if re.search(r"[\s\"'\\;]", text) else text

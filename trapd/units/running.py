@@ -1,4 +1,4 @@
-"""Which units run, without a question to PID 1, which keeps a link ``invocation:UNIT`` for each that does."""
+"""The units that run, from files alone: PID 1 keeps a link ``invocation:UNIT`` for each unit that runs."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _WORKERS = "invocation:trapd-worker-*.service"
 
 
 def workers(links: Path = LINKS) -> int:
-    """How many workers systemd runs; 0 where there is no systemd."""
+    """Return how many workers systemd runs; 0 if there is no systemd."""
     return sum(1 for _ in links.glob(_WORKERS))

@@ -1,4 +1,4 @@
-"""Asks systemd itself, before it has to, whether it can use what the pools hand to it: names and values."""
+"""Ask systemd itself, before the workers start, whether it can use the settings of the pools: names and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trapd.units.directives import Known, Refusal
 from trapd.units.generator import write
 from trapd.units.render import POOL_DROP_IN, render
 
-# A template that is good without trapd being installed; what stands in the real one is for its own tests.
+# A template that is valid without trapd being installed; the real template has tests of its own.
 _BASE = "[Service]\nExecStart=/bin/true\n"
 _COMPLAINT = re.compile(
     rf"/trapd-worker-(?P<pool>\w+)@\.service\.d/{re.escape(POOL_DROP_IN)}:(?P<line>\d+): (?P<why>.*)"
@@ -23,7 +23,7 @@ _PATIENCE = 20.0  # s; it takes 0.1
 
 
 def analyse(units: list[Path]) -> str:
-    """What ``systemd-analyze verify`` says; nothing if it cannot be run."""
+    """Return the output of ``systemd-analyze verify``; empty if it cannot be run."""
     try:
         done = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, units)],
@@ -40,9 +40,9 @@ def analyse(units: list[Path]) -> str:
 def faults(
     settings: Settings, ask: Callable[[], Known] = directives.ask, analyse: Callable[[list[Path]], str] = analyse
 ) -> list[Refusal]:
-    """Every setting of ``[pools.NAME.systemd]`` that would be ignored, by trapd or by systemd. Blocks for 0.1 s.
+    """Return every setting of ``[pools.NAME.systemd]`` that trapd or systemd would ignore. Blocks for 0.1 s.
 
-    Without a systemd here, only what trapd itself can tell.
+    Without systemd on this machine, only the settings that trapd itself refuses.
     """
     known = ask() if any(pool.unit for pool in settings.pools) else {}
     rendered = render(settings, _BASE, known)

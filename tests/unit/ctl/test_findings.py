@@ -97,7 +97,7 @@ def on(transport: str, **options: Any) -> dict[str, Any]:
 
 
 REDIS = on("redis", visibility_timeout=90000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}
-AGAIN = "{} hands a task out again after {}, and default may hold one for longer"
+AGAIN = "{} delivers a task again after {}, and default may hold a task for longer"
 PREDEFINED = "the VisibilityTimeout of its predefined queue (30 s if it is not set)"
 CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
 NO_CANCEL = {CANCEL: False}

@@ -45,11 +45,11 @@ def test_what_the_watch_would_not_roll_out_is_named_with_its_own_reason() -> Non
     reason = "trap lies in the archive /srv/app.zip, and only files in folders can be copied and watched; unpack it"
     facts = Facts(SETTINGS, {"disk": disk(distributions={}, state="broken", reason=reason)}, {})
     [found] = [one for rule in RULES for one in rule(facts)]
-    assert (found.what, found.remedy) == ("what is installed is broken, and not rolled out as it is", "unpack it")
+    assert (found.what, found.remedy) == ("the installed code is broken, so it is not rolled out", "unpack it")
     assert found.reason.startswith("trap lies in the archive /srv/app.zip")
     assert said(state="unfinished", reason="pip is running (process 7)")[-1] == (
         ERROR,
-        "what is installed is not finished, and not rolled out as it is",
+        "the installed code is not finished, so it is not rolled out",
     )
 
 
@@ -66,7 +66,7 @@ def test_a_pinned_distribution_that_is_not_watched_is_a_warning() -> None:
 def test_a_program_that_looks_around_itself_is_warned_where_it_could_write() -> None:
     project = {"code": ["proj", "shop"], "climbing": ["proj/settings.py"], "writable": True, "left_out": []}
     link = "proj, shop in /srv/site is copied into each generation; everything else there is a link to it"
-    warning = "proj/settings.py looks for files from __file__, and workers cannot make new ones in /srv/site"
+    warning = "proj/settings.py looks for files from __file__, and workers cannot make new files in /srv/site"
     assert said(projects={"/srv/site": project})[1:] == [(OK, link), (WARNING, warning)]
     assert said(projects={"/srv/site": {**project, "writable": False}})[1:] == [(OK, link)]
     assert said(projects={"/srv/site": {**project, "climbing": []}})[1:] == [(OK, link)]

@@ -80,8 +80,8 @@ REFUSED: Mapping[str, tuple[str, str | int, str]] = {
     "ours": ("KillMode", "process", "cannot be set here: trapd relies on how its workers start and stop"),
     "another user": ("User", "root", "SupplementaryGroups"),
     "tied to trapd": ("PartOf", "trapd.service", "it would stop or restart workers together with another unit"),
-    "a continued line": ("Nice", "5 \\", "its value does not end with its line"),
-    "two lines": ("Nice", "5\rExecStart=evil", "its value does not end with its line"),
+    "a continued line": ("Nice", "5 \\", "its value has more than one line"),
+    "two lines": ("Nice", "5\rExecStart=evil", "its value has more than one line"),
 }
 
 
