@@ -1,9 +1,11 @@
-"""S1 and S4 under SIGKILL: a child is killed at chosen system calls while it makes, copies or removes a snapshot."""
+"""S1 and S4 under SIGKILL and on a full disk: a child that makes, copies or removes a snapshot is killed, or finds no
+room any more, at chosen system calls."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +17,14 @@ from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 
 # For each line of its input: an instant and a directory. It forks; the fork counts its own audit events of files (every
-# open, mkdir, chmod, rename, ... is one) and kills itself at that event. It answers with how that ended and how many
-# events there were.
+# open, mkdir, chmod, rename, link, ... is one) and kills itself at that event; or, with "full", from that event on
+# nothing new can be made. It answers with how that ended and how many events there were.
 CHILD = """
-import os, signal, sys
+import errno, os, signal, sys
 from tests.process.test_snapshot_sigkill import operate, store_in
-_, operation, source = sys.argv
+from trapd.errors import SnapshotError
+_, operation, source, fault = sys.argv
+NEW = {"os.mkdir", "os.link", "os.symlink"}
 for line in sys.stdin:
     fatal, directory = int(line.split()[0]), line.split()[1]
     reading, writing = os.pipe()
@@ -32,11 +36,17 @@ for line in sys.stdin:
             global seen
             if event == "open" or event.startswith(("os.", "shutil.", "fcntl.")):
                 seen += 1
-                if seen == fatal:
+                if seen == fatal and fault == "killed":
                     os.kill(os.getpid(), signal.SIGKILL)
+                new = event in NEW or (event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_CREAT)
+                if fatal and seen >= fatal and fault == "full" and new:
+                    raise OSError(errno.ENOSPC, "No space left on device", arguments[0])
 
         sys.addaudithook(watch)
-        operate(operation, store, source)
+        try:
+            operate(operation, store, source)
+        except SnapshotError as error:
+            assert "no space left on device" in str(error)
         os.write(writing, str(seen).encode())
         os._exit(0)
     os.close(writing)
@@ -47,7 +57,9 @@ PARTS = [0.0, 0.02, 0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 1.
 
 
 def store_in(directory: str | Path) -> SnapshotStore:
-    return SnapshotStore(Path(directory))
+    """In a state directory."""
+    (generations := Path(directory, "generations")).mkdir(parents=True, exist_ok=True)
+    return SnapshotStore(generations)
 
 
 def generation(number: int) -> Generation:
@@ -56,11 +68,12 @@ def generation(number: int) -> Generation:
 
 def disk_at(source: str | Path) -> Disk:
     files = [path for path in sorted(Path(source).rglob("*")) if path.is_file()]
-    found = [
-        TreeFile(f"{path.relative_to(source)}", str(path), hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in files
-    ]
+    found = [TreeFile(f"{path.relative_to(source)}", str(path), _digest(path)) for path in files]
     return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.0"}, files=tuple(found))
+
+
+def _digest(path: Path) -> str:
+    return "" if path.suffix == ".pyc" else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def operate(operation: str, store: SnapshotStore, source: str | Path, number: int = 8) -> None:
@@ -76,8 +89,8 @@ def operate(operation: str, store: SnapshotStore, source: str | Path, number: in
 class Child:
     """The process that forks those that die."""
 
-    def __init__(self, operation: str, source: Path) -> None:
-        command = [sys.executable, "-c", CHILD, operation, str(source)]
+    def __init__(self, operation: str, source: Path, fault: str) -> None:
+        command = [sys.executable, "-c", CHILD, operation, str(source), fault]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, directory: Path, fatal: int) -> tuple[int, int]:
@@ -99,42 +112,72 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def installation(folder: Path, *, changed: int) -> Path:
+    """Modules, of which as many have another content; some are compiled."""
+    (folder / "code/trap").mkdir(parents=True)
+    (folder / "etc").mkdir()
+    (folder / "etc/celeryconfig.py").write_text("x = 1\n")
+    for number in range(20):
+        module = folder / f"code/trap/m{number}.py"
+        module.write_text(f"x = {number * (1000 if number < changed else 1)}\n" * 100)
+        if number % 2:
+            py_compile.compile(str(module), doraise=True)
+    return folder
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    source = tmp_path / "installed"
-    (source / "code/trap").mkdir(parents=True)
-    (source / "etc").mkdir()
-    (source / "etc/celeryconfig.py").write_text("x = 1\n")
-    for number in range(20):
-        (source / f"code/trap/m{number}.py").write_text(f"x = {number}\n" * 100)
-    return source
+    return installation(tmp_path / "installed", changed=0)
 
 
-@pytest.mark.parametrize("operation", ["make", "copy", "remove"])
-def test_one_who_is_killed_leaves_a_whole_snapshot_or_none(tmp_path: Path, source: Path, operation: str) -> None:
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    return installation(tmp_path / "earlier", changed=10)
+
+
+def assert_objects_are_what_their_names_say(store: Path) -> None:
+    for path in store.rglob("*"):
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            assert (path.parent.name + path.name).startswith(digest)
+            assert path.stat().st_nlink > 1, "one that no snapshot has is swept"
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [("make", "killed"), ("copy", "killed"), ("remove", "killed"), ("make", "full"), ("copy", "full")],
+)
+def test_one_who_is_interrupted_leaves_a_whole_snapshot_or_none(
+    tmp_path: Path, source: Path, earlier: Path, operation: str, fault: str
+) -> None:
     whole = store_in(tmp_path / "whole")
-    operate("make", whole, source)
-    expected = content(tmp_path / "whole/8")
-    installed = {path: text for path, text in expected.items() if path.startswith(("code/", "etc/"))}
-    assert set(installed) == {str(path.relative_to(source)) for path in source.rglob("*.py")}
+    operate("make", whole, earlier, 7)
+    operate("copy" if operation == "copy" else "make", whole, source)
+    expected = {number: content(tmp_path / f"whole/generations/{number}") for number in (7, 8)}
+    assert expected[7].keys() == expected[8].keys() > {"code/trap/m0.py", "etc/celeryconfig.py"}
 
     def directory(name: str) -> Path:
-        operate("make", store_in(tmp_path / name), source, 7)
+        operate("make", store_in(tmp_path / name), earlier, 7)
         return tmp_path / name
 
     ends = set()
-    with Child(operation, source) as child:
+    with Child(operation, source, fault) as child:
         total, status = child.run(directory("all"), 0)
         assert (total > 10, status) == (True, 0)
         for part in PARTS:
-            where = directory(f"killed-at-{part}")
-            assert child.run(where, max(1, round(part * total))) == (0, -9)
+            where = directory(f"{fault}-at-{part}")
+            assert child.run(where, max(1, round(part * total)))[1] == (-9 if fault == "killed" else 0)
+            names = {path.name for path in (where / "generations").iterdir()}
+            assert fault == "killed" or names <= {"7", "8"}, "what is left over is gone without another start"
             present = store_in(where).present()
             for number in present:
-                found = content(where / str(number))
-                assert found.keys() == expected.keys()
-                assert {path: found[path] for path in installed} == installed
-            assert {path.name for path in where.iterdir()} == {str(number) for number in present}, "leftovers are swept"
+                found = content(where / "generations" / str(number))
+                assert found.keys() == expected[number].keys()
+                differing = {path for path, text in found.items() if text != expected[number][path]}
+                assert differing <= {"files.jsonl"}, "which says how long it took"
+            names = {path.name for path in (where / "generations").iterdir()}
+            assert names == {str(number) for number in present}, "leftovers are swept"
+            assert_objects_are_what_their_names_say(where / "store")
             ends.add(present)
     if operation == "remove":
         assert ends == {frozenset({7}), frozenset()}

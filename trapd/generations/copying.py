@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trapd.errors import SnapshotError
 
-_FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
+FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
 _READABLE, _PRIVATE, _FOLDER = 0o444, 0o440, 0o555
 _CHUNK = 1 << 20
 CACHE = "__pycache__"
@@ -90,7 +90,7 @@ def close_to_others(file: int, group: int, mode: int = _PRIVATE) -> None:
 def _transfer(old: BufferedReader, new: BufferedRandom) -> tuple[str, bool]:
     """Returns the digest of what has arrived, and whether the blocks are shared."""
     try:
-        fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
+        fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
     except OSError:  # another file system, or one that cannot
         digest = hashlib.sha256()
         while chunk := old.read(_CHUNK):

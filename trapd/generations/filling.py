@@ -12,6 +12,7 @@ from pathlib import Path
 from trapd.errors import SnapshotError
 from trapd.generations import compiled, table
 from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
+from trapd.generations.room import Room
 from trapd.generations.store import Store, name_of
 from trapd.generations.table import Cost, Entry
 from trapd.model import TreeFile
@@ -24,8 +25,8 @@ class Filling:
 
     def __init__(self, folder: Path, store: Store, earlier: Sequence[Path], *, group: int) -> None:
         """``earlier``: folders of other generations, the most alike first. ``group``: the workers'."""
-        self.needed = 0  # bytes to be copied
         self.folder = folder
+        self.room = Room(folder)
         self._store, self._group = store, group
         self._earlier = [path for path in earlier if (path / table.NAME).is_file()]
         self._began = time.monotonic()
@@ -51,7 +52,8 @@ class Filling:
                 rights = replace(rights, group=self._group)
             if not (file.digest and self._place(name_of(file.digest, rights), status.st_size, file.path)):
                 missing.append((file, rights))
-                self.needed += status.st_size
+                self.room.add(name_of(file.digest or file.path, rights), status.st_size)
+        self.room.check(Path(missing[0][0].source) if missing else None)
         for file, rights in missing:
             self._copy(file, rights)
         self._add_compiled({file.path: file.source for file in caches}, sources)

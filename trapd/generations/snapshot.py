@@ -23,6 +23,7 @@ from trapd.errors import SnapshotError
 from trapd.generations import kept, manifest, mirror, runtime, table
 from trapd.generations.copying import CACHE, discard, freeze
 from trapd.generations.filling import Filling
+from trapd.generations.room import FULL
 from trapd.generations.store import Store
 from trapd.layout import State
 from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
@@ -147,6 +148,7 @@ class SnapshotStore(Snapshots):
         """A fresh folder to fill, which becomes the snapshot if the block ends well, and nothing otherwise."""
         folder, final = self.directory / f"{_MAKING}{number}", self.directory / str(number)
         self._in_work.add(folder)
+        filling: Filling | None = None
         try:
             if final.exists():
                 raise SnapshotError(f"cannot make generation {number}: {final} exists; was the history lost?")
@@ -154,11 +156,15 @@ class SnapshotStore(Snapshots):
             for part in (manifest.CODE, manifest.RUNTIME, "etc"):
                 (folder / part).mkdir(parents=True)
             earlier = [self.directory / str(other) for other in sorted(self._present, reverse=True)]
-            yield Filling(folder, self._store, earlier, group=self._workers_group())
+            filling = Filling(folder, self._store, earlier, group=self._workers_group())
+            yield filling
             folder.rename(final)
             sync_folder(self.directory)
         except OSError as error:
             why = (error.strerror or str(error)).lower()
+            discard(folder)
+            if filling is not None and error.errno in FULL and (shortage := filling.room.shortage()):
+                why += f"; {shortage}"
             raise SnapshotError(
                 f"cannot make generation {number}: {error.filename or self.directory}: {why}"
             ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd import environment
-from trapd.worker import green, imports, report
+from trapd.worker import green, imports, output, report
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.lines import log_line
@@ -28,6 +28,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     """The exit status: 0 drained, 70 the code could not be loaded, 78 there is nothing to load, else Celery's own."""
+    output.forgive()
     try:
         job = Job.parse(arguments)
     except LaunchError as error:

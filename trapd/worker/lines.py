@@ -5,6 +5,7 @@ Standard library only, and no logging: Celery's green pools have to patch before
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -28,7 +29,7 @@ def marked(text: str, level: str) -> str:
 
 
 def log_line(text: str, level: str = "INFO") -> None:
-    """Write a line, also where Celery's log is not there yet, or no more."""
+    """Write a line, also where Celery's log is not there yet, or no more. A line that cannot be written ends nobody."""
     text = f"trapd-worker: {text}"
     if kept_by_journal():
         text = marked(text, level)
@@ -38,4 +39,5 @@ def log_line(text: str, level: str = "INFO") -> None:
         text = f"[{stamp}: {level}/MainProcess] {text}"
     # past Celery, which makes warnings of what is written to its standard error
     stream = sys.stderr if isinstance(sys.stderr, io.TextIOBase) else sys.__stderr__
-    print(text, file=stream, flush=True)
+    with contextlib.suppress(OSError):
+        print(text, file=stream, flush=True)

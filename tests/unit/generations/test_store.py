@@ -6,14 +6,15 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.unit.generations.test_snapshot import APPLICATION, FILES, disk_of, generation, make, mode
+from trapd.errors import SnapshotError
 from trapd.generations import table
 from trapd.generations.copying import Rights
+from trapd.generations.room import Room
 from trapd.generations.snapshot import SnapshotStore
 from trapd.generations.store import Store, digest_of, name_of, rights_of
 
@@ -160,5 +161,18 @@ def test_what_an_object_says_of_itself_is_not_believed_when_it_has_to_be_copied(
     assert not (tmp_path / "other").exists()
 
 
-def room(files: Mapping[str, str]) -> int:
-    return sum(map(len, files.values()))
+def test_a_generation_that_does_not_fit_fills_no_disk_and_says_how_much_is_missing(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store, tmp_path, 1)
+    large = {**FILES, "code/a.py": "a" * 5_000_000, "code/b.py": "a" * 5_000_000}
+    monkeypatch.setattr(Room, "_free", lambda self: 3_000_000)
+    with pytest.raises(SnapshotError) as error:
+        make(store, tmp_path, 2, large)
+    assert str(error.value) == (
+        f"cannot make generation 2: {tmp_path}/generations: no space left on device; "
+        "5.0 MB are needed and 3.0 MB are free; make room for 2.0 MB"
+    )
+    make(store, tmp_path, 3)
+    monkeypatch.setattr(Room, "_can_clone", lambda self, example: True)
+    make(store, tmp_path, 2, large)

@@ -1,0 +1,73 @@
+"""The state directory's file system is full to the last byte."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support.daemon import Daemon, Status, settled_on
+from tests.support.sample import Application, good
+from tests.support.upgrade import Setting
+
+SIZE = "24m"
+ROOM = 1 << 20  # bytes: enough for the history
+
+
+@pytest.fixture
+def small(short_path: Path) -> Iterator[Path]:
+    """The state directory, on a file system of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    state = short_path / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(state)], check=True)
+    yield state
+    subprocess.run(["umount", "--lazy", str(state)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """To the last byte."""
+    with (folder / "ballast").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    with (folder / "ballast").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x")
+
+
+def pids(status: Status) -> dict[str, int]:
+    return {i["name"]: i["pid"] for pool in status["pools"] for i in pool["instances"] if i["state"] == "ready"}
+
+
+def test_a_worker_that_is_killed_is_back_and_drains_and_an_upgrade_says_how_much_is_missing(
+    short_path: Path, small: Path, application: Application, request: pytest.FixtureRequest
+) -> None:
+    setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
+    application.install(application.wheel("1.0"))
+    tables = {**setting.tables(application), "rollout": {"min_ready": "0s"}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+        daemon.wait_until("a worker", settled_on("1.0", 1))
+        [first] = pids(daemon.status()).values()
+        fill(small)
+        os.kill(first, signal.SIGKILL)
+        daemon.wait_until("a worker is back", lambda status: first not in pids(status).values() and bool(pids(status)))
+        os.truncate(small / "ballast", (small / "ballast").stat().st_size - ROOM)
+        large = {"shipyard/large.py": f"TEXT = '{'x' * 2 * ROOM}'\n"}
+        application.install(application.wheel("1.1", {**good("1.1"), **large}))
+        log = short_path / "trapd.log"
+        daemon.wait_until("the shortage", lambda _: "make room for" in log.read_text())
+        [second] = pids(daemon.status()).values()
+        os.kill(second, signal.SIGTERM)
+        daemon.wait_until("one more", lambda status: second not in pids(status).values() and bool(pids(status)))
+        (small / "ballast").unlink()
+        daemon.wait_until("the upgrade", settled_on("1.1", 1))
+    words = log.read_text()
+    assert "exited with status" not in words
+    assert f"cannot make generation 2: {small}/generations: no space left on device; " in words
