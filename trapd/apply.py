@@ -2,10 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 from trapd.contracts import Backend
-from trapd.rollout.actions import Drain, Effect, Forget, Kill, Start
+from trapd.errors import BackendError
+from trapd.event import Event, EventKind
+from trapd.model import InstanceId
+from trapd.rollout.actions import Action, Drain, Effect, Forget, Kill, Plan, Start
+from trapd.rollout.events import journal_fields, of_action
+from trapd.rollout.view import PoolView
+
+log = logging.getLogger("trapd.controller")
+LOUD = {"kill": logging.WARNING, **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR)}  # what is more than news
+
+Attempt = tuple[str, InstanceId | None]  # verb and instance
+
+
+class Orders:
+    """What one pool's plans order. ``refused``: what the backend answered to what, in the last pass."""
+
+    def __init__(self, backend: Backend, record: Callable[[Event], None]) -> None:
+        self.refused: dict[Attempt, str] = {}
+        self._backend, self._record = backend, record
+
+    async def carry_out(self, view: PoolView, planned: Plan) -> tuple[Action, ...]:
+        """What was done. Refused again in the same words is no news: it may go on for weeks."""
+        before, refused, done = self.refused, dict[Attempt, str](), list[Action]()
+        for action in planned.actions:
+            fields = {"fields": journal_fields(view.state, action)}
+            name = view.spec.name
+            log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
+            if not isinstance(action, Start | Drain | Kill | Forget):
+                continue
+            attempt = (action.verb, action.instance)
+            try:
+                await carry_out(self._backend, action)
+            except BackendError as error:
+                log.error("%s: %s", name, error, extra=fields)
+                if before.get(attempt) != str(error):
+                    self._record(replace(of_action(action, view), kind=EventKind.ERROR, reason=str(error)))
+                refused[attempt] = str(error)
+            else:
+                done.append(action)
+                if attempt in before:
+                    self._record(of_action(action, view))
+        self.refused = refused
+        return tuple(done)
 
 
 async def carry_out(backend: Backend, effect: Effect) -> None:

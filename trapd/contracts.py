@@ -67,7 +67,7 @@ class Backend(Protocol):
     B15 ``alive_at`` is when a ready instance last gave a sign that its main loop turns, and grows with each;
         ``ailment`` says what keeps it from serving: what it tells itself, and that it has become silent.
     B16 ``memory`` says what each instance that runs uses, as far as that is known. It costs something, and is asked for
-        only when somebody looks.
+        only when somebody looks, or when a pass would have more workers alive than are wanted.
 
     What is ended by B11, B12 and B14 gets SIGABRT, on which Python writes the stack of what it hangs in to the log, and
     SIGKILL some seconds later.
@@ -79,6 +79,19 @@ class Backend(Protocol):
     async def kill(self, id: InstanceId) -> None: ...
     async def forget(self, id: InstanceId) -> None: ...
     async def memory(self) -> Mapping[InstanceId, Memory]: ...
+
+
+class MemoryGauge(Protocol):
+    """Says how much memory is left. It reads files of the kernel, and is asked only by a pass that would have more
+    workers alive than are wanted.
+
+    M1  ``free`` returns the bytes that workers may take without the kernel killing one of them: what the machine has
+        available, and no more than is left to each control group that limits all workers together. None: not known.
+    M2  ``process`` is the main process of any worker: its control groups are those of the workers. A limit of this
+        worker alone does not count.
+    """
+
+    async def free(self, process: int) -> int | None: ...
 
 
 class Snapshots(Protocol):

@@ -12,17 +12,17 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from trapd import apply
-from trapd.contracts import STANDSTILL, Backend, Clock, History, Snapshots
-from trapd.errors import BackendError, HistoryError, SnapshotError
-from trapd.event import Event, EventKind
+from trapd.apply import Orders
+from trapd.contracts import STANDSTILL, Backend, Clock, History, MemoryGauge, Snapshots
+from trapd.errors import HistoryError, SnapshotError
+from trapd.event import Event
 from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolSpec, PoolState
 from trapd.rollout import intent, story, want
-from trapd.rollout.actions import Action, Drain, Fail, Finish, Forget, Kill, Plan, Reject, Renew, Start, Verdict
-from trapd.rollout.events import of_action, rollout_of
+from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.recording import Recording
+from trapd.rollout.room import Room
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
 
@@ -30,9 +30,6 @@ log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
-LOUD = {"kill": logging.WARNING, **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR)}  # what is more than news
-
-Attempt = tuple[str, InstanceId | None]  # verb and instance
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
 
 
@@ -47,14 +44,15 @@ class Controller:
         snapshots: Snapshots,
         history: History,
         clock: Clock,
+        gauge: MemoryGauge,
         collect: Collect,
         application: Application,
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
         self.backend, self.snapshots, self.history, self.clock = backend, snapshots, history, clock
+        self.gauge, self._growing = gauge, asyncio.Lock()  # one pool at a time takes of the memory that is left
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
-        self.settled: Disk | None = None  # the disk as it was when it last was whole and at rest
         self.stopping = False
         self.going_down = False  # the machine
         self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
@@ -73,7 +71,7 @@ class Controller:
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
-        self._refused: dict[str, dict[Attempt, str]] = {}  # what it said to what, in the last pass
+        self._orders: dict[str, Orders] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
@@ -107,10 +105,6 @@ class Controller:
             stopping=self.stopping,
         )
 
-    def loaded(self) -> frozenset[str]:
-        """Distributions that workers are known to have loaded, by normalised name."""
-        return frozenset(name for generation in self.generations.values() for name in generation.loaded)
-
     def as_installed(self, pool: str) -> bool:
         """Does this pool want the very code that is installed, under the settings in force?"""
         return pool in self.specs and self.situation(pool).is_installed(self.state(pool).wanted)
@@ -139,10 +133,26 @@ class Controller:
 
     async def observe(self, name: str) -> PoolView:
         """Look now, and say what a pass would do, without doing it."""
-        view, _ = self._decide(name, await self.backend.observe(), self.clock.now())
+        seen = await self.backend.observe()
+        view, _ = await self._weigh(name, seen, self.clock.now())
         return view
 
-    def _decide(self, name: str, seen: Sequence[Instance], now: float, *, held: bool = False) -> tuple[PoolView, Plan]:
+    async def _weigh(
+        self, name: str, seen: Sequence[Instance], now: float, *, held: bool = False
+    ) -> tuple[PoolView, Plan]:
+        """As ``_decide``, with the memory that there is where that matters."""
+        view, planned = self._decide(name, seen, now, held=held)
+        return self._decide(name, seen, now, await self._room(name, seen), held=held) if view.grows else (view, planned)
+
+    async def _room(self, name: str, seen: Sequence[Instance]) -> Room:
+        """For how many more workers there is memory now."""
+        process = next((i.pid for i in seen if i.pid is not None), None)
+        free = None if process is None else await self.gauge.free(process)
+        return Room.of(name, seen, await self.backend.memory(), free)
+
+    def _decide(
+        self, name: str, seen: Sequence[Instance], now: float, room: Room | None = None, *, held: bool = False
+    ) -> tuple[PoolView, Plan]:
         """``held``: as if the pool were paused, because nothing can be remembered."""
         known = self.pool(name)
         spec, state = known.spec, known.state
@@ -157,16 +167,20 @@ class Controller:
             awake_since=self.awake_since,
             going_down=self.going_down,
             other_settings="" if held else self._other_settings(name),
+            room=room,
         )
         planned = plan(world, now)
         if held:
-            planned = replace(planned, waiting="room for the history, to write down a verdict")
+            planned = replace(planned, waiting="room for the history, to write down a verdict", short="")
         view = replace(
             known,
             instances=world.instances,
             wanted_workers=world.wanted_workers,
             waiting=planned.waiting,
             actions=planned.actions,
+            room=room or known.room,
+            short=planned.short,
+            short_since=known.short_since if known.short else now,
             at=now,
             wall=self.clock.wall(),
         )
@@ -233,36 +247,47 @@ class Controller:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
-            now = self.clock.now()
-            view, planned = self._decide(name, seen, now)
-            state = story.decided(view, planned, self.generations, now, view.wall)
-            # written before it is done: a crash in between repeats a step that the next pass would take anyway;
-            # and while nothing could be written, something is at each pass, to see whether that is over
-            recording, again = self._recording_of(name), self._refused.get(name, {})
-            events = recording.events(view, planned, again)
-            kept = self._remember([state] if state != view.state or self.trouble else [], [*recording.pending, *events])
-            lost = not kept and any(isinstance(action, Verdict) for action in planned.actions)
-            if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
-                view, planned = self._decide(name, seen, now, held=True)
-                state, events = view.state, recording.events(view, planned, again)
-            recording.recorded(view, events, written=kept)
-            self._views[name] = replace(view, state=state)
-            done, refused = await self._carry_out(name, planned)
-            recording.done(view, done, written=kept)
-            refused |= lost
-            self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
-            if kept and any(isinstance(action, Finish | Reject | Fail) for action in planned.actions):
-                await self.collect()
-            self.notify()
-            resync = RESYNC_BUSY if planned.waiting or planned.actions or self.trouble else RESYNC_IDLE
-            wakes = [now + (self._patience(name) if refused else resync)]
-            if await self._renewed(name, planned):
-                wakes.append(now)
-            return min(wakes if planned.wake_at is None else [*wakes, planned.wake_at])
+            view, planned = self._decide(name, seen, self.clock.now())
+            if not view.grows:
+                return await self._pass(name, seen, view, planned)
+            async with self._growing:
+                room = await self._room(name, seen)
+                seen = await self.backend.observe()
+                return await self._pass(name, seen, *self._decide(name, seen, self.clock.now(), room))
+
+    async def _pass(self, name: str, seen: Sequence[Instance], view: PoolView, planned: Plan) -> float:
+        now = view.at
+        state = story.decided(view, planned, self.generations, now, view.wall)
+        # written before it is done: a crash in between repeats a step that the next pass would take anyway;
+        # and while nothing could be written, something is at each pass, to see whether that is over
+        recording, orders = self._recording_of(name), self._orders_of(name)
+        events = recording.events(view, planned, orders.refused)
+        kept = self._remember([state] if state != view.state or self.trouble else [], [*recording.pending, *events])
+        lost = not kept and any(isinstance(action, Verdict) for action in planned.actions)
+        if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
+            view, planned = await self._weigh(name, seen, now, held=True)
+            state, events = view.state, recording.events(view, planned, orders.refused)
+        recording.recorded(view, events, written=kept)
+        self._views[name] = replace(view, state=state)
+        done = await orders.carry_out(self._views[name], planned)
+        recording.done(view, done, written=kept)
+        refused = lost or bool(orders.refused)
+        self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
+        if kept and any(isinstance(action, Finish | Reject | Fail) for action in planned.actions):
+            await self.collect()
+        self.notify()
+        resync = RESYNC_BUSY if planned.waiting or planned.actions or self.trouble else RESYNC_IDLE
+        wakes = [now + (self._patience(name) if refused else resync)]
+        if await self._renewed(name, planned):
+            wakes.append(now)
+        return min(wakes if planned.wake_at is None else [*wakes, planned.wake_at])
 
     def _recording_of(self, name: str) -> Recording:
         mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
         return self._recordings.setdefault(name, Recording(mine))
+
+    def _orders_of(self, name: str) -> Orders:
+        return self._orders.setdefault(name, Orders(self.backend, lambda event: self._record(name, event)))
 
     def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
         """False if that cannot be, the disk being full, say."""
@@ -270,31 +295,6 @@ class Controller:
             self.save(states, events)
             return True
         return False
-
-    async def _carry_out(self, name: str, planned: Plan) -> tuple[tuple[Action, ...], bool]:
-        """What was done, and whether anything was refused. Refused again in the same words is no news: it may go on for
-        weeks."""
-        before, refused, done = self._refused.get(name, {}), dict[Attempt, str](), list[Action]()
-        for action in planned.actions:
-            fields = self._fields(name, action)
-            log.log(LOUD.get(action.verb, logging.INFO), "%s: %s", name, action, extra=fields)
-            if not isinstance(action, Start | Drain | Kill | Forget):
-                continue
-            attempt = (action.verb, action.instance)
-            try:
-                await apply.carry_out(self.backend, action)
-            except BackendError as error:
-                log.error("%s: %s", name, error, extra=fields)
-                if before.get(attempt) != str(error):
-                    event = replace(of_action(action, self._views[name]), kind=EventKind.ERROR, reason=str(error))
-                    self._record(name, event)
-                refused[attempt] = str(error)
-            else:
-                done.append(action)
-                if attempt in before:
-                    self._record(name, of_action(action, self._views[name]))
-        self._refused[name] = refused
-        return tuple(done), bool(refused)
 
     def _record(self, name: str, event: Event) -> None:
         """After those that wait to be told."""
@@ -312,14 +312,6 @@ class Controller:
                 else:
                     return True
         return False
-
-    def _fields(self, name: str, action: Action) -> dict[str, dict[str, str]]:
-        """For ``journalctl POOL=... INSTANCE=...``."""
-        state, instance = self.state(name), action.instance
-        generation = instance.generation if instance else getattr(action, "generation", state.wanted)
-        rollout = rollout_of(state, generation)
-        named = {"POOL": name, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout}
-        return {"fields": {key: str(value) for key, value in named.items() if value is not None}}
 
     def save(
         self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()
@@ -354,9 +346,7 @@ class Controller:
     async def collect(self) -> None:
         """Remove the snapshots that nobody needs any more."""
         needed = {i.id.generation for i in await self.backend.observe()}
-        for state in self.states.values():
-            before = state.rollout.previous if state.rollout is not None and not state.good else None
-            needed |= {*state.good, *(n for n in (state.wanted, state.undone, before) if n is not None)}
+        needed |= {number for state in self.states.values() for number in want.needed(state)}
         gone = self._collect(self.snapshots.present(), needed)
         for number in sorted(gone):
             await self.snapshots.remove(number)

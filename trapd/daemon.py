@@ -16,6 +16,7 @@ import sdnotify
 from trapd import __version__, atomic, environment, layout
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.backend.embedded.relay import Relay
+from trapd.backend.gauge import KernelGauge
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend, DaemonState
@@ -83,6 +84,7 @@ class Daemon:
             snapshots=self.snapshots,
             history=self.history,
             clock=self.clock,
+            gauge=KernelGauge(),
             collect=removable,
             application=settings.application,
         )
@@ -136,7 +138,6 @@ class Daemon:
             on_disk=self.triggers.disk_changed,
             trust=trust,
             environment=variables.of(application),
-            loaded=self.controller.loaded,
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:

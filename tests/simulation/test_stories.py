@@ -153,7 +153,7 @@ def test_a_canary_that_dies_late_but_once_is_tried_again() -> None:
 def test_a_rollout_in_which_others_die_again_and_again_before_a_long_min_ready_fails() -> None:
     universe = running(PATIENT)
     universe.install("two", GOOD)
-    universe.run(145)
+    universe.run(135)
     universe.behaviours["two"] = DIES_LATE
     universe.run(1000)
     assert outcome(universe) is RolloutState.FAILED
@@ -428,7 +428,7 @@ def test_a_change_back_in_mid_canary_costs_nothing() -> None:
 def test_a_rollout_that_stops_making_progress_is_reverted() -> None:
     universe = running()
     universe.install("two", GOOD)
-    universe.run(30)  # the canary was good
+    universe.run(24)  # the canary is good
     universe.behaviours["two"] = RAISES  # and nothing after it is
     universe.settle("one")
     assert outcome(universe) is RolloutState.FAILED
@@ -438,7 +438,7 @@ def test_a_rollout_that_stops_making_progress_is_reverted() -> None:
 def test_a_rollout_that_fails_may_be_held_instead() -> None:
     universe = running(spec(hold=True))
     universe.install("two", GOOD)
-    universe.run(30)
+    universe.run(24)
     universe.behaviours["two"] = RAISES
     universe.run(4000)
     assert outcome(universe) is RolloutState.FAILED
@@ -478,7 +478,7 @@ def test_undo_to_what_cannot_start_any_more_is_refused_with_the_remedy() -> None
 def test_undo_in_mid_rollout_keeps_the_old_workers() -> None:
     universe = running(spec(4))
     universe.install("two", GOOD)
-    universe.run(60)
+    universe.run(30)
     universe.order("undo", POOL)
     universe.settle("one")
     assert starts(universe)[1] < 8, "those that still ran were kept"
@@ -687,10 +687,12 @@ def reload_that_is_rejected(universe: Universe, **changes: Any) -> None:
     universe.reload(**changes)
     universe.run(10)
     universe.behaviours["one"] = GOOD  # as it was started before, which is asked next
-    while outcome(universe) is not RolloutState.RETRIAL:
+    began = len(universe.backend.started)
+    while len(universe.backend.started) == began:
         universe.run(1)
     universe.behaviours["one"] = RAISES
-    universe.run(10)
+    while outcome(universe) is not RolloutState.REJECTED:
+        universe.run(1)
     universe.behaviours["one"] = GOOD
     universe.settle("one")
     assert outcome(universe) is RolloutState.REJECTED

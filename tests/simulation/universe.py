@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from tests.simulation import chronicle
 from tests.support.builders import application
 from tests.support.fake_backend import Behaviour, FakeBackend
+from tests.support.fake_gauge import FakeGauge
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
@@ -81,6 +82,7 @@ class Universe:
         self.application = application()
         self.clock = VirtualClock()
         self.backend = FakeBackend(self.clock)
+        self.gauge = FakeGauge(self.backend)
         self.history: FakeHistory = _Watched()
         self.snapshots = FakeSnapshots()
         self.disk = Disk(DiskState.CHANGING)
@@ -105,6 +107,7 @@ class Universe:
             snapshots=_Calls(self, self.snapshots, ("make", "copy", "remove")),
             history=_Calls(self, self.history, ("save", "next_generation", "next_rollout", "drop_generations")),
             clock=self.clock,
+            gauge=self.gauge,
             collect=removable,
             application=self.application,
         )
@@ -193,23 +196,27 @@ class Universe:
         """Let the time pass."""
         end = self.clock.now() + seconds
         steps = 0
-        while True:
-            mine = self._due[0][0] if self._due else end + 1
-            next_at = min(mine, self.backend.next_at())
-            if next_at > end:
-                break
-            self.clock.move_to(max(self.clock.now(), next_at))
-            self.backend.advance(self.clock.now())
-            if self._due and self._due[0][0] <= self.clock.now():
-                _, _, outlives, what = heapq.heappop(self._due)
-                if self.clock.now() < self._stands_until and not outlives:
-                    self.at(self._stands_until - self.clock.now(), what)
-                else:
-                    what()
+        while self.next_at() <= end:
+            self.tick()
             steps += 1
             if steps > 50_000:
                 raise BrokenPromiseError(f"trapd spins: {steps} steps in {seconds} s")
         self.clock.move_to(end)
+
+    def next_at(self) -> float:
+        """When the next thing happens, at the latest in a day."""
+        return min(self._due[0][0] if self._due else self.clock.now() + 86400.0, self.backend.next_at())
+
+    def tick(self) -> None:
+        """Let the next thing happen."""
+        self.clock.move_to(max(self.clock.now(), self.next_at()))
+        self.backend.advance(self.clock.now())
+        if self._due and self._due[0][0] <= self.clock.now():
+            _, _, outlives, what = heapq.heappop(self._due)
+            if self.clock.now() < self._stands_until and not outlives:
+                self.at(self._stands_until - self.clock.now(), what)
+            else:
+                what()
 
     def stand_still(self, seconds: float, *, workers: bool = False) -> None:
         """trapd is stopped for so long, and its workers with it or not; then it goes on, and notices."""
@@ -294,8 +301,11 @@ class Universe:
     def check_start(self, id: InstanceId) -> None:
         spec = self.spec_of(id.pool)
         live = [i for i in self.seen(id.pool) if i.state is not InstanceState.FAILED and i.id != id]
-        if len(live) + 1 > budget(spec, self.workers_of(id.pool)).ceiling:
+        wanted = self.workers_of(id.pool)
+        if len(live) + 1 > budget(spec, wanted, sized=self.gauge.capacity is not None).ceiling:
             raise BrokenPromiseError(f"starting {id} would make {len(live) + 1} workers alive: {_names(live)}")
+        if len(live) + 1 > wanted and self.gauge.left() < 1:
+            raise BrokenPromiseError(f"starting {id} beside {_names(live)}: there is no memory for it")
         if spec.singleton and live:
             raise BrokenPromiseError(f"starting {id} beside {_names(live)}: a singleton is never two")
         if id.generation not in self.snapshots.present():

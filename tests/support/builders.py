@@ -31,6 +31,7 @@ def spec(
     *,
     surge: int = 1,
     unavailable: int = 0,
+    draining: int | None = None,
     drain_timeout: float | None = None,
     hold: bool = False,
     singleton: bool = False,
@@ -38,6 +39,7 @@ def spec(
     policy = Policy(
         max_surge=Amount(surge),
         max_unavailable=Amount(unavailable),
+        max_draining=None if draining is None else Amount(draining),
         min_ready=5.0,
         progress_deadline=600.0,
         drain_timeout=drain_timeout,

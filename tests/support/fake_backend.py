@@ -16,6 +16,7 @@ from trapd.contracts import STOP_TIME, fresh_after
 from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState, Memory
 
 NEVER = math.inf
+MEBIBYTE = 1 << 20  # what each worker uses
 
 _SUMMARY = {
     FailureKind.CODE: "ImportError: broken on purpose",
@@ -128,7 +129,7 @@ class FakeBackend:
             self._gone(run)
 
     async def memory(self) -> Mapping[InstanceId, Memory]:
-        return {id: Memory(1 << 20) for id, run in self._runs.items() if run.instance.pid is not None}
+        return {id: Memory(MEBIBYTE) for id, run in self._runs.items() if run.instance.pid is not None}
 
     # -- what a simulation does to it ------------------------------------------------------------------------------
 
@@ -143,6 +144,10 @@ class FakeBackend:
             ill = Ailment.SILENT if silent else ailment(instance.status)
             instance = replace(instance, alive_at=alive_at, failures=run.failures(now))
         return replace(instance, ailment=ill)
+
+    def behave(self, id: InstanceId, behaviour: Behaviour) -> None:
+        """From now on, in what it does next."""
+        self._runs[id].behaviour = behaviour
 
     def get(self, id: InstanceId) -> Instance | None:
         return next((instance for instance in self.seen() if instance.id == id), None)

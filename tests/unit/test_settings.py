@@ -75,6 +75,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         [rollout]
         max_surge = "25%"
         max_unavailable = 1
+        max_draining = "50%"
         min_ready = "0s"
         progress_deadline = "1h30min"
         drain_timeout = "2h"
@@ -95,7 +96,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         exclude_queues = ["slow"]
         statedb = "%n.state"
         environment_file = "gpu.env"
-        rollout = {drain_timeout = "none", max_surge = 2}
+        rollout = {drain_timeout = "none", max_surge = 2, max_draining = "auto"}
         [pools.gpu.systemd]
         MemoryMax = "8G"
         Nice = 5
@@ -106,8 +107,8 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         run = "beat"
         environment = {TZ = "UTC"}
     """)
-    rollout = Policy(Amount(25, percent=True), Amount(1), 0.0, 5400.0, 7200.0, OnFailure.HOLD)
-    gpu = Policy(Amount(2), Amount(1), 0.0, 5400.0, None, OnFailure.HOLD)
+    rollout = Policy(Amount(25, percent=True), Amount(1), Amount(50, percent=True), 0.0, 5400.0, 7200.0, OnFailure.HOLD)
+    gpu = Policy(Amount(2), Amount(1), None, 0.0, 5400.0, None, OnFailure.HOLD)
     more: dict[str, Any] = {"loglevel": "DEBUG", "optimization": "fair", "exclude_queues": ("slow",)}
     more |= {"prefetch_multiplier": 0, "time_limit": 3600.0, "soft_time_limit": 3300.0, "max_memory_per_child": 400000}
     more |= {"statedb": "%n.state", "environment_file": str(tmp_path / "gpu.env")}

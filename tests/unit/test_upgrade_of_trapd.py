@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.builders import application
 from tests.support.fake_backend import FakeBackend
+from tests.support.fake_gauge import FakeGauge
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd import migrations
@@ -76,14 +77,16 @@ def file(tmp_path: Path) -> Path:
 
 def test_nobody_is_recycled_and_what_was_refused_stays_refused(file: Path) -> None:
     snapshots, clock = FakeSnapshots(), VirtualClock()
+    backend = FakeBackend(clock)
     snapshots.kept[3] = {}
     with closing(SqliteHistory(file)) as history:
         controller = Controller(
             POOLS,
-            backend=FakeBackend(clock),
+            backend=backend,
             snapshots=snapshots,
             history=history,
             clock=clock,
+            gauge=FakeGauge(backend),
             collect=removable,
             application=SHOP,
         )

@@ -1,4 +1,5 @@
-"""What happened to workers that look well: ended by their broker again and again, or changed by remote control."""
+"""What happened to workers that look well: ended by their broker again and again, or changed by remote control; and to
+a pool that cannot start any more of them, for want of memory."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from trapd.durations import age
 from trapd.model import FailureKind, Instance, InstanceState
 from trapd.rollout.view import PoolView
 
+SHORT = 60.0  # s without memory for a worker that count as a problem, unless one drains: that will leave some
 CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default
 _LIMIT = re.compile(r"consumer_timeout = ([0-9.e+]+) s")  # in the failure's words (worker/ending.py)
 _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/health.py)
@@ -17,7 +19,7 @@ _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/h
 
 def problems(context: Context, view: PoolView) -> list[str]:
     """In sentences; empty if there is nothing of the kind."""
-    return [*_taken_back(context, view), *_leaving(view), *_remote(context, view)]
+    return [*_taken_back(context, view), *_leaving(view), *_remote(context, view), *_short(context, view)]
 
 
 def _taken_back(context: Context, view: PoolView) -> Iterator[str]:
@@ -57,3 +59,14 @@ def _remote(context: Context, view: PoolView) -> Iterator[str]:
         commands = instance.report.remote if instance.report and instance.state is InstanceState.READY else ()
         for command in commands:
             yield f"{instance.id}: {command.command} by remote control {age(context.clock.wall() - command.wall)} ago"
+
+
+def _short(context: Context, view: PoolView) -> Iterator[str]:
+    """A drain gives its memory back when it is over, which may take hours; nothing else does by itself."""
+    waited = context.clock.now() - view.short_since
+    drains = any(instance.state is InstanceState.DRAINING for instance in view.instances)
+    if view.short and waited >= SHORT and not drains:
+        yield (
+            f"it waits for {view.short}, for {age(waited)}; stop what else uses memory, or set max_surge = 0 and "
+            f"max_unavailable = 1 in [pools.{view.spec.name}.rollout], so that an old worker leaves first"
+        )

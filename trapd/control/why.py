@@ -13,7 +13,9 @@ from trapd.control.status import epoch
 from trapd.errors import UsageError
 from trapd.event import OWN_ACTORS, Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
+from trapd.rollout.budget import budget
 from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
+from trapd.rollout.room import Room
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
@@ -162,10 +164,19 @@ def _instance_now(context: Context, instance: Instance, wanted: int | None) -> s
     return "; ".join(part for part in parts if part)
 
 
+def _room(view: PoolView, room: Room) -> str:
+    allowed = budget(view.spec, view.wanted_workers, sized=room.workers is not None)
+    many = f"at most {allowed.ceiling} workers are alive: {view.wanted_workers} wanted, max_surge {allowed.surge}"
+    fit = "" if room.workers is None else f"; when a pass last asked, there was memory for {room.workers} more"
+    return f"{many}, max_draining {allowed.draining}{fit} ({room})"
+
+
 def _now(view: PoolView) -> list[Step]:
     steps = [_step(None, "next", str(action)) for action in view.actions]
     if view.waiting:
         steps.append(_step(None, "waiting", f"waits for {view.waiting}"))
+    if view.room is not None and not view.short:
+        steps.append(_step(None, "memory", _room(view, view.room)))
     if view.state.paused:
         steps.append(_step(None, "paused", f"trapctl rollout resume {view.spec.name} lets it go on"))
     return steps

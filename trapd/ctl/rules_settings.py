@@ -163,6 +163,28 @@ def working_folder(facts: Facts) -> Iterator[Finding]:
         yield Finding(OK, f"workers start in the folder {folder} (plain `celery worker`: where it is called)")
 
 
-ALWAYS: tuple[Rule, ...] = (units_without_systemd,)
+def draining(facts: Facts) -> Iterator[Finding]:
+    """Of [rollout]: what max_draining says in vain, or against max_surge."""
+    for pool in facts.settings.pools:
+        policy, key = pool.policy, f"max_draining = {pool.policy.max_draining}"
+        if policy.max_draining is None or policy.max_draining.value == 0:
+            continue
+        if pool.singleton:
+            yield Finding(
+                WARNING,
+                f"{key} has no effect in pool {pool.name}",
+                "a singleton is never two: its new worker starts when the old one has left",
+                f"set max_draining = 0 in [pools.{pool.name}.rollout]",
+            )
+        elif policy.max_surge.value == 0:
+            yield Finding(
+                WARNING,
+                f"pool {pool.name} may have more than {pool.workers} workers although max_surge = 0: {key}",
+                "max_surge = 0 asks for no more than the wanted workers; old workers that leave are counted apart",
+                f"remove max_draining from [pools.{pool.name}.rollout] or [rollout], unless that is meant",
+            )
+
+
+ALWAYS: tuple[Rule, ...] = (units_without_systemd, draining)
 ANYWHERE: tuple[Rule, ...] = (sources, overridden, typos_of_the_application)  # eager tasks have settings too
 RULES: tuple[Rule, ...] = (working_folder, set_twice, of_a_daemon, pickles_for_root, slow_children)

@@ -52,13 +52,6 @@ def short(digest: str) -> str:
     return digest[:8]
 
 
-def amount(size: int) -> str:
-    """Return a number of bytes as 812K, 312M or 2.5G."""
-    if size < 1000 * 2**10:
-        return f"{size / 2**10:.0f}K"
-    return f"{size / 2**20:.0f}M" if size < 1000 * 2**20 else f"{size / 2**30:.1f}G"
-
-
 def moment(wall: float | None) -> str:
     """Return seconds since the epoch as local time; None is now."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)) if wall is not None else "now"

@@ -107,3 +107,4 @@ class Plan:
     actions: tuple[Action, ...] = ()
     wake_at: float | None = None
     waiting: str = ""
+    short: str = ""  # of what is waited for: the memory that is missing

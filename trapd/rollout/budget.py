@@ -6,14 +6,24 @@ from dataclasses import dataclass
 
 from trapd.model import Amount, PoolSpec
 
+# Old workers that "auto" lets stay beside the new ones, for each wanted worker. One would do for a rollout; two let an
+# undo, or a newer release, in the middle of a rollout start at once, and not when the drains of the first one are over.
+AUTOMATIC = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """``ceiling``: most workers alive at once, draining ones included (Kubernetes forgets those: its issue 95498).
-    ``floor``: fewest ready consumers that we may leave by our own act."""
+    """``ceiling``: most workers alive at once: the wanted ones, ``surge`` and ``draining`` (Kubernetes forgets the
+    last: its issue 95498). ``floor``: fewest ready consumers that we may leave by our own act."""
 
-    ceiling: int
     floor: int
+    wanted: int
+    surge: int
+    draining: int
+
+    @property
+    def ceiling(self) -> int:
+        return self.wanted + self.surge + self.draining
 
 
 def resolve(amount: Amount, wanted: int, *, up: bool) -> int:
@@ -24,14 +34,24 @@ def resolve(amount: Amount, wanted: int, *, up: bool) -> int:
     return -(-scaled // 100) if up else scaled // 100
 
 
-def budget(spec: PoolSpec, wanted: int) -> Budget:
+def budget(spec: PoolSpec, wanted: int, *, sized: bool = True) -> Budget:
     """What the pool's policy allows for so many wanted workers.
 
-    If both amounts come to 0 nothing could ever move, so unavailable becomes 1. A singleton (celery beat) is never
-    surged: two beats would send everything twice.
+    If surge and unavailable come to 0 nothing could ever move, so unavailable becomes 1. A singleton (celery beat) is
+    never surged, and nothing is started while it drains: two beats would send everything twice. Automatic draining is 0
+    where surge is 0, which asks for no more than the wanted workers, and where it is not known how much memory there is
+    (``sized``).
     """
     surge = 0 if spec.singleton else resolve(spec.policy.max_surge, wanted, up=True)
     unavailable = resolve(spec.policy.max_unavailable, wanted, up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
-    return Budget(ceiling=wanted + surge, floor=max(0, wanted - unavailable))
+    return Budget(max(0, wanted - unavailable), wanted, surge, _draining(spec, wanted, surge, sized=sized))
+
+
+def _draining(spec: PoolSpec, wanted: int, surge: int, *, sized: bool) -> int:
+    if spec.singleton:
+        return 0
+    if spec.policy.max_draining is not None:
+        return resolve(spec.policy.max_draining, wanted, up=True)
+    return AUTOMATIC * wanted if surge and sized else 0

@@ -85,6 +85,15 @@ def rollout_of(state: PoolState, generation: int | None) -> int | None:
     return None if latest is None or (latest.state.over and latest.generation != generation) else latest.id
 
 
+def journal_fields(state: PoolState, action: Action) -> dict[str, str]:
+    """For ``journalctl POOL=... INSTANCE=...``."""
+    instance = action.instance
+    generation = instance.generation if instance else getattr(action, "generation", state.wanted)
+    rollout = rollout_of(state, generation)
+    named = {"POOL": state.pool, "INSTANCE": instance, "GENERATION": generation, "ROLLOUT": rollout}
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
 def begun(rollout: Rollout) -> Event:
     """A rollout that a trigger begins."""
     of = (rollout.pool, rollout.id, rollout.generation)

@@ -4,7 +4,8 @@ Level-triggered, as Kubernetes' rolling update: everything is derived again from
 crash, a missed event and a normal step are the same path. Every state in between is a legal starting point.
 
     not proven      keep the last good generation at full strength, try one canary of the new one beside it
-    proven          start new ones within the ceiling, drain old ones as long as enough ready ones remain
+    proven          start all new ones that the ceiling and memory have room for, drain old ones as long as enough
+                    ready ones remain
     held            paused, or failed with on_failure = "hold": keep what runs alive, move nothing
 """
 
@@ -66,38 +67,61 @@ class _Draft:
     def __init__(self, world: World, now: float) -> None:
         self.world, self.now = world, now
         self.wanted = world.wanted_workers
-        self.budget = budget(world.spec, self.wanted)
+        sized = world.room is None or world.room.workers is not None
+        self.budget = budget(world.spec, self.wanted, sized=sized)
         self.live = sum(i.state is not InstanceState.FAILED for i in world.instances)
         self.actions: list[Action] = []
         self.wakes: list[float] = []
         self.waiting: list[str] = []
+        self.short = ""  # what a worker could not be started for, though the ceiling allows it
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
+        self._memory = world.room.workers if world.room is not None else None  # for so many more; None: unlimited
         self._slots = {(i.id.generation, i.id.slot) for i in world.instances}
 
     @property
     def room(self) -> int:
-        return self.budget.ceiling - self.live
+        """How many more may be started. Up to the wanted number nobody asks for memory: workers there have to be."""
+        room = self.budget.ceiling - self.live
+        return room if self._memory is None else min(room, max(self.wanted - self.live, self._memory))
+
+    def wait_for_room(self, whom: str) -> None:
+        """Say what is missing: memory, or others have to leave first."""
+        if self.room < self.budget.ceiling - self.live:
+            self.short = f"memory for {whom}: {self.world.room}"
+            return self.waiting.append(self.short)
+        return self.waiting.append(f"room for {whom} within max_surge and max_draining")
+
+    def _grow(self) -> None:
+        self.live += 1
+        if self._memory is not None:
+            self._memory -= 1
 
     def want(self, desire: Desire, instance: Instance, why: str) -> None:
         action, wake_at = step(desire, instance, self.world.spec.policy, self.now, why, self.world.awake_since)
         if wake_at is not None:
             self.wakes.append(wake_at)
         if isinstance(action, Start):
-            if self.room <= 0 or instance.id.generation not in self.world.usable:
-                return self.waiting.append(f"room to start {instance.id} again")
-            self.live += 1
+            if instance.id.generation not in self.world.usable:
+                return self.waiting.append(f"the snapshot of generation {instance.id.generation}, which is not there")
+            if self.room <= 0:
+                return self.wait_for_room(f"{instance.id}, which is to start again")
+            self._grow()
         if action is not None:
             self.actions.append(action)
         return None
 
-    def start(self, generation: int, count: int, why: str) -> None:
+    def start(self, generation: int, count: int, why: str, whom: str = "") -> None:
         """Start up to ``count`` more within the ceiling, each in the lowest slot that nobody uses."""
         if count > 0 and generation not in self.world.usable:
             return self.waiting.append(f"the snapshot of generation {generation}, which is not there")
-        for _ in range(min(count, self.room)):
+        count = max(0, count)
+        startable = min(count, max(0, self.room))
+        if startable < count:
+            self.wait_for_room(whom or f"{count - startable} more of generation {generation}")
+        for _ in range(startable):
             slot = next(n for n in range(1, 1 << 16) if (generation, n) not in self._slots)
             self._slots.add((generation, slot))
-            self.live += 1
+            self._grow()
             self.actions.append(Start(InstanceId(self.world.spec.name, generation, slot), why))
         return None
 
@@ -151,7 +175,8 @@ class _Draft:
                 self.wakes.append(deadline)
         self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
         self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
-        return Plan(tuple(self.actions), min(self.wakes, default=None), "; ".join(dict.fromkeys(self.waiting)))
+        waiting = "; ".join(dict.fromkeys(self.waiting))
+        return Plan(tuple(self.actions), min(self.wakes, default=None), waiting, self.short)
 
 
 def _empty(draft: _Draft) -> Plan:
@@ -174,12 +199,12 @@ def _roll(draft: _Draft, target: int) -> None:
     """Towards the wanted generation: more of it within the ceiling, fewer others above the floor."""
     world = draft.world
     mine, others = world.staying(target=True), world.staying(target=False)
-    kept = sorted(mine, key=draft.worth_keeping)[: draft.wanted]
+    ranked = sorted(mine, key=draft.worth_keeping)
+    kept, spare = ranked[: draft.wanted], ranked[draft.wanted :]
     for instance in kept:
         draft.want(Desire.RUN, instance, _again(instance))
-    draft.serving = len(world.available(draft.now)) + len(ready(others))
+    draft.serving = len(world.taking_over(draft.now)) + len(ready(others))
     draft.start(target, draft.wanted - len(mine), f"{draft.wanted} workers are wanted on generation {target}")
-    spare = [i for i in mine if i not in kept]
     draft.drain_spare(spare, lambda _: f"{draft.wanted} workers are enough")
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
 
@@ -200,7 +225,7 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
         if instance not in base:
             draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
     # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
-    full = draft.wanted if draft.budget.ceiling > draft.wanted else draft.wanted - 1
+    full = draft.wanted if draft.budget.surge else draft.wanted - 1
     wanted_base = full + (1 if asking else 0)
     evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
@@ -242,9 +267,7 @@ def _trusted(world: World, instance: Instance) -> bool:
 
 def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
     if trial is None:
-        if draft.room <= 0:
-            draft.waiting.append("room for the canary within max_surge")
-        draft.start(target, 1, f"canary of generation {target}")
+        draft.start(target, 1, f"canary of generation {target}", "the canary")
         return
     draft.want(Desire.RUN, trial, _again(trial))
     if draft.healthy(trial):

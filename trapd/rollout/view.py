@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trapd.model import Instance, PoolSpec, PoolState
-from trapd.rollout.actions import Action
+from trapd.model import Instance, InstanceState, PoolSpec, PoolState
+from trapd.rollout.actions import Action, Start
 from trapd.rollout.intent import Intent, Received
+from trapd.rollout.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class PoolView:
     """One pool as a pass saw it, and what the pass made of it.
 
     ``actions``: what the pass decided; ``waiting``: what for, "" if for nothing. ``installed``: what the code on disk
-    means for it now; ``received``: the latest trigger, and what that meant then.
+    means for it now; ``received``: the latest trigger, and what that meant then. ``room``: for how many more workers
+    there was memory, when a pass asked last; ``short``: which memory is missing, ``short_since``: since when.
     """
 
     spec: PoolSpec
@@ -25,5 +27,15 @@ class PoolView:
     actions: tuple[Action, ...] = ()
     installed: Intent | None = None
     received: Received | None = None
+    room: Room | None = None
+    short: str = ""
+    short_since: float = 0.0  # of CLOCK_MONOTONIC
     at: float = 0.0  # when the pass looked, of CLOCK_MONOTONIC
     wall: float = 0.0  # the same moment, in seconds since the epoch
+
+    @property
+    def grows(self) -> bool:
+        """Would its actions have more workers alive than are wanted?"""
+        starts = sum(isinstance(action, Start) for action in self.actions)
+        alive = sum(instance.state is not InstanceState.FAILED for instance in self.instances)
+        return starts > 0 and alive + starts > self.wanted_workers

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trapd.model import Ailment, FailureKind, Instance, InstanceState, PoolSpec, PoolState, Rollout, RolloutState
+from trapd.rollout.room import Room
 from trapd.rollout.truth import available
 
 # Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
@@ -31,6 +32,7 @@ class World:
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
+    ``room``: for how many more workers there is memory; None: that is asked only when a plan would use it.
     """
 
     spec: PoolSpec
@@ -42,6 +44,7 @@ class World:
     awake_since: float = 0.0
     going_down: bool = False
     other_settings: str = ""
+    room: Room | None = None
 
     @property
     def wanted_workers(self) -> int:
@@ -93,6 +96,14 @@ class World:
     def available(self, now: float) -> list[Instance]:
         """Those of the wanted generation that were ready for min_ready and are well."""
         return [i for i in self.staying(target=True) if available(i, self.proof(i), now)]
+
+    def taking_over(self, now: float) -> list[Instance]:
+        """Those of the wanted generation for which old ones may go. Once the generation is proven, the rest need not
+        prove it again: they are ready and well. One that failed has to prove itself, for it may fail again."""
+        if not self.proven:
+            return self.available(now)
+        fit = [i for i in ready(self.staying(target=True)) if i.ailment is None]
+        return [i for i in fit if not i.failures or available(i, self.proof(i), now)]
 
     def proof(self, instance: Instance) -> float:
         """Seconds for which it has to be well after READY. One that hung before, of a generation that is not proven,

@@ -89,6 +89,10 @@ def _amount(value: Any, folder: Path) -> Amount:
     return Amount(_whole(0)(value, folder))
 
 
+def _amount_or_auto(value: Any, folder: Path) -> Amount | None:
+    return None if value == "auto" else _amount(value, folder)
+
+
 def _choice(*names: str) -> Kind:
     def read(value: Any, _folder: Path) -> str:
         if value in names:
@@ -119,6 +123,7 @@ _NAME = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _APPLICATION = Kind('what `celery -A` takes, such as "proj" or "proj.celery:app"', _matching(rf"{_NAME}(:{_NAME})?"))
 _REFERENCE = Kind('a "module:attribute" to import', _matching(f"{_NAME}:{_NAME}"))
 _AMOUNT = Kind('a number of workers, 0 or more, or a percentage such as "25%"', _amount)
+_AMOUNT_OR_AUTO = Kind('a number of workers, 0 or more, a percentage such as "25%", or "auto"', _amount_or_auto)
 _MOST_WORKERS = 9999  # the most that `trapctl scale` accepts; a larger number is taken for a typo
 _COUNT = Kind("a whole number, 0 or more", _whole(0, _MOST_WORKERS))
 _COUNT_FROM_1 = Kind("a whole number, 1 or more", _whole(1))
@@ -166,7 +171,12 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "rollout": {
         "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),
         "max_unavailable": Key(_AMOUNT, _POLICY.max_unavailable, "How many workers fewer than wanted while recycling"),
-        "min_ready": Key(_duration(least=0), _POLICY.min_ready, "A new worker must stay ready for this long"),
+        "max_draining": Key(
+            _AMOUNT_OR_AUTO,
+            _POLICY.max_draining,
+            "How many more workers than those there may be while old workers leave",
+        ),
+        "min_ready": Key(_duration(least=0), _POLICY.min_ready, "The first new worker must stay ready for this long"),
         "progress_deadline": Key(
             _duration(), _POLICY.progress_deadline, "A rollout without progress for this long has failed"
         ),

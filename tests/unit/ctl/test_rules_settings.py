@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.ctl.test_findings import found, wrong
 from trapd.ctl.findings import ERROR, OK, WARNING
+from trapd.model import Amount, Policy
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,26 @@ def test_where_only_one_of_them_speaks_or_both_say_the_same_there_is_nothing_to_
 def test_settings_of_units_where_there_are_no_units_are_named() -> None:
     (said,) = [one for one in found(pool={"unit": {"MemoryMax": "8G", "Nice": 5}}) if one.level != OK]
     assert (said.level, said.what) == (WARNING, "[pools.default.systemd] has no effect: MemoryMax, Nice")
+
+
+@pytest.mark.parametrize(
+    ("pool", "what"),
+    [
+        (
+            {"policy": Policy(max_draining=Amount(2)), "singleton": True},
+            "max_draining = 2 has no effect in pool default",
+        ),
+        (
+            {"policy": Policy(Amount(0), Amount(1), Amount(50, percent=True)), "workers": 4},
+            "pool default may have more than 4 workers although max_surge = 0: max_draining = 50%",
+        ),
+        ({"policy": Policy(Amount(0), Amount(1), Amount(0))}, None),
+        ({"policy": Policy(Amount(0), Amount(1))}, None),
+        ({"policy": Policy(max_draining=Amount(2))}, None),
+    ],
+)
+def test_what_max_draining_says_in_vain_or_against_max_surge_is_named(pool: dict[str, Any], what: str | None) -> None:
+    assert [one.what for one in found(pool=pool) if "max_draining" in one.what] == ([what] if what else [])
 
 
 def one(name: str, value: str, by: str, instead_of: str | None = None) -> dict[str, Any]:

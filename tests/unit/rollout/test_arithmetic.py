@@ -7,29 +7,52 @@ import pytest
 from tests.support.builders import one, spec
 from trapd.model import Amount, CodeReport, Policy, PoolSpec
 from trapd.rollout import backoff
-from trapd.rollout.budget import Budget, budget
+from trapd.rollout.budget import budget
 from trapd.rollout.truth import code_state
 
 
 @pytest.mark.parametrize(
     ("surge", "unavailable", "wanted", "expected"),
     [
-        (Amount(1), Amount(0), 2, Budget(ceiling=3, floor=2)),
-        (Amount(25, percent=True), Amount(25, percent=True), 10, Budget(ceiling=13, floor=8)),
+        (Amount(1), Amount(0), 2, (3, 2)),
+        (Amount(25, percent=True), Amount(25, percent=True), 10, (13, 8)),
         # the worked cases in Kubernetes' own source: 2 wanted; 1 % unavailable, 0 % surge; 25 % unavailable, 1 % surge
-        (Amount(0, percent=True), Amount(1, percent=True), 2, Budget(ceiling=2, floor=1)),
-        (Amount(1, percent=True), Amount(25, percent=True), 2, Budget(ceiling=3, floor=2)),
-        (Amount(0), Amount(100, percent=True), 3, Budget(ceiling=3, floor=0)),
+        (Amount(0, percent=True), Amount(1, percent=True), 2, (2, 1)),
+        (Amount(1, percent=True), Amount(25, percent=True), 2, (3, 2)),
+        (Amount(0), Amount(100, percent=True), 3, (3, 0)),
     ],
 )
 def test_surge_rounds_up_and_unavailable_down(
-    surge: Amount, unavailable: Amount, wanted: int, expected: Budget
+    surge: Amount, unavailable: Amount, wanted: int, expected: tuple[int, int]
 ) -> None:
-    assert budget(PoolSpec("p", policy=Policy(surge, unavailable)), wanted) == expected
+    allowed = budget(PoolSpec("p", policy=Policy(surge, unavailable, max_draining=Amount(0))), wanted)
+    assert (allowed.ceiling, allowed.floor) == expected
+
+
+@pytest.mark.parametrize(
+    ("draining", "surge", "sized", "expected"),
+    [
+        (Amount(0), 1, True, 0),
+        (Amount(3), 1, True, 3),
+        (Amount(3), 1, False, 3),  # a person knows what fits
+        (Amount(25, percent=True), 1, True, 2),
+        (None, 1, True, 10),
+        (None, 1, False, 0),
+        (None, 0, True, 0),  # who asks for no surge asks for no more than the wanted ones
+        (Amount(2), 0, True, 2),
+    ],
+)
+def test_old_workers_may_stay_beside_the_new_ones(
+    draining: Amount | None, surge: int, sized: bool, expected: int
+) -> None:
+    policy = Policy(Amount(surge), Amount(1), max_draining=draining)
+    assert budget(PoolSpec("p", policy=policy), 5, sized=sized).draining == expected
 
 
 def test_a_singleton_is_never_surged() -> None:
-    assert budget(spec(1, surge=3, singleton=True), 1) == Budget(ceiling=1, floor=0)
+    for draining in (None, 3):
+        allowed = budget(spec(1, surge=3, draining=draining, singleton=True), 1)
+        assert (allowed.ceiling, allowed.floor) == (1, 0)
 
 
 def test_backoff_doubles_to_a_ceiling_with_the_same_jitter_each_time() -> None:

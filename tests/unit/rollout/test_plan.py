@@ -67,17 +67,33 @@ ROWS = {
         spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=604, report=None)], []),
     "canary that reports nothing until the progress deadline is not trusted": (
         spec(), wanting(2, 1, phase=None), [one("1-1"), one("1-2"), one("2-1", ago=605, report=None)], ["reject 2"]),
-    "rolling: drain one old for one ready new": (
-        spec(), wanting(2, 1, 2, phase=GOING), [one("1-1"), one("1-2"), one("2-1")], ["drain 1-1"]),
+    "rolling: drain one old for one ready new, and start the rest": (
+        spec(3), wanting(2, 1, 2, phase=GOING), [one("1-1"), one("1-2"), one("1-3"), one("2-1")],
+        ["start 2-2", "start 2-3", "drain 1-1"]),
+    "rolling one after the other: drain one old for one ready new": (
+        spec(draining=0), wanting(2, 1, 2, phase=GOING), [one("1-1"), one("1-2"), one("2-1")], ["drain 1-1"]),
+    "rolling: so many may be there and no more": (
+        spec(4, draining=1), wanting(2, 1, 2, phase=GOING),
+        [one("1-1"), one("1-2"), one("1-3"), one("1-4"), one("2-1")], ["start 2-2", "drain 1-1"]),
+    "rolling, surge 0: a number of draining ones holds all the same": (
+        spec(surge=0, unavailable=1, draining=1), wanting(2, 1, 2, phase=GOING),
+        [one("1-1", "draining"), one("2-1")], ["start 2-2"]),
+    "rolling, surge 0: none beside the wanted ones by itself": (
+        spec(surge=0, unavailable=1), wanting(2, 1, 2, phase=GOING), [one("1-1", "draining"), one("2-1")], []),
     "rolling: idle first, then fewest tasks": (
-        spec(), wanting(2, 1, 2, phase=GOING),
+        spec(draining=0), wanting(2, 1, 2, phase=GOING),
         [one("1-1", active_tasks=3), one("1-2", active_tasks=1), one("2-1")], ["drain 1-2"]),
     "rolling: a draining one keeps its place in the budget": (
-        spec(), wanting(2, 1, 2, phase=GOING), [one("1-1", "draining"), one("1-2"), one("2-1")], []),
+        spec(draining=0), wanting(2, 1, 2, phase=GOING), [one("1-1", "draining"), one("1-2"), one("2-1")], []),
     "rolling: its place is free once it is gone": (
         spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1")], ["start 2-2"]),
-    "rolling: a new one that is not healthy yet frees nobody": (
-        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1"), one("2-2", ago=1)], []),
+    "rolling: a new one that is ready frees an old one": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1"), one("2-2", ago=0)], ["drain 1-2"]),
+    "rolling: a new one that failed before frees nobody until it is healthy": (
+        spec(), wanting(2, 1, 2, phase=GOING), [one("1-2"), one("2-1"), one("2-2", ago=1, failures=1)], []),
+    "rolling: a new one that is ready and not well frees nobody": (
+        spec(), wanting(2, 1, 2, phase=GOING),
+        [one("1-2"), one("2-1"), one("2-2", ago=9, ailment=Ailment.STALLED)], []),
     "rolled: not finished while an old one drains": (
         spec(), wanting(2, 1, 2, phase=GOING), [one("1-2", "draining"), one("2-1"), one("2-2")], []),
     "rolled: finished": (spec(), wanting(2, 1, 2, phase=GOING), [one("2-1"), one("2-2")], ["finish 2"]),
@@ -90,9 +106,16 @@ ROWS = {
     "superseded: the half-made canary is drained, the newest tried": (
         spec(surge=2), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1", "starting")], ["drain 2-1", "start 3-1"]),
     "superseded canary that serves goes first, busy or not": (
-        spec(1), wanting(3, 1), [one("1-1"), one("2-1", ago=9, active_tasks=1)], ["drain 2-1"]),
+        spec(1), wanting(3, 1), [one("1-1"), one("2-1", ago=9, active_tasks=1)], ["drain 2-1", "start 3-1"]),
     "superseded canary that serves goes first": (
-        spec(), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1")], ["drain 2-1"]),
+        spec(), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1")], ["drain 2-1", "start 3-1"]),
+    "superseded, one after the other: its place is not free while it drains": (
+        spec(draining=0), wanting(3, 1), [one("1-1"), one("1-2"), one("2-1", "draining")], []),
+    "superseded again and again: drains of all generations count": (
+        spec(1), wanting(4, 3), [one("1-1", "draining"), one("2-1", "draining"), one("3-1")], ["start 4-1"]),
+    "superseded again and again: the canary waits when there are too many": (
+        spec(1), wanting(5, 4),
+        [one("1-1", "draining"), one("2-1", "draining"), one("3-1", "draining"), one("4-1")], []),
     "paused: nothing moves": (
         spec(), wanting(2, 1, 2, phase=GOING, paused=True), [one("1-1"), one("1-2"), one("2-1")], []),
     "paused: what crashed comes back": (
@@ -103,16 +126,24 @@ ROWS = {
         spec(hold=True), wanting(2, 1, phase=R.FAILED), [one("1-1"), one("2-1"), one("2-2", "starting")], []),
     "scaled up": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=3), [one("1-1"), one("1-2")], ["start 1-3"]),
     "scaled down": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2")], ["drain 1-2"]),
-    "scaled down: nobody goes as long as only one is healthy": (
-        spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2", ago=4, active_tasks=3)], []),
+    "scaled down: whoever is ready and stays is enough": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, workers=1), [one("1-1"), one("1-2", ago=4, active_tasks=3)],
+        ["drain 1-2"]),
     "scaled down: whoever is not healthy yet goes first, busy or not": (
         spec(), wanting(1, 1, phase=R.COMPLETE, workers=1),
-        [one("1-1"), one("1-2"), one("1-3", ago=4, active_tasks=3)], ["drain 1-3"]),
+        [one("1-1"), one("1-2"), one("1-3", ago=4, active_tasks=3)], ["drain 1-3", "drain 1-2"]),
     "scaled down in mid-rollout: the unready, then the old": (
         spec(), wanting(2, 1, 2, phase=GOING, workers=1),
         [one("1-1"), one("1-2"), one("2-1"), one("2-2", "starting")], ["drain 2-2", "drain 1-1", "drain 1-2"]),
-    "scaled down in mid-rollout: no old one before a new one is healthy": (
-        spec(4), wanting(2, 1, 2, phase=GOING, workers=2), [one("1-1"), one("1-2"), one("2-1", ago=4)], []),
+    "scaled down in mid-rollout: no old one before a new one is ready": (
+        spec(4), wanting(2, 1, 2, phase=GOING, workers=2), [one("1-1"), one("1-2"), one("2-1", "starting")],
+        ["start 2-2"]),
+    "scaled down and up in mid-rollout: what drains is not called back, and does not keep others away": (
+        spec(2), wanting(2, 1, 2, phase=GOING),
+        [one("1-1", "draining"), one("1-2", "draining"), one("2-1"), one("2-2", "draining")], ["start 2-3"]),
+    "undone in mid-rollout: what drains is not called back, and is counted": (
+        spec(2), wanting(1, 2, 1, phase=GOING),
+        [one("1-1", "draining"), one("1-2", "draining"), one("2-1"), one("2-2")], ["start 1-3", "start 1-4"]),
     "scaled down in mid-canary: the good ones alone are fewer": (
         spec(4), wanting(2, 1, workers=1),
         [one("1-1", "starting"), one("1-2"), one("1-3", "failed"), one("2-1", "starting")],
@@ -142,8 +173,8 @@ BLAME = {
         [*BASE, one("1-3", ago=500), one("2-1", "failed", ago=10)], ["drain 1-3"]),
     "the good one is still starting: wait": (
         [*BASE, one("1-3", "starting", ago=5), one("2-1", "failed", ago=10)], []),
-    "the good one starts: makes room for a retrial": (
-        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10)], ["drain 1-3"]),
+    "the good one starts: it goes, and the new one is tried again": (
+        [*BASE, one("1-3", ago=5), one("2-1", "failed", ago=10)], ["drain 1-3", "start 2-1"]),
     "the good one, that the pool needs, starts: once more": (
         [one("1-1", ago=500), one("1-2", ago=5), one("2-1", "failed", ago=10)], ["start 2-1"]),
     "the good one starts, and the new one hung: rejected without another hang": (
@@ -272,7 +303,7 @@ def test_workers_that_cannot_reach_their_broker_hold_a_rollout_up_and_do_not_fai
     assert state.rollout is not None
     late = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 9999))
     away = one("2-1", ago=9999, ailment=Ailment.CUT_OFF)
-    assert short(world(spec(), late, one("1-2"), one("1-3"), away)) == []
+    assert short(world(spec(), late, one("1-2"), one("1-3"), away)) == ["start 2-2"]
 
 
 def test_a_canary_that_its_broker_ends_is_started_again_and_never_blamed() -> None:
@@ -323,7 +354,7 @@ def test_each_action_says_why_and_phases_are_named() -> None:
 def test_phases_are_named_before_what_is_done_in_them() -> None:
     seen = [one("1-1"), one("1-2"), one("2-1")]
     rolling = plan(world(spec(), wanting(2, 1, 2, phase=RolloutState.CANARY), *seen), NOW).actions
-    assert [a.verb for a in rolling] == ["advance", "drain"]
+    assert [a.verb for a in rolling] == ["advance", "start", "drain"]
 
 
 @pytest.mark.parametrize("paused", [False, True])

@@ -26,12 +26,13 @@ from trapd.model import (
 from trapd.rollout.actions import Drain, Forget, Promote, Reject, Start
 from trapd.rollout.budget import budget
 from trapd.rollout.plan import plan
+from trapd.rollout.room import Room
 from trapd.rollout.world import World
 
 GENERATIONS = st.integers(1, 3)
 AGO = st.sampled_from([0.0, 1.0, 5.0, 40.0, 700.0])
 RARELY = st.sampled_from([False] * 7 + [True])
-KINDS = (*FailureKind, FailureKind.CODE, FailureKind.CODE, FailureKind.TIMEOUT)  # more of those blamed soonest
+KINDS = (*FailureKind, FailureKind.CODE, FailureKind.TIMEOUT, FailureKind.WATCHDOG)  # more of those that are blamed
 SERVING = (InstanceState.READY,)
 RUNNING = (InstanceState.STARTING, InstanceState.READY)
 
@@ -44,7 +45,7 @@ def instances(draw: st.DrawFn) -> tuple[Instance, ...]:
 
 @st.composite
 def instance(draw: st.DrawFn, id: InstanceId) -> Instance:
-    state = draw(st.sampled_from([*InstanceState, *SERVING, *SERVING]))
+    state = draw(st.sampled_from([*InstanceState, *SERVING, *SERVING, InstanceState.FAILED]))
     since = NOW - draw(AGO)
     failure = draw(st.none() | st.builds(Failure, st.sampled_from(KINDS), st.just("s"), st.just("d"), st.just(since)))
     failed = state is InstanceState.FAILED
@@ -81,6 +82,7 @@ def worlds(draw: st.DrawFn) -> World:
         draw(st.integers(0, 4)),
         surge=surge,
         unavailable=unavailable,
+        draining=draw(st.sampled_from([None, None, 0, 1, 3])),
         hold=draw(RARELY),
         drain_timeout=draw(st.sampled_from([None, 30.0])),
     )
@@ -99,7 +101,8 @@ def worlds(draw: st.DrawFn) -> World:
         rollout=rollout,
     )
     usable = frozenset(draw(st.sets(GENERATIONS)))
-    return World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY))
+    room = draw(st.sampled_from([None, None, Room(), *(Room(n, n * 100, 100) for n in range(4))]))
+    return World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY), room=room)
 
 
 EXAMPLES = times(200, 2_000)
@@ -118,8 +121,21 @@ def recorded(record_property: Callable[[str, object], None]) -> None:
 def test_never_more_alive_than_the_ceiling_allows(world: World) -> None:
     starts = [a for a in plan(world, NOW).actions if isinstance(a, Start)]
     live = sum(i.state is not InstanceState.FAILED for i in world.instances)
+    known = world.room is None or world.room.workers is not None
     if starts:
-        assert live + len(starts) <= budget(world.spec, world.wanted_workers).ceiling
+        assert live + len(starts) <= budget(world.spec, world.wanted_workers, sized=known).ceiling
+
+
+@many
+@given(worlds())
+def test_never_more_alive_than_wanted_but_where_there_is_memory(world: World) -> None:
+    thought = plan(world, NOW)
+    starts = [a for a in thought.actions if isinstance(a, Start)]
+    live = sum(i.state is not InstanceState.FAILED for i in world.instances)
+    if starts and world.room is not None and world.room.workers is not None:
+        assert len(starts) <= max(world.room.workers, world.wanted_workers - live)
+    if thought.short:
+        assert thought.short in thought.waiting, "a rollout that waits for memory says so"
 
 
 @many

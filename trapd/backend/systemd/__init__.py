@@ -1,4 +1,4 @@
-"""Workers as units of systemd."""
+"""The systemd backend; its parts are its own affair."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from trapd.ctl import options
 from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.words import Cell, Row, Word, amount, last_lines, short, since, transition, versions
+from trapd.ctl.words import Cell, Row, Word, last_lines, short, since, transition, versions
+from trapd.sizes import amount
 from trapd.units import running
 
 if TYPE_CHECKING:

@@ -1,0 +1,10 @@
+"""Sizes of memory, for people."""
+
+from __future__ import annotations
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as 812K, 312M or 2.5G."""
+    if size < 1000 * 2**10:
+        return f"{size / 2**10:.0f}K"
+    return f"{size / 2**20:.0f}M" if size < 1000 * 2**20 else f"{size / 2**30:.1f}G"
