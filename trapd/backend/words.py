@@ -16,7 +16,13 @@ STACK_LINES = 60  # instead, if the log ends with Python's own account of a fata
 TRACEBACK_LINES = 100  # of the log, if it ends with a traceback: its message may have many lines
 _FATAL, _TRACEBACK = "Fatal Python error:", "Traceback (most recent call last):"
 _ACTIVE = re.compile(r"(\d+) active")
-_REASONS = (re.compile(r"(?m)^(?:\[.*?\] )?trapd-worker: (cannot .*)$"), re.compile(r"(?m)^.*\b(Failed at step .*)$"))
+# systemd tells in the line before "Failed at step NAMESPACE spawning PROGRAM: No such file" which file that is, mostly
+# another one than PROGRAM. PID 1 may put a line of its own between the two.
+_REASONS = (
+    re.compile(r"(?m)^(?:\[.*?\] )?trapd-worker: (cannot .*)$"),
+    re.compile(r"(?m)^\S+\.service: (.*)\n(?:.*\n)?\S+\.service: Failed at step .*$"),
+    re.compile(r"(?m)^.*\b(Failed at step .*)$"),
+)
 _COUNTS = re.compile(r", \d+ (active|reserved)")
 _STALLED = "main loop stalled"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
