@@ -47,6 +47,7 @@ class Controller:
         gauge: MemoryGauge,
         collect: Collect,
         application: Application,
+        booted: float = 0.0,
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
@@ -66,7 +67,7 @@ class Controller:
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         self._collect = collect
         self._views: dict[str, PoolView] = {}
-        self._unfinished = history.unfinished()  # workers as the trapd before left them
+        self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them
         self._recordings: dict[str, Recording] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._passes: dict[str, asyncio.Lock] = {}
@@ -284,7 +285,7 @@ class Controller:
 
     def _recording_of(self, name: str) -> Recording:
         mine = [e for e in self._unfinished if e.pool == name and e.generation in self.generations]
-        return self._recordings.setdefault(name, Recording(mine))
+        return self._recordings.setdefault(name, Recording(mine, self._booted))
 
     def _orders_of(self, name: str) -> Orders:
         return self._orders.setdefault(name, Orders(self.backend, lambda event: self._record(name, event)))

@@ -220,6 +220,7 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     service, machine = with_redis, with_redis.machine
     machine.systemctl("enable", "--now", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    killed = crashes(service)
     (nap,) = service.nap(3)
     service.wait_for("start", [nap])
     machine.sh(f"rm {service.site_packages()}/shipyard/hull.py").check()
@@ -228,6 +229,11 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     service.wait_for("end", [nap], timeout=0)
     words = machine.journal("--boot=-1", "--unit=trapd")
     assert starts(words) == begun, "one worker left long before the other, and none came in its place"
+    end = ["draining", "lost", "started", "ready"]
+    service.wait("the end of its run", lambda: [event["kind"] for event in service.events(killed)][-4:] == end)
+    draining, lost, *_ = service.events(killed)[-4:]
+    assert (draining["actor"], draining["reason"]) == ("outside", "was asked to leave by systemd or a person")
+    assert lost["reason"] == "the machine went down before it was known to have finished its tasks"
     assert words.count("the machine goes down: no worker is started any more; each drains by itself") == 1
     assert "workers stay" not in words
     tried(service)
@@ -247,6 +253,22 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     machine.systemctl("start", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
     assert service.workers() == before
+
+
+def crashes(service: Service) -> str:
+    """Kill the main process of a worker, and compare what is told of that; the worker's name."""
+    name, pid = min(service.workers().items())
+    instance = next(one for one in pool(service.status())["instances"] if one["name"] == name)
+    assert (instance["slots"], instance["restarts"]["count"]) == (2, 0)
+    service.machine.run("kill", "-9", str(pid)).check()
+    service.wait("another run", lambda: [event["kind"] for event in service.events(name)][-2:] == ["started", "ready"])
+    crashed, again, _ = service.events(name)[-3:]
+    assert (crashed["kind"], crashed["actor"], again["actor"]) == ("crashed", "worker", "outside")
+    assert crashed["reason"] == "was killed by SIGKILL, not by trapd: out of memory?"
+    assert crashed["duration"] > 0.0
+    instance = next(one for one in pool(service.status())["instances"] if one["name"] == name)
+    assert (instance["restarts"]["count"], instance["restarts"]["cause"]) == (1, crashed["reason"])
+    return name
 
 
 def starts(journal: str) -> int:

@@ -303,6 +303,7 @@ def confined(machine: Machine) -> Iterator[Machine]:
 
 def test_a_reload_of_trapd_keeps_the_units_for_the_next_boot_and_a_daemon_reload_until_then(confined: Machine) -> None:
     machine, extra = confined, "trapd-worker-extra@.service"
+    machine.sh(f"rm -rf {KEPT}").check()
     machine.put(TOML, SETTINGS + MORE)
     machine.systemctl("daemon-reload")
     assert [machine.exists(f"{folder}/{extra}") for folder in (KEPT, KEPT_NOW)] == [False, True]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.support import unit_files
 from tests.support.brokers import Broker, on_rabbitmq, on_redis
@@ -227,6 +227,11 @@ class Service:
             error.add_note(json.dumps(status, indent=1))
             raise
         return status
+
+    def events(self, instance: str) -> list[dict[str, Any]]:
+        """What trapd's history has of one worker, oldest first."""
+        told: list[dict[str, Any]] = json.loads(self.ctl("events", "--json", "--limit", "500").out)["events"]
+        return [event for event in told if event["instance"] == instance]
 
     def words(self) -> str:
         return self.machine.journal("--lines=120", "--priority=debug")

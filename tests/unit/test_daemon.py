@@ -7,15 +7,17 @@ import contextlib
 import hashlib
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.daemon import Table, toml
 from tests.support.site_packages import make_old
-from trapd.daemon import Daemon
+from trapd.daemon import Daemon, booted
 from trapd.errors import HistoryError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.generations import manifest
@@ -216,3 +218,9 @@ def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -
     database.execute("PRAGMA max_page_count = 1000000")
     daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
     assert "history" not in daemon._line()
+
+
+def test_when_pid_1_began_is_known_in_the_time_of_the_clock() -> None:
+    """In a container that is no machine of its own: there CLOCK_MONOTONIC does not begin anew."""
+    age = time.time() - psutil.Process(1).create_time()
+    assert time.monotonic() - booted() == pytest.approx(age, abs=5.0)

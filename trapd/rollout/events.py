@@ -63,15 +63,17 @@ def between(before: PoolView, after: PoolView, plan: Plan) -> tuple[Event, ...]:
     return (*(event for story in seen for event in story), *(of_action(action, after) for action in plan.actions))
 
 
-def recalled(events: Iterable[Event], now: float, wall: float) -> tuple[Instance, ...]:
+def recalled(events: Iterable[Event], now: float, wall: float, booted: float) -> tuple[Instance, ...]:
     """The workers as history knows them, from the events that History.unfinished gives.
 
-    ``since`` is below 0 where the machine was started since: CLOCK_MONOTONIC began anew.
+    ``since`` is below 0 where the machine was started since: CLOCK_MONOTONIC began anew. In a container it goes on, so
+    ``booted`` says when that was.
     """
     failures: dict[str, Failure] = {}
     found: dict[str, Instance] = {}
     for event in events:
         name, at = str(event.instance), now - (wall - event.wall)
+        at = at if at >= booted else at - booted
         if event.kind.failure:
             kind = next(kind for kind, recorded in FAILURES.items() if recorded is event.kind)
             failures[name] = Failure(kind, event.reason, event.detail, at)

@@ -15,11 +15,12 @@ MOST_PENDING = 1000  # events that wait; of more only the outcome is told
 
 
 class Recording:
-    """One pool's. ``unfinished``: its workers, as the trapd before left them (J6)."""
+    """One pool's. ``unfinished``: its workers, as the trapd before left them (J6). ``booted``: when PID 1 began, in the
+    time of a view."""
 
-    def __init__(self, unfinished: Sequence[Event]) -> None:
+    def __init__(self, unfinished: Sequence[Event], booted: float) -> None:
         self.pending: list[Event] = []
-        self._unfinished = unfinished
+        self._unfinished, self._booted = unfinished, booted
         self._recorded: PoolView | None = None  # the last pass, with what was done in it
         self._written: PoolView | None = None  # the last pass of which all was written down
 
@@ -27,7 +28,7 @@ class Recording:
         """What is to be told of this pass, after ``pending``. ``refused``: verbs and workers of attempts that were told
         before, and so was the error. A Renew writes its own line, with the generation that it makes."""
         if self._recorded is None or self._written is None:
-            before = recalled(self._unfinished, view.at, view.wall)
+            before = recalled(self._unfinished, view.at, view.wall, self._booted)
             self._recorded = self._written = replace(view, instances=before, actions=())
         if len(self.pending) > MOST_PENDING:
             self.pending, self._recorded = [], self._written

@@ -133,10 +133,17 @@ def test_history_is_read_back_as_the_workers_that_it_knows() -> None:
         return Event(WALL - ago, kind, reason, pool="p", generation=2, instance="p@2-1")
 
     told = [event(EventKind.HUNG, 90, "stood still"), event(EventKind.STARTED, 80)]
-    (instance,) = recalled(told, NOW, WALL)
+    (instance,) = recalled(told, NOW, WALL, 0.0)
     assert (instance.id, instance.state, instance.since) == (ID, InstanceState.STARTING, NOW - 80)
     assert instance.failure == Failure(FailureKind.WATCHDOG, "stood still", "", NOW - 90)
     known = replace(STARTED, failures=1, failure=replace(instance.failure, at=NOW - 90.1))
     assert between(view(instance), view(known), Plan()) == (), "it is no other failure"
-    (early,) = recalled([event(EventKind.DRAINING, NOW + 5)], NOW, WALL)
+    (early,) = recalled([event(EventKind.DRAINING, NOW + 5)], NOW, WALL, 0.0)
     assert early.since == -5.0
+
+
+def test_a_worker_of_before_the_containers_start_is_lost_though_the_clock_went_on() -> None:
+    before, after = (Event(WALL - ago, EventKind.READY, "x", pool="p", instance="p@2-1") for ago in (30, 10))
+    (lost,), (still,) = (recalled([event], NOW, WALL, booted=NOW - 20) for event in (before, after))
+    assert told(lost, replace(READY, since=NOW - 15, ready_at=NOW - 15)) == ["lost", "started", "ready"]
+    assert told(still, replace(READY, since=NOW - 10, ready_at=NOW - 10)) == []

@@ -119,7 +119,7 @@ class Known:
         """Who was ready and is dead serves nobody, while its last words are being read: that may take seconds."""
         shown = record.shown
         if shown is not None and shown.state is InstanceState.READY and record.unexplained:
-            record.shown = replace(shown, state=InstanceState.STOPPING, ready_at=None, active_tasks=None)
+            record.shown = replace(shown, state=InstanceState.STOPPING, active_tasks=None)
             self._on_change(record.id.pool)
 
     def _wake(self, id: InstanceId) -> None:

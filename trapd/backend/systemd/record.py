@@ -11,6 +11,9 @@ from trapd.contracts import fresh_after
 from trapd.masking import mask
 from trapd.model import Ailment, CodeReport, Failure, Instance, InstanceId, InstanceState
 
+# Not ready yet, or not any more; who stops was ready until then, whether its main process is there still or not.
+_OUTSIDE_ITS_RUN = frozenset({InstanceState.STARTING, InstanceState.FAILED})
+
 
 @dataclass(eq=False)
 class Record:
@@ -147,7 +150,7 @@ class Record:
             state,
             self._since(state),
             pid=facts.pid or None,
-            ready_at=facts.ready if running and facts.was_ready and state is not InstanceState.STARTING else None,
+            ready_at=facts.ready if facts.was_ready and state not in _OUTSIDE_ITS_RUN else None,
             active_tasks=active_tasks(facts.text) if running else None,
             ailment=ailment(status) if serving else None,
             status=hangs_on() if self.hung and state is InstanceState.STOPPING else status,

@@ -95,7 +95,7 @@ async def test_a_dead_worker_is_never_shown_ready_while_its_words_are_read(opene
         del changed[:]
         known.receive(ONE, CRASHED)
         (dying,) = known.seen(0.0)
-        assert (dying.state, dying.ready_at, changed) == (InstanceState.STOPPING, None, ["default"])
+        assert (dying.state, dying.ready_at, changed) == (InstanceState.STOPPING, READY.ready, ["default"])
         await known.settled()
         (dead,) = known.seen(0.0)
         assert dead.state is InstanceState.FAILED

@@ -66,6 +66,14 @@ def test_what_is_shown_of_a_draining_one() -> None:
     assert (instance.since, instance.ready_at, instance.active_tasks) == (15.0, 12.0, 3)
 
 
+def test_of_one_that_died_it_is_known_when_it_was_ready() -> None:
+    """Or its crash has no duration."""
+    dying = received(STARTING, READY, replace(READY, active="deactivating", sub="stop-sigterm", pid=0, result="signal"))
+    instance = dying.view()
+    assert instance is not None
+    assert (instance.state, instance.ready_at, instance.pid) == (S.STOPPING, 12.0, None)
+
+
 def test_a_drain_that_systemd_ends_says_so_and_is_no_failure() -> None:
     """TimeoutStopFailureMode=abort; between this and the end PID 1 may tell nothing more."""
     hung = replace(DRAINING, sub="stop-watchdog", result="timeout", changed=75.0)
