@@ -54,6 +54,7 @@ class Controller:
         self.backend, self.snapshots, self.history, self.clock = backend, snapshots, history, clock
         self.gauge, self._growing = gauge, asyncio.Lock()  # one pool at a time takes of the memory that is left
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
+        self.settled: Disk | None = None  # the disk as it was when it last was whole and at rest
         self.stopping = False
         self.going_down = False  # the machine
         self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
@@ -105,6 +106,10 @@ class Controller:
             usable=self.snapshots.present(),
             stopping=self.stopping,
         )
+
+    def loaded(self) -> frozenset[str]:
+        """Distributions that workers are known to have loaded, by normalised name."""
+        return frozenset(name for generation in self.generations.values() for name in generation.loaded)
 
     def as_installed(self, pool: str) -> bool:
         """Does this pool want the very code that is installed, under the settings in force?"""

@@ -149,6 +149,7 @@ class Daemon:
             on_disk=self.triggers.disk_changed,
             trust=trust,
             environment=variables.of(application),
+            loaded=self.controller.loaded,
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:

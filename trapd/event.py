@@ -38,6 +38,12 @@ class EventKind(StrEnum):
     TRAPD_STARTED = "trapd-started", About.TRAPD, "trapd runs and keeps the pools"
     TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, because it was asked to", "since trapd started"
 
+    NO_EFFECT = (
+        "no-effect",
+        About.TRAPD,
+        "something was installed or removed that is not required, and that no worker has loaded",
+    )
+
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
     PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"

@@ -15,6 +15,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trapd.content import Content
 from trapd.contracts import History
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
@@ -272,11 +273,16 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 
 def _record(value: Any) -> dict[str, Any]:
-    return asdict(value) if isinstance(value, Refusal) else dict(value)  # mappings that are not dict
+    return asdict(value) if isinstance(value, Refusal | Content) else dict(value)  # mappings that are not dict
 
 
 def _generation(record: dict[str, Any]) -> Generation:
-    return Generation(**record)
+    tables = {name: _table(record[name]) for name in ("distributions", "loaded")}
+    return Generation(**record | tables | {"required": tuple(record["required"])})
+
+
+def _table(record: dict[str, Any]) -> dict[str, Content]:
+    return {name: Content(**content) for name, content in record.items()}
 
 
 def _rollout(record: dict[str, Any]) -> Rollout:

@@ -86,5 +86,19 @@ def _refusal(key: str, why: str) -> dict[str, str]:
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 
-_STEPS: tuple[Callable[[Run], None], ...] = (_make_tables, _make_events_data, _make_refusals_values)
+
+def _give_generations_tables(run: Run) -> None:
+    """Of what was installed a generation knew one digest, and has a table of all distributions; it gets that when it is
+    met on the disk."""
+    for number, value in run("SELECT number, value FROM generations").fetchall():
+        table = {"distributions": {}, "required": [], "loaded": {}, "heard": False}
+        run("UPDATE generations SET value = ? WHERE number = ?", (json.dumps(json.loads(value) | table), number))
+
+
+_STEPS: tuple[Callable[[Run], None], ...] = (
+    _make_tables,
+    _make_events_data,
+    _make_refusals_values,
+    _give_generations_tables,
+)
 SCHEMA = len(_STEPS)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from trapd.content import Content
+
 POOL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Numbers of 15 digits: more than there will ever be, and few enough for a database.
 _INSTANCE = re.compile(r"(?P<pool>[a-z][a-z0-9_]*)@(?P<generation>[0-9]{1,15})-(?P<slot>[0-9]{1,15})")
@@ -117,10 +119,12 @@ class CodeReport:
     strays: tuple[str, ...] = ()  # modules of watched packages that were loaded from outside the snapshot
     remote: tuple[RemoteCommand, ...] = ()  # beside its code: what is not as it was configured
     slots: int | None = None  # tasks that it runs at a time; workers of an earlier trapd do not tell it
+    loaded: tuple[str, ...] = ()  # distributions, by normalised name, that it or its children have loaded modules of
+    replaced: tuple[str, ...] = ()  # files that changed while modules of their distribution were loaded, old and new
 
     @property
     def mixed(self) -> bool:
-        return bool(self.strays)
+        return bool(self.strays or self.replaced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,15 +272,20 @@ class DiskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is installed, as seen at one moment; fingerprint, files, eager and roots count only if settled."""
+    """What is installed, as seen at one moment; all but state, reason and versions counts only if settled."""
 
     state: DiskState
     reason: str = ""
-    fingerprint: str = ""
+    fingerprint: str = ""  # of what counts by metadata; of a generation that is recognised, that generation's
     versions: Mapping[str, str] = field(default_factory=dict)  # of the watched distributions
     files: tuple[TreeFile, ...] = ()
     eager: bool = False  # the Celery settings run every task in the submitter's process: no workers are needed
     roots: tuple[str, ...] = ()  # absolute: projects' folders that code is imported from; their files go below tree/
+    # All that is on the import path, by normalised name, with INTERPRETER and CELERYCONFIG; and which of it counts
+    # whatever workers have loaded: what is watched, Celery, and all that they require.
+    distributions: Mapping[str, Content] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    earlier: str = ""  # the fingerprint as a trapd took it that had no such table
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +301,12 @@ class Generation:
     wall: float
     eager: bool = False
     application: str = ""  # Application.identity of what its snapshot starts: part of each digest in ``launch``
+    # The tables of the disk that it was made of; empty where a trapd without tables made it, and has not met it yet.
+    distributions: Mapping[str, Content] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    # What its workers have loaded, each as it was installed then; until they say so, what those before had loaded.
+    loaded: Mapping[str, Content] = field(default_factory=dict)
+    heard: bool = False  # whether ``loaded`` is what its own workers say
 
 
 class RolloutState(StrEnum):

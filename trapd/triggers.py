@@ -7,11 +7,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from trapd.content import Content
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Application, Disk, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout import intent, lost_end, want
+from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
+from trapd.rollout import changes, intent, lost_end, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -73,7 +74,8 @@ class Triggers:
         """Take note of what is installed; roll out what is new and whole. Raises SnapshotError if it changed again."""
         known = self.controller
         async with known.making:
-            known.disk = disk
+            known.disk = self._named(disk, actor)
+            disk = known.disk
             known.notify()
             meant = {name: intent.after_disk(known.situation(name)) for name in known.specs}
             for name, what in meant.items():
@@ -90,6 +92,26 @@ class Triggers:
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
             return await self._begin(list(behind), generation, before=before)
+
+    def _named(self, disk: Disk, actor: str) -> Disk:
+        """The disk under the fingerprint of the generation that it is, if it is one. What changed on it and counts for
+        no generation is told."""
+        known, wall = self.controller, self.controller.clock.wall()
+        if disk.state is not DiskState.SETTLED:
+            return disk
+        wanted = {state.wanted for state in known.states.values()}
+        newest = sorted(known.generations.values(), key=lambda g: (g.number in wanted, g.number), reverse=True)
+        named = changes.recognised(disk, newest)
+        met = [g for g in newest if not g.distributions and named.distributions and changes.is_installed(g, disk)]
+        events = []
+        if known.settled is not None and (found := changes.unaffected(known.settled, named)):
+            why = f"{changes.sentence(found)}: not required by what is watched, and loaded by no worker"
+            events = [Event(wall, EventKind.NO_EFFECT, why, actor)]
+            log.info("no effect: %s", why)
+        with contextlib.suppress(HistoryError):  # it is known again at the next change
+            known.save([], events, [changes.with_table(generation, named) for generation in met])
+        known.settled = named
+        return named
 
     def _go_back(self, name: str, what: GoBack, actor: str) -> None:
         known, wall = self.controller, self.controller.clock.wall()
@@ -240,7 +262,18 @@ class Triggers:
             wall=known.clock.wall(),
             eager=like.eager,
             application=application,
+            distributions=like.distributions,
+            required=like.required,
+            loaded=self._loaded_before(like),
         )
+
+    def _loaded_before(self, like: Disk | Generation) -> Mapping[str, Content]:
+        """What its workers will have loaded, until they say it themselves."""
+        if isinstance(like, Generation):
+            return like.loaded
+        wanted = {state.wanted for state in self.controller.states.values()}
+        names = {n for g in self.controller.generations.values() if g.number in wanted for n in g.loaded}
+        return {name: like.distributions[name] for name in sorted(names) if name in like.distributions}
 
     def _next_number(self) -> int:
         """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""

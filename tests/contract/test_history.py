@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.fake_history import FakeHistory
 from tests.support.repetitions import times
+from trapd.content import Content
 from trapd.contracts import History
 from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
@@ -31,7 +32,9 @@ Reopen = Callable[[], History]
 
 def generation(number: int, **more: object) -> Generation:
     values = {"fingerprint": "f1", "versions": {"trap": "1.4.0"}, "launch": {"default": "d1"}, "reason": "upgrade"}
-    return Generation(number=number, **values | {"actor": "root", "wall": 5.5} | more)  # type: ignore[arg-type]
+    table = {"numpy": Content("2.0.1", "n2", "c" * 40), "the celeryconfig": Content("", "d")}
+    tables = {"distributions": table, "required": ("numpy",), "loaded": {"numpy": Content("1.26", "")}, "heard": True}
+    return Generation(number=number, **values | tables | {"actor": "root", "wall": 5.5} | more)  # type: ignore[arg-type]
 
 
 def rollout(id: int, pool: str = "default", state: RolloutState = RolloutState.CANARY) -> Rollout:

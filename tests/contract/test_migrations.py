@@ -56,7 +56,7 @@ def test_every_event_of_schema_1_is_kept_with_its_number_and_its_words(old: Path
 
 def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHistory) -> None:
     kinds = Counter(one.kind for one in history.events(limit=1000))
-    new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost"}
+    new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost", "no-effect"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}
 
 
@@ -80,6 +80,11 @@ def test_what_was_refused_stays_refused(history: SqliteHistory) -> None:
         (Scope.CODE, "six", ""),
     ]
     assert refused[-1].why == "undone by somebody"
+
+
+def test_generations_have_no_table_until_they_are_met_on_the_disk(history: SqliteHistory) -> None:
+    for one in history.generations().values():
+        assert (one.distributions, one.required, one.loaded, one.heard) == ({}, (), {}, False)
 
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64

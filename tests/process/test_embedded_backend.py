@@ -225,7 +225,7 @@ async def test_b12_what_survives_the_abort_is_killed(short_path: Path, monkeypat
         failure = (await stage.until(reached(InstanceState.FAILED)))[ONE].failure
         assert failure is not None
         assert failure.kind is FailureKind.WATCHDOG
-        assert failure.summary.endswith("no sign of life for 0.3 s; its last words: main loop stalled at x.py:3")
+        assert failure.summary.endswith("no sign of life for 0.3 s; its last status: main loop stalled at x.py:3")
 
 
 # --- what it is given, what it says ---------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ async def test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_
         failure = await lab.failure()
         assert failure.kind is FailureKind.TIMEOUT
         assert failure.summary.startswith("did not send READY within ")
-        assert "; its last words: starting for " in failure.summary
+        assert "; its last status: starting for " in failure.summary
         assert "jobs.py" in failure.detail
         assert "in hang" in failure.detail
 

@@ -16,6 +16,7 @@ from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.virtual_clock import VirtualClock
 from trapd import controller
+from trapd.content import Content
 from trapd.controller import Controller
 from trapd.errors import BackendError, RefusedError
 from trapd.event import EventKind
@@ -23,6 +24,7 @@ from trapd.generations.collect import removable
 from trapd.model import Disk, DiskState, Instance, InstanceId, PoolState
 from trapd.triggers import Triggers
 
+TABLE = {"pkg": Content("1.0", "p"), "numpy": Content("1.26.4", "n"), "ipython": Content("8.0", "i")}
 SETTLED = Disk(DiskState.SETTLED, fingerprint="one", versions={"pkg": "1.0"})
 
 
@@ -237,3 +239,32 @@ async def test_who_caused_a_rollout_to_be_given_up_is_told() -> None:
     assert one.state("p").wanted == 1
     last = one.history.events()[-1]
     assert (last.kind, last.actor) == (EventKind.SUPERSEDED, "reload")
+
+
+async def test_what_counts_for_nobody_is_an_event_without_effect_and_what_counts_is_the_reason() -> None:
+    orders = triggers()
+    known = orders.controller
+    first = replace(SETTLED, distributions=TABLE, required=("numpy", "pkg"))
+    await orders.disk_changed(first)
+    other = {**TABLE, "ipython": Content("9.0", "i2")}
+    assert await orders.disk_changed(replace(first, distributions=other)) == []
+    assert await orders.disk_changed(replace(first, distributions=other)) == [], "and it is told once"
+    told = [event for event in known.history.events() if event.kind is EventKind.NO_EFFECT]
+    assert [event.reason for event in told] == [
+        "ipython 8.0 -> 9.0: not required by what is watched, and loaded by no worker"
+    ]
+    upgraded = {**other, "numpy": Content("2.0.1", "n2")}
+    (begun,) = await orders.disk_changed(replace(first, fingerprint="two", distributions=upgraded))
+    assert begun.reason == known.generations[2].reason == "numpy 1.26.4 -> 2.0.1"
+
+
+async def test_after_an_upgrade_of_trapd_the_same_code_recycles_nobody_and_gets_its_table() -> None:
+    orders = triggers()
+    known = orders.controller
+    await orders.disk_changed(replace(SETTLED, fingerprint="as it was taken then"))
+    settled = replace(SETTLED, earlier="as it was taken then", distributions=TABLE, required=("numpy", "pkg"))
+    assert await orders.disk_changed(settled) == []
+    assert known.history.generations()[1].distributions == TABLE
+    rebuilt = {**TABLE, "numpy": Content("1.26.4", "n2")}
+    (begun,) = await orders.disk_changed(replace(settled, fingerprint="two", distributions=rebuilt))
+    assert begun.reason == "numpy 1.26.4, other content"

@@ -1,4 +1,4 @@
-"""Reads what a worker reports of itself in a file: the code it has really loaded, or why it could not load it."""
+"""Read the report file of a worker: the code that it has really loaded, or why it could not load it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Report:
 
     pid: int
     code: CodeReport
-    failure: Failure | None  # its time is not the worker's to say: 0
+    failure: Failure | None  # with time 0: trapd does not take the time from the worker
 
 
 def read(path: Path, pid: int) -> Report | None:
-    """The report, if it is whole and of this very process. Reads a file: call it off the loop."""
-    # the last two: a number without end, lists in lists in lists
+    """Return the report, if it is complete and of this process. Reads a file: call it off the loop."""
+    # the last two are raised by a number without end, and by lists in lists in lists
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         document = _parse(_content(path))
         return document if document.pid == pid else None
@@ -34,7 +34,8 @@ def read(path: Path, pid: int) -> Report | None:
 
 
 def _content(path: Path) -> bytes:
-    """Of a plain file only: to open a pipe would wait for ever, and a link may lead to what is not theirs to show."""
+    """Return the content of a plain file only: opening a pipe would wait for ever, and a link may lead to a file that
+    the worker may not read."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -46,7 +47,7 @@ def _parse(text: bytes) -> Report:
     document = json.loads(text)
     versions = {str(name): str(version) for name, version in document["versions"].items()}
     strays = tuple(str(stray) for stray in document["strays"])
-    # workers of an earlier trapd do not tell it
+    # workers of an earlier trapd do not report it
     remote = tuple(
         RemoteCommand(mask(str(command["command"])), float(command["wall"])) for command in document.get("remote", ())
     )

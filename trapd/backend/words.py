@@ -1,4 +1,4 @@
-"""What workers say, made fit to be shown: counts, last words, and an end told in words. Pure."""
+"""Words about workers for users: counts from a status, the end of a log, how a process ended. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from trapd.masking import mask
 from trapd.model import Ailment
 
-REFUSED = 78  # exit status, EX_CONFIG of sysexits.h: trapd-worker has nothing that it could become (worker/launch.py)
-LAST_LINES = 20  # of the log, in a failure's detail
-STACK_LINES = 60  # instead, if the log ends with Python's own account of a fatal error
-TRACEBACK_LINES = 100  # of the log, if it ends with a traceback: its message may have many lines
+REFUSED = 78  # exit status, EX_CONFIG of sysexits.h: trapd-worker found no generation to run (worker/launch.py)
+LAST_LINES = 20  # of the log, in the detail of a failure
+STACK_LINES = 60  # instead, if the log ends with Python's own report of a fatal error
+TRACEBACK_LINES = 100  # instead, if the log ends with a traceback: its message may have many lines
 _FATAL, _TRACEBACK = "Fatal Python error:", "Traceback (most recent call last):"
 _ACTIVE = re.compile(r"(\d+) active")
 # systemd tells in the line before "Failed at step NAMESPACE spawning PROGRAM: No such file" which file that is, mostly
@@ -29,38 +29,37 @@ _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
 
 
 def active_tasks(status: str) -> int | None:
-    """The number of running tasks that a worker's STATUS= tells, if it does."""
-    found = _ACTIVE.search(status)
-    return int(found[1]) if found else None
+    """Return the number of running tasks in a worker's STATUS=, or None."""
+    count = _ACTIVE.search(status)
+    return int(count[1]) if count else None
 
 
 def without_counts(status: str) -> str:
-    """What a worker's STATUS= tells beside the tasks that it has, of which it tells every second while they change."""
+    """Return a worker's STATUS= without the numbers of its tasks, which may change every second."""
     return _COUNTS.sub("", status)
 
 
 def ailment(status: str) -> Ailment | None:
-    """What a worker says that keeps it from serving (worker/health.py), if it does."""
+    """Return the ailment that a worker reports in its STATUS= (worker/health.py), or None."""
     if status.startswith(_STALLED):
         return Ailment.STALLED
     return Ailment.CUT_OFF if _UNREACHABLE.match(status) else None
 
 
 def silence(watchdog: float) -> float:
-    """Seconds without a sign of life after which a worker is called silent: it gives one in a third of the watchdog's
-    time, and without a watchdog every 20 s."""
+    """Return the seconds without a sign of life after which a worker counts as silent. A worker gives a sign of life
+    three times in the watchdog's time, and every 20 s without a watchdog."""
     return 0.6 * (watchdog or 60.0)
 
 
 def hangs_on(stop_time: float = 0.0) -> str:
-    """The status of a drain that is ended (B14); 0: after its unit's TimeoutStopSec=."""
+    """Return the status of a drain that trapd or systemd ends (B14); 0: after its unit's TimeoutStopSec=."""
     time = f"{stop_time:g} s" if stop_time else "its time to stop (TimeoutStopSec=)"
     return f"did not leave: no sign of life for {time} after its last task; ended"
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The end of a log, without passwords; the Python stack, or the whole of a traceback and its message, if it ends
-    with one."""
+    """Return the end of a log, without passwords: if the log ends with a Python stack or a traceback, all of that."""
     fatal = _last(lines, _FATAL)
     if fatal is not None:
         return mask("\n".join(lines[fatal : fatal + STACK_LINES]))
@@ -76,22 +75,22 @@ def _last(lines: Sequence[str], words: str) -> int | None:
 
 
 def with_reason(summary: str, lines: str) -> str:
-    """How a run ended that never began, with the reason behind it: what trapd-worker, or else systemd, wrote of it."""
+    """Return the summary of a run that never began, with the reason that trapd-worker, or else systemd, has logged."""
     for words in _REASONS:
-        if found := words.findall(lines):
-            return f"{summary}: {found[-1]}"
+        if reasons := words.findall(lines):
+            return f"{summary}: {reasons[-1]}"
     return summary
 
 
 def last_status(status: str) -> str:
-    """To be put behind what became of a worker that did not answer."""
-    return f"; its last words: {status}" if status else ""
+    """Return the addition to the summary of a worker that gave no sign of life: its last STATUS=, if there was one."""
+    return f"; its last status: {status}" if status else ""
 
 
 def ending(exit_status: int | None, number: int, asked: bool) -> str:
-    """How a process ended. ``exit_status``: minus the signal's number if it was killed, None if that is not known.
+    """Return how a process ended. ``exit_status``: minus the signal's number if it was killed, None if not known.
 
-    ``number`` is the errno that it told before, or 0; ``asked`` says whether it was told to leave.
+    ``number``: the errno that the process sent before, or 0. ``asked``: whether the process was asked to exit.
     """
     if exit_status is None:
         words = "ended"

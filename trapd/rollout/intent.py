@@ -184,7 +184,7 @@ def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
     if half_made and good is not None and situation.is_installed(good):
         return GoBack(good, "the installed code is the last good generation's again")
     same = situation.wanted is not None and situation.wanted.fingerprint == disk.fingerprint
-    return FromDisk(SETTINGS if same else news(situation.wanted, disk.versions))
+    return FromDisk(SETTINGS if same else news(situation.wanted, disk))
 
 
 def after_reload(before: Situation, situation: Situation) -> Nothing | CopyOf:

@@ -7,7 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trapd.model import Generation, OnFailure, PoolSpec, PoolState, Refusal, Rollout, RolloutState, Scope
+from trapd.content import normalise
+from trapd.model import (
+    Disk,
+    Generation,
+    OnFailure,
+    PoolSpec,
+    PoolState,
+    Refusal,
+    Rollout,
+    RolloutState,
+    Scope,
+)
+from trapd.rollout import changes
 from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
 
@@ -19,14 +31,16 @@ def launch_digest(spec: PoolSpec, application: str) -> str:
     return hashlib.sha256(json.dumps([application, spec.launch()], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def news(old: Generation | None, versions: Mapping[str, str]) -> str:
-    """What was installed, for people: versions where they changed, otherwise what else it can be."""
-    installed = sorted(versions.items())
+def news(old: Generation | None, disk: Disk) -> str:
+    """What was installed, for people: which distribution changed, from which version to which."""
+    versions, installed = disk.versions, sorted(disk.versions.items())
+    if old is not None and old.distributions and disk.distributions and (found := changes.since(old, disk)):
+        return changes.sentence(found, {normalise(name) for name in versions})
     if old is None:
         return "first start: " + ", ".join(f"{name} {version}" for name, version in installed)
     before = {name: old.versions.get(name, "absent") for name in versions}
-    changes = [f"{name} {before[name]} -> {version}" for name, version in installed if before[name] != version]
-    return ", ".join(changes) or "the installed code, the celeryconfig or the interpreter changed"
+    others = [f"{name} {before[name]} -> {version}" for name, version in installed if before[name] != version]
+    return ", ".join(others) or "the installed code, the celeryconfig or the interpreter changed"
 
 
 def needed(state: PoolState) -> set[int]:

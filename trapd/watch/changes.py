@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,8 @@ class Watch:
 
     ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError or
     HistoryError, what is installed has to settle once more, later each time it happens again. ``trust`` is asked at
-    every look whether the celeryconfig may be used.
+    every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
+    loaded them, by normalised name.
     """
 
     def __init__(
@@ -49,15 +50,16 @@ class Watch:
         trust: Trust,
         environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
+        loaded: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        self._clock, self._on_disk, self._full_look = clock, on_disk, full_look
+        self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions)
         self._quiet = Quiet(quiet_period, ceiling, clock.now())
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._reported: Disk | None = None
-        self._settled = ""  # the last fingerprint that settled
+        self._settled: Disk | None = None  # the last that did
         self._refusals = 0  # SnapshotErrors in a row
         self._observer: Observer | None = None
         self._unwatched = False
@@ -159,9 +161,9 @@ class Watch:
                 self._fully_looked, self._requested = began, None
             answer = await self._interpreter.ask(again=self._broken)
             self._renew, renew = False, self._renew
-            survey = await asyncio.to_thread(
-                self._surveyor.look, answer, self._arming(renew), wall=self._clock.wall(), fresh=fresh
-            )
+            arm, wall = self._arming(renew), self._clock.wall()
+            loaded = frozenset(self._loaded())
+            survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, loaded=loaded)
             self._broken = survey.finding.verdict is Verdict.BROKEN
             self._quiet.looked(began, self._clock.now(), survey.finding)
             if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
@@ -191,11 +193,7 @@ class Watch:
 
     async def _report_news(self) -> None:
         disk, reported = self._disk, self._reported
-        if reported and (reported.state, reported.fingerprint, reported.reason) == (
-            disk.state,
-            disk.fingerprint,
-            disk.reason,
-        ):
+        if reported and _same(reported, disk):
             return
         self._reported = disk
         self._log(disk)
@@ -213,16 +211,26 @@ class Watch:
 
     def _log(self, disk: Disk) -> None:
         match disk.state:
-            case DiskState.SETTLED if disk.fingerprint == self._settled and not self._refusals:
+            case DiskState.SETTLED if self._settled and _same(self._settled, disk) and not self._refusals:
                 log.info("no effect: the content is the same as before (%s)", disk.fingerprint[:12])
             case DiskState.SETTLED:
-                self._settled = disk.fingerprint
+                self._settled = disk
                 versions = ", ".join(f"{name} {version}" for name, version in sorted(disk.versions.items()))
                 log.info("settled: %s (%s)", versions, disk.fingerprint[:12])
             case DiskState.CHANGING:
                 log.info("changing: %s", disk.reason)
             case DiskState.BROKEN:
                 log.error("broken: %s", disk.reason)
+
+
+def _same(before: Disk, now: Disk) -> bool:
+    """To whoever is told of it."""
+    return (before.state, before.fingerprint, before.reason, before.distributions) == (
+        now.state,
+        now.fingerprint,
+        now.reason,
+        now.distributions,
+    )
 
 
 class _Inbox:

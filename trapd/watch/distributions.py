@@ -26,7 +26,7 @@ from trapd.watch.sites import Site, find, read_metadata
 from trapd.watch.tree import SourceFile, is_sourceless, walk
 
 # Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
-_HOW = frozenset(
+HOW = frozenset(
     {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "uv_cache.json", "uv_build.json", "SOURCES.txt"}
 )
 _LIBRARY = (".py", ".so")
@@ -105,7 +105,7 @@ class _Finds:
             tree = walk(path, path.name, compiled=False)
             self.litter += tree.litter
             for file in tree.files:
-                how = PurePosixPath(file.path).name in _HOW
+                how = PurePosixPath(file.path).name in HOW
                 self.add(SourceFile(file.path, file.source, counted=not how))
         elif path.is_file():
             self.add(SourceFile(path.name, str(path)))

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trapd.content import Content
+
 # A file written twice within the clock's resolution (4 ms on most kernels) can have the same times and another content.
-_RACY = 50_000_000  # ns
+RACY = 50_000_000  # ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def read(path: Path) -> Stamp:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     _, _, size, written, changed = identity
-    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < _RACY)
+    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < RACY)
 
 
 def _identity(path: Path) -> tuple[int, int, int, int, int]:
@@ -61,14 +63,26 @@ class Hasher:
         return known
 
 
-def fingerprint(
+def fingerprint(distributions: Mapping[str, Content], names: Iterable[str]) -> str:
+    """One digest of what lies under these names in a table of what is installed. Their order does not matter."""
+    there = [(name, distributions[name]) for name in sorted(set(names)) if name in distributions]
+    lines = ["trapd fingerprint 2", *(f"{name}\0{content.version}\0{content.digest}" for name, content in there)]
+    return _digest(lines)
+
+
+def earlier_fingerprint(
     digests: Iterable[tuple[str, str]], versions: Mapping[str, str], celeryconfig: str, interpreter: str
 ) -> str:
-    """One digest of paths and contents, of all versions in the dependency closure, and of what runs and configures it.
+    """The fingerprint as a trapd without tables took it, by which generations that it made are known again.
 
-    The order of ``digests`` and ``versions`` does not matter.
+    Of paths and contents of what is watched, of all versions in the dependency closure, and of what runs and configures
+    it. The order of ``digests`` and ``versions`` does not matter.
     """
     lines = ["trapd fingerprint 1", f"interpreter {interpreter}", f"celeryconfig {celeryconfig}"]
     lines += [f"version {name} {version}" for name, version in sorted(versions.items())]
     lines += [f"file {digest} {path}" for path, digest in sorted(digests)]
+    return _digest(lines)
+
+
+def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

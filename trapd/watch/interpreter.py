@@ -35,6 +35,8 @@ class Answer:
     eager: bool = False
     celeryconfig: str = ""  # digest of its content as it was before it was executed
     problem: str = ""
+    version: str = ""  # for people: "3.11.2"
+    standard: tuple[str, ...] = ()  # folders of its standard library
 
 
 class Interpreter:
@@ -149,6 +151,8 @@ class Interpreter:
         return Answer(
             paths=tuple(where["paths"]),
             identity=where["identity"],
+            version=where["version"],
+            standard=tuple(where["standard"]),
             prefix=where["prefix"],
             editable=where["editable"],
             eager=bool(config and config.get("eager")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import site
 import sys
 import sysconfig
@@ -34,6 +35,8 @@ def where() -> dict[str, object]:
     return {
         "paths": [str(folder) for folder in path if os.path.realpath(folder) not in standard],
         "identity": f"{sys.implementation.name} {sys.version} {prefix}",
+        "version": platform.python_version(),
+        "standard": sorted(standard),
         "prefix": sys.prefix,
         "editable": mapped(),
     }

@@ -30,7 +30,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a look. ``fingerprint`` may be empty if there was nothing to take one of."""
+    """The result of a look. ``fingerprint``: of all that was seen; empty if there was nothing to take one of."""
 
     verdict: Verdict
     reason: str = ""  # why it is not whole

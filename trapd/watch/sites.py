@@ -8,17 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trapd.content import normalise as normalise
+
 _METADATA = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d[^-]*)(?:-py\d.*)?)?\.(?:dist|egg)-info")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^]]*)\])?")
 _PIN = re.compile(r"===?\s*([\w.!+-]+)")  # not ==1.4.*
 _EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)|["']([^"']+)["']\s*==\s*extra\b""")
 _STASH_FILLER = "-~.=%0123456789"  # what pip puts for the first letters of a name it moves aside
 _OF_SYSTEM = ("/usr/lib/python3", "/usr/lib64/python3")
-
-
-def normalise(name: str) -> str:
-    """Names of distributions are equal if this is: ``Radio_PySE`` is ``radio-pyse``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from trapd.model import Generation
+from trapd.model import Disk, DiskState, Generation
 from trapd.rollout import want
 
 BEFORE = {"trap": "1.3.0", "casacore": "3.5"}
@@ -26,4 +26,4 @@ def test_what_was_installed_is_told_by_versions_where_they_changed(
     old: Mapping[str, str] | None, installed: Mapping[str, str], words: str
 ) -> None:
     before = None if old is None else Generation(1, "f", old, {}, "", "watch", 0.0)
-    assert want.news(before, installed) == words
+    assert want.news(before, Disk(DiskState.SETTLED, versions=installed)) == words

@@ -63,7 +63,8 @@ class Home:
     def says(self, *paths: Path, editable: Mapping[str, Path] = {}) -> str:
         """What an interpreter that imports from there answers, as a line of shell."""
         mapped = {name: str(path) for name, path in editable.items()}
-        where = {"paths": [*map(str, paths)], "identity": "python", "prefix": str(self.home), "editable": mapped}
+        about = {"identity": "python", "version": "3.11.2", "prefix": str(self.home), "standard": []}
+        where = {"paths": [*map(str, paths)], "editable": mapped, **about}
         return f"echo '{MARK}{json.dumps(where)}'; echo '{MARK}{{\"eager\": true}}'\n"
 
     def make_editable(self) -> Path:

@@ -9,27 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from trapd.watch.fingerprint import Hasher, Stamp, fingerprint, read
+from trapd.watch.fingerprint import Hasher, Stamp, earlier_fingerprint, read
 
 DIGESTS = [("code/a.py", "11"), ("code/b.py", "22")]
 VERSIONS = {"trap": "1.3.0", "numpy": "2.0"}
-BASE = fingerprint(DIGESTS, VERSIONS, "config", "python")
+BASE = earlier_fingerprint(DIGESTS, VERSIONS, "config", "python")
 
 
 def test_the_order_in_which_things_are_found_does_not_matter() -> None:
-    assert fingerprint(DIGESTS[::-1], dict(reversed(VERSIONS.items())), "config", "python") == BASE
+    assert earlier_fingerprint(DIGESTS[::-1], dict(reversed(VERSIONS.items())), "config", "python") == BASE
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        fingerprint([("code/a.py", "11"), ("code/b.py", "33")], VERSIONS, "config", "python"),
-        fingerprint([("code/a.py", "11"), ("code/c.py", "22")], VERSIONS, "config", "python"),
-        fingerprint(DIGESTS[:1], VERSIONS, "config", "python"),
-        fingerprint(DIGESTS, {**VERSIONS, "numpy": "2.1"}, "config", "python"),
-        fingerprint(DIGESTS, {"trap": "1.3.0"}, "config", "python"),
-        fingerprint(DIGESTS, VERSIONS, "other", "python"),
-        fingerprint(DIGESTS, VERSIONS, "config", "other"),
+        earlier_fingerprint([("code/a.py", "11"), ("code/b.py", "33")], VERSIONS, "config", "python"),
+        earlier_fingerprint([("code/a.py", "11"), ("code/c.py", "22")], VERSIONS, "config", "python"),
+        earlier_fingerprint(DIGESTS[:1], VERSIONS, "config", "python"),
+        earlier_fingerprint(DIGESTS, {**VERSIONS, "numpy": "2.1"}, "config", "python"),
+        earlier_fingerprint(DIGESTS, {"trap": "1.3.0"}, "config", "python"),
+        earlier_fingerprint(DIGESTS, VERSIONS, "other", "python"),
+        earlier_fingerprint(DIGESTS, VERSIONS, "config", "other"),
     ],
     ids=["content", "name", "fewer files", "dependency", "fewer dependencies", "celeryconfig", "interpreter"],
 )

@@ -210,7 +210,8 @@ def fake_python(tmp_path: Path) -> Path:
     python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/runs\ncat {tmp_path}/answer\n")
     python.chmod(0o755)
     (tmp_path / "answer").write_text(
-        f'{MARK}{{"paths": ["{site}"], "identity": "fake", "prefix": "{tmp_path}", "editable": {{}}}}\n'
+        f'{MARK}{{"paths": ["{site}"], "identity": "fake", "prefix": "{tmp_path}", "editable": {{}},'
+        '"version": "", "standard": []}\n'
         f'{MARK}{{"eager": false}}\n'
     )
     return python

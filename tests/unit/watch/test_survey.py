@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.site_packages import install, install_editable, make_old, uninstall
+from trapd.content import Content
+from trapd.rollout.changes import changes, sentence
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places
 from trapd.watch.quiet import Verdict
@@ -37,15 +39,21 @@ class Machine:
     def celeryconfig(self) -> Path:
         return self.home / "celeryconfig.py"
 
-    def look(self, *, fresh: bool = False, arm: Callable[[Places], bool] = lambda places: False) -> Survey:
+    def look(
+        self,
+        *,
+        fresh: bool = False,
+        arm: Callable[[Places], bool] = lambda places: False,
+        loaded: frozenset[str] = frozenset(),
+    ) -> Survey:
         config = self.celeryconfig.read_bytes() if self.celeryconfig.exists() else b""
         answer = replace(self.answer, celeryconfig=hashlib.sha256(config).hexdigest() if config else "")
-        return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh)
+        return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh, loaded=loaded)
 
     def fingerprint(self) -> str:
         found = self.look()
         assert found.finding.verdict is Verdict.WHOLE, found.finding.reason
-        assert found.finding.fingerprint == found.disk.fingerprint != ""
+        assert found.disk.fingerprint != ""
         return found.disk.fingerprint
 
 
@@ -151,6 +159,10 @@ def upgrade_a_dependency(machine: Machine) -> None:
     install(machine.site, "numpy", "2.1", {"numpy/__init__.py": ""})
 
 
+def rebuild_a_dependency_under_the_same_version(machine: Machine) -> None:
+    install(machine.site, "numpy", "2.0", {"numpy/__init__.py": "x = 1\n"})
+
+
 def edit_the_celeryconfig(machine: Machine) -> None:
     machine.celeryconfig.write_text("broker_url = 'amqp://'\n")
 
@@ -166,6 +178,7 @@ def use_another_interpreter(machine: Machine) -> None:
         rebuild_under_the_same_version,
         add_a_module,
         upgrade_a_dependency,
+        rebuild_a_dependency_under_the_same_version,
         edit_the_celeryconfig,
         use_another_interpreter,
     ],
@@ -189,6 +202,97 @@ def test_an_editable_install_counts_by_its_source(machine: Machine) -> None:
     assert disk.roots == (str(source),)
     (source / "trap/__init__.py").write_text("two")
     assert machine.fingerprint() != before
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def names_changed(machine: Machine, happen: Callable[[Machine], None], loaded: frozenset[str] = frozenset()) -> str:
+    before = machine.look(loaded=loaded)
+    happen(machine)
+    after = machine.look(loaded=loaded)
+    assert before.finding.fingerprint != after.finding.fingerprint, "a look has to tell, heard or not"
+    found = before.disk.distributions, after.disk.distributions
+    return sentence(changes(*found, {*found[0], *found[1]}))
+
+
+def upgrade_the_interpreter(machine: Machine) -> None:
+    machine.answer = replace(machine.answer, identity="python 3.11.9", version="3.11.9")
+
+
+def patch_the_standard_library(machine: Machine) -> None:
+    (machine.home / "lib/ssl.py").write_text("patched = True\n")
+
+
+@pytest.mark.parametrize(
+    ("happen", "words"),
+    [
+        (upgrade, "trap 1.3.0 -> 1.4.0"),
+        (add_a_module, "trap 1.3.0, other content"),
+        (upgrade_a_dependency, "numpy 2.0 -> 2.1"),
+        (rebuild_a_dependency_under_the_same_version, "numpy 2.0, other content"),
+        (lambda machine: uninstall(machine.site, "numpy"), "numpy 2.0 -> absent"),
+        (install_something_else, "other absent -> 1.0"),
+        (edit_the_celeryconfig, "the celeryconfig changed"),
+        (upgrade_the_interpreter, "python 3.11.2 -> 3.11.9"),
+        (patch_the_standard_library, "python 3.11.2, other content"),
+    ],
+)
+def test_the_table_names_what_changed(machine: Machine, happen: Callable[[Machine], None], words: str) -> None:
+    (machine.home / "lib").mkdir()
+    (machine.home / "lib/ssl.py").write_text("patched = False\n")
+    machine.answer = replace(machine.answer, version="3.11.2", standard=(str(machine.home / "lib"),))
+    assert names_changed(machine, happen) == words
+
+
+def test_of_what_has_no_record_the_files_count_once_a_worker_has_loaded_it(machine: Machine) -> None:
+    def package(content: str) -> Callable[[Machine], None]:
+        def write(machine: Machine) -> None:
+            info = machine.site / "yaml-6.0.egg-info"
+            info.mkdir(exist_ok=True)
+            (info / "PKG-INFO").write_text("Name: yaml\nVersion: 6.0\n")
+            (machine.site / "yaml.py").write_text(content)
+
+        return write
+
+    package("one")(machine)
+    assert machine.look().disk.distributions["yaml"] == Content("6.0", ""), "it is not read in vain"
+    assert names_changed(machine, package("two"), frozenset({"yaml"})) == "yaml 6.0, other content"
+
+
+def test_the_source_tree_of_an_editable_dependency_is_listened_to_and_its_commit_is_named(machine: Machine) -> None:
+    source, git = machine.home / "tree", machine.home / "tree/.git"
+    (source / "numpy").mkdir(parents=True)
+    uninstall(machine.site, "numpy")
+    install_editable(machine.site, source, "numpy", "2.0", top_level=["numpy"])
+    machine.answer = replace(machine.answer, paths=(str(machine.site), str(source)))
+
+    def at(commit: str) -> Callable[[Machine], None]:
+        def check_out(machine: Machine) -> None:
+            git.mkdir(exist_ok=True)
+            (git / "HEAD").write_text("ref: refs/heads/main\n")
+            (git / "packed-refs").write_text(f"# pack-refs\n{commit * 40} refs/heads/main\n")
+            (source / "numpy/__init__.py").write_text(f"commit = {commit!r}\n")
+
+        return check_out
+
+    at("a")(machine)
+    heard: list[Places] = []
+
+    def arm(places: Places) -> bool:
+        heard.append(places)
+        return False
+
+    machine.look(arm=arm)
+    assert source / "numpy" in heard[0].trees
+    assert names_changed(machine, at("b")) == "numpy 2.0, commit aaaaaaaa -> bbbbbbbb"
+
+
+def test_the_first_metadata_on_the_path_is_what_is_imported(machine: Machine) -> None:
+    second = machine.home / "second/site-packages"
+    install(second, "numpy", "1.0", {"numpy/__init__.py": "old"})
+    machine.answer = replace(machine.answer, paths=(*machine.answer.paths, str(second)))
+    assert machine.look().disk.distributions["numpy"].version == "2.0"
 
 
 # --- verdicts -------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""Runs workers as trapd's own child processes, without systemd, over the same sd_notify protocol.
+"""Run workers as trapd's own child processes, without systemd, over the same sd_notify protocol.
 
-Nothing polls: a worker's end comes by its pidfd, its words by one datagram socket, its deadlines by the loop's timers.
+Nothing polls: a pidfd reports a worker's exit, one datagram socket receives the messages of all workers, and the loop's
+timers keep the deadlines.
 
-Of the contract (trapd/contracts.py) B11 to B14 are in deadlines.py: until when who has time.
+deadlines.py keeps B11 to B14 of the contract (trapd/contracts.py).
 
-Workers are told to drain by the kernel when trapd dies. The next trapd sees them as draining until they are gone.
+The kernel sends SIGTERM to the workers when trapd dies, so they drain. The next trapd sees them as draining until they
+are gone.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ class EmbeddedBackend:
     """Keeps B1 to B15 between ``open`` and ``close``, all in one loop.
 
     ``command`` gives an instance's argv and environment; its OSError or ValueError is the instance's failure.
-    ``start_timeout`` gives the seconds an instance has for its READY; ``watchdog`` in seconds, 0 for none.
-    ``stop_time``: seconds that a drain has without a sign of life. ``relay`` copies what workers write into ``logs``.
+    ``start_timeout`` gives the seconds that an instance has for its READY; ``watchdog`` in seconds, 0 for none.
+    ``stop_time``: seconds that a drain has without a sign of life. ``relay`` copies the lines that workers write into
+    ``logs``.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class EmbeddedBackend:
         self._deadlines: Deadlines
 
     async def open(self) -> None:
-        """Listen, and adopt what an earlier trapd left running. Raises OSError."""
+        """Listen, and adopt workers of an earlier trapd. Raises OSError."""
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._runs.values, self._notify.drain, self._over)
         await asyncio.to_thread(self._records.make_folders)
@@ -80,19 +83,21 @@ class EmbeddedBackend:
             run = self._runs[id] = Run(id, self._clock.now(), asked=True)
             self._hold(run, process)
             self._enter(run, InstanceState.DRAINING)
-            process.send(signal.SIGTERM)  # it had one at our predecessor's death, but perhaps before it could listen
+            process.send(
+                signal.SIGTERM
+            )  # the kernel sent one when the earlier trapd died, perhaps before the worker had a handler
 
     async def keep_listening(self) -> bool:
-        """Make anew what was removed from the runtime directory; True if something was. Raises OSError.
+        """Make files anew that were removed from the runtime directory; return whether any was. Raises OSError.
 
-        Workers try again until they are heard, so that their READY and their signs of life come late, not never.
+        Workers send again until trapd receives, so that their READY and their signs of life come late, but do come.
         """
         if await asyncio.to_thread(lambda: self._notify.is_there() and self._records.instances.is_dir()):
             return False
         await asyncio.to_thread(self._records.make_folders)
         if not await asyncio.to_thread(self._notify.is_there):
             self._notify.drain()
-            self._notify.close(self._loop)  # who spoke on it is refused there, and connects anew
+            self._notify.close(self._loop)  # workers that are connected to it get an error, and connect anew
             await asyncio.to_thread(self._notify.open)
             self._notify.listen(self._loop)
         for run in [run for run in self._runs.values() if run.process]:
@@ -100,7 +105,7 @@ class EmbeddedBackend:
         return True
 
     async def close(self) -> None:
-        """Tell whatever still runs to drain, and let go of it."""
+        """Ask all workers to drain, and stop watching them."""
         for run in self._runs.values():
             self._deadlines.drop(run)
             if run.process:
@@ -122,7 +127,7 @@ class EmbeddedBackend:
     async def observe(self) -> tuple[Instance, ...]:
         awake_for = self._loop.time() - self._deadlines.awake_since
         silent_before = self._clock.now() - silence(self._watchdog)
-        if awake_for < silence(self._watchdog):  # what they said meanwhile may not have been heard (B13)
+        if awake_for < silence(self._watchdog):  # messages of the time before may be lost (B13)
             silent_before = -math.inf
         return tuple(self._runs[id].view(silent_before) for id in sorted(self._runs))
 
@@ -144,7 +149,7 @@ class EmbeddedBackend:
                     os.close(output)
             except (OSError, ValueError) as error:
                 self._fail(run, FailureKind.CRASH, f"cannot start: {error}", "")
-            except Exception as error:  # what neither runs nor has failed would be waited for without end
+            except Exception as error:  # the plan would wait for ever for an instance that neither runs nor has failed
                 self._fail(run, FailureKind.CRASH, f"cannot start: {error!r}", "")
             if run.process:
                 await self._note(id, run.process.pid)
@@ -153,7 +158,7 @@ class EmbeddedBackend:
         try:
             await asyncio.to_thread(self._records.note, id, pid)
         except OSError as error:
-            log.error("cannot note that %s runs: %s; a trapd that comes after a crash will not know it", id, error)
+            log.error("cannot record that %s runs: %s; after a crash the next trapd will not adopt it", id, error)
 
     async def drain(self, id: InstanceId) -> None:
         run = self._runs.get(id)
@@ -168,7 +173,7 @@ class EmbeddedBackend:
         if run is None or run.state is InstanceState.FAILED:
             return
         if run.state is InstanceState.STOPPING and run.process is None:
-            return  # it is dead already, and its receipts are being read
+            return  # it has exited, and its files are being read
         run.killed = True
         run.verdict = run.verdict or (FailureKind.CRASH, "killed")
         if run.state is not InstanceState.STOPPING:
@@ -186,21 +191,21 @@ class EmbeddedBackend:
     async def memory(self) -> Mapping[InstanceId, Memory]:
         pids = {run.id: run.process.pid for run in self._runs.values() if run.process}
         used = await asyncio.to_thread(lambda: {id: memory.used(pid) for id, pid in pids.items()})
-        return {id: Memory(found) for id, found in used.items() if found is not None}
+        return {id: Memory(size) for id, size in used.items() if size is not None}
 
-    # -- how an instance begins ------------------------------------------------------------------------------------
+    # -- the start of an instance ----------------------------------------------------------------------------------
 
     def _prepare(self, id: InstanceId) -> tuple[list[str], dict[str, str], int]:
         self._records.remove(id)
         argv, env = self._command(id)
-        running = {other.name for other in list(self._runs)}
+        running = {instance.name for instance in list(self._runs)}
         output = self._records.open_log(id, running)
         if self._relay:
             self._relay.follow(id.name, self._records.log(id))
         return argv, environment.of_child(env, self._notify.path, self._watchdog), output
 
     def _launch(self, run: Run, argv: list[str], env: Mapping[str, str], output: int) -> None:
-        if run.state is not InstanceState.STARTING:  # asked to go before it was there
+        if run.state is not InstanceState.STARTING:  # asked to exit before its process existed
             if run.asked:
                 self._gone(run)
             else:
@@ -214,7 +219,7 @@ class EmbeddedBackend:
         self._by_pid[process.pid] = run
         self._loop.add_reader(process.pidfd, self._exited, run, process)
 
-    # -- what it says ----------------------------------------------------------------------------------------------
+    # -- its messages ----------------------------------------------------------------------------------------------
 
     def _receive(self, pid: int, fields: Mapping[str, str]) -> None:
         run = self._by_pid.get(pid)
@@ -222,7 +227,7 @@ class EmbeddedBackend:
             return
         run.receive(fields, self._loop.time(), self._clock.now())
         if fields.get("STOPPING") == "1" and run.state in (InstanceState.STARTING, InstanceState.READY):
-            run.asked = True  # by somebody else; what counts is that it no longer takes work
+            run.asked = True  # by another program or a user; it takes no new tasks in any case
             self._enter(run, InstanceState.DRAINING)
         elif fields.get("READY") == "1" and run.state is InstanceState.STARTING:
             self._deadlines.drop(run)
@@ -233,7 +238,7 @@ class EmbeddedBackend:
                 self._do(self._read_again(run))
 
     async def _ready(self, run: Run) -> None:
-        """Its report was written before it said READY, and is read before we say so."""
+        """Read the worker's report, which it wrote before READY, and only then show the worker as ready."""
         async with run.files:
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)
             if run.state is InstanceState.STARTING:
@@ -242,7 +247,7 @@ class EmbeddedBackend:
                 self._deadlines.give(run, self._watchdog)
 
     async def _read_again(self, run: Run) -> None:
-        """It may have loaded a module from elsewhere since. A good moment to look at its log, too."""
+        """Read the report again, because the worker may have loaded a module from elsewhere; and trim its log."""
         async with run.files:
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)
             await asyncio.to_thread(self._records.trim_log, run.id)
@@ -250,7 +255,7 @@ class EmbeddedBackend:
             run.report = report.code
             self._on_change(run.id.pool)
 
-    # -- when its time is over -------------------------------------------------------------------------------------
+    # -- a deadline that has passed --------------------------------------------------------------------------------
 
     def _over(self, run: Run) -> None:
         if run.state is InstanceState.STARTING:
@@ -271,7 +276,7 @@ class EmbeddedBackend:
         run.process.send(signal.SIGABRT)
         run.timer = self._loop.call_later(ABORT_GRACE, run.process.kill_group)
 
-    # -- how it ends -----------------------------------------------------------------------------------------------
+    # -- its end ---------------------------------------------------------------------------------------------------
 
     def _exited(self, run: Run, process: spawn.Process) -> None:
         self._notify.drain()
@@ -281,7 +286,7 @@ class EmbeddedBackend:
         process.close()
         run.process = None
         self._by_pid.pop(process.pid, None)
-        if not run.left_as_asked(exit_status):  # who did is draining until it is gone (B4)
+        if not run.left_as_asked(exit_status):  # a worker that did is draining until it is gone (B4)
             self._enter(run, InstanceState.STOPPING)
         self._do(self._conclude(run, exit_status))
 

@@ -1,8 +1,8 @@
-"""Until when each run has time; and that time in which trapd itself stood still is held against nobody (B13).
+"""The deadline of each run. Time in which trapd itself stood still does not count against any run (B13).
 
 trapd may be stopped (SIGSTOP, a debugger, a paused container) or starved for a minute. When it goes on, all deadlines
-seem to have passed, and the signs of life are not even in the socket: that holds ``net.unix.max_dgram_qlen`` messages,
-10 by default. So who comes late to a deadline judges nobody, and who comes in time looks twice.
+seem to have passed, and the signs of life may not even be in the socket, which holds ``net.unix.max_dgram_qlen``
+messages, 10 by default. So if a timer comes late no run is ended, and if it comes in time trapd looks twice.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from trapd.backend.embedded.run import Run
 from trapd.contracts import STANDSTILL
 
 log = logging.getLogger("trapd.backend.embedded")
-SECOND_LOOK = 2.0  # s until it; a worker that found the socket full tries again in 0.1 s, and looks at itself every 1 s
+SECOND_LOOK = (
+    2.0  # s until it; a worker that finds the socket full tries again after 0.1 s, and checks itself every 1 s
+)
 
 
 class Deadlines:
-    """One timer for each run that has a deadline. ``over`` is called when it has passed, and it was not we who slept.
+    """One timer for each run that has a deadline. ``over`` is called when it has passed while trapd itself was awake.
 
-    ``runs`` gives all runs; ``receive`` takes in what has been sent up to now.
+    ``runs`` gives all runs; ``receive`` reads the messages that have been sent up to now.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Deadlines:
         self.awake_since = 0.0  # the loop's time
 
     def give(self, run: Run, allowed: float) -> None:
-        """From now on so many seconds, until it is prolonged; 0: no deadline."""
+        """Set the deadline of the run: ``allowed`` seconds from now, until it is prolonged; 0: no deadline."""
         self.drop(run)
         run.allowed = allowed
         if allowed:
@@ -52,7 +54,7 @@ class Deadlines:
         run.timer = None
         late = self._loop.time() - meant
         self._receive()
-        if not run.allowed or run.timer:  # by what was heard
+        if not run.allowed or run.timer:  # the messages that ``receive`` read have moved the deadline
             return
         now = self._loop.time()
         if late > STANDSTILL:

@@ -1,4 +1,4 @@
-"""How much memory a worker uses, asked of the kernel when somebody looks. Reads files: call it off the loop.
+"""The memory that a worker uses, read from /proc when a command asks for it. Reads files: call it off the loop.
 
 Pss, the proportional share: the children of a worker share most of their pages with it, and each page counts once.
 """
@@ -13,7 +13,7 @@ _PROC = Path("/proc")
 
 
 def used(pid: int) -> int | None:
-    """Bytes of a process with all its descendants; None if it is gone."""
+    """Return the bytes that a process uses with all its descendants; None if it is gone."""
     shares = [share for share in map(_share, _family(pid)) if share is not None]
     return sum(shares) if shares else None
 

@@ -1,4 +1,5 @@
-"""The socket on which workers speak sd_notify. The kernel says who sent what: nobody can speak for another."""
+"""The socket on which workers send sd_notify messages. The kernel adds the sender's process id to each message, so no
+process can send for another."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_FDS = 16  # that a message may carry (FDSTORE=1); we take none, but have to close what comes
+_FDS = 16  # descriptors that a message may carry (FDSTORE=1); trapd keeps none, but has to close those that come
 _ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FDS * 4)
 _SIZE = 8192  # bytes; a longer datagram is cut
 
@@ -20,7 +21,7 @@ _SIZE = 8192  # bytes; a longer datagram is cut
 class NotifySocket:
     """Listens at ``path`` from ``open`` to ``close`` and calls ``receive(pid, fields)`` for each message.
 
-    ``pid`` is the sender's, from its credentials; whether that process may speak is for the callee to judge.
+    ``pid`` is the sender's, from its credentials; ``receive`` decides whether the message of that process counts.
     """
 
     def __init__(self, path: Path, receive: Callable[[int, Mapping[str, str]], None]) -> None:
@@ -30,7 +31,7 @@ class NotifySocket:
         self._inode = 0
 
     def open(self) -> None:
-        """Raises OSError, for instance if the path is longer than the 107 bytes that a socket's may have."""
+        """Make the socket. Raises OSError, for instance if its path is longer than 107 bytes."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -54,7 +55,8 @@ class NotifySocket:
         loop.add_reader(self._socket, self.drain)
 
     def drain(self) -> None:
-        """Hear everything that has been said up to now; before a process's end is judged its last words count."""
+        """Receive every message that was sent up to now: the last message counts before the end of a process is
+        judged."""
         while self._socket is not None:
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(_SIZE, _ANCILLARY)
@@ -71,19 +73,19 @@ class NotifySocket:
             self._socket = None
 
     def unlink(self) -> None:
-        """Where that cannot be, nothing of ours is there any more."""
+        """Remove the socket's file; if that is not possible, the file is not there any more."""
         with contextlib.suppress(OSError):
             self.path.unlink()
 
 
 def parse(data: bytes) -> dict[str, str]:
-    """The fields of a message: KEY=value lines; what is not such a line is dropped."""
+    """Return the fields of a message, lines of KEY=value; other lines are dropped."""
     lines = data.decode("utf-8", "replace").split("\n")
     return {key: value for key, is_field, value in (line.partition("=") for line in lines) if is_field and key}
 
 
 def microseconds(fields: Mapping[str, str], key: str) -> float:
-    """A time in seconds from a field in microseconds; 0 if it is absent or no number."""
+    """Return a time in seconds from a field in microseconds; 0 if the field is absent or no number."""
     value = fields.get(key, "")
     return int(value) / 1e6 if value.isascii() and value.isdigit() else 0.0
 

@@ -1,5 +1,5 @@
-"""What is kept in files about each instance: who it is (for a trapd that starts after we were killed), what it says of
-its code, and its words. Every function here reads or writes files: call them off the loop.
+"""The files of each instance: its process (for the trapd that starts after this one was killed), its report, its log.
+Every function here reads or writes files: call them off the loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trapd.layout import Runtime
 from trapd.model import InstanceId
 
 log = logging.getLogger("trapd.backend.embedded")
-_TAIL = 32 * 1024  # bytes of a log that are looked at
+_TAIL = 32 * 1024  # bytes that are read at the end of a log
 _LOGS_KEPT = 100
 LOG_LIMIT = 32 * 1024 * 1024  # bytes
 
@@ -35,21 +35,21 @@ class Records:
         self.instances.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    # -- who it is -------------------------------------------------------------------------------------------------
+    # -- its process -----------------------------------------------------------------------------------------------
 
     def note(self, id: InstanceId, pid: int) -> None:
-        """Remember its main process, over our own end."""
-        # no reboot leaves a process
+        """Record its main process for the next trapd."""
+        # not lasting: after a reboot the process is gone
         atomic.write(self._runtime.process(id.name), f"{pid} {spawn.start_time(pid)}\n", lasting=False)
 
     def adopt(self) -> Iterator[tuple[InstanceId, spawn.Process]]:
-        """Those of an earlier trapd that still live. What the others left in the folder is removed."""
+        """Yield the instances of an earlier trapd that still run. Remove the files of all others."""
         for path in sorted(self.instances.glob("*.pid")):
             try:
                 id = InstanceId.parse(path.stem)
                 pid, started = (int(word) for word in path.read_text().split())
                 process = spawn.adopt(pid, started)
-            except ValueError:  # not ours, or half written: nobody can be found by it
+            except ValueError:  # not a file of trapd's, or half written: it names no process
                 process = None
             if process:
                 yield id, process
@@ -60,27 +60,27 @@ class Records:
                 path.unlink(missing_ok=True)
 
     def remove(self, id: InstanceId) -> None:
-        """What cannot be removed is found to be out of date by whoever reads it."""
+        """Remove the files of an instance. One that cannot be removed is logged; its readers see that it is old."""
         for path in (self._runtime.process(id.name), self._runtime.report(id.name)):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.error("cannot remove what %s left: %s", id, error)
 
-    # -- what it says ----------------------------------------------------------------------------------------------
+    # -- its report and its log ------------------------------------------------------------------------------------
 
     def report(self, id: InstanceId, pid: int) -> Report | None:
-        """Its report file, if that is whole and of this very process."""
+        """Return its report, if the file is complete and of this process."""
         return reports.read(self._runtime.report(id.name), pid)
 
     def log(self, id: InstanceId) -> Path:
-        """Where its words go."""
+        """Return the path of its log."""
         return self.logs / f"{id.name}.log"
 
     def open_log(self, id: InstanceId, running: Container[str] = ()) -> int:
-        """A descriptor for the words of a new run; those of the run before stay as ``<name>.log.1``.
+        """Open the log of a new run and return its descriptor; the log of the run before stays as ``<name>.log.1``.
 
-        Old logs go, for every generation brings new names; but not those of instances that are ``running``.
+        The oldest logs are removed, because every generation brings new names; but not those of ``running`` instances.
         """
         path = self.log(id)
         self.logs.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
@@ -93,10 +93,10 @@ class Records:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
 
     def trim_log(self, id: InstanceId) -> None:
-        """Of a run that has said very much, move the words so far to ``<name>.log.1``, and go on with an empty log.
+        """Move the lines of a log that is too long to ``<name>.log.1``, and go on with an empty log.
 
-        The worker holds the file open, so it is copied and emptied; what it says in between is lost. Where there is no
-        room for a copy it grows on until there is.
+        The worker holds the file open, so the file is copied and emptied; lines that are written in between are lost.
+        If there is no room for a copy, the log grows until there is.
         """
         path = self.log(id)
         with contextlib.suppress(OSError):
@@ -105,7 +105,7 @@ class Records:
                 os.truncate(path, 0)
 
     def last_words(self, id: InstanceId) -> str:
-        """The end of its log, without passwords; the Python stack, if it died with one."""
+        """Return the end of its log, without passwords: see backend/words.py."""
         try:
             with self.log(id).open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))

@@ -1,7 +1,7 @@
-"""Copies what workers write into their log files to trapd's own standard output, where that is what a container keeps.
+"""Copy lines from the workers' log files to trapd's own standard output, which a container keeps.
 
-The files stay what workers write to: so no worker ever waits for whoever reads trapd's output, none is hurt by trapd's
-death, and a failure has its last words (B6). inotify(7) tells of each write; nothing polls.
+Workers go on writing into the files: so no worker ever waits for the reader of trapd's output, no worker suffers if
+trapd is killed, and a failure has the end of the log (B6). inotify(7) reports each write; nothing polls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import BinaryIO
 log = logging.getLogger("trapd.backend.embedded")
 CHUNK = 1 << 16  # bytes; a line that is longer is cut
 STANDARD_OUTPUT = 1
-LAST_PASS = 2.0  # s that the rest may take when trapd ends
+LAST_PASS = 2.0  # s that the last lines may take when trapd ends
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MODIFIED = 0x2  # IN_MODIFY
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
@@ -29,7 +29,7 @@ _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(eq=False)
 class _Source:
-    """One run's log: its name, the file, and the begin of a line that has no end yet."""
+    """One run's log: its name, the file, and the beginning of a line that is not complete yet."""
 
     name: str
     file: BinaryIO
@@ -38,18 +38,19 @@ class _Source:
 
 
 def to_standard_output(data: bytes) -> None:
-    """Blocks for as long as nobody reads. Past sys.stdout, whose lock a blocked thread would hold when Python ends."""
+    """Write, and block for as long as no process reads. This does not use sys.stdout: a blocked thread would hold its
+    lock when Python ends."""
     while data:
         data = data[os.write(STANDARD_OUTPUT, data) :]
 
 
 class Relay:
-    """From ``open`` to ``close``, in one loop. ``write`` gets whole lines, off the loop, and may block.
+    """Copies from ``open`` to ``close``, in one loop. ``write`` gets whole lines, off the loop, and may block.
 
-    A worker whose output cannot be copied runs all the same: it is in the file, and trapd's log says so.
+    A worker whose output cannot be copied runs all the same: the output is in the file, and trapd logs that.
 
-    The thread is one that nobody waits for when Python ends, as those of the loop's pool are waited for: somebody who
-    has stopped reading must not keep trapd from its end.
+    The thread is a daemon thread, because Python waits at its end for the threads of the loop's pool: a reader that has
+    stopped reading must not keep trapd from ending.
     """
 
     def __init__(self, folder: Path, write: Callable[[bytes], None] = to_standard_output) -> None:
@@ -74,7 +75,7 @@ class Relay:
         return None
 
     async def close(self) -> None:
-        """With what is still to be copied, unless nobody reads it."""
+        """Copy the rest, for at most LAST_PASS, and stop."""
         if self._thread is None:
             return
         asyncio.get_running_loop().remove_reader(self._inotify)
@@ -86,7 +87,7 @@ class Relay:
                 await self._ended.wait()
 
     def follow(self, name: str, path: Path) -> None:
-        """From its beginning. May be called from any thread."""
+        """Copy this file from its beginning. May be called from any thread."""
         if self._broken:
             return None
         try:
@@ -94,7 +95,7 @@ class Relay:
         except OSError as error:
             return self._complain(name, str(error.strerror), path)
         with self._lock:
-            # the file, not its folder, which somebody may remove; the kernel forgets it with the file
+            # watch the file, not its folder, which may be removed; the kernel drops the watch together with the file
             watched = not self._broken and _LIBC.inotify_add_watch(self._inotify, os.fsencode(path), _MODIFIED) >= 0
             if watched:
                 return self._sources.append(source)
@@ -105,13 +106,13 @@ class Relay:
         log.error("cannot copy the output of %s: %s; it is in %s", whose, why.lower(), path)
 
     def end(self, name: str) -> None:
-        """Nothing more comes of what ran under this name until now."""
+        """Copy the rest of the run of this name, and stop: the run has ended."""
         for source in list(self._sources):
             source.ended |= source.name == name
         self._news.set()
 
     def _changed(self) -> None:
-        os.read(self._inotify, CHUNK)  # which file it was is not worth to be known: a look at each costs 2 us
+        os.read(self._inotify, CHUNK)  # the event's file is not read: a look at each file costs 2 us
         self._news.set()
 
     def _keep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,11 +126,11 @@ class Relay:
         except OSError as error:
             self._complain("workers", str(error.strerror), self._folder)
             self._give_up()
-        with contextlib.suppress(RuntimeError):  # the loop has not waited for us
+        with contextlib.suppress(RuntimeError):  # the loop has ended before this thread
             loop.call_soon_threadsafe(self._ended.set)
 
     def _give_up(self) -> None:
-        """Each worker that starts from now on would bring one more file that nobody closes."""
+        """Close all files, and follow no more: no thread would close the files of new workers."""
         with self._lock:
             self._broken, sources, self._sources = True, self._sources, []
         for source in sources:
@@ -158,7 +159,7 @@ class Relay:
 
 
 def _refusal(limit: str) -> str:
-    """Why the kernel has refused something of inotify just now, in this thread."""
+    """Return why the kernel has just refused a call of inotify in this thread."""
     code = ctypes.get_errno()
     remedy = f" (raise fs.inotify.{limit})" if code in (errno.ENOSPC, errno.EMFILE) else ""
     return f"{os.strerror(code)}{remedy}"

@@ -1,4 +1,4 @@
-"""One run of one instance: what is known of it, and how an end is told from a failure."""
+"""One run of one instance: its state, and the distinction between an end and a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLEAN = (
     0,
     -signal.SIGTERM,
     None,
-)  # as systemd has it; a worker told to go while it imports dies of the SIGTERM itself
+)  # as for systemd; a worker that is asked to exit while it imports is killed by the SIGTERM itself
 
 
 @dataclass(eq=False)
@@ -38,13 +38,13 @@ class Run:
     errno: int = 0
     earlier_failures: int = 0
     failure: Failure | None = None
-    asked: bool = False  # to finish and leave
+    asked: bool = False  # to finish its tasks and exit
     killed: bool = False
-    verdict: tuple[FailureKind, str] | None = None  # reached before its end: why we ended it
-    allowed: float = 0.0  # s that it has for its READY, for its next sign of life, for its drain; 0: no deadline
+    verdict: tuple[FailureKind, str] | None = None  # why trapd ended it, from before its end
+    allowed: float = 0.0  # s for its READY, for its next sign of life, or for its drain; 0: no deadline
     deadline: float = 0.0  # of the loop's clock
     timer: asyncio.TimerHandle | None = None
-    files: asyncio.Lock = field(default_factory=asyncio.Lock)  # one at a time reads or writes its files
+    files: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its files are read or written
 
     def enter(self, state: InstanceState, now: float) -> None:
         self.state, self.since = state, now
@@ -54,12 +54,12 @@ class Run:
             self.ready_at = self.active_tasks = None
 
     def failures(self) -> int:
-        """In a row up to now (B9)."""
+        """Return the number of failures in a row up to now (B9)."""
         forgiven = self.ready_at is not None and self.alive_at - self.ready_at >= fresh_after(self.failure)
         return 0 if forgiven else self.earlier_failures
 
     def view(self, silent_before: float) -> Instance:
-        """``silent_before``: whoever gave the last sign of life before that is silent (B15)."""
+        """Return the instance to show. ``silent_before``: a worker whose last sign of life is older is silent (B15)."""
         ready = self.state is InstanceState.READY
         silent = Ailment.SILENT if ready and self.alive_at < silent_before else None
         runs = ready or self.state is InstanceState.STARTING
@@ -79,7 +79,7 @@ class Run:
         )
 
     def receive(self, fields: Mapping[str, str], now: float, at: float) -> None:
-        """Take in what a message says beside READY and STOPPING. ``now`` is the loop's time, ``at`` the clock's."""
+        """Apply a message's fields but READY and STOPPING. ``now`` is the loop's time, ``at`` the clock's."""
         if "STATUS" in fields:
             self.status = mask(fields["STATUS"])
             self.active_tasks = active_tasks(self.status)
@@ -91,11 +91,11 @@ class Run:
             self.deadline, self.alive_at = now + self.allowed, at
 
     def left_as_asked(self, exit_status: int | None) -> bool:
-        """Whether its end is what was asked of it, and not a failure (B5, B7)."""
+        """Whether it ended because it was asked to, and not by a failure (B5, B7)."""
         return self.asked and (self.killed or exit_status in _CLEAN)
 
     def explain(self, exit_status: int | None, reported: Failure | None) -> tuple[FailureKind, str]:
-        """Kind and summary of its failure; ``said`` is the worker's own account, if it left one."""
+        """Return kind and summary of its failure; ``reported`` is the worker's own report, if it left one."""
         if self.verdict:
             return self.verdict
         if reported:

@@ -1,6 +1,6 @@
-"""Processes: started in a session of their own, held by a pidfd, ended as a group.
+"""Processes that are started in a session of their own, identified by a pidfd, and killed as a group.
 
-A pidfd names one process for ever, so neither a signal nor a wait can meet another process that got the same number.
+A pidfd names one process for ever, so neither a signal nor a wait can reach another process that got the same number.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ class Process:
 
     pid: int
     pidfd: int
-    ours: bool = True  # our child; not so if an earlier trapd started it
+    ours: bool = True  # a child of this trapd; False if an earlier trapd started it
 
     def send(self, number: signal.Signals) -> None:
-        """To the main process alone; nothing happens if it is gone."""
+        """Send a signal to the main process alone; nothing happens if it is gone."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
     def kill_group(self) -> None:
-        """SIGKILL to it and to every process it started, except those that left its group on purpose."""
+        """Send SIGKILL to it and to every process that it started, except those that have left its group."""
         self.send(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> int | None:
-        """After its end: exit status, or minus the signal's number; None if it was not ours. Ends its group too.
+        """Return, after its end, the exit status, or minus the signal's number; None if it is no child of this trapd.
+        Kill its group, too.
 
-        The group is killed before the child is waited for: until then the number cannot be given to anybody else.
+        The group is killed before the wait for the child: until then no other process can get the number.
         """
         self.kill_group()
         if not self.ours:
@@ -67,7 +68,7 @@ def spawn(argv: list[str], env: Mapping[str, str], output: int) -> Process:
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
     ]
-    # Ignored signals are inherited (nohup, a shell's background jobs, Python's own SIGPIPE): a worker starts afresh.
+    # A child inherits ignored signals (nohup, a shell's background jobs, Python's own SIGPIPE): reset them.
     pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=[], setsigdef=_SIGNALS)
     try:
         return Process(pid, os.pidfd_open(pid))
@@ -78,7 +79,7 @@ def spawn(argv: list[str], env: Mapping[str, str], output: int) -> Process:
 
 
 def adopt(pid: int, started: int) -> Process | None:
-    """A process that an earlier trapd started, if it still is the same one."""
+    """Return a process that an earlier trapd started, if the number still is that process's."""
     try:
         pidfd = os.pidfd_open(pid)
     except (OSError, ValueError):
@@ -90,10 +91,11 @@ def adopt(pid: int, started: int) -> Process | None:
 
 
 def start_time(pid: int) -> int | None:
-    """When the kernel started it, in clock ticks since boot; None if it is gone. Number and time name a process."""
+    """Return when the kernel started a process, in clock ticks since boot; None if it is gone. Number and time together
+    identify a process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold anything
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may contain any character
     return None if fields[0] == "Z" else int(fields[19])

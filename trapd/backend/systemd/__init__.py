@@ -1,4 +1,4 @@
-"""The systemd backend; its parts are its own affair."""
+"""Workers as units of systemd."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""Runs workers as systemd units, one instance of its pool's template each, through PID 1 on the system bus.
+"""Run workers as systemd units, each an instance of its pool's template, through PID 1 on the system bus.
 
-Nothing polls: ``observe`` is answered from what PID 1's signals told, checked against a listing of all units whenever a
-signal may have been missed. The units live in systemd alone: opening adopts whatever runs, closing leaves it running.
+Nothing polls: ``observe`` answers from the signals of PID 1, and compares with a listing of all units whenever a signal
+may have been missed. Only systemd holds the units: opening adopts all workers that run, closing leaves them running.
 
-Of the contract (trapd/contracts.py) this is systemd's own part, by settings of the template:
+systemd itself keeps these promises of the contract (trapd/contracts.py), by settings of the template:
 
 B3, B4   Type=notify, NotifyAccess=main, KillMode=mixed
-B6       Restart=: what crashed is started again by systemd, also while trapd is away. It is then starting, with its
-         failure and the number of them; it is failed when systemd gives up
+B6       Restart=: systemd starts a crashed worker again, also while trapd does not run. The worker is then starting,
+         with its failure and the number of failures; it is failed when systemd gives up
 B11      TimeoutStartSec=, TimeoutStartFailureMode=abort
 B12      WatchdogSec=
 B14      TimeoutStopSec=, TimeoutStopFailureMode=abort
 
-B13 it need not keep: PID 1 judges, whatever trapd does meanwhile. If the whole machine is paused, PID 1's clock stands
-still with it (suspend, a virtual machine); if only its cgroup is frozen, PID 1 judges by a clock that ran on.
+This backend need not keep B13, because PID 1 judges, whatever trapd does meanwhile. If the whole machine is paused
+(suspend, a virtual machine), PID 1's clock stands still, too; if only its cgroup is frozen, PID 1's clock runs on.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from trapd.errors import BackendError
 from trapd.model import Instance, InstanceId, InstanceState, Memory
 
 log = logging.getLogger("trapd.backend.systemd")
-BEGUN = 5.0  # s that a verb waits until its effect can be seen; it takes 2 to 80 ms
-CLOSING = 1.0  # s that what is under way in the background gets to end
-ASKING = 0.5  # s that the question for signs of life may take
-CHECK_AFTER = 60.0  # s; a listing older than this is renewed, in the background, by whoever observes
+BEGUN = 5.0  # s that a verb waits until its effect can be observed; it takes 2 to 80 ms
+CLOSING = 1.0  # s that background tasks have to end
+ASKING = 0.5  # s that a question for the last sign of life may take
+CHECK_AFTER = 60.0  # s; ``observe`` renews a listing that is older than this, in the background
 
 _RUNS = (InstanceState.STARTING, InstanceState.READY)
 _LEAVES = (InstanceState.DRAINING, InstanceState.STOPPING)
@@ -79,13 +79,13 @@ class SystemdBackend:
             on_shutdown=on_shutdown,
         )
         self._checking: asyncio.Task[None] | None = None
-        self._due = asyncio.Event()  # a listing is
+        self._due = asyncio.Event()  # set when a listing is due
         self._jobs_missed = False
         self._checked_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Connect, and adopt what runs. Raises BackendError if systemd cannot be reached."""
+        """Connect, and adopt all workers that run. Raises BackendError if systemd cannot be reached."""
         try:
             await self._pid1.open()
             await self._list()
@@ -95,7 +95,7 @@ class SystemdBackend:
         await self._known.settled()
 
     async def close(self) -> None:
-        """Let go of systemd; what runs goes on running."""
+        """Disconnect from systemd; workers go on running."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING)
         for task in self._tasks:
@@ -108,7 +108,7 @@ class SystemdBackend:
     # -- the contract ----------------------------------------------------------------------------------------------
 
     async def observe(self) -> tuple[Instance, ...]:
-        """While systemd cannot be reached this is what it said last."""
+        """See the contract. While systemd cannot be reached, return the instances as systemd last reported them."""
         if asyncio.get_running_loop().time() - self._checked_at > CHECK_AFTER:
             self.check()
         now = asyncio.get_running_loop().time()
@@ -117,7 +117,7 @@ class SystemdBackend:
         return self._known.seen(self._clock.now())
 
     async def _ask(self, record: Record, now: float) -> None:
-        """For its last sign of life. Without an answer nothing is known of it, and nothing is held against it."""
+        """Ask for its last sign of life. Without an answer nothing is known of it, and it does not count as silent."""
         record.asked_at = now
         with contextlib.suppress(BusError, LostError, TimeoutError):
             async with asyncio.timeout(ASKING):
@@ -131,13 +131,13 @@ class SystemdBackend:
         record.wish = InstanceState.STARTING
         self._known.moved(record)
         try:
-            if record.facts.active == "failed":  # else systemd may find that it was started too often
+            if record.facts.active == "failed":  # else systemd may refuse: started too often
                 await self._pid1.reset_failed(id.unit)
             job = await self._jobs.begin(self._pid1.start(id.unit))
         except (BusError, LostError) as error:
             self._drop_wish(record, InstanceState.STARTING)
             if is_error(error, "TransactionIsDestructive") and (record.state in _LEAVES or await self.shuts_down()):
-                return  # it was told to stop a moment ago, or everything is
+                return  # a stop of this worker, or of the machine, began a moment ago
             raise cannot("start", id, error) from error
         await self._begun(record, job, lambda: record.shown is not None and record.shown.pid is not None)
         if job.done() and job.result() == "dependency":
@@ -163,7 +163,7 @@ class SystemdBackend:
         before = record.killed, record.was_draining
         record.killed, record.was_draining = True, record.was_draining or record.state is InstanceState.DRAINING
         try:
-            await self._pid1.stop(id.unit)  # or systemd would start it again
+            await self._pid1.stop(id.unit)  # otherwise systemd would start it again
             await self._pid1.kill(id.unit)
         except (BusError, LostError) as error:
             if not is_error(error, *_GONE):
@@ -181,11 +181,11 @@ class SystemdBackend:
 
     async def memory(self) -> Mapping[InstanceId, Memory]:
         running = {i.id: i.pid for i in self._known.seen(self._clock.now()) if i.pid is not None}
-        found = await asyncio.gather(*(self._memory(id, pid) for id, pid in running.items()))
-        return {id: memory for id, memory in zip(running, found, strict=True) if memory is not None}
+        sizes = await asyncio.gather(*(self._memory(id, pid) for id, pid in running.items()))
+        return {id: memory for id, memory in zip(running, sizes, strict=True) if memory is not None}
 
     async def _memory(self, id: InstanceId, pid: int) -> Memory | None:
-        """None where no answer comes in time: what is shown beside it is worth more than to wait."""
+        """Return None if no answer comes in time: the rest of the status must not wait for it."""
         with contextlib.suppress(BusError, LostError, TimeoutError):
             async with asyncio.timeout(ASKING):
                 memory = await self._pid1.memory(id)
@@ -200,13 +200,13 @@ class SystemdBackend:
                 raise cannot("forget", id, error) from error
 
     async def _begun(self, record: Record, job: asyncio.Future[str], condition: Callable[[], bool]) -> None:
-        """Wait until the effect of a verb can be seen, or its job is over. What we wished lasts as long as the job."""
+        """Wait until the effect of a verb can be observed, or its job is over. The wish lasts as long as the job."""
         wish = record.wish
         job.add_done_callback(lambda _: self._drop_wish(record, wish))
         await self._known.until(record, lambda: condition() or job.done(), BEGUN)
 
     def _drop_wish(self, record: Record, wish: InstanceState | None) -> None:
-        """From now on only what systemd says counts."""
+        """From now on only the state that systemd reports counts."""
         if wish is not None and record.wish is wish:
             record.wish = None
         self._known.moved(record)
@@ -214,18 +214,18 @@ class SystemdBackend:
     # -- beside the contract ---------------------------------------------------------------------------------------
 
     async def kept_connected(self) -> None:
-        """Until ``close``; for whoever runs this to await. Raises what nobody foresaw, and nothing is heard then."""
+        """Return at ``close``. Raises an unexpected error that has ended the connection: no signal arrives after it."""
         await self._pid1.kept_connected()
 
     async def own_job(self) -> str:
-        """What systemd is doing to trapd's own unit: "stop", "restart", ...; "" if nothing. Raises BackendError."""
+        """Return systemd's job for trapd's own unit: "stop", "restart", ...; "" if none. Raises BackendError."""
         try:
             return await self._pid1.own_job()
         except (BusError, LostError) as error:
             raise BackendError(f"cannot ask systemd for our own job: {error}") from error
 
     async def shuts_down(self) -> bool:
-        """Whether the machine goes down, for who may have missed word of it. Raises BackendError."""
+        """Whether the machine goes down; asks systemd, because the signal may be missed. Raises BackendError."""
         try:
             down = await self._pid1.system_state() == "stopping"
         except (BusError, LostError) as error:
@@ -234,7 +234,7 @@ class SystemdBackend:
             self._on_shutdown()
         return down
 
-    # -- what systemd says -----------------------------------------------------------------------------------------
+    # -- reports of systemd ----------------------------------------------------------------------------------------
 
     def _receive(self, id: InstanceId, facts: Facts) -> None:
         before, hung = self._known[id].facts.active, self._known[id].hung
@@ -242,14 +242,14 @@ class SystemdBackend:
         if self._known[id].hung and not hung:
             log.warning("%s %s", id, hangs_on())
         if self._known[id].was_draining and facts.active == "failed" != before:
-            self._do(lambda: self._reset(id))  # it drained and was killed: absent, for systemd too
+            self._do(lambda: self._reset(id))  # killed while it drained: absent, so systemd forgets it, too
 
     def _missed(self, jobs: bool) -> None:
         self._jobs_missed |= jobs
         self.check()
 
     def check(self) -> None:
-        """Compare what is known with a listing of all units, in the background."""
+        """Compare the records with a listing of all units, in the background."""
         self._due.set()
         if self._checking is None or self._checking.done():
             self._checking = self._do(self._check)
@@ -274,7 +274,7 @@ class SystemdBackend:
         self._known.listed(dict(zip(ids, facts, strict=True)))
         if self._jobs_missed:
             self._jobs_missed = False
-            self._jobs.give_up()  # now that is known what came of them
+            self._jobs.give_up()  # the listing shows the effects of the jobs whose ends were missed
         self._checked_at = asyncio.get_running_loop().time()
 
     def _do(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
@@ -284,7 +284,7 @@ class SystemdBackend:
         return task
 
     async def _logged(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """In the background: what goes wrong is tried again by the next check."""
+        """Run work in the background; an error is logged, and the next check tries again."""
         try:
             await work()
         except (LostError, BusError, BackendError) as error:

@@ -1,4 +1,4 @@
-"""The system bus: a connection, calls with a deadline, signals. The one file that knows dbus_fast."""
+"""The system bus: a connection, calls with a deadline, signals. No other file imports dbus_fast."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dbus_fast.unpack import unpack_variants
 CALL_TIMEOUT = 10.0  # s; an answer takes 0.1 to 30 ms, and no library gives up by itself when the bus is stopped
 _BUS, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 _ERROR = "org.freedesktop.DBus.Error."
-# Errors by which the bus says that whom we asked is not there, or left before it answered.
+# Errors of the bus: the receiver of the call is not there, or has left before it answered.
 _GONE = frozenset(_ERROR + name for name in ("NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "Timeout"))
 
 
 class BusError(Exception):
-    """An answer that is an error: its D-Bus name, and what it says."""
+    """An answer that is an error: its D-Bus name, and its message."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name, self.text = name, text
@@ -29,7 +29,7 @@ class BusError(Exception):
 
 
 class LostError(Exception):
-    """No answer: the connection is gone, or whom we asked is. Whether the call had its effect is not known."""
+    """No answer: the connection is gone, or the receiver of the call is. The call may have had its effect, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Signal:
 
 
 class Bus:
-    """One connection, from ``connect`` to ``close``; it is not used again after it was lost.
+    """One connection, from ``connect`` to ``close``; a lost connection is not used again.
 
-    ``deliver`` is called for each signal that a rule given to ``match`` lets through, in the order in which they come.
+    ``deliver`` is called for each signal that matches a rule of ``match``, in the order in which signals come.
     """
 
     def __init__(self, address: str | None, deliver: Callable[[Signal], None]) -> None:
@@ -52,7 +52,7 @@ class Bus:
         self._why = "closed"
 
     async def connect(self, timeout: float = CALL_TIMEOUT) -> None:
-        """Raises LostError if there is no bus, or if it does not answer in ``timeout`` seconds."""
+        """Connect. Raises LostError if there is no bus, or if it does not answer in ``timeout`` seconds."""
         try:
             bus = MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM)
             async with asyncio.timeout(timeout):
@@ -60,19 +60,20 @@ class Bus:
         except (TimeoutError, OSError, EOFError, DBusFastError) as error:
             raise LostError(f"cannot connect to the system bus: {_words(error)}") from error
         bus.add_message_handler(self._receive)
-        # A task of its own, never awaited directly: who waits for it and is cancelled must not end it for others.
+        # A task that nothing awaits directly: a cancelled waiter must not end the task for other waiters.
         self._end = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
         self._bus = bus
 
     async def match(self, **rule: str) -> None:
-        """Let signals through to ``deliver``. Raises BusError and LostError."""
+        """Pass signals that match the rule on to ``deliver``. Raises BusError and LostError."""
         text = ",".join(f"{key}='{value}'" for key, value in {"type": "signal", **rule}.items())
         await self.call(_BUS, _BUS_PATH, _BUS, "AddMatch", "s", text)
 
     async def call(
         self, destination: str, path: str, interface: str, member: str, signature: str = "", *body: Any
     ) -> list[Any]:
-        """The values of the answer. Raises BusError if that is an error, LostError if none comes in CALL_TIMEOUT."""
+        """Return the values of the answer. Raises BusError if the answer is an error, LostError if none comes in
+        CALL_TIMEOUT."""
         if self._bus is None or not self._bus.connected:
             raise LostError("cannot ask: not connected to the system bus")
         message = Message(
@@ -99,23 +100,23 @@ class Bus:
         return list(unpack_variants(answer.body))
 
     async def lost(self) -> str:
-        """Returns, with the reason, when the connection is lost or closed."""
+        """Wait until the connection is lost or closed, and return the reason."""
         await asyncio.wait([self._end])
         error = self._end.exception()
         return self._why if error is None else _words(error)
 
     async def close(self) -> None:
-        """Pending calls raise LostError. Closing twice is closing once."""
+        """Close the connection; pending calls raise LostError. A second call does nothing."""
         bus, self._bus = self._bus, None
         if bus is not None:
             if bus.connected:
                 bus.disconnect()
             await asyncio.wait([self._end], timeout=1.0)
             with contextlib.suppress(asyncio.InvalidStateError):
-                self._end.exception()  # looked at, lest asyncio complain that nobody did
+                self._end.exception()  # asyncio warns about an exception that was never retrieved
 
     def _give_up(self) -> None:
-        """After an answer that did not come nothing that comes later can be relied upon: better to connect anew."""
+        """Disconnect after a call without an answer, because later messages may be missing, too; then connect anew."""
         if self._bus is not None and self._bus.connected:
             self._why = f"no answer in {CALL_TIMEOUT:g} s"
             self._bus.disconnect()

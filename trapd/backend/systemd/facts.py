@@ -1,14 +1,14 @@
-"""What PID 1 says of a unit at one moment, and what it means. Pure.
+"""The properties of a unit at one moment, and the state of the instance that they mean. Pure.
 
-Which state an instance is in (the job is the one that PID 1 has queued for the unit):
+State of the unit (the job is the one that PID 1 has queued for the unit), and state of the instance:
 
-    active, reloading                       ready: the unit is Type=notify, so its main process said READY=1
-    active, still with its start job        starting: the STATUS= that came with READY=1 is not told before the job ends
+    active, reloading                       ready: the unit is Type=notify, so its main process sent READY=1
+    active, still with its start job        starting: PID 1 does not show the STATUS= of READY=1 before the job ends
     activating                              starting; also while systemd waits to restart it by itself (auto-restart)
-    deactivating                            draining, if it was told to stop and nothing went wrong; else stopping
+    deactivating                            draining, if it was asked to stop and nothing went wrong; else stopping
     failed                                  failed
     failed or inactive, with a start job    starting
-    inactive, with its stop job             draining: PID 1 takes the job away a moment after the state
+    inactive, with its stop job             draining: PID 1 removes the job a moment after the state has changed
     inactive                                absent
 """
 
@@ -43,7 +43,7 @@ _SETUP |= {243: "CREDENTIALS"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One moment of a unit. Times in seconds of CLOCK_MONOTONIC, 0 for never."""
+    """The properties of a unit at one moment. Times in seconds of CLOCK_MONOTONIC, 0 for never."""
 
     active: str = "inactive"  # ActiveState
     sub: str = "dead"  # SubState
@@ -55,17 +55,18 @@ class Facts:
     ended: float = 0.0  # InactiveEnterTimestamp, likewise
     pid: int = 0  # of the main process, 0 if there is none
     last_pid: int = 0  # of the last main process
-    code: int = 0  # how that ended: CLD_EXITED, CLD_KILLED, CLD_DUMPED
-    status: int = 0  # with which exit status, or by which signal
-    started: float = 0.0  # when that was started
-    restarts: int = 0  # by systemd itself, since somebody last started it
+    code: int = 0  # how the last main process ended: CLD_EXITED, CLD_KILLED, CLD_DUMPED
+    status: int = 0  # its exit status, or the signal that ended it
+    started: float = 0.0  # when the last main process was started
+    restarts: int = 0  # by systemd itself, since the last start by a command
     result: str = "success"
     errno: int = 0
     text: str = ""  # STATUS=
 
     @classmethod
     def read(cls, unit: Mapping[str, Any], service: Mapping[str, Any]) -> Facts:
-        """From the properties of the object's interfaces Unit and Service; what is missing has its default."""
+        """Make the facts from the properties of the object's interfaces Unit and Service; a missing property has its
+        default."""
         return cls(
             active=unit.get("ActiveState", "inactive"),
             sub=unit.get("SubState", "dead"),
@@ -88,35 +89,37 @@ class Facts:
 
     @property
     def failing(self) -> bool:
-        """Its last run failed, and no other has begun."""
+        """Whether its last run failed, and no other run has begun."""
         return self.active == "failed" or self.sub == "auto-restart"
 
     @property
     def was_ready(self) -> bool:
-        """The last run said READY."""
+        """Whether the last run sent READY."""
         return self.ready >= self.started > 0
 
     @property
     def draining(self) -> bool:
-        """It was told to stop, or says that it does; nothing has gone wrong. Left children alone are not that."""
+        """Whether it was asked to stop, or has sent STOPPING, and nothing has gone wrong. A unit of which only children
+        are left does not drain."""
         return self.active == "deactivating" and self.result == "success" and bool(self.job or self.pid)
 
     @property
     def never_began(self) -> bool:
-        """The last main process ended before it was a worker."""
+        """Whether the last main process ended before it was a worker."""
         return self.code == _EXITED and (self.status == REFUSED or self.status in _SETUP)
 
     @property
     def exit_status(self) -> int | None:
-        """Of the last main process; minus the signal's number if it was killed, None if it has not ended."""
+        """The exit status of the last main process; minus the signal's number if it was killed, None if it has not
+        ended."""
         if not self.code:
             return None
         return self.status if self.code == _EXITED else -self.status
 
 
 def state(facts: Facts, *, start_job: int = 0, stop_job: int = 0) -> InstanceState | None:
-    """The table above. ``start_job``, ``stop_job``: numbers of the jobs that start and stop it, or did so last; PID 1
-    shows the unit in its new state with the old job for a moment more."""
+    """Return the instance's state, by the table above; None if it is absent. ``start_job``, ``stop_job``: the last jobs
+    that started and stopped the unit; PID 1 shows the new state with the old job for a moment."""
     match facts.active:
         case "active" | "reloading" | "refreshing":
             begins = facts.job and facts.job == start_job
@@ -134,7 +137,8 @@ def state(facts: Facts, *, start_job: int = 0, stop_job: int = 0) -> InstanceSta
 
 
 def explain(facts: Facts, reported: Failure | None, *, asked: bool, killed: bool) -> tuple[FailureKind, str]:
-    """Kind and summary of the last run's failure; ``said`` is the worker's own account of it, if it left one."""
+    """Return kind and summary of the last run's failure; ``reported`` is the worker's own report of it, if it left
+    one."""
     match facts.result:
         case "timeout" if not facts.was_ready:
             took = f"{facts.ended - facts.started:.3g} s{last_status(facts.text)}"

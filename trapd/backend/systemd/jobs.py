@@ -1,15 +1,15 @@
-"""Results of PID 1's jobs. A result can come before one has learned which job it is that one started."""
+"""Results of PID 1's jobs. A result may come before the answer that names the job."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
 
-LOST = "lost"  # the result of a job whose end could not be heard
+LOST = "lost"  # the result of a job whose end was missed
 
 
 class Jobs:
-    """Brings together the answer to a call that makes a job and the signal that tells the job's end."""
+    """Joins the answer to a call that makes a job with the signal that reports the job's end."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -33,7 +33,7 @@ class Jobs:
                 self._early.clear()
 
     def ended(self, path: str, result: str) -> None:
-        """PID 1 says so."""
+        """Record the end of a job, which PID 1 has reported."""
         waiting = self._waiting.pop(path, None)
         if waiting is not None:
             waiting.set_result(result)
@@ -41,7 +41,7 @@ class Jobs:
             self._early[path] = result
 
     def give_up(self) -> None:
-        """The ends of jobs that are under way will not be heard."""
+        """End all waits: the signals of jobs that are under way may have been missed."""
         for path in list(self._waiting):
             self.ended(path, LOST)
         self._early.clear()

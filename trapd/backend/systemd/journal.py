@@ -1,4 +1,4 @@
-"""The last words of one run of a unit, from systemd's journal."""
+"""The last lines of one run of a unit, from systemd's journal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from trapd.backend.words import STACK_LINES, last_words
 
 TIMEOUT = 5.0  # s; it takes 10 to 30 ms
-# s before each look for the run's end: journald may hear of the last lines after we have heard of the end from PID 1
+# s before each look for the run's end: the last lines may reach journald after PID 1 has reported the end to trapd
 PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.5)
 _LINES = 2 * STACK_LINES
-# PID 1's words on the end of a process, of a unit in peace, of a unit that failed (sd-messages.h); written after the
-# last lines of the run, and before anybody else hears of it.
+# PID 1's messages about the exit of a process, the success of a unit, and the failure of a unit (sd-messages.h). PID 1
+# writes them after the last lines of the run, and before it reports the end on the bus.
 _ENDS = (
     "MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15",
     "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448",
@@ -22,7 +22,8 @@ _ENDS = (
 
 
 async def of_run(journalctl: Sequence[str], invocation: str) -> str:
-    """What its processes said; if they said nothing, what systemd said of it. Empty if the journal cannot be read."""
+    """Return the last lines of the run's processes; if there are none, systemd's lines about the run. Empty if the
+    journal cannot be read."""
     for pause in PAUSES:
         await asyncio.sleep(pause)
         end = await _lines(journalctl, f"INVOCATION_ID={invocation}", *_ENDS)
@@ -39,7 +40,7 @@ _OPTIONS = ("--quiet", "--no-pager", "--output=cat", f"--lines={_LINES}")
 
 
 async def _lines(journalctl: Sequence[str], *matches: str) -> list[str] | None:
-    """None if it cannot be read."""
+    """Return None if the journal cannot be read."""
     return await asyncio.to_thread(_read, [*journalctl, *_OPTIONS, *matches])
 
 

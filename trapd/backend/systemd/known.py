@@ -1,4 +1,4 @@
-"""What is known of all instances: kept current by what PID 1 says, shown once the files that belong to it are read."""
+"""The records of all instances: PID 1's reports update them, and they are shown once their files have been read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger("trapd.backend.systemd")
 
 
 class Known:
-    """The records of all instances. Every change of a record is followed by ``moved``, and from there all else follows.
+    """The records of all instances. ``moved`` follows every change of a record; it reads files and shows the record.
 
     ``reports``: the folder of the workers' report files; ``journalctl``: the command that reads the journal.
     ``on_change`` gets the pool of each instance that looks different from before.
@@ -41,27 +41,27 @@ class Known:
         self._reports, self._journalctl = reports, journalctl
         self._clock, self._on_change, self._watchdog = clock, on_change, watchdog
         self._records: dict[InstanceId, Record] = {}
-        self._newer: set[InstanceId] = set()  # of whom there is newer news than the listing under way
+        self._newer: set[InstanceId] = set()  # with reports that are newer than the listing under way
         self._watchers: dict[InstanceId, asyncio.Event] = {}
         self._reading: dict[InstanceId, asyncio.Task[None]] = {}
 
     def __getitem__(self, id: InstanceId) -> Record:
-        """Its record; a new one, which nobody else sees before it has moved, if it is absent."""
+        """Return its record; a new record, not yet in the table, if it is absent."""
         return self._records.get(id) or Record(id, self._watchdog)
 
     def seen(self, now: float) -> tuple[Instance, ...]:
-        """In the order of their names."""
+        """Return the instances to show, in the order of their names."""
         shown = (self._records[id].shown_at(now) for id in sorted(self._records))
         return tuple(instance for instance in shown if instance is not None)
 
     def due(self, now: float) -> list[Record]:
-        """Those whose last sign of life has to be asked for."""
+        """Return the records for whose last sign of life PID 1 has to be asked."""
         return [record for record in self._records.values() if record.due(now)]
 
-    # -- what comes in ---------------------------------------------------------------------------------------------
+    # -- reports of PID 1 ------------------------------------------------------------------------------------------
 
     def receive(self, id: InstanceId, facts: Facts, live: bool = True) -> None:
-        """PID 1 says so; ``live``: of what has just happened."""
+        """Apply a report of PID 1. ``live``: it has just happened."""
         self._newer.add(id)
         if id not in self._records and facts.active == "inactive" and not facts.job:
             return
@@ -70,11 +70,11 @@ class Known:
         self.moved(record)
 
     def begin_listing(self) -> None:
-        """From now on what is heard is newer than what the listing will say."""
+        """From now on reports are newer than the listing."""
         self._newer.clear()
 
     def listed(self, listing: Mapping[InstanceId, Facts]) -> None:
-        """All that PID 1 has loaded."""
+        """Apply a listing of all units that PID 1 has loaded."""
         for id in [*listing, *(set(self._records) - set(listing))]:
             if id in self._newer:
                 continue
@@ -85,9 +85,9 @@ class Known:
                 self.moved(self[id])
 
     def moved(self, record: Record) -> None:
-        """Show the record as it is now, once the files that belong to that have been read."""
+        """Show the record as it is now, once the files that belong to its state have been read."""
         if self._records.setdefault(record.id, record) is not record:
-            return  # it was dropped, and another took its place
+            return  # it was dropped, and another record has its place
         if record.id not in self._reading:
             if record.unexplained or record.unread:
                 self._reading[record.id] = asyncio.create_task(self._read(record))
@@ -96,7 +96,7 @@ class Known:
                 self._show(record)
 
     def drop(self, record: Record) -> None:
-        """It is absent now."""
+        """Remove the record: the instance is absent now."""
         record.shown = None
         self._newer.add(record.id)
         if self._records.get(record.id) is record:
@@ -104,7 +104,7 @@ class Known:
             self._on_change(record.id.pool)
             self._wake(record.id)
 
-    # -- what goes out ---------------------------------------------------------------------------------------------
+    # -- what is shown ---------------------------------------------------------------------------------------------
 
     def _show(self, record: Record) -> None:
         if self._records.get(record.id) is record:
@@ -116,7 +116,8 @@ class Known:
         self._wake(record.id)
 
     def _withdraw(self, record: Record) -> None:
-        """Who was ready and is dead serves nobody, while its last words are being read: that may take seconds."""
+        """Show a worker that was ready and has ended as stopping while its last lines are being read, which may take
+        seconds: it no longer serves."""
         shown = record.shown
         if shown is not None and shown.state is InstanceState.READY and record.unexplained:
             record.shown = replace(shown, state=InstanceState.STOPPING, active_tasks=None)
@@ -128,7 +129,7 @@ class Known:
             watcher.set()
 
     async def until(self, record: Record, condition: Callable[[], bool], timeout: float) -> None:
-        """Wait for the condition, looking at each move of the record; or until the time is over."""
+        """Wait for the condition, and check it at each change of the record; at most ``timeout`` seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not condition() or record.id in self._reading:
@@ -151,8 +152,8 @@ class Known:
         try:
             while record.unexplained or record.unread:
                 await (self._explain(record) if record.unexplained else self._read_report(record))
-        except Exception:  # nobody awaits this task, and what cannot be read must not hide the instance
-            log.exception("cannot read what %s left", record.id)
+        except Exception:  # nothing awaits this task, and a file that cannot be read must not hide the instance
+            log.exception("cannot read the files of %s", record.id)
         finally:
             del self._reading[record.id]
         self._show(record)
@@ -172,7 +173,7 @@ class Known:
         record.failure, record.explained = Failure(kind, mask(summary), detail, facts.ended), facts.invocation
 
     async def _read_report(self, record: Record) -> None:
-        """It was written before the worker said READY, and may be written anew before it says another status."""
+        """Read the report, which the worker writes before it sends READY, and perhaps anew before another STATUS=."""
         facts = record.facts
         report = await asyncio.to_thread(reports.read, self._file(record.id), facts.pid)
         if record.facts.invocation == facts.invocation:

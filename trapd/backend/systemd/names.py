@@ -15,20 +15,20 @@ UNITS = f"{ROOT}/unit"
 
 
 def escape(unit: str) -> str:
-    """A unit's name as the last part of an object path."""
-    return re.sub(r"[^A-Za-z0-9]|^[0-9]", lambda found: f"_{ord(found[0]):02x}", unit)
+    """Return a unit's name as the last part of an object path."""
+    return re.sub(r"[^A-Za-z0-9]|^[0-9]", lambda match: f"_{ord(match[0]):02x}", unit)
 
 
 _OURS = f"{UNITS}/{escape('trapd-worker-')}"
 
 
 def object_path(id: InstanceId) -> str:
-    """Where its unit is found on the bus."""
+    """Return the path of its unit on the bus."""
     return f"{UNITS}/{escape(id.unit)}"
 
 
 def instance(unit: str) -> InstanceId | None:
-    """Whose unit this is; None if it is not one of our workers."""
+    """Return the instance of this unit; None if it is not a worker of trapd."""
     try:
         id = InstanceId.parse(unit)
     except ValueError:
@@ -37,8 +37,8 @@ def instance(unit: str) -> InstanceId | None:
 
 
 def instance_at(path: str) -> InstanceId | None:
-    """Whose unit's object this is; None, and that quickly, if it is not one of our workers."""
+    """Return the instance of the unit with this object path; None, quickly, if it is not a worker of trapd."""
     if not path.startswith(_OURS):
         return None
     escaped = path.removeprefix(f"{UNITS}/")
-    return instance(re.sub(r"_([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), escaped))
+    return instance(re.sub(r"_([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), escaped))

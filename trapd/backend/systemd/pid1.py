@@ -1,4 +1,5 @@
-"""PID 1 over the bus: calls that survive its re-execution and the bus's death, and a connection that comes back."""
+"""PID 1 over the bus: calls that survive a re-execution of PID 1 and a restart of the bus, and a connection that is
+made again."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ from trapd.backend.systemd.names import JOB, MANAGER, PROPERTIES, ROOT, SERVICE,
 from trapd.model import InstanceId, Memory
 
 log = logging.getLogger("trapd.backend.systemd")
-PATIENCE = 20.0  # s until a call is given up for which no connection can be had
-PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # s between tries to connect; the last one for ever
+PATIENCE = 20.0  # s without a connection after which a call fails
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # s between attempts to connect; the last pause repeats for ever
 AT_ONCE = 64  # calls under way; the bus allows a connection 128
 KILL = 9
-# systemd.special(7): whatever is to end when the machine goes down conflicts with it, so every way down begins with its
-# job. SystemState, which says "stopping" from then on, has no signal of its own.
+# systemd.special(7): every unit that ends at shutdown conflicts with this target, so every shutdown begins with its
+# job. SystemState, which is "stopping" from then on, has no signal of its own.
 SHUTDOWN = "shutdown.target"
 
 
@@ -31,9 +32,9 @@ _UNKNOWN = 2**64 - 1  # UINT64_MAX: no value, or no limit
 class Pid1:
     """``on_facts`` gets each change of one of our units, ``on_job`` the object path and result of each job that ends.
 
-    ``on_shutdown`` is called when PID 1 begins to take the machine down, before it tells any unit.
-    ``on_gap`` is called when something may have gone unheard: list the units again. Its argument says whether that may
-    be the end of a job: PID 1's reload or re-execution hides none, a lost connection does.
+    ``on_shutdown`` is called when PID 1 begins to shut the machine down, before it stops any unit.
+    ``on_gap`` is called when a signal may have been missed: list the units again. Its argument is true if the end of a
+    job may be missed: by a lost connection, but not by PID 1's reload or re-execution.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Pid1:
         self._keeper = asyncio.create_task(self._keep(), name="connection to systemd")
 
     async def kept_connected(self) -> None:
-        """Until ``close``. Raises what nobody foresaw, if that ends the keeping of the connection: we are deaf then."""
+        """Return at ``close``. Raises an unexpected error that has ended the connection: no signal arrives after it."""
         assert self._keeper is not None
-        await asyncio.wait([self._keeper])  # not for itself: that it is no longer waited for must not end it
+        await asyncio.wait([self._keeper])  # not ``await self._keeper``: a cancelled waiter must not end the task
         self._keeper.result()
 
     async def close(self) -> None:
@@ -77,7 +78,7 @@ class Pid1:
         bus = Bus(self._address, self._receive)
         try:
             await bus.connect()
-            # The rules first: what happens between Subscribe and a rule would go unheard.
+            # The rules come first: signals between Subscribe and a rule would be missed.
             for member in ("JobRemoved", "Reloading"):
                 await bus.match(sender=SYSTEMD, interface=MANAGER, member=member)
             await bus.match(sender=SYSTEMD, interface=MANAGER, member="JobNew", arg2=SHUTDOWN)
@@ -93,7 +94,7 @@ class Pid1:
         self._up.set()
 
     async def _subscribe(self) -> None:
-        """Without it PID 1 keeps its signals to itself."""
+        """Subscribe: without that PID 1 sends no signals."""
         try:
             await self._bus.call(SYSTEMD, ROOT, MANAGER, "Subscribe")
         except BusError as error:
@@ -101,7 +102,7 @@ class Pid1:
                 raise
 
     async def _connect_in_time(self, deadline: float) -> None:
-        """Try until it succeeds: PID 1 is on the bus only some time after the bus is there."""
+        """Try until a connection succeeds: PID 1 connects to the bus only some time after the bus has started."""
         for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
             try:
                 await self._connect()
@@ -122,7 +123,7 @@ class Pid1:
             log.info("connected to systemd again")
             self._on_gap(True)
 
-    # -- what it says ----------------------------------------------------------------------------------------------
+    # -- signals of PID 1 ------------------------------------------------------------------------------------------
 
     def _receive(self, signal: Signal) -> None:
         match signal.member, signal.body:
@@ -138,7 +139,8 @@ class Pid1:
                 self._on_gap(False)
 
     def _changed(self, id: InstanceId, interface: str, properties: dict[str, Any]) -> None:
-        """PID 1 sends a service's properties first and the unit's right after, with all that can change in each."""
+        """Join two signals: PID 1 sends the service's properties first and the unit's directly after them, each with
+        all properties that can change."""
         if interface == SERVICE:
             self._service[id] = properties
         elif interface == UNIT:
@@ -148,32 +150,34 @@ class Pid1:
             else:
                 self._on_facts(id, Facts.read(properties, service))
 
-    # -- what we ask -----------------------------------------------------------------------------------------------
+    # -- calls -----------------------------------------------------------------------------------------------------
 
     async def start(self, unit: str) -> str:
-        """The job's object path. Never in place of a stop that is under way. All of these raise BusError, LostError."""
+        """Start a unit; return the job's object path. Never replaces a stop that is under way. This and all other calls
+        raise BusError and LostError."""
         return str((await self._call_manager("StartUnit", "ss", unit, "fail"))[0])
 
     async def stop(self, unit: str) -> str:
-        """The job's object path."""
+        """Stop a unit; return the job's object path."""
         return str((await self._call_manager("StopUnit", "ss", unit, "replace"))[0])
 
     async def kill(self, unit: str) -> None:
-        """SIGKILL to all its processes."""
+        """Send SIGKILL to all processes of a unit."""
         await self._call_manager("KillUnit", "ssi", unit, "all", KILL)
 
     async def reset_failed(self, unit: str) -> None:
         await self._call_manager("ResetFailedUnit", "s", unit)
 
     async def units(self) -> list[InstanceId]:
-        """Those of our units that PID 1 has loaded: all that run, failed, or have a job."""
+        """Return the workers of trapd that PID 1 has loaded: all that run, have failed, or have a job."""
         await self._subscribe()
         listed = (await self._call_manager("ListUnitsByPatterns", "asas", [], [names.PATTERN]))[0]
-        found = (names.instance(str(unit[0])) for unit in listed)
-        return [id for id in found if id is not None]
+        ids = (names.instance(str(unit[0])) for unit in listed)
+        return [id for id in ids if id is not None]
 
     async def facts(self, id: InstanceId) -> Facts:
-        """Not by GetAll on its Service interface: that costs PID 1 5 ms for each unit, these calls together 1 ms."""
+        """Return the facts of a unit. GetAll on its Service interface would cost PID 1 5 ms for each unit; these calls
+        together cost 1 ms."""
         path = names.object_path(id)
         unit, *service = await asyncio.gather(
             self._call(path, PROPERTIES, "GetAll", "s", UNIT),
@@ -183,13 +187,14 @@ class Pid1:
         return Facts.read(unit[0], values)
 
     async def alive(self, id: InstanceId) -> float:
-        """When its last WATCHDOG=1 came, in seconds of CLOCK_MONOTONIC; 0 for never. PID 1 tells it to who asks."""
+        """Return when its last WATCHDOG=1 came, in seconds of CLOCK_MONOTONIC; 0 for never. PID 1 sends no signal of
+        it."""
         path = names.object_path(id)
-        found = await self._call(path, PROPERTIES, "Get", "ss", SERVICE, "WatchdogTimestampMonotonic")
-        return float(found[0]) / 1e6
+        stamp = await self._call(path, PROPERTIES, "Get", "ss", SERVICE, "WatchdogTimestampMonotonic")
+        return float(stamp[0]) / 1e6
 
     async def memory(self, id: InstanceId) -> Memory | None:
-        """What its cgroup uses, and may use. PID 1 reads that when it is asked."""
+        """Return the memory that its cgroup uses, and may use. PID 1 reads both when it is asked."""
         path = names.object_path(id)
         used, limit = await asyncio.gather(
             self._call(path, PROPERTIES, "Get", "ss", SERVICE, "MemoryCurrent"),
@@ -200,7 +205,7 @@ class Pid1:
         return Memory(int(used[0]), None if limit[0] == _UNKNOWN else int(limit[0]))
 
     async def own_job(self) -> str:
-        """What PID 1 is doing to this very process's unit: stop, restart, ...; empty if nothing."""
+        """Return PID 1's job for the unit of this process: stop, restart, ...; empty if there is none."""
         unit = (await self._call_manager("GetUnitByPID", "u", 0))[0]
         number, job = (await self._call(unit, PROPERTIES, "Get", "ss", UNIT, "Job"))[0]
         if not number:
@@ -211,12 +216,12 @@ class Pid1:
             return ""
 
     async def system_state(self) -> str:
-        """running, degraded, starting, stopping, ..."""
+        """Return running, degraded, starting, stopping, ..."""
         return str((await self._call(ROOT, PROPERTIES, "Get", "ss", MANAGER, "SystemState"))[0])
 
     async def _call_manager(self, member: str, signature: str, *body: Any) -> list[Any]:
-        """Call the manager; again if the answer was lost, for a lost answer does not tell what was done. So every call
-        made by this must be one that can be made twice."""
+        """Call the manager; call again if the answer is lost, because PID 1 may or may not have carried the call out.
+        So use this only for calls that may be repeated."""
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One instance as it is known: PID 1's latest facts, and what only memory can add to them. Pure."""
+"""The record of one instance: PID 1's latest facts, and what trapd remembers beside them. Pure."""
 
 from __future__ import annotations
 
@@ -17,31 +17,29 @@ _OUTSIDE_ITS_RUN = frozenset({InstanceState.STARTING, InstanceState.FAILED})
 
 @dataclass(eq=False)
 class Record:
-    """From the first word about a unit until it is gone and need not be remembered. Changed by ``receive`` alone, but
-    for the fields that say what we asked, and for what was read in files."""
+    """One instance, from the first report about its unit until it is gone and need not be remembered. Only ``receive``
+    changes it, except the fields for what trapd asked of PID 1 and for what was read in files."""
 
     id: InstanceId
     watchdog: float = 60.0  # s, 0 for none
     facts: Facts = field(default_factory=Facts)
-    # What we asked of PID 1.
-    wish: InstanceState | None = None  # STARTING or DRAINING: told to systemd, which has not begun yet
-    killed: bool = False  # by us
-    was_draining: bool = False  # it was draining when we killed it: no failure, whatever its end looks like
+    # What trapd asked of PID 1.
+    wish: InstanceState | None = None  # STARTING or DRAINING: asked of systemd, which has not begun yet
+    killed: bool = False  # by trapd
+    was_draining: bool = False  # it was draining when trapd killed it: no failure, whatever its end looks like
     # What PID 1 reported.
-    asked: bool = False  # this run was told to leave, by whomever
-    left: bool = (
-        False  # it ended with status 0 without being asked: no failure to systemd, which forgets it; to us it is
-    )
+    asked: bool = False  # this run was asked to exit, by trapd or not
+    left: bool = False  # it exited with status 0 without being asked: a failure for trapd; systemd forgets the unit
     start_job: int = 0
     stop_job: int = 0
     failures: int = 0  # in a row, forgiveness not yet considered
     counted: str = ""  # the run that was counted last
     noticed: float = 0.0  # when its present state was first seen
     hung: bool = False  # its time to stop was over, and PID 1 ends it (B14)
-    # What was asked: PID 1 keeps signs of life to itself.
-    alive: float = 0.0  # when the last one came
-    asked_at: float = 0.0  # when PID 1 was asked for that last
-    answered_at: float = 0.0  # and answered
+    # What PID 1 answered: it sends no signal for a sign of life.
+    alive: float = 0.0  # when the last sign of life came
+    asked_at: float = 0.0  # when trapd last asked for it
+    answered_at: float = 0.0  # when PID 1 last answered
     # What was read in files.
     failure: Failure | None = None
     explained: str = ""  # the run that ``failure`` is of
@@ -52,7 +50,7 @@ class Record:
 
     @property
     def state(self) -> InstanceState | None:
-        """As of the latest facts and wishes; None if it is absent."""
+        """The state by the latest facts and wishes; None if it is absent."""
         seen = meaning.state(self.facts, start_job=self.start_job, stop_job=self.stop_job)
         match seen:
             case None | InstanceState.FAILED if self.wish is InstanceState.STARTING:
@@ -69,7 +67,7 @@ class Record:
                 return seen
 
     def receive(self, new: Facts, now: float, live: bool = True) -> None:
-        """Take in what PID 1 says. ``live``: it has just happened; else it is a listing of what happened sometime."""
+        """Apply facts that PID 1 reports. ``live``: they have just changed; else they come from a listing."""
         old, before = self.facts, self.state
         if new.invocation and new.invocation != old.invocation:
             self._begin_run(first=not old.invocation)
@@ -94,16 +92,17 @@ class Record:
         self.asked = self.left = self.hung = False
         self.report = None
         self.alive = self.asked_at = self.answered_at = 0.0
-        if not first:  # what was asked before the first run began is meant for it
+        if not first:  # a request before the first run is meant for the first run
             self.killed = self.was_draining = False
 
     def unload(self, now: float) -> None:
-        """PID 1 does not have it any more, and its end went unheard: then it was no failure, which stays loaded."""
+        """PID 1 has unloaded the unit, and its end was missed: the end was no failure, because a failed unit stays
+        loaded."""
         self.asked, self.killed = True, False
         self.receive(replace(self.facts, active="inactive", sub="dead", job=0, pid=0), now, live=False)
 
     def _count(self, old: Facts, ended: float) -> None:
-        """Failed runs: the last one, once, and those that came and went while nobody listened."""
+        """Count failed runs: the last run, once, and the runs that failed while trapd was not connected."""
         new = self.facts
         missed = new.restarts - old.restarts - old.failing
         if missed > 0:
@@ -111,15 +110,15 @@ class Record:
         self.left |= self._left_unasked(old)
         failed = (new.failing and not self.was_draining) or self.left
         if failed and self.counted != new.invocation:
-            if new.result == "watchdog":  # so long before that it was well (B9)
+            if new.result == "watchdog":  # it was well until the watchdog's time before its end (B9)
                 ended = (new.ended if new.ended > new.ready else ended) - self.watchdog
             forgiven = new.was_ready and ended - new.ready >= fresh_after(self.failure)
             self.failures = 1 if forgiven else self.failures + 1
             self.counted = new.invocation
 
     def _left_unasked(self, old: Facts) -> bool:
-        """It has just ended, in peace for all that systemd can see. Of a run that ended unheard, so that its unit has
-        been loaded anew since, nothing is known, and nothing is held against it."""
+        """Whether it has just ended without being asked, and with success as systemd sees it. A run whose end was
+        missed, so that its unit has been loaded anew since, does not count: nothing is known of its end."""
         new = self.facts
         ended = new.active == "inactive" and not new.job and new.invocation == old.invocation
         ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
@@ -127,18 +126,18 @@ class Record:
 
     @property
     def unexplained(self) -> bool:
-        """Its last run failed, and ``failure`` does not tell yet how."""
+        """Whether its last run failed, and ``failure`` is not of this run yet."""
         failed = self.left or (self.facts.failing and not self.was_draining)
         return failed and self.explained != self.facts.invocation
 
     @property
     def unread(self) -> bool:
-        """It may have written a report that was not read yet."""
-        speaks = self.state in (InstanceState.READY, InstanceState.DRAINING)
-        return speaks and self.reported != (self.facts.invocation, without_counts(self.facts.text))
+        """Whether it may have written a report that was not read yet."""
+        reports = self.state in (InstanceState.READY, InstanceState.DRAINING)
+        return reports and self.reported != (self.facts.invocation, without_counts(self.facts.text))
 
     def view(self) -> Instance | None:
-        """What is known of it now, but for forgiveness."""
+        """Return the instance as it is now, without forgiveness of earlier failures."""
         state, facts = self.state, self.facts
         if state is None:
             return None
@@ -174,7 +173,7 @@ class Record:
                 return self.noticed
 
     def shown_at(self, now: float) -> Instance | None:
-        """What ``observe`` shows at this time (B9, B15)."""
+        """Return what ``observe`` shows at this time (B9, B15)."""
         shown = self.shown
         if shown is None or shown.ready_at is None or shown.state is not InstanceState.READY:
             return shown
@@ -185,8 +184,8 @@ class Record:
         return replace(shown, alive_at=alive, ailment=ill, failures=0 if fresh else shown.failures)
 
     def due(self, now: float) -> bool:
-        """Is PID 1 to be asked for its last sign of life (B15)? The younger the run, the sooner: its worker gives them
-        so (worker/health.py). Not more often than once a second."""
+        """Whether to ask PID 1 for its last sign of life (B15). The younger the run, the sooner: its worker gives signs
+        of life more often (worker/health.py). At most once a second."""
         shown = self.shown
         if shown is None or shown.ready_at is None or shown.state is not InstanceState.READY:
             return False
@@ -195,5 +194,5 @@ class Record:
 
     @property
     def done_with(self) -> bool:
-        """Absent, and nothing about it needs to be remembered."""
+        """Whether it is absent, and nothing about it needs to be remembered."""
         return self.state is None and self.facts.active != "failed"

@@ -1,4 +1,4 @@
-"""What went wrong between us and systemd, in words for people."""
+"""Errors of systemd's bus as messages for administrators."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _REMEDIES = {
     "InteractiveAuthorizationRequired": _NOT_ALLOWED,
     "NoSuchUnit": "its pool has no unit template; run `systemctl daemon-reload` as root, which makes them",
     "UnitMasked": "its unit is masked; run `systemctl unmask` as root",
-    "TransactionIsDestructive": "systemd just now stops it, or what it needs",
+    "TransactionIsDestructive": "systemd is stopping it, or a unit that it needs",
 }
 
 
 def is_error(error: Refusal, *names: str) -> bool:
-    """Whether it is one of these D-Bus errors, by the last part of their names."""
+    """Whether the error is one of these D-Bus errors, by the last part of their names."""
     return isinstance(error, BusError) and error.name.rpartition(".")[2] in names
 
 
 def cannot(verb: str, id: InstanceId, error: Refusal) -> BackendError:
-    """What the caller of a verb gets."""
+    """Return the error that the caller of a verb gets."""
     remedy = _REMEDIES.get(error.name.rpartition(".")[2], "") if isinstance(error, BusError) else ""
     return BackendError(f"cannot {verb} {id}: {remedy}" + (f" ({error})" if remedy else str(error)))

@@ -86,7 +86,7 @@ def test_every_state_of_a_unit_is_one_of_an_instance(facts: Facts, expected: Ins
         (
             {"result": "watchdog", "text": "stalled"},
             FailureKind.WATCHDOG,
-            "its main loop stopped turning: no sign of life in time; its last words: stalled",
+            "its main loop stopped turning: no sign of life in time; its last status: stalled",
         ),
         ({"result": "oom-kill"}, FailureKind.MEMORY, "was killed by the kernel: out of memory"),
         ({"result": "signal", "code": 2, "status": 11}, FailureKind.CRASH, "was killed by SIGSEGV"),

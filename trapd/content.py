@@ -1,0 +1,30 @@
+"""What a table of what is installed has in it: a name, and one value for each name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One installed distribution, as a table of what is installed has it; also the interpreter and the celeryconfig."""
+
+    version: str  # empty for the celeryconfig
+    digest: str  # of what it consists of, in hex; empty: nobody looked, and the version alone can be compared
+    commit: str = field(default="", compare=False)  # of the work tree that it is imported from, in hex
+
+    def is_as(self, other: Content | None) -> bool:
+        """Whether it is the same, for all that is known of both."""
+        if other is None or self.version != other.version:
+            return False
+        return self.digest == other.digest or not (self.digest and other.digest)
+
+
+def normalise(name: str) -> str:
+    """Names of distributions are equal if this is: ``Radio_PySE`` is ``radio-pyse``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# In the same tables as distributions. Names of distributions have no blanks.
+INTERPRETER, CELERYCONFIG = "the interpreter", "the celeryconfig"
