@@ -353,7 +353,7 @@ class Controller:
         """Remove the snapshots that nobody needs any more."""
         needed = {i.id.generation for i in await self.backend.observe()}
         needed |= {number for state in self.states.values() for number in want.needed(state)}
-        gone = self._collect(self.snapshots.present(), needed)
+        gone = self._collect(self.snapshots.present(), needed) | (self.snapshots.damaged().keys() - needed)
         for number in sorted(gone):
             await self.snapshots.remove(number)
         # those included whose records stayed when the disk was full

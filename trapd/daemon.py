@@ -37,6 +37,7 @@ from trapd.rollout.truth import serves
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.sealing import unsealed
+from trapd.tending import Tending
 from trapd.triggers import Triggers
 from trapd.units import current
 from trapd.watch import Watch
@@ -100,6 +101,7 @@ class Daemon:
             booted=booted(),
         )
         self.triggers = Triggers(self.controller)
+        self.tending = Tending(self.controller, self.triggers)
         self.watch = self._make_watch()
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
@@ -182,6 +184,7 @@ class Daemon:
             self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
+                works += [self.tending.run()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
@@ -346,6 +349,7 @@ class Daemon:
 
     def _troubles(self) -> str:
         troubles = [self.trouble, self.controller.trouble, self.triggers.lost_end, *self.snapshots.troubles()]
+        troubles += self.tending.troubles()
         return "; ".join(trouble for trouble in troubles if trouble)
 
     def _warnings(self) -> list[str]:

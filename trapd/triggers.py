@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from trapd.content import Content
 from trapd.controller import Controller
-from trapd.errors import HistoryError, RefusedError, UsageError
+from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
 from trapd.rollout import changes, intent, lost_end, want
@@ -299,8 +299,20 @@ class Triggers:
         known = self.controller
         old = known.generations[what.generation]
         generation = self._number(old.fingerprint, old, what.why, actor)
-        await known.snapshots.copy(generation, old.number, list(known.specs.values()))
+        specs = list(known.specs.values())
+        try:
+            await known.snapshots.copy(generation, old.number, specs)
+        except SnapshotError:
+            if old.number in known.snapshots.present() or not self._has_installed(old):
+                raise
+            await known.snapshots.make(generation, known.disk, specs, known.application)
         return generation
+
+    def _has_installed(self, generation: Generation) -> bool:
+        """Is its very code installed? Then it can be had without its files, which are damaged or gone."""
+        known = self.controller
+        settled = known.disk.state is DiskState.SETTLED and known.disk.fingerprint == generation.fingerprint
+        return settled and known.application.identity == generation.application
 
     async def _begin(
         self,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,14 @@ class Store:
         complete = {str(number) for number in self.snapshots.present()}
         return [path.name for path in self.directory.iterdir() if path.name not in complete]
 
+    def harm(self, number: int, path: str) -> None:
+        """Behind our back, with the size and the time that it had."""
+        file = self.directory / str(number) / path
+        status = file.stat()
+        file.chmod(0o600)
+        file.write_bytes(b"?" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
 
 class Fake:
     """The fake one."""
@@ -73,6 +83,9 @@ class Fake:
 
     def traces(self) -> list[str]:
         return []
+
+    def harm(self, number: int, path: str) -> None:
+        self.snapshots.harmed[number] = f"{path}: not as copied"
 
 
 @pytest.fixture
@@ -207,6 +220,43 @@ def test_s5_what_no_worker_could_start_from_says_why(kept: Store | Fake, install
         assert await kept.snapshots.flaw(8) != ""
 
     run(flaws())
+
+
+HARMED = "code/trap/sub/run.py"
+
+
+def test_s6_one_that_is_damaged_is_present_no_more_and_the_others_are(kept: Store | Fake, installed: Installed) -> None:
+    async def examine() -> None:
+        await kept.snapshots.make(generation(7), installed.disk(), POOLS, application())
+        installed.write(HARMED, "other\n")
+        await kept.snapshots.make(generation(8), installed.disk(), POOLS, application())
+        assert await kept.snapshots.examine([7, 8]) == frozenset()
+        kept.harm(7, HARMED)
+        assert await kept.snapshots.examine([7, 8]) == {7}
+        assert kept.snapshots.present() == {8}
+        assert kept.snapshots.damaged() == {7: f"{HARMED}: not as copied"}
+        await kept.snapshots.remove(7)
+        assert kept.snapshots.damaged() == {}
+
+    run(examine())
+
+
+def test_s6_one_that_is_damaged_is_not_copied_and_spoils_no_other(kept: Store | Fake, installed: Installed) -> None:
+    run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application()))
+    kept.harm(7, HARMED)
+    with pytest.raises(SnapshotError, match=f"cannot copy generation 7: it is damaged: {HARMED}: not as copied"):
+        run(kept.snapshots.copy(generation(8), 7, POOLS))
+    assert kept.snapshots.present() == frozenset()
+    run(kept.snapshots.make(generation(8), installed.disk(), POOLS, application()))
+    assert kept.read(8, HARMED) == FILES[HARMED]
+
+
+def test_s7_compiling_changes_no_file(kept: Store | Fake, installed: Installed) -> None:
+    run(kept.snapshots.make(generation(7), installed.disk(), POOLS, application(python=sys.executable)))
+    run(kept.snapshots.compile(7), kept.snapshots.compile(8))
+    assert {path: kept.read(7, path) for path in FILES} == FILES
+    assert kept.snapshots.present() == {7}
+    assert kept.traces() == []
 
 
 def test_the_fake_fails_when_it_is_told_to(installed: Installed) -> None:

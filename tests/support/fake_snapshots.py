@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
@@ -21,6 +21,9 @@ class FakeSnapshots(Snapshots):
         self.removed: list[int] = []
         self.kept: dict[int, Mapping[str, bytes]] = {}
         self.flaws: dict[int, str] = {}  # number -> why no worker could start from it
+        self.harmed: dict[int, str] = {}  # number -> what is wrong with it, once somebody looks
+        self.found: dict[int, str] = {}
+        self.compiled: list[int] = []
         self._read = read
 
     async def make(
@@ -29,19 +32,33 @@ class FakeSnapshots(Snapshots):
         self._keep(generation, {file.path: self._content(file.source, file.digest) for file in disk.files})
 
     async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
-        if source not in self.kept:
+        if source not in self.present():
             raise SnapshotError(f"cannot copy generation {source}: it has no snapshot")
+        if await self.examine([source]):
+            raise SnapshotError(f"cannot copy generation {source}: it is damaged: {self.found[source]}")
         self._keep(generation, self.kept[source])
 
     async def remove(self, number: int) -> None:
+        self.found.pop(number, None)
         if self.kept.pop(number, None) is not None:
             self.removed.append(number)
 
     async def flaw(self, number: int) -> str:
         return self.flaws.get(number, "" if number in self.kept else f"there is no generation {number}")
 
+    async def examine(self, numbers: Iterable[int]) -> frozenset[int]:
+        found = self.harmed.keys() & set(numbers) & self.kept.keys()
+        self.found |= {number: self.harmed[number] for number in found}
+        return frozenset(found)
+
+    async def compile(self, number: int) -> None:
+        self.compiled.append(number)
+
     def present(self) -> frozenset[int]:
-        return frozenset(self.kept)
+        return frozenset(self.kept.keys() - self.found.keys())
+
+    def damaged(self) -> Mapping[int, str]:
+        return self.found
 
     def _keep(self, generation: Generation, files: Mapping[str, bytes]) -> None:
         if self.failure is not None:

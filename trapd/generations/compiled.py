@@ -25,6 +25,12 @@ def source_of(path: str) -> str:
         return ""
 
 
+def level_of(path: str) -> int:
+    """The level of optimization that the name of a compiled file tells."""
+    mark = path.rpartition("/")[2].split(".")[-2]
+    return int(mark.removeprefix("opt-")) if mark.startswith("opt-") else 0
+
+
 def unchecked(source: Path, compiled: Path, digest: str) -> bytes | None:
     """The content of a .pyc that is valid however old its source looks; None if it is not of this source.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from trapd.errors import SnapshotError
 
 FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
-_READABLE, _PRIVATE, _FOLDER = 0o444, 0o440, 0o555
+_READABLE, _PRIVATE, FOLDER = 0o444, 0o440, 0o555
 _CHUNK = 1 << 20
 CACHE = "__pycache__"
 
@@ -117,7 +117,7 @@ def sync_file_system(folder: Path) -> None:
 def freeze(top: Path) -> None:
     """Make a folder and all below it read-only, and open to everybody for reading. The files are so already."""
     for folder, _, _ in os.walk(top, topdown=False):
-        Path(folder).chmod(_FOLDER)
+        Path(folder).chmod(FOLDER)
 
 
 def discard(top: Path) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import csv
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
@@ -20,8 +20,9 @@ from pathlib import Path
 from trapd.atomic import sync_folder
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.generations import kept, manifest, mirror, runtime, table
+from trapd.generations import compiling, kept, manifest, mirror, runtime, table
 from trapd.generations.copying import CACHE, discard, freeze
+from trapd.generations.examination import Examiner
 from trapd.generations.filling import Filling
 from trapd.generations.room import FULL
 from trapd.generations.store import Store
@@ -29,7 +30,7 @@ from trapd.layout import State
 from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
 
 log = logging.getLogger("trapd.generations")
-_MAKING, _REMOVING = ".making-", ".removing-"
+_MAKING, _REMOVING, _COMPILING = ".making-", ".removing-", ".compiling-"
 _NO_CODE = ("-info", ".libs", ".pth")
 _MODULES = frozenset({".py", ".pyc", ".so"})
 
@@ -45,9 +46,11 @@ class SnapshotStore(Snapshots):
         self.directory = directory
         self._in_work: set[Path] = set()
         self._store = Store(State(directory.parent).store)
+        self._damaged: dict[int, str] = {}
         self._kept = kept.Kept(State(directory.parent).kept)
         self._sweep()
         self._present = self._scan()
+        self._examine(self._present, content=False)
 
     async def make(
         self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
@@ -69,6 +72,28 @@ class SnapshotStore(Snapshots):
         self._present -= {number}
         await asyncio.to_thread(self._remove, number)
 
+    async def examine(self, numbers: Iterable[int]) -> frozenset[int]:
+        """Compare snapshots with what was copied; damaged ones are absent from then on. Returns their numbers."""
+        return await asyncio.to_thread(self._examine, [n for n in numbers if n in self._present])
+
+    async def compile(self, number: int) -> None:
+        """Compile what workers of a snapshot would compile at each start. Nothing else of it changes."""
+        folder, staged = self.directory / str(number), self.directory / f"{_COMPILING}{number}"
+        self._in_work.add(staged)
+        try:
+            about = await asyncio.to_thread(manifest.read, folder)
+            levels = compiling.levels(about.pools)
+            if sources := await asyncio.to_thread(lambda: compiling.sources(table.read(folder), levels)):
+                await asyncio.to_thread(staged.mkdir, 0o700)
+                await compiling.run(about.python, folder, sources, levels, staged)
+                count = await asyncio.to_thread(self._take_in, folder, staged)
+                log.info("compiled %d file(s) for generation %d", count, number)
+        except (OSError, ValueError, SnapshotError) as error:
+            log.warning("cannot compile for generation %d, so that its workers do at each start: %s", number, error)
+        finally:
+            await asyncio.to_thread(discard, staged)
+            self._in_work.discard(staged)
+
     async def flaw(self, number: int) -> str:
         """Why no worker could start from a snapshot, and what to do; empty where nothing speaks against it."""
         return await asyncio.to_thread(self._flaw, number)
@@ -76,6 +101,10 @@ class SnapshotStore(Snapshots):
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""
         return self._present
+
+    def damaged(self) -> Mapping[int, str]:
+        """Snapshots that are there and not as they were copied, each with what is wrong with it."""
+        return self._damaged
 
     def troubles(self) -> list[str]:
         """What is wrong with snapshots, in sentences for people."""
@@ -108,6 +137,8 @@ class SnapshotStore(Snapshots):
                 f"cannot copy generation {source}: it has no snapshot; recycle what is installed instead"
             )
         old = self.directory / str(source)
+        if self._examine([source]):
+            raise SnapshotError(f"cannot copy generation {source}: it is damaged: {self._damaged[source]}")
         with self._building(generation.number) as filling:
             before = manifest.read(old)
             filling.add(
@@ -128,7 +159,19 @@ class SnapshotStore(Snapshots):
         filling.folder.chmod(0o555)
         sync_folder(filling.folder)
 
+    def _examine(self, numbers: Iterable[int], *, content: bool = True) -> frozenset[int]:
+        examiner, found = Examiner(self._store, content=content), dict[int, str]()
+        for number in sorted(numbers, reverse=True):
+            if why := examiner.examine(self.directory / str(number)):
+                log.error("generation %d is damaged: %s", number, why)
+                found[number] = why
+        self._present -= found.keys()
+        self._damaged |= found
+        return frozenset(found)
+
     def _flaw(self, number: int) -> str:
+        if number in self._damaged:
+            return f"it is damaged: {self._damaged[number]}"
         try:
             python = Path(manifest.read(self.directory / str(number)).python)
             python.stat()
@@ -139,6 +182,9 @@ class SnapshotStore(Snapshots):
         except OSError:  # not for us to see; the worker may
             pass
         return ""
+
+    def _take_in(self, folder: Path, staged: Path) -> int:
+        return compiling.take_in(folder, staged, self._store, group=self._workers_group())
 
     def _workers_group(self) -> int:
         return self.directory.stat().st_gid
@@ -179,6 +225,7 @@ class SnapshotStore(Snapshots):
             if self._kept.take(snapshot):
                 return
             snapshot.rename(aside)
+            self._damaged.pop(number, None)
         except FileNotFoundError:
             return
         discard(aside)
@@ -186,14 +233,14 @@ class SnapshotStore(Snapshots):
 
     def _sweep(self) -> None:
         for path in self.directory.glob(".*"):
-            if path.name.startswith((_MAKING, _REMOVING)) and path not in self._in_work:
+            if path.name.startswith((_MAKING, _REMOVING, _COMPILING)) and path not in self._in_work:
                 log.info("removing %s, which was left unfinished", path)
                 discard(path)
         self._store.collect()
 
     def _scan(self) -> frozenset[int]:
-        found = [path.parent for path in self.directory.glob(f"[0-9]*/{manifest.NAME}")]
-        return frozenset(int(path.name) for path in found if path.name.isdigit() and _is_whole(path))
+        found = [path.parent.name for path in self.directory.glob(f"[0-9]*/{manifest.NAME}")]
+        return frozenset(int(name) for name in found if name.isdigit())
 
 
 def _of_release(python: Path) -> str:
@@ -241,37 +288,3 @@ def _claims(code: Sequence[Path], name: str) -> set[str]:
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
-
-
-# --- sizes ----------------------------------------------------------------------------------------------------------
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        odd = [folder / entry.path for entry in table.read(folder) if not _has_size(folder / entry.path, entry.size)]
-        for path in odd:
-            if path.parent.name == CACHE:
-                _drop(path)
-    except (OSError, ValueError) as error:
-        log.error("cannot use the snapshot %s: %s", folder, error)
-        return False
-    lost = [str(path.relative_to(folder)) for path in odd if path.parent.name != CACHE]
-    if lost:
-        log.error("cannot use the snapshot %s: %s has lost its content", folder, lost[0])
-    return not lost
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
-
-
-def _drop(cached: Path) -> None:
-    """Remove a file that Python can make again. Read-only or not, workers that run as root replace a stale one, and
-    one that a power cut has shortened would end the import of good code."""
-    if cached.exists():
-        cached.parent.chmod(0o755)
-        cached.unlink()
-        cached.parent.chmod(0o555)

@@ -86,6 +86,10 @@ class Store:
             place.unlink()
             self._link(file, place)
 
+    def drop(self, name: str) -> None:
+        """Have no such object any more; the generations that have the file keep it."""
+        self._place(name).unlink(missing_ok=True)
+
     def _link(self, file: Path, place: Path) -> None:
         try:
             place.hardlink_to(file)

@@ -183,6 +183,8 @@ def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
     half_made = state.wanted not in state.good and good in situation.usable
     if half_made and good is not None and situation.is_installed(good):
         return GoBack(good, "the installed code is the last good generation's again")
+    if situation.is_installed(state.wanted):
+        return FromDisk(f"the files of generation {state.wanted} are damaged or gone")
     same = situation.wanted is not None and situation.wanted.fingerprint == disk.fingerprint
     return FromDisk(SETTINGS if same else news(situation.wanted, disk))
 

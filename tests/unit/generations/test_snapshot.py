@@ -211,7 +211,8 @@ def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(
     os.truncate(made / "code/trap/__init__.py", 0)
     again = SnapshotStore(store.directory)
     assert again.present() == {8}
-    assert "7: code/trap/__init__.py has lost its content" in caplog.text
+    assert "generation 7 is damaged: code/trap/__init__.py: not as copied" in caplog.text
+    assert asyncio.run(again.flaw(7)) == "it is damaged: code/trap/__init__.py: not as copied"
 
 
 @pytest.mark.parametrize("content", [b"", b"written anew by a worker that runs as root", None])

@@ -54,7 +54,7 @@ HALF_MADE = wanting(2, 1, phase=RolloutState.CANARY)
         (situation(AT_ONE), (FromDisk, None), "pkg one -> two"),
         (situation(PoolState("p"), generations={}), (FromDisk, None), "first start: pkg two"),
         (situation(AT_TWO, spec=OTHER), (FromDisk, None), "settings of the pool changed"),
-        (situation(AT_TWO, usable=frozenset({1})), (FromDisk, None), "settings of the pool changed"),
+        (situation(AT_TWO, usable=frozenset({1})), (FromDisk, None), "the files of generation 2 are damaged or gone"),
         (situation(AT_ONE, stopping=True), Cause.STOPPING, "trapd stops, and its workers with it"),
         (situation(AT_ONE, Disk(DiskState.CHANGING, "pip is at work")), Cause.UNSETTLED, "changing: pip is at work"),
         (situation(AT_ONE, Disk(DiskState.BROKEN, "half")), Cause.UNSETTLED, "what is installed is broken: half"),

@@ -1,0 +1,100 @@
+"""Generations that are damaged are found, named, and made anew of what is installed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from tests.support.fake_snapshots import FakeSnapshots
+from tests.unit.test_controller import SETTLED, triggers
+from trapd.model import Disk, DiskState
+from trapd.tending import Tending
+from trapd.triggers import Triggers
+
+WHY = "code/trap/a.py: not as copied"
+
+
+def snapshots(orders: Triggers) -> FakeSnapshots:
+    found = orders.controller.snapshots
+    assert isinstance(found, FakeSnapshots)
+    return found
+
+
+@asynccontextmanager
+async def running(orders: Triggers) -> AsyncIterator[Tending]:
+    tending = Tending(orders.controller, orders)
+    tasks = [asyncio.create_task(orders.controller.run()), asyncio.create_task(tending.run())]
+    try:
+        yield tending
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(orders: Triggers, true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.wait([orders.controller.changed()], timeout=0.05)
+
+
+def wanted(orders: Triggers) -> int | None:
+    return orders.controller.state("p").wanted
+
+
+async def test_a_damaged_generation_is_made_anew_of_what_is_installed_when_trapd_starts() -> None:
+    orders = triggers()
+    await orders.disk_changed(SETTLED)
+    snapshots(orders).harmed[1] = WHY
+    async with running(orders):
+        await until(orders, lambda: wanted(orders) == 2)
+    assert orders.controller.generations[2].reason == "the files of generation 1 are damaged or gone"
+    assert orders.controller.generations[2].actor == "trapd"
+
+
+async def test_while_something_else_is_installed_the_damage_is_named() -> None:
+    orders = triggers()
+    await orders.disk_changed(SETTLED)
+    snapshots(orders).harmed[1] = WHY
+    orders.controller.disk = Disk(DiskState.BROKEN, "half of it is there")
+    async with running(orders) as tending:
+        await until(orders, lambda: bool(tending.troubles()))
+        assert tending.troubles() == [
+            f"generation 1 is damaged: {WHY}; it is made anew as soon as its code is installed whole"
+        ]
+        await orders.disk_changed(SETTLED)
+        assert wanted(orders) == 2
+        assert tending.troubles() == []
+
+
+async def test_a_generation_on_which_a_start_fails_is_examined() -> None:
+    orders = triggers()
+    async with running(orders):
+        await orders.disk_changed(SETTLED)
+        await until(orders, lambda: len(orders.controller.pool("p").instances) == 2)
+        await until(orders, lambda: snapshots(orders).compiled == [1])
+        snapshots(orders).harmed[1] = WHY
+        backend = orders.controller.backend
+        backend.crash(orders.controller.pool("p").instances[0].id)  # type: ignore[attr-defined]
+        await until(orders, lambda: wanted(orders) == 2)
+
+
+async def test_recycling_a_damaged_generation_takes_what_is_installed() -> None:
+    orders = triggers()
+    await orders.disk_changed(SETTLED)
+    snapshots(orders).harmed[1] = WHY
+    [rollout] = await orders.recycle(["p"], actor="someone", reason="")
+    assert rollout.generation == 2
+    assert snapshots(orders).present() == {2}
+    assert orders.controller.generations[2].fingerprint == SETTLED.fingerprint
+
+
+async def test_each_new_generation_is_compiled_once() -> None:
+    orders = triggers()
+    async with running(orders):
+        await orders.disk_changed(SETTLED)
+        await until(orders, lambda: snapshots(orders).compiled == [1])
+        await orders.disk_changed(replace(SETTLED, fingerprint="other"))
+        await until(orders, lambda: snapshots(orders).compiled == [1, 2])

@@ -1,0 +1,109 @@
+"""Compiles what no installer has: once for a generation, in the background, by the application's interpreter.
+
+uv compiles nothing unless it is asked to. In a folder that nobody may write, each worker would compile all that it
+imports, at each start. What is compiled becomes part of the store, so that later generations take it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from trapd.generations import compile_files, compiled, table
+from trapd.generations.copying import FOLDER, sync_file_system, write_file
+from trapd.generations.store import Store, name_of, rights_of
+from trapd.generations.table import Cost, Entry
+
+_OPTIMIZE = "PYTHONOPTIMIZE"
+_WRITABLE = 0o755
+
+
+def levels(pools: Mapping[str, Mapping[str, object]]) -> list[int]:
+    """The levels of optimization at which workers of these pools run, as the manifest has them."""
+    found = set()
+    for pool in pools.values():
+        environment = pool.get("environment")
+        value = environment.get(_OPTIMIZE, "") if isinstance(environment, Mapping) else ""
+        found.add(min(int(value), 2) if value.isdecimal() else int(bool(value)))  # as Python reads it
+    return sorted(found or {0})
+
+
+def sources(entries: Iterable[Entry], wanted: list[int]) -> list[str]:
+    """Modules of a generation that lack a compiled file of one of these levels."""
+    modules, there = list[str](), set[tuple[str, int]]()
+    for entry in entries:
+        if entry.path.endswith(".py"):
+            modules.append(entry.path)
+        elif module := compiled.source_of(entry.path):
+            there.add((module, compiled.level_of(entry.path)))
+    return [module for module in modules if any((module, level) not in there for level in wanted)]
+
+
+async def run(python: str, folder: Path, names: list[str], wanted: list[int], target: Path) -> None:
+    """Let ``python`` compile these modules of the generation in ``folder``. Raises OSError if it cannot be run."""
+    job = {"folder": str(folder), "sources": names, "levels": wanted, "target": str(target)}
+    child = await asyncio.create_subprocess_exec(
+        *(python, "-I", "-S", compile_files.__file__),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+    )
+    try:
+        await child.communicate(json.dumps(job).encode())
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
+    """Give the generation in ``folder`` what was compiled for it below ``staged``; returns how many files.
+
+    Raises OSError; what was taken in before is then simply there: compiled files belong to no table's whole.
+    """
+    entries = {entry.path: entry for entry in table.read(folder)}
+    fresh = dict[str, Path]()
+    for file in sorted(staged.rglob("*.pyc")):
+        path = str(file.relative_to(staged))
+        source = entries.get(compiled.source_of(path))
+        if source is None or path in entries:
+            continue
+        code, rights = file.read_bytes(), rights_of(source.object)
+        file.unlink()
+        write_file(file, code, rights)
+        entries[path] = Entry(path, name_of(hashlib.sha256(code).hexdigest(), rights), len(code))
+        fresh[path] = file
+    if not fresh:
+        return 0
+    table.write(staged, (entries[path] for path in sorted(entries)), table.cost(folder) or Cost(), group=group)
+    sync_file_system(staged)
+    for path, file in fresh.items():
+        if not store.has(entries[path].object, entries[path].size):
+            store.take(entries[path].object, file)
+        _put(folder / path, file)
+    folder.chmod(_WRITABLE)
+    try:
+        (staged / table.NAME).replace(folder / table.NAME)
+    finally:
+        folder.chmod(FOLDER)
+    return len(fresh)
+
+
+def _put(place: Path, file: Path) -> None:
+    """Move a file into a folder that nobody may write. All on one file system: the state directory's."""
+    cache = place.parent
+    if not cache.is_dir():
+        cache.parent.chmod(_WRITABLE)
+        try:
+            cache.mkdir()
+        finally:
+            cache.parent.chmod(FOLDER)
+    cache.chmod(_WRITABLE)
+    try:
+        file.replace(place)
+    finally:
+        cache.chmod(FOLDER)

@@ -1,0 +1,74 @@
+"""Compares a generation with its table: disks lose bytes, and people overwrite files that they should not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from trapd.errors import SnapshotError
+from trapd.generations import manifest, table
+from trapd.generations.copying import CACHE, FOLDER
+from trapd.generations.store import Store
+
+_SHOWN = 2  # paths in a sentence
+
+
+class Examiner:
+    """Reads each file once, however many generations have it. It blocks. Without ``content`` it compares only sizes."""
+
+    def __init__(self, store: Store, *, content: bool = True) -> None:
+        self._store, self._content = store, content
+        self._good: set[tuple[int, str]] = set()  # inode and object
+
+    def examine(self, folder: Path) -> str:
+        """What is wrong with the generation in ``folder``, in words; empty if nothing is.
+
+        A compiled file that is not as it was is removed: Python makes another. The store loses what is damaged, so that
+        it is copied anew. Of a generation of trapd up to 0.1.0 only sizes are known.
+        """
+        try:
+            manifest.read(folder)
+            damaged = list(self._damaged(folder))
+        except SnapshotError as error:
+            return str(error)
+        except (OSError, ValueError) as error:
+            return f"cannot read {folder / table.NAME}: {error}"
+        more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+        return f"{', '.join(damaged[:_SHOWN])}{more}: not as copied" if damaged else ""
+
+    def _damaged(self, folder: Path) -> Iterator[str]:
+        for entry in table.read(folder):
+            path = folder / entry.path
+            if self._is_whole(path, entry):
+                continue
+            if entry.object:
+                self._store.drop(entry.object)
+            if path.parent.name == CACHE:
+                _drop(path)
+            else:
+                yield entry.path
+
+    def _is_whole(self, path: Path, entry: table.Entry) -> bool:
+        try:
+            status = path.stat()
+            if status.st_size != entry.size:
+                return False
+            known = status.st_ino, entry.object
+            if self._content and entry.object and known not in self._good:
+                with path.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != entry.digest:
+                        return False
+                self._good.add(known)
+        except OSError:  # gone, or the disk cannot read it any more
+            return False
+        return True
+
+
+def _drop(cached: Path) -> None:
+    """Read-only or not, workers that run as root replace a stale one, and one that a power cut has shortened would end
+    the import of good code."""
+    if cached.exists():
+        cached.parent.chmod(0o755)
+        cached.unlink()
+        cached.parent.chmod(FOLDER)

@@ -1,0 +1,70 @@
+"""Looks after generations that are there already: compares them with what was copied, and has them compiled.
+
+All is compared when trapd starts, and a generation when a start on it fails. A damaged one is as good as gone: what is
+installed is made anew if it is the same code, else the last good generation serves, and the problem is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from trapd.controller import Controller
+from trapd.errors import HistoryError, SnapshotError
+from trapd.triggers import Triggers
+
+log = logging.getLogger("trapd.tending")
+AGAIN = 300.0  # seconds until a generation on which starts go on failing is read once more
+
+
+class Tending:
+    """``run`` it for as long as the controller runs."""
+
+    def __init__(self, controller: Controller, triggers: Triggers) -> None:
+        self._controller, self._triggers = controller, triggers
+        self._compiled: set[int] = set()
+        self._failed: dict[int, float] = {}  # generation -> the failed start that it was last examined for
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        snapshots = self._controller.snapshots
+        await self._examine(snapshots.present())
+        while True:
+            changed = self._controller.changed()  # taken before the look
+            if failed := self._newly_failed():
+                await self._examine(failed)
+            for number in sorted(snapshots.present() - self._compiled, reverse=True)[:1]:
+                self._compiled.add(number)
+                await snapshots.compile(number)
+            if not (snapshots.present() - self._compiled):
+                await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+
+    def troubles(self) -> list[str]:
+        """What is wrong with generations that are wanted, in sentences for people."""
+        wanted = {state.wanted for state in self._controller.states.values()}
+        return [
+            f"generation {number} is damaged: {why}; it is made anew as soon as its code is installed whole"
+            for number, why in self._controller.snapshots.damaged().items()
+            if number in wanted
+        ]
+
+    def _newly_failed(self) -> set[int]:
+        """Generations on which a start has failed that was not looked into."""
+        found = set()
+        for view in self._controller.pools():
+            for instance in view.instances:
+                failure, number = instance.failure, instance.id.generation
+                if failure is not None and failure.at > self._failed.get(number, float("-inf")) + AGAIN:
+                    self._failed[number] = failure.at
+                    found.add(number)
+        return found
+
+    async def _examine(self, numbers: Iterable[int]) -> None:
+        if not await self._controller.snapshots.examine(numbers):
+            return
+        self._controller.notify()
+        try:
+            await self._triggers.disk_changed(self._controller.disk, actor="trapd")
+        except (HistoryError, SnapshotError) as error:
+            log.error("%s; trying again when what is installed has been looked at", error)
