@@ -1,12 +1,12 @@
 """The Celery application for Trap.
 
-Of its own it has only the settings that follow from what its tasks are. A worker of trapd puts the system-wide
-celeryconfig on top; anywhere else Celery's default loader looks for a module ``celeryconfig``, or the one that
-``CELERY_CONFIG_MODULE`` names, for broker and results.
+It sets only what its tasks require. In a worker of trapd the system-wide celeryconfig overrides these settings;
+anywhere else Celery's default loader looks for a module ``celeryconfig``, or the one that ``CELERY_CONFIG_MODULE``
+names, for broker and results.
 
 This module travels with every snapshot, and submitters import it where Trap is not installed: it must not import Trap.
-The tasks, which do, are named in ``include``: a worker imports them before it says that it is ready, so that the half
-minute Trap takes, and an import error of a new Trap, belong to the start and not to the first task.
+The tasks do import Trap, and are named in ``include``: a worker imports them before it sends READY, so that the half
+minute that Trap takes, and an import error of a new Trap, belong to the start and not to the first task.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ EXTRACT_SOURCES = "trapd.distribute.extract_sources"  # the task's registered na
 
 app = Celery("trapd", loader="default", include=[TASKS])
 app.conf.update(
-    # JSON only: whoever can put a pickle into the broker can run code in the workers.
+    # JSON only: a user who can put a pickle into the broker can run code in the workers.
     task_serializer="json",
     result_serializer="json",
     accept_content=["json"],
-    # An image takes long: one in reserve for each that a worker can process, not four, which wait while others idle.
+    # Images take long: a worker reserves one for each that it can process, not four, which would wait behind the first
+    # while other workers are idle.
     worker_prefetch_multiplier=1,
 )

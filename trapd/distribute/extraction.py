@@ -1,4 +1,4 @@
-"""Sources of one image, by Trap, as plain values that JSON can carry.
+"""Extract the sources of one image with Trap, as plain values that JSON can carry.
 
 Importing this module imports Trap: 15 to 33 s, since numba compiles meanwhile.
 """
@@ -14,22 +14,23 @@ import threading
 from pathlib import Path
 from typing import Any
 
-# Set before Trap brings in numba. The default layer, OpenMP, is started by that import already, and ends every forked
-# child that uses it afterwards ("fork() called from a process already using GNU OpenMP"): under Celery's prefork pool
-# each task would kill its process. Whoever sets the variable for a pool of another kind wins.
+# Set before Trap imports numba. That import starts the default layer, OpenMP, which then ends every forked child that
+# uses it ("fork() called from a process already using GNU OpenMP"): under Celery's prefork pool each task would end its
+# process. A value that is set in the environment stays, for instance for a pool of another kind.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
 
 from trap.source_extraction import read_pyse_image, sources_from_fits_pyse
 
-VERSION = importlib.metadata.version("trap")  # of the code just loaded; looked up later, the disk may say another
+VERSION = importlib.metadata.version("trap")  # of the code just loaded; a later look on disk may find another version
 _SOURCE_FINDER = "radio-pyse"  # each Trap requires exactly one version of it
-_NOT_MEASURED = "freq_band"  # Trap's accessors put 0 there, whatever the image says
+_NOT_MEASURED = "freq_band"  # Trap's accessors set it to 0, whatever value the image has
 
 VERSIONS = {"trap": VERSION}
 with contextlib.suppress(importlib.metadata.PackageNotFoundError):
     VERSIONS[_SOURCE_FINDER] = importlib.metadata.version(_SOURCE_FINDER)
 
-# The fork-safe layer aborts the process when two threads use it at once, so a threads pool takes turns.
+# The fork-safe layer aborts the process when two threads use it at once, so extractions in a threads pool run one after
+# the other.
 _turn = threading.Lock()
 
 
@@ -38,14 +39,15 @@ def extract(path: str, **options: Any) -> dict[str, Any]:
 
     ``options`` go to Trap's ``read_pyse_image``; none: Trap's defaults. Returns ``sources``, each with the names and
     units of Trap's table (``ra``, ``dec`` in degrees, fluxes in Jy), ``rejected`` (Trap's quality check), ``rms`` in
-    Jy, and ``meta``. What is not a number is None. Raises whatever Trap raises for an image it cannot read.
+    Jy, and ``meta``. A value that is no number (NaN) is None. Raises Trap's own exception for an image that Trap cannot
+    read.
     """
     _look(path)
     with _turn:
         image, meta, rejected = read_pyse_image(path, **options)
-        found = sources_from_fits_pyse(image, rejected=rejected)
+        table = sources_from_fits_pyse(image, rejected=rejected)
     return {
-        "sources": [plain(source) for source in found.to_dict("records")],
+        "sources": [plain(source) for source in table.to_dict("records")],
         "rejected": bool(rejected),
         "rms": plain(meta["rms"]),
         "meta": {name: value for name, value in plain(meta).items() if name != _NOT_MEASURED},
@@ -53,7 +55,7 @@ def extract(path: str, **options: Any) -> dict[str, Any]:
 
 
 def _look(path: str) -> None:
-    """Raise, in words for people, for what Trap's accessors would report as something else."""
+    """Raise OSError for files that Trap's accessors would report with a misleading error."""
     if Path(path).is_dir():  # a CASA table
         return
     with Path(path).open("rb") as file:
@@ -62,10 +64,10 @@ def _look(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The same in types that JSON knows."""
+    """Return the same value in types that JSON has."""
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if hasattr(value, "item"):  # a number of numpy's
+        return {str(key): plain(member) for key, member in value.items()}
+    if hasattr(value, "item"):  # a number of numpy
         value = value.item()
     if isinstance(value, datetime.datetime):
         return value.isoformat()

@@ -1,4 +1,4 @@
-"""An execution ledger: one line when a task begins, one when it ends, by whatever process runs it.
+"""An execution ledger: the process that runs a task writes a line when the task begins, and one when it ends.
 
 A result backend keeps one answer for each task, so it cannot show that a task ran twice; the ledger can. A worker keeps
 one if ``TRAPD_LEDGER`` names a file. Each line is one write to a file opened for appending: lines of many processes
@@ -21,7 +21,7 @@ VARIABLE = "TRAPD_LEDGER"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a task. Times are seconds since the epoch; ``finished`` None: it began and never ended."""
+    """One execution of a task. Times are seconds since the epoch; ``finished`` None: it has not ended."""
 
     task: str
     node: str
@@ -32,7 +32,7 @@ class Run:
 
 
 def keep(path: str, version: str) -> None:
-    """Write down every task that this process, or a child of it, runs from now on."""
+    """Record every task that this process, or a child of it, runs from now on."""
 
     def write(what: str, task: Any, task_id: str) -> None:
         node, now = task.request.hostname or "", time.time()
@@ -54,16 +54,16 @@ def keep(path: str, version: str) -> None:
 
 
 def read(lines: Iterable[str]) -> list[Run]:
-    """Every execution in these lines, in the order they began."""
+    """Return every execution in these lines, in the order in which they began."""
     runs: list[Run] = []
     running: dict[tuple[str, int], int] = {}  # (task, pid) -> index: a process runs a task once at a time
     for line in lines:
-        one = json.loads(line)
-        key = (one["task"], one["pid"])
-        if one["what"] == "begin":
+        entry = json.loads(line)
+        key = (entry["task"], entry["pid"])
+        if entry["what"] == "begin":
             running[key] = len(runs)
-            runs.append(Run(one["task"], one["node"], one["pid"], one["version"], one["at"]))
+            runs.append(Run(entry["task"], entry["node"], entry["pid"], entry["version"], entry["at"]))
         else:
             index = running.pop(key)
-            runs[index] = replace(runs[index], finished=one["at"])
+            runs[index] = replace(runs[index], finished=entry["at"])
     return runs

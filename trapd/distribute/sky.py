@@ -1,6 +1,6 @@
-"""Makes small radio images: Gaussian sources in noise, as FITS files that Trap's accessors take.
+"""Make small radio images: Gaussian sources in noise, as FITS files that Trap's accessors can read.
 
-Standard library only: it runs where there is neither numpy nor astropy. About 0.1 s for 256 x 256 pixels.
+Standard library only: this module needs neither numpy nor astropy. It takes about 0.1 s for 256 x 256 pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 CELL = 10.0 / 3600  # degrees per pixel
 BEAM = 4.0  # full width at half maximum of the round restoring beam, in pixels
 CENTRE = (180.0, 52.0)  # right ascension and declination of the field's centre, in degrees
-SLOPE = 0.4  # the noise grows by this part from one side to the other: see `noise`
+SLOPE = 0.4  # the noise grows by this fraction from one side to the other: see `noise`
 
 _BLOCK, _CARD = 2880, 80  # bytes, fixed by the FITS standard
 
@@ -31,7 +31,7 @@ class Source:
     peak: float
 
     def position(self, size: int) -> tuple[float, float]:
-        """Right ascension and declination in degrees, in an image of ``size`` pixels (orthographic projection)."""
+        """Return right ascension and declination in degrees, in an image of ``size`` pixels (orthographic)."""
         ra, dec = (math.radians(angle) for angle in CENTRE)
         west, north = (math.radians((value - size / 2) * CELL) for value in (self.x, self.y))
         depth = math.sqrt(1 - west**2 - north**2)
@@ -41,7 +41,8 @@ class Source:
 
 
 def draw(size: int, sources: Iterable[Source], rms: float, seed: int) -> array[float]:
-    """Pixels of a square image, row by row, in Jy/beam: ``sources`` in noise of ``rms``; one ``seed``, one image."""
+    """Return the pixels of a square image, row by row, in Jy/beam: ``sources`` in noise of ``rms``. The same ``seed``
+    gives the same image."""
     pixels = noise(size, rms, seed)
     sigma = BEAM / math.sqrt(8 * math.log(2))
     reach = math.ceil(5 * sigma)
@@ -54,10 +55,10 @@ def draw(size: int, sources: Iterable[Source], rms: float, seed: int) -> array[f
 
 
 def noise(size: int, rms: float, seed: int) -> array[float]:
-    """Gaussian noise that grows across the image.
+    """Return Gaussian noise that grows across the image.
 
-    Trap rejects an image whose noise at the centre is not between the smallest and the largest of its noise map, which
-    chance alone decides if the noise is the same everywhere.
+    Trap rejects an image whose noise at the centre is not between the smallest and the largest value of its noise map.
+    If the noise were the same everywhere, chance alone would decide that.
     """
     chance = random.Random(seed)
     scale = [rms * (1 + SLOPE * (x / size - 0.5)) for x in range(size)]
@@ -74,7 +75,7 @@ def write(path: Path, pixels: Sequence[float], size: int, taken: datetime) -> No
 
 
 def header(size: int, taken: datetime) -> str:
-    """The cards that Trap and its source finder need, and no more."""
+    """Return the cards that Trap and its source finder need, and no more."""
     ra, dec = CENTRE
     cards: list[tuple[str, bool | int | float | str]] = [
         ("SIMPLE", True),

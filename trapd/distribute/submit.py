@@ -1,4 +1,4 @@
-"""Submits images to Trap's workers, a bounded number at a time, and gathers the answers."""
+"""Submit images to Trap's workers, a bounded number at a time, and gather the answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kombu.exceptions import DecodeError
 
 from trapd.distribute.app import EXTRACT_SOURCES
 
-POLL = 0.1  # s between looks at a result backend that cannot tell by itself (files, databases)
+POLL = 0.1  # s between looks at a result backend that sends no messages (files, databases)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one image. Times are seconds since the epoch, of the submitter's clock."""
+    """The result for one image. Times are seconds since the epoch, of the submitter's clock."""
 
     task: str
     image: str
@@ -31,10 +31,10 @@ class Answer:
 
 
 class Submitter:
-    """Sends images as they come and hands out answers as they come. Use it from one thread.
+    """Submits images one by one, and returns answers as they come. Use it from one thread.
 
-    With ``task_always_eager`` (old name ``CELERY_ALWAYS_EAGER``) the images are processed here, while they are sent.
-    That needs Trap in this process: ModuleNotFoundError where it is not installed.
+    With ``task_always_eager`` (old name ``CELERY_ALWAYS_EAGER``) this process itself processes each image while it
+    submits it. That needs Trap in this process: ModuleNotFoundError if it is not installed.
     """
 
     def __init__(self, app: Celery, *, options: Mapping[str, Any] | None = None) -> None:
@@ -47,7 +47,7 @@ class Submitter:
 
     @property
     def waiting(self) -> int:
-        """How many images were sent and not answered yet."""
+        """The number of images that were submitted and have no answer yet."""
         return len(self._waiting)
 
     def send(self, image: str) -> str:
@@ -60,7 +60,7 @@ class Submitter:
         return str(result.id)
 
     def gather(self, timeout: float) -> list[Answer]:
-        """The answers that came since the last call; waits up to ``timeout`` seconds for the first of them."""
+        """Return the answers that came since the last call; wait up to ``timeout`` seconds for the first of them."""
         deadline = time.monotonic() + timeout
         while not (ready := self._ready()) and self._waiting and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
@@ -69,7 +69,7 @@ class Submitter:
 
     def _wait(self, left: float) -> None:
         backend = self.app.backend
-        if backend.is_async:  # results arrive as messages: this hands what is there to the results waited for
+        if backend.is_async:  # results arrive as messages; this assigns them to the pending results
             with contextlib.suppress(TimeoutError):
                 backend.result_consumer.drain_events(timeout=left)
         else:
@@ -82,7 +82,7 @@ class Submitter:
         if self.app.conf.task_always_eager:
             return True
         if self.app.backend.is_async:
-            return bool(result.on_ready.ready)  # asking it for its state would poll, past the waiting consumer
+            return bool(result.on_ready.ready)  # ``result.ready()`` would poll, beside the consumer
         try:
             return bool(result.ready())
         except (ValueError, DecodeError):  # Celery writes result files in place: this one is half written
@@ -106,7 +106,7 @@ def extract(
     patience: float | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[Answer]:
-    """Submit ``images``, never more than ``in_flight`` unanswered ones, and yield each answer as it comes.
+    """Submit ``images``, with never more than ``in_flight`` of them unanswered, and yield each answer as it comes.
 
     ``progress(sent, answered)`` is called after every change. Raises TimeoutError if no answer comes for ``patience``
     seconds (None: waits for ever).

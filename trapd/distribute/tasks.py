@@ -1,4 +1,4 @@
-"""Trap's tasks. Importing this module imports Trap: see trapd.distribute.app for who may, and when."""
+"""Trap's tasks. Importing this module imports Trap: see trapd.distribute.app."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ if os.environ.get(ledger.VARIABLE):
 def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
     """Find the sources of one image with Trap's defaults, or with ``options`` of Trap's ``read_pyse_image``.
 
-    An image that cannot be used is an answer too: ``error`` says why (else it is None) and ``sources`` is empty. So one
-    bad image neither fails the others of its group nor the worker. Times are seconds since the epoch.
+    An image that cannot be used has an answer, too: ``error`` has the reason (else it is None) and ``sources`` is
+    empty. So a bad image makes neither the other tasks of its group fail nor the worker. Times are seconds since the
+    epoch.
     """
     started = time.time()
     answer: dict[str, Any] = {"image": path, "error": None, "sources": [], "rejected": False, "rms": None, "meta": {}}
@@ -39,18 +40,18 @@ def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
         log.warning("cannot extract sources from %s", path, exc_info=True)
         answer["error"] = reason(path, error)
     node = self.request.hostname or ""
-    found = _NODE.fullmatch(node)
+    name = _NODE.fullmatch(node)
     return answer | {
         "versions": dict(extraction.VERSIONS),
         "worker": node,
-        "generation": int(found["generation"]) if found else None,
+        "generation": int(name["generation"]) if name else None,
         "started": started,
         "finished": time.time(),
     }
 
 
 def reason(path: str, error: Exception) -> str:
-    """Why there are no sources, in one line."""
+    """Return why there are no sources, in one line."""
     words = " ".join(str(error).split()) or "no reason given"
     if isinstance(error, OSError):
         return f"cannot read {path}: {error.strerror or words}"
