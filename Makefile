@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
-# What the tests need beside Python: brokers, and what boots a throw-away machine with a real systemd.
-PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux
+# What the tests need beside Python: brokers, what boots a throw-away machine with a real systemd, and what makes the root
+# of another Debian for one.
+PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap
 
 # The fast tests share nothing: a process of them for each processor.
 SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
@@ -12,6 +13,8 @@ LANES ?= $(shell expr 3 '*' $$(nproc))
 IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
 FAST := tests/unit tests/contract tests/simulation tests/docs
 SLOW := tests/process tests/applications tests/system tests/nspawn
+# The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
+ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
 
 .PHONY: help venv run test test-long test-debian13 check unit system mutants bench deb format clean python packages dev
 
@@ -36,15 +39,14 @@ run: venv
 test: packages check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
 	$(BIN)/python -m pytest $(IN_LANES) $(SLOW)
+	$(ON_DEBIAN13) -m debian13
 
 # What repeats something by chance, far more often; docs/repetitions.md has what came of it.
 test-long: packages dev
 	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
 
-# The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
 test-debian13: packages dev
-	@bash .ci/packages mmdebstrap
-	TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
+	$(ON_DEBIAN13)
 
 check: dev
 	$(BIN)/ruff check .

@@ -162,6 +162,7 @@ class Sender:
     broker: Broker
 
 
+@pytest.mark.debian13
 def test_from_apt_to_the_reboot(host: Host, package: Path, application: Path) -> None:
     """Installed, given an application, upgraded under load, rebooted: nothing is lost, and nothing runs twice."""
     machine = host.machine
@@ -243,6 +244,7 @@ def test_a_configuration_that_cannot_be_used_stops_no_upgrade(host: Host, packag
 # --- remove and purge -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.debian13
 def test_removal_lets_running_tasks_end_and_purge_leaves_nothing(working: Host) -> None:
     machine = working.machine
     task = working.nap(8.0)

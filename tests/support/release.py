@@ -56,10 +56,11 @@ def _make(folder: Path) -> None:
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory"]
     command += [f"--include={','.join(PACKAGES)}", "--aptopt=Acquire::Languages none"]
     # the lists stay, as on a machine where somebody works: apt finds in them what trapd's package depends on
-    command += ["--skip=cleanup/apt/lists", RELEASE, str(folder), archive()]
+    command += ["--skip=cleanup/apt/lists", RELEASE, str(folder), source := archive()]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise ReleaseError(f"cannot make a root of {RELEASE}:\n{done.stdout}{done.stderr}")
+        remedy = f"look whether this machine reaches that archive, and whether it has {RELEASE}"
+        raise ReleaseError(f"cannot make a root of {RELEASE} from {source}; {remedy}:\n{done.stdout}{done.stderr}")
 
 
 def archive(folder: Path = HERE / "etc/apt") -> str:

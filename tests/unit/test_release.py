@@ -35,6 +35,21 @@ def test_no_archive_is_told(tmp_path: Path) -> None:
         archive(tmp_path)
 
 
+def test_an_archive_that_is_not_reached_is_named_with_what_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "mmdebstrap"
+    program.write_text("#!/bin/sh\necho 'E: apt-get update failed' >&2\nexit 25\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(release, "RELEASE", "trixie")
+    monkeypatch.setattr(release, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(release, "archive", lambda: "http://mirror.example/debian")
+    with pytest.raises(ReleaseError, match=r"from http://mirror\.example/debian; look whether(.|\n)*update failed"):
+        release.root()
+    assert not list((tmp_path / "kept").glob("trixie*")), "the next session tries again"
+
+
 def test_on_the_debian_that_is_here_nothing_is_made_and_nothing_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "RELEASE", "")
     assert release.root() == Path("/")
