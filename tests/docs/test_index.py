@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -39,3 +40,11 @@ def test_the_glossary_has_each_word_once_in_order_with_its_place_in_the_code() -
 def test_a_class_of_the_glossary_stands_for_one_word() -> None:
     classes = [place for _, _, place in rows() if place.rpartition(".")[2][0].isupper()]
     assert len(classes) == len(set(classes))
+
+
+def test_each_contract_has_a_word() -> None:
+    """What the middle of trapd requires of its edges is what a reader meets first."""
+    tree = ast.parse((DOCS.parent / "trapd/contracts.py").read_text())
+    contracts = {f"trapd.contracts.{node.name}" for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert {"trapd.contracts.History", "trapd.contracts.Backend"} <= contracts
+    assert contracts <= {place for _, _, place in rows()}

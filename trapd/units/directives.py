@@ -28,7 +28,7 @@ OURS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Ignored:
     """A setting of ``[pools.NAME.systemd]`` that is left out of the unit."""
 
     pool: str

@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     os.umask(0o022)  # trapd.service has a narrower one
     try:
         rendered = rendering(options.config, options.base)
-        for refusal in rendered.refusals:
-            print(f"ignored: {refusal}", file=sys.stderr)
+        for setting in rendered.ignored:
+            print(f"ignored: {setting}", file=sys.stderr)
         files = {**of_removed_pools(options.kept, options.running), **rendered.files}
         if options.folders and not options.keep:
             write(files, options.folders[0])

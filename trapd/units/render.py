@@ -10,7 +10,7 @@ from pathlib import Path
 from trapd.model import PoolSpec
 from trapd.settings import Settings
 from trapd.settings.keys import KEYS
-from trapd.units.directives import SECTIONS, Known, Refusal, objection, section, shown
+from trapd.units.directives import SECTIONS, Ignored, Known, objection, section, shown
 
 POOL_DROP_IN = "50-pool.conf"  # before override.conf of `systemctl edit` and drop-ins from 60 on, which override it
 STARTS, AROUND_START = 4, 15.0  # StartLimitBurst= of the base template; s that RestartSec= and an abort take at most
@@ -21,10 +21,10 @@ _PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """``files``: path below a unit folder -> text. ``refusals``: settings that are left out of them."""
+    """``files``: path below a unit folder -> text. ``ignored``: settings that are left out of them."""
 
     files: Mapping[str, str]
-    refusals: tuple[Refusal, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
 
 
 def template_name(pool: str) -> str:
@@ -37,17 +37,17 @@ def render(settings: Settings, base: str, known: Known) -> Rendered:
     if settings.backend == "embedded":
         return Rendered({})
     files: dict[str, str] = {}
-    refusals: list[Refusal] = []
+    ignored: list[Ignored] = []
     by = _BY.format(source=settings.file)
     for pool in settings.pools:
         files[template_name(pool.name)] = by + template(settings, pool, base)
         reasons = {name: objection(name, value, known) for name, value in pool.unit.items()}
-        refusals += [Refusal(pool.name, name, why) for name, why in reasons.items() if why]
+        ignored += [Ignored(pool.name, name, why) for name, why in reasons.items() if why]
         if taken := {name: value for name, value in pool.unit.items() if not reasons[name]}:
             files[f"{template_name(pool.name)}.d/{POOL_DROP_IN}"] = by + _drop_in(taken, known)
     if folders := _folders_elsewhere(settings):
         files[DAEMON_DROP_IN] = by + "\n[Service]\n" + "".join(f"ReadWritePaths=-{quoted(p)}\n" for p in folders)
-    return Rendered(files, tuple(refusals))
+    return Rendered(files, tuple(ignored))
 
 
 def template(settings: Settings, pool: PoolSpec, base: str) -> str:

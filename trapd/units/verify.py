@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trapd.settings import Settings
 from trapd.units import directives
-from trapd.units.directives import Known, Refusal
+from trapd.units.directives import Ignored, Known
 from trapd.units.generator import write
 from trapd.units.render import POOL_DROP_IN, render
 
@@ -39,7 +39,7 @@ def analyse(units: list[Path]) -> str:
 
 def faults(
     settings: Settings, ask: Callable[[], Known] = directives.ask, analyse: Callable[[list[Path]], str] = analyse
-) -> list[Refusal]:
+) -> list[Ignored]:
     """Return every setting of ``[pools.NAME.systemd]`` that trapd or systemd would ignore. Blocks for 0.1 s.
 
     Without systemd on this machine, only the settings that trapd itself refuses.
@@ -47,10 +47,10 @@ def faults(
     known = ask() if any(pool.unit for pool in settings.pools) else {}
     rendered = render(settings, _BASE, known)
     complaints = _complaints(rendered.files, analyse) if known else ()
-    return [*rendered.refusals, *complaints]
+    return [*rendered.ignored, *complaints]
 
 
-def _complaints(files: Mapping[str, str], analyse: Callable[[list[Path]], str]) -> Iterator[Refusal]:
+def _complaints(files: Mapping[str, str], analyse: Callable[[list[Path]], str]) -> Iterator[Ignored]:
     with tempfile.TemporaryDirectory(prefix="trapd-units-") as name:
         folder = Path(name)
         write(files, folder)
@@ -58,4 +58,4 @@ def _complaints(files: Mapping[str, str], analyse: Callable[[list[Path]], str]) 
     for complaint in _COMPLAINT.finditer(output):
         pool, line = complaint["pool"], int(complaint["line"])
         text = files[f"trapd-worker-{pool}@.service.d/{POOL_DROP_IN}"].splitlines()[line - 1]
-        yield Refusal(pool, text.partition("=")[0], f"systemd cannot use it: {complaint['why']}; correct it")
+        yield Ignored(pool, text.partition("=")[0], f"systemd cannot use it: {complaint['why']}; correct it")

@@ -90,8 +90,8 @@ def test_a_setting_that_cannot_be_handed_on_is_left_out_with_the_reason(name: st
     settings: dict[str, Any] = {name: value, "MemoryMax": "1G"}
     rendered = with_gpu(**settings)
     assert drop_in(rendered) == "[Service]\nMemoryMax=1G"
-    assert [(one.pool, one.name) for one in rendered.refusals] == [("gpu", name)]
-    assert why in str(rendered.refusals[0])
+    assert [(one.pool, one.name) for one in rendered.ignored] == [("gpu", name)]
+    assert why in str(rendered.ignored[0])
 
 
 def test_where_systemd_cannot_be_asked_every_name_is_taken_for_one_of_a_service() -> None:
@@ -99,8 +99,8 @@ def test_where_systemd_cannot_be_asked_every_name_is_taken_for_one_of_a_service(
 
 
 def test_a_suggestion_is_never_one_that_would_be_refused() -> None:
-    (refusal,) = with_gpu(known={"Service": frozenset({"Type"})}, Typo=1).refusals
-    assert "did you mean" not in str(refusal)
+    (ignored,) = with_gpu(known={"Service": frozenset({"Type"})}, Typo=1).ignored
+    assert "did you mean" not in str(ignored)
 
 
 def test_trapd_needs_no_units_where_it_runs_the_workers_itself() -> None:

@@ -6,7 +6,7 @@ from trapd.backend.systemd.bus import BusError, LostError
 from trapd.errors import BackendError
 from trapd.model import InstanceId
 
-Refusal = BusError | LostError
+CallError = BusError | LostError
 
 _NOT_ALLOWED = "systemd does not allow it; is trapd's polkit rule installed, and polkit running?"
 _REMEDIES = {
@@ -18,12 +18,12 @@ _REMEDIES = {
 }
 
 
-def is_error(error: Refusal, *names: str) -> bool:
+def is_error(error: CallError, *names: str) -> bool:
     """Whether the error is one of these D-Bus errors, by the last part of their names."""
     return isinstance(error, BusError) and error.name.rpartition(".")[2] in names
 
 
-def cannot(verb: str, id: InstanceId, error: Refusal) -> BackendError:
+def cannot(verb: str, id: InstanceId, error: CallError) -> BackendError:
     """Return the error that the caller of a verb gets."""
     remedy = _REMEDIES.get(error.name.rpartition(".")[2], "") if isinstance(error, BusError) else ""
     return BackendError(f"cannot {verb} {id}: {remedy}" + (f" ({error})" if remedy else str(error)))
