@@ -16,7 +16,18 @@ from trapd.apply import Orders
 from trapd.contracts import STANDSTILL, Backend, Clock, History, MemoryGauge, Snapshots
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
-from trapd.model import Application, Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolSpec, PoolState
+from trapd.model import (
+    Application,
+    Cost,
+    Disk,
+    DiskState,
+    Generation,
+    Instance,
+    InstanceId,
+    Memory,
+    PoolSpec,
+    PoolState,
+)
 from trapd.rollout import intent, story, want
 from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.intent import CopyOf, Received, Situation
@@ -118,6 +129,10 @@ class Controller:
     async def flaw(self, number: int) -> str:
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""
         return await self.snapshots.flaw(number)
+
+    async def cost(self, number: int) -> Cost | None:
+        """What this generation takes on the disk, and took to be made; None if that is not known."""
+        return await self.snapshots.cost(number)
 
     def changed(self) -> asyncio.Future[None]:
         """Resolves when anything in a view has changed."""

@@ -1,4 +1,4 @@
-"""Sizes of memory, for people."""
+"""Sizes of memory and files, for people."""
 
 from __future__ import annotations
 

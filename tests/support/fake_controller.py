@@ -25,6 +25,7 @@ from trapd.errors import RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import (
     CodeReport,
+    Cost,
     Disk,
     DiskState,
     Failure,
@@ -64,6 +65,7 @@ class FakeController:
         self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
         self.generations: dict[int, Generation] = {}
         self.flaws: dict[int, str] = {}  # generation -> why no worker could start from it
+        self.costs: dict[int, Cost] = {}
         self.follows = False
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
@@ -149,6 +151,9 @@ class FakeController:
 
     async def flaw(self, number: int) -> str:
         return self.flaws.get(number, "")
+
+    async def cost(self, number: int) -> Cost | None:
+        return self.costs.get(number)
 
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> Sequence[Rollout]:
         self.asked.append(("recycle", list(pools), actor, reason))

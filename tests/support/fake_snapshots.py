@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.model import Application, Disk, Generation, PoolSpec
+from trapd.model import Application, Cost, Disk, Generation, PoolSpec
 
 
 class FakeSnapshots(Snapshots):
@@ -45,6 +45,9 @@ class FakeSnapshots(Snapshots):
 
     async def flaw(self, number: int) -> str:
         return self.flaws.get(number, "" if number in self.kept else f"there is no generation {number}")
+
+    async def cost(self, number: int) -> Cost | None:
+        return Cost(sum(map(len, self.kept[number].values()))) if number in self.kept else None
 
     async def examine(self, numbers: Iterable[int]) -> frozenset[int]:
         found = self.harmed.keys() & set(numbers) & self.kept.keys()

@@ -213,6 +213,9 @@ class Generation(TypedDict):
     good_for: Annotated[list[str], "pools in which it proved itself"]
     workers: Annotated[int, "that run it"]
     refused: Annotated[str | None, "why it is not tried again by itself"]
+    size: Annotated[int | None, "bytes of its files; null if that is not known"]
+    added: Annotated[int | None, "bytes of those files that no earlier generation had; null if that is not known"]
+    seconds: Annotated[float | None, "that it took to make it; null if that is not known"]
     flaw: Annotated[str, "why no worker could start from it any more; empty if one could"]
 
 

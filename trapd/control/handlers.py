@@ -21,7 +21,7 @@ from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, event, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
-from trapd.model import Generation, Rollout
+from trapd.model import Cost, Generation, Rollout
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import wanted_workers
@@ -147,7 +147,10 @@ async def generations(call: Call[requests.Nothing]) -> documents.Generations:
     """List the generations that are kept, newest first."""
     controller = call.context.controller
     known, views = controller.generations, controller.pools()
-    found = [_generation(known[number], views, await controller.flaw(number)) for number in sorted(known, reverse=True)]
+    found = [
+        _generation(known[number], views, await controller.flaw(number), await controller.cost(number))
+        for number in sorted(known, reverse=True)
+    ]
     return {"schema": SCHEMA, "generations": found}
 
 
@@ -226,7 +229,9 @@ def _successor(context: Context, rollout: Rollout) -> int | None:
     return latest.id if latest is not None and latest.id > rollout.id else None
 
 
-def _generation(generation: Generation, views: Sequence[PoolView], flaw: str) -> documents.Generation:
+def _generation(
+    generation: Generation, views: Sequence[PoolView], flaw: str, cost: Cost | None
+) -> documents.Generation:
     number = generation.number
     refused = [refusal(view.state, candidate(generation, view.spec.name)) for view in views]
     return {
@@ -241,6 +246,9 @@ def _generation(generation: Generation, views: Sequence[PoolView], flaw: str) ->
         "good_for": [view.spec.name for view in views if number in view.state.good],
         "workers": sum(i.id.generation == number for view in views for i in view.instances),
         "refused": next((found.why for found in refused if found is not None), None),
+        "size": cost.size if cost else None,
+        "added": cost.added if cost else None,
+        "seconds": cost.seconds if cost else None,
         "flaw": flaw,
     }
 

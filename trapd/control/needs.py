@@ -10,7 +10,7 @@ from typing import Protocol
 
 from trapd.contracts import Clock, History
 from trapd.control import documents
-from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
+from trapd.model import Cost, Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
 
 
@@ -49,6 +49,8 @@ class Controller(Protocol):
     def as_installed(self, pool: str) -> bool:
         """Does it want the very code that is installed, under the settings in force?"""
         ...
+
+    async def cost(self, number: int) -> Cost | None: ...
 
     async def flaw(self, number: int) -> str:
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""

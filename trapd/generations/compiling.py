@@ -10,12 +10,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from trapd.generations import compile_files, compiled, table
 from trapd.generations.copying import FOLDER, sync_file_system, write_file
 from trapd.generations.store import Store, name_of, rights_of
-from trapd.generations.table import Cost, Entry
+from trapd.generations.table import Entry
+from trapd.model import Cost
 
 _OPTIMIZE = "PYTHONOPTIMIZE"
 _WRITABLE = 0o755
@@ -79,10 +81,13 @@ def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
         fresh[path] = file
     if not fresh:
         return 0
-    table.write(staged, (entries[path] for path in sorted(entries)), table.cost(folder) or Cost(), group=group)
+    sizes = {path: entries[path].size for path in fresh if not store.has(entries[path].object, entries[path].size)}
+    before = table.cost(folder) or Cost()
+    cost = replace(before, size=sum(entry.size for entry in entries.values()), added=before.added + sum(sizes.values()))
+    table.write(staged, (entries[path] for path in sorted(entries)), cost, group=group)
     sync_file_system(staged)
     for path, file in fresh.items():
-        if not store.has(entries[path].object, entries[path].size):
+        if path in sizes:
             store.take(entries[path].object, file)
         _put(folder / path, file)
     folder.chmod(_WRITABLE)

@@ -14,8 +14,8 @@ from trapd.generations import compiled, table
 from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
 from trapd.generations.room import Room
 from trapd.generations.store import Store, name_of
-from trapd.generations.table import Cost, Entry
-from trapd.model import TreeFile
+from trapd.generations.table import Entry
+from trapd.model import Cost, TreeFile
 
 _BESIDE = ".another"  # how the name of a link ends that is to take the place of a copy
 
@@ -69,7 +69,8 @@ class Filling:
         for name, path in self._fresh.items():
             added += path.stat().st_size
             self._store.take(name, path)
-        cost = Cost(added, time.monotonic() - self._began)
+        size = sum(entry.size for entry in self._entries.values())
+        cost = Cost(size, added, round(time.monotonic() - self._began, 3))
         table.write(self.folder, self.entries(), cost, group=self._group)
 
     # --- one file ---

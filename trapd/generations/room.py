@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from trapd.generations.copying import FICLONE
+from trapd.sizes import amount
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -41,7 +42,8 @@ class Room:
         free = self._free()
         if self.needed <= free:
             return ""
-        return f"{_text(self.needed)} are needed and {_text(free)} are free; make room for {_text(self.needed - free)}"
+        missing = amount(self.needed - free)
+        return f"it takes {amount(self.needed)} and {amount(free)} are free; make room for {missing} more"
 
     def _free(self) -> int:
         """Without what the file system keeps for root, who may be trapd: the machine is to go on."""
@@ -55,7 +57,3 @@ class Room:
         except OSError:
             return False
         return True
-
-
-def _text(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

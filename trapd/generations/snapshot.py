@@ -27,7 +27,7 @@ from trapd.generations.filling import Filling
 from trapd.generations.room import FULL
 from trapd.generations.store import Store
 from trapd.layout import State
-from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
+from trapd.model import Application, Cost, Disk, Generation, PoolSpec, TreeFile
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING, _COMPILING = ".making-", ".removing-", ".compiling-"
@@ -97,6 +97,12 @@ class SnapshotStore(Snapshots):
     async def flaw(self, number: int) -> str:
         """Why no worker could start from a snapshot, and what to do; empty where nothing speaks against it."""
         return await asyncio.to_thread(self._flaw, number)
+
+    async def cost(self, number: int) -> Cost | None:
+        """What a snapshot takes on the disk, and took to be made; None if that is not known."""
+        with suppress(OSError, ValueError):
+            return await asyncio.to_thread(table.cost, self.directory / str(number))
+        return None
 
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from trapd.generations.copying import close_to_others
 from trapd.generations.store import digest_of
+from trapd.model import Cost
 
 NAME, FORMER = "files.jsonl", "files.json"
 SCHEMA = 1
@@ -33,14 +34,6 @@ class Entry:
         return digest_of(self.object)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What it took to make a generation."""
-
-    added: int = 0  # bytes that no other generation had
-    seconds: float = 0.0
-
-
 def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int) -> None:
     """Write it, read-only, and return when it is on the disk. Raises OSError.
 
@@ -48,7 +41,7 @@ def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int) -> 
     """
     with (folder / NAME).open("x", encoding="utf-8") as file:
         close_to_others(file.fileno(), group)
-        head = {"schema": SCHEMA, "added": cost.added, "seconds": round(cost.seconds, 3)}
+        head = {"schema": SCHEMA, **asdict(cost)}
         file.write(json.dumps(head) + "\n")
         for entry in entries:
             file.write(json.dumps([entry.path, entry.object, entry.size]) + "\n")
@@ -76,7 +69,7 @@ def cost(folder: Path) -> Cost | None:
             head = _head(file.readline())
     except FileNotFoundError:
         return None
-    return Cost(head["added"], head["seconds"])
+    return Cost(**{field.name: head.get(field.name, 0) for field in fields(Cost)})
 
 
 def _head(line: str) -> dict[str, int]:

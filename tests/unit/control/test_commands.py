@@ -19,6 +19,7 @@ from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import (
+    Cost,
     InstanceId,
     PoolSpec,
     PoolState,
@@ -200,8 +201,11 @@ def test_generations_say_who_wants_them_for_whom_they_are_good_and_why_they_were
 
 def test_a_generation_that_cannot_start_any_more_says_why() -> None:
     controller = settled(VirtualClock())
+    controller.costs[7] = Cost(966, 3, 1.2)
     controller.flaws[7] = "its interpreter /opt/old/bin/python is gone; make it again"
-    assert [one["flaw"] for one in call(controller, "generations")["generations"]] == [controller.flaws[7]]
+    [shown] = call(controller, "generations")["generations"]
+    assert shown["flaw"] == controller.flaws[7]
+    assert (shown["size"], shown["added"], shown["seconds"]) == (966, 3, 1.2)
 
 
 def test_history_and_events_can_be_asked_of_one_pool_and_no_password_is_in_them() -> None:

@@ -34,6 +34,17 @@ def objects(home: Path) -> dict[str, int]:
     return {path.parent.name + path.name: path.stat().st_ino for path in found}
 
 
+def sizes(snapshot: Path) -> int:
+    """Of all files that are no folder's own, as the table counts them."""
+    cost = table.cost(snapshot)
+    assert cost is not None
+    own = {table.NAME, "manifest.json"}
+    assert cost.size == sum(
+        path.stat().st_size for path in snapshot.rglob("*") if path.is_file() and path.name not in own
+    )
+    return cost.size
+
+
 def added(snapshot: Path) -> int:
     cost = table.cost(snapshot)
     assert cost is not None
@@ -54,6 +65,7 @@ def test_a_second_generation_adds_what_is_new_and_one_that_goes_back_adds_nothin
     assert added(first) >= sum(map(len, A.values()))
     assert added(second) == len(B["code/trap/m0.py"])
     assert added(third) == 0
+    assert sizes(first) == sizes(third) == sizes(second) - len("'other'") + 1
     for path in A:
         assert (first / path).samefile(third / path)
     assert (second / "code/trap/m1.py").samefile(first / "code/trap/m1.py")
@@ -171,7 +183,7 @@ def test_a_generation_that_does_not_fit_fills_no_disk_and_says_how_much_is_missi
         make(store, tmp_path, 2, large)
     assert str(error.value) == (
         f"cannot make generation 2: {tmp_path}/generations: no space left on device; "
-        "5.0 MB are needed and 3.0 MB are free; make room for 2.0 MB"
+        "it takes 5M and 3M are free; make room for 2M more"
     )
     make(store, tmp_path, 3)
     monkeypatch.setattr(Room, "_can_clone", lambda self, example: True)

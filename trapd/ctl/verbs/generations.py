@@ -11,6 +11,7 @@ from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.words import Row, moment, short, versions
+from trapd.sizes import amount
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -36,7 +37,8 @@ def show(screen: Screen, document: documents.Generations) -> None:
 
 
 def _row(generation: documents.Generation) -> Row:
-    notes = [f"refused: {generation['refused']}"] if generation["refused"] is not None else []
+    notes = _cost(generation)
+    notes += [f"refused: {generation['refused']}"] if generation["refused"] is not None else []
     cells = [
         str(generation["number"]),
         versions(generation["versions"]),
@@ -48,6 +50,13 @@ def _row(generation: documents.Generation) -> Row:
         generation["reason"],
     ]
     return Row(cells, notes + ([f"cannot start: {generation['flaw']}"] if generation["flaw"] else []))
+
+
+def _cost(generation: documents.Generation) -> list[str]:
+    size, added, seconds = generation["size"], generation["added"], generation["seconds"]
+    if size is None or added is None or seconds is None:  # made by trapd 0.1.0
+        return []
+    return [f"{amount(size)} of files, which added {amount(added)} to the disk and took {seconds:.1f} s"]
 
 
 def _standing(generation: documents.Generation) -> str:
