@@ -31,6 +31,7 @@ from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteHistory
 from trapd.masking import mask
 from trapd.model import InstanceId
+from trapd.rollout import condition
 from trapd.rollout.boot import at_boot
 from trapd.rollout.events import OUTSIDE
 from trapd.rollout.truth import serves
@@ -103,6 +104,7 @@ class Daemon:
         self.triggers = Triggers(self.controller)
         self.tending = Tending(self.controller, self.triggers)
         self.watch = self._make_watch()
+        self.triggers.take_as_it_is = lambda: self.watch.take_as_it_is()
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
         commands = Commands(
@@ -150,6 +152,7 @@ class Daemon:
             clock=self.clock,
             on_disk=self.triggers.disk_changed,
             trust=trust,
+            condition=lambda: condition.wanted(self.controller.states.values(), self.controller.generations),
             environment=variables.of(application),
             loaded=self.controller.loaded,
         )

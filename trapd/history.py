@@ -277,7 +277,10 @@ def _record(value: Any) -> dict[str, Any]:
 
 
 def _generation(record: dict[str, Any]) -> Generation:
-    tables = {name: _table(record[name]) for name in ("distributions", "loaded")}
+    tables: dict[str, Any] = {name: _table(record[name]) for name in ("distributions", "loaded")}
+    satisfied = record.get("satisfied")  # a generation of an earlier trapd has none
+    tables["satisfied"] = None if satisfied is None else tuple(satisfied)
+    tables["altered"] = tuple(record.get("altered", ()))
     return Generation(**record | tables | {"required": tuple(record["required"])})
 
 

@@ -286,6 +286,8 @@ class Disk:
     distributions: Mapping[str, Content] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     earlier: str = ""  # the fingerprint as a trapd took it that had no such table
+    satisfied: tuple[str, ...] | None = None  # requirements, as "held requires depa"; None: nobody could tell
+    altered: tuple[str, ...] = ()  # marks of distributions, not watched, whose files are not as recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +309,8 @@ class Generation:
     # What its workers have loaded, each as it was installed then; until they say so, what those before had loaded.
     loaded: Mapping[str, Content] = field(default_factory=dict)
     heard: bool = False  # whether ``loaded`` is what its own workers say
+    satisfied: tuple[str, ...] | None = None  # as the disk was that it is made of; None: an earlier trapd made it
+    altered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

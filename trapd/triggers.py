@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from trapd.content import Content
@@ -12,7 +12,7 @@ from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout import changes, intent, lost_end, want
+from trapd.rollout import changes, condition, intent, lost_end, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -44,6 +44,7 @@ class Triggers:
         self._logged: dict[str, set[object]] = {}  # what was logged to mean nothing since a pool last moved
         controller.renew = self._renew
         self._unknown_until = 0  # generations up to this one may be missing in the history
+        self.take_as_it_is: Callable[[], Awaitable[str]] = _nothing  # see Watch
 
     # -- the history -----------------------------------------------------------------------------------------------
 
@@ -102,14 +103,16 @@ class Triggers:
         wanted = {state.wanted for state in known.states.values()}
         newest = sorted(known.generations.values(), key=lambda g: (g.number in wanted, g.number), reverse=True)
         named = changes.recognised(disk, newest)
-        met = [g for g in newest if not g.distributions and named.distributions and changes.is_installed(g, disk)]
+        there = [generation for generation in newest if changes.is_installed(generation, disk)]
+        met = [g if g.distributions else changes.with_table(g, named) for g in there if named.distributions]
+        met = [condition.met(generation, named) for generation in met]
         events = []
         if known.settled is not None and (found := changes.unaffected(known.settled, named)):
             why = f"{changes.sentence(found)}: not required by what is watched, and loaded by no worker"
             events = [Event(wall, EventKind.NO_EFFECT, why, actor)]
             log.info("no effect: %s", why)
         with contextlib.suppress(HistoryError):  # it is known again at the next change
-            known.save([], events, [changes.with_table(generation, named) for generation in met])
+            known.save([], events, [g for g in met if g != known.generations[g.number]])
         known.settled = named
         return named
 
@@ -183,6 +186,9 @@ class Triggers:
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
         known, rollouts = self.controller, list[Rollout]()
+        if taken := await self.take_as_it_is():
+            why = f"what is installed is taken as it is: {taken}"
+            known.save([], [Event(known.clock.wall(), EventKind.RETRIED, why, actor, name) for name in pools])
         for name in pools:
             what = intent.to_retry(self._situation(name))
             self._receive(name, Trigger.RETRY, what, actor)
@@ -195,7 +201,14 @@ class Triggers:
             if what.held is not None:
                 rollouts += await self.recycle([name], actor=actor, reason="retry")
         rollouts += await self.disk_changed(known.disk, actor=actor)
-        if not rollouts:
+        if taken:  # the watch may have begun them meanwhile
+            mine = [
+                known.state(name).rollout
+                for name in pools
+                if known.situation(name).is_installed(known.state(name).wanted)
+            ]
+            rollouts += [r for r in mine if r is not None and not r.state.over and r not in rollouts]
+        elif not rollouts:
             raise RefusedError("nothing to retry: no refused generation is what is installed now")
         return rollouts
 
@@ -265,6 +278,8 @@ class Triggers:
             distributions=like.distributions,
             required=like.required,
             loaded=self._loaded_before(like),
+            satisfied=like.satisfied,
+            altered=like.altered,
         )
 
     def _loaded_before(self, like: Disk | Generation) -> Mapping[str, Content]:
@@ -350,6 +365,10 @@ class Triggers:
         known.wake()
         known.notify()
         return rollouts
+
+
+async def _nothing() -> str:
+    return ""
 
 
 def _impossible(order: Trigger, pool: str, what: Nothing) -> RefusedError:

@@ -21,6 +21,7 @@ from tests.support.site_packages import make_old
 from tests.support.wheels import write_wheel
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation
+from trapd.rollout.condition import condition
 from trapd.settings.document import trust
 from trapd.watch import Watch
 
@@ -92,6 +93,7 @@ class Watched:
             clock=RealClock(),
             on_disk=self.on_disk,
             trust=trust,
+            condition=lambda: condition(settled[-1]) if (settled := self.settled()) else None,
         )
 
     async def on_disk(self, disk: Disk) -> None:
@@ -205,6 +207,39 @@ async def test_a_pip_that_is_killed_breaks_the_installation_until_the_next_one(
         assert list(environment.site.glob("~*")), "pip leaves the remains of another pip where they are"
     assert await snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '3.0'"}
     assert [disk.versions["demo"] for disk in watched.settled()] == ["1.0", "3.0"]
+
+
+async def test_a_pip_that_is_killed_between_two_packages_breaks_what_does_not_fit_any_more(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """Each of the two is whole. It stays broken until the other comes, or somebody takes it as it is."""
+
+    def wheels(version: str) -> tuple[Path, Path]:
+        files, folder = f"VERSION = {version!r}\n", environment.home / "pair"
+        depa = write_wheel(folder, "demodepa", version, {"demodepa/__init__.py": files})
+        requires = [f"demodepa=={version}"]
+        return write_wheel(folder, "demo", version, {"demo/__init__.py": files}, requires=requires), depa
+
+    old, new, newer = wheels("1.0"), wheels("2.0"), wheels("3.0")
+    environment.clear()
+    environment.install(*old)
+    watched = Watched(environment, tmp_path)
+    async with watched.watching() as before:
+        assert before.satisfied is not None
+        assert "demo requires demodepa" in before.satisfied
+        began = time.monotonic()
+        await asyncio.to_thread(environment.install, new[1])
+        at, broken = await watched.until(DiskState.BROKEN, after=began)
+        assert broken.reason.startswith("demo requires demodepa==1.0, but 2.0 is installed; ")
+        assert (await watched.watch.look()).reason == broken.reason
+        await asyncio.to_thread(environment.install, new[0])
+        at, after = await watched.until(DiskState.SETTLED, after=at)
+        assert after.versions == {"demo": "2.0"}
+        await asyncio.to_thread(environment.install, newer[1])
+        await watched.until(DiskState.BROKEN, after=at)
+        assert await watched.watch.take_as_it_is() == "demo requires demodepa==2.0, but 3.0 is installed"
+        assert watched.watch.disk.state is DiskState.SETTLED, "at once: trapctl retry begins a rollout"
+        await watched.nothing_more()
 
 
 async def test_what_changes_no_code_makes_no_new_fingerprint(environment: Environment, tmp_path: Path) -> None:

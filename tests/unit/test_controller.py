@@ -185,6 +185,33 @@ async def test_before_any_code_has_settled_orders_are_refused_in_words_that_fit_
             await order
 
 
+async def test_what_is_taken_as_it_is_is_rolled_out_and_that_is_written_down() -> None:
+    orders = triggers()
+    await orders.disk_changed(SETTLED)
+    unfit = "held requires depa==1.0, but 1.1 is installed"
+
+    async def take() -> str:
+        await orders.disk_changed(replace(SETTLED, fingerprint="two"))  # as the watch does, which looks again
+        return unfit
+
+    orders.take_as_it_is = take
+    assert [rollout.generation for rollout in await orders.retry(["p"], actor="me")] == [2]
+    told = [event for event in orders.controller.history.events() if event.kind is EventKind.RETRIED]
+    assert [event.reason for event in told] == [f"what is installed is taken as it is: {unfit}"]
+
+
+async def test_a_generation_is_as_whole_as_the_disk_on_which_it_is_met() -> None:
+    """An earlier trapd made it; what is satisfied now counts from now on."""
+    orders = triggers()
+    one = orders.controller
+    disk = replace(SETTLED, distributions=TABLE, required=("pkg",))
+    await orders.disk_changed(disk)
+    assert one.generations[1].satisfied is None
+    await orders.disk_changed(replace(disk, satisfied=("held requires depa",)))
+    assert one.generations[1].satisfied == ("held requires depa",)
+    assert list(one.generations) == [1]
+
+
 def test_before_the_first_pass_a_pool_wants_what_is_configured() -> None:
     assert triggers().controller.pool("p").wanted_workers == 2
     assert controller.RETRY < controller.RESYNC_BUSY < controller.RESYNC_IDLE

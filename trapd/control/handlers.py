@@ -70,7 +70,8 @@ async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
 
 async def retry(call: Call[requests.OfPools]) -> documents.Rollouts:
     """Try again, in `pools`, installed code that was rejected, or a rollout that failed and is held. Other code, or a
-    reload with another `[app]`, is tried without this command. The answer comes at once."""
+    reload with another `[app]`, is tried without this command. What is installed and held back because requirements, or
+    libraries' recorded files, are not as they were, is taken as it is, in every pool. The answer comes at once."""
     return _rollouts(await call.triggers.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 

@@ -48,6 +48,18 @@ def _faults(facts: Facts, disk: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(ERROR, f"the installed code is {word}, so it is not rolled out", why, remedy)
 
 
+def warnings(facts: Facts) -> Iterator[Finding]:
+    """What is not whole, and holds nothing back as long as it stays so."""
+    for sentence in _disk(facts).get("warnings", ()):
+        why, _, remedy = sentence.partition("; ")
+        yield Finding(
+            WARNING,
+            why,
+            "trapd takes it as it is: it counts only if the code that is wanted was installed before it was so",
+            remedy or "install what fits",
+        )
+
+
 def pins(facts: Facts) -> Iterator[Finding]:
     """Warn about a distribution that a watched one pins to one version, and that is not copied itself."""
     for pin in _disk(facts).get("pins", ()):
@@ -95,4 +107,4 @@ def _disk(facts: Facts) -> Mapping[str, Any]:
     return disk
 
 
-RULES: tuple[Rule, ...] = (distributions, pins, surroundings, unsealed)
+RULES: tuple[Rule, ...] = (distributions, warnings, pins, surroundings, unsealed)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from trapd.contracts import Clock
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
+from trapd.rollout.condition import Condition
 from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
-from trapd.watch.survey import Survey, Surveyor
+from trapd.watch.survey import Meant, Survey, Surveyor
 
 if TYPE_CHECKING:
     from trapd.watch.observer import Observer
@@ -34,7 +35,7 @@ class Watch:
     ``on_disk`` is awaited by ``run`` at every change of state, fingerprint or reason. If it raises SnapshotError or
     HistoryError, what is installed has to settle once more, later each time it happens again. ``trust`` is asked at
     every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
-    loaded them, by normalised name.
+    loaded them, by normalised name; ``condition`` for that of what is wanted now: None takes all as it is.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Watch:
         clock: Clock,
         on_disk: Callable[[Disk], Awaitable[object]],
         trust: Trust,
+        condition: Callable[[], Condition | None] = lambda: None,
         environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
         loaded: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
+        self._condition = condition
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions)
@@ -60,6 +63,7 @@ class Watch:
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._reported: Disk | None = None
         self._settled: Disk | None = None  # the last that did
+        self._warned = frozenset[str]()  # of what settled
         self._refusals = 0  # SnapshotErrors in a row
         self._observer: Observer | None = None
         self._unwatched = False
@@ -110,6 +114,15 @@ class Watch:
         await self._look(fresh=True)
         self._wake.set()
         await self._report()
+
+    async def take_as_it_is(self) -> str:
+        """Let requirements and recorded files that are not as they were before count no more. Returns what of that
+        held back what is installed, and looks again; empty if nothing did."""
+        taken = self._surveyor.take_as_it_is()
+        if taken:
+            self._quiet.taken()
+            await self.look()
+        return taken
 
     def _listen(self) -> None:
         from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
@@ -162,12 +175,13 @@ class Watch:
             answer = await self._interpreter.ask(again=self._broken)
             self._renew, renew = False, self._renew
             arm, wall = self._arming(renew), self._clock.wall()
-            loaded = frozenset(self._loaded())
-            survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, loaded=loaded)
+            meant = Meant(frozenset(self._loaded()), self._condition())
+            survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, meant=meant)
             self._broken = survey.finding.verdict is Verdict.BROKEN
             self._quiet.looked(began, self._clock.now(), survey.finding)
             if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
                 self._surveyor.settled(survey)
+                self._warn(survey.warnings)
             self._update(survey)
 
     def _arming(self, renew: bool) -> Callable[[Places], bool]:
@@ -208,6 +222,12 @@ class Watch:
             log.error("%s; looking again", error)
             self._event(self._clock.now() + later, str(error))
             self._wake.set()
+
+    def _warn(self, warnings: Mapping[str, str]) -> None:
+        for mark, why in warnings.items():
+            if mark not in self._warned:
+                log.warning("%s; it is taken as it is", why.partition(";")[0])
+        self._warned = frozenset(warnings)
 
     def _log(self, disk: Disk) -> None:
         match disk.state:

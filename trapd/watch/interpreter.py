@@ -37,6 +37,7 @@ class Answer:
     problem: str = ""
     version: str = ""  # for people: "3.11.2"
     standard: tuple[str, ...] = ()  # folders of its standard library
+    markers: Mapping[str, str] = field(default_factory=dict)  # of PEP 508: python_version and the like
 
 
 class Interpreter:
@@ -155,6 +156,7 @@ class Interpreter:
             standard=tuple(where["standard"]),
             prefix=where["prefix"],
             editable=where["editable"],
+            markers=where.get("markers", {}),
             eager=bool(config and config.get("eager")),
             celeryconfig=digest,
             problem=problem,

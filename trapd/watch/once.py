@@ -19,6 +19,7 @@ from typing import Any
 from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.projects import left_out, placed
+from trapd.watch.quiet import Verdict
 from trapd.watch.sites import Site, find, normalise, read_metadata, scan
 from trapd.watch.survey import Surveyor
 
@@ -33,6 +34,7 @@ def look(
     or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:
     those that are copied with their surroundings, which of their files look around, whether we may write there, and
     which folders with code are not copied.
+    ``warnings``: what is not whole and holds nothing back, since it may have been so before.
     ``pins``: what a watched one requires in one version and is not watched.
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
@@ -47,6 +49,7 @@ def look(
         "answered": bool(answer.identity),
         "distributions": {distribution.name: _describe(distribution) for distribution in survey.found},
         "projects": _projects(survey.found),
+        "warnings": list(survey.warnings.values()) if finding.verdict is Verdict.WHOLE else [],
         "pins": list(_pins(survey.found, scan(answer.paths), {normalise(name) for name in distributions})),
     }
 

@@ -39,6 +39,28 @@ def where() -> dict[str, object]:
         "standard": sorted(standard),
         "prefix": sys.prefix,
         "editable": mapped(),
+        "markers": markers(),
+    }
+
+
+def markers() -> dict[str, str]:
+    """What PEP 508 lets a requirement depend on."""
+    version, kind = sys.implementation.version, {"alpha": "a", "beta": "b", "candidate": "rc"}
+    full = "{}.{}.{}".format(*version[:3])
+    if version.releaselevel in kind:
+        full += f"{kind[version.releaselevel]}{version.serial}"
+    return {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": full,
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
     }
 
 

@@ -82,6 +82,10 @@ class Quiet:
         self._last = at if self._last is None else max(self._last, at)
         self._seen = None
 
+    def taken(self) -> None:
+        """The same files are to be judged otherwise: that they are is no event."""
+        self._seen = None
+
     def looked(self, began: float, ended: float, finding: Finding) -> None:
         """A look was taken between these times."""
         if self._seen is not None and finding.fingerprint and finding.fingerprint != self._seen:

@@ -124,6 +124,7 @@ class Metadata:
     name: str = ""
     version: str = ""
     requires: tuple[Requirement, ...] = ()
+    requires_dist: tuple[str, ...] = ()  # the same lines, as they are written
 
 
 _cache: dict[Path, tuple[tuple[int, int, int], Metadata]] = {}  # a hundred of them are read at each look otherwise
@@ -147,6 +148,7 @@ def _parse(text: str) -> Metadata:
     headers, _, _ = text.partition("\n\n")
     name = version = ""
     requires: list[Requirement] = []
+    lines: list[str] = []
     for line in headers.splitlines():
         key, _, value = line.partition(":")
         match key:
@@ -156,7 +158,8 @@ def _parse(text: str) -> Metadata:
                 version = value.strip()
             case "Requires-Dist":
                 requires += _requirement(value)
-    return Metadata(name, version, tuple(requires))
+                lines.append(value.strip())
+    return Metadata(name, version, tuple(requires), tuple(lines))
 
 
 def _requirement(text: str) -> Iterator[Requirement]:

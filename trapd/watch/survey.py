@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 
 from trapd.content import CELERYCONFIG, INTERPRETER, Content
 from trapd.model import Disk, DiskState, TreeFile
+from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
 from trapd.watch.distributions import Distribution, locate
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
-from trapd.watch.installers import Installers
+from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
 from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
+from trapd.watch.requirements import Requirements, Requirer
 from trapd.watch.sites import Site, closure, normalise, required, scan
 
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
+_AS_IT_IS = "or take it as it is with trapctl retry"
 _ATTEMPTS = 5  # folders come and go while an installer works; what it does later, it is heard doing
 Arm = Callable[[Places], bool]  # listen there from now on; whether anything is listened to anew
 
@@ -33,7 +36,9 @@ class Survey:
     disk: Disk = field(default_factory=lambda: Disk(DiskState.SETTLED))
     found: Sequence[Distribution] = ()
     needed: frozenset[str] = frozenset()  # normalised names of the watched distributions and all that they require
-    altered: Mapping[str, str] = field(default_factory=dict)  # see Wholeness
+    warnings: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what is not whole, and holds nothing back if it is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,18 @@ class _Scene:
     unrecorded: Mapping[str, Distribution]  # of what is needed and not watched, that whose files no RECORD lists
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What a look is judged by. ``loaded``: normalised names of distributions that count beside the required ones.
+    ``condition``: how whole what is wanted was; None takes what is there as it is."""
+
+    loaded: Collection[str] = frozenset()
+    condition: Condition | None = None
+
+
+_NOTHING = Meant()
+
+
 class Surveyor:
     """Takes looks, and remembers what it read so that the next is cheap."""
 
@@ -55,17 +72,16 @@ class Surveyor:
         self._hasher, self._contents = Hasher(), Contents()
         self._installers = Installers()
         self._needed = frozenset[str]()  # of the last state that settled, and what was found to be required since
-        self._altered: Mapping[str, str] | None = None  # of the last state that settled
+        self._requirer = Requirer()
+        self._counting: Mapping[str, str] = {}  # what held back what the last look saw, and is not so of what is wanted
+        self._taken: frozenset[str] = frozenset()  # of that, what counts no more: somebody said so
 
-    def look(
-        self, answer: Answer, arm: Arm, *, wall: float, fresh: bool, loaded: Collection[str] = frozenset()
-    ) -> Survey:
-        """Take a look. ``fresh``: trust no file's times, read all. ``loaded``: distributions that count beside those
-        that are required, by normalised name. Never raises for what is, or vanishes, on disk."""
+    def look(self, answer: Answer, arm: Arm, *, wall: float, fresh: bool, meant: Meant = _NOTHING) -> Survey:
+        """Take a look. ``fresh``: trust no file's times, read all. Never raises for what is, or vanishes, on disk."""
         try:
-            scene = self._locate(answer, arm, loaded)
+            scene = self._locate(answer, arm, meant.loaded)
             self._hasher.begin(fresh=fresh)
-            return self._read(scene, answer, wall, fresh)
+            return self._read(scene, answer, wall, fresh, meant.condition)
         except FileNotFoundError as error:
             return Survey(Finding(Verdict.UNFINISHED, f"files are being replaced: {error.filename} vanished"))
         except OSError as error:
@@ -87,12 +103,15 @@ class Surveyor:
                 break
         return _Scene(sites, found, absent, needed, unrecorded)
 
-    def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool) -> Survey:
+    def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, condition: Condition | None) -> Survey:
         self._needed |= scene.needed
         whole = self._installers.judge(scene.found, scene.sites, self._needed, prefix=answer.prefix, fresh=fresh)
-        new = {} if self._altered is None else {k: v for k, v in whole.altered.items() if k not in self._altered}
-        reason = whole.reason or next(iter(new.values()), "")
-        wrong = answer.problem or self._incomplete(scene, answer)
+        roots = (*self._names, *_ALWAYS_REQUIRED)
+        requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
+        altered, unmet = _counting(whole, requirements, condition, self._taken)
+        self._counting = {**altered, **unmet}
+        reason = whole.reason or next(iter(altered.values()), "")
+        wrong = answer.problem or self._incomplete(scene, answer) or next(iter(unmet.values()), "")
         if not answer.identity or not answer.celeryconfig:
             disk = Disk(DiskState.SETTLED, versions=_versions(scene.found))
             return Survey(Finding(Verdict.BROKEN, wrong), disk, scene.found)
@@ -104,10 +123,13 @@ class Surveyor:
         verdict = Verdict.UNFINISHED if reason else Verdict.BROKEN if wrong else Verdict.WHOLE
         age = wall - max([config.written, *written])
         # a library that breaks is a change, though its RECORD stays
-        seen = " ".join([fingerprint(disk.distributions, disk.distributions), *new])
+        seen = " ".join([fingerprint(disk.distributions, disk.distributions), *self._counting])
         # a clock that was set back makes files of the future: they say nothing
         finding = Finding(verdict, reason or wrong, seen, age if age >= 0 else float("inf"))
-        return Survey(finding, disk, scene.found, scene.needed, whole.altered)
+        satisfied = None if requirements is None else requirements.satisfied
+        disk = replace(disk, satisfied=satisfied, altered=tuple(sorted(whole.altered)))
+        warnings = {**whole.altered, **(requirements.unsatisfied if requirements else {})}
+        return Survey(finding, disk, scene.found, scene.needed, warnings)
 
     def _disk(self, scene: _Scene, answer: Answer) -> tuple[Disk, list[float]]:
         """What is installed, and when the watched files were written."""
@@ -137,9 +159,14 @@ class Surveyor:
         return disk, written
 
     def settled(self, survey: Survey) -> None:
-        """What a look saw has come to rest, whole: from then on what it left out is needed no more, and how libraries
-        differ from what was installed is how they are."""
-        self._needed, self._altered = survey.needed, survey.altered
+        """What a look saw has come to rest, whole: what it does not require is needed no more."""
+        self._needed = survey.needed
+
+    def take_as_it_is(self) -> str:
+        """What held back what the last look saw, and was not so before, counts no more. Returns it for people."""
+        taken, self._counting = self._counting, {}
+        self._taken |= taken.keys()
+        return ", ".join(why.partition(";")[0] for why in taken.values())
 
     def _watched(self, found: Iterable[Distribution]) -> dict[str, Content]:
         """Read whole, for they are copied: their own part of the table, by what is in their files."""
@@ -186,6 +213,25 @@ class Surveyor:
                 installed = f"{distribution.name} {distribution.version} is installed in {distribution.site.path}"
                 return f"{installed}, but none of its files can be found"
         return ""
+
+
+def _counting(
+    whole: Wholeness, requirements: Requirements | None, condition: Condition | None, taken: frozenset[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Of libraries that are not as recorded, and of requirements that are not satisfied, those that count: what is
+    wanted was not so, and nobody took it as it is."""
+    if condition is None:
+        return {}, {}
+    unsatisfied = requirements.unsatisfied if requirements else {}
+    altered = {
+        mark: f"{why}, {_AS_IT_IS}" for mark, why in whole.altered.items() if mark not in condition.altered | taken
+    }
+    unmet = {
+        pair: f"{why}; install what fits, {_AS_IT_IS}"
+        for pair, why in unsatisfied.items()
+        if pair in condition.satisfied and pair not in taken
+    }
+    return altered, unmet
 
 
 def _versions(found: Sequence[Distribution]) -> dict[str, str]:

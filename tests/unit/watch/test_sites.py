@@ -70,7 +70,7 @@ def test_of_requirements_extras_are_read_and_other_markers_are_not_evaluated(tmp
         Requirement("x"),
         Requirement("one", only_for=frozenset({"a", "b"})),
     )
-    assert read_metadata(info) == Metadata("trap", "1.3.0", expected)
+    assert read_metadata(info) == Metadata("trap", "1.3.0", expected, tuple(line.strip() for line in requires))
 
 
 def test_metadata_is_read_again_when_its_file_changed(tmp_path: Path) -> None:

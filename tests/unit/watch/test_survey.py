@@ -15,10 +15,11 @@ import pytest
 from tests.support.site_packages import install, install_editable, make_old, uninstall
 from trapd.content import Content
 from trapd.rollout.changes import changes, sentence
+from trapd.rollout.condition import Condition, condition
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places
 from trapd.watch.quiet import Verdict
-from trapd.watch.survey import Survey, Surveyor
+from trapd.watch.survey import Meant, Survey, Surveyor
 
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n", "trap/data.csv": "1;2\n"}
 
@@ -30,6 +31,7 @@ class Machine:
     home: Path
     surveyor: Surveyor
     answer: Answer
+    condition: Condition | None = None  # of what is wanted
 
     @property
     def site(self) -> Path:
@@ -48,7 +50,14 @@ class Machine:
     ) -> Survey:
         config = self.celeryconfig.read_bytes() if self.celeryconfig.exists() else b""
         answer = replace(self.answer, celeryconfig=hashlib.sha256(config).hexdigest() if config else "")
-        return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh, loaded=loaded)
+        return self.surveyor.look(answer, arm, wall=time.time(), fresh=fresh, meant=Meant(loaded, self.condition))
+
+    def settle(self) -> None:
+        """What is there has settled, and is wanted."""
+        found = self.look()
+        assert found.finding.verdict is Verdict.WHOLE, found.finding.reason
+        self.surveyor.settled(found)
+        self.condition = condition(found.disk)
 
     def fingerprint(self) -> str:
         found = self.look()
@@ -434,7 +443,7 @@ def held(machine: Machine) -> Machine:
     """Trap requires depa; both are whole, and what was seen has settled."""
     install(machine.site, "trap", "1.3.0", FILES, requires=["depa"])
     install(machine.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
-    machine.surveyor.settled(machine.look())
+    machine.settle()
     return machine
 
 
@@ -470,7 +479,7 @@ def test_a_dependency_that_is_no_longer_required_stays_needed_until_the_change_h
     install(held.site, "trap", "1.4.0", FILES)
     assert "~epa-1.0.dist-info is there" in held.look().finding.reason, "this pip has more to do"
     (held.site / "~epa-1.0.dist-info").rename(held.site / "aside")
-    held.surveyor.settled(held.look())
+    held.settle()
     (held.site / "aside").rename(held.site / "~epa-1.0.dist-info")
     assert held.look().finding.verdict is Verdict.WHOLE
 
@@ -522,11 +531,76 @@ def test_a_dependency_that_was_patched_or_pruned_before_is_taken_as_it_is(
     install(machine.site, "trap", "1.3.0", FILES, requires=["depa"])
     install(machine.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
     happen(machine)
-    first = machine.look()
-    assert first.finding.verdict is Verdict.WHOLE
-    machine.surveyor.settled(first)
+    machine.settle()
     install(machine.site, "trap", "1.4.0", FILES, requires=["depa"])
     assert machine.look().finding.verdict is Verdict.WHOLE
     if happen is not lose_record:
         (machine.site / "depa/m50.py").unlink()
         assert "depa" in machine.look().finding.reason, "this is another fault"
+
+
+# --- requirements ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pinned(machine: Machine) -> Machine:
+    """Trap requires depa in one version, which is there."""
+    install(machine.site, "trap", "1.3.0", FILES, requires=["depa==1.0"])
+    install(machine.site, "depa", "1.0", {"depa/__init__.py": ""})
+    return machine
+
+
+UNMET = "trap requires depa==1.0, but 1.1 is installed"
+
+
+def test_a_requirement_that_was_satisfied_and_is_not_any_more_is_broken(pinned: Machine) -> None:
+    """A pip was killed between two packages, each of which is whole."""
+    pinned.settle()
+    install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
+    for _ in range(2):
+        finding = pinned.look().finding
+        assert finding.verdict is Verdict.BROKEN
+        assert finding.reason == f"{UNMET}; install what fits, or take it as it is with trapctl retry"
+    uninstall(pinned.site, "depa")
+    assert pinned.look().finding.reason.startswith("trap requires depa==1.0, which is not installed; ")
+    install(pinned.site, "trap", "1.4.0", FILES, requires=["depa==1.1"])
+    install(pinned.site, "depa", "1.0", {"depa/__init__.py": ""})
+    assert pinned.look().finding.reason.startswith("trap requires depa==1.1, but 1.0 is installed; "), "the other order"
+    install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
+    assert pinned.look().finding.verdict is Verdict.WHOLE
+
+
+def test_a_requirement_that_was_unsatisfied_already_holds_nothing_back(pinned: Machine) -> None:
+    install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
+    pinned.settle()  # a first start takes what is there
+    assert list(pinned.look().warnings.values()) == [UNMET]
+    install(pinned.site, "trap", "1.4.0", FILES, requires=["depa==1.0"])
+    assert pinned.look().finding.verdict is Verdict.WHOLE
+    install(pinned.site, "trap", "1.5.0", FILES, requires=["depa==1.0", "depb"])
+    assert pinned.look().finding.verdict is Verdict.WHOLE, "a new requirement was never satisfied either"
+
+
+def test_what_a_person_takes_as_it_is_holds_nothing_back_any_more(pinned: Machine) -> None:
+    pinned.settle()
+    assert pinned.surveyor.take_as_it_is() == ""
+    install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
+    (pinned.site / "depa/__init__.py").unlink()
+    assert pinned.look().finding.verdict is Verdict.UNFINISHED
+    taken = pinned.surveyor.take_as_it_is()
+    assert taken == f"depa is not whole: {pinned.site}/depa/__init__.py is missing, {UNMET}"
+    found = pinned.look()
+    assert found.finding.verdict is Verdict.WHOLE
+    assert found.disk.satisfied == ()
+    install(pinned.site, "depa", "1.0", {"depa/__init__.py": ""})
+    pinned.settle()
+    assert pinned.condition == condition(replace(found.disk, satisfied=("trap requires depa",), altered=()))
+
+
+def test_where_requirements_cannot_be_told_nothing_is_held_back(
+    pinned: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned.settle()
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
+    found = pinned.look()
+    assert (found.finding.verdict, found.disk.satisfied) == (Verdict.WHOLE, None)
