@@ -132,6 +132,7 @@ _NOTHING_TOUCHES = (
     f"{_UNITS}::test_whatever_happens_to_trapd_its_workers_are_not_touched",
     f"{_SERVICE}::test_the_death_of_trapd_touches_no_worker",
 )
+_KEEPS_UNITS = (f"{_UNITS}::test_a_reload_of_trapd_keeps_the_units_for_the_next_boot_and_a_daemon_reload_until_then",)
 _STOP_WAITS = f"{_SERVICE}::test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile"
 _RESTART = f"{_SERVICE}::test_a_restart_leaves_the_workers_to_the_next_trapd"
 
@@ -635,6 +636,26 @@ MUTANTS = (
         "systemd/system-generators/trapd-generator",
         line('elif [ -d "$kept" ]', "elif false; then"),
         (f"{_UNITS}::test_a_machine_boots_with_a_broken_trapd_toml_and_its_last_good_units",),
+    ),
+    Mutant(
+        "reload: the last good units are kept for the next boot, on systemd 257 too",
+        _DAEMON_UNIT,
+        line("ExecReload=-+@generator@"),
+        _KEEPS_UNITS,
+    ),
+    Mutant(
+        "daemon-reload: the last good units are kept until the next boot, on systemd 257 too",
+        "systemd/system-generators/trapd-generator",
+        line('[ -d "$now" ]'),
+        _KEEPS_UNITS,
+    ),
+    Mutant(
+        "history: workers of before a container's start are lost",
+        "trapd.rollout.recording:Recording.events",
+        Change(ast.Attribute, "_booted", "0.0"),
+        (
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+        ),
     ),
     Mutant(
         "shutdown drains within a bound",
