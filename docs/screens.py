@@ -49,7 +49,7 @@ SCREENS = (
         "rolling",
         "Status",
         "In the middle of a rollout: for how long, from which version to which, what the rollout waits for, what comes "
-        "next. A worker that was started again shows the cause; code that is installed and does not run is held back.",
+        "next. A worker that was started again shows the cause; code that is installed and does not run is a problem.",
         lambda screen, document: status.show(screen, document, NOW),
     ),
     Shown(

@@ -20,9 +20,9 @@ from trapd.backend.gauge import KernelGauge
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend, DaemonState
+from trapd.control.line import line
 from trapd.control.needs import About
 from trapd.control.server import ControlServer
-from trapd.control.status import missing
 from trapd.controller import Controller
 from trapd.errors import HistoryError, SettingsError, TrapdError
 from trapd.event import Event, EventKind
@@ -34,12 +34,13 @@ from trapd.model import InstanceId
 from trapd.rollout import condition
 from trapd.rollout.boot import at_boot
 from trapd.rollout.events import OUTSIDE
-from trapd.rollout.truth import serves
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
+from trapd.settings.saved import Saved
 from trapd.settings.sealing import unsealed
 from trapd.tending import Tending
 from trapd.triggers import Triggers
+from trapd.troubles import Troubles, room
 from trapd.units import current
 from trapd.watch import Watch
 from trapd.watch.removals import Removals
@@ -103,10 +104,13 @@ class Daemon:
         )
         self.triggers = Triggers(self.controller)
         self.tending = Tending(self.controller, self.triggers)
-        self.watch = self._make_watch()
+        self.watch, self._saved = self._make_watch(), Saved(settings)
         self.triggers.take_as_it_is = lambda: self.watch.take_as_it_is()
+        self.troubles = Troubles(
+            self._own_troubles, self._troubles_on_disk, save=lambda events: self.controller.save([], events)
+        )
         backend: Backend = "systemd" if self.systemd else "embedded"
-        about = About(__version__, os.getpid(), backend, lambda: self.state, self._troubles, self._warnings)
+        about = About(__version__, os.getpid(), backend, lambda: self.state, self.troubles.now, self._warnings)
         commands = Commands(
             self.controller, self.triggers, about=about, clock=self.clock, look=lambda: self.watch.look()
         )
@@ -155,6 +159,7 @@ class Daemon:
             condition=lambda: condition.wanted(self.controller.states.values(), self.controller.generations),
             environment=variables.of(application),
             loaded=self.controller.loaded,
+            on_trouble=lambda: self.controller.notify(),
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
@@ -279,7 +284,7 @@ class Daemon:
             self.controller.notify()
 
     async def _use(self, fresh: Settings) -> None:
-        self.settings, old = fresh, self.settings
+        self.settings, self._saved, old = fresh, await asyncio.to_thread(Saved, fresh), self.settings
         self.watch = await asyncio.to_thread(self._make_watch)  # it reads the environment file
         if (fresh.application, fresh.watch) != (old.application, old.watch):
             # what was seen is not what these settings name
@@ -307,9 +312,11 @@ class Daemon:
         sent, kept = "", None
         while True:
             changed = self.controller.changed()  # taken before the look
-            if (line := self._line()) != sent:
-                self._notify("STATUS=" + line.replace("\n", " "))
-                sent = line
+            troubles = await self.troubles.record(self.clock.wall())
+            known = self.controller
+            if (now := line(self.state, known.disk, known.pools(), troubles)) != sent:
+                self._notify("STATUS=" + now.replace("\n", " "))
+                sent = now
             if self.systemd and (boot := self._at_boot()) != kept:
                 await asyncio.to_thread(_write, layout.BOOT, boot)
                 kept = boot
@@ -321,7 +328,11 @@ class Daemon:
         Where that cannot be, trapd ends as if told to, with the reason, so that its supervisor starts it again.
         """
         loop, runtime = asyncio.get_running_loop(), self.settings.runtime_directory
-        removals = Removals(runtime, SOCKETS, lambda: loop.call_soon_threadsafe(self.controller.notify))
+        config = self.settings.file
+        places = {config.parent: frozenset({config.name}), runtime: SOCKETS}
+        if config.parent == runtime:
+            places = {runtime: SOCKETS | {config.name}}
+        removals = Removals(places, lambda: loop.call_soon_threadsafe(self.controller.notify))
         try:
             await asyncio.to_thread(removals.arm)
             while True:
@@ -350,25 +361,19 @@ class Daemon:
         instances = at_boot(known.specs, known.states, known.generations, self.snapshots.present())
         return "".join(f"{instance.unit}\n" for instance in instances)
 
-    def _troubles(self) -> str:
-        troubles = [self.trouble, self.controller.trouble, self.triggers.lost_end, *self.snapshots.troubles()]
-        troubles += self.tending.troubles()
-        return "; ".join(trouble for trouble in troubles if trouble)
+    def _own_troubles(self) -> list[str]:
+        trapd = [self.trouble, self.controller.trouble, self.triggers.lost_end]
+        return [*trapd, *self.snapshots.troubles(), *self.watch.troubles(), *self.tending.troubles()]
+
+    def _troubles_on_disk(self) -> list[str]:
+        """In a thread. What is said already, in other words, is not said twice."""
+        return [
+            "" if self.trouble else self._saved.problem(),
+            "" if self.controller.trouble else room(self._files.path),
+        ]
 
     def _warnings(self) -> list[str]:
         return [why] if (why := unsealed(self.settings)) else []
-
-    def _line(self) -> str:
-        views = self.controller.pools()
-        seen = [instance for view in views for instance in view.instances]
-        if self.state == "stopping":
-            return f"draining {len(seen)} worker(s), {sum(i.active_tasks or 0 for i in seen)} task(s)"
-        ready = sum(serves(instance) for instance in seen)
-        line = f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"
-        moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
-        line += "".join(f"; {rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving)
-        troubles = self._troubles()
-        return "; ".join([line, *([troubles] if troubles else []), *missing(self.controller.disk, views)])
 
 
 def _write(path: Path, text: str) -> None:

@@ -43,6 +43,8 @@ class EventKind(StrEnum):
         About.TRAPD,
         "something was installed or removed that is not required, and that no worker has loaded",
     )
+    TROUBLE = "trouble", About.TRAPD, "something keeps trapd itself from its work"
+    RELIEF = "relief", About.TRAPD, "a trouble of trapd is over", "since it was noticed"
 
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"

@@ -377,6 +377,7 @@ class Refusal:
     fingerprint: str  # of the code
     subject: str  # the application, or the digest of the settings; empty where the code itself is refused
     why: str
+    wall: float = field(default=0.0, compare=False)  # since when; 0: an earlier trapd did not write it down
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ class Triggers:
             state, target = known.state(pool), known.generations[what.generation]
             current = known.generations[state.wanted or 0]
             fresh = await self._copied(what, actor) if isinstance(what, CopyOf) else target
-            undone = want.undone(state, current, target, known.generations, f"undone by {actor}")
+            undone = want.undone(state, current, target, known.generations, f"undone by {actor}", known.clock.wall())
             return (await self._begin([pool], fresh, reason=what.why, actor=actor, before={pool: undone}))[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:

@@ -14,7 +14,7 @@ from docs.screens import SCREENS, WIDTHS, Shown
 from tests.support.json_schema import faults
 from trapd.ctl.render import Bars, Screen
 
-NAMED = ("name", "reason", "waiting", "next", "held_back", "cause", "message", "refused", "actor")
+NAMED = ("name", "reason", "waiting", "next", "cause", "message", "refused", "actor")
 EACH = pytest.mark.parametrize("shown", SCREENS, ids=lambda shown: shown.document)
 
 

@@ -22,6 +22,16 @@ def test_trapd_without_its_runtime_directory_makes_it_anew_or_ends(
     daemon = Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application))
     with daemon:
         daemon.wait_until("a worker", settled_on("1.0", 1))
+        text = daemon.config.read_text()
+        daemon.config.write_text(text.replace("[pools.default]", '[pools.default]\nloglevel = "DEBUG"'))
+        daemon.wait_until(
+            "an event", lambda _: "not in force" in daemon.ctl("events").stdout, 10
+        )  # nobody asked before
+        done = daemon.ctl("status")
+        assert (done.returncode, "not in force; reload trapd, or send it SIGHUP" in done.stdout) == (1, True)
+        daemon.config.write_text(text)
+        assert daemon.ctl("status").returncode == 0
+
         shutil.rmtree(daemon.runtime)
         daemon.wait_until("the socket", bool, 10)
         done = daemon.ctl("recycle")  # the new worker's READY is heard

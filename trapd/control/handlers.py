@@ -57,8 +57,9 @@ async def ping(call: Call[requests.Nothing]) -> documents.Pong:
 
 async def show_status(call: Call[requests.Nothing]) -> documents.Status:
     """Show the workers that run, and those that should run."""
-    views, memory = await asyncio.gather(call.context.controller.look(), call.context.controller.memory())
-    return status(call.context, views, memory)
+    controller, about = call.context.controller, call.context.about
+    views, memory, troubles = await asyncio.gather(controller.look(), controller.memory(), about.troubles())
+    return status(call.context, views, memory, troubles)
 
 
 async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:

@@ -72,11 +72,15 @@ class Triggers(Protocol):
     async def scale(self, pool: str, workers: int, *, actor: str) -> None: ...
 
 
+async def _none() -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """The daemon, for its status. ``state()`` is "starting", "running" or "stopping".
 
-    ``trouble()`` is what is wrong with trapd itself, in a sentence; empty if nothing is. ``warnings()`` tell
+    ``troubles()`` are what keeps trapd itself from its work, in sentences. ``warnings()`` tell
     what this machine does not allow, and no worker needs to do its work. ``host()`` is the machine's name, now.
     """
 
@@ -84,7 +88,7 @@ class About:
     pid: int
     backend: documents.Backend
     state: Callable[[], documents.DaemonState]
-    trouble: Callable[[], str] = lambda: ""
+    troubles: Callable[[], Awaitable[Sequence[str]]] = _none
     warnings: Callable[[], Sequence[str]] = lambda: ()
     host: Callable[[], str] = socket.gethostname
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from trapd.control import documents, incidents
 from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
 from trapd.control.protocol import SCHEMA
+from trapd.control.withheld import When, ago, all_withheld, withheld
 from trapd.durations import age
 from trapd.event import Event
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceId, InstanceState, Memory, Rollout, RolloutState
@@ -23,9 +24,14 @@ _NOTHING: Used = {}
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
-def status(context: Context, views: Sequence[PoolView] | None = None, memory: Used = _NOTHING) -> documents.Status:
+def status(
+    context: Context,
+    views: Sequence[PoolView] | None = None,
+    memory: Used = _NOTHING,
+    troubles: Sequence[str] = (),
+) -> documents.Status:
     """The whole document; ``views`` are the pools as of now, without them as the last pass saw them; ``memory`` is what
-    their workers use."""
+    their workers use; ``troubles`` are those of trapd itself."""
     about, disk = context.about, context.controller.disk
     eager = is_eager(context)
     return {
@@ -42,7 +48,7 @@ def status(context: Context, views: Sequence[PoolView] | None = None, memory: Us
         "pools": [
             _pool(context, view, eager, memory) for view in (context.controller.pools() if views is None else views)
         ],
-        "problems": _daemon_problems(about.state(), about.trouble()) + _disk_problems(disk),
+        "problems": _daemon_problems(about.state(), troubles) + _disk_problems(disk),
         "warnings": list(about.warnings()),
     }
 
@@ -175,14 +181,15 @@ def _ready(view: PoolView) -> int:
     return sum(serves(instance) for instance in view.instances)
 
 
-def _daemon_problems(state: str, trouble: str) -> list[str]:
+def _daemon_problems(state: str, troubles: Sequence[str]) -> list[str]:
     """Until it runs, and once it stops, it wants no workers: then every pool has what it wants and nothing is said."""
-    return ([] if state == "running" else [f"trapd is {state}"]) + ([trouble] if trouble else [])
+    return ([] if state == "running" else [f"trapd is {state}"]) + list(troubles)
 
 
-def missing(disk: Disk, views: Iterable[PoolView]) -> list[str]:
-    """What workers need and do not have, in sentences: code that is whole, and a broker."""
-    return _disk_problems(disk) + [problem for view in views for problem in _broker_problems(view)]
+def missing(disk: Disk, views: Sequence[PoolView], when: When) -> list[str]:
+    """What workers need and do not have, in sentences: code that is whole, code that is installed, and a broker."""
+    problems = [problem for view in views for problem in _broker_problems(view)]
+    return [*_disk_problems(disk), *all_withheld(disk, views, when), *problems]
 
 
 def _broker_problems(view: PoolView) -> list[str]:
@@ -214,12 +221,15 @@ def _pool_problems(context: Context, view: PoolView) -> list[str]:
     # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
     taken_back = rollout and rollout.generation != state.wanted and context.controller.as_installed(view.spec.name)
     proved_later = rollout and rollout.generation in state.good  # it failed, and there was nothing to go back to
-    if rollout and rollout.state in _WORD and not taken_back and not proved_later:
+    kept = withheld(context.controller.disk, view, ago(context.clock.wall()))
+    if kept:
+        found.append(kept)
+    elif rollout and rollout.state in _WORD and not taken_back and not proved_later:
         found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
     found += _broker_problems(view)
     going_on = rollout is not None and not rollout.state.over
-    if state.paused:
-        found.append("it is paused" + (f", rollout {rollout.id} is held" if rollout and going_on else ""))
+    if state.paused and not going_on:
+        found.append("it is paused")
     return found + _instance_problems(view, going_on) + _hanging(context, view) + incidents.problems(context, view)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, RolloutState, Scope
+from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, RolloutState, Scope
 from trapd.rollout.refusals import Candidate, candidate, refusal
 from trapd.rollout.want import launch_digest, news, undo_target
 
@@ -45,6 +45,7 @@ class Nothing:
 
     cause: Cause
     why: str
+    refusal: Refusal | None = None  # that makes it so, if one does
 
     def __str__(self) -> str:
         return f"nothing changes, because {self.why}"
@@ -280,4 +281,4 @@ def _refused(situation: Situation, what: str, tried: Candidate) -> Nothing | Non
     found = refusal(situation.state, tried)
     if found is None:
         return None
-    return Nothing(Cause.REFUSED, f"{what} was refused before{_REACHES[found.scope]}: {found.why}")
+    return Nothing(Cause.REFUSED, f"{what} was refused before{_REACHES[found.scope]}: {found.why}", found)

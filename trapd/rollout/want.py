@@ -118,12 +118,13 @@ def decide(
         case Finish():
             return _ended(state, RolloutState.COMPLETE, verdict, wall)
         case Reject():
-            return _refuse(_ended(state, RolloutState.REJECTED, verdict, wall), verdict, generations, back=True)
+            ended = _ended(state, RolloutState.REJECTED, verdict, wall)
+            return _refuse(ended, verdict, generations, wall, back=True)
         case Doubt():
             return _reopened(replace(state, good=tuple(g for g in state.good if g != verdict.generation)), verdict)
         case Fail():
             back = on_failure is OnFailure.REVERT
-            return _refuse(_ended(state, RolloutState.FAILED, verdict, wall), verdict, generations, back=back)
+            return _refuse(_ended(state, RolloutState.FAILED, verdict, wall), verdict, generations, wall, back=back)
 
 
 def advance(state: PoolState, action: Advance) -> PoolState:
@@ -190,7 +191,12 @@ def undo_target(
 
 
 def undone(
-    state: PoolState, current: Generation, target: Generation, generations: Mapping[int, Generation], why: str
+    state: PoolState,
+    current: Generation,
+    target: Generation,
+    generations: Mapping[int, Generation],
+    why: str,
+    wall: float,
 ) -> PoolState:
     """The pool, about to go back from ``current`` to ``target``, or to a copy of it.
 
@@ -199,9 +205,9 @@ def undone(
     """
     pool, mine = state.pool, candidate(current, state.pool)
     if current.fingerprint != target.fingerprint:
-        refusal = Refusal(Scope.CODE, mine.fingerprint, "", why)
+        refusal = Refusal(Scope.CODE, mine.fingerprint, "", why, wall)
     else:
-        refusal = Refusal(Scope.SETTINGS, mine.fingerprint, mine.launch, why)
+        refusal = Refusal(Scope.SETTINGS, mine.fingerprint, mine.launch, why, wall)
     alike = {number for number, known in generations.items() if covers(refusal, candidate(known, pool))}
     good = tuple(g for g in state.good if g not in alike) if target.number in state.good else state.good
     forgiven = forgive(state, candidate(target, pool))
@@ -226,7 +232,9 @@ def _reopened(state: PoolState, verdict: Doubt) -> PoolState:
     return replace(state, rollout=replace(state.rollout, state=again, reason=reason, detail="", ended_wall=None))
 
 
-def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], *, back: bool) -> PoolState:
+def _refuse(
+    state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], wall: float, *, back: bool
+) -> PoolState:
     """The generation is not tried again by itself, nor good any more, if another is: to have nothing to fall back on is
     worse. With ``back``, the last good one is wanted again."""
     others = tuple(g for g in state.good if g != verdict.generation)
@@ -238,7 +246,7 @@ def _refuse(state: PoolState, verdict: Verdict, generations: Mapping[int, Genera
         proven = [candidate(generations[g], state.pool) for g in others if g in generations]
         settings = any((p.fingerprint, p.application) == (failed.fingerprint, failed.application) for p in proven)
         scope, subject = (Scope.SETTINGS, failed.launch) if settings else (Scope.APPLICATION, failed.application)
-        state = refuse(state, Refusal(scope, failed.fingerprint, subject, verdict.why))
+        state = refuse(state, Refusal(scope, failed.fingerprint, subject, verdict.why, wall))
     state = replace(state, good=good)
     before = state.rollout.previous if state.rollout is not None else None
     serves = state.last_good if good else before

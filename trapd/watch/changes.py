@@ -36,6 +36,7 @@ class Watch:
     HistoryError, what is installed has to settle once more, later each time it happens again. ``trust`` is asked at
     every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
     loaded them, by normalised name; ``condition`` for that of what is wanted now: None takes all as it is.
+    ``on_trouble`` is called when ``troubles`` has changed.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Watch:
         environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
         loaded: Callable[[], Collection[str]] = frozenset,
+        on_trouble: Callable[[], object] = lambda: None,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
-        self._condition = condition
+        self._condition, self._on_trouble = condition, on_trouble
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions)
@@ -64,9 +66,10 @@ class Watch:
         self._reported: Disk | None = None
         self._settled: Disk | None = None  # the last that did
         self._warned = frozenset[str]()  # of what settled
-        self._refusals = 0  # SnapshotErrors in a row
+        self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
         self._observer: Observer | None = None
-        self._unwatched = False
+        self._troubled: list[str] = []  # when ``on_trouble`` was called last
+        self._unwatched = ""  # why nothing at all can be watched, if so
         self._inbox = _Inbox(clock)
         self._renew = False
         self._broken = False  # what the last look saw
@@ -80,6 +83,11 @@ class Watch:
     def disk(self) -> Disk:
         """What is installed, as far as it is known now."""
         return self._disk
+
+    def troubles(self) -> list[str]:
+        """What keeps changes from being heard, and the installed code from being copied, in sentences for people."""
+        deaf = self._unwatched or (self._observer.deaf if self._observer is not None else "")
+        return [sentence for sentence in (deaf, self._refusal) if sentence]
 
     async def run(self) -> None:
         """Watch until cancelled. The first look comes at once."""
@@ -130,8 +138,8 @@ class Watch:
         try:
             self._observer = Observer(self._inbox.put)
         except OSError as error:
-            self._unwatched = True
-            log.error("cannot watch any folder: %s; changes are found only every %g s", error, DEAF_LOOK)
+            self._unwatched = f"cannot watch any folder: {error}; changes are found only every {DEAF_LOOK:g} s"
+            log.error("%s", self._unwatched)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
@@ -183,6 +191,7 @@ class Watch:
                 self._surveyor.settled(survey)
                 self._warn(survey.warnings)
             self._update(survey)
+            self._tell_troubles()
 
     def _arming(self, renew: bool) -> Callable[[Places], bool]:
         observer, again = self._observer, [renew]
@@ -214,14 +223,21 @@ class Watch:
         try:
             await self._on_disk(disk)
             if disk.state is DiskState.SETTLED:
-                self._refusals = 0
+                self._refusals, self._refusal = 0, ""
+                self._tell_troubles()
         except (SnapshotError, HistoryError) as error:
             # at once the first time; then a full file system, say, gets ever more time
             later = min(self._ceiling / 2, self._quiet_period * (2 ** min(self._refusals, 32) - 1))
-            self._refusals += 1
+            self._refusals, self._refusal = self._refusals + 1, str(error)
             log.error("%s; looking again", error)
             self._event(self._clock.now() + later, str(error))
             self._wake.set()
+            self._tell_troubles()
+
+    def _tell_troubles(self) -> None:
+        if (now := self.troubles()) != self._troubled:
+            self._troubled = now
+            self._on_trouble()
 
     def _warn(self, warnings: Mapping[str, str]) -> None:
         for mark, why in warnings.items():

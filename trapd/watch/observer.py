@@ -103,6 +103,15 @@ class Observer:
         """Whether some place could not be watched: then only regular looks find what changes there."""
         return bool(self._unwatched) or self._short is not None
 
+    @property
+    def deaf(self) -> str:
+        """What could not be watched, and why, in a sentence; empty if everything could."""
+        if self._short is not None:
+            return _cannot_watch("every folder of the installed code", self._short)
+        for path, error in self._unwatched.items():
+            return _cannot_watch(str(path), error)
+        return ""
+
     def arm(self, places: Places, *, renew: bool) -> bool:
         """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
 
@@ -191,8 +200,14 @@ def _ignore(path: str) -> None:
     pass
 
 
-def _warn(what: str, error: OSError) -> None:
+def _cannot_watch(what: str, error: OSError) -> str:
+    return f"cannot watch {what}: {_reason(error)}; until then its changes are found only by regular looks"
+
+
+def _reason(error: OSError) -> str:
     why = (error.strerror or str(error)).lower()
-    if error.errno in _LIMITS:
-        why += f"; raise {_LIMITS[error.errno]}"
-    log.warning("cannot watch %s: %s; until then its changes are found only by regular looks", what, why)
+    return f"{why}; raise {_LIMITS[error.errno]}" if error.errno in _LIMITS else why
+
+
+def _warn(what: str, error: OSError) -> None:
+    log.warning("%s", _cannot_watch(what, error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trapd.watch.observer import Observer
@@ -11,10 +11,11 @@ from trapd.watch.places import Places
 
 
 class Removals:
-    """Call ``notify`` in a thread of its own, from ``arm`` to ``close``, if one of ``names`` in ``folder`` changes."""
+    """Call ``notify`` in a thread of its own, from ``arm`` to ``close``, if a folder of ``places`` or one of its names
+    changes."""
 
-    def __init__(self, folder: Path, names: frozenset[str], notify: Callable[[], object]) -> None:
-        self._places = Places(folders={folder: names | {""}})  # "" is the folder itself
+    def __init__(self, places: Mapping[Path, frozenset[str]], notify: Callable[[], object]) -> None:
+        self._places = Places(folders={folder: names | {""} for folder, names in places.items()})  # "": the folder
         self._notify = notify
         self._observer: Observer | None = None
 

@@ -22,9 +22,12 @@ from trapd.model import (
     InstanceState,
     PoolSpec,
     PoolState,
+    Refusal,
     Rollout,
     RolloutState,
+    Scope,
 )
+from trapd.rollout.intent import Cause, Nothing
 from trapd.worker.health import Health, Phase
 from trapd.worker.standing import BROKER, RESULTS, Standing
 
@@ -46,19 +49,23 @@ def with_rollout(state: RolloutState, **more: Any) -> FakeController:
     return controller
 
 
+def at(wall: float) -> str:
+    return f"at {wall:g}"
+
+
 def test_what_workers_need_and_do_not_have_is_said() -> None:
     controller = settled(CLOCK)
-    assert missing(controller.disk, controller.pools()) == []
+    assert missing(controller.disk, controller.pools(), at) == []
     one, two = controller.pool("default").instances
     cut_off = replace(
         one, ailment=Ailment.CUT_OFF, status="broker unreachable for 12 s, 0 active"
     )  # READY still: it was, and will be
     controller.put("default", instances=(cut_off, two))
     words = "1 worker of pool default cannot reach the broker, for 12s"
-    assert missing(controller.disk, controller.pools()) == [words]
+    assert missing(controller.disk, controller.pools(), at) == [words]
     assert document(controller)["pools"][0]["problems"] == [words]
     broken = Disk(DiskState.BROKEN, "trap cannot be found")
-    assert missing(broken, []) == ["what is installed is broken and not rolled out: trap cannot be found"]
+    assert missing(broken, [], at) == ["what is installed is broken and not rolled out: trap cannot be found"]
 
 
 @pytest.mark.parametrize("whom", [BROKER, RESULTS])
@@ -163,6 +170,47 @@ def test_what_was_rejected_and_then_taken_back_is_no_problem_any_more() -> None:
     assert problems(controller) == []
 
 
+def held(refusal: Refusal) -> FakeController:
+    """trap 1.4.0 is installed, and refused; the latest rollout is a recycle that went well."""
+    controller = with_rollout(RolloutState.COMPLETE)
+    controller.disk = Disk(DiskState.SETTLED, fingerprint="f9", versions={"trap": "1.4.0"})
+    controller.put("default", installed=Nothing(Cause.REFUSED, "it was refused before", refusal))
+    return controller
+
+
+@pytest.mark.parametrize(
+    ("why", "ago", "words"),
+    [
+        ("default@8-1 failed to start (no)", 310.0, "default@8-1 failed to start (no), 5m10s ago"),
+        ("undone by ann", 86400.0, "undone by ann, 1d0h ago"),
+        ("written down by an earlier trapd", None, "written down by an earlier trapd"),
+    ],
+)
+def test_installed_code_that_does_not_run_is_a_problem_with_its_age_and_the_remedy(
+    why: str, ago: float | None, words: str
+) -> None:
+    wall = 0.0 if ago is None else CLOCK.wall() - ago
+    controller = held(Refusal(Scope.CODE, "f9", "", why, wall))
+    said = f"trap 1.4.0 is installed and does not run: {words}; "
+    remedy = "install other code, or try the same again: trapctl retry default"
+    assert problems(controller) == [said + remedy]
+    since = why if ago is None else f"{why}, at {wall:g}"
+    in_systemctl = f"pool default: trap 1.4.0 is installed and does not run: {since}; {remedy}"
+    assert missing(controller.disk, controller.pools(), at) == [in_systemctl]
+    controller.put("default", installed=Nothing(Cause.SAME, "it is what is installed"))
+    assert problems(controller) == missing(controller.disk, controller.pools(), at) == []
+
+
+def test_a_rollout_that_failed_and_is_held_says_since_when_and_what_to_do() -> None:
+    controller = with_rollout(RolloutState.FAILED, ended_wall=CLOCK.wall() - 61.0)
+    before = controller.pool("default").state
+    controller.put("default", state=replace(before, wanted=8, good=(7,)))
+    assert problems(controller)[0] == (
+        "generation 8 was given up: trap 1.3.0 -> 1.4.0, 1m01s ago; trapctl retry default tries it again, "
+        "trapctl rollout undo default goes back"
+    )
+
+
 def test_too_few_ready_workers_are_a_problem() -> None:
     controller = settled(CLOCK)
     controller.put("default", instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@7-2", "starting")))
@@ -196,14 +244,18 @@ def test_a_worker_that_hangs_in_its_drain_is_a_problem() -> None:
 def test_a_pause_is_a_problem_and_names_the_rollout_it_holds() -> None:
     controller = with_rollout(RolloutState.ROLLING)
     controller.put("default", state=replace(controller.pool("default").state, paused=True))
-    assert problems(controller) == ["it is paused, rollout 3 is held"]
+    assert problems(controller) == [
+        "it is paused, rollout 3 is held, begun 0s ago; trapctl rollout resume default lets it go on"
+    ]
 
 
 def test_a_rollout_that_is_held_is_not_denied_because_of_its_old_workers() -> None:
     controller = with_rollout(RolloutState.ROLLING)
     state = replace(controller.pool("default").state, paused=True)
     controller.put("default", state=state, instances=(worker(CLOCK, "default@6-1"), worker(CLOCK, "default@6-2")))
-    assert problems(controller) == ["it is paused, rollout 3 is held"]
+    assert problems(controller) == [
+        "it is paused, rollout 3 is held, begun 0s ago; trapctl rollout resume default lets it go on"
+    ]
 
 
 def test_a_failed_worker_is_a_problem_in_its_own_words() -> None:
@@ -254,8 +306,9 @@ def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state
 
 
 def test_what_troubles_trapd_itself_is_a_problem() -> None:
-    controller, troubled = settled(CLOCK), replace(about(), trouble=lambda: "trapd.toml cannot be read")
-    said = status(Context(troubled, controller, CLOCK, controller.look_at_disk))
+    controller = settled(CLOCK)
+    context = Context(about(), controller, CLOCK, controller.look_at_disk)
+    said = status(context, troubles=["trapd.toml cannot be read"])
     assert said["problems"] == ["trapd.toml cannot be read"]
 
 

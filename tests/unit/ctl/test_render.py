@@ -88,8 +88,8 @@ def test_what_matters_is_there_at_any_width(width: int) -> None:
 def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     trouble = "trapd.toml:15: pools.default.workers: cannot use -2 here; the configuration read before stays in force"
     stream, controller = io.StringIO(), troubled()
-    about_it = replace(about(), state=lambda: "stopping", trouble=lambda: trouble)
-    show(Screen(stream), status(Context(about_it, controller, CLOCK, controller.look_at_disk)))
+    about_it = replace(about(), state=lambda: "stopping")
+    show(Screen(stream), status(Context(about_it, controller, CLOCK, controller.look_at_disk), troubles=[trouble]))
     lines = stream.getvalue().splitlines()
     assert f"problem: {trouble}" in lines
     assert len([line for line in lines if "trapd" in line and "stopping" in line]) == 1

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from trapd.model import Disk, DiskState, Generation
+from trapd.model import Disk, DiskState, Generation, OnFailure, PoolState
 from trapd.rollout import want
+from trapd.rollout.actions import Reject
 
 BEFORE = {"trap": "1.3.0", "casacore": "3.5"}
 
@@ -27,3 +28,14 @@ def test_what_was_installed_is_told_by_versions_where_they_changed(
 ) -> None:
     before = None if old is None else Generation(1, "f", old, {}, "", "watch", 0.0)
     assert want.news(before, Disk(DiskState.SETTLED, versions=installed)) == words
+
+
+def test_a_refusal_tells_since_when() -> None:
+    """For `trapctl status`: for how long installed code does not run."""
+    old, new = (Generation(n, f"f{n}", {}, {}, "", "watch", 0.0) for n in (1, 2))
+    known = {1: old, 2: new}
+    state = PoolState("p", wanted=2, good=(1,))
+    rejected = want.decide(state, Reject(2, "it raised"), known, OnFailure.REVERT, 77.0)
+    assert [(refusal.why, refusal.wall) for refusal in rejected.refused] == [("it raised", 77.0)]
+    undone = want.undone(state, new, old, known, "undone by ann", 78.0)
+    assert [(refusal.why, refusal.wall) for refusal in undone.refused] == [("undone by ann", 78.0)]

@@ -48,6 +48,7 @@ class Home:
         self.python.chmod(0o755)
         self.refuse: list[Exception] = []
         self.told: asyncio.Queue[Disk] = asyncio.Queue()
+        self.troubled: list[list[str]] = []
         self.watch = Watch(
             python=self.python,
             celeryconfig=self.celeryconfig,
@@ -58,6 +59,7 @@ class Home:
             on_disk=self._on_disk,
             trust=trust,
             full_look=full_look,
+            on_trouble=lambda: self.troubled.append(self.watch.troubles()),
         )
 
     def says(self, *paths: Path, editable: Mapping[str, Path] = {}) -> str:
@@ -289,6 +291,7 @@ async def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tm
             assert (await home.next(DiskState.CHANGING)).reason == reason
             told.append(await home.next(DiskState.SETTLED))
         assert len({disk.fingerprint for disk in told}) == 1
+    assert home.troubled == [["cannot copy b: no space left"], ["cannot copy a: it has changed"], []]
 
 
 async def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_path: Path) -> None:
@@ -363,13 +366,16 @@ async def test_without_any_inotify_it_still_looks_regularly(
         await write(home.celeryconfig, "broker_url = 'amqp://'\n")
         await home.next(DiskState.CHANGING)
         await home.next(DiskState.SETTLED)
+        assert home.troubled == [
+            ["cannot watch any folder: [Errno 24] Too many open files; changes are found only every 30 s"]
+        ]
     assert "cannot watch any folder" in caplog.text
 
 
 class StandIn:
     """Instead of an observer: hears only what a test tells, and remembers how it was armed."""
 
-    incomplete = False
+    incomplete, deaf = False, ""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell, self.renewals = tell, list[bool]()

@@ -317,6 +317,7 @@ def test_a_limit_of_the_kernel_is_named_once_with_its_remedy(
     assert not observer.arm(as_tree(tree), renew=False)
     assert not observer.arm(as_tree(tree), renew=False)
     assert observer.incomplete
+    assert observer.deaf == caplog.messages[0]
     [message] = caplog.messages
     assert message.startswith(f"cannot watch {tree}: ")
     assert remedy in message
@@ -333,9 +334,11 @@ def test_a_limit_that_is_met_inside_a_tree_is_found_until_it_is_gone(
     assert observer.incomplete
     assert len(caplog.messages) == 1
     assert f"cannot watch everything below {tree}: " in caplog.text
+    assert "raise fs.inotify.max_user_watches" in observer.deaf
     observer._observer.left = 9  # type: ignore[attr-defined]
     assert observer.arm(as_tree(tree), renew=False), "all of the tree is watched anew"
     assert not observer.incomplete
+    assert observer.deaf == ""
     observer.stop()
 
 

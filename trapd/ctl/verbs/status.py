@@ -103,7 +103,7 @@ def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
             f"rollout {rollout['id']} ", Word(rollout["state"]), f" after {took}: {rollout['reason']}", indent=2
         )
         screen.lines(last_lines(rollout["detail"]), indent=6)
-    for label, text in (("waits for", pool["waiting"]), ("next", pool["next"]), ("held back", pool["held_back"])):
+    for label, text in (("waits for", pool["waiting"]), ("next", pool["next"])):
         if text:
             screen.entry(label, text, indent=2, column=_LABEL)
     for problem in pool["problems"]:

@@ -1,0 +1,56 @@
+"""Is the trapd.toml on the disk the one that is in force? Between saving and reloading it is not, and nobody tells."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from trapd.errors import SettingsError
+from trapd.masking import mask
+from trapd.settings import Settings, load
+
+_Stamp = tuple[int, int, int]
+
+
+class Saved:
+    """Compares a file with the settings that were read from it. Reads the file again only when its times changed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stamp, self._digest = _stamp(settings.file), _digest(settings.file)
+        self._read = self._digest  # the content that was judged last
+        self._problem = ""
+
+    def problem(self) -> str:
+        """In a sentence; empty where what is on the disk means what is in force, comments and order apart."""
+        stamp = _stamp(self._settings.file)
+        if stamp != self._stamp:
+            self._stamp, digest = stamp, _digest(self._settings.file)
+            if digest != self._read:
+                self._read = digest
+                self._problem = "" if digest == self._digest else self._judge()
+        return self._problem
+
+    def _judge(self) -> str:
+        file = self._settings.file
+        try:
+            if load(file) == self._settings:
+                return ""
+        except SettingsError as error:
+            return mask(f"{error}; {file} was saved so after trapd had read it, and a reload would refuse it")
+        return f"{file} was saved after trapd had read it, and is not in force; reload trapd, or send it SIGHUP"
+
+
+def _stamp(file: Path) -> _Stamp:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
