@@ -1,4 +1,4 @@
-"""``make run``: upgrade the real Trap under running workers, and prove that nobody noticed.
+"""``make run``: upgrade the real Trap under running workers, and prove that the upgrade disturbed no task.
 
 ``python -m demo [IMAGE...]`` from the checkout takes the user's images; without any it makes a series of its own. Exit
 status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 2: no such image;
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     wrong += [f"left running, and killed: {words}" for words in world.left]
     print()
-    print(*(f"NOT GOOD: {words}" for words in wrong), sep="\n") if wrong else print("All good: nobody noticed.")
+    print(*(f"NOT GOOD: {words}" for words in wrong), sep="\n") if wrong else print("All good: the upgrade disturbed no task.")
     return 1 if wrong else 0
 
 

@@ -28,7 +28,7 @@ START, CADENCE = datetime(2026, 1, 1, 20, tzinfo=UTC), timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of the run. ``sources`` None: the user's own image, nobody knows what is in it."""
+    """One image of the run. ``sources`` None: the user's own image, whose sources are not known."""
 
     path: str
     sources: int | None = None

@@ -15,7 +15,7 @@ class View:
 
     stage: str = ""
     began: float = 0.0  # when the stage began
-    part: float | None = None  # of the stage that is done, 0 to 1; None: nobody can tell
+    part: float | None = None  # of the stage that is done, 0 to 1; None: not known
     tasks: Tally | None = None  # None: no task was submitted yet
     rate: float = 0.0  # finished tasks per second
     status: Status | None = None

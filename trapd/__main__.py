@@ -25,10 +25,14 @@ EX_CONFIG = 78
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 stopped as asked, 1 cannot run, 78 the configuration cannot be used."""
-    parser = argparse.ArgumentParser(prog="trapd", description="Keeps Celery workers running, current and safe.")
-    parser.add_argument("--config", metavar="FILE", help="trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml")
-    parser.add_argument("--check", action="store_true", help="only read the configuration; 0 sound, 78 not to be used")
+    """Run trapd and return the exit status: 0 stopped as asked, 1 cannot run, 78 the configuration cannot be used."""
+    parser = argparse.ArgumentParser(prog="trapd", description="Keep Celery workers running, current and safe.")
+    parser.add_argument(
+        "--config", metavar="FILE", help="read this trapd.toml; else TRAPD_CONFIG, else /etc/trapd/trapd.toml"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only read the configuration; exit status 0: sound, 78: cannot be used"
+    )
     parser.add_argument("--version", action="version", version=f"trapd {__version__}")
     options = parser.parse_args(argv)
     contained = in_container(SYSTEMD_BOOTED)

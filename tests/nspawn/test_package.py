@@ -100,6 +100,7 @@ def test_it_brings_users_units_commands_pages_and_completions(installed: tuple[M
         assert machine.run(command, "--version", user="nobody").check().startswith(command)
     for page in ("man8/trapd.8", "man1/trapctl.1", "man5/trapd.toml.5"):
         assert machine.run("zcat", f"/usr/share/man/{page}.gz").check().startswith(".TH TRAP")
+    assert json.loads(machine.run("trapctl", "schema", user="nobody").check())["$defs"]
     shown = machine.sh("systemctl show --property=Documentation --value trapd.service trapd-worker-default@1-1").check()
     documents = {word for word in shown.split() if word.startswith("file://")}
     assert [machine.read(document.removeprefix("file://"))[:18] for document in documents] == ["# trapd on systemd"]

@@ -101,9 +101,9 @@ def cli(context: click.Context, config: str | None, socket: Path | None, as_json
     """Show and control trapd and its workers.
 
     All users may ask for the state; root and the members of group trapd may change it. Exit statuses: 0 done,
-    1 failed, 2 usage, 4 not permitted, 7 trapd does not run, 69 trapd does not answer, 75 timed out but still going on,
-    78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4 unknown. `plan`: 0
-    nothing to do, 1 something, 255 error.
+    1 failed, 2 usage, 4 not permitted, 7 trapd does not run, 69 trapd does not answer, 75 the wait timed out and the
+    rollout goes on, 78 configuration error. `status`: 0 as desired, 1 degraded, held or failed, 3 not running, 4
+    unknown. `plan`: 0 nothing to do, 1 something, 255 error.
     """
     context.obj = Session(config, socket, os.environ, as_json=as_json)
 

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from configparser import ConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -265,6 +266,18 @@ def test_a_wheel_holds_all_that_is_put_in_place() -> None:
     units = {path for path in (root / "systemd").rglob("*") if path.is_file() and "debian" not in path.parts}
     documents = {root / "docs" / name for name in shipped.DOCUMENTS} | set((root / "docs/man").iterdir())
     assert packed >= units | documents | set((root / "etc").glob("*.*"))
+
+
+def test_a_wheel_holds_every_file_of_the_package_that_is_no_module() -> None:
+    """The JSON Schema, above all, which `trapctl schema` prints."""
+    root = Path(__file__).parents[3]
+    configuration = ConfigParser()
+    configuration.read(root / "setup.cfg")
+    patterns = configuration["options.package_data"]["trapd"].split()
+    packed = {path for pattern in patterns for path in (root / "trapd").glob(pattern)}
+    data = {path for path in (root / "trapd").rglob("*.*") if path.suffix not in (".py", ".pyc") and path.is_file()}
+    assert root / "trapd/control/schema.json" in data
+    assert data <= packed
 
 
 @pytest.mark.parametrize("folders", [shipped.PACKAGE, shipped.LOCAL], ids=["package", "pip"])
