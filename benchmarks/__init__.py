@@ -1,1 +1,1 @@
-"""Figures that depend on the machine, each a script: python -m benchmarks.NAME. What they are for: README.md here."""
+"""Measurements that depend on the machine, each a script: python -m benchmarks.NAME. README.md explains them."""

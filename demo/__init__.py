@@ -1,1 +1,1 @@
-"""The main job as a demonstration: Trap is upgraded under running workers, and no task is disturbed. See ``__main__``."""
+"""The demonstration: Trap is upgraded under running workers, and no task is disturbed. See ``__main__``."""

@@ -1,8 +1,8 @@
 """``make run``: upgrade the real Trap under running workers, and prove that the upgrade disturbed no task.
 
-``python -m demo [IMAGE...]`` from the checkout takes the user's images; without any it makes a series of its own. Exit
-status 0: nothing lost, nothing run twice, every image answered, all workers current; 1: not so; 2: no such image;
-130: interrupted.
+``python -m demo [IMAGE...]`` in the checkout takes the user's images; without any it makes its own series of images.
+Exit status 0: no task lost, none run twice, every image answered, all workers current; 1: one of these failed; 2: no
+such image; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     wrong += [f"left running, and killed: {words}" for words in world.left]
     print()
-    print(*(f"NOT GOOD: {words}" for words in wrong), sep="\n") if wrong else print("All good: the upgrade disturbed no task.")
+    verdict = [f"NOT GOOD: {words}" for words in wrong] or ["All good: the upgrade disturbed no task."]
+    print(*verdict, sep="\n")
     return 1 if wrong else 0
 
 
 def attempt(world: World, show: Show, own: Sequence[str]) -> list[str] | None:
-    """What was wrong; None: it was interrupted."""
+    """Run the demonstration; return what was wrong, or None if it was interrupted."""
     try:
         return run(world, show, own)
     except DemoError as error:

@@ -23,7 +23,7 @@ COUNT_EVERY = 1.0  # s between two looks at the workers' ledger: each takes 7 ms
 
 
 class Drive:
-    """One run. Everything happens in this thread: ``step`` does what is due, and all waiting is made of steps."""
+    """One run, in one thread: ``step`` does what is due, and all waiting consists of steps."""
 
     def __init__(self, world: World, show: Show, images: Sequence[Image], submitter: Submitter) -> None:
         self.world, self.show, self.submitter = world, show, submitter
@@ -120,7 +120,7 @@ class Drive:
             self.step()
 
     def step(self) -> None:
-        """Send what is due, take what is there, look how trapd is, show it. Takes up to 50 ms."""
+        """Submit the images that are due, gather answers, ask trapd for its status, and show it. Takes up to 50 ms."""
         self.world.processes.check()
         now = time.monotonic()
         if self._due is not None and now >= self._due:

@@ -1,4 +1,4 @@
-"""How the demonstration is shown: a live picture on a terminal, plain lines anywhere else."""
+"""The output of the demonstration: a live picture on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def choose(stream: TextIO = sys.stdout) -> Show:
 
 
 class PlainShow:
-    """One line for each event, and one every five seconds for the rest."""
+    """Show a line for each event, and a line every five seconds for the rest."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -106,7 +106,7 @@ class LiveShow:
 
 
 def picture(view: View, now: float, width: int) -> RenderableType:
-    """What a terminal of ``width`` columns shows."""
+    """Return the picture for a terminal of ``width`` columns."""
     columns = min(BAR, width)
     bar = (
         ProgressBar(pulse=True, animation_time=now - view.began, width=columns)

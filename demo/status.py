@@ -1,4 +1,4 @@
-"""What trapctl answers with ``--json`` (schema 2), as far as the demonstration needs it; and what changed in it."""
+"""The answers of trapctl with ``--json`` (schema 2), as far as the demonstration needs them, and their changes."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ class Status:
 
     @property
     def failed(self) -> str:
-        """Why the rollout will not come to its end by itself; empty if it may."""
+        """Return why the rollout will not end by itself; empty if it may."""
         over = self.rollout in ("rejected", "failed")
         return f"the rollout was {self.rollout}: {self.rollout_reason}" if over else ""
 
 
 def changes(old: Status | None, new: Status) -> Iterator[str]:
-    """What happened between two answers, for people."""
+    """Return what happened between two answers, for users."""
     if old is None or old.disk != new.disk or old.installed != new.installed:
         reason = f": {new.disk_reason}" if new.disk_reason else ""
         yield f"on disk: trap {new.installed}, {new.disk}{reason}"

@@ -32,7 +32,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the workers' ledger says of the submitted tasks; names are task ids."""
+    """The submitted tasks, as the workers' ledger has them; names are task ids."""
 
     submitted: int
     done: int
@@ -43,7 +43,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of the submitted tasks; names are task ids."""
+    """The results of the submitted tasks; names are task ids."""
 
     tally: Tally
     unanswered: tuple[str, ...]  # the submitter got no answer
@@ -61,7 +61,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found in one image, over all its tasks."""
+    """The sources found in one image, over all its tasks."""
 
     image: Image
     sources: tuple[int, ...]  # each number that was found, once
@@ -129,7 +129,7 @@ def gaps(ends: Sequence[float], times: Times) -> tuple[float, float]:
 
 
 def found(images: Iterable[Image], answers: Iterable[Answer]) -> list[Found]:
-    """What the answers say of each image."""
+    """Return the findings about each image, from the answers."""
     by_image: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_image[answer.image].append(answer)
@@ -144,7 +144,7 @@ def _found(image: Image, answers: Sequence[Answer]) -> Found:
 
 
 def problems(tasks: Account, images: Sequence[Found], stale: Sequence[str]) -> list[str]:
-    """Why the run must not be called a success; ``stale`` are the workers that are not current, and why."""
+    """Return why the run is no success; ``stale`` are the workers that are not current, and why."""
     wrong = [
         f"{len(which)} tasks {what}: {', '.join(which[:3])}"
         for what, which in (

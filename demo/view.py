@@ -1,4 +1,4 @@
-"""What there is to see of the demonstration, and the texts that show it. Pure: no clock, no files."""
+"""The state of the demonstration, and the texts that show it. Pure: no clock, no files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from demo.summary import Tally
 
 @dataclass
 class View:
-    """What there is to see at this moment. Times are seconds since the epoch."""
+    """The state at one moment. Times are seconds since the epoch."""
 
     stage: str = ""
     began: float = 0.0  # when the stage began
@@ -59,7 +59,7 @@ def stage(view: View, now: float) -> str:
 
 
 def counters(tasks: Tally, rate: float) -> str:
-    """How many tasks are done, lost and run twice, and how many are finished each second."""
+    """Return how many tasks are done, lost and run twice, and how many are finished each second."""
     return (
         f"{tasks.done} of {tasks.submitted} tasks done, {len(tasks.lost)} lost, {len(tasks.twice)} run twice, "
         f"{rate:.1f} tasks per second"
@@ -73,13 +73,13 @@ def versions(tasks: Tally) -> str:
 
 
 def trapd(status: Status) -> str:
-    """What is installed, and the rollout."""
+    """Return the installed version, and the rollout."""
     rollout = f"rollout {status.rollout}" if status.rollout else "no rollout"
     return f"on disk: trap {status.installed}, {status.disk}; {rollout}"
 
 
 def activity(worker: Worker, now: float, last_start: float | None) -> str:
-    """What a worker does. ``last_start``: seconds that the last start took, of any worker."""
+    """Return what a worker does. ``last_start``: seconds that the last start of a worker took."""
     if worker.state == "starting":
         return f"importing Trap {_expected(now - worker.since, last_start)}"
     tasks = "" if worker.active is None else f", {worker.active} task" + ("" if worker.active == 1 else "s")

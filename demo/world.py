@@ -1,4 +1,4 @@
-"""Where the demonstration happens: a temporary folder with a broker of files, a trapd.toml and a trapd of its own."""
+"""The place of the demonstration: a temporary folder with a broker of files, a trapd.toml and a trapd of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class World:
     """A context: leaving it ends every process that was started in it, and removes every file."""
 
     def __init__(self, trap: Path | None = None) -> None:
-        """``trap``: where Trap's own virtual environment is, or is to be; None: the usual place."""
+        """``trap``: the folder of Trap's own virtual environment, which may not exist yet; None: the usual folder."""
         self.work = Path(tempfile.mkdtemp(prefix="trapd-run-"))  # short: there is a socket below it
         self.processes = Processes(self.work)
         self.trap = TrapEnvironment(trap or default_place(self.work), self.processes)
@@ -84,14 +84,14 @@ class World:
         return app
 
     def runs(self) -> list[ledger.Run]:
-        """What the workers wrote down so far."""
+        """Return the lines that the workers have recorded so far."""
         if not self.ledger.exists():
             return []
         written = self.ledger.read_text()
         return ledger.read(written[: written.rfind("\n") + 1].splitlines())  # a line may be half there
 
     def runs_and_gone(self) -> tuple[list[ledger.Run], set[int]]:
-        """Like ``runs``, and which of the processes that have a task to finish live no more."""
+        """Return ``runs``, and the processes with an unfinished task that have ended."""
         runs = self.runs()
         gone = {run.pid for run in runs if run.finished is None and not Path(f"/proc/{run.pid}").exists()}
         return self.runs() if gone else runs, gone  # again: a process that is gone now has written its last line

@@ -1,4 +1,4 @@
-"""Write the man pages that are made from other things: ``python -m docs.man_pages``
+"""Write the man pages that are made from other files: ``python -m docs.man_pages``
 
 docs/man/trapctl.1 is made from trapctl's own help, docs/man/trapd.toml.5 from the comments in etc/trapd.toml.
 """
@@ -33,7 +33,7 @@ _STATUSES = """
 
 
 def roff(text: str) -> str:
-    """As roff shows it: with its own signs escaped, and no line that it would take for an order."""
+    """Return the text for roff: its special characters are escaped, and no line looks like a request."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq").replace("`", "")
     return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.splitlines())
 
@@ -47,7 +47,7 @@ def heading(name: str, section: int, what: str) -> str:
 
 
 def trapctl() -> str:
-    """From the same words as ``trapctl --help``."""
+    """Return the page of trapctl, with the words of ``trapctl --help``."""
     parts = [heading("trapctl", 1, "show and control trapd and its workers")]
     parts.append(".SH SYNOPSIS\n.B trapctl\n[options] verb [options] [arguments]\n.SH DESCRIPTION\n")
     parts.append(paragraphs((cli.help or "").partition("Exit statuses:")[0]))
@@ -78,8 +78,8 @@ def options(command: click.Command) -> Iterator[str]:
 
 
 def paragraphs(text: str) -> str:
-    """Paragraphs of a docstring."""
-    return "\n.PP\n".join(roff(" ".join(one.split())) for one in re.split(r"\n\s*\n", text.strip())) + "\n"
+    """Return the paragraphs of a docstring, for roff."""
+    return "\n.PP\n".join(roff(" ".join(part.split())) for part in re.split(r"\n\s*\n", text.strip())) + "\n"
 
 
 def rows(table: str) -> Iterator[tuple[str, str]]:
@@ -92,7 +92,7 @@ def rows(table: str) -> Iterator[tuple[str, str]]:
 
 
 def trapd_toml() -> str:
-    """The shipped configuration as a page: its tables are sections, its comments the text."""
+    """Return the shipped configuration as a page: its tables are sections, its comments the text."""
     head, *blocks = CONFIGURATION.read_text("utf-8").split("\n\n")
     parts = [heading("trapd.toml", 5, head.splitlines()[0].removeprefix("# trapd: ").rstrip("."))]
     parts.append(".SH SYNOPSIS\n.I /etc/trapd/trapd.toml\n.SH DESCRIPTION\n")
@@ -104,21 +104,21 @@ def trapd_toml() -> str:
 
 
 def entry(lines: Sequence[str]) -> Iterator[str]:
-    """One block of the file: perhaps the header of a table, a comment, and the key that it is about."""
+    """Yield one block of the file: a header of a table, if any, a comment, and the key that the comment explains."""
     words: list[str] = []
 
-    def said() -> str:
+    def comment() -> str:
         text = roff(" ".join(words))
         words.clear()
         return text
 
     for number, line in enumerate(lines):
         if table := re.fullmatch(r"\[.+\]", line):
-            yield f".SH {roff(table[0])}\n{said()}\n"
+            yield f".SH {roff(table[0])}\n{comment()}\n"
         elif key := re.fullmatch(r"#?([a-z_]+ = .+)", line):
-            yield f".TP\n.B {roff(key[1])}\n{said()}\n"
+            yield f".TP\n.B {roff(key[1])}\n{comment()}\n"
         elif example := re.fullmatch(r"# Example:(.*)", line):
-            yield from sample(said(), [example[1], *(one.removeprefix("#") for one in lines[number + 1 :])])
+            yield from sample(comment(), [example[1], *(line.removeprefix("#") for line in lines[number + 1 :])])
             return
         else:
             words.append(line.removeprefix("#").strip())

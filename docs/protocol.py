@@ -85,19 +85,19 @@ seconds since the epoch, with fractions. No member is ever left out: a member th
 
 
 def all_documents() -> dict[str, type]:
-    """The TypedDicts of documents.py that are no parameters of a command, in their order there."""
-    own = {name: found for name, found in vars(documents).items() if is_typeddict(found)}
+    """Return the TypedDicts of documents.py that are no parameters of a command, in their order there."""
+    own = {name: document for name, document in vars(documents).items() if is_typeddict(document)}
     given = {document for row in TABLE for document in get_args(get_type_hints(row.handler)["call"])}
-    return {name: found for name, found in own.items() if found not in given and not name.startswith("_")}
+    return {name: document for name, document in own.items() if document not in given and not name.startswith("_")}
 
 
 def answers() -> list[str]:
-    """Those that are whole answers, by name."""
+    """Return the names of the documents that are whole answers."""
     return [name for name, document in all_documents().items() if "schema" in get_type_hints(document)]
 
 
 def members(document: type) -> Iterator[tuple[str, Any, str, list[str]]]:
-    """Of each member: its name, its bare type, its description, and the values of its enumeration."""
+    """Yield for each member its name, its bare type, its description, and the values of its enumeration."""
     for name, hint in get_type_hints(document, include_extras=True).items():
         bare, notes = _parts(hint)
         values = [value.value for note in notes if isinstance(note, type) and issubclass(note, Enum) for value in note]
@@ -106,20 +106,20 @@ def members(document: type) -> Iterator[tuple[str, Any, str, list[str]]]:
 
 
 def _parts(hint: Any) -> tuple[Any, list[Any]]:
-    """A type, and what ``Annotated`` says of it; of ``X | None`` what is said of X as well."""
+    """Return a type, and its notes from ``Annotated``; for ``X | None`` also the notes of X."""
     if get_origin(hint) is Annotated:
         bare, *notes = get_args(hint)
         inner, more = _parts(bare)
         return inner, [*more, *notes]
     if get_origin(hint) in (Union, UnionType):
-        parts = [_parts(one) for one in get_args(hint)]
+        parts = [_parts(part) for part in get_args(hint)]
         return Union[tuple(bare for bare, _ in parts)], [note for _, notes in parts for note in notes]  # noqa: UP007
     return hint, []
 
 
-def docstring(found: object) -> str:
-    """Without what typing itself writes there."""
-    text = inspect.cleandoc(getattr(found, "__doc__", None) or "")
+def docstring(document: object) -> str:
+    """Return the docstring of a document; empty if it is the one that typing itself writes."""
+    text = inspect.cleandoc(getattr(document, "__doc__", None) or "")
     return "" if text.startswith("dict(") else text
 
 
