@@ -151,6 +151,30 @@ MUTANTS = (
         (_PROPERTIES,),
     ),
     Mutant(
+        "no worker beyond the wanted number without memory for it",
+        "trapd.rollout.plan:_Draft.room",
+        Change(ast.IfExp, "_memory", "$1"),
+        (_PROPERTIES, "simulation/test_drains.py"),
+    ),
+    Mutant(
+        "memory that a worker which starts has yet to take is not free",
+        "trapd.rollout.room:Room.of",
+        Change(ast.Call, "sum", "0"),
+        ("unit/rollout/test_room.py",),
+    ),
+    Mutant(
+        "no second beat while the old one drains, whatever max_draining says",
+        "trapd.rollout.budget:_draining",
+        never("singleton"),
+        ("unit/rollout",),
+    ),
+    Mutant(
+        "a new worker that failed before frees no old one until it is healthy",
+        "trapd.rollout.world:World.taking_over",
+        Change(ast.BoolOp, "failures", "True"),
+        ("unit/rollout",),
+    ),
+    Mutant(
         "a canary has to stay ready before it is trusted",
         "trapd.rollout.truth:healthy_at",
         Change(ast.BinOp, "ready_at", "$0"),

@@ -199,7 +199,7 @@ class Controller:
             wanted_workers=world.wanted_workers,
             waiting=planned.waiting,
             actions=planned.actions,
-            room=room or known.room,
+            room=room or (known.room if planned.waiting else None),
             short=planned.short,
             short_since=known.short_since if known.short else now,
             at=now,

@@ -16,6 +16,7 @@ from trapd.event import Event, EventKind
 from trapd.model import InstanceId, RolloutState
 from trapd.rollout.actions import Drain
 from trapd.rollout.intent import Cause, CopyOf, Nothing, Received, Trigger
+from trapd.rollout.room import Room
 
 CLOCK = VirtualClock()
 
@@ -137,6 +138,23 @@ def test_a_pool_where_nothing_was_ever_rolled_out_tells_its_events() -> None:
     controller = settled(CLOCK)
     controller.put("default", waiting="the code on disk to settle")
     assert chain(controller, "default") == [("waiting", "waits for the code on disk to settle")]
+
+
+def test_a_rollout_that_waits_tells_how_many_may_be_alive_and_for_how_many_there_was_memory() -> None:
+    controller = settled(CLOCK)
+    controller.put("default", waiting="default@8-1 to finish its tasks", room=Room(3, 1200 << 20, 400 << 20))
+    assert chain(controller, "default")[-1] == (
+        "memory",
+        "at most 7 workers are alive: 2 wanted, max_surge 1, max_draining 4; when a pass last asked, there was memory "
+        "for 3 more (1.2G are free, and a worker needs 400M)",
+    )
+    controller.put("default", room=Room())
+    text = "it is not known how much memory is free, or how much a worker needs"
+    many = "at most 3 workers are alive: 2 wanted, max_surge 1, max_draining 0"
+    assert chain(controller, "default")[-1] == ("memory", f"{many} ({text})")
+    short = "memory for the canary: 1M are free, and a worker needs 400M"
+    controller.put("default", waiting=short, short=short, room=Room(0, 1 << 20, 400 << 20))
+    assert chain(controller, "default")[-1] == ("waiting", f"waits for {short}"), "once is enough"
 
 
 def test_a_pause_tells_how_to_go_on() -> None:
