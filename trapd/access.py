@@ -1,4 +1,4 @@
-"""What keeps the user of this process from reading a file, and what an administrator can do about it."""
+"""Why the user of this process may not read a file, and what an administrator can do about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """``path`` is the file, or a folder above it. ``reason`` and ``remedy`` are parts of a message."""
+    """A file that may not be read. ``path`` is the file, or a folder above it; ``reason`` and ``remedy`` are parts of a
+    message."""
 
     path: Path
     reason: str
@@ -18,7 +19,7 @@ class Closed:
 
 
 def closed(path: Path) -> Closed | None:
-    """What stands between this user and the content of ``path``; None if nothing does, or nothing is there."""
+    """Return why this user may not read ``path``; None if the user may, or if there is no such file."""
     for folder in reversed(path.absolute().parents):
         if not os.access(folder, os.X_OK, effective_ids=True):
             return _closed(folder, stat.S_IXGRP)
@@ -29,27 +30,28 @@ def closed(path: Path) -> Closed | None:
 
 def _closed(path: Path, bit: int) -> Closed | None:
     try:
-        found = path.stat()
-    except OSError:  # it has just vanished
+        status = path.stat()
+    except OSError:  # removed a moment ago
         return None
-    return explain(path, found, bit, user=os.geteuid(), groups=frozenset({os.getegid(), *os.getgroups()}))
+    return explain(path, status, bit, user=os.geteuid(), groups=frozenset({os.getegid(), *os.getgroups()}))
 
 
-def explain(path: Path, found: os.stat_result, bit: int, *, user: int, groups: frozenset[int]) -> Closed:
-    """``bit``: of the mode, what the group would need. Nobody is advised to join group root."""
-    me, owner, group = _user(user), _user(found.st_uid), _group(found.st_gid)
-    joined = bool(found.st_mode & bit) and found.st_gid != 0 and found.st_gid not in groups and found.st_uid != user
+def explain(path: Path, status: os.stat_result, bit: int, *, user: int, groups: frozenset[int]) -> Closed:
+    """Return reason and remedy. ``bit``: the bit of the mode that the group needs. The remedy is never to join group
+    root."""
+    me, owner, group = _user(user), _user(status.st_uid), _group(status.st_gid)
+    joined = bool(status.st_mode & bit) and status.st_gid != 0 and status.st_gid not in groups and status.st_uid != user
     who = f"user {owner} and the members of group {group}" if joined else f"user {owner}"
-    reason = f"user {me} may not read {path} (mode {stat.S_IMODE(found.st_mode):04o}), only {who} may"
+    reason = f"user {me} may not read {path} (mode {stat.S_IMODE(status.st_mode):04o}), only {who} may"
     if joined:
         remedy = f"join that group (usermod --append --groups {group} {me}, then log in again), or run this as root"
     else:
-        remedy = f"run this as {owner if found.st_uid else 'root'}, or let user {me} read it"
+        remedy = f"run this as {owner if status.st_uid else 'root'}, or let user {me} read it"
     return Closed(path, reason, remedy)
 
 
 def _user(number: int) -> str:
-    import pwd  # at boot nobody can be asked for names yet, and the units' generator reads the configuration
+    import pwd  # imported late: the units' generator, which needs no names, runs before names can be looked up
 
     try:
         return pwd.getpwuid(number).pw_name

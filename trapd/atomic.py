@@ -1,7 +1,8 @@
-"""A file replaced in one step: whoever reads it finds the old content or the new one, after a power cut too.
+"""Replace a file in one step: a reader finds the old content or the new content, after a power cut too.
 
-Everything of trapd's that does so calls this, workers too: the file travels with each generation. Three things are
-others: a generation (a folder that is renamed), an account (a file that is locked before it gets its name) and links.
+All parts of trapd, workers included, replace files with this module: it travels with each generation. There are three
+exceptions: a generation (a folder that is renamed), an account (a file that is locked before it gets its name) and
+links.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-UNFINISHED = ".new"  # how the name ends of what a process was killed over; it begins with a dot
+UNFINISHED = ".new"  # the end of the name of a file that a killed process did not finish; the name begins with a dot
 
 
 def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting: bool = True) -> None:
@@ -18,8 +19,8 @@ def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting:
     Raises OSError; then nothing has changed, and nothing is left beside it.
 
     ``mode``: its permissions, by default as the umask has it. ``lasting``: return only when content and name are on the
-    disk. Without that a power cut may leave an empty file under the new name (rename(2) orders nothing), so it is for
-    files that no reboot survives.
+    disk. If it is false, a power cut may leave an empty file under the new name (rename(2) orders nothing), so use that
+    only for files that no reboot survives.
     """
     fresh = path.with_name(f".{path.name}{UNFINISHED}")
     try:

@@ -1,4 +1,4 @@
-"""Durations as people write and read them: "90s", "10min", "1h30min"."""
+"""Durations as users write and read them: "90s", "10min", "1h30min"."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d)\s*")
 
 
 def seconds(text: str) -> float:
-    """Raises ValueError, which completes "that is ..."."""
+    """Return the seconds of a duration. Raises ValueError, whose message completes "that is ..."."""
     text = text.strip()
     if not re.fullmatch(rf"(?:{_PART.pattern})+", text):
         raise ValueError("no duration")
-    found = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    if found > _CENTURY:  # some digits more, and it is infinite
+    total = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if total > _CENTURY:  # with some digits more the number would be infinite
         raise ValueError("longer than a century")
-    return found
+    return total
 
 
 def age(since: float) -> str:
-    """Seconds in at most two units, so that a column stays narrow: 42s, 4m10s, 3h05m, 12d4h."""
+    """Return seconds in at most two units, so that a column stays narrow: 42s, 4m10s, 3h05m, 12d4h."""
     whole = max(0, int(since))
     if whole < 60:
         return f"{whole}s"

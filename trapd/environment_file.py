@@ -1,6 +1,6 @@
 """Files of environment variables, as systemd's EnvironmentFile= reads them (systemd.exec(5)). Standard library only.
 
-Read when a process starts, by whoever starts it; the values are written down nowhere.
+The program that starts a process reads the file at that time; the values are not stored anywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)\"""", re.DOTALL)
 
 
 def read(path: Path) -> dict[str, str]:
-    """The variables of a file. Raises OSError, and ValueError with the line for what is no assignment."""
+    """Return the variables of a file. Raises OSError, and ValueError with the number of a line that is no
+    assignment."""
     text = path.read_text("utf-8")
     if "\0" in text:
         raise ValueError("it holds a NUL")
@@ -30,23 +31,23 @@ def read(path: Path) -> dict[str, str]:
 
 
 def parse(text: str) -> dict[str, str]:
-    """``NAME=value`` a line; comments begin with # or ; and a backslash at the end of a line joins it with the next.
+    """Parse lines of ``NAME=value``; comments begin with # or ; and a backslash at the end joins a line with the next.
 
     Quotes keep white space and line breaks. Nothing is expanded. Raises ValueError.
     """
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     at = 0
     while at < len(text):
         line = _LINE.match(text, at)
         number = text.count("\n", 0, at) + 1
-        if line is None:  # the text is not shown: it may be a password
+        if line is None:  # the message does not show the text: it may be a password
             raise ValueError(f"line {number} is not NAME=value")
         if name := line["name"]:
             if name in BACKENDS_OWN:
                 raise ValueError(f"line {number}: {name} is set by trapd itself")
-            found[name] = _value(line["quoted"], line["plain"])
+            variables[name] = _value(line["quoted"], line["plain"])
         at = line.end()
-    return found
+    return variables
 
 
 def _value(quoted: str, plain: str) -> str:

@@ -1,14 +1,14 @@
-"""What can go wrong, as far as a caller acts on it."""
+"""trapd's own errors: each is a class because a caller acts on it."""
 
 from __future__ import annotations
 
 
 class TrapdError(Exception):
-    """Root of trapd's own errors. Messages say what, why and what to do: "cannot drain default@7-1: ..."."""
+    """The root of trapd's own errors. Messages have the form "cannot VERB OBJECT: REASON; REMEDY"."""
 
 
 class SettingsError(TrapdError):
-    """The configuration cannot be used. Exit 78."""
+    """The configuration cannot be used. Exit status 78."""
 
     def __init__(
         self, message: str, *, file: str = "", key: str = "", line: int | None = None, remedy: str = ""
@@ -19,15 +19,16 @@ class SettingsError(TrapdError):
 
 
 class RefusedError(TrapdError):
-    """A command that cannot be done as things stand (nothing to undo, trapd stops). Exit 1."""
+    """A command that cannot be carried out now (nothing to undo, trapd is stopping). Exit status 1."""
 
 
 class UsageError(RefusedError):
-    """A command whose words fit nothing: no such pool, worker or rollout, or not a number. Exit 2; `status`: 4."""
+    """A command that names nothing that exists: no such pool, worker or rollout, or not a number. Exit status 2;
+    `status`: 4."""
 
 
 class NotPermittedError(TrapdError):
-    """The caller may not do this. Exit 4."""
+    """The caller may not do this. Exit status 4."""
 
 
 class SnapshotError(TrapdError):
@@ -39,4 +40,4 @@ class BackendError(TrapdError):
 
 
 class HistoryError(TrapdError):
-    """What is wanted, or what happened, cannot be remembered or read: the disk is full, the file is damaged, ..."""
+    """The history cannot be written or read: the disk is full, the file is damaged, ..."""

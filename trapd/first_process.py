@@ -1,8 +1,8 @@
-"""The duties of process 1, which trapd is in a container without ``--init``: to pass signals on, and to reap.
+"""The duties of process 1, which trapd is in a container without ``--init``: pass signals on, and reap processes.
 
-Every process whose parent has ended becomes process 1's child, and stays a zombie until that waits for it: tasks that
-leave a helper behind filled the process table. trapd waits for its own children, one by one, in several places; a wait
-for just anybody beside them would take their exit statuses away. So trapd itself goes on in a child:
+Every process whose parent has ended becomes a child of process 1, and stays a zombie until process 1 waits for it:
+tasks that leave a helper behind filled the process table. trapd waits for its own children, one by one, in several
+places; a wait for any child beside that would take their exit statuses away. So trapd itself goes on in a child:
 docs/adr/0014-process-1-is-not-trapd.md.
 """
 
@@ -17,16 +17,18 @@ _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIG
 
 
 def in_container(booted: Path) -> bool:
-    """Whether this process, which is to be asked before ``go_on_in_a_child``, is all that runs here: process 1, or its
-    child where that is an init as `docker run --init` has it. ``booted`` is there where systemd is process 1."""
+    """Whether this process is the container's only program: process 1, or a child of an init such as that of
+    `docker run --init`. Call this before ``go_on_in_a_child``. ``booted``: a folder that exists if systemd is process
+    1."""
     return os.getpid() == 1 or (os.getppid() == 1 and not booted.is_dir())
 
 
 def go_on_in_a_child() -> int | None:
-    """Returns None to whoever is to be trapd: this very process, unless it is process 1, then a child of it. In process
-    1 it returns when that child has ended: its exit status, or 128 and the number of the signal that ended it.
+    """Fork, if this is process 1. Return None in the process that becomes trapd: the child, or this process if it is
+    not process 1. In process 1 return when the child has ended: its exit status, or 128 plus the number of the signal
+    that ended it.
 
-    To be called before there is another thread.
+    Call this before there is another thread.
     """
     if os.getpid() != 1:
         return None
@@ -45,7 +47,8 @@ def go_on_in_a_child() -> int | None:
 
 
 def _reap(child: int) -> int | None:
-    """Everybody who has ended; the child's exit status if it is among them. One SIGCHLD may stand for many."""
+    """Reap every process that has ended; return the child's exit status if the child is among them. One SIGCHLD may
+    stand for many processes."""
     ended: int | None = None
     with contextlib.suppress(ChildProcessError):
         while True:

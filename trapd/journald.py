@@ -1,4 +1,4 @@
-"""Log lines for people on a terminal, and for journald with priority and fields, so that ``journalctl POOL=gpu`` works.
+"""Log lines for a terminal, and for journald with priority and fields, so that ``journalctl POOL=gpu`` works.
 
 The native protocol of systemd.journal-fields(7) and of systemd.io/JOURNAL_NATIVE_PROTOCOL: one datagram, one entry.
 """
@@ -18,7 +18,7 @@ _PRIORITY = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (l
 
 
 def set_up(stream_of_journal: str = os.environ.get("JOURNAL_STREAM", "")) -> None:
-    """Log to journald if standard error leads there, else as lines on it.
+    """Log to journald if standard error is connected to journald, else as lines on standard error.
 
     Fields of a line go with the log call, ``extra={"fields": {"POOL": "gpu"}}``.
     """
@@ -32,7 +32,7 @@ def set_up(stream_of_journal: str = os.environ.get("JOURNAL_STREAM", "")) -> Non
 
 
 def encode(entry: Mapping[str, str]) -> bytes:
-    """One entry. A value of several lines goes with its length, any other as ``NAME=value``."""
+    """Encode one entry. A value of several lines has its length before it; any other is ``NAME=value``."""
     parts = []
     for name, value in entry.items():
         data = value.encode(errors="replace")
@@ -42,11 +42,13 @@ def encode(entry: Mapping[str, str]) -> bytes:
 
 
 class JournalHandler(logging.Handler):
-    """Sends each record to journald. A journal that is away costs the line, never the daemon."""
+    """Sends each record to journald. If journald does not run, the line is lost, and trapd goes on."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig would give it one with the level in it
+        self.setFormatter(
+            logging.Formatter("%(message)s")
+        )  # otherwise basicConfig would set a format with the level in it
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
@@ -60,7 +62,7 @@ class JournalHandler(logging.Handler):
                 **getattr(record, "fields", {}),
             }
             self._socket.sendto(encode(entry), self._path)
-        except Exception:  # as the library's own handlers: no line that is logged may end what logs it
+        except Exception:  # as the library's own handlers do: a line that cannot be logged must not end the program
             self.handleError(record)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Where everything of trapd's lies on disk: one row a place, so that a reader finds all of them here.
+"""The paths of all files of trapd on disk, so that a reader finds them in one place.
 
-Standard library only: this file travels with each generation, as a worker writes into both directories. Where the
-files of the *package* go (units, generator, man pages) is in ``trapd/units/layout.py``; what a generation has inside
-itself, in ``trapd/generations/manifest.py``.
+Standard library only: this file travels with each generation, because a worker writes into both directories. The paths
+of the files of the *package* (units, generator, man pages) are in ``trapd/units/layout.py``, those inside a generation
+in ``trapd/generations/manifest.py``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# --- fixed: the shipped units and scripts name these paths too, and tests/unit/test_paths.py compares ----------------
+# --- fixed paths: the shipped units and scripts name them too, and tests/unit/test_paths.py compares -----------------
 
 CONFIGURATION = Path("/etc/trapd/trapd.toml")
 CELERYCONFIG = Path("/etc/trapd/celeryconfig.py")
@@ -32,7 +32,7 @@ SYSTEMD_BOOTED = Path("/run/systemd/system")  # there if systemd is PID 1: sd_bo
 
 @dataclass(frozen=True)
 class State:
-    """``state_directory``: what outlives a reboot."""
+    """``state_directory``: files that outlive a reboot."""
 
     path: Path
 
@@ -43,7 +43,7 @@ class State:
 
     @property
     def lock(self) -> Path:
-        """Held by the trapd that runs (flock(2)): one a state directory."""
+        """The file that the running trapd holds locked (flock(2)): one trapd for each state directory."""
         return self.path / "lock"
 
     @property
@@ -58,35 +58,35 @@ class State:
 
     @property
     def kept(self) -> Path:
-        """Generations that were not removed, because somebody else's files lie in them."""
+        """Generations that were not removed, because another program wrote files into them."""
         return self.path / "kept"
 
     @property
     def logs(self) -> Path:
-        """What workers of the embedded backend print."""
+        """The logs of workers of the embedded backend."""
         return self.path / "logs"
 
     @property
     def workers(self) -> Path:
-        """What workers of the embedded backend keep: revokes, Celery's statedb, beat's schedule. Under systemd:
-        ``WORKERS_STATE / "pools"``, which their unit names."""
+        """Files that workers of the embedded backend keep: revokes, Celery's statedb, beat's schedule. Under systemd
+        the folder is ``WORKERS_STATE / "pools"``, which their unit names."""
         return self.path / "workers"
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """``runtime_directory``, or ``WORKERS_RUNTIME`` for workers that systemd runs: what no reboot survives."""
+    """``runtime_directory``, or ``WORKERS_RUNTIME`` for workers that systemd runs: files that no reboot survives."""
 
     path: Path
 
     @property
     def control(self) -> Path:
-        """The socket that trapctl asks."""
+        """The socket to which trapctl connects."""
         return self.path / "control.sock"
 
     @property
     def lock(self) -> Path:
-        """As that of the state directory, under another name: the two may be one folder."""
+        """The lock of this directory; its name differs from the state directory's, because both may be one folder."""
         return self.path / "trapd.lock"
 
     @property
@@ -100,9 +100,9 @@ class Runtime:
         return self.path / "instances"
 
     def report(self, instance: str) -> Path:
-        """What the worker ``default@7-1`` says of its code; it writes the file itself."""
+        """The report of the worker ``default@7-1`` about its code; the worker writes the file itself."""
         return self.instances / f"{instance}.json"
 
     def process(self, instance: str) -> Path:
-        """Its main process, for a trapd that starts after ours was killed (embedded backend)."""
+        """Its main process, for the trapd that starts after this one was killed (embedded backend)."""
         return self.instances / f"{instance}.pid"

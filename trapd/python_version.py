@@ -1,4 +1,4 @@
-"""Which Pythons a worker runs on. It is the application's interpreter, whatever the one of trapd is."""
+"""The versions of Python that a worker can run on: those of the application's interpreter, not of trapd's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PATIENCE = 10.0  # s; it takes 2 ms
 
 
 def too_old(python: str) -> str:
-    """Why no worker can run on this interpreter; "" if its version is no reason, or is not to be had."""
+    """Return why no worker can run on this interpreter; "" if its version is new enough, or cannot be found out."""
     try:
         done = subprocess.run([python, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE)
     except (OSError, subprocess.SubprocessError):
