@@ -1,4 +1,4 @@
-"""One action, one call on a contract. No policy: why and when were decided by the plan."""
+"""Carry out actions, each with one call on a contract. No policy: the plan has decided why and when."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from trapd.rollout.events import journal_fields, of_action
 from trapd.rollout.view import PoolView
 
 log = logging.getLogger("trapd.controller")
-LOUD = {"kill": logging.WARNING, **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR)}  # what is more than news
+LOUD = {
+    "kill": logging.WARNING,
+    **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR),
+}  # verbs that are logged as more than information
 
 Attempt = tuple[str, InstanceId | None]  # verb and instance
 
 
 class Orders:
-    """What one pool's plans order. ``refused``: what the backend answered to what, in the last pass."""
+    """The orders of one pool's plans. ``refused``: the errors of the backend in the last pass, by verb and instance."""
 
     def __init__(self, backend: Backend, record: Callable[[Event], None]) -> None:
         self.refused: dict[Attempt, str] = {}
         self._backend, self._record = backend, record
 
     async def carry_out(self, view: PoolView, planned: Plan) -> tuple[Action, ...]:
-        """What was done. Refused again in the same words is no news: it may go on for weeks."""
+        """Carry out the actions of a plan; return those that were carried out. An error that repeats in the same words
+        is not recorded again: it may repeat for weeks."""
         before, refused, done = self.refused, dict[Attempt, str](), list[Action]()
         for action in planned.actions:
             fields = {"fields": journal_fields(view.state, action)}
@@ -54,7 +58,7 @@ class Orders:
 
 
 async def carry_out(backend: Backend, effect: Effect) -> None:
-    """Do it. Raises BackendError if it cannot be done; the next pass looks again."""
+    """Call the backend. Raises BackendError if the call fails; the next pass looks again."""
     match effect:
         case Start():
             await backend.start(effect.instance)

@@ -1,7 +1,7 @@
-"""How the history's tables came about: a step from each schema to the next, the first from nothing.
+"""Migrate the history's tables: a step from each schema to the next; the first step begins with an empty database.
 
-A new history takes all steps, an old one those that it lacks. So no step changes once it is released, and none uses
-code that may: each knows the words of its time.
+A new history takes all steps, an old history those that it lacks. So a step does not change once it is released, and
+uses no code that may change: each step has the words of its time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Run = Callable[..., sqlite3.Cursor]
 
 
 def migrate(run: Run, version: int) -> None:
-    """Bring a history of this schema, 0 if it is empty, to ``SCHEMA``; for the caller to do in one transaction.
+    """Bring a history of this schema, 0 if it is empty, to ``SCHEMA``. Call this in one transaction.
 
     Raises ValueError, KeyError or TypeError for a record that no trapd of that schema wrote.
     """
@@ -45,7 +45,7 @@ _TABLES = (
 
 
 def _make_events_data(run: Run) -> None:
-    """What happened was a free word, and is a kind; a worker is a column, for there are questions about workers."""
+    """Replace the free word of an event by its kind, and give the worker a column, because queries ask for workers."""
     run("ALTER TABLE events ADD COLUMN kind TEXT NOT NULL DEFAULT ''")
     run("ALTER TABLE events ADD COLUMN instance TEXT")
     for id, value in run("SELECT id, value FROM events").fetchall():
@@ -64,11 +64,11 @@ _WORDS_OF_1 = frozenset((
     *("doubted", "superseded", "paused", "resumed", "scaled", "retried"),
     *("started", "draining", "killed", "forgot", "gone", "error"),
 ))  # fmt: skip
-_RENAMED = {"failed": "given-up"}  # was said of rollouts alone, and is said of workers now
+_RENAMED = {"failed": "given-up"}  # "failed" was for rollouts alone, and is for workers now
 
 
 def _make_refusals_values(run: Run) -> None:
-    """What a pool refused was a key, FINGERPRINT, FINGERPRINT+APPLICATION or FINGERPRINT+DIGEST, and has a scope now.
+    """Give refusals a scope. A refusal was a key: FINGERPRINT, FINGERPRINT+APPLICATION or FINGERPRINT+DIGEST.
 
     Applications were written with a blank after their name, so that none looks like a digest of settings.
     """
@@ -88,8 +88,8 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
 def _give_generations_tables(run: Run) -> None:
-    """Of what was installed a generation knew one digest, and has a table of all distributions; it gets that when it is
-    met on the disk."""
+    """Give generations an empty table of distributions; trapd fills it when it sees the same code on the disk. Before,
+    a generation had one digest of all installed code."""
     for number, value in run("SELECT number, value FROM generations").fetchall():
         table = {"distributions": {}, "required": [], "loaded": {}, "heard": False}
         run("UPDATE generations SET value = ? WHERE number = ?", (json.dumps(json.loads(value) | table), number))
