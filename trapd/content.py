@@ -13,6 +13,7 @@ class Content:
     version: str  # empty for the celeryconfig
     digest: str  # of what it consists of, in hex; empty: nobody looked, and the version alone can be compared
     commit: str = field(default="", compare=False)  # of the work tree that it is imported from, in hex
+    called: str = field(default="", compare=False)  # as its metadata spells its name; empty: as the table does
 
     def is_as(self, other: Content | None) -> bool:
         """Whether it is the same, for all that is known of both."""

@@ -28,7 +28,7 @@ from trapd.model import (
     PoolSpec,
     PoolState,
 )
-from trapd.rollout import intent, story, want
+from trapd.rollout import changes, intent, story, want
 from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
@@ -117,10 +117,6 @@ class Controller:
             usable=self.snapshots.present(),
             stopping=self.stopping,
         )
-
-    def loaded(self) -> frozenset[str]:
-        """Distributions that workers are known to have loaded, by normalised name."""
-        return frozenset(name for generation in self.generations.values() for name in generation.loaded)
 
     def as_installed(self, pool: str) -> bool:
         """Does this pool want the very code that is installed, under the settings in force?"""
@@ -268,6 +264,7 @@ class Controller:
         """One pass over one pool: observe, plan, record, apply. Returns when to look again at the latest."""
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
+            self._remember([], [], changes.told(self.generations, seen, self.settled))
             view, planned = self._decide(name, seen, self.clock.now())
             if not view.grows:
                 return await self._pass(name, seen, view, planned)
@@ -310,10 +307,12 @@ class Controller:
     def _orders_of(self, name: str) -> Orders:
         return self._orders.setdefault(name, Orders(self.backend, lambda event: self._record(name, event)))
 
-    def _remember(self, states: Sequence[PoolState], events: Sequence[Event]) -> bool:
+    def _remember(
+        self, states: Sequence[PoolState], events: Sequence[Event], generations: Sequence[Generation] = ()
+    ) -> bool:
         """False if that cannot be, the disk being full, say."""
         with contextlib.suppress(HistoryError):
-            self.save(states, events)
+            self.save(states, events, generations)
             return True
         return False
 

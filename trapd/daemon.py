@@ -31,7 +31,7 @@ from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteHistory
 from trapd.masking import mask
 from trapd.model import InstanceId
-from trapd.rollout import condition
+from trapd.rollout import changes, condition
 from trapd.rollout.boot import at_boot
 from trapd.rollout.events import OUTSIDE
 from trapd.settings import Settings, load, resolve_backend, variables
@@ -158,7 +158,7 @@ class Daemon:
             trust=trust,
             condition=lambda: condition.wanted(self.controller.states.values(), self.controller.generations),
             environment=variables.of(application),
-            loaded=self.controller.loaded,
+            loaded=lambda: changes.loaded(self.controller.generations.values()),
             on_trouble=lambda: self.controller.notify(),
         )
 

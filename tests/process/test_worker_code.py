@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
+from tests.support.site_packages import install
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import CodeReport, FailureKind, PoolSpec
@@ -44,7 +46,8 @@ async def test_a_worker_reports_what_it_loaded_and_answers_when_it_is_asked(shor
 
     async with lab:
         instance = await lab.start()
-        assert instance.report == CodeReport(7, "fingerprint-7", {"naps": "1.0"}, slots=1)
+        assert instance.report is not None
+        assert replace(instance.report, loaded=()) == CodeReport(7, "fingerprint-7", {"naps": "1.0"}, slots=1)
         [answer] = await lab.ask("trapd_code")
         [(node, code)] = answer.items()
         assert node.startswith("default-7-1@")
@@ -192,6 +195,30 @@ async def test_a_stray_is_found_when_it_comes_later(short_path: Path, files: Bro
         assert not report.mixed
         await lab.call("stray", str(short_path / "site/naps"))
         await lab.until(lambda seen: (report := seen[ONE].report) is not None and report.mixed)
+
+
+async def test_what_a_child_loads_in_a_task_is_reported_and_that_it_holds_two_states_of_it(
+    short_path: Path, files: Broker
+) -> None:
+    site = short_path / "site/site-packages"
+    install(site, "late", "1.0", {"late/__init__.py": "", "late/more.py": "RATE = 1\n"})
+    extra = "\n\n@app.task\ndef fetch(name):\n    import importlib\n    importlib.import_module(name)\n"
+    lab = WorkerLab(short_path, files, files={"naps/jobs.py": NAPS + extra}, spec=on_the_path_of(site))
+
+    async with lab:
+        report = (await lab.start()).report
+        assert report is not None
+        assert "celery" in report.loaded
+        assert "late" not in report.loaded
+        await lab.call("fetch", "late")
+        await lab.until(lambda seen: (report := seen[ONE].report) is not None and "late" in report.loaded)
+        install(site, "late", "1.0", {"late/__init__.py": "", "late/more.py": "RATE = 2\n"})
+        await lab.call("fetch", "late.more")
+        await lab.until(lambda seen: (report := seen[ONE].report) is not None and report.mixed)
+        [answer] = await lab.ask("trapd_code")
+        [code] = answer.values()
+        assert code["replaced"] == [f"late.more={site}/late/more.py"]
+        assert any("/libc" in library for library in code["live"]["libraries"])
 
 
 # --- what cannot be loaded ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from trapd.controller import Controller
 from trapd.errors import BackendError, RefusedError
 from trapd.event import EventKind
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, Instance, InstanceId, PoolState
+from trapd.model import CodeReport, Disk, DiskState, Instance, InstanceId, InstanceState, PoolState
 from trapd.triggers import Triggers
 
 TABLE = {"pkg": Content("1.0", "p"), "numpy": Content("1.26.4", "n"), "ipython": Content("8.0", "i")}
@@ -295,3 +295,41 @@ async def test_after_an_upgrade_of_trapd_the_same_code_recycles_nobody_and_gets_
     rebuilt = {**TABLE, "numpy": Content("1.26.4", "n2")}
     (begun,) = await orders.disk_changed(replace(settled, fingerprint="two", distributions=rebuilt))
     assert begun.reason == "numpy 1.26.4, other content"
+
+
+async def test_what_a_worker_has_loaded_counts_and_does_so_after_a_restart_of_trapd() -> None:
+    class Loading(FakeBackend):
+        loads: tuple[str, ...] = ("django",)
+
+        async def observe(self) -> tuple[Instance, ...]:
+            reported = CodeReport(1, "one", {}, loaded=self.loads)
+            return (Instance(InstanceId("p", 1, 1), InstanceState.READY, 0.0, report=reported),)
+
+    backend = Loading(RealTime())
+    orders = triggers(backend)
+    known = orders.controller
+    table = {**TABLE, "django": Content("5.2.18", "d", called="Django")}
+    first = replace(SETTLED, distributions=table, required=("numpy", "pkg"))
+    await orders.disk_changed(first)
+    await known.step("p")
+    assert known.history.generations()[1].loaded == {"django": table["django"]}
+    backend.loads = ("django", "ipython")
+    await known.step("p")
+    assert await orders.disk_changed(first) == [], "what is imported late recycles nobody by itself"
+
+    again = triggers(backend)
+    fresh = again.controller = Controller(
+        [spec()],
+        backend=FakeBackend(known.clock),
+        snapshots=known.snapshots,
+        history=known.history,
+        clock=known.clock,
+        collect=removable,
+        gauge=known.gauge,
+        application=application(),
+    )
+    upgraded = {**table, "django": Content("5.2.19", "d2", called="Django"), "black": Content("24", "b")}
+    (begun,) = await again.disk_changed(replace(first, distributions=upgraded))
+    assert begun.reason == "Django 5.2.18 -> 5.2.19"
+    assert await again.disk_changed(replace(first, distributions=upgraded)) == []
+    assert fresh.generations[2].fingerprint != fresh.generations[1].fingerprint

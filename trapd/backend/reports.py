@@ -52,7 +52,11 @@ def _parse(text: bytes) -> Report:
         RemoteCommand(mask(str(command["command"])), float(command["wall"])) for command in document.get("remote", ())
     )
     slots = None if document.get("slots") is None else int(document["slots"])
-    code = CodeReport(int(document["generation"]), str(document["digest"]), versions, strays, remote, slots)
+    # names of distributions; nor that
+    loaded, replaced = (tuple(str(name) for name in document.get(key, ())) for key in ("loaded", "replaced"))
+    code = CodeReport(
+        int(document["generation"]), str(document["digest"]), versions, strays, remote, slots, loaded, replaced
+    )
     failure = None
     if document["failure"]:
         summary, detail = str(document["failure"]["summary"]), str(document["failure"]["detail"])

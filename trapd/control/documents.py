@@ -119,6 +119,8 @@ class Instance(TypedDict):
     restarts: Restarts
     memory: Annotated[Memory | None, "null if that is not known"]
     strays: Annotated[list[str], "modules of watched packages that it loaded from outside its generation"]
+    loaded: Annotated[list[str], "distributions that it or its children loaded modules of"]
+    replaced: Annotated[list[str], "modules that it loaded of a newer state than others of their distribution"]
     remote: list[RemoteCommand]
 
 

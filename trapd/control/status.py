@@ -151,6 +151,8 @@ def _instance(context: Context, instance: Instance, wanted: int | None, memory: 
         "restarts": _restarts(context, instance),
         "memory": {"used": used.used, "limit": used.limit} if used else None,
         "strays": list(report.strays) if report else [],
+        "loaded": list(report.loaded) if report else [],
+        "replaced": list(report.replaced) if report else [],
         "remote": [{"command": one.command, "at": one.wall} for one in report.remote] if report else [],
     }
 
@@ -249,7 +251,9 @@ def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
         elif instance.state is InstanceState.READY:
             codes[code_state(instance, view.state.wanted)] += 1
     if codes["mixed"]:
-        found.append(f"{_workers(codes['mixed'])} loaded code from outside the snapshot")
+        replaced = sorted({file for i in view.instances if i.report for file in i.report.replaced})
+        how = f"old and newer modules ({', '.join(replaced[:3])})" if replaced else "code from outside the snapshot"
+        found.append(f"{_workers(codes['mixed'])} loaded {how}")
     if codes["unknown"]:
         found.append(f"{_workers(codes['unknown'])} did not report which code was loaded")
     if codes["stale"] and not rolling:

@@ -155,6 +155,8 @@ def _instance_now(context: Context, instance: Instance, wanted: int | None) -> s
         parts.append(", ".join(f"{name} {version}" for name, version in sorted(instance.report.versions.items())))
     if instance.report is not None and instance.report.strays:
         parts.append(f"loaded from outside its snapshot: {', '.join(instance.report.strays[:5])}")
+    if instance.report is not None and instance.report.replaced:
+        parts.append(f"holds old modules, and newer ones: {', '.join(instance.report.replaced[:5])}")
     if instance.status:
         parts.append(instance.status)
     if instance.failure is not None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from trapd.content import CELERYCONFIG, INTERPRETER, Content
-from trapd.model import Disk, Generation
+from trapd.model import Disk, Generation, Instance
 
 SHOWN = 6  # changes in a sentence; `trapctl generations diff` shows all
 ABSENT = "absent"
@@ -31,7 +31,8 @@ class Change:
         before, after = self.before, self.after
         if self.name == CELERYCONFIG:
             return f"{self.name} changed"
-        name = "python " if self.name == INTERPRETER else f"{self.name} "
+        called = next((content.called for content in (after, before) if content and content.called), self.name)
+        name = "python " if self.name == INTERPRETER else f"{called} "
         if before is None or after is None or before.version != after.version:
             return f"{name}{_version(before)} -> {_version(after)}"
         if before.commit != after.commit:
@@ -66,10 +67,10 @@ def recognised(disk: Disk, generations: Iterable[Generation]) -> Disk:
         if is_installed(generation, disk):
             return replace(disk, fingerprint=generation.fingerprint)
     # what only workers tell of counts here as well, or two states of the disk would have one name
-    loaded = {name for generation in known for name in generation.loaded} - set(disk.required)
-    if not loaded:
+    others = loaded(known) - set(disk.required)
+    if not others:
         return disk
-    return replace(disk, fingerprint=_digest(disk.distributions, {*disk.required, *loaded}))
+    return replace(disk, fingerprint=_digest(disk.distributions, {*disk.required, *others}))
 
 
 def is_installed(generation: Generation, disk: Disk) -> bool:
@@ -91,6 +92,24 @@ def with_table(generation: Generation, disk: Disk) -> Generation:
     return replace(generation, distributions=disk.distributions, required=disk.required)
 
 
+def loaded(generations: Iterable[Generation]) -> frozenset[str]:
+    """Distributions that workers are known to have loaded."""
+    return frozenset(name for generation in generations for name in generation.loaded)
+
+
+def told(
+    generations: Mapping[int, Generation], instances: Iterable[Instance], settled: Disk | None
+) -> tuple[Generation, ...]:
+    """Those of the generations about which these workers report news. ``settled``: see ``heard``; None: not known."""
+    reported: dict[int, set[str]] = {}
+    for report in (instance.report for instance in instances if instance.report is not None):
+        reported.setdefault(report.generation, set()).update(report.loaded)
+    known = [(generations[number], names) for number, names in reported.items() if number in generations]
+    if settled is None:
+        return ()
+    return tuple(new for old, names in known if (new := heard(old, names, settled)) is not old)
+
+
 def heard(generation: Generation, reported: Collection[str], settled: Disk) -> Generation:
     """The generation with what its workers say to have loaded; the same value if that is no news.
 
@@ -103,8 +122,8 @@ def heard(generation: Generation, reported: Collection[str], settled: Disk) -> G
         table = {**settled.distributions, **generation.distributions, **generation.loaded}
         return replace(generation, heard=True, loaded={n: table[n] for n in sorted(reported) if n in table})
     fresh = {n: settled.distributions[n] for n in sorted(reported) if n in settled.distributions}
-    loaded = {**fresh, **generation.loaded}
-    return generation if loaded == dict(generation.loaded) else replace(generation, loaded=loaded)
+    both = {**fresh, **generation.loaded}
+    return generation if both == dict(generation.loaded) else replace(generation, loaded=both)
 
 
 _NO_DISTRIBUTION = frozenset({INTERPRETER, CELERYCONFIG})

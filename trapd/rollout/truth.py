@@ -56,6 +56,8 @@ def unproven_because(instance: Instance) -> str:
         return "it does not report which code it loaded"
     if report.generation != instance.id.generation:
         return f"it loaded generation {report.generation}"
+    if report.replaced:
+        return f"it loaded modules of a newer state beside older ones: {', '.join(report.replaced[:3])}"
     if report.mixed:
         return f"it loaded code from outside its snapshot: {', '.join(report.strays[:3])}"
     return ""

@@ -61,7 +61,9 @@ class Contents:
                         counted = [file for file in unrecorded[name].files if file.counted]
                         digest = self.digest(name, [(file.path, file.source) for file in counted])
                         at = commit_of(unrecorded[name])
-                    found[name] = Content(read_metadata(path).version, digest, at)
+                    metadata = read_metadata(path)
+                    called = metadata.name if metadata.name != name else ""
+                    found[name] = Content(metadata.version, digest, at, called)
         self._records = {key: known for key, known in self._records.items() if key in seen}
         return found
 

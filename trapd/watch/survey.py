@@ -175,7 +175,7 @@ class Surveyor:
             counted = [file for file in distribution.files if file.counted]
             digest = digest_of((file.path, self._hasher.stamp(file.source).digest) for file in counted)
             at = commit_of(distribution) if distribution.from_source else ""
-            table[normalise(distribution.name)] = Content(distribution.version, digest, at)
+            table[normalise(distribution.name)] = Content(distribution.version, digest, at, distribution.name)
         return table
 
     def _files(self, found: Sequence[Distribution]) -> tuple[list[TreeFile], tuple[str, ...], list[float]]:

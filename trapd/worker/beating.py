@@ -137,7 +137,7 @@ class Beating:
         if self._unsent or health.phase is Phase.READY:
             return
         if not health.was_ready:
-            report.write(self.job, report.code_report(self.job))  # before READY: who hears that may read this
+            report.write(self.job, report.ready_report(self.job))  # before READY: who hears that may read this
         self.reporter.enter(Phase.READY)
 
     def _watched(self, apply_async: Callable[..., Any]) -> Callable[..., Any]:

@@ -56,6 +56,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
     app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation), prefetch.Room})
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)
+    _follow_children(job)
     answer(job)
 
 
@@ -115,7 +116,7 @@ def _turn_faster(connection: Any) -> None:
 
 def _listen(job: Job, reporter: Reporter) -> None:
     def ready(sender: Any, **_: Any) -> None:
-        report.write(job, report.code_report(job, reporter.health.slots))  # before READY: who hears that may read this
+        report.write(job, report.ready_report(job, reporter.health.slots))  # before READY: who hears that may read this
         ready_with_pool(sender, reporter)
 
     def draining(**_: Any) -> None:
@@ -123,6 +124,12 @@ def _listen(job: Job, reporter: Reporter) -> None:
 
     signals.worker_ready.connect(ready, weak=False)
     signals.worker_shutting_down.connect(draining, weak=False)
+
+
+def _follow_children(job: Job) -> None:
+    children = job.loaded.children
+    signals.worker_before_create_process.connect(children.forking, weak=False)
+    signals.task_postrun.connect(children.tell, weak=False)
 
 
 def ready_with_pool(consumer: Any, reporter: Reporter) -> None:

@@ -32,9 +32,9 @@ YOUNG = 0.1  # of the time since READY: so often, while that is not much, a sign
 STANDSTILL = 5.0  # s between two looks after which it was this process, not its loop, that stood still
 DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
-# A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, strays and remote
+# A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, imports and remote
 # commands, and running tasks. A worker at rest, or busy all the time, tells nothing.
-_About = tuple["Phase", bool, str, bool, tuple[int, str], int]
+_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str], int]
 
 
 class Phase(StrEnum):
@@ -67,10 +67,12 @@ class Health:
         self._away, self._away_since = "", now  # whom it waits for, and since when
         self.slots: int | None = None  # tasks that run at a time
         self.strays = 0
+        self.late = 0  # distributions that it has loaded since it became ready
+        self.replaced = 0  # modules that are newer than others of their distribution
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.because = ""  # why it drains, if nobody told it to by a signal
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: _About = (self.phase, False, "", False, (0, ""), 0)
+        self._about: _About = (self.phase, False, "", False, (0, 0, 0, ""), 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
@@ -98,7 +100,14 @@ class Health:
         fields = dict(self._announce)
         serves = self.phase in (Phase.READY, Phase.RECONNECTING)
         stalled = serves and now - self._well >= self._stall
-        self._about = self.phase, stalled, self._away, bool(place), (self.strays, self.remote), active
+        self._about = (
+            self.phase,
+            stalled,
+            self._away,
+            bool(place),
+            (self.strays, self.late, self.replaced, self.remote),
+            active,
+        )
         if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
             fields["WATCHDOG"] = "1"
         if (time := self._deserves(now)) and now >= self._extended + min(EXTEND_EVERY, self._period):
@@ -185,7 +194,10 @@ class Health:
                 waiting = reserved - active
                 more = f", {waiting} reserved" if waiting > 0 else ""
                 told = f", by remote control: {self.remote}" if self.remote else ""
-                return f"ready, {count}{more}" + (f", {self.strays} stray modules" if self.strays else "") + told
+                more += f", {self.strays} stray modules" if self.strays else ""
+                more += f", {self.late} distributions imported late" if self.late else ""
+                more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
+                return f"ready, {count}{more}{told}"
             case _:
                 return f"{self.phase}, {count}"
 

@@ -12,6 +12,7 @@ from typing import Any
 from trapd import environment
 from trapd.layout import Runtime, State
 from trapd.worker import launch
+from trapd.worker.loaded import Loaded
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Job:
         folder = self.shared / self.pool
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """What this worker has loaded."""
+        return Loaded(str(self.generation))
 
     @property
     def report_file(self) -> Path:

@@ -22,17 +22,24 @@ class LateImports:
     def __init__(self, job: Job, remote: Callable[[], Commands] = list) -> None:
         self._job, self._remote = job, remote
         self._modules = 0
+        self._first: int | None = None  # distributions that were loaded when it became ready
         self._written: Commands = []
 
     def look(self, health: Health) -> None:
-        remote = self._remote()
-        if health.phase is not Phase.READY or (len(sys.modules) == self._modules and remote == self._written):
+        remote, loaded = self._remote(), self._job.loaded
+        if health.phase is not Phase.READY:
+            return
+        if self._first is None:
+            self._first = len(loaded.names)
+        news = loaded.look()
+        if len(sys.modules) == self._modules and remote == self._written and not news:
             return
         self._modules = len(sys.modules)
         found = report.code_report(self._job, health.slots) | {"remote": remote}
-        if len(found["strays"]) != health.strays or remote != self._written:
+        if news or len(found["strays"]) != health.strays or remote != self._written:
             report.write(self._job, found)
             health.strays, health.remote, self._written = len(found["strays"]), _latest(remote), remote
+            health.late, health.replaced = len(loaded.names) - self._first, len(loaded.replaced)
 
 
 def _latest(remote: Commands) -> str:

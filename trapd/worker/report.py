@@ -16,6 +16,7 @@ from trapd.masking import mask
 from trapd.worker.imports import strays
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
+from trapd.worker.live import live
 
 SUMMARY_LIMIT = 1000  # characters; what is longer is whole in the traceback
 
@@ -34,11 +35,20 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "digest": job.manifest["digest"],
         "versions": _versions(job),
         "strays": strays(job.packages, job.code),
+        "loaded": list(job.loaded.names),
+        "replaced": list(job.loaded.replaced),
+        "live": live(str(job.generation)),
         "remote": [],
         "slots": slots,
         "failure": None,
         "wall": time.time(),
     }
+
+
+def ready_report(job: Job, slots: int | None = None) -> dict[str, Any]:
+    """The code report of a worker that has loaded its code and is about to serve. Not for two threads at a time."""
+    job.loaded.look()
+    return code_report(job, slots)
 
 
 def failure_report(job: Job, error: BaseException) -> dict[str, Any]:
