@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from trapd.watch.locks import holders
-from trapd.watch.sites import Site, of_metadata
+from trapd.watch.sites import Site, normalise, of_metadata
 
 _LOCKS = ("lock", "lock-frontend")
 _PARAGRAPH = re.compile(rb"^Package: (\S+)\nStatus: \S+ \S+ (\S+)$", re.MULTILINE)
@@ -19,8 +19,8 @@ _STEP = re.compile("[0-9]+")  # a file in updates/, which dpkg has not yet put i
 class Dpkg:
     """Reads dpkg's database below ``root``, and remembers what it read for as long as the database is the same.
 
-    A package matters if it owns the metadata of a distribution that is needed, wherever that lies: a package may bring
-    a virtual environment of its own.
+    A package matters if it owns a distribution that is needed, wherever that lies: a package may bring a virtual
+    environment of its own.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -78,7 +78,8 @@ def _states(file: Path) -> Mapping[str, str]:
 
 
 def _owns(file: Path, root: Path, sites: Collection[Site], needed: Collection[str]) -> bool:
-    """Whether a package's list names the metadata of one of these distributions in one of these folders."""
+    """Whether a package's list names one of these distributions in one of these folders: its metadata, or a module that
+    is called like it."""
     try:
         text = file.read_bytes()
     except OSError:
@@ -86,8 +87,8 @@ def _owns(file: Path, root: Path, sites: Collection[Site], needed: Collection[st
     for site in sites:
         where = b"\n/" + os.fsencode(os.path.relpath(site.path, root)) + b"/"
         for rest in text.split(where)[1:] if where in text else ():
-            name = of_metadata(os.fsdecode(rest.partition(b"\n")[0].partition(b"/")[0]))
-            if name and name in needed:
+            top = os.fsdecode(rest.partition(b"\n")[0].partition(b"/")[0])
+            if (of_metadata(top) or normalise(top.partition(".")[0])) in needed:
                 return True
     return False
 

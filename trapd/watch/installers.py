@@ -99,7 +99,7 @@ class Installers:
         elif faults:
             wrong.append(f"{_sentence(name, site, faults)}; {again(name, installer)}")
         if wrong:
-            lines = [metadata, *(f"{fault.path} {fault.why}" for fault in faults or ())]
+            lines = [metadata, *(f"{fault.path} {fault.found}" for fault in faults or ())]
             yield f"{name} {sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]}", wrong[0]
 
 

@@ -12,7 +12,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trapd.watch.distributions import Recorded, read_record
@@ -31,6 +31,7 @@ class Fault:
 
     path: str  # as in RECORD
     why: str
+    found: str = field(default="", compare=False)  # digest of what is there instead
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ _MISSING = "is missing"
 def _faults(site: Path, lines: Iterator[Recorded]) -> Iterator[Fault]:
     for line in lines:
         if why := _fault(site / line.path, line):
-            yield Fault(line.path, why)
+            yield Fault(line.path, why, "" if why == _MISSING else _digest(site / line.path))
 
 
 def _fault(file: Path, line: Recorded) -> str:

@@ -117,6 +117,9 @@ class Surveyor:
             return Survey(Finding(Verdict.BROKEN, wrong), disk, scene.found)
 
         disk, written = self._disk(scene, answer)
+        if whole.altered:  # what it really consists of is not what its RECORD says
+            table = {**disk.distributions, **_altered(disk.distributions, whole.altered)}
+            disk = replace(disk, distributions=table, fingerprint=fingerprint(table, disk.required))
         config = self._hasher.stamp(str(self._celeryconfig))
         if config.digest != answer.celeryconfig:
             reason = reason or f"{self._celeryconfig} changed while it was read"
@@ -232,6 +235,16 @@ def _counting(
         if pair in condition.satisfied and pair not in taken
     }
     return altered, unmet
+
+
+def _altered(table: Mapping[str, Content], marks: Iterable[str]) -> dict[str, Content]:
+    """The part of the table that belongs to distributions whose files are not as recorded."""
+    found = {}
+    for mark in marks:
+        name = mark.partition(" ")[0]
+        if content := table.get(name):
+            found[name] = replace(content, digest=digest_of([("RECORD", content.digest), ("altered", mark)]))
+    return found
 
 
 def _versions(found: Sequence[Distribution]) -> dict[str, str]:

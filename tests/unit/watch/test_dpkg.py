@@ -65,6 +65,14 @@ def test_other_states_say_nothing_of_files(database: Database, state: str) -> No
     assert database.reasons() == []
 
 
+def test_a_distribution_without_metadata_is_known_by_its_module(database: Database) -> None:
+    database.state("unpacked")
+    database.owns("trap", "/opt/trap/site-packages/Trap.py")
+    assert len(database.reasons()) == 1
+    database.owns("trap", "/opt/trap/site-packages/trapping/trap.py")
+    assert database.reasons() == []
+
+
 def test_a_package_of_an_architecture_has_it_in_its_lists_name(database: Database) -> None:
     database.state("unpacked")
     (database.folder / "info/trap.list").rename(database.folder / "info/trap:amd64.list")

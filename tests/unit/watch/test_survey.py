@@ -122,10 +122,6 @@ def install_something_else(machine: Machine) -> None:
     install(machine.site, "other", "1.0", {"other/__init__.py": ""})
 
 
-def edit_a_dependency_in_place(machine: Machine) -> None:
-    (machine.site / "numpy/__init__.py").write_text("only its version counts")
-
-
 def open_in_an_editor(machine: Machine) -> None:
     (machine.site / "trap/.run.py.swp").touch()
     (machine.site / "trap/run.py~").touch()
@@ -139,7 +135,6 @@ def open_in_an_editor(machine: Machine) -> None:
         compile_it,
         install_again,
         install_something_else,
-        edit_a_dependency_in_place,
         open_in_an_editor,
     ],
 )
@@ -604,3 +599,20 @@ def test_where_requirements_cannot_be_told_nothing_is_held_back(
     install(pinned.site, "depa", "1.1", {"depa/__init__.py": ""})
     found = pinned.look()
     assert (found.finding.verdict, found.disk.satisfied) == (Verdict.WHOLE, None)
+
+
+def test_a_patched_library_counts_by_what_is_in_it(held: Machine) -> None:
+    """Its RECORD stays the same; a person takes it as it is."""
+    before = held.fingerprint()
+    (held.site / "depa/m7.py").write_text("patch\n")
+    held.look()
+    assert held.surveyor.take_as_it_is()
+    held.settle()
+    patched = held.fingerprint()
+    assert patched != before
+    (held.site / "depa/m7.py").write_text("again\n")
+    assert held.look().finding.verdict is Verdict.UNFINISHED, "another patch, of the same size"
+    held.surveyor.take_as_it_is()
+    assert held.fingerprint() not in (before, patched)
+    install(held.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
+    assert held.fingerprint() == before
