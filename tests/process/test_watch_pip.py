@@ -333,6 +333,22 @@ async def test_a_source_tree_that_is_moved_away_and_back_is_whole_again(
     assert environment.pip("uninstall", "-y", "demo").wait() == 0
 
 
+async def test_site_packages_that_are_moved_away_and_back_are_whole_again(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """The interpreter that is asked meanwhile leaves them out of its import path; no regular look comes so early."""
+    async with watching(environment, tmp_path) as (watched, before):
+        began = time.monotonic()
+        await asyncio.to_thread(environment.site.rename, tmp_path / "aside")
+        await watched.until(DiskState.BROKEN, after=began)
+        await watched.watch.look()
+        back = time.monotonic()
+        await asyncio.to_thread((tmp_path / "aside").rename, environment.site)
+        at, again = await watched.until(DiskState.SETTLED, after=back)
+        print(f"settled {at - back:.3f} s after they were back")
+        assert again.fingerprint == before.fingerprint
+
+
 async def test_a_release_link_that_is_swapped_is_one_change(environment: Environment, tmp_path: Path) -> None:
     """Two environments side by side; the link that decides between them is replaced by one rename."""
     for version in ("1.0", "2.0"):

@@ -81,9 +81,11 @@ def mapped() -> dict[str, str]:
 
 
 def passed_over() -> list[str]:
-    """Folders that path files name, as editable installs do, and that were not there when this interpreter started."""
+    """Folders that were not there when this interpreter started: those that path files name, as editable installs do,
+    and those of installed packages, which may be away for a moment."""
     found = []
     for folder in [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]:
+        found.append(os.path.normpath(folder))
         for file in sorted(Path(folder).glob("*.pth")):
             text = os.fsdecode(file.read_bytes()) if os.access(file, os.R_OK) else ""
             for line in text.splitlines():
