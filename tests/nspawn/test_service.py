@@ -310,7 +310,9 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     after = service.workers()
     lost = {name.partition("@")[0] for name, pid in before.items() if after.get(name) != pid}
     assert lost == (set() if stays else {"extra"})
-    (extra,) = [one for one in instances(service.status()) if one["name"].startswith("extra@")]
+    # which is not told of a run that has just begun, or if systemd does not answer in time
+    known = service.wait_until("its memory", lambda status: all(one["memory"] for one in instances(status)))
+    (extra,) = [one for one in instances(known) if one["name"].startswith("extra@")]
     assert (extra["memory"]["limit"], extra["slots"]) == (256 << 20, 1)
     assert 10 << 20 < extra["memory"]["used"] <= 256 << 20
     ends = [event for event in service.events(extra["name"]) if event["kind"] in ("crashed", "oom-killed")]

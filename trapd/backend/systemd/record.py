@@ -120,7 +120,9 @@ class Record:
         """Whether it has just ended without being asked, and with success as systemd sees it. A run whose end was
         missed, so that its unit has been loaded anew since, does not count: nothing is known of its end."""
         new = self.facts
-        ended = new.active == "inactive" and not new.job and new.invocation == old.invocation
+        # A kill stops the unit first: who exits at that SIGTERM, before the SIGKILL, ends in the job of the stop.
+        over = new.active == "inactive" and (self.killed or not new.job)
+        ended = over and new.invocation == old.invocation
         ran = old.active not in ("inactive", "failed") and old.sub != "auto-restart"
         return ended and ran and (self.killed or not self.asked) and not self.was_draining
 

@@ -173,6 +173,12 @@ def test_a_killed_one_is_failed_however_it_ended() -> None:
         assert received(end, record=record).state is S.FAILED
 
 
+def test_a_killed_one_that_exited_at_the_stop_before_the_kill_is_failed() -> None:
+    record = received(READY)
+    record.killed = True
+    assert received(ASKED, DRAINING, END, GONE, record=record).state is S.FAILED
+
+
 def test_a_draining_one_that_we_killed_is_absent_but_has_to_be_reset() -> None:
     record = received(READY, ASKED, DRAINING)
     record.killed = record.was_draining = True
