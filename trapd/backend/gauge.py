@@ -1,7 +1,7 @@
-"""How much memory is left to the workers: /proc/meminfo, and the limits of their control groups (versions 1 and 2).
+"""Measure the memory that is left to workers: /proc/meminfo, and the limits of their control groups (versions 1 and 2).
 
-Files are read when a pass asks, never regularly. What of a group's memory are pages of files counts as free: the kernel
-takes them back before it kills anybody (MemAvailable counts them in the same way).
+Files are read when a pass asks, never regularly. Pages of files in a group's memory count as free: the kernel takes
+them back before it kills a process (MemAvailable counts them in the same way).
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class KernelGauge(MemoryGauge):
         return await asyncio.to_thread(self.read, process)
 
     def read(self, process: int) -> int | None:
-        """Bytes; None: not known. Call it off the loop."""
+        """Return the bytes that are left; None: not known. Call it off the loop."""
         available = _fields(self._proc / "meminfo").get("MemAvailable:")
         if available is None:
             return None
         return max(0, min([available * 1024, *self._left(process)]))
 
     def cache(self, process: int) -> int:
-        """Bytes of a worker's own control group that are pages of files; 0 where it shares that of trapd."""
+        """Return the bytes of a worker's own control group that are pages of files; 0 if it shares trapd's group."""
         own = next(self._above(process), None)
         return 0 if own is None or own == next(self._above(), None) else _cache(*own)
 
     def _left(self, process: int) -> Iterator[int]:
-        """What each control group that limits all workers leaves to them."""
+        """Yield the bytes that each control group that limits all workers leaves to them."""
         groups, ours = list(self._above(process)), list(self._above())
-        if groups[:1] != ours[:1]:  # the first one is the worker's own: another worker has another
+        if groups[:1] != ours[:1]:  # the first group is the worker's own: another worker has another
             groups = groups[1:]
         for group, version in groups:
             limit, used = _number(group / version.limit), _number(group / version.used)
@@ -61,7 +61,7 @@ class KernelGauge(MemoryGauge):
                 yield limit - used + _cache(group, version)
 
     def _above(self, process: int | str = "self") -> Iterator[tuple[Path, _Version]]:
-        """The memory control group of a process, and all above it."""
+        """Yield the memory control group of a process, and all groups above it."""
         for line in _lines(self._proc / str(process) / "cgroup"):
             number, controllers, path = line.split(":", 2)
             if "memory" in controllers.split(","):
@@ -92,7 +92,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _fields(file: Path) -> Mapping[str, int]:
-    """The lines "name number", the rest of each left out."""
+    """Return the numbers of lines that begin with "name number", by name."""
     words = [line.split() for line in _lines(file)]
     return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdecimal()}
 

@@ -49,14 +49,14 @@ def _faults(facts: Facts, disk: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def warnings(facts: Facts) -> Iterator[Finding]:
-    """What is not whole, and holds nothing back as long as it stays so."""
+    """Warn about faults that hold nothing back because the wanted generation already had them."""
     for sentence in _disk(facts).get("warnings", ()):
         why, _, remedy = sentence.partition("; ")
         yield Finding(
             WARNING,
             why,
-            "trapd takes it as it is: it counts only if the code that is wanted was installed before it was so",
-            remedy or "install what fits",
+            "this holds nothing back, unless the wanted code was installed without this fault",
+            remedy or "install versions that fit each other",
         )
 
 

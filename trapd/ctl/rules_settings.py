@@ -164,7 +164,7 @@ def working_folder(facts: Facts) -> Iterator[Finding]:
 
 
 def draining(facts: Facts) -> Iterator[Finding]:
-    """Of [rollout]: what max_draining says in vain, or against max_surge."""
+    """Warn about a max_draining in [rollout] that has no effect, or that contradicts max_surge."""
     for pool in facts.settings.pools:
         policy, key = pool.policy, f"max_draining = {pool.policy.max_draining}"
         if policy.max_draining is None or policy.max_draining.value == 0:
@@ -173,15 +173,15 @@ def draining(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 WARNING,
                 f"{key} has no effect in pool {pool.name}",
-                "a singleton is never two: its new worker starts when the old one has left",
+                "a singleton never has two workers: the new worker starts when the old worker has exited",
                 f"set max_draining = 0 in [pools.{pool.name}.rollout]",
             )
         elif policy.max_surge.value == 0:
             yield Finding(
                 WARNING,
                 f"pool {pool.name} may have more than {pool.workers} workers although max_surge = 0: {key}",
-                "max_surge = 0 asks for no more than the wanted workers; old workers that leave are counted apart",
-                f"remove max_draining from [pools.{pool.name}.rollout] or [rollout], unless that is meant",
+                "max_surge = 0 asks for no more than the wanted workers; draining old workers count separately",
+                f"remove max_draining from [pools.{pool.name}.rollout] or [rollout], unless you want this",
             )
 
 

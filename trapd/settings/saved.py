@@ -1,4 +1,4 @@
-"""Is the trapd.toml on the disk the one that is in force? Between saving and reloading it is not, and nobody tells."""
+"""Compare the trapd.toml on the disk with the one in force: after it was saved it is not in force until a reload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class Saved:
         self._problem = ""
 
     def problem(self) -> str:
-        """In a sentence; empty where what is on the disk means what is in force, comments and order apart."""
+        """Return the difference in a sentence; empty if the file on the disk means the same, apart from comments and
+        order."""
         stamp = _stamp(self._settings.file)
         if stamp != self._stamp:
             self._stamp, digest = stamp, _digest(self._settings.file)
@@ -37,16 +38,16 @@ class Saved:
             if load(file) == self._settings:
                 return ""
         except SettingsError as error:
-            return mask(f"{error}; {file} was saved so after trapd had read it, and a reload would refuse it")
+            return mask(f"{error}; {file} was saved after trapd had read it, and a reload would refuse it")
         return f"{file} was saved after trapd had read it, and is not in force; reload trapd, or send it SIGHUP"
 
 
 def _stamp(file: Path) -> _Stamp:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _digest(file: Path) -> str:

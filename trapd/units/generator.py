@@ -1,8 +1,8 @@
-"""What systemd runs at boot and at each daemon-reload: writes every pool's template, and keeps copies of what was good.
+"""Write every pool's template, and keep copies of good templates. systemd runs this at boot and at each daemon-reload.
 
-It may run before anything but / and /usr is mounted, and while PID 1 waits for it: so it asks PID 1 nothing, looks up
-no user, and needs only the standard library. Whatever goes wrong, the shell script that calls it puts the latest copy
-in place and goes on.
+The generator may run before anything but / and /usr is mounted, and PID 1 waits for it: so it asks PID 1 nothing, looks
+up no user, and needs only the standard library. If it fails, the shell script that calls it puts the latest copy in
+place and goes on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from trapd.units.running import LINKS
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 written, 1 nothing is to be relied on. What it prints is for the journal, a line a message."""
-    parser = argparse.ArgumentParser(prog="trapd-generator", description="Writes the pools' unit templates.")
+    """Run the generator. Exit status: 0 written, 1 failed. It prints messages for the journal, one on each line."""
+    parser = argparse.ArgumentParser(prog="trapd-generator", description="Write the pools' unit templates.")
     parser.add_argument("--config", type=Path, default=layout.CONFIGURATION)
     parser.add_argument("--base", type=Path, required=True, help="the base template")
     parser.add_argument(
@@ -32,9 +32,11 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         required=True,
         action="append",
-        help="where to keep a copy of what was good; again: another",
+        help="keep a copy of good templates in this folder; may be given again",
     )
-    parser.add_argument("--running", type=Path, default=LINKS, help="where PID 1 notes which units run")
+    parser.add_argument(
+        "--running", type=Path, default=LINKS, help="the folder in which PID 1 records the units that run"
+    )
     parser.add_argument("--keep", action="store_true", help="only keep a copy, where one can be written now")
     parser.add_argument("folders", nargs="*", type=Path, help="systemd's: normal, early, late; the first is used")
     options = parser.parse_args(argv)
@@ -60,27 +62,27 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rendering(config: Path, base: Path) -> Rendered:
-    """Raises SettingsError, and OSError if the base template cannot be read."""
+    """Return the templates. Raises SettingsError, and OSError if the base template cannot be read."""
     settings = load(config)
     known = directives.ask() if any(pool.unit for pool in settings.pools) else {}
     return render(settings, base.read_text("utf-8"), known)
 
 
 def of_removed_pools(kept: Sequence[Path], running: Path) -> dict[str, str]:
-    """The kept files of every pool of which a worker runs: also one that was taken out of the configuration keeps its
-    settings until it is gone. Without them PID 1 goes on with its own (systemd#13032): KillMode=control-group, which
-    kills running tasks. ``kept``: the latest copy first; an older one has nothing to add to it."""
+    """Return the kept files of every pool of which a worker runs: a worker whose pool was taken out of the
+    configuration needs its settings until it is gone. Without them PID 1 goes on with its defaults (systemd#13032),
+    such as KillMode=control-group, which kills running tasks. ``kept``: the latest copy first; only that is read."""
     latest = next((folder for folder in kept if folder.is_dir()), kept[-1])
     files: dict[str, str] = {}
     for template in latest.glob("trapd-worker-*@.service"):
         if any(running.glob(f"invocation:{template.stem}*")):
-            mine = [template, *latest.glob(f"{template.name}.d/*.conf")]
-            files |= {str(path.relative_to(latest)): path.read_text("utf-8") for path in mine}
+            of_pool = [template, *latest.glob(f"{template.name}.d/*.conf")]
+            files |= {str(path.relative_to(latest)): path.read_text("utf-8") for path in of_pool}
     return files
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
-    """Write each file in one step, if it is not there as it should be. Raises OSError."""
+    """Write each file in one step, unless the same file is there. Raises OSError."""
     for name, text in files.items():
         path = folder / name
         with contextlib.suppress(FileNotFoundError):
@@ -91,7 +93,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 
 def keep(files: Mapping[str, str], folder: Path) -> None:
-    """Make the folder hold these files and no others; each of them is whole at any moment. Raises OSError."""
+    """Make the folder contain these files and no others; each file is complete at any moment. Raises OSError."""
     write(files, folder)
     wanted = {folder / name for name in files}
     for path in _below(folder):
@@ -103,7 +105,7 @@ def keep(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Everything in it, the deepest first."""
+    """Yield all files and folders in it, the deepest first."""
     for place, folders, names in os.walk(folder, topdown=False):
         yield from (Path(place, name) for name in [*names, *folders])
 
