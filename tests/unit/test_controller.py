@@ -333,3 +333,43 @@ async def test_what_a_worker_has_loaded_counts_and_does_so_after_a_restart_of_tr
     assert begun.reason == "Django 5.2.18 -> 5.2.19"
     assert await again.disk_changed(replace(first, distributions=upgraded)) == []
     assert fresh.generations[2].fingerprint != fresh.generations[1].fingerprint
+
+
+class SlowGauge(FakeGauge):
+    """Others come in between."""
+
+    async def free(self, process: int) -> int | None:
+        left = await super().free(process)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return left
+
+
+async def test_two_pools_that_roll_at_the_same_time_do_not_take_the_same_memory() -> None:
+    clock = VirtualClock()
+    backend = FakeBackend(clock)
+    one = Controller(
+        [spec(1), replace(spec(1), name="q")],
+        backend=backend,
+        snapshots=FakeSnapshots(),
+        history=FakeHistory(),
+        clock=clock,
+        gauge=SlowGauge(backend, capacity=3),
+        collect=removable,
+        application=application(),
+    )
+    orders = Triggers(one)
+
+    async def passes(seconds: float) -> None:
+        for _ in range(4):  # a verdict stands alone
+            await asyncio.gather(one.step("p"), one.step("q"))
+        clock.move_to(clock.now() + seconds)
+        backend.advance(clock.now())
+
+    await orders.disk_changed(SETTLED)
+    for _ in range(3):
+        await passes(10.0)
+    await orders.disk_changed(replace(SETTLED, fingerprint="two"))
+    await passes(0.0)
+    assert len(backend.seen()) == 3
+    assert "memory for the canary" in one.pool("p").waiting + one.pool("q").waiting

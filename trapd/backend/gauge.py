@@ -19,13 +19,13 @@ from trapd.contracts import MemoryGauge
 class _Version:
     """The names of the files of a control group, and of the fields of its memory.stat."""
 
-    limit: str
+    limits: tuple[str, ...]
     used: str
     caches: tuple[str, ...]
 
 
-_V1 = _Version("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
-_V2 = _Version("memory.max", "memory.current", ("inactive_file", "active_file"))
+_V1 = _Version(("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+_V2 = _Version(("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file"))
 _UNLIMITED = 1 << 62  # version 1 writes almost 2**63 for "max"
 
 
@@ -56,9 +56,10 @@ class KernelGauge(MemoryGauge):
         if groups[:1] != ours[:1]:  # the first group is the worker's own: another worker has another
             groups = groups[1:]
         for group, version in groups:
-            limit, used = _number(group / version.limit), _number(group / version.used)
-            if limit is not None and used is not None and limit < _UNLIMITED:
-                yield limit - used + _cache(group, version)
+            limits, used = [_number(group / name) for name in version.limits], _number(group / version.used)
+            for limit in limits:
+                if limit is not None and used is not None and limit < _UNLIMITED:
+                    yield limit - used + _cache(group, version)
 
     def _above(self, process: int | str = "self") -> Iterator[tuple[Path, _Version]]:
         """Yield the memory control group of a process, and all groups above it."""

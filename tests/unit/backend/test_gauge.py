@@ -36,15 +36,14 @@ def old_group(folder: Path, *, used: int, limit: int = 0x7FFFFFFFFFFFF000, inact
     (folder / "memory.stat").write_text(f"cache 1\ntotal_inactive_file {inactive}\ntotal_active_file 0\n")
 
 
-SLICE = "trapd.slice/trapd-workers.slice"
-OF_UNIT, OF_TRAPD = f"0::/{SLICE}/trapd-worker-default@7-1.service\n", "0::/trapd.slice/trapd.service\n"
+SLICE, UNIT = "trapd.slice/trapd-workers.slice", "trapd-worker-default@7-1.service"
+OF_UNIT, OF_TRAPD = f"0::/{SLICE}/{UNIT}\n", "0::/trapd.slice/trapd.service\n"
 
 
 def test_the_slice_of_the_workers_limits_them_and_their_own_limits_do_not_count(tmp_path: Path) -> None:
     gauge = machine(tmp_path, worker=OF_UNIT, ours=OF_TRAPD)
     groups = tmp_path / "sys/fs/cgroup"
-    unit = groups / SLICE / "trapd-worker-default@7-1.service"
-    group(unit, used=GB, limit=GB, inactive=GB // 2)
+    group(groups / SLICE / UNIT, used=GB, limit=GB, inactive=GB // 2)
     group(groups / SLICE, used=3 * GB, limit=4 * GB, inactive=GB)
     group(groups / "trapd.slice", used=3 * GB)
     assert gauge.read(WORKER) == 2 * GB
@@ -55,9 +54,19 @@ def test_the_slice_of_the_workers_limits_them_and_their_own_limits_do_not_count(
     assert gauge.read(WORKER) == 0, "a limit that was set below what is used"
 
 
+def test_memory_high_counts_for_beyond_it_the_kernel_makes_everybody_wait(tmp_path: Path) -> None:
+    gauge = machine(tmp_path, worker=OF_UNIT, ours=OF_TRAPD)
+    slice_ = tmp_path / "sys/fs/cgroup" / SLICE
+    group(slice_, used=3 * GB, limit=8 * GB)
+    group(slice_ / UNIT, used=GB)
+    (slice_ / "memory.high").write_text(f"{4 * GB}\n")
+    assert gauge.read(WORKER) == GB
+
+
 def test_the_machine_itself_may_have_less(tmp_path: Path) -> None:
     gauge = machine(tmp_path, available=GB, worker=OF_UNIT, ours=OF_TRAPD)
     group(tmp_path / "sys/fs/cgroup" / SLICE, used=3 * GB, limit=8 * GB)
+    group(tmp_path / "sys/fs/cgroup" / SLICE / UNIT, used=GB)
     assert gauge.read(WORKER) == GB
 
 
