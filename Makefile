@@ -68,6 +68,7 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.idle
 	$(BIN)/python -m benchmarks.upgrade_under_load
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.long_tasks
 
 deb: | python
 	bash systemd/debian/build.sh dist
