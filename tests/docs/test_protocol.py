@@ -21,7 +21,14 @@ from trapd.errors import RefusedError
 from trapd.model import CodeReport, InstanceId, RemoteCommand, RolloutState
 from trapd.rollout.actions import Start
 
-PARAMS: Mapping[str, object] = {"pool": "default", "id": 1, "workers": "3", "subject": "default"}
+PARAMS: Mapping[str, object] = {
+    "pool": "default",
+    "id": 1,
+    "workers": "3",
+    "subject": "default",
+    "before": 7,
+    "after": 8,
+}
 
 
 def eventful(state: RolloutState) -> FakeController:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.fake_history import FakeHistory
+from tests.support.fake_snapshots import FakeSnapshots
 from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend
@@ -60,7 +61,7 @@ class FakeController:
     """A needs.Controller. Tests ``put`` views; what was asked for is in ``asked``; ``play`` runs for each rollout."""
 
     def __init__(self, clock: Clock, *specs: PoolSpec) -> None:
-        self.clock, self.history = clock, FakeHistory()
+        self.clock, self.history, self.snapshots = clock, FakeHistory(), FakeSnapshots()
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.disk = Disk(DiskState.SETTLED, fingerprint="f0", versions={"trap": "1.3.0"})
         self.generations: dict[int, Generation] = {}

@@ -49,6 +49,10 @@ class FakeSnapshots(Snapshots):
     async def cost(self, number: int) -> Cost | None:
         return Cost(sum(map(len, self.kept[number].values()))) if number in self.kept else None
 
+    async def files(self, number: int) -> Mapping[str, tuple[str, int]]:
+        kept = self.kept.get(number, {})
+        return {path: (hashlib.sha256(content).hexdigest(), len(content)) for path, content in kept.items()}
+
     async def examine(self, numbers: Iterable[int]) -> frozenset[int]:
         found = self.harmed.keys() & set(numbers) & self.kept.keys()
         self.found |= {number: self.harmed[number] for number in found}

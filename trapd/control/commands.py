@@ -13,6 +13,7 @@ from typing import Any, Generic
 
 from trapd.contracts import Clock
 from trapd.control import handlers, methods
+from trapd.control.differences import generations_diff
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
 from trapd.control.needs import About, Context, Controller, Triggers
@@ -63,6 +64,7 @@ TABLE = (
     Command(methods.UNDO, _A, handlers.undo, "rollout undo"),
     Command(methods.HISTORY, _R, handlers.history, "rollout history"),
     Command(methods.GENERATIONS, _R, handlers.generations, "generations"),
+    Command(methods.GENERATIONS_DIFF, _R, generations_diff, "generations diff"),
     Command(methods.SCALE, _A, handlers.scale, "scale"),
     Command(methods.PLAN, _R, handlers.plan, "plan"),
     Command(methods.WHY, _R, handlers.explain, "why"),

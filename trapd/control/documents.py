@@ -321,6 +321,27 @@ class Generations(_Answer):
     generations: Annotated[list[Generation], "newest first"]
 
 
+class ChangedDistribution(TypedDict):
+    name: Annotated[str, "of a distribution, `the interpreter` or `the celeryconfig`"]
+    before: Annotated[str | None, "version; null: it was not there"]
+    after: Annotated[str | None, "version; null: it is not there"]
+    text: Annotated[str, "the change for people, `numpy 1.26.4 -> 2.0.1`"]
+
+
+class ChangedFile(TypedDict):
+    path: Annotated[str, "inside the generation"]
+    change: Literal["added", "removed", "changed"]
+
+
+class Differences(_Answer):
+    before: Annotated[int, "a generation"]
+    after: Annotated[int, "another generation"]
+    distributions: Annotated[list[ChangedDistribution], "of all that was installed, required or not"]
+    files: Annotated[list[ChangedFile], "of the application, 1000 at most"]
+    more_files: Annotated[int, "so many others differ"]
+    unknown: Annotated[str, "what cannot be compared, and why; empty if all could be"]
+
+
 class Plan(_Answer):
     changes: Annotated[bool, "something would be done, or is held"]
     pools: list[PoolPlan]
@@ -328,7 +349,7 @@ class Plan(_Answer):
 
 class Why(_Answer):
     subject: str
-    kind: Literal["pool", "rollout", "instance"]
+    kind: Literal["pool", "rollout", "instance", "generation"]
     chain: Annotated[list[Step], "in the order of time"]
     detail: Annotated[str, "the traceback, where there is one"]
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trapd.contracts import Clock, History
+from trapd.contracts import Clock, History, Snapshots
 from trapd.control import documents
 from trapd.model import Cost, Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
@@ -25,6 +25,8 @@ class Controller(Protocol):
     def generations(self) -> Mapping[int, Generation]: ...
     @property
     def history(self) -> History: ...
+    @property
+    def snapshots(self) -> Snapshots: ...
 
     def pool(self, name: str) -> PoolView:
         """As the last pass saw it."""

@@ -67,10 +67,15 @@ class OfEvents(TypedDict):
     limit: _Limit
 
 
+class OfDiff(TypedDict):
+    before: Annotated[int, "a generation"]
+    after: Annotated[int, "another generation"]
+
+
 class OfScale(TypedDict):
     pool: _Pool
     workers: Annotated[str, "N, +N or -N"]
 
 
 class OfWhy(TypedDict):
-    subject: Annotated[str, "a pool, a rollout's number or a worker such as default@7-1"]
+    subject: Annotated[str, "a pool, a rollout's number, a worker such as default@7-1, or `generation 3`"]

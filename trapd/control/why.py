@@ -14,12 +14,14 @@ from trapd.errors import UsageError
 from trapd.event import OWN_ACTORS, Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
 from trapd.rollout.budget import budget
+from trapd.rollout.changes import changes
 from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
 from trapd.rollout.room import Room
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
+_CHANGES = 50  # lines of what a generation changed
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 
 
@@ -31,11 +33,15 @@ def why(context: Context, subject: str) -> documents.Why:
     if subject.isdecimal() and len(subject) <= _DIGITS:
         rollout = find_rollout(context, int(subject))
         return _document(subject, "rollout", *_of_rollout(context, rollout))
+    word, _, number = subject.partition(" ")
+    if word == "generation" and number.isdecimal() and len(number) <= _DIGITS:
+        return _document(subject, "generation", *_of_generation(context, int(number)))
     try:
         id = InstanceId.parse(subject)
     except ValueError:
         names = ", ".join(pools)
-        message = f"cannot explain {subject!r}: name a pool ({names}), a rollout's number or a worker (POOL@G-S)"
+        known = f"a pool ({names}), a rollout's number, a worker (POOL@G-S) or a generation (generation N)"
+        message = f"cannot explain {subject!r}: name {known}"
         raise UsageError(message) from None
     return _document(id.name, "instance", *_of_instance(context, id))
 
@@ -52,7 +58,7 @@ def find_rollout(context: Context, number: int) -> Rollout:
     return found
 
 
-_Kind = Literal["pool", "rollout", "instance"]
+_Kind = Literal["pool", "rollout", "instance", "generation"]
 
 
 def _document(subject: str, kind: _Kind, chain: Iterable[Step], detail: str) -> documents.Why:
@@ -89,6 +95,26 @@ def _of_rollout(context: Context, rollout: Rollout) -> tuple[list[Step], str]:
     if view.state.rollout is not None and view.state.rollout.id == rollout.id:
         chain += _now(view)
     return chain, rollout.detail
+
+
+def _of_generation(context: Context, number: int) -> tuple[list[Step], str]:
+    """Why it was made, what was changed by it, and what became of it."""
+    history, known = context.controller.history, context.controller.generations
+    mine = [event for event in history.events(generation=number, limit=_EVENTS) if event.instance is None]
+    if number not in known and not mine:
+        there = ", ".join(str(kept) for kept in sorted(known)) or "none"
+        raise UsageError(f"cannot explain generation {number}: history has none of that number; there are: {there}")
+    previous = _previous(context, mine)
+    chain = _generation(context, number, previous)
+    before, after = known.get(previous or 0), known.get(number)
+    if before is not None and after is not None and before.distributions and after.distributions:
+        table = {*before.distributions, *after.distributions}
+        found = [str(change) for change in changes(before.distributions, after.distributions, table)]
+        chain += [_step(after.wall, "changed", text) for text in found[:_CHANGES]]
+        if len(found) > _CHANGES:
+            diff = f"trapctl generations diff {before.number} {number}"
+            chain.append(_step(after.wall, "changed", f"and {len(found) - _CHANGES} more: {diff}"))
+    return chain + [_event(event) for event in mine], ""
 
 
 def _of_instance(context: Context, id: InstanceId) -> tuple[list[Step], str]:

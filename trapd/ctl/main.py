@@ -23,6 +23,7 @@ VERBS = (
     "check",
     "events",
     "generations",
+    "generations diff",
     "install",
     "logs",
     "plan",

@@ -104,6 +104,12 @@ class SnapshotStore(Snapshots):
             return await asyncio.to_thread(table.cost, self.directory / str(number))
         return None
 
+    async def files(self, number: int) -> Mapping[str, tuple[str, int]]:
+        """The application's files of a snapshot: path -> digest, empty if not known, and size in bytes."""
+        with suppress(OSError, ValueError):
+            return await asyncio.to_thread(table.of_application, self.directory / str(number))
+        return {}
+
     def present(self) -> frozenset[int]:
         """Numbers of the complete snapshots."""
         return self._present

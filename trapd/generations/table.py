@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from trapd.generations.copying import close_to_others
+from trapd.generations.copying import CACHE, close_to_others
+from trapd.generations.manifest import RUNTIME
 from trapd.generations.store import digest_of
 from trapd.model import Cost
 
@@ -60,6 +61,13 @@ def read(folder: Path) -> Iterator[Entry]:
     except FileNotFoundError:
         former: Mapping[str, int] = json.loads((folder / FORMER).read_text("utf-8"))
         yield from (Entry(path, "", size) for path, size in former.items())
+
+
+def of_application(folder: Path) -> dict[str, tuple[str, int]]:
+    """Path -> digest and size of each file of a generation but trapd's own part and what Python compiled. Raises as
+    ``read`` does."""
+    entries = (e for e in read(folder) if not (e.path.startswith(f"{RUNTIME}/") or f"/{CACHE}/" in e.path))
+    return {entry.path: (entry.digest, entry.size) for entry in entries}
 
 
 def cost(folder: Path) -> Cost | None:

@@ -31,7 +31,7 @@ from trapd.model import (
 from trapd.rollout.actions import Start
 
 ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
-EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default"}
+EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default", "before": 7, "after": 8}
 
 
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:

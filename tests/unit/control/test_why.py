@@ -168,7 +168,7 @@ def test_a_pause_tells_how_to_go_on() -> None:
     [
         ("99", "cannot find rollout 99: see trapctl rollout history"),
         ("default@3-1", "cannot explain default@3-1: no such worker runs, and history has none"),
-        ("what?", "cannot explain 'what\\?': name a pool \\(default\\), a rollout's number or a worker"),
+        ("what?", "cannot explain 'what\\?': name a pool \\(default\\), a rollout's number, a worker"),
         ("9" * 900, "cannot explain"),
         (f"default@{'9' * 23}-1", "cannot explain 'default@9+-1': name a pool"),
         (f"default@1-{'9' * 23}", "cannot explain 'default@1-9+': name a pool"),

@@ -10,6 +10,7 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
+from trapd.ctl.verbs import generations_diff
 from trapd.ctl.words import Row, moment, short, versions
 from trapd.sizes import amount
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from trapd.ctl.render import Screen
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @options.json
-@click.pass_obj
-def verb(session: Session) -> int:
+@click.pass_context
+def verb(context: click.Context) -> int:
     """Show the generations that are kept, newest first."""
-    session.answer(session.ask(methods.GENERATIONS({})), show)
+    session: Session = context.obj
+    if context.invoked_subcommand is None:
+        session.answer(session.ask(methods.GENERATIONS({})), show)
     return Exit.OK
+
+
+verb.add_command(generations_diff.verb, "diff")
 
 
 def show(screen: Screen, document: documents.Generations) -> None:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("subject", shell_complete=complete.subjects)
+@click.argument("subject", nargs=-1, required=True, metavar="SUBJECT", shell_complete=complete.subjects)
 @options.json
 @click.pass_obj
-def verb(session: Session, subject: str) -> int:
+def verb(session: Session, subject: tuple[str, ...]) -> int:
     """Show each step from the trigger to the present state.
 
-    SUBJECT is a pool, a rollout's number or a worker such as default@7-1.
+    SUBJECT is a pool, a rollout's number, a worker such as default@7-1, or a generation as in: why generation 3.
     """
-    session.answer(session.ask(methods.WHY({"subject": subject})), show)
+    session.answer(session.ask(methods.WHY({"subject": " ".join(subject)})), show)
     return Exit.OK
 
 

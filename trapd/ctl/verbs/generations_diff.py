@@ -1,0 +1,41 @@
+"""`trapctl generations diff`"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trapd.control import methods
+from trapd.ctl import options
+from trapd.ctl.exits import Exit
+from trapd.ctl.session import Session
+
+if TYPE_CHECKING:
+    from trapd.control import documents
+    from trapd.ctl.render import Screen
+
+
+@click.command()
+@click.argument("before", metavar="G", type=click.IntRange(1))
+@click.argument("after", metavar="H", type=click.IntRange(1))
+@options.json
+@click.pass_obj
+def verb(session: Session, before: int, after: int) -> int:
+    """Show what is different in generation H: distributions and files."""
+    session.answer(session.ask(methods.GENERATIONS_DIFF({"before": before, "after": after})), show)
+    return Exit.OK
+
+
+def show(screen: Screen, document: documents.Differences) -> None:
+    """Print a line for each distribution, and for each file."""
+    for distribution in document["distributions"]:
+        screen.line(distribution["text"])
+    for file in document["files"]:
+        screen.line(f"{file['change']:7}  {file['path']}")
+    if document["more_files"]:
+        screen.line(f"and {document['more_files']} files more")
+    if document["unknown"]:
+        screen.line(f"cannot compare {document['unknown']}")
+    elif not document["distributions"] and not document["files"]:
+        screen.line(f"generations {document['before']} and {document['after']} have the same content")
