@@ -23,6 +23,7 @@ _REASONS = (
     re.compile(r"(?m)^\S+\.service: (.*)\n(?:.*\n)?\S+\.service: Failed at step .*$"),
     re.compile(r"(?m)^.*\b(Failed at step .*)$"),
 )
+_UNIT_ROOT = "/run/systemd/unit-root"  # where systemd 252 prepares what the unit sees; 257 leaves it out
 _COUNTS = re.compile(r", \d+ (active|reserved)")
 _STALLED = "main loop stalled"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
@@ -78,7 +79,7 @@ def with_reason(summary: str, lines: str) -> str:
     """Return the summary of a run that never began, with the reason that trapd-worker, or else systemd, has logged."""
     for words in _REASONS:
         if reasons := words.findall(lines):
-            return f"{summary}: {reasons[-1]}"
+            return f"{summary}: {reasons[-1].replace(_UNIT_ROOT, '')}"
     return summary
 
 

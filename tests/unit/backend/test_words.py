@@ -46,10 +46,7 @@ chdir.service: Failed at step CHDIR spawning /bin/true: No such file or director
     ("lines", "reason"),
     [
         (USER, "Failed to determine user credentials: No such process"),
-        (
-            FOLDER_252,
-            "Failed to set up mount namespacing: /run/systemd/unit-root/nowhere: No such file or directory",
-        ),
+        (FOLDER_252, "Failed to set up mount namespacing: /nowhere: No such file or directory"),
         (FOLDER_257, "Failed to set up mount namespacing: /nowhere: No such file or directory"),
         (PROGRAM_252, "Failed to locate executable /etc/passwd: Permission denied"),
         (PROGRAM_257, "Unable to locate executable '/etc/passwd': Permission denied"),
