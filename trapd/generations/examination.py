@@ -32,7 +32,9 @@ class Examiner:
             damaged = list(self._damaged(folder))
         except SnapshotError as error:
             return str(error)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            return f"cannot read {error.filename or folder}: {(error.strerror or str(error)).lower()}"
+        except (ValueError, TypeError, LookupError) as error:
             return f"cannot read {folder / table.NAME}: {error}"
         more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
         return f"{', '.join(damaged[:_SHOWN])}{more}: not as copied" if damaged else ""

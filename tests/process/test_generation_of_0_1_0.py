@@ -1,0 +1,76 @@
+"""A generation that trapd 0.1.0 has made: its workers start, it is gone back to, and it comes to share its files.
+
+It lies in generation_0_1_0.tar.xz as trapd of November 2026 left it, but for its interpreter: with ``files.json`` and
+without a store, and with the worker part of its time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support.worker_lab import WorkerLab, client_warnings
+from trapd.generations import table
+from trapd.generations.snapshot import SnapshotStore
+from trapd.model import Generation, InstanceId, PoolSpec
+
+pytestmark = client_warnings
+ARCHIVE = Path(__file__).with_name("generation_0_1_0.tar.xz")
+POOLS = [PoolSpec("default", concurrency=1)]
+
+
+@pytest.fixture
+def lab(short_path: Path, request: pytest.FixtureRequest) -> WorkerLab:
+    broker = make_broker("embedded", request)
+    lab = WorkerLab(short_path, broker)
+    config = short_path / "celeryconfig.py"
+    config.write_text(broker.celeryconfig())
+    lab.environment["NAPS_CELERYCONFIG"] = str(config)
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(lab.generations, filter="tar")
+    manifest = lab.generations / "3/manifest.json"
+    about = json.loads(manifest.read_text())
+    manifest.chmod(0o600)
+    manifest.write_text(json.dumps(about | {"python": sys.executable}))
+    return lab
+
+
+async def answer(lab: WorkerLab, number: int) -> tuple[str, str]:
+    """The version that a worker of this generation has, and where its module lies."""
+    await lab.start(InstanceId("default", number, 1))
+    version, file = await lab.call("version")
+    await lab.drain(InstanceId("default", number, 1))
+    return version, file
+
+
+async def test_its_workers_start_and_so_do_those_of_a_copy(lab: WorkerLab) -> None:
+    store = SnapshotStore(lab.generations)
+    assert 3 in store.present()
+    assert await store.examine([3]) == frozenset()
+    assert await store.cost(3) is None
+    async with lab:
+        assert await answer(lab, 3) == ("1.0", f"{lab.generations}/3/code/naps/jobs.py")
+        for number, source in ((8, 3), (9, 8)):
+            await store.copy(Generation(number, "f3", {"naps": "1.0"}, {}, "undo", "tests", 0.0), source, POOLS)
+        await store.compile(9)
+        await store.remove(3)
+        await store.remove(8)
+        assert await answer(lab, 9) == ("1.0", f"{lab.generations}/9/code/naps/jobs.py")
+    entries = list(table.read(lab.generations / "9"))
+    assert all(entry.object for entry in entries)
+    assert await store.examine([9]) == frozenset()
+    assert (lab.generations / "9/etc/celeryconfig.py").stat().st_mode & 0o777 == 0o440
+
+
+async def test_one_whose_files_have_lost_their_content_is_found(lab: WorkerLab) -> None:
+    module = lab.generations / "3/code/naps/jobs.py"
+    module.chmod(0o600)
+    module.write_text("")
+    store = SnapshotStore(lab.generations)
+    assert 3 not in store.present()
+    assert store.damaged()[3] == "code/naps/jobs.py: not as copied"
