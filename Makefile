@@ -69,6 +69,7 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.upgrade_under_load
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.long_tasks
+	$(BIN)/python -m benchmarks.generations
 
 deb: | python
 	bash systemd/debian/build.sh dist

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _imp
 import hashlib
 import os
+from contextlib import suppress
 from importlib.util import source_from_cache
 from pathlib import Path
 
@@ -19,10 +20,9 @@ _HEADER = 16  # bytes: magic number, flags, then time and size of the source or 
 
 def source_of(path: str) -> str:
     """Which module this is the compiled file of; empty for what is in no __pycache__, or no name that Python gives."""
-    try:
-        return source_from_cache(path)
-    except ValueError:
-        return ""
+    with suppress(ValueError):
+        return source_from_cache(path) if path.endswith(".pyc") else ""
+    return ""
 
 
 def level_of(path: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +42,10 @@ class Examiner:
 
     def _damaged(self, folder: Path) -> Iterator[str]:
         for entry in table.read(folder):
-            path = folder / entry.path
-            if self._is_whole(path, entry):
+            name = f"{folder}/{entry.path}"
+            if self._is_whole(name, entry):
                 continue
+            path = Path(name)
             if entry.object:
                 self._store.drop(entry.object)
             if path.parent.name == CACHE:
@@ -51,14 +53,14 @@ class Examiner:
             else:
                 yield entry.path
 
-    def _is_whole(self, path: Path, entry: table.Entry) -> bool:
+    def _is_whole(self, name: str, entry: table.Entry) -> bool:
         try:
-            status = path.stat()
+            status = os.stat(name)  # noqa: PTH116 - a Path for each of 25,000 files takes longer than all else here
             if status.st_size != entry.size:
                 return False
             known = status.st_ino, entry.object
             if self._content and entry.object and known not in self._good:
-                with path.open("rb") as file:
+                with Path(name).open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() != entry.digest:
                         return False
                 self._good.add(known)

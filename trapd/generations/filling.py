@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -46,7 +47,7 @@ class Filling:
                 caches.append(file)
                 continue
             sources[file.path] = file.source
-            status = Path(file.source).stat()
+            status = os.stat(file.source)  # noqa: PTH116 - a Path for each of 25,000 files is a sixth of all work
             rights = Rights.of(status, self._group)
             if file.path in closed:
                 rights = replace(rights, group=self._group)

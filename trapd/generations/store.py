@@ -115,4 +115,4 @@ class Store:
         return freed
 
     def _place(self, name: str) -> Path:
-        return self.directory / name[:2] / name[2:]
+        return Path(f"{self.directory}/{name[:2]}/{name[2:]}")
