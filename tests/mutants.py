@@ -290,7 +290,7 @@ MUTANTS = (
     ),
     Mutant(
         "a project finds its settings and data beside itself",
-        "trapd.generations.snapshot:SnapshotStore._make",
+        "trapd.generations.snapshot:SnapshotStore._fill",
         drop("link_neighbours"),
         ("process/test_project_folder.py",),
     ),

@@ -1,8 +1,9 @@
-"""What a table of what is installed has in it: a name, and one value for each name."""
+"""What is installed: one value for each name in a table of it, and the virtual environment that it lies in."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,16 @@ class Content:
         if other is None or self.version != other.version:
             return False
         return self.digest == other.digest or not (self.digest and other.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The application's virtual environment, of which a generation gets a copy. Paths are absolute, without links."""
+
+    prefix: str
+    python: str  # name of its interpreter in the folder ``bin``
+    sites: Mapping[str, str]  # place below ``prefix`` -> folder of installed packages, which is copied whole
+    hooks: frozenset[str] = frozenset()  # files that lead to editable installs' sources, where copies take their place
 
 
 def normalise(name: str) -> str:

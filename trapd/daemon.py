@@ -151,6 +151,7 @@ class Daemon:
             python=Path(application.python),
             celeryconfig=Path(application.celeryconfig),
             distributions=watch.distributions,
+            snapshot=watch.snapshot,
             quiet_period=watch.quiet_period,
             ceiling=watch.ceiling,
             clock=self.clock,

@@ -27,6 +27,16 @@ WORKERS_RUNTIME = Path("/run/trapd-worker")
 SYSTEMD_BOOTED = Path("/run/systemd/system")  # there if systemd is PID 1: sd_booted(3)
 
 
+# --- in a generation: what those who start something on one have to know; the rest is in generations/manifest.py ---
+
+
+def interpreter(generation: Path, named: str) -> str:
+    """The interpreter of a generation: that of its own environment if it has one; else the installed one, ``named`` in
+    its manifest."""
+    own = generation / "env/bin/python"
+    return str(own) if own.is_symlink() else named
+
+
 # --- below the two directories of trapd.toml -------------------------------------------------------------------------
 
 
@@ -55,6 +65,11 @@ class State:
     def store(self) -> Path:
         """The files that generations have in common, named by their content."""
         return self.path / "store"
+
+    @property
+    def stamps(self) -> Path:
+        """Digests of what is installed, from when it was copied; may be removed."""
+        return self.path / "stamps.jsonl"
 
     @property
     def kept(self) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from trapd.content import Content
+from trapd.content import Content, Environment
 
 POOL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Numbers of 15 digits: more than there will ever be, and few enough for a database.
@@ -288,6 +288,7 @@ class Disk:
     earlier: str = ""  # the fingerprint as a trapd took it that had no such table
     satisfied: tuple[str, ...] | None = None  # requirements, as "held requires depa"; None: nobody could tell
     altered: tuple[str, ...] = ()  # marks of distributions, not watched, whose files are not as recorded
+    environment: Environment | None = None  # copied whole, beside ``files``; None: only ``files`` are
 
 
 @dataclass(frozen=True, slots=True)

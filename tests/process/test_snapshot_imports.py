@@ -18,6 +18,7 @@ from tests.support.builders import application
 from tests.support.fake_controller import RealClock
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
+from trapd.layout import interpreter
 from trapd.model import Disk, DiskState, Generation
 from trapd.settings.document import trust
 from trapd.watch import Watch
@@ -47,7 +48,7 @@ class Application:
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
         make_old(self.celeryconfig)
 
-    def look(self) -> Disk:
+    def look(self, mode: str) -> Disk:
         async def ignore(disk: Disk) -> None:
             pass
 
@@ -61,13 +62,14 @@ class Application:
                 clock=RealClock(),
                 on_disk=ignore,
                 trust=trust,
+                snapshot=mode,
             )
             return await watch.look()
 
         return asyncio.run(main())
 
-    def snapshot(self) -> Path:
-        disk = self.look()
+    def snapshot(self, mode: str) -> Path:
+        disk = self.look(mode)
         assert disk.state is DiskState.SETTLED, disk.reason
         store = SnapshotStore(self.home / "generations")
         generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
@@ -77,7 +79,7 @@ class Application:
     def ask(self, snapshot: Path) -> Any:
         manifest = json.loads((snapshot / "manifest.json").read_text())
         path = os.pathsep.join(str(snapshot / name) for name in manifest["import_path"])
-        command = [str(self.python), "-P", "-c", ASK]
+        command = [interpreter(snapshot, str(self.python)), "-P", "-c", ASK]
         done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -137,18 +139,19 @@ def editable_by_finder(application: Application, version: str) -> None:
     install_editable(application.site, source, "trap", version, top_level=["trap"], files=files)
 
 
+@pytest.mark.parametrize("mode", ["environment", "distributions"])
 @pytest.mark.parametrize("setup", [as_wheel, editable_by_path, editable_by_finder])
 def test_everything_comes_from_the_snapshot_whatever_happens_to_what_is_installed(
-    tmp_path: Path, setup: Callable[[Application, str], None]
+    tmp_path: Path, setup: Callable[[Application, str], None], mode: str
 ) -> None:
     application = Application(tmp_path)
     setup(application, "1.0")
-    snapshot = application.snapshot()
+    snapshot = application.snapshot(mode)
     for _ in range(2):
         answer = application.ask(snapshot)
         assert [path for path in answer["files"] if not path.startswith(f"{snapshot}/")] == []
         assert answer["content"] == ["1.0", "1.0"]
         assert answer["version"] == "1.0"
         setup(application, "2.0")
-    fingerprints = {application.look().fingerprint, json.loads((snapshot / "manifest.json").read_text())["fingerprint"]}
-    assert len(fingerprints) == 2
+    before = json.loads((snapshot / "manifest.json").read_text())["fingerprint"]
+    assert application.look(mode).fingerprint != before

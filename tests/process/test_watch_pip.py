@@ -148,7 +148,8 @@ async def snapshot(disk: Disk, home: Path) -> set[str]:
     number = len(store.present()) + 1
     generation = Generation(number, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
     await store.make(generation, disk, [], application(python=sys.executable))
-    modules = list((home / f"generations/{number}/code/demo").glob("*.py"))
+    [package] = (home / f"generations/{number}/env/lib").glob("python3*/site-packages/demo")
+    modules = list(package.glob("*.py"))
     assert len(modules) == MODULES + 1
     return {path.read_text().partition("\n")[0] for path in modules}
 

@@ -50,7 +50,7 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
         state_directory=Path("/var/lib/trapd"),
         runtime_directory=Path("/run/trapd"),
         application=Application("trapd.distribute.app:app", "/etc/trapd/celeryconfig.py", sys.executable, None),
-        watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0),
+        watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0, "distributions"),
         pools=(PoolSpec("default"),),
         watchdog=60.0,
     )
@@ -72,6 +72,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         distributions = ["trap", "numba"]
         quiet_period = "500ms"
         ceiling = "3s"
+        snapshot = "environment"
         [rollout]
         max_surge = "25%"
         max_unavailable = 1
@@ -124,7 +125,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
             "/opt/trap/bin/python",
             "pipeline.checks:smoke",
         ),
-        watch=WatchSettings(("trap", "numba"), 0.5, 3.0),
+        watch=WatchSettings(("trap", "numba"), 0.5, 3.0, "environment"),
         pools=(
             PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu, **more),
             PoolSpec("one", singleton=True, policy=rollout),
@@ -157,7 +158,12 @@ def test_auto_means_systemd_where_it_is_the_init_system(write: Write, tmp_path: 
 REFUSED = {
     "unknown table, near another": ("[pool.gpu]\n", "pool", 1, 'did you mean "pools"?'),
     "unknown key, near another": ("[pools.gpu]\n\nworker = 2\n", "pools.gpu.worker", 3, 'did you mean "workers"?'),
-    "unknown key, like none": ("[watch]\nzzz = 2\n", "watch.zzz", 2, "has: distributions, quiet_period, ceiling"),
+    "unknown key, like none": (
+        "[watch]\nzzz = 2\n",
+        "watch.zzz",
+        2,
+        "has: distributions, snapshot, quiet_period, ceiling",
+    ),
     "key of another table": ("workers = 3\n", "workers", 1, "write it in [pools.NAME]"),
     "rollout key beside its table": ("[pools.a]\nmax_surge = 2", "pools.a.max_surge", 2, "in [pools.a.rollout]"),
     "unknown key in a pool's rollout": (

@@ -16,7 +16,7 @@ from trapd.ctl.application import command, permit
 from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.session import Session
 from trapd.errors import TrapdError
-from trapd.layout import State
+from trapd.layout import State, interpreter
 from trapd.settings import variables
 
 _CLI = ["-A", "trapd.worker.configured:app"]
@@ -29,7 +29,7 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
     generation = usable(session)
     if generation is not None:
         folder, manifest = generation
-        python = str(manifest["python"])
+        python = interpreter(folder, str(manifest["python"]))
         # for the processes that Celery starts: its `multi` and --detach run `python -m celery` anew
         folders = [folder / name for name in manifest["import_path"]]
         own = {"TRAPD_GENERATION": str(folder)}
@@ -57,7 +57,7 @@ def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
             manifest = json.loads((generations / str(number) / "manifest.json").read_bytes())
         except (OSError, ValueError):  # being made, removed a moment ago, or not readable for this user
             continue
-        if isinstance(manifest, dict) and manifest.get("schema") == 1:
+        if isinstance(manifest, dict) and manifest.get("schema") in (1, 2):
             return generations / str(number), manifest
     return None
 

@@ -123,6 +123,7 @@ def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
         "celeryconfig": settings.application.celeryconfig,
         "distributions": list(settings.watch.distributions),
         "environment": variables.of(settings.application),
+        "snapshot": settings.watch.snapshot,
     }
     asking, question = [sys.executable, "-P", "-m", "trapd.watch.once"], json.dumps(asked).encode()
     try:

@@ -59,6 +59,11 @@ class Filling:
             self._copy(file, rights)
         self._add_compiled({file.path: file.source for file in caches}, sources)
 
+    def write(self, path: str, content: bytes) -> None:
+        """Make a file that is no copy of an installed one; everybody may read it."""
+        write_file(self._target(path), content, Rights())
+        self._arrived(path, hashlib.sha256(content).hexdigest(), len(content), Rights())
+
     def entries(self) -> Iterator[Entry]:
         """Every file, by path."""
         return (self._entries[path] for path in sorted(self._entries))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from trapd.generations import table
 from trapd.generations.copying import CACHE
+from trapd.generations.manifest import CODE
 from trapd.generations.mirror import is_neighbour
+from trapd.generations.moves import ENV
 
 log = logging.getLogger("trapd.generations")
 _OWN = frozenset({table.NAME, table.FORMER, "manifest.json"})
@@ -30,8 +32,17 @@ def foreign(snapshot: Path) -> list[Path]:
 def _belongs(snapshot: Path, path: Path, known: Mapping[str, int]) -> bool:
     name = str(path.relative_to(snapshot))
     if path.is_symlink():
-        return is_neighbour(snapshot, path)
+        into_env = path.is_relative_to(snapshot / CODE) and f"/{ENV}/" in os.path.normpath(
+            path.parent / path.readlink()
+        )
+        return is_neighbour(snapshot, path) or path.is_relative_to(snapshot / ENV) or into_env
     return name in _OWN or path.parent.name == CACHE or known.get(name) == path.stat().st_size
+
+
+def _leads_to_env(snapshot: Path, path: Path) -> bool:
+    """Whether it is a link to what is watched, which ``trapd.generations.env`` makes."""
+    to = Path(os.path.normpath(path.parent / path.readlink()))
+    return path.is_relative_to(snapshot / CODE) and to.is_relative_to(snapshot / ENV)
 
 
 def _files(top: Path) -> Iterator[Path]:

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.generations.copying import close_to_others
 from trapd.model import Application, Generation, PoolSpec
 
 NAME = "manifest.json"
-SCHEMA = 1
+SCHEMA, WITHOUT_ENVIRONMENT = 2, 1
 CODE, RUNTIME, CELERYCONFIG = "code", "runtime", "etc/celeryconfig.py"
 
 
@@ -36,6 +37,7 @@ class Manifest:
     watched: Mapping[str, Sequence[str]]  # distribution -> names it is imported by
     pools: Mapping[str, Mapping[str, object]]  # pool -> PoolSpec.launch()
     import_path: Sequence[str] = (CODE, RUNTIME)  # folders of the snapshot, first to last
+    environment: Mapping[str, Any] | None = None  # model.Environment of which ``env`` is a copy; None: there is none
 
 
 def describe(
@@ -45,6 +47,7 @@ def describe(
     *,
     watched: Mapping[str, Sequence[str]],
     import_path: Sequence[str] = (CODE, RUNTIME),
+    environment: Environment | None = None,
 ) -> Manifest:
     """The manifest of a new snapshot."""
     return Manifest(
@@ -59,6 +62,7 @@ def describe(
         watched=watched,
         pools=_launches(pools),
         import_path=tuple(import_path),
+        environment={"prefix": environment.prefix, "sites": dict(environment.sites)} if environment else None,
     )
 
 
@@ -82,15 +86,10 @@ def write(manifest: Manifest, folder: Path, *, group: int) -> None:
 
     Only ``group`` may read it: a pool's environment may hold passwords.
     """
-    text = json.dumps(
-        {
-            "schema": SCHEMA,
-            **asdict(manifest),
-            "digest": manifest.fingerprint,
-            "celeryconfig": CELERYCONFIG,
-        },
-        indent=1,
-    )
+    content = asdict(manifest) | {"digest": manifest.fingerprint, "celeryconfig": CELERYCONFIG}
+    if not content["environment"]:
+        del content["environment"]
+    text = json.dumps({"schema": SCHEMA if manifest.environment else WITHOUT_ENVIRONMENT, **content}, indent=1)
     with (folder / NAME).open("x", encoding="utf-8") as file:
         close_to_others(file.fileno(), group)
         file.write(text + "\n")
@@ -104,10 +103,9 @@ def read(folder: Path) -> Manifest:
     try:
         found: Any = json.loads(path.read_text("utf-8"))
         schema = found["schema"]
-        if schema == SCHEMA:
-            return Manifest(
-                **{key: found[key] for key in Manifest.__slots__} | {"import_path": tuple(found["import_path"])}
-            )
+        if schema in (SCHEMA, WITHOUT_ENVIRONMENT):
+            found = {"environment": None, **found, "import_path": tuple(found["import_path"])}
+            return Manifest(**{key: found[key] for key in Manifest.__slots__})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"cannot read {path}: {error}; trapctl retry makes it anew of what is installed") from error
-    raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows only {SCHEMA}")
+    raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows {SCHEMA} and below")

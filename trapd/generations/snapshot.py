@@ -8,31 +8,29 @@ as well, show that when trapd starts again.
 from __future__ import annotations
 
 import asyncio
-import csv
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 from trapd.atomic import sync_folder
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.generations import compiling, kept, manifest, mirror, runtime, table
-from trapd.generations.copying import CACHE, discard, freeze
+from trapd.generations import compiling, env, importable, kept, manifest, mirror, runtime, stamps, table
+from trapd.generations.copying import discard, freeze
 from trapd.generations.examination import Examiner
 from trapd.generations.filling import Filling
+from trapd.generations.moves import ENV, Moves
 from trapd.generations.room import FULL
 from trapd.generations.store import Store
-from trapd.layout import State
+from trapd.layout import State, interpreter
 from trapd.model import Application, Cost, Disk, Generation, PoolSpec, TreeFile
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING, _COMPILING = ".making-", ".removing-", ".compiling-"
-_NO_CODE = ("-info", ".libs", ".pth")
-_MODULES = frozenset({".py", ".pyc", ".so"})
 
 
 class SnapshotStore(Snapshots):
@@ -85,7 +83,8 @@ class SnapshotStore(Snapshots):
             levels = compiling.levels(about.pools)
             if sources := await asyncio.to_thread(lambda: compiling.sources(table.read(folder), levels)):
                 await asyncio.to_thread(staged.mkdir, 0o700)
-                await compiling.run(about.python, folder, sources, levels, staged)
+                python = await asyncio.to_thread(interpreter, folder, about.python)
+                await compiling.run(python, folder, sources, levels, staged)
                 count = await asyncio.to_thread(self._take_in, folder, staged)
                 log.info("compiled %d file(s) for generation %d", count, number)
         except (OSError, ValueError, SnapshotError) as error:
@@ -130,18 +129,37 @@ class SnapshotStore(Snapshots):
 
     def _make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application) -> None:
         with self._building(generation.number) as filling:
-            folder = filling.folder
-            filling.add(disk.files, closed=frozenset({manifest.CELERYCONFIG}))  # it may hold passwords
-            mirror.link_neighbours(folder, disk.roots)
+            places = self._fill(filling, disk)
             code = [manifest.CODE, *map(mirror.home, disk.roots)]
+            names = importable.names(importable.below(code, (file.path for file in disk.files)))
             about = manifest.describe(
                 generation,
                 pools,
                 replace(application, python=_of_release(Path(application.python))),
-                watched=watched([folder / place for place in code], generation.versions),
+                watched=importable.watched(names, [filling.folder / place for place in places], generation.versions),
                 import_path=[*code, manifest.RUNTIME],
+                environment=disk.environment,
             )
             self._complete(filling, about)
+
+    def _fill(self, filling: Filling, disk: Disk) -> list[str]:
+        """Put in what is installed; returns the folders in which there is code."""
+        files, places = list(disk.files), [manifest.CODE, *map(mirror.home, disk.roots)]
+        if environment := disk.environment:
+            began, known = time.time(), State(self.directory.parent).stamps
+            moves = Moves(environment, disk.files, disk.roots)
+            found = env.contents(environment, moves, disk.roots, stamps.read(known))
+            files = [*moves.apart, *found.files]
+            places += [f"{ENV}/{site}" for site in environment.sites]
+        filling.add(files, closed=frozenset({manifest.CELERYCONFIG}))  # it may hold passwords
+        mirror.link_neighbours(filling.folder, disk.roots)
+        if environment:
+            for place, text in found.texts.items():
+                filling.write(place, text)
+            env.link(filling.folder, found)
+            env.confirm(found)
+            stamps.keep(known, env.copied(found, filling.entries()), before=began)
+        return places
 
     def _copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
         if source not in self._present:
@@ -156,16 +174,17 @@ class SnapshotStore(Snapshots):
             filling.add(
                 TreeFile(entry.path, str(old / entry.path), entry.digest)
                 for entry in table.read(old)
-                if entry.path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/"))
+                if entry.path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/", f"{ENV}/"))
                 or entry.path == manifest.CELERYCONFIG
             )
+            env.relink(old, filling.folder)
             mirror.link_neighbours(filling.folder, mirror.originals(before.import_path))
             self._complete(filling, manifest.describe_copy(generation, pools, before))
 
     def _complete(self, filling: Filling, about: manifest.Manifest) -> None:
         filling.add(TreeFile(f"{manifest.RUNTIME}/{path}", str(file), "") for path, file in runtime.files())
         filling.keep()
-        for part in (manifest.CODE, manifest.RUNTIME, mirror.TREE, "etc"):
+        for part in (manifest.CODE, manifest.RUNTIME, mirror.TREE, ENV, "etc"):
             freeze(filling.folder / part)
         manifest.write(about, filling.folder, group=self._workers_group())
         filling.folder.chmod(0o555)
@@ -185,12 +204,13 @@ class SnapshotStore(Snapshots):
         if number in self._damaged:
             return f"it is damaged: {self._damaged[number]}"
         try:
-            python = Path(manifest.read(self.directory / str(number)).python)
+            folder = self.directory / str(number)
+            python = Path(interpreter(folder, manifest.read(folder).python))
             python.stat()
         except SnapshotError as error:
             return str(error)
         except (FileNotFoundError, NotADirectoryError):
-            return f"its interpreter {python} is gone; make it again, or install the code that you want"
+            return f"its interpreter {_leads_to(python)} is gone; make it again, or install the code that you want"
         except OSError:  # not for us to see; the worker may
             pass
         return ""
@@ -261,42 +281,5 @@ def _of_release(python: Path) -> str:
     return str(Path(os.path.realpath(python.parent.parent), python.parent.name, python.name))
 
 
-def watched(code: Sequence[Path], versions: Mapping[str, str]) -> dict[str, list[str]]:
-    """Distribution -> names it is imported by, as the snapshot itself tells. ``code``: its folders with code.
-
-    Names that no metadata claims (of editable installs and plain folders) belong to the distributions without any.
-    """
-    there = [path for folder in code for path in folder.iterdir() if not path.name.endswith(_NO_CODE)]
-    names = {name for path in there for name in _importable(path)}
-    claims = {name: _claims(code, name) for name in versions}
-    claimed = {name: sorted(one for one in names if _top(one) in claims[name]) for name in versions}
-    free = sorted(names.difference(*claimed.values()))
-    return {name: mine or free for name, mine in claimed.items()}
-
-
-def _importable(path: Path) -> Iterator[str]:
-    """What it is imported as; of a namespace (a folder without an __init__), which it may share with others, what is in
-    it: ``ns.trap``. A link is to what is no part of the snapshot."""
-    if path.is_symlink():
-        return
-    if not path.is_dir():
-        if path.suffix in _MODULES:
-            yield _top(path.name)
-    elif any(path.glob("__init__.*")):
-        yield path.name
-    elif path.name != CACHE:
-        inner = [f"{path.name}.{name}" for below in path.iterdir() for name in _importable(below)]
-        yield from inner or [path.name]
-
-
-def _claims(code: Sequence[Path], name: str) -> set[str]:
-    """Of metadata that importlib cannot read, nothing."""
-    with suppress(ValueError, TypeError, csv.Error):
-        for found in metadata.distributions(name=name, path=[str(folder) for folder in code]):
-            top_level = (found.read_text("top_level.txt") or "").split()
-            return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or () if file.parts}
-    return set()
-
-
-def _top(name: str) -> str:
-    return name.partition(".")[0]
+def _leads_to(python: Path) -> Path:
+    return python.readlink() if python.is_symlink() else python

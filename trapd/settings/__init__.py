@@ -30,6 +30,7 @@ class WatchSettings:
     distributions: tuple[str, ...]
     quiet_period: float
     ceiling: float
+    snapshot: str | None = None  # "environment" or "distributions"; None: as the interpreter is
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,11 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "distributions": Key(
             _DISTRIBUTIONS, ("trap", "radio-pyse"), "The installed distributions whose change recycles the workers"
         ),
+        "snapshot": Key(
+            _choice("environment", "distributions"),
+            "distributions",
+            "What a generation holds a copy of: the application's whole virtual environment, or the distributions",
+        ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
         "ceiling": Key(_duration(), 120.0, "An upgrade that is not finished after this long is broken"),
     },

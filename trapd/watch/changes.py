@@ -55,12 +55,13 @@ class Watch:
         full_look: float = FULL_LOOK,
         loaded: Callable[[], Collection[str]] = frozenset,
         on_trouble: Callable[[], object] = lambda: None,
+        snapshot: str | None = None,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble = condition, on_trouble
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
-        self._surveyor = Surveyor(python, celeryconfig, distributions)
+        self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
         self._quiet = Quiet(quiet_period, ceiling, clock.now())
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._reported: Disk | None = None

@@ -38,6 +38,9 @@ class Answer:
     version: str = ""  # for people: "3.11.2"
     standard: tuple[str, ...] = ()  # folders of its standard library
     markers: Mapping[str, str] = field(default_factory=dict)  # of PEP 508: python_version and the like
+    base_prefix: str = ""  # of the interpreter that a virtual environment was made with; without one: ``prefix``
+    executable: str = ""  # as the interpreter names itself
+    libraries: tuple[str, ...] = ()  # folders that installers put packages into
 
 
 class Interpreter:
@@ -155,6 +158,9 @@ class Interpreter:
             version=where["version"],
             standard=tuple(where["standard"]),
             prefix=where["prefix"],
+            base_prefix=where.get("base_prefix", ""),
+            executable=where.get("executable", ""),
+            libraries=tuple(where.get("libraries", ())),
             editable=where["editable"],
             markers=where.get("markers", {}),
             eager=bool(config and config.get("eager")),

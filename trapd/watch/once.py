@@ -28,7 +28,11 @@ _CLIMBS = re.compile(rb"\.parent\.parent|\.parents\b|dirname\([^()\n]*dirname|pa
 
 
 def look(
-    python: str, celeryconfig: str, distributions: Sequence[str], environment: Mapping[str, str]
+    python: str,
+    celeryconfig: str,
+    distributions: Sequence[str],
+    environment: Mapping[str, str],
+    snapshot: str | None = None,
 ) -> dict[str, Any]:
     """``state`` is whole, unfinished or broken, with its ``reason``; ``problem`` is what of that is the celeryconfig's
     or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:
@@ -39,7 +43,7 @@ def look(
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
     answer = asyncio.run(interpreter.ask())
-    surveyor = Surveyor(Path(python), Path(celeryconfig), distributions)
+    surveyor = Surveyor(Path(python), Path(celeryconfig), distributions, snapshot=snapshot)
     survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
     finding = survey.finding
     return {

@@ -22,7 +22,8 @@ EAGER = ("task_always_eager", "CELERY_ALWAYS_EAGER")  # Celery's new and old nam
 
 
 def where() -> dict[str, object]:
-    """Import path without the standard library, identity, and what editable installs' finders map to where.
+    """Import path without the standard library, identity, where installers put packages, and what editable installs'
+    finders map to where.
 
     Folders that are not there belong to it: a source tree that is away for a moment comes back.
     """
@@ -38,6 +39,9 @@ def where() -> dict[str, object]:
         "version": platform.python_version(),
         "standard": sorted(standard),
         "prefix": sys.prefix,
+        "base_prefix": sys.base_prefix,
+        "executable": sys.executable,
+        "libraries": [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")],
         "editable": mapped(),
         "markers": markers(),
     }

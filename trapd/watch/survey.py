@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
 
-from trapd.content import CELERYCONFIG, INTERPRETER, Content
+from trapd.content import CELERYCONFIG, INTERPRETER, Content, Environment
 from trapd.model import Disk, DiskState, TreeFile
 from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
 from trapd.watch.distributions import Distribution, locate
+from trapd.watch.environment import NO_ENVIRONMENT, describe
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
 from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
@@ -51,6 +52,11 @@ class _Scene:
     needed: frozenset[str]  # normalised names: what is watched, Celery, what all these require, and what is loaded
     unrecorded: Mapping[str, Distribution]  # of what is needed and not watched, that whose files no RECORD lists
 
+    @property
+    def edited(self) -> list[Distribution]:
+        """What is needed, not watched, and imported from a source tree."""
+        return [distribution for distribution in self.unrecorded.values() if distribution.from_source]
+
 
 @dataclass(frozen=True, slots=True)
 class Meant:
@@ -67,7 +73,11 @@ _NOTHING = Meant()
 class Surveyor:
     """Takes looks, and remembers what it read so that the next is cheap."""
 
-    def __init__(self, python: Path, celeryconfig: Path, distributions: Sequence[str]) -> None:
+    def __init__(
+        self, python: Path, celeryconfig: Path, distributions: Sequence[str], *, snapshot: str | None = None
+    ) -> None:
+        """``snapshot``: "environment", "distributions"; None: the former where there is a virtual environment."""
+        self._snapshot = snapshot
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher, self._contents = Hasher(), Contents()
         self._installers = Installers()
@@ -98,10 +108,10 @@ class Surveyor:
             watched = set(map(normalise, self._names))
             needed = frozenset({*required(sites, (*self._names, *_ALWAYS_REQUIRED)), *watched, *loaded})
             unrecorded = self._contents.unrecorded(sites, answer.editable, sorted(needed - watched))
-            edited = [distribution for distribution in unrecorded.values() if distribution.from_source]
-            if not arm(places(self._python, self._celeryconfig, answer.paths, sites, [*found, *edited], absent)):
+            scene = _Scene(sites, found, absent, needed, unrecorded)
+            if not arm(places(self._python, self._celeryconfig, answer.paths, sites, [*found, *scene.edited], absent)):
                 break
-        return _Scene(sites, found, absent, needed, unrecorded)
+        return scene
 
     def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, condition: Condition | None) -> Survey:
         self._needed |= scene.needed
@@ -112,11 +122,14 @@ class Surveyor:
         self._counting = {**altered, **unmet}
         reason = whole.reason or next(iter(altered.values()), "")
         wrong = answer.problem or self._incomplete(scene, answer) or next(iter(unmet.values()), "")
+        environment = self._environment(scene, answer)
+        if self._snapshot == "environment" and environment is None:
+            wrong = wrong or NO_ENVIRONMENT.format(python=self._python)
         if not answer.identity or not answer.celeryconfig:
             disk = Disk(DiskState.SETTLED, versions=_versions(scene.found))
             return Survey(Finding(Verdict.BROKEN, wrong), disk, scene.found)
 
-        disk, written = self._disk(scene, answer)
+        disk, written = self._disk(scene, answer, environment)
         if whole.altered:  # what it really consists of is not what its RECORD says
             table = {**disk.distributions, **_altered(disk.distributions, whole.altered)}
             disk = replace(disk, distributions=table, fingerprint=fingerprint(table, disk.required))
@@ -134,10 +147,15 @@ class Surveyor:
         warnings = {**whole.altered, **(requirements.unsatisfied if requirements else {})}
         return Survey(finding, disk, scene.found, scene.needed, warnings)
 
-    def _disk(self, scene: _Scene, answer: Answer) -> tuple[Disk, list[float]]:
-        """What is installed, and when the watched files were written."""
+    def _environment(self, scene: _Scene, answer: Answer) -> Environment | None:
+        if self._snapshot == "distributions":
+            return None
+        return describe(answer, self._python, [*scene.found, *scene.edited])
+
+    def _disk(self, scene: _Scene, answer: Answer, environment: Environment | None) -> tuple[Disk, list[float]]:
+        """What is installed, and when the files that are copied from where people edit them were written."""
         names = (*self._names, *_ALWAYS_REQUIRED)
-        files, roots, written = self._files(scene.found)
+        files, roots, written = self._files([*scene.found, *(scene.edited if environment else ())])
         config = self._hasher.stamp(str(self._celeryconfig)).digest
         table = {
             **self._contents.table(scene.sites, scene.unrecorded),
@@ -146,7 +164,8 @@ class Surveyor:
             CELERYCONFIG: Content("", config),
         }
         counts = sorted({*required(scene.sites, names), *map(normalise, self._names), INTERPRETER, CELERYCONFIG})
-        counted = [(file.path, file.digest) for file in files if file.digest]
+        watched = self._files(scene.found)[0] if environment and scene.edited else files
+        counted = [(file.path, file.digest) for file in watched if file.digest]
         versions = {**closure(scene.sites, names), **_versions(scene.found)}
         disk = Disk(
             DiskState.SETTLED,
@@ -158,6 +177,7 @@ class Surveyor:
             distributions=table,
             required=tuple(counts),
             earlier=earlier_fingerprint(counted, versions, config, answer.identity),
+            environment=environment,
         )
         return disk, written
 

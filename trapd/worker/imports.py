@@ -97,22 +97,26 @@ def _tables(finder: Any) -> Iterator[MutableMapping[str, Any] | MutableSet[str]]
                 yield table
 
 
-def strays(packages: Iterable[str], code: Sequence[Path]) -> tuple[str, ...]:
+def strays(packages: Iterable[str], code: Sequence[Path], installed: Iterable[Path] = ()) -> tuple[str, ...]:
     """Loaded modules of these packages that should have come from ``code`` and did not, as ``trap.x=/where/it/is.py``.
 
     Only modules with a file count: a package without one is a namespace, of which others may have a part elsewhere. Of
     what no folder of ``code`` holds, only what would be part of a watched distribution does: a namespace may be one by
-    pkgutil.extend_path as well, and a program may load its plugins from anywhere under any name.
+    pkgutil.extend_path as well, and a program may load its plugins from anywhere under any name. Whatever comes from
+    a folder of ``installed`` is a stray, of whichever package: the generation has a copy of all of it.
     """
     names = frozenset(packages)
     tops = {name.partition(".")[0] for name in names}
     inside = tuple(str(path) + os.sep for folder in code for path in {folder, folder.resolve()})
+    outside = tuple(str(path) + os.sep for path in installed)
     own = _Own(code, names)
     found = []
     for name, module in list(sys.modules.items()):  # a copy, made in one step: others may be importing meanwhile
-        ours = name.partition(".")[0] in tops and isinstance(module, ModuleType)
-        file = vars(module).get("__file__") if ours else None  # read past a module's own __getattr__
-        if isinstance(file, str) and not file.startswith(inside) and (holds(code, name) or own.has(name, file)):
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None  # past its own __getattr__
+        if not isinstance(file, str) or file.startswith(inside):
+            continue
+        ours = name.partition(".")[0] in tops and (holds(code, name) or own.has(name, file))
+        if ours or file.startswith(outside):
             found.append(f"{name}={file}")
     return tuple(sorted(found))
 

@@ -68,8 +68,20 @@ class Job:
 
     @property
     def code(self) -> list[Path]:
-        """Where the watched packages have to come from: of what comes first, all but trapd's own part."""
-        return [folder for folder in self.folders if folder.name != "runtime" or folder.parent != self.generation]
+        """Where the watched packages have to come from: of what comes first, all but trapd's own part; and what is
+        installed in the generation's own environment, if it has one."""
+        first = [folder for folder in self.folders if folder.name != "runtime" or folder.parent != self.generation]
+        return first + [self.generation / "env" / place for place in self._sites]
+
+    @property
+    def installed(self) -> list[Path]:
+        """Folders of which this generation has copies: nothing is to be imported from them."""
+        return [Path(source) for source in self._sites.values()]
+
+    @property
+    def _sites(self) -> dict[str, str]:
+        sites: dict[str, str] = (self.manifest.get("environment") or {}).get("sites", {})
+        return sites
 
     @property
     def packages(self) -> frozenset[str]:

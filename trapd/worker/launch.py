@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trapd import environment, environment_file
-from trapd.layout import RUNTIME_DIRECTORY, STATE_DIRECTORY, State
+from trapd.layout import RUNTIME_DIRECTORY, STATE_DIRECTORY, State, interpreter
 from trapd.worker import lines
 
 EX_CONFIG = 78
-SCHEMA = 1  # of the manifest
+SCHEMAS = (1, 2)  # of the manifest; from 2 on a generation may have an environment of its own
 START = "runtime/trapd/worker/start.py"  # in a generation
 
 # Of a unit: systemd alone knows which state directory it was told.
@@ -46,13 +46,27 @@ def command(
     launch = pool_of(manifest, pool)
     arguments = [pool, slot, "--generation", str(directory), "--runtime", str(runtime)]
     env = environment.of_worker(base_env, {**launch.get("environment", {}), **_from_file(pool, launch)})
-    start = directory / START
+    start, python = directory / START, interpreter(directory, str(manifest["python"]))
+    if "PYTHONPATH" in env:
+        env["PYTHONPATH"] = _in_copies(env["PYTHONPATH"], directory, manifest)
     if start.is_file():
-        return [str(manifest["python"]), "-P", str(start), *arguments], env
+        return [python, "-P", str(start), *arguments], env
     # of an earlier trapd: its worker does not set the import path itself
     folders = [str(directory / folder) for folder in manifest["import_path"]]
     env["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [env.get("PYTHONPATH")])])
-    return [str(manifest["python"]), "-P", "-m", "trapd.worker", *arguments], env
+    return [python, "-P", "-m", "trapd.worker", *arguments], env
+
+
+def _in_copies(path: str, directory: Path, manifest: Mapping[str, Any]) -> str:
+    """PYTHONPATH for what a task of a closed generation starts: a project's folder is the copy of it."""
+    if not manifest.get("environment"):
+        return path
+
+    def copy(folder: str) -> str:
+        place = f"tree{os.path.realpath(folder)}" if folder else ""
+        return str(directory / place) if place in manifest["import_path"] else folder
+
+    return os.pathsep.join(map(copy, path.split(os.pathsep)))
 
 
 def _from_file(pool: str, launch: Mapping[str, Any]) -> dict[str, str]:
@@ -77,8 +91,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise LaunchError(f"there is no generation {directory.name} in {directory.parent}; {remedy}") from None
     except (OSError, ValueError) as error:
         raise LaunchError(f"cannot read {directory / 'manifest.json'}: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise LaunchError(f"cannot use {directory / 'manifest.json'}: its schema is not {SCHEMA}")
+    if not isinstance(manifest, dict) or manifest.get("schema") not in SCHEMAS:
+        known = " or ".join(map(str, SCHEMAS))
+        raise LaunchError(f"cannot use {directory / 'manifest.json'}: its schema is not {known}")
     return manifest
 
 

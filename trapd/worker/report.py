@@ -34,7 +34,7 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "generation": job.number,
         "digest": job.manifest["digest"],
         "versions": _versions(job),
-        "strays": strays(job.packages, job.code),
+        "strays": strays(job.packages, job.code, job.installed),
         "loaded": list(job.loaded.names),
         "replaced": list(job.loaded.replaced),
         "live": live(str(job.generation)),

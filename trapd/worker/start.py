@@ -1,7 +1,8 @@
 """The program that a worker is: ``python -P GENERATION/runtime/trapd/worker/start.py POOL GENERATION-SLOT ...``
 
-A script and not a module, and the import path is set here and not by PYTHONPATH, so that what a task starts in its turn
-(``subprocess.run([sys.executable, ...])``) does not get the snapshot: it sees what is installed, as anywhere else.
+A script and not a module, and the import path is set here and not by PYTHONPATH: what a task starts in its turn
+(``subprocess.run([sys.executable, ...])``) does not get trapd's part. It sees the generation's own environment, which
+this interpreter is in, if there is one; else what is installed.
 Imports nothing from elsewhere before this runtime folder is the first that it imports from. Standard library only.
 """
 

@@ -59,8 +59,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_schema_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"schema": 2}')
-    with pytest.raises(SnapshotError, match=r"manifest\.json: it has schema 2, and this trapd knows only 1"):
+    (tmp_path / "manifest.json").write_text('{"schema": 3}')
+    with pytest.raises(SnapshotError, match=r"manifest\.json: it has schema 3, and this trapd knows 2 and below"):
         manifest.read(tmp_path)
 
 

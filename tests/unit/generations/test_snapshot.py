@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import application
-from tests.support.site_packages import install, install_editable
 from trapd.errors import SnapshotError
 from trapd.generations import manifest, table
 from trapd.generations.copying import Rights, copy_file, discard
-from trapd.generations.snapshot import SnapshotStore, watched
+from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
 
 APPLICATION = application(smoke_test="trap:smoke")
@@ -248,56 +247,6 @@ def test_discarding_removes_what_is_read_only_and_does_not_mind_absence(tmp_path
     discard(tmp_path / "a")
     discard(tmp_path / "a")
     assert not (tmp_path / "a").exists()
-
-
-# --- names ----------------------------------------------------------------------------------------------------------
-
-
-def test_names_are_told_from_the_metadata_in_the_snapshot(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    install(
-        code,
-        "trap",
-        "1.3.0",
-        {"trap/__init__.py": "", "_trap.cpython-311-x86_64-linux-gnu.so": "", "trap.libs/a.so": ""},
-    )
-    install(code, "radio-pyse", "0.7", {"sourcefinder/__init__.py": ""})
-    assert watched([code], {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
-        "trap": ["_trap", "trap"],
-        "radio-pyse": ["sourcefinder"],
-    }
-
-
-def test_in_a_namespace_only_what_the_snapshot_has_of_it_is_watched(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    files = {"ns/trap/__init__.py": "", "ns/trap/data/x.csv": "", "ns/single.py": "", "ns/deep/er/__init__.py": ""}
-    install(code, "ns-trap", "1.3.0", files)
-    assert watched([code], {"ns-trap": "1.3.0"}) == {"ns-trap": ["ns.deep.er", "ns.single", "ns.trap"]}
-
-
-def test_names_without_metadata_belong_to_distributions_without_any(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    install(code, "trap", "1.3.0", {"trap/__init__.py": ""})
-    install_editable(code, tmp_path, "radio-pyse", "0.7")
-    (code / "sourcefinder").mkdir()
-    (code / "single.py").touch()
-    assert watched([code], {"trap": "1.3.0", "radio-pyse": "0.7"}) == {
-        "trap": ["trap"],
-        "radio-pyse": ["single", "sourcefinder"],
-    }
-
-
-@pytest.mark.parametrize("file", ["RECORD", "top_level.txt"])
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff\xfe", b",,\n", b",,,,\n", b"trap/__init__.py,,x\n", b'"' + b"x" * 200_000, b"\0,,\n", b".\n", b""],
-)
-def test_metadata_that_nobody_can_read_claims_nothing(tmp_path: Path, file: str, content: bytes) -> None:
-    """It must not keep a snapshot from being made, again and again: who watches found it good enough."""
-    code = tmp_path / "code"
-    info = install(code, "trap", "1.3.0", {"trap/__init__.py": ""})
-    (info / file).write_bytes(content)
-    assert watched([code], {"trap": "1.3.0"}) == {"trap": ["trap"]}
 
 
 def test_the_table_tells_the_content_of_all_but_the_manifest(store: SnapshotStore, tmp_path: Path) -> None:

@@ -109,6 +109,14 @@ def test_strays_are_watched_modules_from_outside_the_snapshot(tmp_path: Path) ->
     assert strays({"trap"}, [tmp_path / "code"]) == ("trap.late=/site-packages/trap/late.py",)
 
 
+def test_whatever_comes_from_an_installed_folder_that_was_copied_whole_is_a_stray(tmp_path: Path) -> None:
+    loaded("numpy", __file__="/venv/site-packages/numpy/__init__.py")
+    loaded("scipy", __file__=f"{tmp_path}/env/site-packages/scipy/__init__.py")
+    loaded("plugin", __file__="/anywhere/plugin.py")
+    code = [tmp_path / "code", tmp_path / "env/site-packages"]
+    assert strays({"trap"}, code, [Path("/venv/site-packages")]) == ("numpy=/venv/site-packages/numpy/__init__.py",)
+
+
 def test_a_namespace_shared_with_an_unwatched_distribution_is_no_stray(tmp_path: Path) -> None:
     loaded("ns", __path__=[f"{tmp_path}/code/ns", "/site-packages/ns"])
     loaded("ns.common", __file__="/site-packages/ns/common.py")

@@ -49,6 +49,33 @@ def test_the_command_runs_the_snapshots_worker_on_the_applications_interpreter(g
     }
 
 
+def test_a_closed_generation_runs_on_its_own_interpreter(generations: Path) -> None:
+    own, sites = generations / "7/env/bin/python", {"lib/python3.11/site-packages": "/opt/trap/site-packages"}
+    more = {"schema": 2, "environment": {"prefix": "/opt/trap", "sites": sites}}
+    (generations / "7/manifest.json").write_text(json.dumps(MANIFEST | more))
+    own.parent.mkdir(parents=True)
+    own.symlink_to("/usr/bin/python3.11")
+    argv, _ = launch.command(generations, Path("/run/trapd"), "default@7-2", {})
+    assert argv[:2] == [str(own), "-P"]
+    job = Job.parse(argv[3:])
+    assert job.code == [generations / "7/code", generations / "7/env/lib/python3.11/site-packages"]
+    assert job.installed == [Path("/opt/trap/site-packages")]
+
+
+def test_in_a_closed_generation_a_project_on_pythonpath_is_its_copy(generations: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (tmp_path / "link").symlink_to(site)
+    pools = {"default": {"environment": {"PYTHONPATH": f"{tmp_path}/link:/elsewhere:"}}}
+    environment = {"schema": 2, "environment": {"prefix": "/opt/trap", "sites": {}}}
+    more = {"import_path": ["code", f"tree{site}", "runtime"], "pools": pools}
+    for closed in (True, False):
+        (generations / "7/manifest.json").write_text(json.dumps(MANIFEST | more | (environment if closed else {})))
+        _, env = launch.command(generations, Path("/run/trapd"), "default@7-2", {})
+        project = f"{generations}/7/tree{site}" if closed else f"{tmp_path}/link"
+        assert env["PYTHONPATH"] == f"{project}:/elsewhere:"
+
+
 def test_the_worker_reads_back_what_the_command_says(generations: Path) -> None:
     argv, _ = launch.command(generations, Path("/run/trapd"), "gpu@7-2", {})
     job = Job.parse(argv[3:])
@@ -102,7 +129,7 @@ def test_what_does_not_exist_is_refused(generations: Path, instance: str, messag
         launch.command(generations, Path("/run/trapd"), instance, {})
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 3}'])
 def test_a_manifest_that_cannot_be_used_is_refused(generations: Path, text: str) -> None:
     (generations / "7/manifest.json").write_text(text)
     with pytest.raises(launch.LaunchError, match=r"manifest\.json"):
