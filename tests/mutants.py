@@ -270,6 +270,30 @@ MUTANTS = (
         ("unit/generations",),
     ),
     Mutant(
+        "a damaged generation is not copied on",
+        "trapd.generations.snapshot:SnapshotStore._copy",
+        never("_examine"),
+        ("contract/test_snapshots.py",),
+    ),
+    Mutant(
+        "a generation is compared with what was copied when a start on it fails",
+        "trapd.tending:Tending.run",
+        never("_newly_failed"),
+        ("unit/test_tending.py",),
+    ),
+    Mutant(
+        "a worker starts although nothing can be printed any more",
+        "trapd.worker.entry:main",
+        drop("forgive"),
+        ("process/test_full_disk.py",),
+    ),
+    Mutant(
+        "no generation fills the disk for everybody else",
+        "trapd.generations.filling:Filling.add",
+        drop("check"),
+        ("unit/generations/test_store.py",),
+    ),
+    Mutant(
         "a file of the store that lost its content spoils no later generation",
         "trapd.generations.store:Store.give",
         never("st_size"),

@@ -100,6 +100,14 @@ def test_no_more_than_a_hundred_logs_are_kept_and_those_of_running_workers(tmp_p
     assert left == {f"default@{number}-1.log" for number in (3, *range(20, 120), 200)}
 
 
+def test_a_worker_starts_without_a_log_if_there_can_be_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "logs").touch()
+    output = Records(tmp_path / "run", tmp_path / "logs").open_log(ONE)
+    os.write(output, b"lost")
+    os.close(output)
+    assert f"cannot log what default@7-1 prints: {tmp_path}/logs: file exists" in caplog.text
+
+
 def test_a_log_that_has_grown_too_long_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records_module, "LOG_LIMIT", 10)
     records = Records(tmp_path, tmp_path)

@@ -81,8 +81,15 @@ class Records:
         """Open the log of a new run and return its descriptor; the log of the run before stays as ``<name>.log.1``.
 
         The oldest logs are removed, because every generation brings new names; but not those of ``running`` instances.
+        If there can be no log, as on a full or read-only disk, the worker starts without one.
         """
-        path = self.log(id)
+        try:
+            return self._open_log(self.log(id), running)
+        except OSError as error:
+            log.error("cannot log what %s prints: %s: %s", id, error.filename, (error.strerror or str(error)).lower())
+            return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    def _open_log(self, path: Path, running: Container[str]) -> int:
         self.logs.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
         if path.exists():
             path.replace(path.with_suffix(".log.1"))
