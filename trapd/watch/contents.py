@@ -68,10 +68,10 @@ class Contents:
         return found
 
     def interpreter(self, version: str, identity: str, python: Path, standard: Iterable[str]) -> Content:
-        """``standard``: the folders of its standard library."""
+        """``standard``: the folders of its standard library, and files that it consists of."""
         real = os.path.realpath(python)
         files = [("", real)] if Path(real).is_file() else []
-        files += [(path, path) for folder in standard for path in _modules(folder)]
+        files += [(path, path) for path in sorted({path for folder in standard for path in _modules(folder)})]
         content = self.digest("", files)
         return Content(version, hashlib.sha256(f"{identity}\n{content}".encode()).hexdigest()[:_DIGITS])
 
@@ -159,6 +159,8 @@ def _modules(folder: str) -> Iterator[str]:
                         yield entry.path
         except FileNotFoundError:
             continue
+        except NotADirectoryError:
+            yield here
 
 
 def _hash(source: str) -> str:

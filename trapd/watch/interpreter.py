@@ -36,7 +36,7 @@ class Answer:
     celeryconfig: str = ""  # digest of its content as it was before it was executed
     problem: str = ""
     version: str = ""  # for people: "3.11.2"
-    standard: tuple[str, ...] = ()  # folders of its standard library
+    standard: tuple[str, ...] = ()  # folders of its standard library, and the library that it is
     markers: Mapping[str, str] = field(default_factory=dict)  # of PEP 508: python_version and the like
     base_prefix: str = ""  # of the interpreter that a virtual environment was made with; without one: ``prefix``
     executable: str = ""  # as the interpreter names itself

@@ -37,7 +37,7 @@ def where() -> dict[str, object]:
         "paths": [str(folder) for folder in path if os.path.realpath(folder) not in standard],
         "identity": f"{sys.implementation.name} {sys.version} {prefix}",
         "version": platform.python_version(),
-        "standard": sorted(standard),
+        "standard": [*sorted(standard), *shared_library()],
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
         "executable": sys.executable,
@@ -66,6 +66,13 @@ def markers() -> dict[str, str]:
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "sys_platform": sys.platform,
     }
+
+
+def shared_library() -> list[str]:
+    """The interpreter itself, where its program is only a shell around a library."""
+    folder, name = (sysconfig.get_config_var(variable) or "" for variable in ("LIBDIR", "INSTSONAME"))
+    library = Path(folder, name)
+    return [str(library)] if sysconfig.get_config_var("Py_ENABLE_SHARED") and library.is_file() else []
 
 
 def mapped() -> dict[str, str]:

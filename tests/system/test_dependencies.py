@@ -1,0 +1,71 @@
+"""Acceptance: a library is upgraded, rebuilt or added beside an application, by real pip under real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import environments
+from tests.support.daemon import Daemon, Status, pool, settled_on
+from tests.support.sample import NAME, Application, good
+from tests.support.upgrade import Setting
+from tests.support.wheels import write_wheel
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def install(application: Application, name: str, version: str, content: str = "") -> None:
+    wheel = write_wheel(application.wheels, name, version, {f"{name}/__init__.py": f"CONTENT = {content!r}\n"})
+    environments.pip(application.python, "install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest, application: Application, short_path: Path) -> Iterator[Daemon]:
+    """trapd with one worker of an application that requires keel, and imports rope without saying so."""
+    files = good("1.0")
+    files["shipyard/__init__.py"] += "import rope\n"
+    ship = write_wheel(application.wheels, NAME, "1.0", files, requires=["keel"])
+    install(application, "keel", "1.0")
+    install(application, "rope", "1.0")
+    application.install(ship)
+    setting = Setting(make_broker("redis", request), acks_late=False, workers=1, concurrency=1)
+    tables = setting.tables(application) | {"rollout": {"min_ready": "0s"}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
+        running.wait_until("workers on 1.0", settled_on("1.0", 1))
+        yield running
+
+
+def on_generation(number: int) -> Callable[[Status], bool]:
+    def true(status: Status) -> bool:
+        return pool(status)["generation"] == number and settled_on("1.0", 1)(status)
+
+    return true
+
+
+def test_a_change_of_what_the_workers_run_recycles_them_once_and_is_named(
+    application: Application, daemon: Daemon
+) -> None:
+    assert "rope" in pool(daemon.status())["instances"][0]["loaded"]
+    install(application, "keel", "1.0", "rebuilt")
+    daemon.wait_until("generation 2", on_generation(2))
+    install(application, "ipython", "9.0")
+    daemon.wait_until("no effect", lambda status: "no-effect" in daemon.ctl("events").stdout)
+    daemon.stop()
+    daemon.start()  # what the workers had loaded is remembered
+    daemon.wait_until("generation 2 again", on_generation(2))
+    install(application, "rope", "1.1")
+    daemon.wait_until("generation 3", on_generation(3))
+
+    listed = daemon.ctl("generations").stdout
+    assert "keel 1.0, other content" in listed
+    assert "rope 1.0 -> 1.1" in listed
+    assert "ipython absent -> 9.0: not required by what is watched" in daemon.ctl("events").stdout
+    assert "rope 1.0 -> 1.1" in daemon.ctl("why", "default").stdout
+    told = daemon.ctl("why", "generation", "3").stdout
+    assert "rope 1.0 -> 1.1" in told
+    assert "ipython absent -> 9.0" in told
+    different = daemon.ctl("generations", "diff", "1", "3").stdout.splitlines()
+    assert {"ipython absent -> 9.0", "keel 1.0, other content", "rope 1.0 -> 1.1"} <= set(different)
