@@ -19,6 +19,7 @@ from trapd.model import (
     PoolSpec,
     PoolState,
     Rollout,
+    TreeFile,
 )
 
 # Seconds in ready after which earlier failures are forgiven (B9; systemd never forgives them, see systemd#43813);
@@ -113,7 +114,12 @@ class Snapshots(Protocol):
     async def make(
         self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
     ) -> None: ...
-    async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None: ...
+    async def copy(
+        self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None = None
+    ) -> None:
+        """``celeryconfig``: an installed one, or the generation that has it; None: that of ``source``."""
+        ...
+
     async def remove(self, number: int) -> None: ...
     async def flaw(self, number: int) -> str: ...
     async def cost(self, number: int) -> Cost | None:

@@ -12,7 +12,7 @@ from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout import changes, condition, intent, lost_end, want
+from trapd.rollout import celeryconfig, changes, condition, intent, lost_end, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -147,11 +147,13 @@ class Triggers:
             known.save([state], [superseded(state.rollout, why, "reload", wall)] if state.rollout else [])
 
     async def _renew(self, pool: str, action: Renew) -> None:
-        known, again = self.controller, CopyOf(action.generation, action.why)
+        known = self.controller
         async with known.making:
             situation = known.situation(pool)  # another trigger may have come between the plan and here
-            if intent.left_behind(situation) == again and not situation.under_way:
-                await self._copies({pool: again}, "trapd")
+            left = intent.left_behind(situation)
+            as_planned = isinstance(left, CopyOf) and (left.generation, left.why) == (action.generation, action.why)
+            if as_planned and not situation.under_way:
+                await self._copies({pool: left}, "trapd")
 
     # -- people ----------------------------------------------------------------------------------------------------
 
@@ -167,20 +169,27 @@ class Triggers:
                 meant[name] = what
             return await self._copies(meant, actor)
 
-    async def undo(self, pool: str, *, actor: str) -> Rollout:
-        """Back to the good generation before; what is undone is not rolled out again by itself."""
+    async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Rollout:
+        """Back to the good code before, or to the generation ``to``; what is undone is not rolled out again by itself.
+        The celeryconfig in force stays in force, unless ``settings`` are to go back as well."""
         known = self.controller
         async with known.making:
-            what = intent.to_undo(self._situation(pool))
-            if not isinstance(what, Nothing) and (flaw := await known.snapshots.flaw(what.generation)):
-                what = Nothing(Cause.FLAWED, f"generation {what.generation} cannot start: {flaw}")
+            situation = self._situation(pool)
+            flaws = {n: flaw for n in known.generations if (flaw := await known.snapshots.flaw(n))}
+            what = intent.to_undo(situation, to, settings=settings, flaws=flaws)
             self._receive(pool, Trigger.UNDO, what, actor)
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
-            state, target = known.state(pool), known.generations[what.generation]
+            state, target = situation.state, known.generations[what.generation]
             current = known.generations[state.wanted or 0]
             fresh = await self._copied(what, actor) if isinstance(what, CopyOf) else target
-            undone = want.undone(state, current, target, known.generations, f"undone by {actor}", known.clock.wall())
+            why, wall = f"undone by {actor}", known.clock.wall()
+            undone = want.undone(state, current, target, known.generations, why, wall)
+            if settings:  # nor does the installed celeryconfig come back under the old code
+                mark = situation.as_copied(fresh).fingerprint
+                undone = want.unless_as(undone, fresh, mark, why, wall)
+            if want.needs_no_canary(state, current, target, fresh):
+                undone = want.with_good(undone, fresh.number)
             return (await self._begin([pool], fresh, reason=what.why, actor=actor, before={pool: undone}))[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
@@ -310,13 +319,13 @@ class Triggers:
         return rollouts
 
     async def _copied(self, what: CopyOf, actor: str) -> Generation:
-        """A new number for an old fingerprint."""
+        """The code of a generation under a new number."""
         known = self.controller
-        old = known.generations[what.generation]
+        old, config = celeryconfig.of_copy(what.generation, what.celeryconfig, known.generations, known.disk)
         generation = self._number(old.fingerprint, old, what.why, actor)
         specs = list(known.specs.values())
         try:
-            await known.snapshots.copy(generation, old.number, specs)
+            await known.snapshots.copy(generation, old.number, specs, config)
         except SnapshotError:
             if old.number in known.snapshots.present() or not self._has_installed(old):
                 raise
@@ -372,4 +381,6 @@ async def _nothing() -> str:
 
 
 def _impossible(order: Trigger, pool: str, what: Nothing) -> RefusedError:
+    if what.cause is Cause.REJECTED:
+        return RefusedError(f"nothing to {order}: {what.why}")
     return RefusedError(f"cannot {order} {pool}: {what.why}")

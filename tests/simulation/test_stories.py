@@ -459,7 +459,7 @@ def test_undo_goes_back_and_stays_back() -> None:
     universe = upgraded()
     universe.order("undo", POOL)
     universe.settle("one")
-    assert universe.history.generations()[3].reason == "undo of generation 2"
+    assert universe.history.generations()[3].reason == "undo of generation 2: pkg two -> one"
     universe.install("two", GOOD)  # the watch looks again
     universe.settle("one")
 
@@ -1004,7 +1004,7 @@ def test_what_is_good_is_never_collected_however_many_bad_ones_follow() -> None:
         universe.settle("two")
     assert {1, 2} <= universe.snapshots.present()
     assert len(universe.snapshots.present()) <= 8
-    universe.order("undo", POOL)
+    universe.order("undo", POOL, to=1)
     universe.settle("one")
 
 

@@ -79,6 +79,7 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
     started_in: float = 0.0
+    env: Mapping[str, str] = field(default_factory=dict)  # where its own tools find it, if it has any
     before: list[Server] = field(default_factory=list)  # stopped after this one
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
@@ -117,7 +118,7 @@ def spawn(name: str, command: list[str], log: Path, env: Mapping[str, str] | Non
             cwd=log.parent,
         )
     SERVERS.add(process.pid)
-    return Server(name, process, log)
+    return Server(name, process, log, env=env or {})
 
 
 def free_port() -> int:
@@ -189,6 +190,12 @@ def rabbitmq_server(directory: Path, advanced: str = "") -> Iterator[tuple[str, 
             server.stop()
     finally:
         epmd.stop()
+
+
+def change_password(server: Server, user: str, password: str) -> None:
+    """Of a user of this RabbitMQ. Connections that are open stay open, as RabbitMQ has it."""
+    command = [str(RABBITMQ.with_name("rabbitmqctl")), "--quiet", "change_password", user, password]
+    subprocess.run(command, env=server.env, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
 def _rabbitmq_environment(directory: Path, port: int, dist: int, epmd_port: int) -> dict[str, str]:

@@ -164,8 +164,8 @@ class FakeController:
         self.asked.append(("retry", list(pools), actor))
         raise RefusedError("nothing to retry: no refused generation is what is installed now")
 
-    async def undo(self, pool: str, *, actor: str) -> Rollout:
-        self.asked.append(("undo", pool, actor))
+    async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Rollout:
+        self.asked.append(("undo", pool, actor, *([to] if to else []), *(["settings"] if settings else [])))
         return self._begin(pool, actor, "undo")
 
     async def pause(self, pool: str, *, actor: str) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
-from trapd.model import Application, Cost, Disk, Generation, PoolSpec
+from trapd.model import Application, Cost, Disk, Generation, PoolSpec, TreeFile
+
+CONFIG = "etc/celeryconfig.py"
 
 
 class FakeSnapshots(Snapshots):
@@ -31,12 +33,19 @@ class FakeSnapshots(Snapshots):
     ) -> None:
         self._keep(generation, {file.path: self._content(file.source, file.digest) for file in disk.files})
 
-    async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
+    async def copy(
+        self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None = None
+    ) -> None:
         if source not in self.present():
             raise SnapshotError(f"cannot copy generation {source}: it has no snapshot")
         if await self.examine([source]):
             raise SnapshotError(f"cannot copy generation {source}: it is damaged: {self.found[source]}")
-        self._keep(generation, self.kept[source])
+        other = {}
+        if isinstance(celeryconfig, int):
+            other = {CONFIG: self.kept[celeryconfig][CONFIG]}
+        elif celeryconfig is not None:
+            other = {CONFIG: self._content(celeryconfig.source, celeryconfig.digest)}
+        self._keep(generation, {**self.kept[source], **other})
 
     async def remove(self, number: int) -> None:
         self.found.pop(number, None)

@@ -76,10 +76,13 @@ async def retry(call: Call[requests.OfPools]) -> documents.Rollouts:
     return _rollouts(await call.triggers.retry(_configured(call, call.params["pools"]), actor=call.actor))
 
 
-async def undo(call: Call[requests.OfPool]) -> documents.Rollouts:
-    """Take `pool` back to the good code before. Code that is undone is not rolled out again by itself, whatever
-    settings change, but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
-    return _rollouts([await call.triggers.undo(_find(call, call.params["pool"]), actor=call.actor)])
+async def undo(call: Call[requests.OfUndo]) -> documents.Rollouts:
+    """Take `pool` back to the good code before, or to generation `to`. The celeryconfig in force stays in force, unless
+    `settings` are taken back as well. Code that is undone is not rolled out again by itself, whatever settings change,
+    but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
+    name, params = _find(call, call.params["pool"]), call.params
+    rollout = await call.triggers.undo(name, actor=call.actor, to=params["to"], settings=params["settings"])
+    return _rollouts([rollout])
 
 
 async def pause(call: Call[requests.OfPool]) -> documents.Wanted:

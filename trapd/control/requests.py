@@ -56,6 +56,12 @@ class OfStatus(TypedDict):
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
 
 
+class OfUndo(TypedDict):
+    pool: _Pool
+    to: Annotated[int | None, Default(None), "the generation to go back to; null: the good one before"]
+    settings: Annotated[bool, Default(False), "take the celeryconfig back as well"]
+
+
 class OfHistory(TypedDict):
     pool: _OnePool
     limit: _Limit

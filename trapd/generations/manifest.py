@@ -71,6 +71,7 @@ def describe_copy(generation: Generation, pools: Sequence[PoolSpec], source: Man
     return replace(
         source,
         number=generation.number,
+        fingerprint=generation.fingerprint,
         reason=generation.reason,
         wall=generation.wall,
         pools=_launches(pools),

@@ -57,12 +57,15 @@ class SnapshotStore(Snapshots):
         await asyncio.to_thread(self._make, generation, disk, pools, application)
         self._present |= {generation.number}
 
-    async def copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
-        """The code and celeryconfig of an earlier snapshot under a new number, with trapd's present worker part.
+    async def copy(
+        self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None = None
+    ) -> None:
+        """The code of an earlier snapshot under a new number, with trapd's present worker part, and with its own
+        celeryconfig or another one: an installed file, or that of another snapshot.
 
         Raises SnapshotError if there is no such snapshot.
         """
-        await asyncio.to_thread(self._copy, generation, source, pools)
+        await asyncio.to_thread(self._copy, generation, source, pools, celeryconfig)
         self._present |= {generation.number}
 
     async def remove(self, number: int) -> None:
@@ -161,7 +164,9 @@ class SnapshotStore(Snapshots):
             stamps.keep(known, env.copied(found, filling.entries()), before=began)
         return places
 
-    def _copy(self, generation: Generation, source: int, pools: Sequence[PoolSpec]) -> None:
+    def _copy(
+        self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None
+    ) -> None:
         if source not in self._present:
             raise SnapshotError(
                 f"cannot copy generation {source}: it has no snapshot; recycle what is installed instead"
@@ -171,15 +176,24 @@ class SnapshotStore(Snapshots):
             raise SnapshotError(f"cannot copy generation {source}: it is damaged: {self._damaged[source]}")
         with self._building(generation.number) as filling:
             before = manifest.read(old)
-            filling.add(
+            config = celeryconfig if isinstance(celeryconfig, TreeFile) else self._celeryconfig(celeryconfig or source)
+            code = [
                 TreeFile(entry.path, str(old / entry.path), entry.digest)
                 for entry in table.read(old)
                 if entry.path.startswith((f"{manifest.CODE}/", f"{mirror.TREE}/", f"{ENV}/"))
-                or entry.path == manifest.CELERYCONFIG
-            )
+            ]
+            filling.add([*code, config], closed=frozenset({manifest.CELERYCONFIG}))
             env.relink(old, filling.folder)
             mirror.link_neighbours(filling.folder, mirror.originals(before.import_path))
             self._complete(filling, manifest.describe_copy(generation, pools, before))
+
+    def _celeryconfig(self, number: int) -> TreeFile:
+        """Raises SnapshotError where the snapshot has none."""
+        folder = self.directory / str(number)
+        for entry in table.read(folder):
+            if entry.path == manifest.CELERYCONFIG:
+                return TreeFile(entry.path, str(folder / entry.path), entry.digest)
+        raise SnapshotError(f"cannot copy the celeryconfig of generation {number}: it has none")
 
     def _complete(self, filling: Filling, about: manifest.Manifest) -> None:
         filling.add(TreeFile(f"{manifest.RUNTIME}/{path}", str(file), "") for path, file in runtime.files())

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, RolloutState, Scope
+from trapd.rollout import celeryconfig
 from trapd.rollout.refusals import Candidate, candidate, refusal
-from trapd.rollout.want import launch_digest, news, undo_target
+from trapd.rollout.want import backwards, label, launch_digest, news, undo_target
 
 SETTINGS = "settings of the pool changed"
+OTHER_CELERYCONFIG = "the celeryconfig changed"
+_NO_FLAWS: Mapping[int, str] = {}
 
 
 class Trigger(StrEnum):
@@ -34,6 +37,7 @@ class Cause(StrEnum):
     NOT_REFUSED = "not refused"  # there is nothing to try again
     PAUSED = "paused"
     NO_OTHER = "no other"  # no good generation to go back to
+    REJECTED = "rejected"  # nothing to undo: what was installed never served
     FLAWED = "flawed"  # no worker could start from that generation
     APPLICATION = "application"  # what is installed has to be started as another one: no copy can be
     DISK_FIRST = "disk first"  # what is installed comes with the settings in force
@@ -74,10 +78,14 @@ class FromDisk:
 
 @dataclass(frozen=True, slots=True)
 class CopyOf:
-    """Roll out the code of this generation under a new number, with the settings in force."""
+    """Roll out the code of this generation under a new number, with the settings in force.
+
+    ``celeryconfig``: the generation whose celeryconfig the copy gets, or INSTALLED; None: that of its source.
+    """
 
     generation: int
     why: str
+    celeryconfig: int | None = None
 
     def __str__(self) -> str:
         return f"the code of generation {self.generation} under a new number: {self.why}"
@@ -159,8 +167,11 @@ class Situation:
         return candidate(generation, self.spec.name)
 
     def as_copied(self, generation: Generation) -> Candidate:
-        """As a copy of it would be: the same application, under the settings in force."""
-        return replace(self.as_made(generation), launch=launch_digest(self.spec, generation.application))
+        """As a copy of it would be: the same application, under the settings and with the celeryconfig in force."""
+        copied = celeryconfig.with_other(generation, celeryconfig.installed(self.disk))
+        if copied is not generation and celeryconfig.is_code_of(generation, self.disk):
+            copied = replace(copied, fingerprint=self.disk.fingerprint)  # then that is what is installed
+        return replace(self.as_made(copied), launch=launch_digest(self.spec, generation.application))
 
 
 # -- what the watch and the settings mean ----------------------------------------------------------------------------
@@ -178,7 +189,7 @@ def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
         if situation.is_installed(state.wanted):
             why = f"generation {state.wanted} is what is installed, under the settings in force"
             return Nothing(Cause.SAME, why)
-        if refused := _refused(situation, "what is installed", situation.installed):
+        if refused := _refused(situation, "what is installed", situation.installed) or _undone(situation):
             return refused
     good = state.last_good
     half_made = state.wanted not in state.good and good in situation.usable
@@ -223,9 +234,14 @@ def _renewed(situation: Situation) -> Nothing | CopyOf:
     wanted = situation.wanted
     if wanted is None:
         return _unsettled(situation)
-    if situation.as_copied(wanted) == situation.as_made(wanted):
+    copied, made = situation.as_copied(wanted), situation.as_made(wanted)
+    if copied == made:
         return Nothing(Cause.SAME, f"generation {wanted.number} has these settings")
-    return CopyOf(wanted.number, SETTINGS)
+    if copied.fingerprint == made.fingerprint:
+        return CopyOf(wanted.number, SETTINGS)
+    return CopyOf(
+        wanted.number, OTHER_CELERYCONFIG if copied.launch == made.launch else SETTINGS, celeryconfig.INSTALLED
+    )
 
 
 # -- what orders mean ------------------------------------------------------------------------------------------------
@@ -238,8 +254,15 @@ def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf:
     return _unsettled(situation) if wanted is None else CopyOf(wanted.number, reason)
 
 
-def to_undo(situation: Situation) -> Nothing | CopyOf | ReturnTo:
-    """Back to the good generation before; in the middle of a rollout to that very one, whose workers still run."""
+def to_undo(
+    situation: Situation, to: int | None = None, *, settings: bool = False, flaws: Mapping[int, str] = _NO_FLAWS
+) -> Nothing | CopyOf | ReturnTo:
+    """Back to the good code before, or to the generation ``to``; in the middle of a rollout to the very generation
+    whose workers still run.
+
+    The celeryconfig in force stays in force, unless the one of the target is wanted too (``settings``). ``flaws``: why
+    no worker could start from a generation any more.
+    """
     state, current = situation.state, situation.wanted
     if situation.stopping:
         return _STOPPING
@@ -248,12 +271,73 @@ def to_undo(situation: Situation) -> Nothing | CopyOf | ReturnTo:
     if state.paused:
         return Nothing(Cause.PAUSED, "it is paused; resume it first")
     # what is rolled out anew gets the pool's present settings, whatever it had then
-    launch = None if situation.under_way else situation.as_copied(current).launch
-    target = undo_target(state, current, situation.generations, launch)
-    if target is None:
-        return Nothing(Cause.NO_OTHER, "no other good generation is known")
-    reason = f"undo of generation {current.number}"
-    return ReturnTo(target, reason) if situation.under_way else CopyOf(target, reason)
+    launch = None if situation.under_way else launch_digest(situation.spec, current.application)
+    target = undo_target(
+        state, current, situation.generations, launch, settings=settings, startable=situation.usable - flaws.keys()
+    )
+    if to is None and (nothing := _never_served(situation, current, target)):
+        return nothing
+    if to is not None:
+        if nothing := _no_target(situation, current, to, flaws, settings):
+            return nothing
+    elif target is None:
+        return _no_other(situation, current, flaws, settings)
+    goal = situation.generations[to or target or 0]
+    reason = f"undo of generation {current.number}: {backwards(current, goal)}"
+    if situation.under_way and goal.number in (target, state.last_good) and not settings:
+        return ReturnTo(goal.number, reason)
+    serves = state.last_good if situation.under_way else current.number
+    return CopyOf(goal.number, reason, None if settings else serves)
+
+
+def _never_served(situation: Situation, current: Generation, target: int | None) -> Nothing | None:
+    """After a rejection the pool is where an undo would lead; who goes on goes back one more."""
+    latest = situation.state.rollout
+    if latest is None or latest.generation == current.number or situation.is_installed(current.number):
+        return None
+    if latest.state not in (RolloutState.REJECTED, RolloutState.FAILED):
+        return None
+    word = "was rejected" if latest.state is RolloutState.REJECTED else "failed"
+    what, serves = label(latest.versions, latest.generation), label(current.versions, current.number)
+    why = f"{what} {word}, {serves} serves"
+    known = situation.generations.get(target or 0)
+    if known is None:
+        return Nothing(Cause.REJECTED, f"{why}; no other good generation is kept")
+    back = f"trapctl rollout undo {situation.spec.name} --to {known.number}"
+    return Nothing(Cause.REJECTED, f"{why}; to go back to {label(known.versions, known.number)}: {back}")
+
+
+def _no_target(
+    situation: Situation, current: Generation, to: int, flaws: Mapping[int, str], settings: bool
+) -> Nothing | None:
+    goal = situation.generations.get(to)
+    if goal is None:
+        return Nothing(Cause.NO_OTHER, f"there is no generation {to}; see trapctl generations")
+    if to in flaws or to not in situation.usable:
+        return _flawed(to, flaws)
+    same = goal.fingerprint == current.fingerprint if settings else celeryconfig.same_code(goal, current)
+    as_now = launch_digest(situation.spec, goal.application) == current.launch.get(situation.spec.name, "")
+    if same and as_now and not situation.under_way:
+        return Nothing(Cause.SAME, f"generation {current.number}, which serves, has the code of generation {to}")
+    return None
+
+
+def _no_other(situation: Situation, current: Generation, flaws: Mapping[int, str], settings: bool) -> Nothing:
+    """Why there is nothing to go back to: nothing else was good, or it has the same code, or cannot start any more."""
+    for number in reversed(situation.state.good):
+        known = situation.generations.get(number)
+        if known is None or known.fingerprint == current.fingerprint:
+            continue
+        if number in flaws:
+            return _flawed(number, flaws)
+        if not settings and number in situation.usable and celeryconfig.same_code(known, current):
+            why = f"generation {number} has the same code, and another celeryconfig; to go back to that as well: "
+            return Nothing(Cause.NO_OTHER, f"{why}trapctl rollout undo {situation.spec.name} --settings")
+    return Nothing(Cause.NO_OTHER, "no other good generation is known")
+
+
+def _flawed(number: int, flaws: Mapping[int, str]) -> Nothing:
+    return Nothing(Cause.FLAWED, f"generation {number} cannot start: {flaws.get(number, 'its snapshot is gone')}")
 
 
 def to_retry(situation: Situation) -> Nothing | Forgive:
@@ -275,6 +359,19 @@ _REACHES = {Scope.CODE: "", Scope.APPLICATION: " as this application", Scope.SET
 def _unsettled(situation: Situation) -> Nothing:
     disk = situation.disk
     return Nothing(Cause.UNSETTLED, f"no code has settled yet ({disk.reason or disk.state})")
+
+
+def _undone(situation: Situation) -> Nothing | None:
+    """Code that a person undid stays undone, whatever becomes of its celeryconfig."""
+    wanted = situation.wanted
+    if wanted is None or celeryconfig.is_code_of(wanted, situation.disk):
+        return None
+    for found in situation.state.refused:
+        for known in situation.generations.values():
+            mine = found.scope is Scope.CODE and known.fingerprint == found.fingerprint
+            if mine and celeryconfig.is_code_of(known, situation.disk):
+                return Nothing(Cause.REFUSED, f"what is installed was refused before: {found.why}", found)
+    return None
 
 
 def _refused(situation: Situation, what: str, tried: Candidate) -> Nothing | None:

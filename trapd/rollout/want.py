@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from trapd.content import normalise
@@ -19,7 +19,7 @@ from trapd.model import (
     RolloutState,
     Scope,
 )
-from trapd.rollout import changes
+from trapd.rollout import celeryconfig, changes
 from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
 
@@ -170,24 +170,45 @@ def resume(state: PoolState, now: float) -> PoolState:
 
 
 def undo_target(
-    state: PoolState, current: Generation, generations: Mapping[int, Generation], launch: str | None = None
+    state: PoolState,
+    current: Generation,
+    generations: Mapping[int, Generation],
+    launch: str | None = None,
+    *,
+    settings: bool = False,
+    startable: Set[int] | None = None,
 ) -> int | None:
     """What the last undo left, or else the newest good generation, if it is something else than ``current``.
 
-    As it was, by default: then other settings make it something else. With ``launch``, as it would be if it had these.
+    Other code, that is; with ``settings`` another celeryconfig will do. As it was, by default: then other settings make
+    it something else. With ``launch``, as it would be if it had these. ``startable``: what a worker could start from.
     """
     left = [state.undone] if state.undone is not None else []
     for number in [*left, *reversed(state.good)]:
         known = generations.get(number)
-        if known is None:
+        if known is None or (startable is not None and number not in startable):
             continue
-        if known.fingerprint != current.fingerprint:
+        same = known.fingerprint == current.fingerprint if settings else celeryconfig.same_code(known, current)
+        if not same:
             return number
         again = candidate(known, state.pool)
-        again = again if launch is None else replace(again, launch=launch)
+        again = again if launch is None else replace(again, fingerprint=current.fingerprint, launch=launch)
         if (launch is None or number in left) and again != candidate(current, state.pool):
             return number
     return None
+
+
+def backwards(current: Generation, target: Generation) -> str:
+    """From which versions to which: ``trap 2.0 -> 1.0``; where they are the same, from which generation to which."""
+    names = sorted({*current.versions, *target.versions})
+    pairs = [(name, current.versions.get(name, "absent"), target.versions.get(name, "absent")) for name in names]
+    moved = ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
+    return moved or f"generation {current.number} -> {target.number}"
+
+
+def label(versions: Mapping[str, str], number: int) -> str:
+    """A generation for people: ``trap 1.4.0``."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or f"generation {number}"
 
 
 def undone(
@@ -212,6 +233,24 @@ def undone(
     good = tuple(g for g in state.good if g not in alike) if target.number in state.good else state.good
     forgiven = forgive(state, candidate(target, pool))
     return refuse(replace(forgiven, good=good, undone=current.number), refusal)
+
+
+def unless_as(state: PoolState, generation: Generation, fingerprint: str, why: str, wall: float) -> PoolState:
+    """The pool that does not give this generation the celeryconfig by which it would have this fingerprint."""
+    if fingerprint == generation.fingerprint:
+        return state
+    return refuse(state, Refusal(Scope.CODE, fingerprint, "", why, wall))
+
+
+def needs_no_canary(state: PoolState, current: Generation, target: Generation, fresh: Generation) -> bool:
+    """Whether a copy of ``target`` is as good as that was: nothing in it is unproven in this pool."""
+    proven = target.number in state.good and target.launch.get(state.pool) == fresh.launch.get(state.pool)
+    return proven and (target.fingerprint == fresh.fingerprint or current.number in state.good)
+
+
+def with_good(state: PoolState, number: int) -> PoolState:
+    """The pool with a generation that needs no canary."""
+    return replace(state, good=(*(g for g in state.good if g != number), number)[-GOOD_KEPT:])
 
 
 def _end(rollout: Rollout, to: RolloutState, why: str, detail: str, wall: float) -> Rollout:

@@ -139,7 +139,7 @@ async def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
     short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeController):
-        async def undo(self, pool: str, *, actor: str) -> Any:
+        async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Any:
             raise KeyError("secret")
 
     async with nothing_running_after():
@@ -155,7 +155,7 @@ async def test_a_mistake_in_a_handler_is_an_internal_error_and_harms_nobody(
 
 async def test_no_error_shows_a_password(short_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Failing(FakeController):
-        async def undo(self, pool: str, *, actor: str) -> Any:
+        async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Any:
             raise RefusedError("cannot undo: amqp://u:s3cret@h")
 
         async def retry(self, pools: Any, *, actor: str) -> Any:

@@ -12,12 +12,21 @@ from trapd.ctl.session import Session
 
 @click.command()
 @options.POOL
+@click.option(
+    "--to",
+    type=click.IntRange(min=1),
+    metavar="GENERATION",
+    help="Go back to this generation; trapctl generations lists them.",
+)
+@click.option("--settings", is_flag=True, help="Go back to the celeryconfig of that generation, too.")
 @options.waiting
 @options.json
 @click.pass_obj
-def verb(session: Session, pool: str, wait: bool, timeout: float | None) -> int:
-    """Go back to the good code before.
+def verb(session: Session, pool: str, to: int | None, settings: bool, wait: bool, timeout: float | None) -> int:
+    """Go back to the good code before, or to an earlier generation.
 
-    Code that is undone is not rolled out again by itself, whatever settings change. A second undo takes back the first.
+    The celeryconfig in force stays in force, because the earlier one may have an old password; --settings takes it
+    back, too. Code that is undone is not rolled out again by itself, whatever settings change. A second undo takes
+    back the first. After a rejection there is nothing to undo: the good code before serves already.
     """
-    return roll(session, methods.UNDO({"pool": pool}), wait=wait, timeout=timeout)
+    return roll(session, methods.UNDO({"pool": pool, "to": to, "settings": settings}), wait=wait, timeout=timeout)

@@ -1,0 +1,55 @@
+"""Acceptance: after a rotation of RabbitMQ's password no undo and no restart brings the old one back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support import brokers
+from tests.support.daemon import Daemon, pool, settled_on
+from tests.support.sample import Application
+from tests.support.upgrade import Setting
+
+
+@pytest.mark.timeout(240)
+def test_undo_after_a_rotation_uses_the_new_password(
+    application: Application, short_path: Path, tmp_path: Path
+) -> None:
+    application.install(application.wheel("1.0"))
+    try:
+        with brokers.rabbitmq_server(tmp_path) as (url, server):
+            setting = Setting(brokers.on_rabbitmq(url), acks_late=False, workers=1, concurrency=1)
+            tables = setting.tables(application) | {"rollout": {"min_ready": "1s"}}
+            with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+                _rotate_and_go_back(daemon, application, server)
+    except brokers.MissingServerError as error:
+        pytest.skip(str(error))
+
+
+def _rotate_and_go_back(daemon: Daemon, application: Application, server: brokers.Server) -> None:
+    daemon.wait_until("a worker on 1.0", settled_on("1.0", 1))
+    application.install(application.wheel("2.0"))
+    assert daemon.ctl("rollout", "status", "--timeout", "60s").returncode == 0
+
+    brokers.change_password(server, "guest", "fresh")
+    config = daemon.directory / "celeryconfig.py"
+    config.write_text(config.read_text().replace("guest:guest@", "guest:fresh@"))
+    assert daemon.ctl("rollout", "status", "--timeout", "60s").returncode == 0
+
+    done = daemon.ctl("rollout", "undo", "default", "--timeout", "60s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "undo of generation 3: shipyard 2.0 -> 1.0" in done.stdout
+    status = daemon.wait_until("a worker on 1.0 again", settled_on("1.0", 1))
+    (before,) = pool(status)["instances"]
+
+    os.kill(before["pid"], signal.SIGKILL)
+    back = daemon.wait_until(
+        "its restart", lambda now: settled_on("1.0", 1)(now) and pool(now)["instances"][0]["pid"] != before["pid"]
+    )
+    assert pool(back)["instances"][0]["name"] == before["name"]
+    held = daemon.ctl("status")
+    assert held.returncode == 1
+    assert "shipyard 2.0 is installed and does not run: undone by" in held.stdout
