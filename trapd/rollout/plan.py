@@ -23,7 +23,7 @@ from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.truth import available, healthy_at
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
-from trapd.rollout.world import World, ready
+from trapd.rollout.world import World, in_its_start, ready
 
 LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a look tells of it (B15)
 
@@ -290,7 +290,8 @@ def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Inst
     if witness is None:
         return
     at = max(restart_at(failed), witness.at + backoff.delay(failed.failures, failed.id.name))
-    both = f"generation {draft.world.fallback} does not start either ({witness.summary})"
+    too = "does not start either" if in_its_start(witness) else "failed as well"
+    both = f"generation {draft.world.fallback} {too} ({witness.summary})"
     draft.waiting.append(f"the environment to recover: {both}")
     if at > draft.now:
         draft.wakes.append(at)

@@ -386,3 +386,34 @@ def test_the_plan_says_when_to_look_again() -> None:
     thought = plan(world(spec(), wanting(2, 1), one("1-1"), one("1-2"), one("2-1", ago=2)), NOW)
     assert thought.wake_at == NOW + 3
     assert thought.waiting == "p@2-1 to stay healthy"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (FailureKind.CODE, "generation 1 does not start either (ImportError: no)"),
+        (FailureKind.TIMEOUT, "generation 1 does not start either"),
+        (FailureKind.CRASH, "generation 1 failed as well"),
+        (FailureKind.MEMORY, "generation 1 failed as well"),
+    ],
+)
+def test_a_good_worker_that_ended_is_not_called_one_that_does_not_start(kind: FailureKind, words: str) -> None:
+    """It may have been ready for days before the kernel killed it."""
+    canary = one("2-1", "failed", ago=2, failures=3)
+    witness = one("1-3", "failed", ago=1, failure=failure(1, kind))
+    waiting = plan(
+        world(spec(), wanting(2, 1, phase=R.PREFLIGHT), one("1-1"), one("1-2"), canary, witness), NOW
+    ).waiting
+    assert f"the environment to recover: {words}" in waiting
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(FailureKind.CODE, "p@2-1 failed to start ("), (FailureKind.CRASH, "p@2-1 failed (")]
+)
+def test_failed_to_start_is_not_said_of_what_may_have_been_ready(kind: FailureKind, words: str) -> None:
+    canary = one("2-1", "failed", ago=2, failures=3, failure=failure(2, kind))
+    state = wanting(2, 1, phase=R.RETRIAL)
+    assert state.rollout is not None
+    state = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 10))
+    (verdict,) = plan(world(spec(), state, one("1-1"), one("1-2"), canary), NOW).actions
+    assert verdict.why.startswith(words)
