@@ -58,6 +58,15 @@ def contents(environment: Environment, moves: Moves, roots: Sequence[str], known
     return found
 
 
+def permit(folder: Path) -> None:
+    """Raise SnapshotError if no shared object can be loaded from this folder; OSError."""
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise SnapshotError(
+            f"cannot copy the environment to {folder}: its file system is mounted with noexec, and no shared object "
+            'can be loaded from it; change [trapd] state_directory, or set [watch] snapshot = "distributions"'
+        )
+
+
 def link(snapshot: Path, found: Contents) -> None:
     """Make the links. Raises OSError."""
     for place, target in found.links.items():

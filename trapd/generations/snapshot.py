@@ -149,6 +149,7 @@ class SnapshotStore(Snapshots):
         """Put in what is installed; returns the folders in which there is code."""
         files, places = list(disk.files), [manifest.CODE, *map(mirror.home, disk.roots)]
         if environment := disk.environment:
+            env.permit(self.directory)
             began, known = time.time(), State(self.directory.parent).stamps
             moves = Moves(environment, disk.files, disk.roots)
             found = env.contents(environment, moves, disk.roots, stamps.read(known))

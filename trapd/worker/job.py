@@ -79,6 +79,11 @@ class Job:
         return [Path(source) for source in self._sites.values()]
 
     @property
+    def prefix(self) -> str:
+        """The environment that this generation has a copy of; empty if it has none."""
+        return str((self.manifest.get("environment") or {}).get("prefix", ""))
+
+    @property
     def _sites(self) -> dict[str, str]:
         sites: dict[str, str] = (self.manifest.get("environment") or {}).get("sites", {})
         return sites

@@ -13,10 +13,15 @@ from typing import Any
 _MOST = 500  # libraries; a worker of Trap's has some two hundred, most of them in site-packages
 
 
-def live(generation: str) -> dict[str, Any]:
-    """``folders``: read whenever something there is asked for; ``libraries``: of the system, as they are loaded now."""
+def live(generation: str, installed: str = "") -> dict[str, Any]:
+    """``folders``: read whenever something there is asked for; ``libraries``: of the system, as they are loaded now.
+
+    ``installed``: the environment that the generation has a copy of, whose programs and data are links to the original.
+    """
     paths = [sysconfig.get_path(name) for name in ("stdlib", "scripts", "data")]
     standard, scripts, prefix = [str(path) for path in paths]
+    if installed:
+        scripts, prefix = f"{installed}/bin", installed
     folders = [
         standard,
         scripts,

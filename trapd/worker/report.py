@@ -37,7 +37,7 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "strays": strays(job.packages, job.code, job.installed),
         "loaded": list(job.loaded.names),
         "replaced": list(job.loaded.replaced),
-        "live": live(str(job.generation)),
+        "live": live(str(job.generation), job.prefix),
         "remote": [],
         "slots": slots,
         "failure": None,

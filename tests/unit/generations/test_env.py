@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -193,6 +195,15 @@ def test_of_a_link_and_a_path_file_too(venv: Path, tmp_path: Path) -> None:
     link.unlink()
     with pytest.raises(SnapshotError, match="trap"):
         env.confirm(before)
+
+
+def test_where_no_shared_object_can_be_loaded_no_environment_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.permit(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_flag=os.ST_NOEXEC))
+    with pytest.raises(SnapshotError, match=r"noexec.*change .* state_directory"):
+        env.permit(tmp_path)
 
 
 def test_whatever_else_comes_and_goes_in_the_environment_is_no_change(venv: Path) -> None:
