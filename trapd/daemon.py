@@ -157,6 +157,7 @@ class Daemon:
             clock=self.clock,
             on_disk=self.triggers.disk_changed,
             trust=trust,
+            silent_look=watch.look,
             condition=lambda: condition.wanted(self.controller.states.values(), self.controller.generations),
             environment=variables.of(application),
             loaded=lambda: changes.loaded(self.controller.generations.values()),
@@ -374,7 +375,7 @@ class Daemon:
         ]
 
     def _warnings(self) -> list[str]:
-        return [why] if (why := unsealed(self.settings)) else []
+        return [warning for warning in (unsealed(self.settings), self.watch.mode()) if warning]
 
 
 def _write(path: Path, text: str) -> None:

@@ -350,6 +350,31 @@ async def test_site_packages_that_are_moved_away_and_back_are_whole_again(
         assert again.fingerprint == before.fingerprint
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+async def test_a_folder_that_is_mounted_over_site_packages_is_one_change(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """inotify reports neither a mount nor its end, and no regular look comes so early."""
+    other = tmp_path / "other"
+    wheel = environment.wheel("2.0")
+
+    async with watching(environment, tmp_path) as (watched, before):
+        pip = environment.pip("install", "--no-index", "--no-deps", "--target", str(other), str(wheel))
+        assert await asyncio.to_thread(pip.wait) == 0
+        make_old(other)
+        began = time.monotonic()
+        mount = ["mount", "--bind", str(other), str(environment.site)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("no mounts in this container")
+        try:
+            at, after = await watched.until(DiskState.SETTLED, after=began)
+            assert after.versions == {"demo": "2.0"}
+        finally:
+            subprocess.run(["umount", str(environment.site)], check=True)
+        _, again = await watched.until(DiskState.SETTLED, after=at)
+        assert again.fingerprint == before.fingerprint
+
+
 async def test_a_release_link_that_is_swapped_is_one_change(environment: Environment, tmp_path: Path) -> None:
     """Two environments side by side; the link that decides between them is replaced by one rename."""
     for version in ("1.0", "2.0"):

@@ -31,6 +31,7 @@ class WatchSettings:
     quiet_period: float
     ceiling: float
     snapshot: str | None = None  # "environment" or "distributions"; None: as the interpreter is
+    look: float | None = None  # None: only where nobody reports changes, after a time of trapd's own
 
 
 @dataclass(frozen=True, slots=True)

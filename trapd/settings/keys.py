@@ -71,15 +71,17 @@ def _whole(least: int, most: int | None = None) -> Callable[[Any, Path], int]:
     return read
 
 
-def _duration(least: float = 0.001, none: bool = False) -> Kind:
+def _duration(least: float = 0.001, none: bool = False, auto: bool = False) -> Kind:
+    word = "none" if none else "auto"
+
     def read(value: Any, folder: Path) -> float | None:
-        if none and value == "none":
+        if (none or auto) and value == word:
             return None
         seconds = durations.seconds(_text(value, folder))
         _require(seconds >= least, f"at least {least:g} s is needed")
         return seconds
 
-    return Kind(f"a duration such as {durations.EXAMPLES}" + (' or "none"' if none else ""), read)
+    return Kind(f"a duration such as {durations.EXAMPLES}" + (f' or "{word}"' if none or auto else ""), read)
 
 
 def _amount(value: Any, folder: Path) -> Amount:
@@ -172,6 +174,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),
         "ceiling": Key(_duration(), 120.0, "An upgrade that is not finished after this long is broken"),
+        "look": Key(_duration(1.0, auto=True), None, "How often to look for changes that no event reported"),
     },
     "rollout": {
         "max_surge": Key(_AMOUNT, _POLICY.max_surge, "How many workers more than wanted while recycling"),

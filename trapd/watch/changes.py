@@ -16,6 +16,7 @@ from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.rollout.condition import Condition
 from trapd.watch.interpreter import Interpreter, Trust
+from trapd.watch.mounts import Mount, MountEvents, read, silent, under
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
 from trapd.watch.survey import Meant, Survey, Surveyor
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("trapd.watch")
 
 FULL_LOOK = 300.0  # seconds between looks that read everything again, whatever was heard
+SILENT_LOOK = 30.0  # the same where nobody reports what changes: NFS and the like
+COST = 100  # times that a look takes: no oftener does it come for such a file system
 DEAF_LOOK = 30.0  # the same where something cannot be watched
 
 
@@ -53,12 +56,13 @@ class Watch:
         condition: Callable[[], Condition | None] = lambda: None,
         environment: Mapping[str, str] | None = None,
         full_look: float = FULL_LOOK,
+        silent_look: float | None = None,
         loaded: Callable[[], Collection[str]] = frozenset,
         on_trouble: Callable[[], object] = lambda: None,
         snapshot: str | None = None,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
-        self._condition, self._on_trouble = condition, on_trouble
+        self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
@@ -72,13 +76,12 @@ class Watch:
         self._troubled: list[str] = []  # when ``on_trouble`` was called last
         self._unwatched = ""  # why nothing at all can be watched, if so
         self._inbox = _Inbox(clock)
-        self._renew = False
-        self._broken = False  # what the last look saw
-        self._wake = asyncio.Event()
-        self._looking, self._reporting = asyncio.Lock(), asyncio.Lock()
+        self._renew, self._broken = False, False  # the latter: what the last look saw
+        self._wake, self._looking, self._reporting = asyncio.Event(), asyncio.Lock(), asyncio.Lock()
         self._requested: asyncio.Task[None] | None = None  # a look that somebody asked for, and that has not begun
         self._under_way: set[asyncio.Task[None]] = set()
-        self._fully_looked = -math.inf
+        self._fully_looked, self._cost = -math.inf, 0.0  # when a look began that read everything, and its seconds
+        self._places, self._mounts = Places(), frozenset[Mount]()  # what the last look was for, and what is under that
 
     @property
     def disk(self) -> Disk:
@@ -90,11 +93,24 @@ class Watch:
         deaf = self._unwatched or (self._observer.deaf if self._observer is not None else "")
         return [sentence for sentence in (deaf, self._refusal) if sentence]
 
+    def mode(self) -> str:
+        """How changes are found where nobody reports them, in a sentence; empty if all are reported."""
+        where = silent(self._mounts)
+        return f"changes are looked for every {self._interval():g} s: {where}" if where else ""
+
     async def run(self) -> None:
         """Watch until cancelled. The first look comes at once."""
         loop = asyncio.get_running_loop()
         self._inbox.deliver(lambda: loop.call_soon_threadsafe(self._receive))
         await asyncio.to_thread(self._listen)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                mounts = stack.enter_context(contextlib.closing(MountEvents()))
+                loop.add_reader(mounts, self._mounts_changed, mounts)
+                stack.callback(loop.remove_reader, mounts)
+            await self._run()
+
+    async def _run(self) -> None:
         try:
             while True:
                 await self._wait()
@@ -137,7 +153,7 @@ class Watch:
         from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
 
         try:
-            self._observer = Observer(self._inbox.put)
+            self._observer, self._unwatched = Observer(self._inbox.put), ""
         except OSError as error:
             self._unwatched = f"cannot watch any folder: {error}; changes are found only every {DEAF_LOOK:g} s"
             log.error("%s", self._unwatched)
@@ -145,6 +161,13 @@ class Watch:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def _interval(self) -> float:
+        longest = self._longest_interval()
+        if self._silent_look is None and not silent(self._mounts):
+            return longest
+        look = SILENT_LOOK if self._silent_look is None else self._silent_look
+        return min(longest, max(look, COST * self._cost))
+
+    def _longest_interval(self) -> float:
         if self._unwatched or (self._observer is not None and self._observer.incomplete):
             return min(self._full_look, DEAF_LOOK)
         # nobody says when dpkg's lock becomes free, or when a person has removed pip's remains
@@ -170,6 +193,14 @@ class Watch:
         self._event(at, f"{what} changed")
         self._wake.set()
 
+    def _mounts_changed(self, mounts: MountEvents) -> None:
+        mounts.clear()
+        now = under(self._places, read())
+        if changed := sorted(str(mount.place) for mount in now ^ self._mounts):
+            self._mounts, self._renew = now, True
+            self._event(self._clock.now(), f"{changed[0]} was mounted or unmounted")
+            self._wake.set()
+
     def _event(self, at: float, what: str) -> None:
         self._quiet.event(at, what)
         self._update(None)
@@ -183,9 +214,12 @@ class Watch:
                 self._fully_looked, self._requested = began, None
             answer = await self._interpreter.ask(again=self._broken)
             self._renew, renew = False, self._renew
+            if fresh and self._unwatched:  # what had been used up may be free again
+                await asyncio.to_thread(self._listen)
             arm, wall = self._arming(renew), self._clock.wall()
             meant = Meant(frozenset(self._loaded()), self._condition())
             survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, meant=meant)
+            self._cost = self._clock.now() - began if fresh else self._cost
             self._broken = survey.finding.verdict is Verdict.BROKEN
             self._quiet.looked(began, self._clock.now(), survey.finding)
             if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
@@ -198,6 +232,7 @@ class Watch:
         observer, again = self._observer, [renew]
 
         def arm(places: Places) -> bool:
+            self._places, self._mounts = places, under(places, read())
             return observer is not None and observer.arm(places, renew=bool(again and again.pop()))
 
         return arm

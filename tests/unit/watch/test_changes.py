@@ -18,7 +18,8 @@ from tests.support.site_packages import install, install_editable, make_old, uni
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.settings.document import trust
-from trapd.watch import Watch, observer
+from trapd.watch import Watch, changes, observer
+from trapd.watch.mounts import Mount, MountEvents
 from trapd.watch.places import Places
 from trapd.watch.probe import MARK
 from trapd.watch.survey import Survey
@@ -307,6 +308,55 @@ async def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_pat
         await asyncio.to_thread(hidden.write_text, "y = 3\n")
         assert (await home.next(DiskState.CHANGING)).reason == "files changed"
         await home.next(DiskState.SETTLED)
+
+
+async def test_where_nobody_reports_changes_looks_come_oftener_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = [Mount(Path("/"), "nfs4", ())]
+    monkeypatch.setattr(changes, "read", lambda: mounts)
+    monkeypatch.setattr(changes, "SILENT_LOOK", 0.2)
+    monkeypatch.setattr(changes, "COST", 0)
+    monkeypatch.setattr(observer, "Observer", StandIn)  # it hears nothing
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        assert home.watch.mode() == "changes are looked for every 0.2 s: / is on nfs4"
+        await write(home.celeryconfig, "broker_url = 'amqp://'\n")
+        await home.next(DiskState.CHANGING)
+        await home.next(DiskState.SETTLED)
+        monkeypatch.setattr(changes, "COST", 1e9)
+        assert home.watch._interval() == 300, "no oftener than a look allows"
+        mounts[:] = [Mount(Path("/"), "ext4", ())]
+        await home.watch.look()
+        assert home.watch.mode() == ""
+
+
+async def test_a_mount_under_what_is_watched_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [Mount(Path("/"), "ext4", ())]
+    monkeypatch.setattr(changes, "read", lambda: mounts)
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        with contextlib.closing(MountEvents()) as events:
+            mounts.append(Mount(Path("/elsewhere"), "tmpfs", ()))
+            home.watch._mounts_changed(events)
+            assert home.watch.disk.state is DiskState.SETTLED
+            mounts.append(Mount(home.site / "trap", "ext4", ()))
+            home.watch._mounts_changed(events)
+        assert (await home.next(DiskState.CHANGING)).reason == f"{home.site}/trap was mounted or unmounted"
+        await home.next(DiskState.SETTLED)
+
+
+async def test_a_watch_that_could_not_listen_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(tell: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(observer, "Observer", none_left)
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        monkeypatch.setattr(observer, "Observer", StandIn)
+        await home.watch.look()
+        assert len(home.troubled) == 2
+        assert home.troubled[-1] == []
 
 
 async def test_a_look_by_request_reads_everything_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What lies under the watched folders: file systems that report no changes of other machines, and mounts that cover
+one folder with another, of which inotify reports nothing either."""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapd.watch.places import Places
+
+# By the type that proc(5)'s mountinfo names. Not overlay: what a container changes through its overlay is reported.
+_SILENT = frozenset(
+    (
+        *("9p", "cifs", "fuse", "fuseblk", "nfs", "nfs4", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"),
+        *("afs", "beegfs", "ceph", "coda", "gpfs", "lustre"),
+    )
+)
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``identity``: another mount at the same place has another."""
+
+    place: Path
+    kind: str
+    identity: tuple[str, ...]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nobody reports what other machines, or the program behind it, change there."""
+        return self.kind in _SILENT or self.kind.startswith("fuse.")
+
+
+def read(table: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
+    """All mounts that this process sees, the later ones on top; none where they cannot be read."""
+    try:
+        lines = table.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        words, kind = fields.split(), rest.partition(" ")[0]
+        if len(words) > 4 and kind:
+            place = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
+            found.append(Mount(Path(place), kind, (words[0], words[2], words[3])))
+    return found
+
+
+def under(places: Places, mounts: Collection[Mount]) -> frozenset[Mount]:
+    """The mounts that these places lie on, and those that cover something in them."""
+    found: set[Mount] = set()
+    whole = {*places.trees, *(folder for folder, names in places.folders.items() if names is None)}
+    for path in {*places.trees, *places.folders}:
+        above = [mount for mount in mounts if path.is_relative_to(mount.place)]
+        found |= {max(reversed(above), key=lambda mount: len(mount.place.parts))} if above else set()
+    return frozenset(found | {m for m in mounts if any(m.place.is_relative_to(path) for path in whole)})
+
+
+def silent(mounts: Iterable[Mount]) -> str:
+    """The first of them on which changes may go unreported, for people; empty if there is none."""
+    found = sorted((str(mount.place), mount.kind) for mount in mounts if mount.silent)
+    return f"{found[0][0]} is on {found[0][1]}" if found else ""
+
+
+class MountEvents:
+    """Readable, as a file descriptor, when a mount changed; waiting costs nothing. Raises OSError where there is no
+    such table."""
+
+    def __init__(self, table: Path = Path("/proc/self/mountinfo")) -> None:
+        self._table = table.open("rb")
+        # proc(5): POLLPRI and POLLERR. The table itself is always readable, so a loop must not wait for that.
+        self._epoll = select.epoll()
+        self._epoll.register(self._table, select.EPOLLPRI | select.EPOLLERR)
+        self.clear()
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def clear(self) -> None:
+        self._epoll.poll(0)
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._table.close()
