@@ -211,7 +211,7 @@ class SnapshotStore(Snapshots):
             if why := examiner.examine(self.directory / str(number)):
                 log.error("generation %d is damaged: %s", number, why)
                 found[number] = why
-        self._present -= found.keys()
+        self._present -= frozenset(found)
         self._damaged |= found
         return frozenset(found)
 
