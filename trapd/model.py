@@ -392,6 +392,8 @@ class PoolState:
     undone: int | None = None  # generation that the last undo left, to which another undo goes back
     paused: bool = False
     workers: int | None = None  # `trapctl scale`; None: as configured
+    scaled_by: str = ""  # who gave that number; of an earlier trapd, and without a number, empty
+    scaled_wall: float | None = None  # and when
     rollout: Rollout | None = None  # the latest
 
     @property

@@ -28,6 +28,7 @@ from trapd.rollout.intent import (
     Trigger,
 )
 from trapd.rollout.refusals import forgive
+from trapd.rollout.world import scaled_otherwise
 
 log = logging.getLogger("trapd.triggers")
 
@@ -135,6 +136,8 @@ class Triggers:
             meant = {n: intent.after_reload(before[n], known.situation(n)) for n in known.specs if n in before}
             for name, what in meant.items():
                 self._receive(name, Trigger.RELOAD, what, "reload")
+                if override := scaled_otherwise(known.specs[name], known.state(name)):
+                    log.warning("%s", override, extra={"fields": {"POOL": name}})
             rollouts = await self._copies(meant, "reload")
         known.wake()
         # new pools want what is installed, and all do if it is another application
@@ -234,8 +237,8 @@ class Triggers:
             raise RefusedError(f"cannot scale {pool} to {workers}: fewer than no workers")
         if workers > 1 and self.controller.specs[pool].singleton:
             raise RefusedError(f"cannot scale {pool} to {workers}: it is a singleton, of which there is only ever one")
-        override = None if workers == configured else workers
-        self._set(replace(state, workers=override), EventKind.SCALED, f"to {workers} (configured: {configured})", actor)
+        state = want.scaled(state, None if workers == configured else workers, actor, self.controller.clock.wall())
+        self._set(state, EventKind.SCALED, f"to {workers} (configured: {configured})", actor)
 
     # -- how an intent is carried out ------------------------------------------------------------------------------
 

@@ -100,12 +100,13 @@ async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
 
 
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
-    """Set the number of workers of `pool`. `workers` is a text: "4" is the number itself, "+1" one more, "-1" one less.
-    The number holds until the pool is scaled again."""
+    """Set the number of workers of `pool`. `workers` is a text: "4" is the number itself, "+1" one more, "-1" one less,
+    "reset" the number of trapd.toml. The number holds until the pool is scaled again."""
     name = _find(call, call.params["pool"])
     view = call.context.controller.pool(name)
     before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
-    wanted = _amount(call.params["workers"], before, name)
+    text = call.params["workers"]
+    wanted = view.spec.workers if text == "reset" else _amount(text, before, name)
     await call.triggers.scale(name, wanted, actor=call.actor)
     return {**_wanted(call.context, name), "before": before, "wanted": wanted}
 

@@ -80,7 +80,7 @@ class OfDiff(TypedDict):
 
 class OfScale(TypedDict):
     pool: _Pool
-    workers: Annotated[str, "N, +N or -N"]
+    workers: Annotated[str, "N, +N, -N or reset"]
 
 
 class OfWhy(TypedDict):

@@ -16,6 +16,7 @@ from trapd.event import Event
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceId, InstanceState, Memory, Rollout, RolloutState
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
+from trapd.rollout.world import scaled_otherwise
 
 NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
 _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
@@ -49,8 +50,15 @@ def status(
             _pool(context, view, eager, memory) for view in (context.controller.pools() if views is None else views)
         ],
         "problems": _daemon_problems(about.state(), troubles) + _disk_problems(disk),
-        "warnings": list(about.warnings()),
+        "warnings": [*about.warnings(), *_overrides(context)],
     }
+
+
+def _overrides(context: Context) -> list[str]:
+    """Pools that somebody scaled to another number than trapd.toml says: as wanted, and easily forgotten."""
+    when = ago(context.clock.wall())
+    overrides = [scaled_otherwise(view.spec, view.state, when) for view in context.controller.pools()]
+    return [override for override in overrides if override]
 
 
 def describe_disk(disk: Disk) -> documents.Disk:

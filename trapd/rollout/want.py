@@ -169,6 +169,13 @@ def resume(state: PoolState, now: float) -> PoolState:
     return progressed(replace(state, paused=False), now)
 
 
+def scaled(state: PoolState, workers: int | None, actor: str, wall: float) -> PoolState:
+    """So many workers from now on; None: as configured."""
+    if workers is None:
+        return replace(state, workers=None, scaled_by="", scaled_wall=None)
+    return replace(state, workers=workers, scaled_by=actor, scaled_wall=wall)
+
+
 def undo_target(
     state: PoolState,
     current: Generation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from trapd.model import (
@@ -139,6 +139,19 @@ def wanted_workers(spec: PoolSpec, state: PoolState) -> int:
     """As configured, or as somebody scaled the pool; of a singleton never more than one."""
     wanted = spec.workers if state.workers is None else state.workers
     return min(wanted, 1) if spec.singleton else wanted
+
+
+def scaled_otherwise(spec: PoolSpec, state: PoolState, when: Callable[[float], str] | None = None) -> str:
+    """That a pool was scaled to another number than trapd.toml says, by whom and ``when``, with the way back; empty if
+    it was not. ``when`` makes words of seconds since the epoch."""
+    if state.workers is None or state.workers == spec.workers:
+        return ""
+    actor = f" by {state.scaled_by}" if state.scaled_by else ""
+    time = f", {when(state.scaled_wall)}" if when and state.scaled_wall is not None else ""
+    return (
+        f"pool {spec.name} was scaled to {state.workers}{actor}{time}; trapd.toml says {spec.workers}: "
+        f"trapctl scale {spec.name} --reset goes back to it"
+    )
 
 
 def ready(instances: Iterable[Instance]) -> list[Instance]:

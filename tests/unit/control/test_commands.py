@@ -82,7 +82,7 @@ def test_an_unknown_command_is_refused_by_name() -> None:
     [
         ("recycle", {"pool": "default"}, "cannot use 'pool' with recycle: it takes pools, reason"),
         ("ping", {"x": 1}, "cannot use 'x' with ping: it takes none"),
-        ("scale", {"pool": "default"}, "cannot do scale without workers: N, +N or -N"),
+        ("scale", {"pool": "default"}, "cannot do scale without workers: N, +N, -N or reset"),
         ("recycle", {"pools": "default"}, "has to be a list of texts"),
         ("recycle", {"pools": [1]}, "has to be a list of texts"),
         ("recycle", {"reason": "x" * 1001}, "has to be a text of at most 1000 characters"),
@@ -147,7 +147,7 @@ def test_an_unknown_pool_is_refused_with_a_hint(name: str, hint: str) -> None:
     assert controller.asked == []
 
 
-@pytest.mark.parametrize(("amount", "wanted"), [("5", 5), ("+3", 5), ("-2", 0), ("0", 0)])
+@pytest.mark.parametrize(("amount", "wanted"), [("5", 5), ("+3", 5), ("-2", 0), ("0", 0), ("reset", 2)])
 def test_scale_counts_from_what_is_wanted_now(amount: str, wanted: int) -> None:
     controller = settled(VirtualClock())
     said = call(controller, "scale", pool="default", workers=amount)

@@ -27,6 +27,7 @@ from trapd.model import (
     RolloutState,
     Scope,
 )
+from trapd.rollout import want
 from trapd.rollout.intent import Cause, Nothing
 from trapd.worker.health import Health, Phase
 from trapd.worker.standing import BROKER, RESULTS, Standing
@@ -327,3 +328,18 @@ def test_without_workers_an_eager_application_is_as_desired_and_says_so() -> Non
     said = document(controller)
     assert said["daemon"]["eager"] is True
     assert said["pools"][0]["problems"] == []
+
+
+def test_a_number_of_workers_that_trapd_toml_does_not_say_is_shown_with_its_actor_and_age() -> None:
+    controller = settled(CLOCK)
+    assert document(controller)["warnings"] == []
+    before = controller.pool("default").state
+    controller.put("default", state=want.scaled(before, 3, "anna (uid 1001)", CLOCK.wall() - 90))
+    (warning,) = document(controller)["warnings"]
+    assert warning == (
+        "pool default was scaled to 3 by anna (uid 1001), 1m30s ago; trapd.toml says 2: "
+        "trapctl scale default --reset goes back to it"
+    )
+    assert document(controller)["problems"] == []  # somebody wants it so
+    controller.put("default", state=want.scaled(before, None, "anna (uid 1001)", CLOCK.wall()))
+    assert document(controller)["warnings"] == []

@@ -14,12 +14,17 @@ _DONE = "pool {pool}: {wanted} workers wanted, {before} before"
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @options.POOL
-@click.argument("workers", metavar="N|+N|-N")
+@click.argument("workers", metavar="[N|+N|-N]", required=False)
+@click.option("--reset", is_flag=True, help="Go back to the number of workers in trapd.toml.")
 @options.json
 @click.pass_obj
-def verb(session: Session, pool: str, workers: str) -> int:
+def verb(session: Session, pool: str, workers: str | None, reset: bool) -> int:
     """Set the number of workers of a pool: N, N more or N fewer.
 
-    The number holds until the pool is scaled again, also after a restart of trapd.
+    The number holds until the pool is scaled again, also after a restart of trapd. `trapctl status` shows a number that
+    differs from the one in trapd.toml.
     """
-    return change(session, methods.SCALE({"pool": pool, "workers": workers}), lambda answer: _DONE.format(**answer))
+    if reset == (workers is not None):
+        raise click.UsageError("say how many workers: N, +N, -N, or --reset")
+    text = workers or "reset"
+    return change(session, methods.SCALE({"pool": pool, "workers": text}), lambda answer: _DONE.format(**answer))
