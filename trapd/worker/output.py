@@ -46,8 +46,10 @@ def _forgiving(stream: TextIO | None) -> TextIO | None:
         return stream
     if not is_file:
         return stream
+    file = Forgiving(number, "w", closefd=False)
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)  # PYTHONUNBUFFERED: each print is in the log at once
     return io.TextIOWrapper(
-        io.BufferedWriter(Forgiving(number, "w", closefd=False)),
+        file if unbuffered else io.BufferedWriter(file),  # as Python itself does
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

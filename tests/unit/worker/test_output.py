@@ -29,6 +29,19 @@ def test_a_file_with_room_keeps_what_is_printed(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "log").read_text() == "out\nerror\n"
 
 
+def test_what_an_unbuffered_python_prints_is_in_the_file_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.FileIO(tmp_path / "log", "w")
+    with io.TextIOWrapper(raw, encoding="utf-8", write_through=True) as file:  # as PYTHONUNBUFFERED makes it
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, file)
+            monkeypatch.setattr(sys, f"__{name}__", file)
+        output.forgive()
+        print("out")
+        assert (tmp_path / "log").read_text() == "out\n"
+
+
 def test_what_is_no_file_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     for name in ("stdout", "stderr"):
