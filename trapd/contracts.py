@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from trapd.event import Event
 from trapd.model import (
     Application,
-    Cost,
     Disk,
     Failure,
     FailureKind,
@@ -95,6 +95,15 @@ class MemoryGauge(Protocol):
     """
 
     async def free(self, process: int) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a generation takes on the disk, in bytes, and took to be made."""
+
+    size: int = 0  # of its files
+    added: int = 0  # of those that no other generation had
+    seconds: float = 0.0
 
 
 class Snapshots(Protocol):

@@ -13,12 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 
 from trapd.apply import Orders
-from trapd.contracts import STANDSTILL, Backend, Clock, History, MemoryGauge, Snapshots
+from trapd.contracts import STANDSTILL, Backend, Clock, Cost, History, MemoryGauge, Snapshots
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
 from trapd.model import (
     Application,
-    Cost,
     Disk,
     DiskState,
     Generation,

@@ -314,15 +314,6 @@ class Generation:
     altered: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a generation takes on the disk, in bytes, and took to be made."""
-
-    size: int = 0  # of its files
-    added: int = 0  # of those that no other generation had
-    seconds: float = 0.0
-
-
 class RolloutState(StrEnum):
     PENDING = "pending"  # wanted; nothing started yet
     PREFLIGHT = "preflight"  # the canary is importing and connecting

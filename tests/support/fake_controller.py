@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
-from trapd.contracts import Clock
+from trapd.contracts import Clock, Cost
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend
 from trapd.control.needs import About
@@ -26,7 +26,6 @@ from trapd.errors import RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import (
     CodeReport,
-    Cost,
     Disk,
     DiskState,
     Failure,

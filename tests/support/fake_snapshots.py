@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from trapd.contracts import Snapshots
+from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
-from trapd.model import Application, Cost, Disk, Generation, PoolSpec, TreeFile
+from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
 
 CONFIG = "etc/celeryconfig.py"
 

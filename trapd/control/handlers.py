@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
+from trapd.contracts import Cost
 from trapd.control import documents, requests
 from trapd.control.methods import Given
 from trapd.control.needs import Context, Triggers
@@ -21,7 +22,7 @@ from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, event, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
-from trapd.model import Cost, Generation, Rollout
+from trapd.model import Generation, Rollout
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import wanted_workers

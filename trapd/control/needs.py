@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trapd.contracts import Clock, History, Snapshots
+from trapd.contracts import Clock, Cost, History, Snapshots
 from trapd.control import documents
-from trapd.model import Cost, Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
+from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from trapd.contracts import Cost
 from trapd.generations import compile_files, compiled, table
 from trapd.generations.copying import FOLDER, sync_file_system, write_file
 from trapd.generations.store import Store, name_of, rights_of
 from trapd.generations.table import Entry
-from trapd.model import Cost
 
 _OPTIMIZE = "PYTHONOPTIMIZE"
 _WRITABLE = 0o755

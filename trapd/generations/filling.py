@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from trapd.contracts import Cost
 from trapd.errors import SnapshotError
 from trapd.generations import compiled, table
 from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
 from trapd.generations.room import Room
 from trapd.generations.store import Store, name_of
 from trapd.generations.table import Entry
-from trapd.model import Cost, TreeFile
+from trapd.model import TreeFile
 
 _BESIDE = ".another"  # how the name of a link ends that is to take the place of a copy
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trapd.atomic import sync_folder
-from trapd.contracts import Snapshots
+from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations import compiling, env, importable, kept, manifest, mirror, runtime, stamps, table
 from trapd.generations.copying import discard, freeze
@@ -27,7 +27,7 @@ from trapd.generations.moves import ENV, Moves
 from trapd.generations.room import FULL
 from trapd.generations.store import Store
 from trapd.layout import State, interpreter
-from trapd.model import Application, Cost, Disk, Generation, PoolSpec, TreeFile
+from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING, _COMPILING = ".making-", ".removing-", ".compiling-"

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from trapd.contracts import Cost
 from trapd.generations.copying import CACHE, close_to_others
 from trapd.generations.manifest import RUNTIME
 from trapd.generations.store import digest_of
-from trapd.model import Cost
 
 NAME, FORMER = "files.jsonl", "files.json"
 SCHEMA = 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.virtual_clock import VirtualClock
+from trapd.contracts import Cost
 from trapd.control.commands import PARAMETERS, TABLE, Access, Caller, Commands
 from trapd.control.parameters import Kind, read
 from trapd.control.protocol import Code, ProtocolError, Request
@@ -19,7 +20,6 @@ from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
 from trapd.model import (
-    Cost,
     InstanceId,
     PoolSpec,
     PoolState,
