@@ -46,8 +46,11 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "atomic": "writes files",
         "environment": "asks for our process id",
         "environment_file": "reads a file",
+        "file_stamp": "reads files",
         "first_process": "is PID 1 of a container",
         "layout": "joins paths",
+        "locks": "reads who holds them",
+        "mount_table": "reads it",
         "python_version": "asks an interpreter for its version",
         "migrations": "is the history's, and has its database",
     }

@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.builders import application
-from tests.support.fake_controller import RealClock
+from tests.support.looks import look
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Disk, DiskState, Generation
-from trapd.settings.document import trust
-from trapd.watch import Watch
+from trapd.model import Generation
 
 SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 TELL = "import json, sys, {module} as found; print(json.dumps([found.__file__, sys.prefix]))"
@@ -66,30 +64,9 @@ class Home:
         make_old(self.celeryconfig)
         install(self.site, "other", "1.0", {"other.py": "VERSION = 'OLD'\n"})
 
-    def look(self) -> Disk:
-        async def ignore(disk: Disk) -> None:
-            pass
-
-        async def main() -> Disk:
-            watch = Watch(
-                python=self.python,
-                celeryconfig=self.celeryconfig,
-                distributions=["trap"],
-                snapshot="environment",
-                quiet_period=2,
-                ceiling=120,
-                clock=RealClock(),
-                on_disk=ignore,
-                trust=trust,
-            )
-            return await watch.look()
-
-        return asyncio.run(main())
-
     def make(self, number: int = 1) -> Path:
         """A generation of what is installed."""
-        disk = self.look()
-        assert disk.state is DiskState.SETTLED, disk.reason
+        disk = look(self.python, self.celeryconfig, "environment")
         (self.folder / "generations").mkdir(exist_ok=True)
         generation = Generation(number, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
         asyncio.run(self.store().make(generation, disk, [], application(python=self.python)))

@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 
 from tests.support.builders import application
-from tests.support.fake_controller import RealClock
+from tests.support.looks import look
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
 from trapd.layout import interpreter
-from trapd.model import Disk, DiskState, Generation
-from trapd.settings.document import trust
-from trapd.watch import Watch
+from trapd.model import Generation
 
 ASK = """
 import importlib.metadata, json, sys
@@ -48,29 +46,8 @@ class Application:
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
         make_old(self.celeryconfig)
 
-    def look(self, mode: str) -> Disk:
-        async def ignore(disk: Disk) -> None:
-            pass
-
-        async def main() -> Disk:
-            watch = Watch(
-                python=self.python,
-                celeryconfig=self.celeryconfig,
-                distributions=["trap"],
-                quiet_period=2,
-                ceiling=120,
-                clock=RealClock(),
-                on_disk=ignore,
-                trust=trust,
-                snapshot=mode,
-            )
-            return await watch.look()
-
-        return asyncio.run(main())
-
     def snapshot(self, mode: str) -> Path:
-        disk = self.look(mode)
-        assert disk.state is DiskState.SETTLED, disk.reason
+        disk = look(self.python, self.celeryconfig, mode)
         store = SnapshotStore(self.home / "generations")
         generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
         asyncio.run(store.make(generation, disk, [], application(python=self.python)))
@@ -154,4 +131,4 @@ def test_everything_comes_from_the_snapshot_whatever_happens_to_what_is_installe
         assert answer["version"] == "1.0"
         setup(application, "2.0")
     before = json.loads((snapshot / "manifest.json").read_text())["fingerprint"]
-    assert application.look(mode).fingerprint != before
+    assert look(application.python, application.celeryconfig, mode).fingerprint != before

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd.layout import State
+from trapd.locks import holders
 
 if TYPE_CHECKING:
     from trapd.settings import Settings
 
-_LOCKS = Path("/proc/locks")  # proc(5); every user may read it, but only trapd may read its lock file
+_PROC = Path("/proc")  # proc(5); every user may read which locks are held, but only trapd may open its lock file
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Hints:
 
     def running(self) -> int | None:
         """Return the process id of the trapd that holds the lock; None if none does, or this user cannot see it."""
-        return _holder(self.lock) if self.lock else None
+        held = next((pid for pid in holders([self.lock], _PROC) if pid.isdecimal()), None) if self.lock else None
+        return int(held) if held else None
 
 
 def hints(settings: Settings) -> Hints:
@@ -35,16 +37,3 @@ def hints(settings: Settings) -> Hints:
     if resolve_backend(settings) == "systemd":
         return Hints("start it with systemctl start trapd", "systemctl reload trapd", lock)
     return Hints(f"start it with trapd --config {settings.file}", "kill -HUP {pid}", lock)
-
-
-def _holder(lock: Path, locks: Path = _LOCKS) -> int | None:
-    """Return the process id that holds flock(2) on that file."""
-    try:
-        number, lines = lock.stat().st_ino, locks.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:  # "4: FLOCK  ADVISORY  WRITE 20946 fd:01:1311768 0 EOF"
-        words = line.split()
-        if len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(number):
-            return int(words[4]) if words[4].isdecimal() else None
-    return None

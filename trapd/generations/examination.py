@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from trapd import file_stamp
 from trapd.errors import SnapshotError
 from trapd.generations import manifest, table
 from trapd.generations.copying import CACHE, FOLDER
@@ -60,9 +60,8 @@ class Examiner:
                 return False
             known = status.st_ino, entry.object
             if self._content and entry.object and known not in self._good:
-                with Path(name).open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != entry.digest:
-                        return False
+                if file_stamp.content(Path(name)) != entry.digest:
+                    return False
                 self._good.add(known)
         except OSError:  # gone, or the disk cannot read it any more
             return False

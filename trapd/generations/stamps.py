@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from trapd import atomic
+from trapd.file_stamp import RACY
 
 Stamp = tuple[int, int, int, int]  # bytes, times of writing and of change in ns, inode
 Known = Mapping[str, tuple[Stamp, str]]  # installed file -> its stamp and its sha256 in hex
-# A file written twice within the clock's resolution (4 ms on most kernels) can have the same times and another content.
-_RACY = 50_000_000  # ns
 
 
 def stamp(status: os.stat_result) -> Stamp:
@@ -38,7 +37,7 @@ def read(file: Path) -> Known:
 def keep(file: Path, found: Iterable[tuple[str, Stamp, str]], *, before: float) -> None:
     """Keep sources with their stamps and digests. ``before``: when they were looked at, seconds since the epoch; of
     what changed at that moment nothing is kept. Neither is anything where the disk is full."""
-    settled = before * 1e9 - _RACY
+    settled = before * 1e9 - RACY
     lines = (json.dumps([source, digest, *mark]) for source, mark, digest in found if mark[2] < settled)
     with suppress(OSError):
         atomic.write(file, "".join(f"{line}\n" for line in lines), mode=0o600, lasting=False)

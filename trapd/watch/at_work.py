@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from trapd.watch.locks import holders
+from trapd.locks import holders
 
 _CHANGES = frozenset({"install", "uninstall", "upgrade", "update", "remove"})
 # What each is told when it changes an environment. `uv run` stays for as long as the program that it runs.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from trapd.contracts import Clock
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
+from trapd.mount_table import Mount, read
 from trapd.rollout.condition import Condition
 from trapd.watch.interpreter import Interpreter, Trust
-from trapd.watch.mounts import Mount, MountEvents, read, silent, under
+from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
 from trapd.watch.survey import Meant, Survey, Surveyor

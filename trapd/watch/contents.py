@@ -8,17 +8,17 @@ read, and then only when the times, size or inode of one has changed.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from trapd import file_stamp
 from trapd.content import Content
+from trapd.file_stamp import RACY, identity
 from trapd.watch.commit import commit
-from trapd.watch.distributions import HOW, Distribution, locate
-from trapd.watch.fingerprint import RACY
+from trapd.watch.distributions import HOW, Distribution, locate, read_record
 from trapd.watch.ignore import ignored
 from trapd.watch.installers import git_folder
 from trapd.watch.sites import Site, find, read_metadata
@@ -82,11 +82,11 @@ class Contents:
         for path, source in files:
             stat = Path(source).stat()
             youngest = max(youngest, stat.st_ctime_ns)
-            seen = (path, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            seen = (path, *identity(stat))
             stamps.update(repr(seen).encode("utf-8", "surrogateescape"))
         if (known := self._read.get(name)) and known[0] == stamps.digest():
             return known[1]
-        content = digest_of((path, _hash(source)) for path, source in files)
+        content = digest_of((path, file_stamp.content(Path(source))) for path, source in files)
         if now - youngest >= RACY:  # otherwise another change might not show
             self._read[name] = stamps.digest(), content
         return content
@@ -98,10 +98,10 @@ class Contents:
             stat = record.stat()
         except OSError:
             return ""
-        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        stamp = identity(stat)
         there = self._records.get(key)
         if there is None or there[0] != stamp:
-            there = (stamp, "" if _points_elsewhere(metadata) else _digest_of_record(record))
+            there = (stamp, "" if _points_elsewhere(metadata) else _digest_of_record(metadata))
             if time.time_ns() - stat.st_ctime_ns >= RACY:
                 self._records[key] = there
         return there[1]
@@ -119,22 +119,17 @@ def commit_of(distribution: Distribution) -> str:
     return next((commit(folder) for folder in folders if folder is not None), "")
 
 
-def _digest_of_record(record: Path) -> str:
+def _digest_of_record(metadata: Path) -> str:
     """What cannot be read is as good as empty: whether it is whole is judged elsewhere."""
-    try:
-        text = record.read_text("utf-8", "surrogateescape")
-        lines = [row[:2] for row in csv.reader(text.splitlines()) if len(row) > 1]
-    except (OSError, csv.Error):
-        return ""
     # what lies outside is not imported: scripts, whose first line has the path of the interpreter, and data
-    found = [(path, digest) for path, digest in lines if digest and _is_content(path)]
+    found = [(line.path, line.digest) for line in read_record(metadata) if line.digest and _is_content(line.path)]
     return digest_of(found) if found else ""
 
 
 def _is_content(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     how = folder.endswith(".dist-info") and name in HOW
-    return not (how or path.startswith(("../", "/")) or path.endswith(".pyc"))
+    return not (how or path.endswith(".pyc"))
 
 
 def _points_elsewhere(metadata: Path) -> bool:
@@ -161,8 +156,3 @@ def _modules(folder: str) -> Iterator[str]:
             continue
         except NotADirectoryError:
             yield here
-
-
-def _hash(source: str) -> str:
-    with Path(source).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from trapd.watch.locks import holders
+from trapd.locks import holders
 from trapd.watch.sites import Site, normalise, of_metadata
 
 _LOCKS = ("lock", "lock-frontend")

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapd.content import Content
-
-# A file written twice within the clock's resolution (4 ms on most kernels) can have the same times and another content.
-RACY = 50_000_000  # ns
+from trapd.file_stamp import RACY, content, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +26,10 @@ class Stamp:
 def read(path: Path) -> Stamp:
     """Read a file now. Raises OSError."""
     now = time.time_ns()
-    identity = _identity(path)  # before the content: a change in between shows the next time
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _, _, size, written, changed = identity
-    return Stamp(digest, size, written / 1e9, identity, racy=now - changed < RACY)
-
-
-def _identity(path: Path) -> tuple[int, int, int, int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    seen = identity(path.stat())  # before the content: a change in between shows the next time
+    digest = content(path)
+    _, _, size, written, changed = seen
+    return Stamp(digest, size, written / 1e9, seen, racy=now - changed < RACY)
 
 
 class Hasher:
@@ -57,7 +49,7 @@ class Hasher:
         known = self._used.get(source)
         if known is None:
             known = self._known.get(source)
-            if known is None or known.racy or known.identity != _identity(Path(source)):
+            if known is None or known.racy or known.identity != identity(Path(source).stat()):
                 known = self._read(Path(source))
             self._used[source] = known
         return known

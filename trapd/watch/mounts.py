@@ -3,12 +3,11 @@ one folder with another, of which inotify reports nothing either."""
 
 from __future__ import annotations
 
-import re
 import select
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from trapd.mount_table import Mount, nearest
 from trapd.watch.places import Places
 
 # By the type that proc(5)'s mountinfo names. Not overlay: what a container changes through its overlay is reported.
@@ -18,37 +17,6 @@ _SILENT = frozenset(
         *("afs", "beegfs", "ceph", "coda", "gpfs", "lustre"),
     )
 )
-_ESCAPED = re.compile(r"\\([0-7]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """``identity``: another mount at the same place has another."""
-
-    place: Path
-    kind: str
-    identity: tuple[str, ...]
-
-    @property
-    def silent(self) -> bool:
-        """Whether nobody reports what other machines, or the program behind it, change there."""
-        return self.kind in _SILENT or self.kind.startswith("fuse.")
-
-
-def read(table: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
-    """All mounts that this process sees, the later ones on top; none where they cannot be read."""
-    try:
-        lines = table.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        fields, _, rest = line.partition(" - ")
-        words, kind = fields.split(), rest.partition(" ")[0]
-        if len(words) > 4 and kind:
-            place = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
-            found.append(Mount(Path(place), kind, (words[0], words[2], words[3])))
-    return found
 
 
 def under(places: Places, mounts: Collection[Mount]) -> frozenset[Mount]:
@@ -56,14 +24,19 @@ def under(places: Places, mounts: Collection[Mount]) -> frozenset[Mount]:
     found: set[Mount] = set()
     whole = {*places.trees, *(folder for folder, names in places.folders.items() if names is None)}
     for path in {*places.trees, *places.folders}:
-        above = [mount for mount in mounts if path.is_relative_to(mount.place)]
-        found |= {max(reversed(above), key=lambda mount: len(mount.place.parts))} if above else set()
+        if (mount := nearest(path, mounts)) is not None:
+            found.add(mount)
     return frozenset(found | {m for m in mounts if any(m.place.is_relative_to(path) for path in whole)})
+
+
+def is_silent(mount: Mount) -> bool:
+    """Whether nobody reports what other machines, or the program behind it, change there."""
+    return mount.kind in _SILENT or mount.kind.startswith("fuse.")
 
 
 def silent(mounts: Iterable[Mount]) -> str:
     """The first of them on which changes may go unreported, for people; empty if there is none."""
-    found = sorted((str(mount.place), mount.kind) for mount in mounts if mount.silent)
+    found = sorted((str(mount.place), mount.kind) for mount in mounts if is_silent(mount))
     return f"{found[0][0]} is on {found[0][1]}" if found else ""
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trapd.file_stamp import RACY, content, identity
 from trapd.watch.distributions import Recorded, read_record
 
 # Whose RECORD says what is there. Others change files after it was written: conda puts prefixes in, Debian strips
@@ -22,7 +23,6 @@ from trapd.watch.distributions import Recorded, read_record
 # letters: Poetry writes "Poetry 2.5.1".
 _TRUE_TO_RECORD = frozenset({"", "pip", "uv", "poetry", "pdm"})
 _CODE = (".py", ".so")
-_RACY = 50_000_000  # ns: a file that was written twice within the clock's resolution may look the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,9 @@ def read_installer(info: Path) -> str:
 
 def _stamp(path: Path) -> object:
     try:
-        found = path.stat()
+        return identity(path.stat())
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _looks(site: Path, paths: bytes) -> bytes:
@@ -126,10 +125,9 @@ def _looks(site: Path, paths: bytes) -> bytes:
         except (FileNotFoundError, NotADirectoryError):
             digest.update(b"-")
             continue
-        changed = found.st_ctime_ns
-        youngest = max(youngest, changed)
-        digest.update(pack(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, changed))
-    return b"" if abs(now - youngest) < _RACY else digest.digest()
+        youngest = max(youngest, found.st_ctime_ns)
+        digest.update(pack(*identity(found)))
+    return b"" if abs(now - youngest) < RACY else digest.digest()
 
 
 _MISSING = "is missing"
@@ -157,6 +155,4 @@ def _fault(file: Path, line: Recorded) -> str:
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(bytes.fromhex(content(file))).rstrip(b"=").decode()

@@ -17,9 +17,10 @@ import pytest
 from tests.support.site_packages import install, install_editable, make_old, uninstall
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
+from trapd.mount_table import Mount
 from trapd.settings.document import trust
 from trapd.watch import Watch, changes, observer
-from trapd.watch.mounts import Mount, MountEvents
+from trapd.watch.mounts import MountEvents
 from trapd.watch.places import Places
 from trapd.watch.probe import MARK
 from trapd.watch.survey import Survey

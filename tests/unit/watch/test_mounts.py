@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trapd.watch.mounts import MountEvents, read, silent, under
+from trapd.mount_table import read
+from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
 
 TABLE = r"""22 27 0:21 / /proc rw - proc proc rw

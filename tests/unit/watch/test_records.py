@@ -39,7 +39,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(module, "_digest", note_digest)
     monkeypatch.setattr(module, "read_record", note_record)
-    monkeypatch.setattr(module, "_RACY", 0)
+    monkeypatch.setattr(module, "RACY", 0)
     return reads
 
 
@@ -70,7 +70,7 @@ def test_a_second_look_reads_nothing_and_one_after_a_change_reads_only_that_dist
 def test_a_file_that_was_written_a_moment_ago_is_read_again(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the clock's resolution another content can have the same times."""
     records = Records()
-    monkeypatch.setattr(module, "_RACY", 3600 * 10**9)
+    monkeypatch.setattr(module, "RACY", 3600 * 10**9)
     assert look(records, site) == ()
     before = (site / "numpy/core.py").stat()
     (site / "numpy/core.py").write_text("y = 3\n")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+
+from trapd import mount_table
+from trapd.mount_table import Mount
 
 
 def holders(files: Iterable[Path], proc: Path) -> Iterator[str]:
     """Yield the process ids that hold a lock on one of these files; waiting for a lock is not holding it."""
     identities = list(files)
-    mounts = [line.split() for line in _lines(proc / "self/mountinfo")] if identities else []
+    mounts = mount_table.read(proc / "self/mountinfo") if identities else []
     wanted = {identity for path in identities for identity in _identities(path, mounts)}
     for line in _lines(proc / "locks") if wanted else []:
         fields = line.split()
@@ -18,17 +21,16 @@ def holders(files: Iterable[Path], proc: Path) -> Iterator[str]:
             yield fields[4]
 
 
-def _identities(path: Path, mounts: Sequence[Sequence[str]]) -> Iterator[str]:
+def _identities(path: Path, mounts: Collection[Mount]) -> Iterator[str]:
     """device:inode as /proc/locks names a file. On overlayfs and btrfs stat() gives another device than the kernel's
-    own, which is the one in proc(5)'s mountinfo: field 3 of the mount whose place, field 5, is nearest above."""
+    own, which is that of the mount."""
     try:
         found = path.stat()
     except OSError:
         return
     yield f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    around = [fields for fields in mounts if len(fields) > 4 and path.is_relative_to(fields[4])]
-    if around:
-        major, _, minor = max(reversed(around), key=lambda fields: len(fields[4]))[2].partition(":")
+    if (mount := mount_table.nearest(path, mounts)) is not None:
+        major, _, minor = mount.identity[1].partition(":")
         yield f"{int(major):02x}:{int(minor):02x}:{found.st_ino}"
 
 

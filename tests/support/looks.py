@@ -1,0 +1,36 @@
+"""A look at an application in a virtual environment, as trapd's watch takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.support.fake_controller import RealClock
+from trapd.model import Disk, DiskState
+from trapd.settings.document import trust
+from trapd.watch import Watch
+
+
+def look(python: Path, celeryconfig: Path, snapshot: str) -> Disk:
+    """What is installed of the watched ``trap``; it has to be settled. ``snapshot``: as in ``[watch]``."""
+
+    async def ignore(disk: Disk) -> None:
+        pass
+
+    async def main() -> Disk:
+        watch = Watch(
+            python=python,
+            celeryconfig=celeryconfig,
+            distributions=["trap"],
+            snapshot=snapshot,
+            quiet_period=2,
+            ceiling=120,
+            clock=RealClock(),
+            on_disk=ignore,
+            trust=trust,
+        )
+        return await watch.look()
+
+    disk = asyncio.run(main())
+    assert disk.state is DiskState.SETTLED, disk.reason
+    return disk

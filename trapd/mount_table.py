@@ -1,0 +1,41 @@
+"""What is mounted where, as proc(5)'s mountinfo tells this process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``identity``: number, device (``8:1``) and root; another mount at the same place has another."""
+
+    place: Path
+    kind: str
+    identity: tuple[str, ...]
+
+
+def read(table: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
+    """All mounts that this process sees, the later ones on top; none where they cannot be read."""
+    try:
+        lines = table.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        words, kind = fields.split(), rest.partition(" ")[0]
+        if len(words) > 4 and kind:
+            place = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
+            found.append(Mount(Path(place), kind, (words[0], words[2], words[3])))
+    return found
+
+
+def nearest(path: Path, mounts: Collection[Mount]) -> Mount | None:
+    """The mount that ``path`` lies on; None if there is none."""
+    above = [mount for mount in mounts if path.is_relative_to(mount.place)]
+    return max(reversed(above), key=lambda mount: len(mount.place.parts)) if above else None
