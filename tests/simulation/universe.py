@@ -227,8 +227,9 @@ class Universe:
         self.at(0, self._go_on)
 
     def _go_on(self) -> None:
-        self.controller.stood_still()
-        self._pass_all()
+        if not self.dead:  # else it is the next trapd that passes, when it boots
+            self.controller.stood_still()
+            self._pass_all()
 
     def say(self, line: str) -> None:
         self.story.append(f"{self.clock.now() - 1000:9.2f}  {line}")

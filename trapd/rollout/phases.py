@@ -35,6 +35,7 @@ AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
     _S.PENDING: {
         _S.PREFLIGHT: "the first new worker is started",
         _S.CANARY: "the first new worker is ready",
+        _S.RETRIAL: f"{_TWICE}; what came before could not be written down",
         _S.ROLLING: "the generation was good before",
         **_VERDICTS,
     },
