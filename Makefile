@@ -4,7 +4,7 @@ BIN := .venv/bin
 IMAGES ?=
 # What the tests need beside Python: brokers, what boots a throw-away machine with a real systemd, and what makes the root
 # of another Debian for one.
-PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap
+PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap gcc libc6-dev
 
 # The fast tests share nothing: a process of them for each processor.
 SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
