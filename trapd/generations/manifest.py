@@ -16,10 +16,11 @@ from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.generations.copying import close_to_others
 from trapd.model import Application, Generation, PoolSpec
+from trapd.rollout import celeryconfig
 
 NAME = "manifest.json"
 SCHEMA, WITHOUT_ENVIRONMENT = 2, 1
-CODE, RUNTIME, CELERYCONFIG = "code", "runtime", "etc/celeryconfig.py"
+CODE, RUNTIME, CELERYCONFIG = "code", "runtime", celeryconfig.FILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trapd.content import CELERYCONFIG, INTERPRETER, Content, Environment
 from trapd.model import Disk, DiskState, TreeFile
+from trapd.rollout import celeryconfig
 from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
@@ -171,7 +172,7 @@ class Surveyor:
             DiskState.SETTLED,
             fingerprint=fingerprint(table, counts),
             versions=_versions(scene.found),
-            files=(*files, TreeFile("etc/celeryconfig.py", str(self._celeryconfig), config)),
+            files=(*files, TreeFile(celeryconfig.FILE, str(self._celeryconfig), config)),
             eager=answer.eager,
             roots=roots,
             distributions=table,
