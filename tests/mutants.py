@@ -246,7 +246,7 @@ MUTANTS = (
         Change(
             ast.If,
             "SAME",
-            "return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else _unsettled(situation)",
+            "return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else unsettled(situation)",
         ),
         (_STORIES, "unit"),
     ),
@@ -735,7 +735,7 @@ MUTANTS = (
         Change(
             ast.If,
             "SAME",
-            "return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else _unsettled(situation)",
+            "return CopyOf(situation.wanted.number, SETTINGS) if situation.wanted else unsettled(situation)",
         ),
         (f"{_SERVICE}::test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other",),
     ),

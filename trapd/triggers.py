@@ -12,7 +12,7 @@ from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout import celeryconfig, changes, condition, intent, lost_end, want
+from trapd.rollout import celeryconfig, changes, condition, intent, lost_end, orders, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -165,7 +165,7 @@ class Triggers:
         async with self.controller.making:
             meant = {}
             for name in pools:
-                what = intent.to_recycle(self._situation(name), reason or "recycle")
+                what = orders.to_recycle(self._situation(name), reason or "recycle")
                 self._receive(name, Trigger.RECYCLE, what, actor)
                 if isinstance(what, Nothing):
                     raise _impossible(Trigger.RECYCLE, name, what)
@@ -179,7 +179,7 @@ class Triggers:
         async with known.making:
             situation = self._situation(pool)
             flaws = {n: flaw for n in known.generations if (flaw := await known.snapshots.flaw(n))}
-            what = intent.to_undo(situation, to, settings=settings, flaws=flaws)
+            what = orders.to_undo(situation, to, settings=settings, flaws=flaws)
             self._receive(pool, Trigger.UNDO, what, actor)
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
@@ -202,7 +202,7 @@ class Triggers:
             why = f"what is installed is taken as it is: {taken}"
             known.save([], [Event(known.clock.wall(), EventKind.RETRIED, why, actor, name) for name in pools])
         for name in pools:
-            what = intent.to_retry(self._situation(name))
+            what = orders.to_retry(self._situation(name))
             self._receive(name, Trigger.RETRY, what, actor)
             if isinstance(what, Nothing):
                 if what.cause is Cause.NOT_REFUSED:

@@ -1,6 +1,7 @@
 """What a trigger means for one pool, with its reason. "Nothing" is an answer too, and has one of a few causes.
 
-A trigger is a change on the disk, a reload, or an order. ``trapd/triggers.py`` carries out what is decided here.
+A trigger is a change on the disk, a reload, or an order (``orders.py``). ``trapd/triggers.py`` carries out what is
+decided.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, RolloutState, Scope
+from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, Scope
 from trapd.rollout import celeryconfig
 from trapd.rollout.refusals import Candidate, candidate, refusal
-from trapd.rollout.want import backwards, label, launch_digest, news, undo_target
+from trapd.rollout.want import launch_digest, news
 
 SETTINGS = "settings of the pool changed"
 OTHER_CELERYCONFIG = "the celeryconfig changed"
-_NO_FLAWS: Mapping[int, str] = {}
 
 
 class Trigger(StrEnum):
@@ -181,7 +181,7 @@ def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
     """What is installed, as it was last seen. Wanted code without its snapshot speaks for what is installed."""
     state, disk = situation.state, situation.disk
     if situation.stopping:
-        return _STOPPING
+        return STOPPING
     if disk.state is not DiskState.SETTLED:
         reason = f": {disk.reason}" if disk.reason else ""
         return Nothing(Cause.UNSETTLED, f"what is installed is {disk.state}{reason}")
@@ -204,7 +204,7 @@ def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
 def after_reload(before: Situation, situation: Situation) -> Nothing | CopyOf:
     """Settings in the place of others. What else a reload means, the disk decides."""
     if situation.stopping:
-        return _STOPPING
+        return STOPPING
     if before.application != situation.application:
         return Nothing(Cause.APPLICATION, "another application is started of what is installed, or not at all")
     if before.installed == situation.installed:
@@ -216,7 +216,7 @@ def left_behind(situation: Situation) -> Nothing | CopyOf:
     """Settings in force that the wanted generation does not have: they came while other code was wanted."""
     wanted = situation.wanted
     if situation.stopping:
-        return _STOPPING
+        return STOPPING
     if situation.disk.state is not DiskState.SETTLED:
         return Nothing(Cause.UNSETTLED, f"what is installed is {situation.disk.state}")
     other = wanted is not None and wanted.fingerprint != situation.disk.fingerprint
@@ -233,7 +233,7 @@ def left_behind(situation: Situation) -> Nothing | CopyOf:
 def _renewed(situation: Situation) -> Nothing | CopyOf:
     wanted = situation.wanted
     if wanted is None:
-        return _unsettled(situation)
+        return unsettled(situation)
     copied, made = situation.as_copied(wanted), situation.as_made(wanted)
     if copied == made:
         return Nothing(Cause.SAME, f"generation {wanted.number} has these settings")
@@ -244,119 +244,11 @@ def _renewed(situation: Situation) -> Nothing | CopyOf:
     )
 
 
-# -- what orders mean ------------------------------------------------------------------------------------------------
-
-
-def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf:
-    if situation.stopping:
-        return _STOPPING
-    wanted = situation.wanted
-    return _unsettled(situation) if wanted is None else CopyOf(wanted.number, reason)
-
-
-def to_undo(
-    situation: Situation, to: int | None = None, *, settings: bool = False, flaws: Mapping[int, str] = _NO_FLAWS
-) -> Nothing | CopyOf | ReturnTo:
-    """Back to the good code before, or to the generation ``to``; in the middle of a rollout to the very generation
-    whose workers still run.
-
-    The celeryconfig in force stays in force, unless the one of the target is wanted too (``settings``). ``flaws``: why
-    no worker could start from a generation any more.
-    """
-    state, current = situation.state, situation.wanted
-    if situation.stopping:
-        return _STOPPING
-    if current is None:
-        return _unsettled(situation)
-    if state.paused:
-        return Nothing(Cause.PAUSED, "it is paused; resume it first")
-    # what is rolled out anew gets the pool's present settings, whatever it had then
-    launch = None if situation.under_way else launch_digest(situation.spec, current.application)
-    target = undo_target(
-        state, current, situation.generations, launch, settings=settings, startable=situation.usable - flaws.keys()
-    )
-    if to is None and (nothing := _never_served(situation, current, target)):
-        return nothing
-    if to is not None:
-        if nothing := _no_target(situation, current, to, flaws, settings):
-            return nothing
-    elif target is None:
-        return _no_other(situation, current, flaws, settings)
-    goal = situation.generations[to or target or 0]
-    reason = f"undo of generation {current.number}: {backwards(current, goal)}"
-    if situation.under_way and goal.number in (target, state.last_good) and not settings:
-        return ReturnTo(goal.number, reason)
-    serves = state.last_good if situation.under_way else current.number
-    return CopyOf(goal.number, reason, None if settings else serves)
-
-
-def _never_served(situation: Situation, current: Generation, target: int | None) -> Nothing | None:
-    """After a rejection the pool is where an undo would lead; who goes on goes back one more."""
-    latest = situation.state.rollout
-    if latest is None or latest.generation == current.number or situation.is_installed(current.number):
-        return None
-    if latest.state not in (RolloutState.REJECTED, RolloutState.FAILED):
-        return None
-    word = "was rejected" if latest.state is RolloutState.REJECTED else "failed"
-    what, serves = label(latest.versions, latest.generation), label(current.versions, current.number)
-    why = f"{what} {word}, {serves} serves"
-    known = situation.generations.get(target or 0)
-    if known is None:
-        return Nothing(Cause.REJECTED, f"{why}; no other good generation is kept")
-    back = f"trapctl rollout undo {situation.spec.name} --to {known.number}"
-    return Nothing(Cause.REJECTED, f"{why}; to go back to {label(known.versions, known.number)}: {back}")
-
-
-def _no_target(
-    situation: Situation, current: Generation, to: int, flaws: Mapping[int, str], settings: bool
-) -> Nothing | None:
-    goal = situation.generations.get(to)
-    if goal is None:
-        return Nothing(Cause.NO_OTHER, f"there is no generation {to}; see trapctl generations")
-    if to in flaws or to not in situation.usable:
-        return _flawed(to, flaws)
-    same = goal.fingerprint == current.fingerprint if settings else celeryconfig.same_code(goal, current)
-    as_now = launch_digest(situation.spec, goal.application) == current.launch.get(situation.spec.name, "")
-    if same and as_now and not situation.under_way:
-        return Nothing(Cause.SAME, f"generation {current.number}, which serves, has the code of generation {to}")
-    return None
-
-
-def _no_other(situation: Situation, current: Generation, flaws: Mapping[int, str], settings: bool) -> Nothing:
-    """Why there is nothing to go back to: nothing else was good, or it has the same code, or cannot start any more."""
-    for number in reversed(situation.state.good):
-        known = situation.generations.get(number)
-        if known is None or known.fingerprint == current.fingerprint:
-            continue
-        if number in flaws:
-            return _flawed(number, flaws)
-        if not settings and number in situation.usable and celeryconfig.same_code(known, current):
-            why = f"generation {number} has the same code, and another celeryconfig; to go back to that as well: "
-            return Nothing(Cause.NO_OTHER, f"{why}trapctl rollout undo {situation.spec.name} --settings")
-    return Nothing(Cause.NO_OTHER, "no other good generation is known")
-
-
-def _flawed(number: int, flaws: Mapping[int, str]) -> Nothing:
-    return Nothing(Cause.FLAWED, f"generation {number} cannot start: {flaws.get(number, 'its snapshot is gone')}")
-
-
-def to_retry(situation: Situation) -> Nothing | Forgive:
-    """Try again what was refused: what is installed, or a rollout that failed and is held."""
-    if situation.stopping:
-        return _STOPPING
-    latest, installed = situation.state.rollout, situation.installed
-    failed = latest.generation if latest is not None and latest.state is RolloutState.FAILED else None
-    held = failed if failed == situation.state.wanted else None
-    if held is None and refusal(situation.state, installed) is None:
-        return Nothing(Cause.NOT_REFUSED, "nothing was refused of what is installed now")
-    return Forgive(f"generation of {installed.fingerprint[:12]} may be tried again", held)
-
-
-_STOPPING = Nothing(Cause.STOPPING, "trapd stops, and its workers with it; start it again first")
+STOPPING = Nothing(Cause.STOPPING, "trapd stops, and its workers with it; start it again first")
 _REACHES = {Scope.CODE: "", Scope.APPLICATION: " as this application", Scope.SETTINGS: " under these settings"}
 
 
-def _unsettled(situation: Situation) -> Nothing:
+def unsettled(situation: Situation) -> Nothing:
     disk = situation.disk
     return Nothing(Cause.UNSETTLED, f"no code has settled yet ({disk.reason or disk.state})")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import rollout, spec, wanting
 from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, RolloutState, Scope
-from trapd.rollout import intent
+from trapd.rollout import intent, orders
 from trapd.rollout.intent import Cause, CopyOf, Forgive, FromDisk, GoBack, Intent, Nothing, ReturnTo, Situation
 from trapd.rollout.want import launch_digest
 
@@ -115,9 +115,9 @@ def test_settings_that_were_left_behind(now: Situation, expected: object) -> Non
 
 
 def test_a_recycle() -> None:
-    assert intent.to_recycle(situation(AT_ONE), "memory") == CopyOf(1, "memory")
-    assert means(intent.to_recycle(situation(AT_ONE, stopping=True), "memory")) is Cause.STOPPING
-    assert means(intent.to_recycle(situation(PoolState("p")), "memory")) is Cause.UNSETTLED
+    assert orders.to_recycle(situation(AT_ONE), "memory") == CopyOf(1, "memory")
+    assert means(orders.to_recycle(situation(AT_ONE, stopping=True), "memory")) is Cause.STOPPING
+    assert means(orders.to_recycle(situation(PoolState("p")), "memory")) is Cause.UNSETTLED
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_recycle() -> None:
     ],
 )
 def test_an_undo(now: Situation, expected: object) -> None:
-    assert means(intent.to_undo(now)) == expected
+    assert means(orders.to_undo(now)) == expected
 
 
 HELD = replace(AT_ONE, wanted=2, rollout=rollout(2, RolloutState.FAILED))
@@ -149,5 +149,5 @@ HELD = replace(AT_ONE, wanted=2, rollout=rollout(2, RolloutState.FAILED))
     ],
 )
 def test_a_retry(now: Situation, expected: object) -> None:
-    what = intent.to_retry(now)
+    what = orders.to_retry(now)
     assert (what.held if isinstance(what, Forgive) else what.cause) == expected
