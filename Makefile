@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
 # What the tests need beside Python: brokers, what boots a throw-away machine with a real systemd, and what makes the root
-# of another Debian for one.
-PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap gcc libc6-dev
+# of another Debian for one. Upgrades are done with what people do them with.
+PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap gcc libc6-dev \
+    git rsync vim-tiny
 
 # The fast tests share nothing: a process of them for each processor.
 SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
@@ -12,7 +13,7 @@ SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
 LANES ?= $(shell expr 3 '*' $$(nproc))
 IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
 FAST := tests/unit tests/contract tests/simulation tests/docs
-SLOW := tests/process tests/applications tests/system tests/nspawn
+SLOW := tests/process tests/upgrades tests/applications tests/system tests/nspawn
 # The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
 ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
 

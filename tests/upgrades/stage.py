@@ -1,0 +1,286 @@
+"""A trapd with embedded workers on an application of the tests, which runs short tasks all the time while it is
+upgraded; the rows of a module share it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tests.support import brokers, environments
+from tests.support.brokers import Broker
+from tests.support.daemon import Daemon, Table
+from tests.support.sample import APP, CELERY, NAME, NAP, Entry, good, parse_ledger
+from tests.support.wheels import write_wheel
+from trapd.control import methods
+from trapd.control.protocol import MOST_LINES
+from trapd.ctl.client import Client, UnreachableError
+from trapd.layout import Runtime
+
+if TYPE_CHECKING:
+    from trapd.control import documents
+
+WORKERS = 2
+PATIENCE = 60.0  # s
+NAP_TIME = 0.02  # s that each task takes
+PACE = 0.1  # s between two tasks
+
+
+@dataclass
+class Tasks:
+    """Short tasks, one after the other, from ``with`` to its end, at which each of them must have run."""
+
+    broker: Broker
+    ledger: Path
+    sent: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="tasks")
+        self._offset = self.ledger.stat().st_size if self.ledger.exists() else 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error is None:
+            wait_for("the end of all tasks", lambda: set(self.sent) <= {entry.id for entry in self.ended()})
+
+    def _send(self) -> None:
+        with self.broker.app() as app:
+            while not self._stop.wait(PACE):
+                self.sent.append(app.send_task(NAP, (NAP_TIME, str(self.ledger)), ignore_result=True).id)
+
+    def entries(self) -> list[Entry]:
+        if not self.ledger.exists():
+            return []
+        with self.ledger.open("rb") as lines:
+            lines.seek(self._offset)
+            whole, _, _ = lines.read().rpartition(b"\n")
+        return parse_ledger(whole.decode())
+
+    def ended(self) -> list[Entry]:
+        return [entry for entry in self.entries() if entry.event == "end"]
+
+
+class Stage:
+    """From ``with`` to its end; version 1.0 serves when it has begun. Subclasses say how code is laid out and found.
+
+    ``home``: a folder with a short path. ``kept``: where virtual environments are kept between sessions.
+    """
+
+    watch: Mapping[str, object] = {}
+    variables: Mapping[str, str] = {}
+
+    def __init__(self, home: Path, kept: Path, broker: Broker) -> None:
+        self.home, self.kept, self.broker = home, kept, broker
+        self.version = "1.0"
+        self.venv = home / "venv"
+        self.generation = 1
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that trapd.toml names."""
+        return self.venv / "bin/python"
+
+    def lay_out(self) -> None:
+        """Put the application in its place, in version 1.0."""
+        raise NotImplementedError
+
+    # -- its life --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.lay_out()
+        pool: Table = {"workers": WORKERS, "concurrency": 1}
+        if self.variables:
+            pool = {**pool, "environment": self.variables}
+        tables: dict[str, Table] = {
+            "app": {"app": APP, "python": str(self.python)},
+            "watch": {"distributions": [NAME], **self.watch},
+            "rollout": {"min_ready": "0s"},
+            "pools.default": pool,
+        }
+        celeryconfig = self.broker.celeryconfig(worker_prefetch_multiplier=1)
+        self.daemon = Daemon(self.home, celeryconfig=celeryconfig, tables=tables)
+        self.daemon.start()
+        assert self.daemon.process is not None
+        brokers.SERVERS.add(self.daemon.process.pid)  # it and its workers outlive a test
+        try:
+            self.wait_until("workers on 1.0", at_rest)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.daemon.process is not None
+        self.daemon.__exit__(kind, error, trace)
+        brokers.SERVERS.discard(self.daemon.process.pid)
+
+    # -- versions --------------------------------------------------------------------------------------------------
+
+    def next_version(self) -> str:
+        return f"{int(self.version.partition('.')[0]) + 1}.0"
+
+    def tasks(self) -> Tasks:
+        return Tasks(self.broker, self.home / "ledger.jsonl")
+
+    # -- what trapd says -------------------------------------------------------------------------------------------
+
+    def status(self) -> documents.Status | None:
+        """None while trapd does not answer."""
+        try:
+            with self._client() as client:
+                return client.ask(methods.STATUS({}))
+        except UnreachableError:
+            return None
+
+    def events(self, after: int = 0) -> list[documents.Event]:
+        """The events with a higher number, oldest first."""
+        with self._client() as client:
+            answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "limit": MOST_LINES}))
+        return [event for event in answer["events"] if event["id"] > after]
+
+    def _client(self) -> Client:
+        return Client(Runtime(self.daemon.runtime).control)
+
+    def wait_until(self, what: str, true: Callable[[documents.Pool], bool], timeout: float = PATIENCE) -> None:
+        """Ask for the pool's part of the status until it is so."""
+        seen: documents.Status | None = None
+
+        def looks() -> bool:
+            nonlocal seen
+            assert self.daemon.process is not None
+            assert self.daemon.process.poll() is None, f"trapd ended\n{self.daemon.words()}"
+            seen = self.status()
+            return seen is not None and true(seen["pools"][0])
+
+        try:
+            wait_for(what, looks, timeout)
+        except AssertionError as error:
+            error.add_note(f"last status: {seen}\n{self.daemon.words()}")
+            raise
+
+
+class Environment(Stage):
+    """The application is a distribution in a virtual environment."""
+
+    watch: Mapping[str, object] = {"snapshot": "environment"}
+
+    def lay_out(self) -> None:
+        environments.copy(self.kept, self.venv, CELERY)
+        self.run("pip", "install", *self.from_wheels("1.0"))
+
+    @property
+    def site(self) -> Path:
+        return next(self.venv.glob("lib/python3*/site-packages"))
+
+    def wheel(self, version: str) -> Path:
+        return write_wheel(self.home / "wheels", NAME, version, good(version))
+
+    def from_wheels(self, version: str) -> list[str]:
+        """Arguments of pip and uv that install this version, without a network."""
+        return ["--no-index", "--no-deps", str(self.wheel(version))]
+
+    def run(self, *command: str, **variables: str) -> None:
+        """A command with the environment's own programs: ``pip`` is its pip."""
+        if command[0] == "pip":
+            command = (str(self.python), "-m", "pip", "--quiet", "--disable-pip-version-check", *command[1:])
+        run(*command, cwd=self.home, **variables)
+
+
+class Folder(Stage):
+    """The application is a project's folder on PYTHONPATH, which no tool knows of."""
+
+    watch: Mapping[str, object] = {"snapshot": "environment"}
+
+    @property
+    def project(self) -> Path:
+        return self.home / "project"
+
+    @property
+    def variables(self) -> Mapping[str, str]:  # type: ignore[override]
+        return {"PYTHONPATH": str(self.project)}
+
+    def lay_out(self) -> None:
+        environments.copy(self.kept, self.venv, CELERY)
+        self.write(self.project, "1.0")
+
+    def write(self, folder: Path, version: str) -> Path:
+        """The files of this version."""
+        for name, text in good(version).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        return folder
+
+
+@dataclass
+class Shared:
+    """The stage of a module's rows. A row that fails leaves it as it may be: the next row gets a new one."""
+
+    make: Callable[[Path], Stage]
+    _stage: Stage | None = None
+    _home: Path | None = None
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Stage]:
+        if self._stage is None:
+            self._home = Path(tempfile.mkdtemp(prefix="td", dir="/tmp"))
+            self._stage = self.make(self._home).__enter__()
+        try:
+            yield self._stage
+        except BaseException as error:
+            self.close(error)
+            raise
+
+    def close(self, error: BaseException | None = None) -> None:
+        stage, home, self._stage, self._home = self._stage, self._home, None, None
+        try:
+            if stage is not None:
+                stage.__exit__(type(error) if error else None, error, None)
+        finally:
+            if home is not None:
+                shutil.rmtree(home, ignore_errors=True)
+
+
+def at_rest(pool: documents.Pool) -> bool:
+    """Nothing is wrong, nothing goes on, and all workers are ready on the wanted generation."""
+    rollout, instances = pool["rollout"], pool["instances"]
+    return (
+        not pool["problems"]
+        and rollout is not None
+        and rollout["ended"] is not None
+        and len(instances) == pool["wanted"]
+        and all(instance["state"] == "ready" and instance["code"] == "current" for instance in instances)
+    )
+
+
+def run(*command: str, cwd: Path, **variables: str) -> None:
+    """Raises AssertionError with the command's words if it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=cwd, env={**os.environ, **variables}
+    )
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+
+
+def wait_for(what: str, true: Callable[[], object], timeout: float = PATIENCE) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"no {what} within {timeout:g} s"
+        time.sleep(0.05)
