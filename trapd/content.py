@@ -40,3 +40,4 @@ def normalise(name: str) -> str:
 
 # In the same tables as distributions. Names of distributions have no blanks.
 INTERPRETER, CELERYCONFIG = "the interpreter", "the celeryconfig"
+UNKNOWN = "unknown"  # the version of a distribution that no metadata tells

@@ -20,6 +20,7 @@ from enum import Enum, auto
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from trapd.content import UNKNOWN
 from trapd.watch.ignore import is_no_code
 from trapd.watch.projects import is_namespace, modules, packages
 from trapd.watch.sites import Site, find, read_metadata
@@ -221,7 +222,7 @@ def _finish(
     info = site.path / metadata if metadata else None
     return Distribution(
         name=name,
-        version=(read_metadata(info).version if info else "") or "unknown",
+        version=(read_metadata(info).version if info else "") or UNKNOWN,
         kind=kind,
         site=site,
         metadata=metadata,

@@ -21,8 +21,9 @@ from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
 from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
+from trapd.watch.remedies import again
 from trapd.watch.requirements import Requirements, Requirer
-from trapd.watch.sites import Site, closure, normalise, required, scan
+from trapd.watch.sites import Site, closure, find, normalise, required, scan
 
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
 _AS_IT_IS = "or take it as it is with trapctl retry"
@@ -120,6 +121,7 @@ class Surveyor:
         roots = (*self._names, *_ALWAYS_REQUIRED)
         requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
         altered, unmet = _counting(whole, requirements, condition, self._taken)
+        altered |= _undescribed(scene, answer, condition, self._taken)
         self._counting = {**altered, **unmet}
         reason = whole.reason or next(iter(altered.values()), "")
         wrong = answer.problem or self._incomplete(scene, answer) or next(iter(unmet.values()), "")
@@ -256,6 +258,18 @@ def _counting(
         if pair in condition.satisfied and pair not in taken
     }
     return altered, unmet
+
+
+def _undescribed(scene: _Scene, answer: Answer, condition: Condition | None, taken: frozenset[str]) -> dict[str, str]:
+    """What had metadata when the code that is wanted was installed, and has none now, by a mark: an installer that was
+    killed leaves that. pip writes the metadata last of all; uv removes it before the modules, and has no stash."""
+    left = {}
+    for name in sorted(scene.needed & condition.described) if condition else ():
+        plain = None if find(scene.sites, name) else locate(name, scene.sites, answer.editable)
+        if plain and plain.has_code and plain.site.installed and f"{name} undescribed" not in taken:
+            why = f"{name} is not installed to its end: its code is in {plain.site.path}, and its metadata is not"
+            left[f"{name} undescribed"] = f"{why}; {again(name, '')}, {_AS_IT_IS}"
+    return left
 
 
 def _altered(table: Mapping[str, Content], marks: Iterable[str]) -> dict[str, Content]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from trapd.content import INTERPRETER, Content
 from trapd.model import Disk, DiskState, Generation, PoolState
 from trapd.rollout.condition import Condition, met, wanted
 
@@ -12,8 +13,9 @@ def generation(number: int) -> Generation:
     return Generation(number, "f", {}, {}, "a test", "tests", 0.0)
 
 
+TABLE = {"held": Content("1.0", "ab"), "rope": Content("unknown", "cd"), INTERPRETER: Content("3.11", "ef")}
 ONE = replace(generation(1), satisfied=("held requires depa", "held requires depb"), altered=("numpy 12",))
-TWO = replace(generation(2), satisfied=("held requires depa",), altered=())
+TWO = replace(generation(2), satisfied=("held requires depa",), altered=(), distributions=TABLE)
 OLD = generation(3)  # an earlier trapd made it
 ALL = {one.number: one for one in (ONE, TWO, OLD)}
 
@@ -23,7 +25,8 @@ def pools(*numbers: int | None) -> list[PoolState]:
 
 
 def test_it_is_that_of_the_generation_that_is_wanted() -> None:
-    assert wanted(pools(2, None), ALL) == Condition(frozenset({"held requires depa"}), frozenset())
+    expected = Condition(frozenset({"held requires depa"}), frozenset(), described=frozenset({"held"}))
+    assert wanted(pools(2, None), ALL) == expected
 
 
 def test_of_two_generations_it_holds_nothing_back_that_one_of_them_was_without() -> None:

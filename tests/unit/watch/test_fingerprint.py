@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,3 +103,14 @@ def test_what_a_look_did_not_ask_for_is_forgotten(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Hasher().stamp(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_an_error_and_nothing_to_wait_for(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Opening a pipe waits for ever for somebody who writes into it: no look would come to its end any more."""
+    make(tmp_path / "module.py")
+    with pytest.raises(OSError, match=r"(Not a regular file|Is a directory)") as error:
+        read(tmp_path / "module.py")
+    assert str(error.value.filename) == str(tmp_path / "module.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -616,3 +617,37 @@ def test_a_patched_library_counts_by_what_is_in_it(held: Machine) -> None:
     assert held.fingerprint() not in (before, patched)
     install(held.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
     assert held.fingerprint() == before
+
+
+def test_code_whose_metadata_is_gone_is_unfinished_until_somebody_takes_it_as_it_is(held: Machine) -> None:
+    """A uv that was killed leaves that, and a pip that was killed after an uninstall."""
+    shutil.rmtree(held.site / "trap-1.3.0.dist-info")
+    (held.site / "trap/run.py").unlink()
+    found = held.look()
+    assert found.finding.verdict is Verdict.UNFINISHED
+    why = f"trap is not installed to its end: its code is in {held.site}, and its metadata is not"
+    assert found.finding.reason.startswith(f"{why}; run pip install --force-reinstall --no-deps trap, or take it ")
+    assert why in held.surveyor.take_as_it_is()
+    assert held.look().finding.verdict is Verdict.WHOLE
+
+
+def test_loaded_code_whose_metadata_is_gone_is_unfinished_too(held: Machine) -> None:
+    """No metadata requires it, but workers import it."""
+    install(held.site, "rope", "1.0", {"rope/__init__.py": "", "rope/knot.py": ""})
+    held.settle()
+    shutil.rmtree(held.site / "rope-1.0.dist-info")
+    assert held.look().finding.verdict is Verdict.WHOLE
+    finding = held.look(loaded=frozenset({"rope"})).finding
+    assert finding.verdict is Verdict.UNFINISHED
+    assert finding.reason.startswith("rope is not installed to its end: ")
+    shutil.rmtree(held.site / "rope")
+    assert held.look(loaded=frozenset({"rope"})).finding.verdict is Verdict.WHOLE, "it was uninstalled"
+
+
+def test_code_that_never_had_metadata_or_is_a_projects_now_holds_nothing_back(held: Machine) -> None:
+    shutil.rmtree(held.site / "trap-1.3.0.dist-info")
+    assert replace(held, condition=None).look().finding.verdict is Verdict.WHOLE, "a first start takes what is there"
+    project = held.home / "project"
+    shutil.move(held.site / "trap", project / "trap")
+    held.answer = replace(held.answer, paths=(str(project), *held.answer.paths))
+    assert held.look().finding.verdict is Verdict.WHOLE
