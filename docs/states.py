@@ -56,7 +56,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _picture() -> str:
     """The usual steps as a diagram."""
-    lines = ["[*] --> pending", *(f"{a} --> {b}: {AFTER[a][b]}" for a, b in USUAL)]
+    lines = ["[*] --> tentative", "[*] --> pending", *(f"{a} --> {b}: {AFTER[a][b]}" for a, b in USUAL)]
     lines += [f"{phase} --> [*]" for phase in RolloutState if any(b is phase and b.over for _, b in USUAL)]
     return "```mermaid\nstateDiagram-v2\n" + "".join(f"    {line}\n" for line in lines) + "```\n"
 

@@ -194,13 +194,13 @@ MUTANTS = (
     ),
     Mutant(
         "one upgrade is one recycle: the same code again is none",
-        "trapd.rollout.intent:after_disk",
+        "trapd.rollout.intent:_after_disk",
         drop("SAME"),
         (_STORIES,),
     ),
     Mutant(
         "what was rejected is not tried again by itself",
-        "trapd.rollout.intent:after_disk",
+        "trapd.rollout.intent:_after_disk",
         Change(ast.Call, "_refused", "None"),
         (_STORIES,),
     ),

@@ -47,6 +47,11 @@ class EventKind(StrEnum):
     RELIEF = "relief", About.TRAPD, "a trouble of trapd is over", "since it was noticed"
 
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
+    TENTATIVE = (
+        "tentative",
+        About.ROLLOUT,
+        "phase: one worker starts; no other is told to go before the disk has settled",
+    )
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
     PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"
     CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"

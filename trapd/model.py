@@ -266,13 +266,14 @@ class TreeFile:
 
 class DiskState(StrEnum):
     SETTLED = "settled"
+    TENTATIVE = "tentative"  # whole, as its installer's facts say; the quiet period is not over
     CHANGING = "changing"
     BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is installed, as seen at one moment; all but state, reason and versions counts only if settled."""
+    """What is installed, as seen at one moment; all but state, reason and versions counts only if ``whole``."""
 
     state: DiskState
     reason: str = ""
@@ -289,6 +290,10 @@ class Disk:
     satisfied: tuple[str, ...] | None = None  # requirements, as "held requires depa"; None: nobody could tell
     altered: tuple[str, ...] = ()  # marks of distributions, not watched, whose files are not as recorded
     environment: Environment | None = None  # copied whole, beside ``files``; None: only ``files`` are
+
+    @property
+    def whole(self) -> bool:
+        return self.state in (DiskState.SETTLED, DiskState.TENTATIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +320,7 @@ class Generation:
 
 
 class RolloutState(StrEnum):
+    TENTATIVE = "tentative"  # one worker of it starts, and no other is told to go until the disk has settled
     PENDING = "pending"  # wanted; nothing started yet
     PREFLIGHT = "preflight"  # the canary is importing and connecting
     CANARY = "canary"  # the canary is ready and must stay so for min_ready

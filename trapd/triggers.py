@@ -7,16 +7,16 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from trapd.content import Content
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
-from trapd.rollout import celeryconfig, changes, condition, intent, lost_end, orders, want
+from trapd.rollout import celeryconfig, changes, condition, fresh, intent, lost_end, orders, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, rollout_of, superseded
 from trapd.rollout.intent import (
     Cause,
+    Confirm,
     CopyOf,
     FromDisk,
     GoBack,
@@ -80,30 +80,36 @@ class Triggers:
             disk = known.disk
             known.notify()
             meant = {name: intent.after_disk(known.situation(name)) for name in known.specs}
-            for name, what in meant.items():
+            for name, what in list(meant.items()):
                 self._receive(name, Trigger.DISK, what, actor)
                 if isinstance(what, GoBack):
                     self._go_back(name, what, actor)
+                    meant[name] = intent.after_disk(known.situation(name))
+                elif isinstance(what, Confirm):
+                    self._confirm(name, what, actor)
             behind = {name: what for name, what in meant.items() if isinstance(what, FromDisk)}
             if not behind:
                 known.wake()  # settings may have changed
                 return []
             reason = next(iter(behind.values())).why
-            generation = self._number(disk.fingerprint, disk, reason, actor)
+            generation = self._number(disk, reason, actor)
             await known.snapshots.make(generation, disk, list(known.specs.values()), known.application)
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
-            return await self._begin(list(behind), generation, before=before)
+            tentative = disk.state is DiskState.TENTATIVE
+            return await self._begin(list(behind), generation, before=before, tentative=tentative)
 
     def _named(self, disk: Disk, actor: str) -> Disk:
         """The disk under the fingerprint of the generation that it is, if it is one. What changed on it and counts for
         no generation is told."""
         known, wall = self.controller, self.controller.clock.wall()
-        if disk.state is not DiskState.SETTLED:
+        if not disk.whole:
             return disk
         wanted = {state.wanted for state in known.states.values()}
         newest = sorted(known.generations.values(), key=lambda g: (g.number in wanted, g.number), reverse=True)
         named = changes.recognised(disk, newest)
+        if disk.state is DiskState.TENTATIVE:
+            return named
         there = [generation for generation in newest if changes.is_installed(generation, disk)]
         met = [g if g.distributions else changes.with_table(g, named) for g in there if named.distributions]
         met = [condition.met(generation, named) for generation in met]
@@ -122,6 +128,10 @@ class Triggers:
         state = want.go_back(known.state(name), what.why, wall)
         known.save([state], [superseded(state.rollout, what.why, actor, wall)] if state.rollout else [])
         known.wake(name)
+
+    def _confirm(self, name: str, what: Confirm, actor: str) -> None:
+        state = want.confirm(self.controller.state(name), self.controller.clock.now())
+        self._set(state, EventKind.PREFLIGHT, what.why, actor)
 
     # -- the configuration -----------------------------------------------------------------------------------------
 
@@ -185,15 +195,15 @@ class Triggers:
                 raise _impossible(Trigger.UNDO, pool, what)
             state, target = situation.state, known.generations[what.generation]
             current = known.generations[state.wanted or 0]
-            fresh = await self._copied(what, actor) if isinstance(what, CopyOf) else target
+            goal = await self._copied(what, actor) if isinstance(what, CopyOf) else target
             why, wall = f"undone by {actor}", known.clock.wall()
             undone = want.undone(state, current, target, known.generations, why, wall)
             if settings:  # nor does the installed celeryconfig come back under the old code
-                mark = situation.as_copied(fresh).fingerprint
-                undone = want.unless_as(undone, fresh, mark, why, wall)
-            if want.needs_no_canary(state, current, target, fresh):
-                undone = want.with_good(undone, fresh.number)
-            return (await self._begin([pool], fresh, reason=what.why, actor=actor, before={pool: undone}))[0]
+                mark = situation.as_copied(goal).fingerprint
+                undone = want.unless_as(undone, goal, mark, why, wall)
+            if want.needs_no_canary(state, current, target, goal):
+                undone = want.with_good(undone, goal.number)
+            return (await self._begin([pool], goal, reason=what.why, actor=actor, before={pool: undone}))[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
@@ -274,33 +284,18 @@ class Triggers:
         known.wake(state.pool)
         known.notify()
 
-    def _number(self, fingerprint: str, like: Disk | Generation, reason: str, actor: str) -> Generation:
+    def _number(self, like: Disk | Generation, reason: str, actor: str) -> Generation:
         known = self.controller
-        application = like.application if isinstance(like, Generation) else known.application.identity
-        return Generation(
-            number=self._next_number(),
-            fingerprint=fingerprint,
-            versions=dict(like.versions),
-            launch={name: want.launch_digest(spec, application) for name, spec in known.specs.items()},
+        return fresh.generation(
+            self._next_number(),
+            like,
             reason=reason,
             actor=actor,
             wall=known.clock.wall(),
-            eager=like.eager,
-            application=application,
-            distributions=like.distributions,
-            required=like.required,
-            loaded=self._loaded_before(like),
-            satisfied=like.satisfied,
-            altered=like.altered,
+            application=known.application,
+            specs=known.specs,
+            loaded=fresh.loaded_before(like, known.states.values(), known.generations),
         )
-
-    def _loaded_before(self, like: Disk | Generation) -> Mapping[str, Content]:
-        """What its workers will have loaded, until they say it themselves."""
-        if isinstance(like, Generation):
-            return like.loaded
-        wanted = {state.wanted for state in self.controller.states.values()}
-        names = {n for g in self.controller.generations.values() if g.number in wanted for n in g.loaded}
-        return {name: like.distributions[name] for name in sorted(names) if name in like.distributions}
 
     def _next_number(self) -> int:
         """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
@@ -318,14 +313,17 @@ class Triggers:
                 by_source.setdefault(what, []).append(name)
         rollouts = []
         for what, names in by_source.items():
-            rollouts += await self._begin(names, await self._copied(what, actor))
+            # a copy of what has not settled has not, either
+            states = [self.controller.state(name) for name in names]
+            early = any(want.is_tentative(s) and s.wanted == what.generation for s in states)
+            rollouts += await self._begin(names, await self._copied(what, actor), tentative=early)
         return rollouts
 
     async def _copied(self, what: CopyOf, actor: str) -> Generation:
         """The code of a generation under a new number."""
         known = self.controller
         old, config = celeryconfig.of_copy(what.generation, what.celeryconfig, known.generations, known.disk)
-        generation = self._number(old.fingerprint, old, what.why, actor)
+        generation = self._number(old, what.why, actor)
         specs = list(known.specs.values())
         try:
             await known.snapshots.copy(generation, old.number, specs, config)
@@ -349,6 +347,7 @@ class Triggers:
         reason: str = "",
         actor: str = "",
         before: Mapping[str, PoolState] | None = None,
+        tentative: bool = False,
     ) -> list[Rollout]:
         """``before``: of a pool that is changed by the same stroke, as it is without the new rollout."""
         known = self.controller
@@ -363,6 +362,7 @@ class Triggers:
                 states += want.begin(
                     state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall, known=known.generations
                 )
+                states[-1] = want.tentatively(states[-1]) if tentative else states[-1]
             turned = [state.rollout for state in states if state.rollout is not None]
             events = [superseded(r, r.reason, actor, wall) if r.state.over else begun(r) for r in turned]
             known.save(states, events, [generation])

@@ -26,9 +26,9 @@ HANGS = Behaviour(start=600, failure=FailureKind.TIMEOUT)
 DIES_YOUNG = Behaviour(start=20, crash_after=2)
 
 
-def running(pool: PoolSpec | None = None) -> Universe:
+def running(pool: PoolSpec | None = None, seed: int = 0) -> Universe:
     """A universe in which version one runs."""
-    universe = Universe(pool or spec())
+    universe = Universe(pool or spec(), seed)
     universe.install("one", GOOD)
     universe.settle("one")
     return universe
@@ -1211,3 +1211,162 @@ def test_a_history_that_was_begun_anew_is_no_lost_end() -> None:
     universe.run(60)
     assert universe.triggers.lost_end == ""
     universe.settle("one")
+
+
+QUIET = 30.0  # s; longer than a start takes
+IMPATIENT = Behaviour(start=5, drain=10)
+
+
+def told(universe: Universe) -> list[tuple[EventKind, int | None]]:
+    return [(event.kind, event.generation) for event in universe.history.events(pool=POOL, limit=1000)]
+
+
+def test_what_an_installer_vouches_for_starts_at_once_and_nobody_goes_before_it_has_settled() -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(QUIET - 1)
+    assert starts(universe) == {1: 2, 2: 1}
+    assert outcome(universe) is RolloutState.TENTATIVE
+    assert [i.state for i in universe.backend.seen()] == [InstanceState.READY] * 3, "for long enough to be proven"
+    universe.run(2)
+    assert outcome(universe) is RolloutState.ROLLING, "at once: the canary was ready for min_ready"
+    universe.settle("two")
+    assert starts(universe) == {1: 2, 2: 2}
+    phases = [kind for kind, number in told(universe) if number == 2 and kind in set(RolloutState)]
+    assert phases == ["preflight", "rolling"]
+
+
+def test_two_installs_in_a_row_are_one_completed_rollout_and_one_start_more() -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.change("pip is running (process 7)")
+    universe.run(5)
+    universe.install("three", IMPATIENT, quiet=QUIET)
+    universe.settle("three")
+    assert starts(universe) == {1: 2, 2: 1, 3: 2}
+    first, second = list(universe.history.rollouts(POOL))[1::-1]
+    assert (first.state, second.state) == (RolloutState.SUPERSEDED, RolloutState.COMPLETE)
+    assert first.reason == "taken back: the disk changed again (pip is running (process 7))"
+    assert not universe.controller.state(POOL).refused
+    assert second.previous == 1
+
+
+def test_a_second_install_that_nobody_saw_begin_takes_the_first_back_as_well() -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.install("three", IMPATIENT, quiet=QUIET)
+    universe.settle("three")
+    assert starts(universe) == {1: 2, 2: 1, 3: 2}
+    rollouts = universe.history.rollouts(POOL)
+    assert [r.state for r in rollouts[:2]] == [RolloutState.COMPLETE, RolloutState.SUPERSEDED]
+    assert rollouts[1].reason.startswith("taken back: ")
+    assert "pkg one -> three" in universe.history.generations()[3].reason
+
+
+def test_what_is_put_back_before_it_settled_costs_one_start() -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.install("one", GOOD, quiet=QUIET)
+    universe.settle("one")
+    assert starts(universe) == {1: 2, 2: 1}
+
+
+def test_half_an_upgrade_that_cannot_start_is_not_rejected() -> None:
+    universe = running()
+    universe.install("half", replace(RAISES, start=1), quiet=QUIET)
+    universe.run(10)
+    assert starts(universe) == {1: 2, 2: 1}, "it is neither tried again nor compared with the good one"
+    universe.change("pip is running (process 7)", DiskState.BROKEN)
+    universe.run(120)
+    universe.install("whole", GOOD, quiet=QUIET)
+    universe.settle("whole")
+    assert not universe.controller.state(POOL).refused
+    assert EventKind.REJECTED not in [kind for kind, _ in told(universe)]
+
+
+def test_code_that_failed_before_it_settled_is_tried_again_when_it_has() -> None:
+    universe = running()
+    universe.install("two", replace(RAISES, start=1), quiet=QUIET)
+    universe.run(10)
+    universe.behaviours["two"] = GOOD  # data that it reads was copied, say
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+
+
+def test_code_that_raises_is_rejected_when_it_has_settled() -> None:
+    universe = running()
+    universe.install("two", replace(RAISES, start=1), quiet=QUIET)
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+    assert starts(universe)[2] == 2
+
+
+@pytest.mark.parametrize("seed", range(3))  # which decides for how long no trapd is there
+@pytest.mark.parametrize("orphans_drain", [False, True])
+def test_a_trapd_that_is_killed_before_the_code_settled_rolls_it_out_all_the_same(
+    orphans_drain: bool, seed: int
+) -> None:
+    universe = running(seed=seed)
+    universe.orphans_drain = orphans_drain
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.die()
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+    assert not universe.controller.state(POOL).refused
+    extra = 2 if orphans_drain else 1  # those that the killed trapd took along
+    assert starts(universe)[2] + starts(universe)[3] <= 2 + extra
+
+
+def test_what_a_person_orders_before_the_code_settled_holds() -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.order("undo", POOL)
+    universe.settle("one")
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.order("recycle", [POOL], reason="memory")
+    universe.run(5)
+    assert outcome(universe) is RolloutState.TENTATIVE, "a copy of what has not settled has not, either"
+    universe.settle("two")
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.reload(concurrency=9)
+    universe.run(5)
+    assert outcome(universe) is RolloutState.TENTATIVE
+    universe.settle("two")
+
+
+def test_a_pool_without_a_surge_waits_for_the_code_to_settle() -> None:
+    universe = running(spec(surge=0, unavailable=1))
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(QUIET - 1)
+    assert starts(universe) == {1: 2}
+    universe.settle("two")
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_pool_that_is_scaled_meanwhile_comes_to_rest(workers: int) -> None:
+    universe = running()
+    universe.install("two", IMPATIENT, quiet=QUIET)
+    universe.run(10)
+    universe.order("scale", POOL, workers)
+    universe.run(5)
+    assert outcome(universe) is RolloutState.TENTATIVE
+    universe.settle("two")
+
+
+def test_code_that_settles_while_another_rollout_goes_on_waits_for_its_quiet_period() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(5)
+    universe.install("three", IMPATIENT, quiet=QUIET)
+    universe.run(5)
+    assert universe.controller.state(POOL).wanted == 2, "nothing is taken from a rollout that goes on"
+    universe.settle("three")

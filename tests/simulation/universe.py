@@ -114,7 +114,7 @@ class Universe:
         self.triggers = Triggers(self.controller)
         self.triggers.compare(self.backend.seen())
         self._pass_all()
-        self.at(0, self._look)
+        self.at(0, self._first_look)
 
     @property
     def specs(self) -> list[PoolSpec]:
@@ -176,11 +176,18 @@ class Universe:
         if not self.dead:
             self._pass_all()
 
-    def _look(self) -> None:
+    def _first_look(self) -> None:
+        """A watch that has just begun knows no change, so it takes no installer's word for one."""
+        disk = self.disk
+        if disk.state is DiskState.TENTATIVE:
+            disk = Disk(DiskState.CHANGING, "files were written a moment ago")
+        self._look(disk)
+
+    def _look(self, seen: Disk | None = None) -> None:
         """The watch tells what is installed, and looks again later if that could not be written down."""
         self.boot_again()
         try:
-            self._tell(self.triggers.disk_changed(self.disk))
+            self._tell(self.triggers.disk_changed(seen or self.disk))
         except HistoryError as error:
             self.say(f"not noted: {error}")
             self.at(30.0, self._look)
@@ -254,14 +261,33 @@ class Universe:
 
     # -- what people and the machine do ----------------------------------------------------------------------------
 
-    def install(self, fingerprint: str, behaviour: Behaviour, other: Behaviour | None = None) -> None:
-        """``other``: how it behaves in the other pool, if differently."""
+    def install(
+        self, fingerprint: str, behaviour: Behaviour, other: Behaviour | None = None, *, quiet: float = 0.0
+    ) -> None:
+        """``other``: how it behaves in the other pool, if differently. ``quiet``: an installer says that it is whole,
+        and so many seconds later it settles, unless somebody changes it."""
         self.say(f"installed {fingerprint}: {behaviour}" + (f"; in the other pool: {other}" if other else ""))
         self.behaviours[fingerprint] = behaviour
         if other:
             self.others[fingerprint] = other
-        self.disk = Disk(DiskState.SETTLED, fingerprint=fingerprint, versions={"pkg": fingerprint})
+        state = DiskState.TENTATIVE if quiet else DiskState.SETTLED
+        self.disk = installed = Disk(state, fingerprint=fingerprint, versions={"pkg": fingerprint})
         self._look()
+        if quiet:
+            self.at(quiet, lambda: self._settle(installed), outlives=True)
+
+    def change(self, reason: str, state: DiskState = DiskState.CHANGING) -> None:
+        """Somebody is at work on the disk again, or left it broken."""
+        self.say(f"the disk is {state}: {reason}")
+        self.disk = Disk(state, reason)
+        self._look()
+
+    def _settle(self, installed: Disk) -> None:
+        if self.disk is installed:
+            self.say("the quiet period is over")
+            self.disk = replace(installed, state=DiskState.SETTLED)
+            if not self.dead:
+                self._look()
 
     def reload(self, *, app: str = "trap.app:app", pool: str = POOL, **settings: Any) -> None:
         """Somebody changes the pool's settings, or what is started."""
@@ -318,8 +344,13 @@ class Universe:
             raise BrokenPromiseError(f"starting {id}, of which history knows nothing")
 
     def check_drain(self, id: InstanceId) -> None:
-        victim = self.backend.get(id)
-        if victim is None or victim.state is not InstanceState.READY or self.controller.stopping:
+        victim, state = self.backend.get(id), self.controller.state(id.pool)
+        if victim is None or self.controller.stopping:
+            return
+        ordered = self.workers_of(id.pool) == 0
+        if want.is_tentative(state) and id.generation != state.wanted and not ordered:
+            raise BrokenPromiseError(f"draining {id} before the quiet period is over")
+        if victim.state is not InstanceState.READY:
             return
         serving = [i for i in self.seen(id.pool) if i.state is InstanceState.READY and i.id != id]
         if len(serving) < budget(self.spec_of(id.pool), self.workers_of(id.pool)).floor:

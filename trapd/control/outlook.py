@@ -17,6 +17,8 @@ def coming(view: PoolView) -> str:
         return ""
     others = max(0, view.wanted_workers - 1)
     match rollout.state:
+        case RolloutState.TENTATIVE:
+            return "the rollout goes on when the disk has settled"
         case RolloutState.PENDING:
             return f"one worker of generation {rollout.generation} starts: the canary"
         case RolloutState.PREFLIGHT:

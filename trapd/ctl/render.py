@@ -30,7 +30,7 @@ _RED, _GREEN, _YELLOW, _MAGENTA, _CYAN, _BOLD = "31", "32", "33", "35", "36", "1
 _STYLE = {
     "ready": _GREEN, "starting": _YELLOW, "draining": _CYAN, "stopping": _CYAN, "failed": _RED,
     "current": _GREEN, "stale": _YELLOW, "mixed": _RED, "unknown": _MAGENTA,
-    "settled": _GREEN, "changing": _YELLOW, "broken": _RED, "running": _GREEN,
+    "settled": _GREEN, "tentative": _YELLOW, "changing": _YELLOW, "broken": _RED, "running": _GREEN,
     "as desired": _GREEN, "not as desired": _RED,
     "complete": _GREEN, "rejected": _RED, "superseded": _YELLOW, "paused": _YELLOW,
     "ok": _GREEN, "warning": _YELLOW, "error": _RED, "problem": _RED,

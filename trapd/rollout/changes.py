@@ -46,6 +46,11 @@ def changes(before: Mapping[str, Content], after: Mapping[str, Content], names: 
     return tuple(change for change in found if not _same(change.before, change.after))
 
 
+def between(before: Mapping[str, Content], after: Mapping[str, Content]) -> tuple[Change, ...]:
+    """All that differs between two tables, by name."""
+    return changes(before, after, {*before, *after})
+
+
 def since(generation: Generation, disk: Disk) -> tuple[Change, ...]:
     """What counts and is not as it was for the generation, which has a table."""
     before = {**generation.distributions, **generation.loaded}
@@ -84,7 +89,7 @@ def unaffected(before: Disk, after: Disk) -> tuple[Change, ...]:
     """What changed between two looks without a change of anything that counts."""
     if before.fingerprint != after.fingerprint:
         return ()
-    return changes(before.distributions, after.distributions, {*before.distributions, *after.distributions})
+    return between(before.distributions, after.distributions)
 
 
 def with_table(generation: Generation, disk: Disk) -> Generation:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, Scope
-from trapd.rollout import celeryconfig
+from trapd.rollout import celeryconfig, changes, want
 from trapd.rollout.refusals import Candidate, candidate, refusal
 from trapd.rollout.want import launch_digest, news
 
 SETTINGS = "settings of the pool changed"
 OTHER_CELERYCONFIG = "the celeryconfig changed"
+TAKEN_BACK = "taken back: the disk changed again"
 
 
 class Trigger(StrEnum):
@@ -67,6 +68,17 @@ class GoBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """The tentative rollout goes on as any other: what it rolls out has settled."""
+
+    generation: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"the rollout of generation {self.generation} goes on: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class FromDisk:
     """Roll out a new generation of what is installed."""
 
@@ -114,7 +126,7 @@ class Forgive:
         return self.why
 
 
-Intent = Nothing | GoBack | FromDisk | CopyOf | ReturnTo | Forgive
+Intent = Nothing | GoBack | Confirm | FromDisk | CopyOf | ReturnTo | Forgive
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +168,18 @@ class Situation:
     def under_way(self) -> bool:
         return self.state.rollout is not None and not self.state.rollout.state.over
 
+    @property
+    def at_rest(self) -> bool:
+        """Does it run good code, with nothing going on? Only then does code that has not settled start a worker."""
+        wanted, state = self.wanted, self.state
+        quiet = not (self.under_way or state.paused or self.disk.eager)
+        proven = state.wanted == state.last_good and state.wanted in self.usable
+        return quiet and proven and wanted is not None and not wanted.eager
+
     def is_installed(self, number: int | None) -> bool:
         """Is this generation the very code that is installed, under the settings in force?"""
         generation = self.generations.get(number or 0)
-        if generation is None or self.disk.state is not DiskState.SETTLED:
+        if generation is None or not self.disk.whole:
             return False
         return candidate(generation, self.spec.name) == self.installed
 
@@ -177,12 +197,35 @@ class Situation:
 # -- what the watch and the settings mean ----------------------------------------------------------------------------
 
 
-def after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
-    """What is installed, as it was last seen. Wanted code without its snapshot speaks for what is installed."""
-    state, disk = situation.state, situation.disk
+def after_disk(situation: Situation) -> Nothing | GoBack | Confirm | FromDisk:
+    """What is installed, as it was last seen. Wanted code without its snapshot speaks for what is installed.
+
+    Code that is tentative begins a rollout only of a pool at rest; such a rollout is confirmed or taken back.
+    """
     if situation.stopping:
         return STOPPING
-    if disk.state is not DiskState.SETTLED:
+    meant = _after_disk(situation)
+    if want.is_tentative(situation.state):
+        return _of_tentative(situation, meant)
+    if situation.disk.state is DiskState.TENTATIVE and not isinstance(meant, Nothing) and not situation.at_rest:
+        return Nothing(Cause.UNSETTLED, "what is installed counts when the quiet period is over")
+    return meant
+
+
+def _of_tentative(situation: Situation, meant: Nothing | GoBack | FromDisk) -> Nothing | GoBack | Confirm | FromDisk:
+    """Taken back if anything at all is not as it was: what does not count may be what the new code lacked."""
+    disk, wanted, good = situation.disk, situation.wanted, situation.state.last_good
+    same = isinstance(meant, Nothing) and meant.cause is Cause.SAME and wanted is not None
+    if same and wanted is not None and not changes.between(wanted.distributions, disk.distributions):
+        return Confirm(wanted.number, "the disk has settled") if disk.state is DiskState.SETTLED else meant
+    if isinstance(meant, GoBack) or good is None:
+        return meant
+    return GoBack(good, f"{TAKEN_BACK}{f' ({disk.reason})' if disk.reason else ''}")
+
+
+def _after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
+    state, disk = situation.state, situation.disk
+    if not disk.whole:
         reason = f": {disk.reason}" if disk.reason else ""
         return Nothing(Cause.UNSETTLED, f"what is installed is {disk.state}{reason}")
     if situation.wanted is not None and situation.wanted.number in situation.usable:

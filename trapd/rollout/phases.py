@@ -10,6 +10,7 @@ from trapd.rollout.world import World, ready
 
 _S = RolloutState
 MEANS: Mapping[RolloutState, str] = {
+    _S.TENTATIVE: "the first new worker may start; until the quiet period is over no old worker is told to go",
     _S.PENDING: "nothing is started yet",
     _S.PREFLIGHT: "the first new worker imports the code and connects",
     _S.CANARY: "the first new worker is ready and has to stay so",
@@ -32,6 +33,10 @@ _PROVED = "the first new worker stayed ready for min_ready"
 _TWICE = "the first new worker failed, and the last good generation starts"
 # Each phase is read anew from what is seen, and trapd may have been away: so a rollout may skip phases, or go back.
 AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
+    _S.TENTATIVE: {
+        _S.PREFLIGHT: "the quiet period is over, and nothing was changed",
+        _S.SUPERSEDED: "the disk changed again, or another generation is wanted",
+    },
     _S.PENDING: {
         _S.PREFLIGHT: "the first new worker is started",
         _S.CANARY: "the first new worker is ready",
@@ -64,6 +69,8 @@ AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
 }
 # The steps that the picture in docs/states.md shows.
 USUAL = (
+    (_S.TENTATIVE, _S.PREFLIGHT),
+    (_S.TENTATIVE, _S.SUPERSEDED),
     (_S.PENDING, _S.PREFLIGHT),
     (_S.PREFLIGHT, _S.CANARY),
     (_S.PREFLIGHT, _S.RETRIAL),
@@ -79,6 +86,8 @@ USUAL = (
 
 def phase(world: World, now: float, *, starts: bool) -> RolloutState:
     """The phase that the rollout under way is in; ``starts``: with the worker of its generation that is started now."""
+    if world.tentative:
+        return RolloutState.TENTATIVE  # a trigger alone ends it
     mine, before = world.staying(target=True), world.rollout.state if world.rollout is not None else None
     failed = failed_canary(world, now)
     judged = None if failed is None else blame(world, failed)

@@ -3,6 +3,7 @@
 Level-triggered, as Kubernetes' rolling update: everything is derived again from what is wanted and what is seen, so a
 crash, a missed event and a normal step are the same path. Every state in between is a legal starting point.
 
+    tentative       keep everybody, and start one canary of the new generation beside them
     not proven      keep the last good generation at full strength, try one canary of the new one beside it
     proven          start all new ones that the ceiling and memory have room for, drain old ones as long as enough
                     ready ones remain
@@ -53,6 +54,8 @@ def _next_step(world: World, now: float) -> Plan:
         draft.want(Desire.DRAIN, instance, "")
     if world.held or world.lost:
         _hold(draft)
+    elif world.tentative:
+        _await_quiet(draft, world.state.wanted, world.fallback)
     elif world.proven or world.fallback is None:
         _roll(draft, world.state.wanted)
     else:
@@ -184,15 +187,32 @@ def _empty(draft: _Draft) -> Plan:
     world = draft.world
     zero = "scaled to 0" if world.state.workers == 0 else "no workers are configured"
     why = "trapd stops" if world.stopping else "tasks run in their submitter's process" if world.eager else zero
-    if world.eager and world.rollout is not None:
+    if world.eager and world.rollout is not None and not world.tentative:
         text = "every task runs in its submitter's process: no workers needed"
         return Plan((Finish(world.rollout.generation, text),), wake_at=draft.now)
     for instance in world.instances:
         draft.want(Desire.DRAIN, instance, why)
-    if world.rollout is not None and not world.held and not world.stopping and not world.instances:
+    waits = world.held or world.stopping or world.tentative
+    if world.rollout is not None and not waits and not world.instances:
         draft.actions.append(Finish(world.rollout.generation, "no workers are wanted"))
         draft.wakes.append(draft.now)
     return draft.done()
+
+
+def _await_quiet(draft: _Draft, target: int, fallback: int | None) -> None:
+    """The disk may change once more: nobody is told to go, and a canary that fails is neither blamed nor tried again.
+
+    Without a surge the canary could only have the place of an old worker, so there is none yet.
+    """
+    world = draft.world
+    others = world.staying(target=False)
+    for instance in others:
+        draft.want(Desire.RUN, instance, _again(instance))
+    if fallback is not None:
+        draft.start(fallback, draft.wanted - len(others), "keeps the pool at strength")
+    if draft.budget.surge and not world.staying(target=True):
+        draft.start(target, 1, f"canary of generation {target}, tentatively", "the canary")
+    draft.waiting.append("the quiet period to end")
 
 
 def _roll(draft: _Draft, target: int) -> None:

@@ -10,9 +10,9 @@ from trapd.rollout.world import World, exhausted, in_its_start
 
 
 def verdict(world: World, now: float) -> Verdict | None:
-    """The one verdict that is due, if any. While the pool is held there is none."""
+    """The one verdict that is due, if any. While the pool is held, or the rollout tentative, there is none."""
     target = world.state.wanted
-    if target is None or world.held:
+    if target is None or world.held or world.tentative:
         return None
     if not world.proven:
         return _on_canary(world, target, now) or _overdue(world, target, now)

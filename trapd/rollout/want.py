@@ -84,6 +84,22 @@ def begin(
     return (*ended, wanted)
 
 
+def is_tentative(state: PoolState) -> bool:
+    return state.rollout is not None and state.rollout.state is RolloutState.TENTATIVE
+
+
+def tentatively(state: PoolState) -> PoolState:
+    """The rollout that has just begun is of a disk that has not settled yet."""
+    return state if state.rollout is None else advance(state, Advance(RolloutState.TENTATIVE, ""))
+
+
+def confirm(state: PoolState, now: float) -> PoolState:
+    """The disk has settled on what is rolled out tentatively: from now on it is a rollout as any other."""
+    if state.rollout is None:
+        return state
+    return replace(state, rollout=replace(state.rollout, state=RolloutState.PREFLIGHT, progressed_at=now))
+
+
 def _serving(state: PoolState) -> int | None:
     """What a rollout moves the pool away from. Where nothing ever was good, not what has not even proved itself."""
     latest = state.rollout

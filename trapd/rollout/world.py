@@ -80,6 +80,11 @@ class World:
         return None if rollout is None or rollout.state.over or rollout.generation != self.state.wanted else rollout
 
     @property
+    def tentative(self) -> bool:
+        """The quiet period is not over: what is rolled out may still be changed, so nobody is told to go for it."""
+        return self.rollout is not None and self.rollout.state is RolloutState.TENTATIVE
+
+    @property
     def held(self) -> bool:
         """Nothing moves: paused by a person, or failed with on_failure = "hold" while another generation is good."""
         latest = self.state.rollout

@@ -87,7 +87,7 @@ def worlds(draw: st.DrawFn) -> World:
         drain_timeout=draw(st.sampled_from([None, 30.0])),
     )
     wanted = None if draw(RARELY) else draw(GENERATIONS)
-    phase = draw(st.sampled_from([*RolloutState, RolloutState.ROLLING, RolloutState.CANARY]))
+    phase = draw(st.sampled_from([*RolloutState, RolloutState.ROLLING, RolloutState.COMPLETE, RolloutState.CANARY]))
     rollout = (
         None
         if wanted is None
@@ -197,6 +197,21 @@ def test_only_proof_promotes_and_only_with_a_fallback_is_anything_rejected(world
 
 @many
 @given(worlds())
+def test_before_the_quiet_period_is_over_nobody_is_told_to_go_and_nothing_is_judged(world: World) -> None:
+    if world.state.rollout is None or world.wanted_workers == 0:
+        return
+    tentative = replace(world.state, rollout=replace(world.state.rollout, state=RolloutState.TENTATIVE))
+    leaving = {i.id for i in world.leaving()}
+    for action in plan(replace(world, state=tentative), NOW).actions:
+        assert isinstance(action, Start) or action.instance in leaving, f"{action}"
+    canaries = world.staying(target=True)
+    starts = [a for a in plan(replace(world, state=tentative), NOW).actions if isinstance(a, Start)]
+    if not tentative.paused:
+        assert sum(a.instance.generation == world.state.wanted for a in starts) <= (0 if canaries else 1)
+
+
+@many
+@given(worlds())
 def test_only_what_failed_is_forgotten_and_the_same_world_gives_the_same_plan(world: World) -> None:
     thought = plan(world, NOW)
     states = {i.id: i.state for i in world.instances}
@@ -208,7 +223,7 @@ def test_only_what_failed_is_forgotten_and_the_same_world_gives_the_same_plan(wo
 def test_the_generator_reaches_every_verb() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=1500, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=2000, deadline=None, database=None, derandomize=True)
     @given(worlds())
     def collect(world: World) -> None:
         seen.update(action.verb for action in plan(world, NOW).actions)
