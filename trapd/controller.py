@@ -99,7 +99,8 @@ class Controller:
             spec, state = PoolSpec(name, workers=0), replace(state, workers=None)
         view = self._views.get(name) or PoolView(spec, state, wanted_workers=wanted_workers(spec, state))
         installed = intent.after_disk(self.situation(name)) if name in self.specs else None
-        return replace(view, spec=spec, state=state, installed=installed, received=self.received.get(name))
+        view = replace(view, spec=spec, state=state, installed=installed, received=self.received.get(name))
+        return view.while_copying(self.snapshots.making())
 
     def pools(self) -> list[PoolView]:
         """Every pool that is configured or has workers, by name."""

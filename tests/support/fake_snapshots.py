@@ -76,6 +76,9 @@ class FakeSnapshots(Snapshots):
     def damaged(self) -> Mapping[int, str]:
         return self.found
 
+    def making(self) -> tuple[int, int] | None:
+        return None
+
     def _keep(self, generation: Generation, files: Mapping[str, bytes]) -> None:
         if self.failure is not None:
             raise self.failure

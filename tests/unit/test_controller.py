@@ -63,6 +63,24 @@ async def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
     assert running.cancelled()
 
 
+async def test_while_the_first_copy_is_made_a_view_tells_what_is_waited_for() -> None:
+    class Slow(FakeSnapshots):
+        async def make(self, *arguments: Any) -> None:
+            told.append(one.pool("p").waiting)
+            await super().make(*arguments)
+
+        def making(self) -> tuple[int, int] | None:
+            return None if self.present() else (1, 963 << 20)
+
+    told: list[str] = []
+    orders = triggers()
+    one = orders.controller
+    one.snapshots = Slow()
+    await orders.disk_changed(SETTLED)
+    assert told == ["generation 1, of which 963M are being copied"]
+    assert one.pool("p").waiting == ""
+
+
 async def test_a_cancellation_that_comes_together_with_a_wake_is_not_lost() -> None:
     for _ in range(200):
         one = triggers().controller

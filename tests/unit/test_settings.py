@@ -50,7 +50,7 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
         state_directory=Path("/var/lib/trapd"),
         runtime_directory=Path("/run/trapd"),
         application=Application("trapd.distribute.app:app", "/etc/trapd/celeryconfig.py", sys.executable, None),
-        watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0, "distributions"),
+        watch=WatchSettings(("trap", "radio-pyse"), 2.0, 120.0, "auto"),
         pools=(PoolSpec("default"),),
         watchdog=60.0,
     )

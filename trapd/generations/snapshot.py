@@ -43,6 +43,7 @@ class SnapshotStore(Snapshots):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._in_work: set[Path] = set()
+        self._fillings: dict[int, Filling] = {}
         self._store = Store(State(directory.parent).store)
         self._damaged: dict[int, str] = {}
         self._kept = kept.Kept(State(directory.parent).kept)
@@ -119,6 +120,10 @@ class SnapshotStore(Snapshots):
     def damaged(self) -> Mapping[int, str]:
         """Snapshots that are there and not as they were copied, each with what is wrong with it."""
         return self._damaged
+
+    def making(self) -> tuple[int, int] | None:
+        """Number of the snapshot that is being made now, and how many bytes are copied for it; None if none is."""
+        return next(((number, filling.room.needed) for number, filling in [*self._fillings.items()]), None)
 
     def troubles(self) -> list[str]:
         """What is wrong with snapshots, in sentences for people."""
@@ -250,6 +255,7 @@ class SnapshotStore(Snapshots):
                 (folder / part).mkdir(parents=True)
             earlier = [self.directory / str(other) for other in sorted(self._present, reverse=True)]
             filling = Filling(folder, self._store, earlier, group=self._workers_group())
+            self._fillings[number] = filling
             yield filling
             folder.rename(final)
             sync_folder(self.directory)
@@ -262,6 +268,7 @@ class SnapshotStore(Snapshots):
                 f"cannot make generation {number}: {error.filename or self.directory}: {why}"
             ) from error
         finally:
+            self._fillings.pop(number, None)
             discard(folder)
             self._in_work.discard(folder)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trapd.model import Instance, InstanceState, PoolSpec, PoolState
 from trapd.rollout.actions import Action, Start
-from trapd.rollout.intent import Intent, Received
+from trapd.rollout.intent import FromDisk, Intent, Received
 from trapd.rollout.room import Room
+from trapd.sizes import amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,10 @@ class PoolView:
         starts = sum(isinstance(action, Start) for action in self.actions)
         alive = sum(instance.state is not InstanceState.FAILED for instance in self.instances)
         return starts > 0 and alive + starts > self.wanted_workers
+
+    def while_copying(self, making: tuple[int, int] | None) -> PoolView:
+        """The view while a generation is made: its number, and how many bytes are copied for it."""
+        if making is None or not isinstance(self.installed, FromDisk):
+            return self
+        number, size = making
+        return replace(self, waiting=f"generation {number}, of which {amount(size)} are being copied")

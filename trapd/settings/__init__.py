@@ -30,7 +30,7 @@ class WatchSettings:
     distributions: tuple[str, ...]
     quiet_period: float
     ceiling: float
-    snapshot: str | None = None  # "environment" or "distributions"; None: as the interpreter is
+    snapshot: str = "auto"  # or "environment", "distributions"
     look: float | None = None  # None: only where nobody reports changes, after a time of trapd's own
 
 

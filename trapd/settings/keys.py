@@ -168,8 +168,8 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _DISTRIBUTIONS, ("trap", "radio-pyse"), "The installed distributions whose change recycles the workers"
         ),
         "snapshot": Key(
-            _choice("environment", "distributions"),
-            "distributions",
+            _choice("auto", "environment", "distributions"),
+            "auto",
             "What a generation holds a copy of: the application's whole virtual environment, or the distributions",
         ),
         "quiet_period": Key(_duration(), 2.0, "No change for this long means that an upgrade is finished"),

@@ -16,6 +16,7 @@ from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.mount_table import Mount, read
 from trapd.rollout.condition import Condition
+from trapd.watch.environment import AUTO
 from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
@@ -60,7 +61,7 @@ class Watch:
         silent_look: float | None = None,
         loaded: Callable[[], Collection[str]] = frozenset,
         on_trouble: Callable[[], object] = lambda: None,
-        snapshot: str | None = None,
+        snapshot: str = AUTO,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look

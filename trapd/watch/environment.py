@@ -10,6 +10,7 @@ from trapd.content import Environment
 from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.interpreter import Answer
 
+AUTO = "auto"
 CONFIGURATION = "pyvenv.cfg"
 NO_ENVIRONMENT = (
     "cannot copy the environment of {python}: it is not the interpreter of a virtual environment; correct [app] "

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd.watch.distributions import Distribution, Kind
+from trapd.watch.environment import AUTO
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.projects import left_out, placed
 from trapd.watch.quiet import Verdict
@@ -32,7 +33,7 @@ def look(
     celeryconfig: str,
     distributions: Sequence[str],
     environment: Mapping[str, str],
-    snapshot: str | None = None,
+    snapshot: str = AUTO,
 ) -> dict[str, Any]:
     """``state`` is whole, unfinished or broken, with its ``reason``; ``problem`` is what of that is the celeryconfig's
     or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:

@@ -14,7 +14,7 @@ from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
 from trapd.watch.distributions import Distribution, locate
-from trapd.watch.environment import NO_ENVIRONMENT, describe
+from trapd.watch.environment import AUTO, NO_ENVIRONMENT, describe
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
 from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
@@ -75,10 +75,8 @@ _NOTHING = Meant()
 class Surveyor:
     """Takes looks, and remembers what it read so that the next is cheap."""
 
-    def __init__(
-        self, python: Path, celeryconfig: Path, distributions: Sequence[str], *, snapshot: str | None = None
-    ) -> None:
-        """``snapshot``: "environment", "distributions"; None: the former where there is a virtual environment."""
+    def __init__(self, python: Path, celeryconfig: Path, distributions: Sequence[str], *, snapshot: str = AUTO) -> None:
+        """``snapshot``: "environment", "distributions"; "auto": the former where there is a virtual environment."""
         self._snapshot = snapshot
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher, self._contents = Hasher(), Contents()

@@ -9,12 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.builders import application
 from trapd.errors import SnapshotError
-from trapd.generations import manifest, table
+from trapd.generations import filling, manifest, table
 from trapd.generations.copying import Rights, copy_file, discard
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
@@ -166,6 +167,21 @@ def test_trapds_worker_part_comes_along(store: SnapshotStore, tmp_path: Path) ->
     assert (runtime / "trapd/worker/__init__.py").is_file()
     assert (runtime / "sdnotify/__init__.py").is_file()
     assert not (runtime / "trapd/model.py").exists()
+
+
+def test_while_it_is_made_the_store_tells_how_much_is_copied(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def noted(*arguments: Any) -> object:
+        told.append(store.making())
+        return copy_file(*arguments)
+
+    monkeypatch.setattr(filling, "copy_file", noted)
+    make(store, tmp_path, files={"code/trap/__init__.py": "x" * (3 << 20)})
+    assert told[0] == (7, 3 << 20)
+    assert store.making() is None
 
 
 def test_a_path_that_leads_out_of_the_snapshot_is_refused(store: SnapshotStore, tmp_path: Path) -> None:
