@@ -21,6 +21,7 @@ from trapd.model import (
     Rollout,
     TreeFile,
 )
+from trapd.work import Work
 
 # Seconds in ready after which earlier failures are forgiven (B9; systemd never forgives them, see systemd#43813);
 # longer after a run that hung, because a hang shows only after the watchdog's time.
@@ -82,6 +83,20 @@ class Backend(Protocol):
     async def kill(self, id: InstanceId) -> None: ...
     async def forget(self, id: InstanceId) -> None: ...
     async def memory(self) -> Mapping[InstanceId, Memory]: ...
+
+
+class Accounts(Protocol):
+    """What workers themselves say of their tasks. Each question goes to one worker; nothing asks regularly.
+
+    A1  ``work`` returns what a worker answers, also while it drains, waits for its broker or runs a task in its loop.
+    A2  if a worker does not answer, ``work`` returns why, and the tasks that stand in its task table.
+    A3  ``end`` ends a task, or revokes it if it waits in the worker; ``now`` kills it. Returns what was done. Raises
+        RefusedError if the worker does not have the task, or cannot end it.
+    A4  an answer counts only if the worker's main process, ``pid``, has given it.
+    """
+
+    async def work(self, instance: str, pid: int) -> Work: ...
+    async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
 
 
 class MemoryGauge(Protocol):

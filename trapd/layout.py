@@ -118,6 +118,14 @@ class Runtime:
         """The report of the worker ``default@7-1`` about its code; the worker writes the file itself."""
         return self.instances / f"{instance}.json"
 
+    def task_socket(self, instance: str) -> Path:
+        """The socket on which the worker answers what it runs."""
+        return self.instances / f"{instance}.sock"
+
+    def task_table(self, instance: str) -> Path:
+        """The tasks that the worker runs, or ran when it was killed."""
+        return self.instances / f"{instance}.tasks"
+
     def process(self, instance: str) -> Path:
         """Its main process, for the trapd that starts after this one was killed (embedded backend)."""
         return self.instances / f"{instance}.pid"

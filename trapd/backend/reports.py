@@ -28,14 +28,14 @@ def read(path: Path, pid: int) -> Report | None:
     """Return the report, if it is complete and of this process. Reads a file: call it off the loop."""
     # the last two are raised by a number without end, and by lists in lists in lists
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        document = _parse(_content(path))
+        document = _parse(content(path))
         return document if document.pid == pid else None
     return None
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
     """Return the content of a plain file only: opening a pipe would wait for ever, and a link may lead to a file that
-    the worker may not read."""
+    the worker may not read. Raises OSError or ValueError."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):

@@ -13,7 +13,15 @@ import trapd
 from trapd.errors import SnapshotError
 
 _PASSENGERS = ("worker", "distribute")  # and what they need beside themselves
-_MODULES = ("__init__.py", "atomic.py", "environment.py", "environment_file.py", "layout.py", "masking.py")
+_MODULES = (
+    "__init__.py",
+    "atomic.py",
+    "environment.py",
+    "environment_file.py",
+    "layout.py",
+    "masking.py",
+    "task_table.py",
+)
 _LIBRARY = "sdnotify"
 
 

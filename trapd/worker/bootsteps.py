@@ -10,10 +10,11 @@ from celery.bootsteps import CLOSE
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from trapd.worker import leaving, prefetch, report, revokes, unknown
+from trapd.worker import counting, leaving, prefetch, report, revokes, unknown
 from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
+from trapd.worker.own_account import OwnAccount
 from trapd.worker.unread import unread
 
 POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
@@ -25,8 +26,9 @@ def counts() -> tuple[int, int]:
     return len(state.active_requests), len(state.reserved_requests)
 
 
-def install(app: Celery, job: Job, reporter: Reporter) -> None:
+def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> None:
     """Before the worker is made."""
+    account.install(reporter)
 
     class Connecting(bootsteps.StartStopStep):  # type: ignore[misc]
         """Of the worker: its pool has forked, its consumer comes next. Only now a thread may start."""
@@ -44,6 +46,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
                 (".gevent", ".eventlet")
             ):  # whose loops have ways of their own
                 reporter.watch_sigterm()
+            account.begin(worker)
             reporter.enter(Phase.CONNECTING)
             reporter.start()
 
@@ -54,6 +57,7 @@ def install(app: Celery, job: Job, reporter: Reporter) -> None:
 
     app.steps["worker"].update({Connecting, leaving.Leaving})
     app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation), prefetch.Room})
+    app.steps["consumer"].add(counting.step(account.tally, account.queues))
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)
     _follow_children(job)

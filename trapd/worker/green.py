@@ -9,6 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
+# As they are before anything is replaced: for the one thread that has to run while greenlets do not.
+from _thread import start_new_thread
+from time import sleep
+
+__all__ = ["POOLS", "begin_again_for", "patch", "sleep", "start_new_thread"]
+
 POOLS = ("eventlet", "gevent")
 _SPELT_OUT = {f"celery.concurrency.{pool}:TaskPool": pool for pool in POOLS}  # as Celery's settings may have it
 _AGAIN = "TRAPD_GREEN_POOL"  # environment variable of a process that has begun again

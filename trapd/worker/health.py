@@ -11,6 +11,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -208,6 +209,7 @@ class Reporter:
     def __init__(self, health: Health, send: Callable[[dict[str, str]], bool], look: Callable[[Health], None]) -> None:
         self.health = health
         self._send, self._look = send, look
+        self._orders: deque[Callable[[], None]] = deque()
         self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.main, self._orphan = MainThread(), Orphan()
         self._sigterm: Sigterm | None = None
@@ -222,6 +224,11 @@ class Reporter:
     def enter(self, phase: Phase) -> None:
         """From any thread, and from a signal handler: so without a lock. It is reported at once."""
         self.health.enter(phase, time.monotonic())
+        os.eventfd_write(self._kick, 1)
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """From any thread: call ``act`` in the reporter's own, which is a greenlet where those replace threads."""
+        self._orders.append(act)
         os.eventfd_write(self._kick, 1)
 
     def stamp(self) -> None:
@@ -249,3 +256,5 @@ class Reporter:
                 self.health.enter(Phase.DRAINING, time.monotonic())
             if self._kick in ready:
                 os.eventfd_read(self._kick)
+            while self._orders:
+                self._orders.popleft()()

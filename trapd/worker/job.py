@@ -121,3 +121,11 @@ class Job:
     @property
     def report_file(self) -> Path:
         return Runtime(self.runtime).report(self.instance)
+
+    @property
+    def task_socket(self) -> Path:
+        return Runtime(self.runtime).task_socket(self.instance)
+
+    @property
+    def task_table(self) -> Path:
+        return Runtime(self.runtime).task_table(self.instance)

@@ -12,6 +12,7 @@ from trapd.worker.late_imports import LateImports
 from trapd.worker.lines import log_line
 from trapd.worker.log_format import mark_priorities
 from trapd.worker.notify import Notifier
+from trapd.worker.own_account import OwnAccount
 from trapd.worker.remote import Remote
 from trapd.worker.statedb import own_file
 
@@ -31,12 +32,14 @@ class Running:
     def __init__(self, job: Job, notifier: Notifier, watchdog: float, now: float) -> None:
         self.job = job
         settings = job.settings
+        self.account = OwnAccount(job)
+        self.account.open()
         self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         remote = Remote(self._note_reason)
         look = LateImports(job, remote.standing).look
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, look)
-        bootsteps.install(self.app, job, self.reporter)
+        bootsteps.install(self.app, job, self.reporter, self.account)
         remote.listen()
         broker_files.prepare(self.app, job.node)
         if name := settings.get("statedb"):  # one without a folder lies in the pool's own
@@ -65,6 +68,7 @@ class Running:
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
         log_line(f"{self.job.instance} runs generation {self.job.number} ({versions})")
         self.worker.start()
+        self.account.close()
         try:
             broker_files.leave(self.app, self.job.node)
         except Exception as error:  # its work is done and well done, whatever is left lying about

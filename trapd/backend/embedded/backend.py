@@ -305,7 +305,7 @@ class EmbeddedBackend:
             detail = (
                 reported.detail if reported and own_words else await asyncio.to_thread(self._records.last_words, run.id)
             )
-            await asyncio.to_thread(self._records.remove, run.id)
+            await asyncio.to_thread(self._records.remove, run.id, keep_tasks=True)
             self._fail(run, kind, with_reason(summary, detail) if exit_status == REFUSED else summary, detail)
 
     def _gone(self, run: Run) -> None:

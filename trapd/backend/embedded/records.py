@@ -55,13 +55,17 @@ class Records:
                 yield id, process
             else:
                 path.unlink(missing_ok=True)
-        for path in self.instances.glob("*.json"):
+        for path in [*self.instances.glob("*.json"), *self.instances.glob("*.sock"), *self.instances.glob("*.tasks")]:
             if not path.with_suffix(".pid").exists():
                 path.unlink(missing_ok=True)
 
-    def remove(self, id: InstanceId) -> None:
-        """Remove the files of an instance. One that cannot be removed is logged; its readers see that it is old."""
-        for path in (self._runtime.process(id.name), self._runtime.report(id.name)):
+    def remove(self, id: InstanceId, *, keep_tasks: bool = False) -> None:
+        """Remove the files of an instance. One that cannot be removed is logged; its readers see that it is old.
+
+        ``keep_tasks``: leave the tasks that it ran when it was killed."""
+        runtime, name = self._runtime, id.name
+        own = [runtime.process(name), runtime.report(name), runtime.task_socket(name)]
+        for path in own if keep_tasks else [*own, runtime.task_table(name)]:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

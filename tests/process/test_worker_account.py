@@ -1,0 +1,166 @@
+"""A worker's own account of its tasks: one suite for every Celery pool, at rest, busy, draining, and cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import brokers
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
+from trapd import task_table
+from trapd.backend.task_socket import NoAnswerError, ask
+from trapd.layout import Runtime
+from trapd.model import InstanceState, PoolSpec
+
+pytestmark = client_warnings
+
+POOLS = ["prefork", "solo", "threads", "gevent", "eventlet"]
+
+JOBS = """
+
+@app.task
+def fail():
+    raise KeyError("no such image")
+
+
+@app.task(bind=True, max_retries=1)
+def again(self, countdown=0):
+    raise self.retry(countdown=countdown)
+
+
+@app.task
+def endless(path):
+    Path(path).touch()
+    while True:
+        time.sleep(0.02)
+"""
+
+
+class Asked(WorkerLab):
+    """A lab whose worker is asked for its account."""
+
+    async def ask_worker(self, **question: object) -> dict[str, Any]:
+        seen = {instance.id: instance for instance in await self.backend.observe()}
+        pid = seen[ONE].pid
+        assert pid is not None
+        return await ask(Runtime(self.runtime).task_socket(ONE.name), pid, question)
+
+    async def account(self) -> dict[str, Any]:
+        return await self.ask_worker(ask="tasks")
+
+    async def account_when(self, condition: Any) -> dict[str, Any]:
+        """Until it is so: the main process of prefork learns of an end a moment after whoever waits for the result."""
+        async with asyncio.timeout(20):
+            while not condition(account := await self.account()):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.02)
+        return account
+
+
+def make(directory: Path, broker: brokers.Broker, celery_pool: str, **options: Any) -> Asked:
+    spec = PoolSpec("default", celery_pool=celery_pool, concurrency=2)
+    lab = Asked(directory, broker, spec=spec, **options)
+    jobs = lab.generations / "7/code/naps/jobs.py"
+    jobs.write_text(jobs.read_text() + JOBS)
+    return lab
+
+
+def begun(account: dict[str, Any]) -> list[str]:
+    return [task["id"] for task in account["running"]]
+
+
+@pytest.mark.parametrize("celery_pool", POOLS)
+async def test_it_accounts_for_its_tasks_in_every_phase(
+    short_path: Path, request: pytest.FixtureRequest, celery_pool: str
+) -> None:
+    lab = make(short_path, broker := make_broker("embedded", request), celery_pool)
+
+    async with lab:
+        await lab.start()
+        account = await lab.account()
+        assert (account["phase"], account["running"], account["tasks"]) == ("ready", [], {})
+        assert (account["queues"], account["delivered"]) == ([broker.queue], None)
+        await lab.call("nap", 0)
+        for name in ("fail", "again"):
+            with pytest.raises(Exception, match=r"no such image|Retry|again"):
+                await lab.call(name)
+        held = await lab.send("hold", str(short_path / "held"))
+        await asyncio.to_thread(wait, (short_path / "held.started").exists)
+        ended = {"naps.jobs.nap", "naps.jobs.fail", "naps.jobs.again"}
+        account = await lab.account_when(lambda account: begun(account) == [held.id] and ended <= {*account["tasks"]})
+        [running] = account["running"]
+        assert (running["name"], running["queue"]) == ("naps.jobs.hold", broker.queue)
+        assert 0 <= account["wall"] - running["since"] < 20
+        assert account["wall"] - account["delivered"] < 20
+        assert account["tasks"]["naps.jobs.nap"]["succeeded"] == 1
+        assert account["tasks"]["naps.jobs.fail"]["failed"] == {"KeyError": 1}
+        again = account["tasks"]["naps.jobs.again"]
+        assert (again["received"], again["started"], again["retried"]) == (2, 2, 1)
+        assert again["failed"] == {"MaxRetriesExceededError": 1}
+        await lab.backend.drain(ONE)
+        await lab.until(lambda seen: seen[ONE].state is InstanceState.DRAINING)
+        account = await lab.account_when(lambda account: account["phase"] == "draining")
+        assert begun(account) == [held.id]
+        (short_path / "held.go").touch()
+        await lab.until(lambda seen: ONE not in seen)
+    assert not list((short_path / "run/instances").iterdir())
+
+
+@pytest.mark.parametrize("celery_pool", POOLS)
+async def test_a_task_is_ended_by_its_id_while_the_worker_drains_and_its_broker_is_away(
+    short_path: Path, celery_pool: str
+) -> None:
+    with brokers.redis_server(short_path) as (url, server):
+        lab = make(short_path, brokers.on_redis(url, 0), celery_pool, celeryconfig="task_ignore_result = True\n")
+
+        async with lab:
+            await lab.start()
+            endless = await lab.send("endless", str(short_path / "begun"))
+            await asyncio.to_thread(wait, (short_path / "begun").exists)
+            server.process.send_signal(signal.SIGKILL)
+            if celery_pool != "solo":  # whose loop notices nothing while a task runs in it
+                await lab.until(lambda seen: seen[ONE].status.startswith("broker unreachable"))
+            assert begun(await lab.account()) == [endless.id]
+            await lab.backend.drain(ONE)
+            await lab.account_when(lambda account: account["phase"] == "draining")
+            assert "error" in await lab.ask_worker(end="no such id", now=False)
+            hard = celery_pool not in ("solo", "threads")
+            told = await lab.ask_worker(end=endless.id, now=True)
+            assert ("done" in told) is hard
+            if not hard:
+                assert "done" in await lab.ask_worker(end=endless.id, now=False)
+            with contextlib.suppress(NoAnswerError):  # it has left
+                await lab.account_when(lambda account: not begun(account))
+
+
+async def test_what_a_killed_worker_ran_stands_in_its_table(short_path: Path, request: pytest.FixtureRequest) -> None:
+    lab = make(short_path, make_broker("embedded", request), "prefork")
+
+    async with lab:
+        worker = await lab.start()
+        assert worker.pid is not None
+        held = await lab.send("hold", str(short_path / "held"))
+        await asyncio.to_thread(wait, (short_path / "held.started").exists)
+        await lab.account_when(lambda account: begun(account) == [held.id])
+        os.kill(worker.pid, signal.SIGKILL)
+        await lab.until(lambda seen: seen[ONE].state is InstanceState.FAILED)
+        table = Runtime(lab.runtime).task_table(ONE.name).read_bytes()
+        pid, [task] = task_table.parse(table)
+        assert (pid, task.id, task.name) == (worker.pid, held.id, "naps.jobs.hold")
+
+
+async def test_the_registered_tasks_have_digests(short_path: Path, request: pytest.FixtureRequest) -> None:
+    lab = make(short_path, make_broker("embedded", request), "solo")
+
+    async with lab:
+        await lab.start()
+        digests = (await lab.ask_worker(ask="registered"))["registered"]
+        assert {"naps.jobs.nap", "naps.jobs.hold", "naps.jobs.again"} <= {*digests}
+        assert digests["naps.jobs.hold"] == digests["naps.jobs.endless"] != digests["naps.jobs.nap"]
+        assert "error" in await lab.ask_worker(ask="the time")

@@ -1,0 +1,89 @@
+"""The accounts of either backend's workers: by their task sockets; where a socket is silent, by their task tables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trapd import task_table
+from trapd.backend import reports
+from trapd.backend.task_socket import NoAnswerError, ask
+from trapd.contracts import Accounts
+from trapd.errors import RefusedError
+from trapd.layout import Runtime
+from trapd.masking import mask
+from trapd.work import TaskCounts, TaskRun, Work
+
+LOOKING = 2.0  # s that a worker has for an answer: one that stands still gives none
+_WORDS = 250  # characters of a name or an id that are shown
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+
+
+class WorkerAccounts(Accounts):
+    """Keeps A1 to A4. ``runtime``: the folder of the workers' files."""
+
+    def __init__(self, runtime: Path) -> None:
+        self._runtime = Runtime(runtime)
+
+    async def work(self, instance: str, pid: int) -> Work:
+        try:
+            return parse(await ask(self._runtime.task_socket(instance), pid, {"ask": "tasks"}, LOOKING))
+        except NoAnswerError as error:
+            return Work(await asyncio.to_thread(self.written, instance, pid), unanswered=str(error))
+        except _UNREADABLE as error:
+            return Work(unanswered=f"its answer cannot be read ({type(error).__name__})")
+
+    async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
+        try:
+            answer = await ask(self._runtime.task_socket(instance), pid, {"end": id, "now": now})
+        except NoAnswerError as error:
+            raise RefusedError(f"{instance} does not answer: {error}") from None
+        if "done" in answer:
+            return mask(str(answer["done"]))
+        raise RefusedError(mask(str(answer.get("error", "it gives no reason"))))
+
+    def written(self, instance: str, pid: int) -> tuple[TaskRun, ...]:
+        """Return the rows of a worker's task table, empty if the table is of another process. Reads a file."""
+        with contextlib.suppress(OSError, ValueError):
+            writer, tasks = task_table.parse(reports.content(self._runtime.task_table(instance)))
+            if writer == pid:
+                return tuple(TaskRun(_word(task.id), _word(task.name), task.since) for task in tasks)
+        return ()
+
+
+def parse(answer: Mapping[str, Any]) -> Work:
+    """Read a worker's answer, which anybody may have written. Raises what wrong values raise."""
+    return Work(
+        running=tuple(
+            TaskRun(
+                _word(task["id"]),
+                _word(task["name"]),
+                float(task["since"]),
+                None if task["queue"] is None else _word(task["queue"]),
+            )
+            for task in answer["running"]
+        ),
+        phase=_word(answer["phase"]),
+        reserved=int(answer["reserved"]),
+        queues=tuple(_word(queue) for queue in answer["queues"]),
+        delivered=None if answer["delivered"] is None else float(answer["delivered"]),
+        counts={_word(name): _counts(counts) for name, counts in answer["tasks"].items()},
+    )
+
+
+def _counts(counts: Mapping[str, Any]) -> TaskCounts:
+    numbers = ("received", "started", "succeeded", "retried", "revoked", "unbegun", "withdrawn")
+    return TaskCounts(
+        **{name: int(counts[name]) for name in numbers},
+        failed={_word(error): int(number) for error, number in counts["failed"].items()},
+        seconds=float(counts["seconds"]),
+        longest=float(counts["longest"]),
+    )
+
+
+def _word(value: object) -> str:
+    """Without passwords and control characters: it is shown on other people's terminals."""
+    return "".join(char if char.isprintable() else "?" for char in mask(str(value))[:_WORDS])
