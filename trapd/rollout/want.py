@@ -301,6 +301,8 @@ def _refuse(
     worse. With ``back``, the last good one is wanted again."""
     others = tuple(g for g in state.good if g != verdict.generation)
     good = others or state.good
+    before = state.rollout.previous if state.rollout is not None else None
+    serves = good[-1] if good else before
     known = generations.get(verdict.generation)
     if known is not None:
         # what failed is the code as this application; where that is good under other settings, it is these
@@ -308,8 +310,17 @@ def _refuse(
         proven = [candidate(generations[g], state.pool) for g in others if g in generations]
         settings = any((p.fingerprint, p.application) == (failed.fingerprint, failed.application) for p in proven)
         scope, subject = (Scope.SETTINGS, failed.launch) if settings else (Scope.APPLICATION, failed.application)
-        state = refuse(state, Refusal(scope, failed.fingerprint, subject, verdict.why, wall))
+        why = f"{_beside(known, generations.get(serves or 0))}{verdict.why}"
+        state = refuse(state, Refusal(scope, failed.fingerprint, subject, why, wall))
     state = replace(state, good=good)
-    before = state.rollout.previous if state.rollout is not None else None
-    serves = state.last_good if good else before
     return replace(state, wanted=serves) if back and serves is not None else state
+
+
+def _beside(failed: Generation, serves: Generation | None) -> str:
+    """What else changed with the watched distributions, whose versions are told anyhow: a library that is to blame has
+    its name only in a traceback otherwise."""
+    if serves is None or not (failed.distributions and serves.distributions):
+        return ""
+    names = {*serves.required, *failed.required, *serves.loaded} - {normalise(name) for name in failed.versions}
+    found = changes.changes(serves.distributions, failed.distributions, names)
+    return f"with {changes.sentence(found)}, " if found else ""

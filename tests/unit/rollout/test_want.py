@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
+from trapd.content import Content
 from trapd.model import Disk, DiskState, Generation, OnFailure, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import Reject
@@ -39,3 +41,17 @@ def test_a_refusal_tells_since_when() -> None:
     assert [(refusal.why, refusal.wall) for refusal in rejected.refused] == [("it raised", 77.0)]
     undone = want.undone(state, new, old, known, "undone by ann", 78.0)
     assert [(refusal.why, refusal.wall) for refusal in undone.refused] == [("undone by ann", 78.0)]
+
+
+def test_a_refusal_names_the_library_that_changed_with_the_code_or_alone() -> None:
+    """A library that raises at its import: its name is in a traceback otherwise, and trap's in the sentence."""
+    table = {"trap": Content("1.3.0", "aa"), "numpy": Content("1.26.4", "bb"), "ipython": Content("8.0", "cc")}
+    other = {**table, "numpy": Content("2.0.1", "dd"), "ipython": Content("9.0", "ee")}
+    old = Generation(1, "f1", {"trap": "1.3.0"}, {}, "", "watch", 0.0, distributions=table, required=("numpy", "trap"))
+    new = replace(old, number=2, fingerprint="f2", distributions=other)
+    state = PoolState("p", wanted=2, good=(1,))
+    rejected = want.decide(state, Reject(2, "it raised"), {1: old, 2: new}, OnFailure.REVERT, 77.0)
+    assert [refusal.why for refusal in rejected.refused] == ["with numpy 1.26.4 -> 2.0.1, it raised"]
+    itself = replace(new, distributions={**table, "trap": Content("1.4.0", "ff")})
+    rejected = want.decide(state, Reject(2, "it raised"), {1: old, 2: itself}, OnFailure.REVERT, 77.0)
+    assert [refusal.why for refusal in rejected.refused] == ["it raised"]
