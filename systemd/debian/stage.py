@@ -100,8 +100,8 @@ def compress(path: Path) -> None:
 
 def control(tree: Path, source: Path, version: str) -> None:
     """Write the files that dpkg itself reads. Call this last: it counts and sums the files of the tree."""
-    configuration = [str(path) for path, *_ in layout.CONFIGURATION]
     files = [path for path in sorted(tree.rglob("*")) if path.is_file() and not path.is_symlink()]
+    configuration = [f"/{path.relative_to(tree)}" for path in files if path.is_relative_to(tree / "etc")]
     sums = {str(path.relative_to(tree)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
     values: Mapping[str, str] = {
         "version": version,

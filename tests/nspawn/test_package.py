@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -197,7 +197,7 @@ def test_from_apt_to_the_reboot(host: Host, package: Path, application: Path) ->
 
 
 def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
-    working: Host, package: Path, tmp_path: Path
+    working: Host, package: Path, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     before, old, generation = working.workers(), working.trapd(), working.generation()
     assert len(before) == 2
@@ -214,6 +214,41 @@ def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
     assert (working.workers(), working.generation()) == (before, generation)
     working.wait("end of the task", lambda: task in working.ledger("end"))
     assert working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check() == configuration
+    assert pytestconfig.cache is not None
+    needrestart_leaves_workers_to_trapd(
+        working, debian.download(pytestconfig.cache.mkdir("needrestart"), "needrestart")
+    )
+
+
+def needrestart_leaves_workers_to_trapd(host: Host, packages: Sequence[Path]) -> None:
+    """The broker is restarted and so is trapd. The workers are recycled if they use what is no longer on the disk."""
+    machine, before, trapd = host.machine, host.workers(), host.trapd()
+    host.dpkg("--install", *packages)
+    redis = machine.show("redis-server", "MainPID")
+    replace_library(machine, "libsqlite3.so.0")  # of which only trapd has need
+    told = needrestart(machine)
+    assert "/etc/needrestart/restart.d/trapd.service" in told.out, told
+    assert host.trapd() not in (0, trapd)
+    assert (host.workers(), rollouts(machine), redis) == (before, ["complete"], machine.show("redis-server", "MainPID"))
+    replace_library(machine, "libssl.so.3")
+    told = needrestart(machine)
+    assert not re.search(r"^ systemctl restart .*trapd-worker", told.out.partition("deferred")[0], re.MULTILINE), told
+    assert machine.show("redis-server", "MainPID") != redis
+    host.wait("end of the rollout", lambda: rollouts(machine) == ["complete", "complete"])
+    assert not host.workers().keys() & before.keys()
+    assert "needrestart: libraries changed" in machine.journal("-u", "trapd")
+    assert "/etc/needrestart/restart.d/trapd.service" not in needrestart(machine).out, "nothing is left to do"
+
+
+def replace_library(machine: Machine, name: str) -> None:
+    """As dpkg does: the same bytes in another file."""
+    machine.sh(f"cd /usr/lib/*-linux-gnu; file=$(readlink -f {name}); cp -p $file new; mv new $file").check()
+
+
+def needrestart(machine: Machine) -> Done:
+    done = machine.run("env", "DEBIAN_FRONTEND=noninteractive", "needrestart", "-r", "a", "-l", timeout=120)
+    assert done.code == 0, done
+    return done
 
 
 def test_a_trapd_that_was_stopped_stays_stopped_over_an_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
@@ -256,7 +291,8 @@ def test_removal_lets_running_tasks_end_and_purge_leaves_nothing(working: Host) 
     assert task in working.ledger("end")
     assert working.workers() == {}
     assert machine.sh("systemctl list-units --plain --no-legend '*trapd*'").check() == ""
-    left = {path for path in traces(machine) if not path.startswith(("/etc/trapd", "/var/lib/", "/var/cache/"))}
+    stays = ("/etc/trapd", "/etc/needrestart/", "/var/lib/", "/var/cache/")
+    left = {path for path in traces(machine) if not path.startswith(stays)}
     assert left <= {"/etc/systemd/system/trapd.service", "/etc/systemd/system/multi-user.target.wants/trapd.service"}
     assert f'app = "{NAME}.jobs:app"' in machine.read("/etc/trapd/trapd.toml")
     purged = working.apt("purge", "trapd")

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,6 +79,21 @@ def write_package(
         (tree / "DEBIAN" / script).write_text(text)
         (tree / "DEBIAN" / script).chmod(0o755)
     return _pack(tree, folder)
+
+
+def download(kept: Path, package: str) -> list[Path]:
+    """A package of Debian, with all that it needs and this machine lacks. Other sessions may share ``kept``."""
+    folder = kept / package
+    with (kept / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            fresh = kept / "fresh"
+            shutil.rmtree(fresh, ignore_errors=True)
+            (fresh / "partial").mkdir(parents=True)
+            options = ["--download-only", "--no-install-recommends", "--yes", f"--option=Dir::Cache::archives={fresh}"]
+            _run("apt-get", *options, "install", package)
+            fresh.rename(folder)
+    return sorted(folder.glob("*.deb"))
 
 
 def _pack(tree: Path, folder: Path) -> Path:

@@ -14,7 +14,7 @@ from trapd import layout
 from trapd.units.render import fill
 
 # kind of file -> folder
-PACKAGE: Mapping[str, Path] = {
+_USR: Mapping[str, Path] = {
     "units": Path("/usr/lib/systemd/system"),
     "generators": Path("/usr/lib/systemd/system-generators"),
     "sysusers": Path("/usr/lib/sysusers.d"),
@@ -23,8 +23,14 @@ PACKAGE: Mapping[str, Path] = {
     "lib": Path("/usr/lib/trapd"),
     "doc": Path("/usr/share/doc/trapd"),
 }
+_NEEDRESTART: Mapping[str, Path] = {  # needrestart reads no folder of /usr
+    "needrestart": Path("/etc/needrestart/conf.d"),
+    "restarts": Path("/etc/needrestart/restart.d"),
+}
+PACKAGE: Mapping[str, Path] = {**_USR, **_NEEDRESTART}
 LOCAL: Mapping[str, Path] = {
-    **{kind: Path("/usr/local", folder.relative_to("/usr")) for kind, folder in PACKAGE.items()},
+    **{kind: Path("/usr/local", folder.relative_to("/usr")) for kind, folder in _USR.items()},
+    **_NEEDRESTART,
     "rules": Path("/etc/polkit-1/rules.d"),  # polkit reads no folder of /usr/local
 }
 
@@ -41,6 +47,8 @@ _FILES: Mapping[str, tuple[str, int]] = {  # below systemd/ -> kind, mode
     "sysusers.d/trapd.conf": ("sysusers", 0o644),
     "tmpfiles.d/trapd.conf": ("tmpfiles", 0o644),
     "polkit-1/rules.d/50-trapd.rules": ("rules", 0o644),
+    "needrestart/conf.d/trapd.conf": ("needrestart", 0o644),
+    "needrestart/restart.d/trapd.service": ("restarts", 0o755),
 }
 GENERATOR = "system-generators/trapd-generator"
 

@@ -157,9 +157,10 @@ def test_files_name_each_other_where_they_are() -> None:
         assert all(path in texts for path in named)
 
 
-def test_only_the_generator_can_be_executed() -> None:
+def test_only_what_others_run_by_its_path_can_be_executed() -> None:
     assert {path for path, file in installed().items() if file.mode & 0o111} == {
-        "/usr/lib/systemd/system-generators/trapd-generator"
+        "/usr/lib/systemd/system-generators/trapd-generator",
+        "/etc/needrestart/restart.d/trapd.service",
     }
 
 
