@@ -619,7 +619,7 @@ MUTANTS = (
         "trapd.backend.systemd.pid1:Pid1._receive",
         drop("_on_shutdown"),
         (
-            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_environment_though_a_library_is_gone_and_even_if_trapd_cannot_start",
         ),
     ),
     Mutant(
@@ -670,7 +670,7 @@ MUTANTS = (
         "trapd.rollout.boot:at_boot",
         Change(ast.Call, "next", "None"),
         (
-            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_environment_though_a_library_is_gone_and_even_if_trapd_cannot_start",
         ),
     ),
     Mutant(
@@ -702,7 +702,7 @@ MUTANTS = (
         "trapd.rollout.recording:Recording.events",
         Change(ast.Attribute, "_booted", "0.0"),
         (
-            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start",
+            f"{_LIFE}::test_a_boot_comes_up_on_the_last_good_environment_though_a_library_is_gone_and_even_if_trapd_cannot_start",
         ),
     ),
     Mutant(

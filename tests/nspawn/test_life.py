@@ -22,8 +22,9 @@ from tests.support.load import Sent, outcome
 from tests.support.machine import Hub
 from tests.support.repetitions import times
 from tests.support.sample import Entry
-from tests.support.service import PLACE, TOML, Service, ServiceLoad, at_rest, pip, rabbitmq, redis
+from tests.support.service import PLACE, TOML, Service, ServiceLoad, at_rest, pip, pip_uninstall, rabbitmq, redis
 
+LIBRARY = "keel"
 WORKERS, SLOTS = 2, 4
 SEED, KILLS = 3, times(10, 60)
 
@@ -53,6 +54,7 @@ def with_redis(
         environment=environment,
         broker=redis(),
         tables={"watch": watch, "rollout": {"min_ready": "500ms"}},
+        library=LIBRARY,
         seed=seed,
     )
 
@@ -214,16 +216,17 @@ def history(service: Service) -> list[dict[str, Any]]:
 # --- boots ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_even_if_trapd_cannot_start(
+def test_a_boot_comes_up_on_the_last_good_environment_though_a_library_is_gone_and_even_if_trapd_cannot_start(
     with_redis: Service,
 ) -> None:
     service, machine = with_redis, with_redis.machine
     machine.systemctl("enable", "--now", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    machine.sh(pip_uninstall(LIBRARY)).check()
+    lacks_library(service)
     killed = crashes(service)
     (nap,) = service.nap(3)
     service.wait_for("start", [nap])
-    machine.sh(f"rm {service.site_packages()}/shipyard/hull.py").check()
     begun = starts(machine.journal("--boot", "--unit=trapd"))
     machine.reboot()
     service.wait_for("end", [nap], timeout=0)
@@ -237,8 +240,7 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     assert words.count("the machine goes down: no worker is started any more; each drains by itself") == 1
     assert "workers stay" not in words
     tried(service)
-    status = service.wait_until("a verdict on the disk", lambda status: status["disk"]["state"] == "broken")
-    assert "shipyard/hull.py" in status["disk"]["reason"]
+    lacks_library(service)
     service.wait_until("current workers all the same", settled_on(service.version, WORKERS))
 
     machine.put(TOML, "[pools\n")
@@ -249,10 +251,17 @@ def test_a_boot_comes_up_on_the_last_good_code_though_the_disk_is_broken_and_eve
     assert len(before) == WORKERS
 
     service.configure()
-    service.install(service.version)
+    service.install_library()
     machine.systemctl("start", "trapd")
     service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
     assert service.workers() == before
+
+
+def lacks_library(service: Service) -> None:
+    """Wait until trapd says so."""
+    status = service.wait_until("a verdict on the disk", lambda status: status["disk"]["state"] == "broken")
+    assert status["disk"]["reason"].startswith(f"shipyard requires {LIBRARY}, which is not installed")
+    assert service.ctl("status").code == 1
 
 
 def crashes(service: Service) -> str:

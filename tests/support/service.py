@@ -65,13 +65,15 @@ _TABLES: Mapping[str, Table] = {
     "rollout": {"min_ready": "1s"},
     "pools.default": {"workers": 2, "concurrency": 2},
 }
+_PIP = f"{PLACE}/bin/python -m pip --quiet --disable-pip-version-check"
 _RABBITMQ = "echo NODENAME=rabbit@localhost >/etc/rabbitmq/rabbitmq-env.conf"
 
 
 class Service:
     """trapd on a machine that it does not own. ``boot`` gets Machine's arguments and returns it booted.
 
-    ``tables``: of trapd.toml; ``celery``: more settings of Celery.
+    ``tables``: of trapd.toml; ``library``: a distribution that the application requires, and imports at its start;
+    ``celery``: more settings of Celery.
     """
 
     def __init__(
@@ -82,9 +84,11 @@ class Service:
         environment: Path,
         broker: Broker,
         tables: Mapping[str, Table] | None = None,
+        library: str | None = None,
         seed: Path,
         **celery: object,
     ) -> None:
+        self._library = library
         self.broker, self.tables = broker, {**_TABLES, **(tables or {})}
         celeryconfig = broker.celeryconfig(worker_prefetch_multiplier=1, **celery)
         unit_files.lay_out(seed, toml(self.tables), celeryconfig=celeryconfig)
@@ -96,6 +100,7 @@ class Service:
         )
         self.machine.sh(f"cp -a {KEPT} {PLACE}; cp -a {LOAD} /srv/submitter").check()
         self._number = 1
+        self.install_library()
         self.install(self.version)
 
     # -- the application -------------------------------------------------------------------------------------------
@@ -116,10 +121,20 @@ class Service:
         self.machine.sh(pip(wheel)).check()
         return began, time.monotonic()
 
+    def install_library(self) -> None:
+        if self._library:
+            self.machine.sh(pip(self._put(self._library, "1.0", {f"{self._library}/__init__.py": ""}))).check()
+
     def put_wheel(self, version: str, files: Mapping[str, str] | None = None) -> str:
         """A wheel of shipyard, a good one unless ``files`` says otherwise; its path in the machine."""
+        files = dict(files or good(version))
+        if self._library:
+            files[f"{NAME}/__init__.py"] += f"import {self._library}\n"
+        return self._put(NAME, version, files, requires=[self._library] if self._library else [])
+
+    def _put(self, name: str, version: str, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> str:
         with tempfile.TemporaryDirectory() as folder:
-            wheel = write_wheel(Path(folder), NAME, version, files or good(version))
+            wheel = write_wheel(Path(folder), name, version, files, requires=requires)
             self.machine.copy_in(wheel, "/srv/wheels")
         return f"/srv/wheels/{wheel.name}"
 
@@ -280,5 +295,9 @@ def at_rest(status: Status) -> bool:
 
 def pip(wheel: str) -> str:
     """The command that installs a wheel in place, for a shell in the machine."""
-    options = "--quiet --disable-pip-version-check --no-index --no-deps --force-reinstall"
-    return f"{PLACE}/bin/python -m pip install {options} {wheel}"
+    return f"{_PIP} install --no-index --no-deps --force-reinstall {wheel}"
+
+
+def pip_uninstall(distribution: str) -> str:
+    """The command that removes a distribution, for a shell in the machine."""
+    return f"{_PIP} uninstall --yes {distribution}"
