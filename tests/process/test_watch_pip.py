@@ -77,7 +77,12 @@ class Watched:
     """An application with version 1.0 of demo, and what the watch says of it, with the time it said so."""
 
     def __init__(
-        self, environment: Environment, home: Path, python: Path | None = None, ceiling: float = CEILING
+        self,
+        environment: Environment,
+        home: Path,
+        python: Path | None = None,
+        ceiling: float = CEILING,
+        quiet_period: float = QUIET,
     ) -> None:
         self.environment, self.celeryconfig = environment, home / "celeryconfig.py"
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
@@ -88,7 +93,7 @@ class Watched:
             python=python or environment.python,
             celeryconfig=self.celeryconfig,
             distributions=["demo"],
-            quiet_period=QUIET,
+            quiet_period=quiet_period,
             ceiling=ceiling,
             clock=RealClock(),
             on_disk=self.on_disk,
@@ -167,6 +172,26 @@ async def test_an_upgrade_settles_once_as_a_whole(environment: Environment, tmp_
         await watched.nothing_more()
     assert [disk.versions["demo"] for disk in watched.settled()] == ["1.0", "2.0"]
     assert await snapshot(watched.settled()[-1], tmp_path) == {"VERSION = '2.0'"}
+
+
+async def test_what_pip_left_is_tentative_when_pip_has_ended(environment: Environment, tmp_path: Path) -> None:
+    """The second pip begins where the first has ended: nothing is tentative between them."""
+    packages = {version: environment.wheel(version) for version in ("1.0", "2.0", "3.0")}
+    environment.clear()
+    environment.install(packages["1.0"])
+    watched = Watched(environment, tmp_path, quiet_period=15)
+    async with watched.watching():
+
+        def both() -> float:
+            environment.install(packages["2.0"])
+            return environment.install(packages["3.0"])
+
+        ended = await asyncio.to_thread(both)
+        at, disk = await watched.until(DiskState.TENTATIVE)
+        print(f"tentative {at - ended:.3f} s after pip's exit")
+        assert at < ended + 10, "long before the quiet period was over"
+        assert disk.versions == {"demo": "3.0"}
+    assert await snapshot(disk, tmp_path) == {"VERSION = '3.0'"}
 
 
 _KILL = """

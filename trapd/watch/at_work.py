@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,8 +29,16 @@ _RUNS = frozenset({"run", "exec", "shell"})  # what follows is somebody else's c
 _VARIABLES = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "CONDA_PREFIX")
 
 
-def at_work(prefix: str, proc: Path, *, of_system: bool) -> Iterator[str]:
-    """Yield a sentence for each installer that works on the environment at ``prefix``.
+@dataclass(frozen=True, slots=True)
+class Installer:
+    """A process that is at work."""
+
+    pid: int
+    why: str  # it is taken for one, in a sentence
+
+
+def at_work(prefix: str, proc: Path, *, of_system: bool) -> Iterator[Installer]:
+    """Yield each installer that works on the environment at ``prefix``.
 
     ``of_system``: the environment has folders that the system's package manager fills.
     """
@@ -37,14 +46,14 @@ def at_work(prefix: str, proc: Path, *, of_system: bool) -> Iterator[str]:
         return
     # uv locks the environment for as long as it changes it, whatever its command line says
     for pid in holders([Path(prefix) / ".lock"], proc):
-        yield f"uv is at work (process {pid} holds {prefix}/.lock)"
+        yield Installer(int(pid), f"uv is at work (process {pid} holds {prefix}/.lock)")
     for folder in proc.glob("[0-9]*"):
         words = _words(folder / "cmdline")
         if tool := _tool(words):
             if of_system if tool == "dnf" else _works_on(prefix, tool, folder, words):
-                yield f"{tool} is running (process {folder.name})"
+                yield Installer(int(folder.name), f"{tool} is running (process {folder.name})")
         elif _is_pip(words) and any(_belongs(word, prefix) for word in [*words[:2], *_activated(folder, words)]):
-            yield f"pip is running (process {folder.name})"
+            yield Installer(int(folder.name), f"pip is running (process {folder.name})")
 
 
 def _is_pip(words: Sequence[str]) -> bool:

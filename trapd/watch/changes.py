@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from trapd.errors import HistoryError, SnapshotError
 from trapd.model import Disk, DiskState
 from trapd.mount_table import Mount, read
 from trapd.rollout.condition import Condition
+from trapd.watch.endings import Endings
 from trapd.watch.environment import AUTO
 from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.mounts import MountEvents, silent, under
@@ -72,12 +74,12 @@ class Watch:
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._reported: Disk | None = None
         self._settled: Disk | None = None  # the last that did
-        self._warned = frozenset[str]()  # of what settled
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
         self._observer: Observer | None = None
-        self._troubled: list[str] = []  # when ``on_trouble`` was called last
+        self._warned, self._troubled = frozenset[str](), list[str]()  # of what settled; at the last ``on_trouble``
         self._unwatched = ""  # why nothing at all can be watched, if so
         self._inbox = _Inbox(clock)
+        self._endings = Endings(clock, at_work=self._installers, ended=self._installers_ended)
         self._renew, self._broken = False, False  # the latter: what the last look saw
         self._wake, self._looking, self._reporting = asyncio.Event(), asyncio.Lock(), asyncio.Lock()
         self._requested: asyncio.Task[None] | None = None  # a look that somebody asked for, and that has not begun
@@ -120,6 +122,7 @@ class Watch:
                     await self._look(fresh=self._fully_looked + self._interval() <= self._clock.now())
                 await self._report()
         finally:
+            self._endings.close()
             observer, self._observer = self._observer, None
             if observer:
                 await asyncio.to_thread(observer.stop)
@@ -143,7 +146,7 @@ class Watch:
         await self._report()
 
     async def take_as_it_is(self) -> str:
-        """Let requirements and recorded files that are not as they were before count no more. Returns what of that
+        """Let requirements and metadata files that are not as they were before count no more. Returns what of that
         held back what is installed, and looks again; empty if nothing did."""
         taken = self._surveyor.take_as_it_is()
         if taken:
@@ -190,9 +193,10 @@ class Watch:
         self._wake.clear()
 
     def _receive(self) -> None:
-        what, at = self._inbox.take()
+        what, at, metadata = self._inbox.take()
         self._renew = True
         self._event(at, f"{what} changed")
+        self._endings.heard(metadata=metadata)
         self._wake.set()
 
     def _mounts_changed(self, mounts: MountEvents) -> None:
@@ -202,6 +206,14 @@ class Watch:
             self._mounts, self._renew = now, True
             self._event(self._clock.now(), f"{changed[0]} was mounted or unmounted")
             self._wake.set()
+
+    async def _installers(self) -> frozenset[int]:
+        async with self._looking:
+            return await asyncio.to_thread(self._surveyor.at_work)
+
+    def _installers_ended(self) -> None:
+        self._quiet.hurry(self._clock.now())
+        self._wake.set()
 
     def _event(self, at: float, what: str) -> None:
         self._quiet.event(at, what)
@@ -223,6 +235,8 @@ class Watch:
             survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, meant=meant)
             self._cost = self._clock.now() - began if fresh else self._cost
             self._broken = survey.finding.verdict is Verdict.BROKEN
+            if survey.finding.verdict is Verdict.UNFINISHED:
+                self._endings.heard()
             self._quiet.looked(began, self._clock.now(), survey.finding)
             if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
                 self._surveyor.settled(survey)
@@ -240,7 +254,10 @@ class Watch:
         return arm
 
     def _update(self, survey: Survey | None) -> None:
-        if self._quiet.state is not DiskState.SETTLED:
+        if self._quiet.state is DiskState.TENTATIVE:
+            if survey and survey.finding.facts:
+                self._disk = replace(survey.disk, state=DiskState.TENTATIVE)
+        elif self._quiet.state is not DiskState.SETTLED:
             versions = (survey and survey.disk.versions) or self._disk.versions
             self._disk = Disk(self._quiet.state, self._quiet.reason, versions=versions)
         elif survey and self._disk.state is not DiskState.SETTLED:
@@ -291,6 +308,9 @@ class Watch:
                 self._settled = disk
                 versions = ", ".join(f"{name} {version}" for name, version in sorted(disk.versions.items()))
                 log.info("settled: %s (%s)", versions, disk.fingerprint[:12])
+            case DiskState.TENTATIVE:
+                versions = ", ".join(f"{name} {version}" for name, version in sorted(disk.versions.items()))
+                log.info("whole, as its installer left it: %s (%s)", versions, disk.fingerprint[:12])
             case DiskState.CHANGING:
                 log.info("changing: %s", disk.reason)
             case DiskState.BROKEN:
@@ -314,7 +334,7 @@ class _Inbox:
         self._clock = clock
         self._lock = threading.Lock()
         self._first: str | None = None
-        self._last = 0.0
+        self._last, self._metadata = 0.0, False
         self._deliver: Callable[[], object] = lambda: None
 
     def deliver(self, deliver: Callable[[], object]) -> None:
@@ -325,13 +345,16 @@ class _Inbox:
         """Called in watchdog's thread."""
         with self._lock:
             self._last = self._clock.now()
+            self._metadata = self._metadata or path.endswith(".dist-info")
             waiting, self._first = self._first is not None, self._first or path
         if not waiting:
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
                 self._deliver()
 
-    def take(self) -> tuple[str, float]:
-        """The first path and the time of the last event since the last take."""
+    def take(self) -> tuple[str, float, bool]:
+        """The first path, the time of the last event since the last take, and whether an installer's metadata is among
+        them."""
         with self._lock:
             what, self._first = self._first or "", None
-            return what, self._last
+            metadata, self._metadata = self._metadata, False
+            return what, self._last, metadata

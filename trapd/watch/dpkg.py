@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from trapd.locks import holders
+from trapd.watch.at_work import Installer
 from trapd.watch.sites import Site, normalise, of_metadata
 
 _LOCKS = ("lock", "lock-frontend")
@@ -38,15 +39,22 @@ class Dpkg:
         table = _stamps(self._database / "status", self._database / "updates")
         if table is None:
             return
-        pid = next(holders((self._database / name for name in _LOCKS), proc), "")
-        if pid and (of_system or self._owns_any(sites, needed)):
-            yield f"a package installation is going on (process {pid} holds dpkg's lock)"
+        for installer in self.at_work(sites, needed, of_system=of_system, proc=proc):
+            yield installer.why
         if table != self._read_at:
             self._half, self._read_at = self._unfinished(), table
         for package, state in self._half.items():
             if any(_owns(file, self._root, sites, needed) for file in self._lists(package)):
                 remedy = "dpkg --configure --pending" if state != "half-installed" else f"apt-get install {package}"
                 yield f"dpkg has not finished the package {package}, which is {state}; run {remedy}"
+
+    def at_work(
+        self, sites: Collection[Site], needed: Collection[str], *, of_system: bool, proc: Path
+    ) -> Iterator[Installer]:
+        """Yield who holds dpkg's lock, if what dpkg does may be to these distributions; see ``unfinished``."""
+        pid = next(holders((self._database / name for name in _LOCKS), proc), "")
+        if pid and (of_system or self._owns_any(sites, needed)):
+            yield Installer(int(pid), f"a package installation is going on (process {pid} holds dpkg's lock)")
 
     def _owns_any(self, sites: Collection[Site], needed: Collection[str]) -> bool:
         """Asked only while somebody holds the lock: a Debian has a thousand of these lists."""

@@ -58,22 +58,25 @@ class Installers:
         While somebody is at work nothing is compared, which would cost time that he needs.
         """
         self._records.begin()
-        homes = [find(sites, name) for name in needed]
-        of_system = any(home[0].of_system for home in homes if home) or (
-            None in homes and any(site.of_system for site in sites)
-        )
+        of_system = _of_system(sites, needed)
         reasons = chain(
             _stashes(sites, needed),
             _half_done(found),
             self._dpkg.unfinished(sites, needed, of_system=of_system, proc=self._proc),
             _unpacked(found, sites, needed),
-            at_work(prefix, self._proc, of_system=of_system),
+            (installer.why for installer in at_work(prefix, self._proc, of_system=of_system)),
             *(self._watched(distribution, sites, fresh) for distribution in found),
         )
         if reason := next(reasons, ""):
             return Wholeness(reason)
         others = sorted(needed - {normalise(distribution.name) for distribution in found})
         return Wholeness(altered=dict(chain.from_iterable(self._required(name, sites) for name in others)))
+
+    def at_work(self, sites: Sequence[Site], needed: Set[str], *, prefix: str) -> frozenset[int]:
+        """The processes of installers that are at work on these; see ``judge``."""
+        of_system = _of_system(sites, needed)
+        dpkg = self._dpkg.at_work(sites, needed, of_system=of_system, proc=self._proc)
+        return frozenset(i.pid for i in chain(dpkg, at_work(prefix, self._proc, of_system=of_system)))
 
     def _watched(self, distribution: Distribution, sites: Sequence[Site], fresh: bool) -> Iterator[str]:
         site, name = distribution.site, distribution.name
@@ -101,6 +104,12 @@ class Installers:
         if wrong:
             lines = [metadata, *(f"{fault.path} {fault.found}" for fault in faults or ())]
             yield f"{name} {sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]}", wrong[0]
+
+
+def _of_system(sites: Sequence[Site], needed: Set[str]) -> bool:
+    """Whether some of these lie, or lay, where only the system's package manager installs."""
+    homes = [find(sites, name) for name in needed]
+    return any(home[0].of_system for home in homes if home) or (None in homes and any(site.of_system for site in sites))
 
 
 def _half_done(found: Sequence[Distribution]) -> Iterator[str]:

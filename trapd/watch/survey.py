@@ -13,8 +13,9 @@ from trapd.rollout import celeryconfig
 from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
-from trapd.watch.distributions import Distribution, locate
+from trapd.watch.distributions import Distribution, Kind, locate
 from trapd.watch.environment import AUTO, NO_ENVIRONMENT, describe
+from trapd.watch.facts import vouched
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
 from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
@@ -83,6 +84,8 @@ class Surveyor:
         self._installers = Installers()
         self._needed = frozenset[str]()  # of the last state that settled, and what was found to be required since
         self._requirer = Requirer()
+        self._settled: Mapping[str, Content] | None = None  # the table of the last state that did
+        self._sites, self._prefix = list[Site](), ""  # of the last look
         self._counting: Mapping[str, str] = {}  # what held back what the last look saw, and is not so of what is wanted
         self._taken: frozenset[str] = frozenset()  # of that, what counts no more: somebody said so
 
@@ -115,6 +118,7 @@ class Surveyor:
 
     def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, condition: Condition | None) -> Survey:
         self._needed |= scene.needed
+        self._sites, self._prefix = scene.sites, answer.prefix
         whole = self._installers.judge(scene.found, scene.sites, self._needed, prefix=answer.prefix, fresh=fresh)
         roots = (*self._names, *_ALWAYS_REQUIRED)
         requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
@@ -142,7 +146,8 @@ class Surveyor:
         # a library that breaks is a change, though its RECORD stays
         seen = " ".join([fingerprint(disk.distributions, disk.distributions), *self._counting])
         # a clock that was set back makes files of the future: they say nothing
-        finding = Finding(verdict, reason or wrong, seen, age if age >= 0 else float("inf"))
+        facts = verdict is Verdict.WHOLE and self._vouched(scene, disk, whole)
+        finding = Finding(verdict, reason or wrong, seen, age if age >= 0 else float("inf"), facts)
         satisfied = None if requirements is None else requirements.satisfied
         disk = replace(disk, satisfied=satisfied, altered=tuple(sorted(whole.altered)))
         warnings = {**whole.altered, **(requirements.unsatisfied if requirements else {})}
@@ -184,7 +189,18 @@ class Surveyor:
 
     def settled(self, survey: Survey) -> None:
         """What a look saw has come to rest, whole: what it does not require is needed no more."""
-        self._needed = survey.needed
+        self._needed, self._settled = survey.needed, survey.disk.distributions
+
+    def at_work(self) -> frozenset[int]:
+        """The processes of installers that are at work on what the last look saw."""
+        return self._installers.at_work(self._sites, self._needed, prefix=self._prefix)
+
+    def _vouched(self, scene: _Scene, disk: Disk, whole: Wholeness) -> bool:
+        if self._settled is None:
+            return False
+        edited = {normalise(d.name) for d in scene.found if d.kind is not Kind.RECORDED}
+        altered = {mark.partition(" ")[0] for mark in whole.altered}
+        return vouched(self._settled, disk.distributions, scene.sites, {*edited, *scene.unrecorded, *altered})
 
     def take_as_it_is(self) -> str:
         """What held back what the last look saw, and was not so before, counts no more. Returns it for people."""

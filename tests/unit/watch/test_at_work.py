@@ -36,7 +36,8 @@ class Processes:
         return text.format(venv=self.venv, home=self.home)
 
     def at_work(self, prefix: Path | None = None, *, of_system: bool = False) -> list[str]:
-        return list(at_work(str(prefix or self.venv), self.home / "proc", of_system=of_system))
+        found = at_work(str(prefix or self.venv), self.home / "proc", of_system=of_system)
+        return [installer.why for installer in found]
 
 
 @pytest.fixture
@@ -114,7 +115,8 @@ def test_uv_locks_the_environment_that_it_changes(tmp_path: Path) -> None:
     lock.touch()
 
     def held() -> list[str]:
-        return [why for why in at_work(str(tmp_path), Path("/proc"), of_system=False) if ".lock" in why]
+        found = at_work(str(tmp_path), Path("/proc"), of_system=False)
+        return [installer.why for installer in found if ".lock" in installer.why]
 
     assert held() == []
     with lock.open() as file:

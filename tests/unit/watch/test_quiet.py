@@ -185,6 +185,110 @@ def test_a_breakdown_that_nobody_heard_is_found_by_the_regular_look() -> None:
     assert quiet.state is DiskState.SETTLED
 
 
+def vouched_for(fingerprint: str) -> Finding:
+    return Finding(Verdict.WHOLE, fingerprint=fingerprint, facts=True)
+
+
+def upgraded() -> Quiet:
+    """An installer that ended at 11 left what is tentative now."""
+    quiet = settled()
+    quiet.event(10, "x")
+    quiet.hurry(11)
+    assert look(quiet, vouched_for("two")) == 11
+    return quiet
+
+
+def test_what_an_installer_left_is_looked_at_when_it_ends_and_is_tentative_until_the_quiet_period_is_over() -> None:
+    quiet = upgraded()
+    assert (quiet.state, quiet.reason) == (DiskState.TENTATIVE, "")
+    assert look(quiet, vouched_for("two")) == 12
+    assert quiet.state is DiskState.SETTLED
+    assert quiet.due is None
+
+
+def test_without_an_installer_nothing_is_tentative() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    look(quiet, vouched_for("two"))
+    assert quiet.state is DiskState.CHANGING
+
+
+def test_what_no_installer_vouches_for_is_not_tentative() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    quiet.hurry(10.5)
+    assert look(quiet, whole("two")) == 10.5
+    assert quiet.state is DiskState.CHANGING
+
+
+def test_late_events_of_what_is_tentative_only_prolong_the_quiet_period() -> None:
+    quiet = upgraded()
+    quiet.event(11.5, "x")
+    assert quiet.state is DiskState.TENTATIVE
+    quiet.event(12.505, "x")
+    quiet.looked(12.5, 12.51, vouched_for("two"))
+    assert quiet.state is DiskState.TENTATIVE, "though the look was disturbed"
+    look(quiet, vouched_for("two"))
+    assert look(quiet, vouched_for("two")) == pytest.approx(14.505)
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_a_look_that_is_disturbed_is_taken_again_soon() -> None:
+    quiet = settled()
+    quiet.event(10, "x")
+    quiet.hurry(11)
+    quiet.event(11.005, "a late event")
+    quiet.looked(11, 11.01, vouched_for("two"))
+    assert quiet.state is DiskState.CHANGING
+    assert look(quiet, vouched_for("two")) == pytest.approx(11.105)
+    assert quiet.state is DiskState.TENTATIVE
+
+
+@pytest.mark.parametrize(
+    "finding", [unfinished(fingerprint="two"), whole("two"), Finding(Verdict.BROKEN, "trap cannot be found")]
+)
+def test_what_is_tentative_is_so_no_more_when_a_look_says_otherwise(finding: Finding) -> None:
+    quiet = upgraded()
+    quiet.event(11.5, "x")
+    look(quiet, finding, at=12)
+    assert quiet.state is DiskState.CHANGING
+
+
+def test_a_second_installer_leaves_something_else_that_is_tentative() -> None:
+    quiet = upgraded()
+    quiet.event(11.5, "x")
+    quiet.hurry(11.8)
+    assert look(quiet, vouched_for("three")) == 11.8
+    assert quiet.state is DiskState.TENTATIVE
+    assert look(quiet, vouched_for("three")) == 13.5
+    assert quiet.state is DiskState.SETTLED
+
+
+def test_an_installer_that_ends_before_its_events_are_heard_is_looked_after_soon() -> None:
+    quiet = settled()
+    quiet.hurry(10)
+    assert quiet.due is None
+    quiet.event(10.4, "x")
+    assert look(quiet, vouched_for("two")) == 10.5
+    assert quiet.state is DiskState.TENTATIVE
+
+
+def test_an_installer_that_changed_nothing_vouches_for_nothing_later() -> None:
+    quiet = settled()
+    quiet.hurry(10)
+    quiet.event(20, "an editor's work")
+    assert look(quiet, vouched_for("two")) == 21
+    assert quiet.state is DiskState.CHANGING
+
+
+def test_what_is_tentative_breaks_at_the_ceiling_where_events_never_end() -> None:
+    quiet = upgraded()
+    for tenth in range(115, 301, 5):
+        quiet.event(tenth / 10, "x")
+    look(quiet, vouched_for("two"), at=30)
+    assert quiet.state is DiskState.BROKEN
+
+
 # --- anything that can happen ---------------------------------------------------------------------------------------
 
 
@@ -196,6 +300,7 @@ class Change:
     verdict: Verdict
     heard: bool
     delay: float  # until it is heard
+    installed: bool = False  # by an installer, which vouches for it
 
 
 changes = st.lists(
@@ -205,6 +310,7 @@ changes = st.lists(
         verdict=st.sampled_from(Verdict),
         heard=st.booleans(),
         delay=st.sampled_from([0.0, 0.0, 0.005, 0.5]),
+        installed=st.booleans(),
     ),
     max_size=25,
 )
@@ -229,17 +335,21 @@ class World:
         self.changing_since: float | None = 0.0
 
     def finding(self, at: float) -> Finding:
-        verdict, mark = Verdict.WHOLE, "start"
+        verdict, mark, facts = Verdict.WHOLE, "start", False
         for when, number, change in self.happens:
             if when <= at:
-                verdict, mark = change.verdict, str(number)
-        return Finding(verdict, "" if verdict is Verdict.WHOLE else "not whole", mark)
+                verdict, mark, facts = change.verdict, str(number), change.installed
+        return Finding(
+            verdict, "" if verdict is Verdict.WHOLE else "not whole", mark, facts=facts and verdict is Verdict.WHOLE
+        )
 
     def hear_until(self, at: float) -> None:
         while self.to_hear and self.to_hear[0] <= at:
             self.now = self.to_hear.pop(0)
             self.heard.append(self.now)
             self.quiet.event(self.now, "x")
+            if any(change.installed for at, _, change in self.happens if at <= self.now):
+                self.quiet.hurry(self.now)
             self.check()
 
     def take_look(self, began: float) -> None:
@@ -250,11 +360,14 @@ class World:
         if self.quiet.state is DiskState.SETTLED and before is not DiskState.SETTLED:
             assert finding.verdict is Verdict.WHOLE
             assert all(heard + QUIET <= began for heard in self.heard), "settled within the quiet period of an event"
+        if self.quiet.state is DiskState.TENTATIVE and before is not DiskState.TENTATIVE:
+            assert finding.facts
+            assert all(heard < began for heard in self.heard), "of a look that was disturbed"
         self.check()
 
     def check(self) -> None:
         self.states.add(self.quiet.state)
-        if self.quiet.state is not DiskState.CHANGING:
+        if self.quiet.state not in (DiskState.CHANGING, DiskState.TENTATIVE):
             self.changing_since = None
         elif self.changing_since is None:
             self.changing_since = self.now
@@ -276,12 +389,12 @@ class World:
 def test_it_never_settles_too_soon_and_never_waits_for_ever(changes: list[Change], duration: float) -> None:
     world = World(changes, duration)
     world.play(until=lambda: False)
-    assert world.looks <= 2 * len(changes) + 3 + 2 * world.now / QUIET, "looks without end"
+    assert world.looks <= 3 * len(changes) + 3 + 2 * world.now / QUIET, "looks without end"
     # whatever was never heard is found by a regular look, and then it comes to an end as well
     world.take_look(max(world.now, sum(change.after for change in changes)) + 300)
     world.play(until=lambda: False)
     last = world.finding(world.now).verdict
-    assert world.quiet.state is not DiskState.CHANGING
+    assert world.quiet.state in (DiskState.SETTLED, DiskState.BROKEN)
     assert last is not Verdict.WHOLE or world.quiet.state is DiskState.SETTLED
     event(f"ends {world.quiet.state.value}")
     event(f"passes through {len(world.states)} states")
