@@ -16,7 +16,7 @@ from tests.support.daemon import Daemon, Status, settled_on
 from tests.support.sample import Application, good
 from tests.support.upgrade import Setting
 
-SIZE = "24m"
+SIZE = "96m"  # the first copy of the application's environment takes half of it
 ROOM = 1 << 20  # bytes: enough for the history
 
 

@@ -8,11 +8,13 @@ import hashlib
 import py_compile
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.builders import application
+from trapd.content import Environment
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 
@@ -56,6 +58,9 @@ for line in sys.stdin:
 PARTS = [0.0, 0.02, 0.2, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 1.0]  # of all events; dense at the end
 
 
+SITE = "/lib/python3.11/site-packages/"
+
+
 def store_in(directory: str | Path) -> SnapshotStore:
     """In a state directory."""
     (generations := Path(directory, "generations")).mkdir(parents=True, exist_ok=True)
@@ -67,9 +72,17 @@ def generation(number: int) -> Generation:
 
 
 def disk_at(source: str | Path) -> Disk:
+    """What is installed: in ``code``, or in an environment if there is one."""
     files = [path for path in sorted(Path(source).rglob("*")) if path.is_file()]
     found = [TreeFile(f"{path.relative_to(source)}", str(path), _digest(path)) for path in files]
-    return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.0"}, files=tuple(found))
+    disk = Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.0"}, files=tuple(found))
+    if not (venv := Path(source, "venv")).is_dir():
+        return disk
+    watched = [replace(file, path=f"code/{file.path.partition(SITE)[2]}") for file in found if "/trap/" in file.path]
+    site = SITE.strip("/")
+    environment = Environment(str(venv), "python", {site: str(venv / site)}, site=site)
+    config = [file for file in found if file.path.startswith("etc/")]
+    return replace(disk, files=(*watched, *config), environment=environment)
 
 
 def _digest(path: Path) -> str:
@@ -109,16 +122,26 @@ class Child:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Of each file; of a link, where it leads."""
+    links = {path: bytes(path.readlink()) for path in folder.rglob("*") if path.is_symlink()}
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    return {str(path.relative_to(folder)): text for path, text in {**links, **files}.items()}
 
 
-def installation(folder: Path, *, changed: int) -> Path:
+def installation(folder: Path, *, changed: int, environment: bool) -> Path:
     """Modules, of which as many have another content; some are compiled."""
-    (folder / "code/trap").mkdir(parents=True)
+    packages = folder / ("venv" + SITE if environment else "code")
+    (packages / "trap").mkdir(parents=True)
     (folder / "etc").mkdir()
     (folder / "etc/celeryconfig.py").write_text("x = 1\n")
+    if environment:
+        (folder / "venv/bin").mkdir()
+        (folder / "venv/bin/python").symlink_to(sys.executable)
+        (folder / "venv/pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\n")
+        (packages / "other.py").write_text("x = 1\n" * (changed + 1))
+        (packages / "alias").symlink_to("trap")
     for number in range(20):
-        module = folder / f"code/trap/m{number}.py"
+        module = packages / f"trap/m{number}.py"
         module.write_text(f"x = {number * (1000 if number < changed else 1)}\n" * 100)
         if number % 2:
             py_compile.compile(str(module), doraise=True)
@@ -126,13 +149,13 @@ def installation(folder: Path, *, changed: int) -> Path:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return installation(tmp_path / "installed", changed=0)
+def source(tmp_path: Path, environment: bool) -> Path:
+    return installation(tmp_path / "installed", changed=0, environment=environment)
 
 
 @pytest.fixture
-def earlier(tmp_path: Path) -> Path:
-    return installation(tmp_path / "earlier", changed=10)
+def earlier(tmp_path: Path, environment: bool) -> Path:
+    return installation(tmp_path / "earlier", changed=10, environment=environment)
 
 
 def assert_objects_are_what_their_names_say(store: Path) -> None:
@@ -144,17 +167,26 @@ def assert_objects_are_what_their_names_say(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "fault"),
-    [("make", "killed"), ("copy", "killed"), ("remove", "killed"), ("make", "full"), ("copy", "full")],
+    ("operation", "fault", "environment"),
+    [
+        ("make", "killed", True),
+        ("copy", "killed", True),
+        ("remove", "killed", True),
+        ("make", "full", True),
+        ("copy", "full", False),
+        ("make", "killed", False),
+        ("copy", "killed", False),
+    ],
 )
 def test_one_who_is_interrupted_leaves_a_whole_snapshot_or_none(
-    tmp_path: Path, source: Path, earlier: Path, operation: str, fault: str
+    tmp_path: Path, source: Path, earlier: Path, operation: str, fault: str, environment: bool
 ) -> None:
     whole = store_in(tmp_path / "whole")
     operate("make", whole, earlier, 7)
     operate("copy" if operation == "copy" else "make", whole, source)
     expected = {number: content(tmp_path / f"whole/generations/{number}") for number in (7, 8)}
-    assert expected[7].keys() == expected[8].keys() > {"code/trap/m0.py", "etc/celeryconfig.py"}
+    more = {f"env{SITE}trap/m0.py", "env/bin/python", "code/trap"} if environment else {"code/trap/m0.py"}
+    assert expected[7].keys() == expected[8].keys() > {*more, "etc/celeryconfig.py"}
 
     def directory(name: str) -> Path:
         operate("make", store_in(tmp_path / name), earlier, 7)
