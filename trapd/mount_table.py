@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -39,3 +40,9 @@ def nearest(path: Path, mounts: Collection[Mount]) -> Mount | None:
     """The mount that ``path`` lies on; None if there is none."""
     above = [mount for mount in mounts if path.is_relative_to(mount.place)]
     return max(reversed(above), key=lambda mount: len(mount.place.parts)) if above else None
+
+
+def is_noexec(folder: Path) -> bool:
+    """Whether the kernel runs no program, and loads no shared object, from where this folder is, or would be made."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    return bool(os.statvfs(there).f_flag & os.ST_NOEXEC)

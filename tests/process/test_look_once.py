@@ -79,7 +79,8 @@ def look(home: Path, form: Form) -> dict[str, Any]:
     (home / "celeryconfig.py").write_text("broker_url = 'memory://'\n")
     make_old(home / "celeryconfig.py")
     path = str(form(home))
-    return once.look(sys.executable, str(home / "celeryconfig.py"), ["naps"], {"PYTHONPATH": path})
+    environment = {"PYTHONPATH": path}
+    return once.look(sys.executable, str(home / "celeryconfig.py"), ["naps"], environment, "distributions")
 
 
 @pytest.mark.parametrize(("form", "kind"), [(plain, "plain"), (wheel, "recorded"), (compiled_wheel, "recorded")])
@@ -89,7 +90,8 @@ def test_what_is_called_whole_runs_from_a_snapshot(tmp_path: Path, form: Form, k
 
     environment = {"PYTHONPATH": str(next(tmp_path.glob("site*")))}
     interpreter = Interpreter(Path(sys.executable), tmp_path / "celeryconfig.py", environment=environment)
-    surveyor = Surveyor(Path(sys.executable), tmp_path / "celeryconfig.py", ["naps"])
+    config = tmp_path / "celeryconfig.py"
+    surveyor = Surveyor(Path(sys.executable), config, ["naps"], snapshot="distributions")
     disk = surveyor.look(asyncio.run(interpreter.ask()), lambda places: False, wall=time.time(), fresh=True).disk
     (tmp_path / "generations").mkdir()
     store = SnapshotStore(tmp_path / "generations")
@@ -136,6 +138,9 @@ def test_a_pin_and_a_program_that_looks_around_are_seen(tmp_path: Path) -> None:
 
     found = look(tmp_path, project)
     assert found["pins"] == [{"by": "naps", "name": "celery", "version": "5.7.0"}]
+    environment = {"PYTHONPATH": str(tmp_path / "site")}
+    found |= once.look(sys.executable, str(tmp_path / "celeryconfig.py"), ["naps"], environment)
+    assert (found["environment"], found["pins"]) == (True, []), "a copy of everything holds both"
     assert found["projects"] == {
         str(tmp_path / "site"): {
             "climbing": ["naps/settings.py"],

@@ -21,6 +21,7 @@ from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
 from trapd.masking import masked
+from trapd.mount_table import is_noexec
 from trapd.settings import Settings, resolve_backend, variables
 from trapd.settings.sealing import unsealed
 
@@ -38,6 +39,7 @@ def check(session: Session) -> Exit:
     with announced(f"importing {application.app} on {application.python} ..."), ThreadPoolExecutor() as aside:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
+        report["noexec"] = is_noexec(settings.state_directory)
     of_units = [*unit_findings(settings), *rules_units.findings(settings)]
     results = [*of_units, *findings(Facts(settings, report, session.environ))]
     shown = masked([finding.document() for finding in results])

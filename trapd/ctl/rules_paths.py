@@ -96,6 +96,18 @@ def surroundings(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def noexec(facts: Facts) -> Iterator[Finding]:
+    """Report a state directory from which no shared object can be loaded, if shared objects are copied there."""
+    if _disk(facts).get("environment") and facts.report.get("noexec"):
+        yield Finding(
+            ERROR,
+            f"the file system of {facts.settings.state_directory} is mounted with noexec",
+            "no shared object can be loaded from a copy of the environment there, so nothing is rolled out",
+            'mount it without noexec, change [trapd] state_directory, or set [watch] snapshot = "distributions" in '
+            f"{facts.settings.file}",
+        )
+
+
 def unsealed(facts: Facts) -> Iterator[Finding]:
     if why := facts.report.get("unsealed"):
         what, _, remedy = why.partition("; ")
@@ -107,4 +119,4 @@ def _disk(facts: Facts) -> Mapping[str, Any]:
     return disk
 
 
-RULES: tuple[Rule, ...] = (distributions, warnings, pins, surroundings, unsealed)
+RULES: tuple[Rule, ...] = (distributions, warnings, pins, noexec, surroundings, unsealed)

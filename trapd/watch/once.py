@@ -40,13 +40,14 @@ def look(
     those that are copied with their surroundings, which of their files look around, whether we may write there, and
     which folders with code are not copied.
     ``warnings``: what is not whole and holds nothing back, since it may have been so before.
-    ``pins``: what a watched one requires in one version and is not watched.
+    ``environment``: whether all that is needed is copied, and not the watched ones alone; ``pins``: what a watched one
+    requires in one version and would not be copied.
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
     answer = asyncio.run(interpreter.ask())
     surveyor = Surveyor(Path(python), Path(celeryconfig), distributions, snapshot=snapshot)
     survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
-    finding = survey.finding
+    finding, whole = survey.finding, survey.disk.environment is not None
     return {
         "state": finding.verdict.name.lower(),
         "reason": finding.reason,
@@ -55,7 +56,8 @@ def look(
         "distributions": {distribution.name: _describe(distribution) for distribution in survey.found},
         "projects": _projects(survey.found),
         "warnings": list(survey.warnings.values()) if finding.verdict is Verdict.WHOLE else [],
-        "pins": list(_pins(survey.found, scan(answer.paths), {normalise(name) for name in distributions})),
+        "environment": whole,
+        "pins": [] if whole else list(_pins(survey.found, scan(answer.paths), set(map(normalise, distributions)))),
     }
 
 

@@ -63,6 +63,16 @@ def test_a_pinned_distribution_that_is_not_watched_is_a_warning() -> None:
     assert wrong(disk=disk(pins=[pin])) == [(WARNING, "trap requires exactly radio-pyse 0.7, which is not watched")]
 
 
+@pytest.mark.parametrize(("environment", "mounted_noexec"), [(True, True), (True, False), (False, True)])
+def test_a_state_directory_that_no_shared_object_can_be_loaded_from_is_an_error(
+    environment: bool, mounted_noexec: bool
+) -> None:
+    facts = Facts(SETTINGS, {"disk": disk(environment=environment), "noexec": mounted_noexec}, {})
+    what = f"the file system of {SETTINGS.state_directory} is mounted with noexec"
+    errors = [finding.what for rule in RULES for finding in rule(facts) if finding.level == ERROR]
+    assert (what in errors) == (environment and mounted_noexec)
+
+
 def test_a_program_that_looks_around_itself_is_warned_where_it_could_write() -> None:
     project = {"code": ["proj", "shop"], "climbing": ["proj/settings.py"], "writable": True, "left_out": []}
     link = "proj, shop in /srv/site is copied into each generation; everything else there is a link to it"
