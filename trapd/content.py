@@ -25,12 +25,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The application's virtual environment, of which a generation gets a copy. Paths are absolute, without links."""
+    """What the application's interpreter imports from, of which a generation gets a copy. Paths are absolute, without
+    links; places are relative to ``prefix``."""
 
     prefix: str
     python: str  # name of its interpreter in the folder ``bin``
-    sites: Mapping[str, str]  # place below ``prefix`` -> folder of installed packages, which is copied whole
+    sites: Mapping[str, str]  # place -> folder of installed packages, which is copied whole
     hooks: frozenset[str] = frozenset()  # files that lead to editable installs' sources, where copies take their place
+    # Of the folders that the system's packages share, what is needed: place -> package, module or metadata there.
+    parts: Mapping[str, str] = field(default_factory=dict)
+    site: str = ""  # place of the folder that installed packages are first imported from
+    virtual: bool = True  # whether the prefix is of a virtual environment; a system's is not copied
 
 
 def normalise(name: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,8 +20,10 @@ import pytest
 from tests.support.builders import application
 from tests.support.looks import look
 from tests.support.site_packages import install, install_editable, make_old
+from trapd.errors import SnapshotError
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Generation
+from trapd.mount_table import is_noexec
 
 SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 TELL = "import json, sys, {module} as found; print(json.dumps([found.__file__, sys.prefix]))"
@@ -55,10 +61,11 @@ JOBLIB = """
 class Home:
     """A virtual environment with a watched distribution, ``trap``, and one that nobody names, ``other``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.venv = folder, folder / "venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.venv)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", *options, str(self.venv)], check=True)
         self.site, self.python = self.venv / SITE, self.venv / "bin/python"
+        self.environment: dict[str, str] = {}
         self.celeryconfig = folder / "celeryconfig.py"
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
         make_old(self.celeryconfig)
@@ -66,7 +73,7 @@ class Home:
 
     def make(self, number: int = 1) -> Path:
         """A generation of what is installed."""
-        disk = look(self.python, self.celeryconfig, "environment")
+        disk = look(self.python, self.celeryconfig, "environment", self.environment)
         (self.folder / "generations").mkdir(exist_ok=True)
         generation = Generation(number, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
         asyncio.run(self.store().make(generation, disk, [], application(python=self.python)))
@@ -86,10 +93,10 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def run(generation: Path, *arguments: str) -> Any:
+def run(generation: Path, *arguments: str, **variables: str) -> Any:
     """The answer of a process in the generation's environment."""
     command = [str(generation / "env/bin/python"), "-P", *arguments]
-    done = subprocess.run(command, env={}, cwd="/", capture_output=True, text=True)
+    done = subprocess.run(command, env=variables, cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -235,3 +242,58 @@ def test_nothing_in_it_can_be_written_or_is_taken_for_somebody_elses(home: Home)
     assert not made.exists()
     assert not (home.folder / "kept").exists()
     assert [path.name for path in home.site.glob("trap/*.py")] != []
+
+
+@pytest.mark.parametrize("virtual", [False, True], ids=["the system's own", "a virtual environment that sees them"])
+def test_of_the_systems_packages_what_is_required_is_copied_and_the_rest_is_live(tmp_path: Path, virtual: bool) -> None:
+    """Root's own folder of packages stands for that of the system: it is as much shared, and can be written here."""
+    home = Home(tmp_path, "--system-site-packages")
+    home.environment = {"PYTHONUSERBASE": str(tmp_path / "base")}
+    shared = tmp_path / "base" / SITE
+    trap = home.site if virtual else shared
+    if not virtual:
+        home.python = Path(sys._base_executable)  # type: ignore[attr-defined]
+    install(trap, "trap", "1.0", {**FILES, "trap/__init__.py": "from dep import VERSION\n"}, requires=["dep", "ours"])
+    install(shared, "dep", "1.0", {"dep.py": "VERSION = 'OLD'\n"})
+    install(shared, "free", "1.0", {"free.py": "VERSION = 'OLD'\n"})
+    packaged = install(shared, "ours", "1.0", {"ours/__init__.py": "VERSION = 'OLD'\n"})
+    (packaged / "RECORD").unlink()  # as dpkg leaves it
+    make_old(shared, packaged)
+    generations = home.make(), home.copy(1, 2)
+    for module in ("free.py", "dep.py", "ours/__init__.py"):
+        (shared / module).write_text("VERSION = 'NEWER'\n")
+    ask = "import json, dep, free, ours, trap; found = dep, ours, free, trap;"
+    ask += "print(json.dumps([[module.__file__, module.VERSION] for module in found]))"
+    child = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True)"
+    for generation in generations:
+        own = f"{generation}/env/{SITE}"
+        modules = [f"{own}/dep.py", f"{own}/ours/__init__.py", f"{shared}/free.py", f"{own}/trap/__init__.py"]
+        expected = [[module, "NEWER" if "free" in module else "OLD"] for module in modules]
+        assert run(generation, "-c", child, "-c", ask, **home.environment) == expected
+
+
+@pytest.fixture
+def unloadable(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that is mounted with noexec."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=8m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_where_no_shared_object_can_be_loaded_no_generation_is_made_and_that_is_said(
+    home: Home, unloadable: Path
+) -> None:
+    extension = Path(importlib.import_module("_ctypes").__file__ or "")
+    shutil.copy(extension, unloadable / extension.name)
+    with pytest.raises(OSError, match="failed to map segment"):
+        ctypes.CDLL(str(unloadable / extension.name))
+    install(home.site, "trap", "1.0", FILES)
+    home.folder = unloadable
+    with pytest.raises(SnapshotError, match=r"noexec.*change \[trapd\] state_directory"):
+        home.make()
+    assert is_noexec(unloadable / "not/yet")
+    assert not is_noexec(home.venv)

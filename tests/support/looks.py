@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.fake_controller import RealClock
@@ -11,8 +12,9 @@ from trapd.settings.document import trust
 from trapd.watch import Watch
 
 
-def look(python: Path, celeryconfig: Path, snapshot: str) -> Disk:
-    """What is installed of the watched ``trap``; it has to be settled. ``snapshot``: as in ``[watch]``."""
+def look(python: Path, celeryconfig: Path, snapshot: str, environment: Mapping[str, str] = {}) -> Disk:
+    """What is installed of the watched ``trap``; it has to be settled. ``snapshot``: as in ``[watch]``;
+    ``environment``: of the workers."""
 
     async def ignore(disk: Disk) -> None:
         pass
@@ -23,6 +25,7 @@ def look(python: Path, celeryconfig: Path, snapshot: str) -> Disk:
             celeryconfig=celeryconfig,
             distributions=["trap"],
             snapshot=snapshot,
+            environment=environment,
             quiet_period=2,
             ceiling=120,
             clock=RealClock(),

@@ -2,8 +2,9 @@
 
 Whatever lies in a site-packages is a copy. Every other entry of the environment (``share``, ``lib/*.so``, programs in
 ``bin``) is a link to the original, so that what looks for it from ``sys.prefix``, or by an RPATH of
-``$ORIGIN/../../..``, finds it. Path files that name copied sources name the copies instead, by relative paths: then a
-copy of the generation under another number needs no other text.
+``$ORIGIN/../../..``, finds it. For a system's interpreter ``env`` is made as ``python -m venv --system-site-packages``
+makes one, with copies of those of the system's packages that are needed. Path files that name copied sources name the
+copies instead, by relative paths: then a copy of the generation under another number needs no other text.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from trapd.generations.moves import ENV, Moves
 from trapd.generations.stamps import Known, Stamp, stamp
 from trapd.generations.table import Entry
 from trapd.model import TreeFile
+from trapd.mount_table import is_noexec
 
 PYTHON = f"{ENV}/bin/python"
+CONFIGURATION = "pyvenv.cfg"
 TREES = "_trapd.pth"  # our own path file, in the first of the site-packages
 LARGEST = 64 << 20  # bytes behind a link out of the environment; what is larger holds data, and stays where it is
+_DATA = ("etc", "include", "share")
 _STASH = "~"  # what pip moves aside begins so, and cannot be imported
 _CODE_LINE = ("import ", "import\t")
 _NOTHING: Known = {}
@@ -51,16 +55,19 @@ def contents(environment: Environment, moves: Moves, roots: Sequence[str], known
     _Prefix(environment, found).walk()
     for place, source in environment.sites.items():
         _Site(environment, moves, known, source, f"{ENV}/{place}").walk(found)
+    for place, source in environment.parts.items():
+        folder, name = place.rpartition("/")[0], source.rpartition("/")[0]
+        _Site(environment, moves, known, name, f"{ENV}/{folder}").take(Path(source).name, found)
     found.links |= {link: _relative(place, link.rpartition("/")[0]) for link, place in moves.first().items()}
-    if environment.sites and (trees := [*([CODE] if _has_code(moves) else []), *map(home, roots)]):
-        site = f"{ENV}/{next(iter(environment.sites))}"
+    if environment.site and (trees := [*([CODE] if _has_code(moves) else []), *map(home, roots)]):
+        site = f"{ENV}/{environment.site}"
         found.texts[f"{site}/{TREES}"] = os.fsencode("".join(f"{_relative(tree, site)}\n" for tree in trees))
     return found
 
 
 def permit(folder: Path) -> None:
     """Raise SnapshotError if no shared object can be loaded from this folder; OSError."""
-    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+    if is_noexec(folder):
         raise SnapshotError(
             f"cannot copy the environment to {folder}: its file system is mounted with noexec, and no shared object "
             'can be loaded from it; change [trapd] state_directory, or set [watch] snapshot = "distributions"'
@@ -132,8 +139,22 @@ class _Prefix:
         self._ways = {str(folder) for place in environment.sites for folder in PurePosixPath(place).parents}
 
     def walk(self) -> None:
-        self._folder("")
-        self._programs()
+        if self._environment.virtual:
+            self._folder("")
+            self._programs()
+        else:
+            self._system()
+
+    def _system(self) -> None:
+        """As ``python -m venv --system-site-packages`` makes one, with data that is looked for from ``sys.prefix``."""
+        text = f"home = {self._top / 'bin'}\ninclude-system-site-packages = true\n"
+        self._found.texts[f"{ENV}/{CONFIGURATION}"] = os.fsencode(text)
+        data = {name: self._top / name for name in _DATA if (self._top / name).is_dir()}
+        self._found.links |= {f"{ENV}/{name}": str(path) for name, path in data.items()}
+        python = self._top / "bin" / self._environment.python
+        self._found.links[PYTHON] = str(python)
+        names = {python.name, "python3", Path(os.path.realpath(python)).name} - {"python"}
+        self._found.links |= {f"{ENV}/bin/{name}": "python" for name in names}
 
     def _folder(self, place: str) -> None:
         with os.scandir(self._top / place) as entries:
@@ -141,7 +162,7 @@ class _Prefix:
                 inner = f"{place}/{entry.name}".lstrip("/")
                 if inner in self._environment.sites or inner == "bin" or entry.name == CACHE:
                     continue
-                if inner == "pyvenv.cfg":
+                if inner == CONFIGURATION:
                     self._found.files.append(TreeFile(f"{ENV}/{inner}", entry.path, ""))
                 elif inner in self._ways and not entry.is_symlink():
                     self._folder(inner)
@@ -183,6 +204,7 @@ class _Site:
     def __init__(self, environment: Environment, moves: Moves, known: Known, source: str, place: str) -> None:
         self._hooks, self._moves, self._known = environment.hooks, moves, known
         self._source, self._place = source, place
+        self._within = Path(source)  # of which there are copies
         self._named = Path(environment.prefix, place.removeprefix(f"{ENV}/"))  # as Python has it
 
     def walk(self, found: Contents) -> None:
@@ -197,21 +219,27 @@ class _Site:
             inner, name = f"{place}/{entry.name}", entry.name
             if name == CACHE and not entry.is_symlink():
                 self._compiled(entry.path, inner, found)
-                continue
-            if name.startswith(_STASH):
-                continue
-            status = entry.stat(follow_symlinks=False)
-            found.stamps[entry.path] = stamp(status)
-            if entry.path in self._hooks:
-                continue
-            if stat.S_ISLNK(status.st_mode):
-                self._link(entry.path, inner, above, found)
-            elif stat.S_ISDIR(status.st_mode):
-                self._folder(entry.path, inner, above, found)
-            elif source == self._source and name.endswith(".pth"):
-                self._path_file(entry.path, inner, found)
-            else:
-                self._file(entry.path, inner, status, found)
+            elif not name.startswith(_STASH):
+                self._entry(entry.path, inner, entry.stat(follow_symlinks=False), above, found)
+
+    def take(self, name: str, found: Contents) -> None:
+        """One package, module or metadata alone."""
+        path = Path(self._source, name)
+        self._within, self._named = path, Path(self._source)
+        self._entry(str(path), f"{self._place}/{name}", path.lstat(), frozenset(), found)
+
+    def _entry(self, path: str, place: str, status: os.stat_result, above: frozenset[Path], found: Contents) -> None:
+        found.stamps[path] = stamp(status)
+        if path in self._hooks:
+            return
+        if stat.S_ISLNK(status.st_mode):
+            self._link(path, place, above, found)
+        elif stat.S_ISDIR(status.st_mode):
+            self._folder(path, place, above, found)
+        elif path.endswith(".pth") and path.rpartition("/")[0] == self._source:
+            self._path_file(path, place, found)
+        else:
+            self._file(path, place, status, found)
 
     def _compiled(self, source: str, place: str, found: Contents) -> None:
         """Python replaces these as it likes."""
@@ -236,7 +264,7 @@ class _Site:
             found.links[place] = _relative(copy, place.rpartition("/")[0])
         elif not real.exists() or real in above or Path(self._source).is_relative_to(real):  # a link up has no end
             return
-        elif not said.is_absolute() and real.is_relative_to(self._source):
+        elif not said.is_absolute() and real.is_relative_to(self._within):
             found.links[place] = str(said)
         elif real.is_dir():
             behind = Contents()

@@ -63,8 +63,14 @@ def describe(
         watched=watched,
         pools=_launches(pools),
         import_path=tuple(import_path),
-        environment={"prefix": environment.prefix, "sites": dict(environment.sites)} if environment else None,
+        environment=_described(environment) if environment else None,
     )
+
+
+def _described(environment: Environment) -> Mapping[str, Any]:
+    """What a worker needs to know of it."""
+    about: dict[str, Any] = {"prefix": environment.prefix, "sites": dict(environment.sites)}
+    return about | {"site": environment.site, "parts": sorted(environment.parts.values())}
 
 
 def describe_copy(generation: Generation, pools: Sequence[PoolSpec], source: Manifest) -> Manifest:

@@ -18,7 +18,8 @@ class Moves:
 
     def __init__(self, environment: Environment, files: Iterable[TreeFile], roots: Iterable[str]) -> None:
         """``files``: what is copied by itself, as a look found it."""
-        self._sites = {source: f"{ENV}/{place}" for place, source in environment.sites.items()}
+        copies = {**environment.sites, **environment.parts}
+        self._sites = {source: f"{ENV}/{place}" for place, source in copies.items()}
         self._roots = {root: home(root) for root in roots}
         self.digests: dict[str, str] = {}  # of files of the environment: source -> digest; empty: any content will do
         self.apart: list[TreeFile] = []  # files that the environment does not hold

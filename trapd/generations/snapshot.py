@@ -159,7 +159,7 @@ class SnapshotStore(Snapshots):
             moves = Moves(environment, disk.files, disk.roots)
             found = env.contents(environment, moves, disk.roots, stamps.read(known))
             files = [*moves.apart, *found.files]
-            places += [f"{ENV}/{site}" for site in environment.sites]
+            places += [f"{ENV}/{site}" for site in {environment.site, *environment.sites}]
         filling.add(files, closed=frozenset({manifest.CELERYCONFIG}))  # it may hold passwords
         mirror.link_neighbours(filling.folder, disk.roots)
         if environment:

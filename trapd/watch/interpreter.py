@@ -41,6 +41,8 @@ class Answer:
     base_prefix: str = ""  # of the interpreter that a virtual environment was made with; without one: ``prefix``
     executable: str = ""  # as the interpreter names itself
     libraries: tuple[str, ...] = ()  # folders that installers put packages into
+    place: str = ""  # below the prefix of a virtual environment, where its packages are
+    shared: tuple[str, ...] = ()  # folders of packages outside the virtual environment; without one: all; real paths
 
 
 class Interpreter:
@@ -161,6 +163,8 @@ class Interpreter:
             base_prefix=where.get("base_prefix", ""),
             executable=where.get("executable", ""),
             libraries=tuple(where.get("libraries", ())),
+            place=where.get("place", ""),
+            shared=tuple(where.get("shared", ())),
             editable=where["editable"],
             markers=where.get("markers", {}),
             eager=bool(config and config.get("eager")),

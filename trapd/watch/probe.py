@@ -41,10 +41,19 @@ def where() -> dict[str, object]:
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
         "executable": sys.executable,
+        "place": sysconfig.get_path("purelib", "venv", {"base": ""}).lstrip("/"),
+        "shared": [os.path.realpath(folder) for folder in system_folders()],
         "libraries": [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")],
         "editable": mapped(),
         "markers": markers(),
     }
+
+
+def system_folders() -> list[str]:
+    """Where packages are that a virtual environment has only by ``include-system-site-packages``."""
+    own = os.path.join(sys.prefix, "") if sys.prefix != sys.base_prefix else None  # noqa: PTH118
+    folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    return [folder for folder in folders if own is None or not folder.startswith(own)]
 
 
 def markers() -> dict[str, str]:

@@ -14,7 +14,7 @@ from trapd.rollout.condition import Condition
 from trapd.watch.archives import holding
 from trapd.watch.contents import Contents, commit_of, digest_of
 from trapd.watch.distributions import Distribution, Kind, locate
-from trapd.watch.environment import AUTO, NO_ENVIRONMENT, describe
+from trapd.watch.environment import AUTO, NO_ENVIRONMENT, Describer
 from trapd.watch.facts import vouched
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
 from trapd.watch.installers import Installers, Wholeness
@@ -81,7 +81,7 @@ class Surveyor:
         self._snapshot = snapshot
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher, self._contents = Hasher(), Contents()
-        self._installers = Installers()
+        self._installers, self._describer = Installers(), Describer()
         self._needed = frozenset[str]()  # of the last state that settled, and what was found to be required since
         self._requirer = Requirer()
         self._settled: Mapping[str, Content] | None = None  # the table of the last state that did
@@ -156,7 +156,8 @@ class Surveyor:
     def _environment(self, scene: _Scene, answer: Answer) -> Environment | None:
         if self._snapshot == "distributions":
             return None
-        return describe(answer, self._python, [*scene.found, *scene.edited])
+        found = [*scene.found, *scene.unrecorded.values()]
+        return self._describer.describe(answer, self._python, found, scene.sites, scene.needed)
 
     def _disk(self, scene: _Scene, answer: Answer, environment: Environment | None) -> tuple[Disk, list[float]]:
         """What is installed, and when the files that are copied from where people edit them were written."""

@@ -103,12 +103,13 @@ def strays(packages: Iterable[str], code: Sequence[Path], installed: Iterable[Pa
     Only modules with a file count: a package without one is a namespace, of which others may have a part elsewhere. Of
     what no folder of ``code`` holds, only what would be part of a watched distribution does: a namespace may be one by
     pkgutil.extend_path as well, and a program may load its plugins from anywhere under any name. Whatever comes from
-    a folder of ``installed`` is a stray, of whichever package: the generation has a copy of all of it.
+    a folder of ``installed``, or is such a file, is a stray, of whichever package: the generation has a copy of it.
     """
     names = frozenset(packages)
     tops = {name.partition(".")[0] for name in names}
     inside = tuple(str(path) + os.sep for folder in code for path in {folder, folder.resolve()})
-    outside = tuple(str(path) + os.sep for path in installed)
+    outside = frozenset(map(str, installed))
+    below = tuple(path + os.sep for path in outside)
     own = _Own(code, names)
     found = []
     for name, module in list(sys.modules.items()):  # a copy, made in one step: others may be importing meanwhile
@@ -116,7 +117,7 @@ def strays(packages: Iterable[str], code: Sequence[Path], installed: Iterable[Pa
         if not isinstance(file, str) or file.startswith(inside):
             continue
         ours = name.partition(".")[0] in tops and (holds(code, name) or own.has(name, file))
-        if ours or file.startswith(outside):
+        if ours or file in outside or file.startswith(below):
             found.append(f"{name}={file}")
     return tuple(sorted(found))
 

@@ -71,22 +71,29 @@ class Job:
         """Where the watched packages have to come from: of what comes first, all but trapd's own part; and what is
         installed in the generation's own environment, if it has one."""
         first = [folder for folder in self.folders if folder.name != "runtime" or folder.parent != self.generation]
-        return first + [self.generation / "env" / place for place in self._sites]
+        return first + [self.generation / "env" / place for place in self._places]
 
     @property
     def installed(self) -> list[Path]:
-        """Folders of which this generation has copies: nothing is to be imported from them."""
-        return [Path(source) for source in self._sites.values()]
+        """Folders and modules of which this generation has copies: nothing is to be imported from them."""
+        about = self._environment
+        return [Path(source) for source in [*about.get("sites", {}).values(), *about.get("parts", ())]]
 
     @property
     def prefix(self) -> str:
         """The environment that this generation has a copy of; empty if it has none."""
-        return str((self.manifest.get("environment") or {}).get("prefix", ""))
+        return str(self._environment.get("prefix", ""))
 
     @property
-    def _sites(self) -> dict[str, str]:
-        sites: dict[str, str] = (self.manifest.get("environment") or {}).get("sites", {})
-        return sites
+    def _places(self) -> list[str]:
+        """Where in the generation's own environment packages are."""
+        about = self._environment
+        return list(dict.fromkeys(filter(None, [about.get("site"), *about.get("sites", {})])))
+
+    @property
+    def _environment(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.manifest.get("environment") or {}
+        return found
 
     @property
     def packages(self) -> frozenset[str]:

@@ -39,7 +39,7 @@ def put(path: Path, text: str = "") -> Path:
 
 
 def listed(venv: Path, files: tuple[TreeFile, ...] = (), roots: tuple[str, ...] = (), *hooks: Path) -> Contents:
-    environment = Environment(str(venv), "python", {SITE: str(venv / SITE)}, frozenset(map(str, hooks)))
+    environment = Environment(str(venv), "python", {SITE: str(venv / SITE)}, frozenset(map(str, hooks)), site=SITE)
     return env.contents(environment, Moves(environment, files, roots), roots)
 
 
@@ -234,3 +234,47 @@ def test_of_a_namespace_with_a_part_elsewhere_each_file_does(venv: Path, tmp_pat
     mine, other = put(venv / SITE / "ns/mine.py"), put(tmp_path / "lib/other.py")
     counted = (TreeFile("code/ns/mine.py", str(mine), "d"), TreeFile("code/ns/other.py", str(other), "d"))
     assert listed(venv, counted).links["code/ns/mine.py"] == f"../../{PLACE}/ns/mine.py"
+
+
+def test_for_a_systems_interpreter_an_environment_is_made_that_sees_its_packages(tmp_path: Path) -> None:
+    put(tmp_path / "usr/bin/python3.11", "an interpreter")
+    (tmp_path / "usr/bin/python3").symlink_to("python3.11")
+    put(tmp_path / "usr/bin/celery")
+    put(tmp_path / "usr/share/data.csv")
+    site = tmp_path / "usr/lib/python3/dist-packages"
+    put(site / "trap/__init__.py")
+    put(site / "trap/readme.pth", "not a path file\n")
+    put(site / "free.py")
+    put(site / "six.py")
+    put(site / "other.txt")
+    put(site / "dep.pth", "../beside\n")
+    (site / "trap/libs").symlink_to("../libs")
+    put(site / "libs/flag.so")
+    names = ("trap", "six.py", "dep.pth")
+    environment = Environment(
+        prefix=str(tmp_path / "usr"),
+        python="python3",
+        sites={},
+        parts={f"{SITE}/{name}": str(site / name) for name in names},
+        site=SITE,
+        virtual=False,
+    )
+    files = (TreeFile("code/trap/__init__.py", str(site / "trap/__init__.py"), "d"),)
+    moves = Moves(environment, files, ())
+    found = env.contents(environment, moves, ())
+    assert copied(found) == {"trap/__init__.py", "trap/readme.pth", "trap/libs/flag.so", "six.py"}
+    assert {file.path: file.digest for file in found.files}[f"{PLACE}/trap/__init__.py"] == "d"
+    home = f"home = {tmp_path}/usr/bin\ninclude-system-site-packages = true\n"
+    assert found.texts == {"env/pyvenv.cfg": home.encode(), f"{PLACE}/dep.pth": f"{site.parent}/beside\n".encode()}
+    assert found.links == {
+        "env/bin/python": f"{tmp_path}/usr/bin/python3",
+        "env/bin/python3": "python",
+        "env/bin/python3.11": "python",
+        "env/share": f"{tmp_path}/usr/share",
+        "code/trap": f"../{PLACE}/trap",
+    }
+    put(site / "free2.py")
+    env.confirm(found)
+    put(site / "six.py", "another one")
+    with pytest.raises(SnapshotError, match=r"six\.py: it has changed"):
+        env.confirm(found)
