@@ -56,12 +56,30 @@ JOBLIB = """
     if __name__ == "__main__":
         print(json.dumps(Parallel(n_jobs=2)(delayed(tell)() for _ in range(2))[0]))
     """
+REDIRECTOR = """
+    import sys
+    from importlib.util import spec_from_file_location
+
+    class Finder:
+        _redirections = {}
+
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            if name in cls._redirections:
+                return spec_from_file_location(name, cls._redirections[name])
+
+        @classmethod
+        def start(cls, name, file):
+            cls._redirections[name] = file
+            sys.meta_path.insert(0, cls)
+    """
 
 
 class Home:
     """A virtual environment with a watched distribution, ``trap``, and one that nobody names, ``other``."""
 
     def __init__(self, folder: Path, *options: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder, self.venv = folder, folder / "venv"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", *options, str(self.venv)], check=True)
         self.site, self.python = self.venv / SITE, self.venv / "bin/python"
@@ -163,7 +181,7 @@ def test_an_extension_finds_its_libraries_beside_its_own_copy(home: Home) -> Non
     assert libraries == sorted([f"{made}/env/{SITE}/trap.libs/libbeside.so", str(home.venv / "lib/libup.so")])
 
 
-@pytest.mark.parametrize("way", ["path", "finder", "link", "develop"])
+@pytest.mark.parametrize("way", ["path", "finder", "editables", "link", "develop"])
 def test_children_get_the_copy_of_a_source_tree_too(home: Home, way: str) -> None:
     source, name = home.folder / "src", "__editable___trap_finder"
     for path, text in FILES.items():
@@ -188,6 +206,11 @@ def test_children_get_the_copy_of_a_source_tree_too(home: Home, way: str) -> Non
         case "finder":
             hooks = {f"{name}.py": dedent(finder), "__editable__.trap.pth": f"import {name}; {name}.install()\n"}
             install_editable(home.site, source, "trap", "1.0", top_level=["trap"], files=hooks)
+        case "editables":  # as of hatch and pdm, where the files are named and not a folder
+            install(home.site, "editables", "0.5", {"editables/redirector.py": dedent(REDIRECTOR)})
+            start = f"from editables.redirector import Finder\nFinder.start('trap', '{source}/trap/__init__.py')\n"
+            hooks = {"_trap.pth": "import _trap", "_trap.py": start}
+            install_editable(home.site, source, "trap", "1.0", files=hooks)
         case "link":
             install_editable(home.site, source, "trap", "1.0", top_level=["trap"], files={"unused.pth": ""})
             (home.site / "trap").symlink_to(source / "trap")

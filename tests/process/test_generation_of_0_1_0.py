@@ -6,18 +6,26 @@ without a store, and with the worker part of its time.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
+from tests.process.test_closed import Home
+from tests.support.looks import look
+from tests.support.site_packages import install
 from tests.support.worker_lab import WorkerLab, client_warnings
-from trapd.generations import table
+from tests.unit.test_controller import triggers
+from trapd.generations import manifest, table
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Generation, InstanceId, PoolSpec
+from trapd.layout import interpreter
+from trapd.model import Generation, InstanceId, PoolSpec, PoolState
+from trapd.rollout import want
 
 pytestmark = client_warnings
 ARCHIVE = Path(__file__).with_name("generation_0_1_0.tar.xz")
@@ -65,6 +73,29 @@ async def test_its_workers_start_and_so_do_those_of_a_copy(lab: WorkerLab) -> No
     assert all(entry.object for entry in entries)
     assert await store.examine([9]) == frozenset()
     assert (lab.generations / "9/etc/celeryconfig.py").stat().st_mode & 0o777 == 0o440
+
+
+async def test_an_undo_goes_back_to_it_from_a_generation_with_an_environment(lab: WorkerLab) -> None:
+    store = SnapshotStore(lab.generations)
+    home = Home(lab.generations.parent / "home")
+    install(home.site, "trap", "2.0", {"trap.py": "VERSION = '2.0'\n"})
+    orders = triggers()
+    known = orders.controller
+    known.snapshots, name = store, known.application.identity
+    launch = {"p": want.launch_digest(known.specs["p"], name)}
+    known.generations[3] = Generation(3, "f3", {"trap": "1.0"}, launch, "a start", "watch", 0.0, application=name)
+    known.states["p"] = PoolState("p", wanted=3, good=(3,))
+    disk = await asyncio.to_thread(look, home.python, home.celeryconfig, "environment")
+    (upgrade,) = await orders.disk_changed(disk)
+    new = upgrade.generation
+    assert (lab.generations / str(new) / "env/bin/python").is_symlink()
+    known.states["p"] = replace(known.states["p"], good=(3, new), rollout=None)
+    undo = await orders.undo("p", actor="ann")
+    assert undo.reason == f"undo of generation {new}: trap 2.0 -> 1.0"
+    back = lab.generations / str(undo.generation)
+    assert interpreter(back, manifest.read(back).python) == sys.executable
+    assert (back / "code/naps/jobs.py").is_file()
+    assert await store.flaw(undo.generation) == ""
 
 
 async def test_one_whose_files_have_lost_their_content_is_found(lab: WorkerLab) -> None:
