@@ -21,22 +21,28 @@ all the time, and fails unless trapd does what the row says:
 """
 
 FOOT = """
-The column "waits" says how long trapd waits after the tool's end before it starts the first new worker.
+The column "waits" says how long trapd waits after the tool's end before it starts the first new worker. The column
+"says" has the words by which `trapctl status` names what is wrong, or `trapctl why` what changed.
 `make test-long` runs the rows "on demand", and `make test` all others. This file is made by `python -m docs.upgrades`.
 """
 
-# The title of a part -> the modules with its rows, in this order.
-PARTS: Mapping[str, tuple[str, ...]] = {"How code reaches a machine": ("test_pip",)}
+# The title of a part, and what its third column has -> the modules with its rows, in this order.
+PARTS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("How code reaches a machine", "waits"): ("test_pip",),
+    ("How an installation goes wrong", "says"): ("test_damage", "test_kills", "test_kills_at_work"),
+    ("New code that does not run, or does odd things", "says"): ("test_broken_code",),
+}
+STAND_INS = {"old": "1.0", "new": "2.0", "site": "SITE-PACKAGES", "python": "PYTHON"}
 
 
 def page() -> str:
     """The whole file."""
     parts = [HEAD, *(f"* **{outcome}**: {outcome.meaning}\n" for outcome in Outcome), FOOT]
-    for title, names in PARTS.items():
-        parts.append(f"\n## {title}\n\n| way | trapd | waits | test |\n|---|---|---|---|\n")
+    for (title, column), names in PARTS.items():
+        parts.append(f"\n## {title}\n\n| way | trapd | {column} | test |\n|---|---|---|---|\n")
         for name in names:
             module = importlib.import_module(f"tests.upgrades.{name}")
-            parts += [_line(name, test, row) for test, row in rows(module)]
+            parts += [_line(name, row, column) for _, row in rows(module)]
     return "".join(parts)
 
 
@@ -47,9 +53,16 @@ def rows(module: ModuleType) -> Iterator[tuple[str, Row]]:
             yield name, row
 
 
-def _line(module: str, test: str, row: Row) -> str:
+def _line(module: str, row: Row, column: str) -> str:
     demand = ", on demand" if row.on_demand else ""
-    return f"| {row.way} | {row.outcome} | {row.wait} | [{row.id}](../tests/upgrades/{module}.py){demand} |\n"
+    third = row.wait if column == "waits" else _words(row)
+    return f"| {row.way} | {row.outcome} | {third} | [{row.id}](../tests/upgrades/{module}.py){demand} |\n"
+
+
+def _words(row: Row) -> str:
+    if row.outcome in (Outcome.UNCHANGED, Outcome.HELD):
+        return "-"
+    return row.reason.format(**STAND_INS).strip(" ;") if row.reason else "-"
 
 
 if __name__ == "__main__":

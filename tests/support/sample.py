@@ -71,11 +71,6 @@ def raising(version: str) -> dict[str, str]:
     return {**good(version), "shipyard/jobs.py": _JOBS + '\nraise RuntimeError("the hull leaks")\n'}
 
 
-def hanging(version: str) -> dict[str, str]:
-    """The files of a version whose import never ends."""
-    return {**good(version), "shipyard/jobs.py": _JOBS + "\ntime.sleep(86400)\n"}
-
-
 @dataclass(frozen=True)
 class Application:
     """A virtual environment and the wheels to install in it."""

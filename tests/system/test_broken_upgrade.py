@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.support.upgrade import Setting
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKERS, DEADLINE = 2, 10  # s; longer than the workers take to start, and hanging ones cost it twice
+WORKERS, DEADLINE = 2, 10  # s; longer than the workers take to start
 
 
 @pytest.fixture
@@ -54,24 +54,13 @@ def rejected(status: Status) -> bool:
     return (pool(status)["rollout"] or {}).get("state") == "rejected"
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason", "evidence"),
-    [
-        pytest.param(sample.raising, "the hull leaks", "Traceback", id="raises on import"),
-        pytest.param(sample.hanging, r"did not send READY within 1\d(\.\d+)? s", "default@2-1", id="hangs on import"),
-    ],
-)
 def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out(
-    broken: Callable[[str], dict[str, str]],
-    reason: str,
-    evidence: str,
-    application: Application,
-    daemon: Daemon,
-    load: Load,
+    application: Application, daemon: Daemon, load: Load
 ) -> None:
+    reason = "the hull leaks"
     before = daemon.status()
 
-    application.install(application.wheel("2.0", broken("2.0")))
+    application.install(application.wheel("2.0", sample.raising("2.0")))
     waited = daemon.ctl("rollout", "status", timeout=120)  # as a script has it: no event may have come yet
     assert waited.returncode == 1
     assert re.search(reason, waited.stdout + waited.stderr)
@@ -80,7 +69,7 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
     assert re.search(reason, daemon.ctl("status").stdout)
     why = daemon.ctl("why", "default").stdout
     assert re.search(reason, why)
-    assert evidence in why
+    assert "Traceback" in why
     refused = r"(?m)^now +disk +nothing changes, because what is installed was refused before as this application: "
     assert re.search(f"{refused}.*{reason}", why)
     settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import make_broker
+from tests.upgrades.ship import Ship
 from tests.upgrades.stage import Environment, Folder, Shared, Stage
 
 
@@ -28,3 +29,9 @@ def environment(request: pytest.FixtureRequest) -> Iterator[Shared]:
 def folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
     """A project's folder."""
     yield from _shared(Folder, request)
+
+
+@pytest.fixture(scope="module")
+def ship(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A distribution and the library that it requires, in a virtual environment; trapd waits for little."""
+    yield from _shared(Ship, request)

@@ -16,7 +16,7 @@ import pytest
 from tests.support.repetitions import LONG
 
 if TYPE_CHECKING:
-    from tests.upgrades.stage import Shared
+    pass
 
 
 class Outcome(StrEnum):
@@ -36,6 +36,22 @@ class Outcome(StrEnum):
         "changed, with both versions.",
     )
     UNCHANGED = "leaves the workers as they are", "no worker is started, and none is told to go."
+    KEPT = (
+        "keeps the old code",
+        "`trapctl status` exits with 1 and names the reason; nothing is rolled out; no task is lost; a worker that is "
+        "killed meanwhile starts again on the old code, with all that the code needs; the repair exchanges the workers "
+        "once.",
+    )
+    REJECTED = (
+        "rejects the new code",
+        "`trapctl rollout status` and `trapctl status` exit with 1 and name the reason; the old workers run on, and no "
+        "task is lost; the next good version exchanges the workers once.",
+    )
+    HELD = (
+        "takes nothing incomplete for whole",
+        "of all that the tool leaves behind, no look of the watch calls anything whole that is not one version, with "
+        "every file and its metadata; the repair is whole.",
+    )
 
 
 class Wait(StrEnum):
@@ -45,20 +61,25 @@ class Wait(StrEnum):
     NOTHING = "-"
 
 
+CHANGED = "shipyard {old} -> {new}"
+
+
 @dataclass(frozen=True)
 class Row:
     """``way``: the operator's act, in the words of the field, Markdown. ``act`` is a function of the stage and of the
     version to bring: it uses the real tool, and returns when the tool has ended.
 
-    ``reason``: what `trapctl why` has to name; {old} and {new} stand for the versions. ``on_demand``: only
-    `make test-long` runs it.
+    ``reason``: what `trapctl why` has to name, or `trapctl status` if something is wrong; {old} and {new} stand for the
+    versions, {site} for the folder of installed packages, {python} for the interpreter. ``repair``: an act that makes
+    whole what this one breaks. ``on_demand``: only `make test-long` runs it.
     """
 
     way: str
     act: Callable[[Any, str], None]
     outcome: Outcome = Outcome.EXCHANGED
     wait: Wait = Wait.QUIET
-    reason: str = "shipyard {old} -> {new}"
+    reason: str = CHANGED
+    repair: Callable[[Any, str], None] | None = None
     on_demand: bool = False
 
     @property
@@ -66,7 +87,7 @@ class Row:
         return self.act.__name__
 
 
-Test = Callable[["Shared", Row], None]
+Test = Callable[..., None]
 
 
 def each(rows: Sequence[Row]) -> Callable[[Test], Test]:

@@ -29,7 +29,6 @@ from trapd.layout import Runtime
 if TYPE_CHECKING:
     from trapd.control import documents
 
-WORKERS = 2
 PATIENCE = 60.0  # s
 NAP_TIME = 0.02  # s that each task takes
 PACE = 0.1  # s between two tasks
@@ -83,7 +82,9 @@ class Stage:
     ``home``: a folder with a short path. ``kept``: where virtual environments are kept between sessions.
     """
 
+    workers = 2
     watch: Mapping[str, object] = {}
+    rollout: Mapping[str, object] = {"min_ready": "0s"}
     variables: Mapping[str, str] = {}
 
     def __init__(self, home: Path, kept: Path, broker: Broker) -> None:
@@ -97,6 +98,11 @@ class Stage:
         """The interpreter that trapd.toml names."""
         return self.venv / "bin/python"
 
+    @property
+    def site(self) -> Path:
+        """The folder of installed packages."""
+        return next(self.venv.glob("lib/python3*/site-packages"))
+
     def lay_out(self) -> None:
         """Put the application in its place, in version 1.0."""
         raise NotImplementedError
@@ -105,13 +111,13 @@ class Stage:
 
     def __enter__(self) -> Self:
         self.lay_out()
-        pool: Table = {"workers": WORKERS, "concurrency": 1}
+        pool: Table = {"workers": self.workers, "concurrency": 1}
         if self.variables:
             pool = {**pool, "environment": self.variables}
         tables: dict[str, Table] = {
             "app": {"app": APP, "python": str(self.python)},
             "watch": {"distributions": [NAME], **self.watch},
-            "rollout": {"min_ready": "0s"},
+            "rollout": self.rollout,
             "pools.default": pool,
         }
         celeryconfig = self.broker.celeryconfig(worker_prefetch_multiplier=1)
@@ -177,6 +183,23 @@ class Stage:
             error.add_note(f"last status: {seen}\n{self.daemon.words()}")
             raise
 
+    def wait_until_broken(self, reason: str = "") -> str:
+        """Until what is installed is broken, for a reason with these words; the whole reason."""
+        seen: documents.Status | None = None
+
+        def looks() -> bool:
+            nonlocal seen
+            seen = self.status()
+            return seen is not None and seen["disk"]["state"] == "broken" and reason in seen["disk"]["reason"]
+
+        try:
+            wait_for(f"broken disk, {reason}", looks)
+        except AssertionError as error:
+            error.add_note(f"last status: {seen}\n{self.daemon.words()}")
+            raise
+        assert seen is not None
+        return seen["disk"]["reason"]
+
 
 class Environment(Stage):
     """The application is a distribution in a virtual environment."""
@@ -186,10 +209,6 @@ class Environment(Stage):
     def lay_out(self) -> None:
         environments.copy(self.kept, self.venv, CELERY)
         self.run("pip", "install", *self.from_wheels("1.0"))
-
-    @property
-    def site(self) -> Path:
-        return next(self.venv.glob("lib/python3*/site-packages"))
 
     def wheel(self, version: str) -> Path:
         return write_wheel(self.home / "wheels", NAME, version, good(version))

@@ -1,0 +1,96 @@
+"""A root folder for a real dpkg, which then needs no machine: a package that brings the application's virtual
+environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.site_packages import install
+from trapd.watch.distributions import locate
+from trapd.watch.dpkg import Dpkg
+from trapd.watch.installers import Installers
+from trapd.watch.sites import scan
+
+PATIENCE = 20.0  # s
+SITE = "opt/held/lib/python3.11/site-packages"
+QUESTION = "etc/asks.conf"
+
+
+class Root:
+    """The root folder of a machine on which dpkg installs."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.path = home, home / "root"
+        for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"):
+            (self.path / folder).mkdir(parents=True)
+        (self.path / "var/lib/dpkg/status").touch()
+        self.site = self.path / SITE
+
+    def package(self, name: str, version: str, files: dict[str, str], *, asks: bool = False) -> Path:
+        """``asks``: with a configuration file, about which dpkg asks if somebody changed the one of before."""
+        tree = self.home / f"{name}-{version}"
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: T <t@t>\nDescription: t\n"
+        texts = {**files, "DEBIAN/control": control}
+        if asks:
+            texts |= {QUESTION: f"version = {version}\n", "DEBIAN/conffiles": f"/{QUESTION}\n"}
+        for path, text in texts.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(text)
+        package = self.home / f"{tree.name}.deb"
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, package], check=True)
+        return package
+
+    def held(self, version: str, *, asks: bool = False, modules: int = 2) -> Path:
+        """A package with an environment of its own, as dh-virtualenv makes them."""
+        wheel = self.home / f"wheel-{version}/site-packages"
+        install(
+            wheel, "held", version, {f"held/m{n}.py": f"V = {version!r}\n" for n in range(modules)}, requires=["depa"]
+        )
+        install(wheel, "depa", version, {f"depa/m{n}.py": f"V = {version!r}\n" for n in range(modules)})
+        files = {f"{SITE}/{file.relative_to(wheel)}": file.read_text() for file in wheel.rglob("*") if file.is_file()}
+        return self.package("held", version, files, asks=asks)
+
+    def dpkg(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """It may ask, and nobody answers: ``communicate`` with it, in the end."""
+        command = ["dpkg", "--force-not-root", "--force-unsafe-io", f"--root={self.path}", *map(str, arguments)]
+        environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+
+    def run(self, *arguments: str | Path) -> None:
+        process = self.dpkg(*arguments)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+
+    @contextlib.contextmanager
+    def asking(self, before: Path, after: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """A dpkg that waits at its question."""
+        self.run("--install", before)
+        (self.path / QUESTION).write_text("mine\n")
+        process = self.dpkg("--install", after)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not (self.path / f"{QUESTION}.dpkg-new").exists() or not self.waits(process):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    @staticmethod
+    def waits(process: subprocess.Popen[bytes]) -> bool:
+        """Whether it reads the answer."""
+        return b"read" in Path(f"/proc/{process.pid}/wchan").read_bytes()
+
+    def reason(self) -> str:
+        sites = scan([str(self.site)])
+        found = locate("held", sites, {})
+        judge = Installers(dpkg=Dpkg(self.path)).judge
+        return judge([found] if found else [], sites, {"held", "depa"}, prefix=str(self.path / "opt/held")).reason
