@@ -29,10 +29,10 @@ The column "waits" says how long trapd waits after the tool's end before it star
 # The title of a part, and what its third column has -> the modules with its rows, in this order.
 PARTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("How code reaches a machine", "waits"): ("test_pip",),
-    ("How an installation goes wrong", "says"): ("test_damage", "test_kills", "test_kills_at_work"),
+    ("How an installation goes wrong", "says"): ("test_damage", "test_dpkg", "test_kills", "test_kills_at_work"),
     ("New code that does not run, or does odd things", "says"): ("test_broken_code",),
 }
-STAND_INS = {"old": "1.0", "new": "2.0", "site": "SITE-PACKAGES", "python": "PYTHON"}
+STAND_INS = {"old": "1.0", "new": "2.0", "site": "SITE-PACKAGES", "python": "PYTHON", "pid": "N"}
 
 
 def page() -> str:
@@ -60,9 +60,9 @@ def _line(module: str, row: Row, column: str) -> str:
 
 
 def _words(row: Row) -> str:
-    if row.outcome in (Outcome.UNCHANGED, Outcome.HELD):
+    if row.outcome is Outcome.UNCHANGED:
         return "-"
-    return row.reason.format(**STAND_INS).strip(" ;") if row.reason else "-"
+    return row.reason.format(**STAND_INS).strip(" ;") or "-"
 
 
 if __name__ == "__main__":

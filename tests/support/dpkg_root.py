@@ -3,11 +3,9 @@ environment."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.site_packages import install
@@ -30,22 +28,29 @@ class Root:
             (self.path / folder).mkdir(parents=True)
         (self.path / "var/lib/dpkg/status").touch()
         self.site = self.path / SITE
+        self.question: subprocess.Popen[bytes] | None = None
 
-    def package(self, name: str, version: str, files: dict[str, str], *, asks: bool = False) -> Path:
+    def package(
+        self, name: str, version: str, files: dict[str, str], *, asks: bool = False, postinst: str = ""
+    ) -> Path:
         """``asks``: with a configuration file, about which dpkg asks if somebody changed the one of before."""
         tree = self.home / f"{name}-{version}"
         control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: T <t@t>\nDescription: t\n"
         texts = {**files, "DEBIAN/control": control}
         if asks:
             texts |= {QUESTION: f"version = {version}\n", "DEBIAN/conffiles": f"/{QUESTION}\n"}
+        if postinst:
+            texts["DEBIAN/postinst"] = postinst
         for path, text in texts.items():
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_text(text)
+        if postinst:
+            (tree / "DEBIAN/postinst").chmod(0o755)
         package = self.home / f"{tree.name}.deb"
         subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, package], check=True)
         return package
 
-    def held(self, version: str, *, asks: bool = False, modules: int = 2) -> Path:
+    def held(self, version: str, *, asks: bool = False, modules: int = 2, postinst: str = "") -> Path:
         """A package with an environment of its own, as dh-virtualenv makes them."""
         wheel = self.home / f"wheel-{version}/site-packages"
         install(
@@ -53,7 +58,7 @@ class Root:
         )
         install(wheel, "depa", version, {f"depa/m{n}.py": f"V = {version!r}\n" for n in range(modules)})
         files = {f"{SITE}/{file.relative_to(wheel)}": file.read_text() for file in wheel.rglob("*") if file.is_file()}
-        return self.package("held", version, files, asks=asks)
+        return self.package("held", version, files, asks=asks, postinst=postinst)
 
     def dpkg(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """It may ask, and nobody answers: ``communicate`` with it, in the end."""
@@ -68,21 +73,21 @@ class Root:
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
 
-    @contextlib.contextmanager
-    def asking(self, before: Path, after: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """A dpkg that waits at its question."""
+    def ask(self, before: Path, after: Path) -> None:
+        """Leave a dpkg waiting at its question: ``question``, until ``end_question``."""
         self.run("--install", before)
         (self.path / QUESTION).write_text("mine\n")
-        process = self.dpkg("--install", after)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not (self.path / f"{QUESTION}.dpkg-new").exists() or not self.waits(process):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
+        self.question = self.dpkg("--install", after)
+        deadline = time.monotonic() + PATIENCE
+        while not (self.path / f"{QUESTION}.dpkg-new").exists() or not self.waits(self.question):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end_question(self) -> None:
+        if self.question is not None:
+            self.question.kill()
+            self.question.communicate()
+            self.question = None
 
     @staticmethod
     def waits(process: subprocess.Popen[bytes]) -> bool:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.sample import NAME
 from tests.support.site_packages import install
+from tests.support.wheels import write_wheel
 from tests.upgrades.proofs import prove
 from tests.upgrades.rows import Outcome, Row, Wait, each
 from tests.upgrades.ship import LIBRARY, Ship, application, library
@@ -214,6 +215,15 @@ def interrupt_a_download(stage: Ship, version: str) -> None:
         assert subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
+def run_out_of_room(stage: Ship, version: str) -> None:
+    """pip may write no file of more than 4 KiB, and puts everything back when it fails."""
+    write_wheel(stage.home / "wheels", LIBRARY, "9.0", {**library("9.0"), f"{LIBRARY}/z.py": "x = 1\n" * 5000})
+    pip = [str(stage.python), "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index"]
+    command = ["prlimit", "--fsize=4096", *pip, "--find-links", str(stage.home / "wheels"), f"{LIBRARY}==9.0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr, done.stderr
+
+
 # -- that comes to its end -------------------------------------------------------------------------------------------
 
 
@@ -343,6 +353,7 @@ ROWS = [
     kept("celeryconfig missing", CONFIG[0], "cannot load ", CONFIG[1], on_demand=True),
     Row("lock of an editor in the package, a link to nowhere", leave_an_editors_lock, Outcome.UNCHANGED, Wait.NOTHING),
     Row("`pip install` whose download is cut off", interrupt_a_download, Outcome.UNCHANGED, Wait.NOTHING),
+    Row("`pip install` that cannot write a file, as on a full disk", run_out_of_room, Outcome.UNCHANGED, Wait.NOTHING),
     Row("`pip install` three times in a loop", pip_in_a_loop),
     Row("two `pip install` at once", two_pips_at_once),
     Row("files older than those before, as from `rsync -a`", of_times("files_of_last_year", YEAR)),

@@ -28,6 +28,8 @@ from trapd.watch.interpreter import Answer
 from trapd.watch.quiet import Verdict
 from trapd.watch.survey import Meant, Survey, Surveyor
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(times(600, 7200))]
+
 MODULES = 62
 MODULES_OF_PACKAGE = 300  # for dpkg, which is fast
 UV = Path(sys.executable).with_name("uv")
@@ -235,7 +237,7 @@ COUNTS = {  # how often: in `make test`, and in `make test-long`
 
 def row(way: str, act: Callable[..., None]) -> Row:
     short, long = COUNTS[act]
-    return Row(f"{way}, {short} times (on demand {long})", act, Outcome.HELD, Wait.NOTHING)
+    return Row(f"{way}, {short} times (on demand {long})", act, Outcome.HELD, Wait.NOTHING, reason="")
 
 
 IN_ENVIRONMENT = [
@@ -280,13 +282,11 @@ def kill(site: Site, row: Row, note: Callable[[str, object], None]) -> None:
     print(dict(left))
 
 
-@pytest.mark.long
 @each(IN_ENVIRONMENT)
 def test_kills(environment: Environment, row: Row, record_property: Callable[[str, object], None]) -> None:
     kill(environment, row, record_property)
 
 
-@pytest.mark.long
 @each(OF_DPKG)
 def test_kills_of_dpkg(packages: Packages, row: Row, record_property: Callable[[str, object], None]) -> None:
     kill(packages, row, record_property)

@@ -15,7 +15,7 @@ from tests.upgrades.rows import Outcome, Row, Wait, each
 from tests.upgrades.ship import Ship
 from tests.upgrades.stage import PATIENCE, Shared, at_rest
 
-pytestmark = [pytest.mark.together, pytest.mark.long]
+pytestmark = [pytest.mark.together, pytest.mark.long, pytest.mark.timeout(times(600, 7200))]
 
 COUNTS = 8, 100
 
