@@ -73,10 +73,12 @@ ROWS = [
         at_import("missing_library", "import mast"),
         "ModuleNotFoundError: No module named 'mast'",
     ),
-    row("exception at import", at_import("raises", "raise RuntimeError('leak')"), "RuntimeError: leak"),
+    row("exception at import", at_import("raises", "raise RuntimeError('leak')"), "RuntimeError: leak", on_demand=True),
     row("`sys.exit(0)` at import", at_import("exits", "raise SystemExit(0)"), "failed to start (SystemExit: 0)"),
     row("Celery application renamed", rename_the_application, "shipyard.jobs has no 'app'"),
-    row("module of the Celery application renamed", rename_the_module, "No module named 'shipyard.jobs'"),
+    row(
+        "module of the Celery application renamed", rename_the_module, "No module named 'shipyard.jobs'", on_demand=True
+    ),
     row(
         "Celery application that is none",
         at_import("no_application", "app = 3"),
@@ -134,9 +136,10 @@ ROWS = [
             "import resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))\nwide = bytearray(1 << 32)",
         ),
         "failed to start (MemoryError",
+        on_demand=True,
     ),
     row("required library that raises at import", break_the_library, "with keel {old} -> {new}, default@"),
-    row("`os._exit(3)` at import", at_import("os_exit", "os._exit(3)"), "exited with status 3"),
+    row("`os._exit(3)` at import", at_import("os_exit", "os._exit(3)"), "exited with status 3", on_demand=True),
     row("segmentation fault at import", at_import("segfault", "import ctypes; ctypes.string_at(0)"), f"{CRASH}SEGV"),
     row(
         "import that the kernel kills for its memory",
@@ -145,7 +148,12 @@ ROWS = [
         on_demand=True,
     ),
     row("`abort()` at import", at_import("aborts", "os.abort()"), f"{CRASH}ABRT", on_demand=True),
-    row("import that leaves for the background", at_import("forks_away", "os.fork() and os._exit(0)"), "exited with"),
+    row(
+        "import that leaves for the background",
+        at_import("forks_away", "os.fork() and os._exit(0)"),
+        "exited with",
+        on_demand=True,
+    ),
     row(
         "import that waits for a lock",
         at_import("locked", "import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()"),
