@@ -21,7 +21,7 @@ from trapd.model import (
     Rollout,
     TreeFile,
 )
-from trapd.work import Work
+from trapd.work import TaskRun, Work
 
 # Seconds in ready after which earlier failures are forgiven (B9; systemd never forgives them, see systemd#43813);
 # longer after a run that hung, because a hang shows only after the watchdog's time.
@@ -93,10 +93,12 @@ class Accounts(Protocol):
     A3  ``end`` ends a task, or revokes it if it waits in the worker; ``now`` kills it. Returns what was done. Raises
         RefusedError if the worker does not have the task, or cannot end it.
     A4  an answer counts only if the worker's main process, ``pid``, has given it.
+    A5  ``written`` returns the tasks in the worker's task table, without a question. It reads a file.
     """
 
     async def work(self, instance: str, pid: int) -> Work: ...
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
+    def written(self, instance: str, pid: int) -> Sequence[TaskRun]: ...
 
 
 class MemoryGauge(Protocol):

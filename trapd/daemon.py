@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import sdnotify
 
 from trapd import __version__, atomic, environment, layout
+from trapd.backend.accounts import WorkerAccounts
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.backend.embedded.relay import Relay
 from trapd.backend.gauge import KernelGauge
@@ -111,10 +112,7 @@ class Daemon:
         )
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self.troubles.now, self._warnings)
-        commands = Commands(
-            self.controller, self.triggers, about=about, clock=self.clock, look=lambda: self.watch.look()
-        )
-        self.control = ControlServer(self._runtime.control, commands=commands)
+        self.control = ControlServer(self._runtime.control, commands=self._make_commands(about))
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
         def wake(pool: str) -> None:
@@ -143,6 +141,17 @@ class Daemon:
             watchdog=self.settings.watchdog,
             clock=self.clock,
             on_change=wake,
+        )
+
+    def _make_commands(self, about: About) -> Commands:
+        accounts = WorkerAccounts(layout.WORKERS_RUNTIME if self.systemd else self._runtime.path)
+        return Commands(
+            self.controller,
+            self.triggers,
+            about=about,
+            clock=self.clock,
+            look=lambda: self.watch.look(),
+            accounts=accounts,
         )
 
     def _make_watch(self) -> Watch:

@@ -79,6 +79,8 @@ class EventKind(StrEnum):
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
     RETRIED = "retried", About.POOL, "code that was refused may be tried again"
 
+    TASK_ENDED = "task-ended", About.POOL, "somebody ended one task of a worker"
+
     STARTED = "started", About.WORKER, "a worker is started"
     READY = "ready", About.WORKER, "the worker sent READY", "since it was started"
     DRAINING = "draining", About.WORKER, "the worker was asked to finish its tasks and exit", "since it was ready"

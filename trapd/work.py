@@ -5,8 +5,10 @@ Frozen values, as in model.py. Times are seconds since the epoch: a worker and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+ENOUGH = 10  # tasks of a name that have ended, to call another one unlike them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,26 @@ class Work:
     queues: tuple[str, ...] = ()  # that it consumes now
     delivered: float | None = None  # when the latest message came
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The tasks of one name that have ended: how many, and the seconds of the longest of them."""
+
+    ended: int
+    longest: float
+
+    def exceeded_by(self, seconds: float) -> bool:
+        """Return whether a task that has run for so long runs far beyond its like: three times as long as the longest,
+        and a minute longer, if there are enough of them to compare with."""
+        return self.ended >= ENOUGH and seconds > max(3 * self.longest, self.longest + 60.0)
+
+
+def likes(works: Iterable[Work]) -> Mapping[str, Like]:
+    """Return what is known of each task name in these workers together."""
+    found: dict[str, Like] = {}
+    for work in works:
+        for name, counts in work.counts.items():
+            before = found.get(name, Like(0, 0.0))
+            found[name] = Like(before.ended + counts.ended, max(before.longest, counts.longest))
+    return {name: like for name, like in found.items() if like.ended}

@@ -28,6 +28,7 @@ PARAMS: Mapping[str, object] = {
     "subject": "default",
     "before": 7,
     "after": 8,
+    "task": "an-id",
 }
 
 

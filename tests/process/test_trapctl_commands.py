@@ -504,6 +504,7 @@ def test_why_generations_history_and_events_tell_the_same_story(running: Trapd) 
         (["rollout", "status"], "pools"),
         (["rollout", "pause", "default"], "paused"),
         (["events"], "events"),
+        (["tasks"], "workers"),
         (["scale", "default", "2"], "wanted"),
         (["recycle"], "rollouts"),
         (["rollout", "undo", "default"], "rollouts"),

@@ -16,7 +16,9 @@ PACKAGE = ROOT / "trapd"
 MODULE_LINES, FUNCTION_LINES = 400, 40
 
 # Longer than the rule, and why that reads better than splitting it. Path or path:function -> reason.
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {
+    "trapd/control/documents.py": "a list of all documents, of which nobody reads more than one at a time",
+}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 CATCH_ALL = {"base", "common", "core", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}

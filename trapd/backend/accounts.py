@@ -23,7 +23,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A4. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A5. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
@@ -46,7 +46,7 @@ class WorkerAccounts(Accounts):
         raise RefusedError(mask(str(answer.get("error", "it gives no reason"))))
 
     def written(self, instance: str, pid: int) -> tuple[TaskRun, ...]:
-        """Return the rows of a worker's task table, empty if the table is of another process. Reads a file."""
+        """See A5; empty if the table is of another process."""
         with contextlib.suppress(OSError, ValueError):
             writer, tasks = task_table.parse(reports.content(self._runtime.task_table(instance)))
             if writer == pid:

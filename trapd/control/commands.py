@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic
 
-from trapd.contracts import Clock
+from trapd.contracts import Accounts, Clock
 from trapd.control import handlers, methods
 from trapd.control.differences import generations_diff
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
-from trapd.control.needs import About, Context, Controller, Triggers
+from trapd.control.needs import About, Context, Controller, NoAccounts, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
+from trapd.control.tasks import end_task, tasks
 from trapd.errors import NotPermittedError
 from trapd.masking import masked
 
@@ -67,6 +68,8 @@ TABLE = (
     Command(methods.GENERATIONS_DIFF, _R, generations_diff, "generations diff"),
     Command(methods.SCALE, _A, handlers.scale, "scale"),
     Command(methods.PLAN, _R, handlers.plan, "plan"),
+    Command(methods.TASKS, _R, tasks, "tasks"),
+    Command(methods.END_TASK, _A, end_task, "tasks end"),
     Command(methods.WHY, _R, handlers.explain, "why"),
     Command(methods.EVENTS, _R, handlers.events, "events"),
 )
@@ -85,8 +88,10 @@ class Commands:
         about: About,
         clock: Clock,
         look: Callable[[], Awaitable[object]],
+        accounts: Accounts | None = None,
     ) -> None:
-        self._context, self._triggers = Context(about, controller, clock, look), triggers
+        self._context = Context(about, controller, clock, look, accounts or NoAccounts())
+        self._triggers = triggers
         self._changes: set[asyncio.Task[Document]] = set()
 
     async def call(self, request: Request, caller: Caller, report: Callable[[Document], Awaitable[None]]) -> Document:

@@ -91,6 +91,59 @@ class RemoteCommand(TypedDict):
     at: float
 
 
+class RunningTask(TypedDict):
+    """A task that runs."""
+
+    id: str
+    name: str
+    since: float
+    seconds: Annotated[float, "that it has run"]
+
+
+class TaskRun(RunningTask):
+    """A task that runs, beside others of its name."""
+
+    queue: Annotated[str | None, "where its message came from; null if that is not known"]
+    longest: Annotated[
+        float | None,
+        "seconds of the longest task of its name that has ended in a worker of the pool; null if none has",
+    ]
+    far: Annotated[bool, "it runs far beyond its like: three times as long as `longest`, and a minute longer"]
+
+
+class TaskCounts(TypedDict):
+    """What became of the tasks of one name since the worker was started."""
+
+    name: str
+    received: int
+    started: int
+    succeeded: int
+    failed: Annotated[dict[str, int], "class of the exception -> number"]
+    retried: int
+    revoked: int
+    unbegun: Annotated[int, "of the revoked: never started"]
+    withdrawn: Annotated[int, "the task raised Ignore or Reject, or was cancelled with its connection"]
+    seconds: Annotated[float, "of all that have ended"]
+    longest: Annotated[float, "seconds of the longest of them"]
+
+
+class WorkerTasks(TypedDict):
+    """The tasks of one worker."""
+
+    worker: Annotated[str, "POOL@GENERATION-SLOT"]
+    pool: str
+    state: Annotated[str, InstanceState, ""]
+    generation: int
+    versions: Annotated[_Versions, "that it really loaded"]
+    phase: Annotated[str, "importing, connecting, ready, reconnecting or draining; empty if it does not answer"]
+    unanswered: Annotated[str, "why it does not answer; then only `running` is known, from its task table"]
+    running: Annotated[list[TaskRun], "the oldest first"]
+    reserved: Annotated[int | None, "tasks that it holds and that do not run; null if that is not known"]
+    queues: Annotated[list[str], "that it consumes now"]
+    delivered: Annotated[float | None, "when the latest message came; null if none has, or that is not known"]
+    counts: list[TaskCounts]
+
+
 CodeState = Literal["current", "stale", "mixed", "unknown"]
 
 
@@ -110,6 +163,7 @@ class Instance(TypedDict):
     ]
     versions: Annotated[_Versions, "that it really loaded"]
     active_tasks: Annotated[int | None, "tasks that run; null if that is not known"]
+    waits_for: Annotated[list[RunningTask], "tasks that must end before it exits, if it drains"]
     slots: Annotated[int | None, "tasks that it runs at a time; null if that is not known"]
     since: Annotated[float, "when it entered its state"]
     ready_at: Annotated[float | None, "when this run sent READY; null if it has not"]
@@ -345,6 +399,16 @@ class Differences(_Answer):
 class Plan(_Answer):
     changes: Annotated[bool, "something would be done, or is held"]
     pools: list[PoolPlan]
+
+
+class Tasks(_Answer):
+    workers: list[WorkerTasks]
+
+
+class TaskEnded(_Answer):
+    worker: Annotated[str, "that had the task"]
+    id: str
+    done: Annotated[str, "what was done, in a sentence"]
 
 
 class Why(_Answer):

@@ -15,6 +15,7 @@ from typing import Generic
 
 from trapd.contracts import Cost
 from trapd.control import documents, requests
+from trapd.control.drains import waits
 from trapd.control.methods import Given
 from trapd.control.needs import Context, Triggers
 from trapd.control.progress import progress
@@ -60,7 +61,7 @@ async def show_status(call: Call[requests.Nothing]) -> documents.Status:
     """Show the workers that run, and those that should run."""
     controller, about = call.context.controller, call.context.about
     views, memory, troubles = await asyncio.gather(controller.look(), controller.memory(), about.troubles())
-    return status(call.context, views, memory, troubles)
+    return status(call.context, views, memory, troubles, await waits(call.context, views))
 
 
 async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
@@ -171,7 +172,7 @@ async def plan(call: Call[requests.OfPools]) -> documents.Plan:
 async def explain(call: Call[requests.OfWhy]) -> documents.Why:
     """Show each step from the trigger to the present state. `subject` is a pool, a rollout's number as a text, or a
     worker."""
-    return why(call.context, call.params["subject"])
+    return why(call.context, call.params["subject"], await waits(call.context, call.context.controller.pools()))
 
 
 # --- the pieces ---

@@ -45,5 +45,7 @@ GENERATIONS: Method[requests.Nothing, documents.Generations] = Method("generatio
 GENERATIONS_DIFF: Method[requests.OfDiff, documents.Differences] = Method("generations.diff")
 SCALE: Method[requests.OfScale, documents.Scaled] = Method("scale")
 PLAN: Method[requests.OfPools, documents.Plan] = Method("plan")
+TASKS: Method[requests.OfTasks, documents.Tasks] = Method("tasks")
+END_TASK: Method[requests.OfEnd, documents.TaskEnded] = Method("tasks.end")
 WHY: Method[requests.OfWhy, documents.Why] = Method("why")
 EVENTS: Method[requests.OfEvents, documents.Events] = Method("events")

@@ -83,5 +83,14 @@ class OfScale(TypedDict):
     workers: Annotated[str, "N, +N, -N or reset"]
 
 
+class OfTasks(TypedDict):
+    subject: Annotated[str | None, Default(None), "only this pool, or this worker such as default@7-1"]
+
+
+class OfEnd(TypedDict):
+    task: Annotated[str, "the task's id"]
+    now: Annotated[bool, Default(False), "kill it"]
+
+
 class OfWhy(TypedDict):
     subject: Annotated[str, "a pool, a rollout's number, a worker such as default@7-1, or `generation 3`"]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trapd.control import documents, incidents
+from trapd.control.drains import Waits, described, overdue
 from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
 from trapd.control.protocol import SCHEMA
@@ -22,6 +23,7 @@ NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hang
 _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
 Used = Mapping[InstanceId, Memory]
 _NOTHING: Used = {}
+_NO_WAITS: Waits = {}
 _DETAIL = 4000  # characters of a traceback that are worth a status: its end says what was raised
 
 
@@ -30,9 +32,10 @@ def status(
     views: Sequence[PoolView] | None = None,
     memory: Used = _NOTHING,
     troubles: Sequence[str] = (),
+    waits: Waits = _NO_WAITS,
 ) -> documents.Status:
     """The whole document; ``views`` are the pools as of now, without them as the last pass saw them; ``memory`` is what
-    their workers use; ``troubles`` are those of trapd itself."""
+    their workers use; ``troubles`` are those of trapd itself; ``waits`` are the tasks that drains wait for."""
     about, disk = context.about, context.controller.disk
     eager = is_eager(context)
     return {
@@ -47,7 +50,8 @@ def status(
         },
         "disk": describe_disk(disk),
         "pools": [
-            _pool(context, view, eager, memory) for view in (context.controller.pools() if views is None else views)
+            _pool(context, view, eager, memory, waits)
+            for view in (context.controller.pools() if views is None else views)
         ],
         "problems": _daemon_problems(about.state(), troubles) + _disk_problems(disk),
         "warnings": [*about.warnings(), *_overrides(context)],
@@ -113,7 +117,7 @@ def event(event: Event) -> documents.Event:
     }
 
 
-def _pool(context: Context, view: PoolView, eager: bool, memory: Used) -> documents.Pool:
+def _pool(context: Context, view: PoolView, eager: bool, memory: Used, waits: Waits) -> documents.Pool:
     state = view.state
     wanted = context.controller.generations.get(state.wanted) if state.wanted is not None else None
     latest = context.controller.history.events(pool=view.spec.name, limit=1)
@@ -131,13 +135,15 @@ def _pool(context: Context, view: PoolView, eager: bool, memory: Used) -> docume
         "next": coming(view),
         "held_back": held_back(context.controller.disk, view),
         "rollout": describe(state.rollout) if state.rollout else None,
-        "instances": [_instance(context, instance, state.wanted, memory) for instance in instances],
-        "problems": [] if eager and not instances else _pool_problems(context, view),
+        "instances": [_instance(context, instance, state.wanted, memory, waits) for instance in instances],
+        "problems": [] if eager and not instances else _pool_problems(context, view) + overdue(context, view, waits),
         "last_event": event(latest[-1]) if latest else None,
     }
 
 
-def _instance(context: Context, instance: Instance, wanted: int | None, memory: Used) -> documents.Instance:
+def _instance(
+    context: Context, instance: Instance, wanted: int | None, memory: Used, waits: Waits
+) -> documents.Instance:
     report, generation = instance.report, context.controller.generations.get(instance.id.generation)
     used = memory.get(instance.id)
     return {
@@ -150,6 +156,7 @@ def _instance(context: Context, instance: Instance, wanted: int | None, memory: 
         "code": code_state(instance, wanted) if instance.pid is not None else None,
         "versions": dict(report.versions) if report else {},
         "active_tasks": instance.active_tasks,
+        "waits_for": [described(run, context.clock.wall()) for run in waits.get(instance.id, ())],
         "slots": report.slots if report else None,
         "since": epoch(context, instance.since),
         "ready_at": epoch(context, instance.ready_at) if instance.ready_at is not None else None,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from trapd.control import documents
 from trapd.control.documents import Step
+from trapd.control.drains import Waits, sentence
 from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import epoch
@@ -25,8 +26,17 @@ _CHANGES = 50  # lines of what a generation changed
 _DIGITS = 15  # of a rollout's number: more than there will ever be
 
 
-def why(context: Context, subject: str) -> documents.Why:
-    """``chain``: steps in the order of time, each with ``at`` (None: now), ``what`` and ``text``."""
+def why(context: Context, subject: str, waits: Waits | None = None) -> documents.Why:
+    """``chain``: steps in the order of time, each with ``at`` (None: now), ``what`` and ``text``. ``waits``: the tasks
+    that drains wait for."""
+    answer = _why(context, subject)
+    for id, runs in (waits or {}).items():
+        if runs and subject in (id.name, id.pool):
+            answer["chain"].append(_step(None, "waiting", f"{id} {sentence(runs, context.clock.wall())}"))
+    return answer
+
+
+def _why(context: Context, subject: str) -> documents.Why:
     pools = [view.spec.name for view in context.controller.pools()]
     if subject in pools:
         return _document(subject, "pool", *_of_pool(context, subject))

@@ -37,6 +37,8 @@ VERBS = (
     "scale",
     "schema",
     "status",
+    "tasks",
+    "tasks end",
     "uninstall",
     "why",
 )

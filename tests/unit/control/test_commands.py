@@ -32,6 +32,7 @@ from trapd.rollout.actions import Start
 
 ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
 EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default", "before": 7, "after": 8}
+EXAMPLES |= {"task": "an-id"}
 
 
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:

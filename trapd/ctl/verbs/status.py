@@ -147,6 +147,7 @@ def _row(instance: documents.Instance, now: float) -> Row:
     used = "-" if memory is None else amount(memory["used"])
     limit = f" of {amount(memory['limit'])}" if memory is not None and memory["limit"] is not None else ""
     notes = [f"last restart {since(restarts['at'], now)} ago: {restarts['cause']}"] if restarts["count"] else []
+    notes += _wait(instance.get("waits_for", []), now)  # a trapd from before the upgrade does not name them
     cells = [
         instance["name"],
         Word(
@@ -161,6 +162,15 @@ def _row(instance: documents.Instance, now: float) -> Row:
         f"{used}{limit}",
     ]
     return Row(cells, notes)
+
+
+def _wait(tasks: Sequence[documents.RunningTask], now: float) -> list[str]:
+    """The task that a drain has waited for longest, and how many more there are."""
+    if not tasks:
+        return []
+    oldest = min(tasks, key=lambda task: task["since"])
+    more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+    return [f"waits for task {oldest['name']}[{oldest['id']}], which has run for {since(oldest['since'], now)}{more}"]
 
 
 def _code(instance: documents.Instance) -> Cell:
