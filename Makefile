@@ -68,6 +68,7 @@ mutants: packages dev
 bench: packages dev
 	$(BIN)/python -m benchmarks.idle
 	$(BIN)/python -m benchmarks.upgrade_under_load
+	$(BIN)/python -m benchmarks.settling
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.long_tasks
 	$(BIN)/python -m benchmarks.generations

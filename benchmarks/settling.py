@@ -1,8 +1,8 @@
 """How soon the first new worker starts after an installer has ended, and how soon it runs the first task.
 
-``python -m benchmarks.settling [--tree FOLDER] [--files N] [--upgrades N] [pip] [uv] [apt]``: trapd of that source
-tree, this one if none is named. A trapd on the embedded backend keeps two workers of an application of so many files;
-each upgrade is one run of the tool, and the next one follows when the rollout is over and the disk has been quiet.
+``python -m benchmarks.settling [--tree FOLDER] [--files N] [--replaced N] [--upgrades N] [pip] [uv] [apt]``: trapd of
+that source tree, this one if none is named. A trapd on the embedded backend keeps two workers; each upgrade is one run
+of the tool, and the next one follows when the rollout is over and the disk has been quiet.
 
 apt installs a package ``trapd-benchmark`` on this machine, which is purged in the end; that needs root.
 """
@@ -54,12 +54,12 @@ class Figures:
         return f"{self.tool}, {self.files} files: first start {start:.2f} s ({spread}), first task {task:.2f} s"
 
 
-def measure(tree: Path, tool: str, *, files: int = 5000, upgrades: int = 5) -> Figures:
-    """Upgrade by this tool, under the trapd of a source tree."""
+def measure(tree: Path, tool: str, *, files: int = 5000, replaced: int = 400, upgrades: int = 5) -> Figures:
+    """Upgrade by this tool, under the trapd of a source tree. ``files``: of the environment."""
     with contextlib.ExitStack() as down:
         home = Path(down.enter_context(tempfile.TemporaryDirectory(prefix="td", dir="/tmp")))
         broker = down.enter_context(_redis(home))
-        application = _Upgraded(home, tool, files)
+        application = _Upgraded(home, tool, files, replaced)
         down.callback(application.close)
         application.upgrade("1.0")
         with _Daemon(home, tree, broker, application.python) as daemon, _Tasks(broker, home / "ledger"):
@@ -80,12 +80,15 @@ def measure(tree: Path, tool: str, *, files: int = 5000, upgrades: int = 5) -> F
 class _Upgraded:
     """The application: a virtual environment of so many files, and versions to put into it."""
 
-    def __init__(self, home: Path, tool: str, files: int) -> None:
+    def __init__(self, home: Path, tool: str, files: int, replaced: int) -> None:
         self._home, self._tool = home, tool
         self.python = environments.make(home / "venv", CELERY)
         [self.site] = (home / "venv/lib").glob("python3*/site-packages")
         there = sum(path.is_file() for path in self.site.rglob("*"))
-        self._modules = max(0, (files - there) // 2)  # each has a compiled file as well
+        self._modules = replaced // 2  # each has a compiled file as well
+        ballast = {f"ballast/m{n}.py": f"VALUE = {n}\n" for n in range(max(0, files - replaced - there) // 2)}
+        wheel = write_wheel(home / "wheels", "ballast", "1.0", {"ballast/__init__.py": "", **ballast})
+        environments.pip(self.python, "install", "--no-index", str(wheel))
         if tool == "uv":
             environments.make(home / "tools", "uv")
 
@@ -250,10 +253,12 @@ def main() -> int:
     parser.add_argument("tools", nargs="*", choices=TOOLS, default=["pip", "uv"], help="pip and uv if none is named")
     parser.add_argument("--tree", type=Path, default=ROOT, help="a source tree of trapd")
     parser.add_argument("--files", type=int, default=5000, help="files in the environment")
+    parser.add_argument("--replaced", type=int, default=400, help="files that each upgrade replaces")
     parser.add_argument("--upgrades", type=int, default=5)
     options = parser.parse_args()
     for tool in options.tools:
-        print(measure(options.tree.resolve(), tool, files=options.files, upgrades=options.upgrades), flush=True)
+        tree, size = options.tree.resolve(), {"files": options.files, "replaced": options.replaced}
+        print(measure(tree, tool, **size, upgrades=options.upgrades), flush=True)
     return 0
 
 
