@@ -45,7 +45,7 @@ def rename_the_module(stage: Ship, version: str) -> None:
 
 def break_the_library(stage: Ship, version: str) -> None:
     """The application stays as it serves."""
-    stage.put(stage.version)
+    stage.put_application(stage.version, application(stage.version))
     files = {**library(version), f"{LIBRARY}/__init__.py": "raise RuntimeError('bent')\n"}
     install(stage.site, LIBRARY, version, files)
 
