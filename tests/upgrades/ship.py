@@ -51,6 +51,7 @@ class Ship(Environment):
 
     def put(self, version: str) -> None:
         """Both in this version, at once and whole; the application requires the library in the same version."""
+        self.clear()
         install(self.site, LIBRARY, version, library(version))
         install(self.site, NAME, version, application(version), requires=[f"{LIBRARY}=={version}"])
 
@@ -72,10 +73,14 @@ class Ship(Environment):
 
     def repair(self, version: str) -> None:
         """Remove what a killed pip has left, and let another one install both."""
+        self.clear()
+        self.run_pip("install", *self.offline(version))
+
+    def clear(self) -> None:
+        """Away with both, and with what pip has put aside."""
         for pattern in ("~*", f"{LIBRARY}*", f"{NAME}*"):
             for path in self.site.glob(pattern):
                 shutil.rmtree(path)
-        self.run_pip("install", *self.offline(version))
 
     def info(self, name: str) -> Path:
         """The metadata of a distribution."""

@@ -39,7 +39,7 @@ def pip_install(stage: Ship, version: str) -> None:
 
 
 def looked_at(act: Act) -> Act:
-    """The same, and somebody asks: the watch hears nothing from the folders of libraries, and looks every 5 minutes."""
+    """The same, and somebody asks: inside libraries and metadata the watch hears nothing until its next look."""
 
     def asked(stage: Ship, version: str) -> None:
         act(stage, version)
@@ -72,6 +72,7 @@ def delete_record_of_the_library(stage: Ship, version: str) -> None:
     (stage.info(LIBRARY) / "RECORD").unlink()
 
 
+@looked_at
 def delete_metadata(stage: Ship, version: str) -> None:
     (stage.info(NAME) / "METADATA").unlink()
 
@@ -304,7 +305,7 @@ ROWS = [
         on_demand=True,
     ),
     kept(
-        "dist-info without METADATA",
+        "dist-info without METADATA, and `trapctl rollout status`",
         delete_metadata,
         "shipyard is not whole: {site}/shipyard-{old}.dist-info/METADATA is missing; ",
         on_demand=True,
