@@ -21,14 +21,25 @@ all the time, and fails unless trapd does what the row says:
 """
 
 FOOT = """
-The column "waits" says how long trapd waits after the tool's end before it starts the first new worker. The column
-"says" has the words by which `trapctl status` names what is wrong, or `trapctl why` what changed.
+The column "waits for" says for what trapd waits after the tool's end before it starts the first new worker. Where trapd
+waits for nothing, no old worker is told to go before `quiet_period` is over: if anything else is installed until then,
+the start is taken back. A dash: nothing is started, or the test does not ask. The column "says" has the words by which
+`trapctl status` names what is wrong, or `trapctl why` what changed.
+
 `make test-long` runs the rows "on demand", and `make test` all others. This file is made by `python -m docs.upgrades`.
 """
 
 # The title of a part, and what its third column has -> the modules with its rows, in this order.
 PARTS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("How code reaches a machine", "waits"): ("test_pip",),
+    ("How code reaches a machine", "waits for"): (
+        "test_pip",
+        "test_uv",
+        "test_apt",
+        "test_rebuilt",
+        "test_trees",
+        "test_editors",
+        "test_links",
+    ),
     ("How an installation goes wrong", "says"): ("test_damage", "test_dpkg", "test_kills", "test_kills_at_work"),
     ("New code that does not run, or does odd things", "says"): ("test_broken_code",),
 }
@@ -55,7 +66,7 @@ def rows(module: ModuleType) -> Iterator[tuple[str, Row]]:
 
 def _line(module: str, row: Row, column: str) -> str:
     demand = ", on demand" if row.on_demand else ""
-    third = row.wait if column == "waits" else _words(row)
+    third = row.wait if column == "waits for" else _words(row)
     return f"| {row.way} | {row.outcome} | {third} | [{row.id}](../tests/upgrades/{module}.py){demand} |\n"
 
 

@@ -38,6 +38,28 @@ def copy(kept: Path, directory: Path, *requirements: str) -> Path:
     return directory / "bin/python"
 
 
+def tool(kept: Path, *requirements: str) -> Path:
+    """A folder into which pip has installed a program, without an environment: put it on PYTHONPATH."""
+    folder = kept / f"tool-{'-'.join(requirements).replace('=', '')}"
+    with alone(kept):
+        if not folder.exists():
+            shutil.rmtree(kept / "fresh-tool", ignore_errors=True)
+            pip(Path(sys.executable), "install", "--target", str(kept / "fresh-tool"), *requirements)
+            (kept / "fresh-tool").rename(folder)
+    return folder
+
+
+def wheelhouse(kept: Path, *requirements: str) -> Path:
+    """A folder with the wheels of these packages and of all that they require."""
+    folder = kept / f"wheels-{hashlib.sha256(' '.join((sys.version, *requirements)).encode()).hexdigest()[:16]}"
+    with alone(kept):
+        if not folder.exists():
+            shutil.rmtree(kept / "fresh-wheels", ignore_errors=True)
+            pip(Path(sys.executable), "wheel", "--wheel-dir", str(kept / "fresh-wheels"), *requirements)
+            (kept / "fresh-wheels").rename(folder)
+    return folder
+
+
 def pip(python: Path, *arguments: str) -> None:
     """Run pip; raises RuntimeError with its words if it fails."""
     command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]

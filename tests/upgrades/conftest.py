@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
+from tests.support.installation import make_installation
+from tests.support.machine import MissingMachineError, require
+from tests.support.service import PLACE, make_application
+from tests.upgrades.layouts import Editable, Environment, Folder, Release, ReleasedFolder
+from tests.upgrades.machine_stage import DIST_PACKAGES, OnMachine
 from tests.upgrades.ship import Ship
-from tests.upgrades.stage import Environment, Folder, Shared, Stage
+from tests.upgrades.stage import Shared, Stage
 
 
 def _shared(kind: type[Stage], request: pytest.FixtureRequest) -> Iterator[Shared]:
@@ -35,3 +41,49 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
 def ship(request: pytest.FixtureRequest) -> Iterator[Shared]:
     """A distribution and the library that it requires, in a virtual environment; trapd waits for little."""
     yield from _shared(Ship, request)
+
+
+@pytest.fixture(scope="module")
+def editable(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A work tree that pip has installed editably."""
+    yield from _shared(Editable, request)
+
+
+@pytest.fixture(scope="module")
+def release(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A link to a virtual environment."""
+    yield from _shared(Release, request)
+
+
+@pytest.fixture(scope="module")
+def released_folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A link to a project's folder."""
+    yield from _shared(ReleasedFolder, request)
+
+
+def _packaged(site: str | None, request: pytest.FixtureRequest, session: Path) -> Iterator[Shared]:
+    """``site``: the folder that the package fills; None: the one of the application's environment."""
+    try:
+        require()
+    except MissingMachineError as error:
+        pytest.skip(str(error))
+    assert request.config.cache is not None
+    installation = make_installation(request.config.cache.mkdir("installation"), session)
+    environment = make_application(request.config.cache.mkdir("trap-environment"))
+    inside = next(environment.glob("lib/python3*/site-packages")).relative_to(environment)
+    place = site or f"{PLACE}/{inside}"
+    shared = Shared(lambda home: OnMachine(home, installation, environment, place))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def dist_packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A Debian package beside all others of Python; the application's environment sees them."""
+    yield from _packaged(DIST_PACKAGES, request, tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="module")
+def packaged_environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A Debian package with files in a virtual environment."""
+    yield from _packaged(None, request, tmp_path_factory.mktemp("installation"))

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 
 from tests.support.repetitions import LONG
-
-if TYPE_CHECKING:
-    pass
 
 
 class Outcome(StrEnum):
@@ -33,7 +30,7 @@ class Outcome(StrEnum):
         "exchanges the workers once",
         "each old worker is replaced exactly once, with at most one start more; no task is lost or runs twice, and "
         "none sees two versions of the code; the old code serves until the tool has ended; `trapctl why` names what "
-        "changed, with both versions.",
+        "changed, with both versions or commits where there are any.",
     )
     UNCHANGED = "leaves the workers as they are", "no worker is started, and none is told to go."
     KEPT = (
@@ -55,10 +52,11 @@ class Outcome(StrEnum):
 
 
 class Wait(StrEnum):
-    """How long trapd waits after the tool's end before it starts the first new worker, in the words of the page."""
+    """What trapd waits for after the tool's end before it starts the first new worker, in the words of the page."""
 
+    FACTS = "nothing"  # the canary starts tentatively: docs/adr/0031-settled-by-facts.md
     QUIET = "`quiet_period`"
-    NOTHING = "-"
+    NOTHING = "-"  # nothing is started, or the test does not ask
 
 
 CHANGED = "shipyard {old} -> {new}"
@@ -70,14 +68,15 @@ class Row:
     version to bring: it uses the real tool, and returns when the tool has ended.
 
     ``reason``: what `trapctl why` has to name, or `trapctl status` if something is wrong; {old} and {new} stand for the
-    versions, {site} for the folder of installed packages, {python} for the interpreter. ``repair``: an act that makes
-    whole what this one breaks. ``on_demand``: only `make test-long` runs it.
+    versions, {before} and {after} for the commits of the work tree, {site} for the folder of installed packages,
+    {python} for the interpreter. ``repair``: an act that makes whole what this one breaks. ``on_demand``: only
+    `make test-long` runs it.
     """
 
     way: str
     act: Callable[[Any, str], None]
     outcome: Outcome = Outcome.EXCHANGED
-    wait: Wait = Wait.QUIET
+    wait: Wait = Wait.NOTHING
     reason: str = CHANGED
     repair: Callable[[Any, str], None] | None = None
     on_demand: bool = False

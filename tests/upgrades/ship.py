@@ -12,7 +12,8 @@ from tests.support import environments, last_acts
 from tests.support.sample import CELERY, NAME, good
 from tests.support.site_packages import install
 from tests.support.wheels import write_wheel
-from tests.upgrades.stage import Environment, run
+from tests.upgrades.layouts import Environment
+from tests.upgrades.stage import run
 
 LIBRARY = "keel"
 MODULES = 20

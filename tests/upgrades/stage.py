@@ -16,11 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tests.support import brokers, environments
+from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.daemon import Daemon, Table
-from tests.support.sample import APP, CELERY, NAME, NAP, Entry, good, parse_ledger
-from tests.support.wheels import write_wheel
+from tests.support.sample import APP, NAME, NAP, Entry, parse_ledger
 from trapd.control import methods
 from trapd.control.protocol import MOST_LINES
 from trapd.ctl.client import Client, UnreachableError
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 60.0  # s
 NAP_TIME = 0.02  # s that each task takes
-PACE = 0.1  # s between two tasks
+PACE = 0.2  # s between two tasks
 
 
 @dataclass
@@ -85,13 +84,18 @@ class Stage:
     workers = 2
     watch: Mapping[str, object] = {}
     rollout: Mapping[str, object] = {"min_ready": "0s"}
-    variables: Mapping[str, str] = {}
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The workers' variables."""
+        return {}
 
     def __init__(self, home: Path, kept: Path, broker: Broker) -> None:
         self.home, self.kept, self.broker = home, kept, broker
         self.version = "1.0"
         self.venv = home / "venv"
         self.generation = 1
+        self.mounts: list[Path] = []
 
     @property
     def python(self) -> Path:
@@ -111,7 +115,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         self.lay_out()
-        pool: Table = {"workers": self.workers, "concurrency": 1}
+        pool: Table = {"workers": self.workers, "concurrency": 1, "loglevel": "WARNING"}
         if self.variables:
             pool = {**pool, "environment": self.variables}
         tables: dict[str, Table] = {
@@ -135,6 +139,8 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for place in self.mounts:
+            run("umount", str(place), cwd=self.home)
         assert self.daemon.process is not None
         self.daemon.__exit__(kind, error, trace)
         brokers.SERVERS.discard(self.daemon.process.pid)
@@ -143,6 +149,10 @@ class Stage:
 
     def next_version(self) -> str:
         return f"{int(self.version.partition('.')[0]) + 1}.0"
+
+    def head(self) -> str:
+        """The commit that the application's work tree is at, as git shortens it for people; empty if there is none."""
+        return ""
 
     def tasks(self) -> Tasks:
         return Tasks(self.broker, self.home / "ledger.jsonl")
@@ -163,6 +173,19 @@ class Stage:
             answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "limit": MOST_LINES}))
         return [event for event in answer["events"] if event["id"] > after]
 
+    def ctl(self, *arguments: str) -> tuple[int, str]:
+        """The exit status of trapctl and its output."""
+        done = self.daemon.ctl(*arguments)
+        return done.returncode, done.stdout
+
+    def words(self) -> str:
+        """The end of the logs."""
+        return self.daemon.words()
+
+    def lives(self) -> bool:
+        """Whether trapd runs."""
+        return self.daemon.process is not None and self.daemon.process.poll() is None
+
     def _client(self) -> Client:
         return Client(Runtime(self.daemon.runtime).control)
 
@@ -172,15 +195,14 @@ class Stage:
 
         def looks() -> bool:
             nonlocal seen
-            assert self.daemon.process is not None
-            assert self.daemon.process.poll() is None, f"trapd ended\n{self.daemon.words()}"
+            assert self.lives(), f"trapd ended\n{self.words()}"
             seen = self.status()
             return seen is not None and true(seen["pools"][0])
 
         try:
             wait_for(what, looks, timeout)
         except AssertionError as error:
-            error.add_note(f"last status: {seen}\n{self.daemon.words()}")
+            error.add_note(f"last status: {seen}\n{self.words()}")
             raise
 
     def wait_until_broken(self, reason: str = "") -> str:
@@ -199,54 +221,6 @@ class Stage:
             raise
         assert seen is not None
         return seen["disk"]["reason"]
-
-
-class Environment(Stage):
-    """The application is a distribution in a virtual environment."""
-
-    watch: Mapping[str, object] = {"snapshot": "environment"}
-
-    def lay_out(self) -> None:
-        environments.copy(self.kept, self.venv, CELERY)
-        self.run("pip", "install", *self.from_wheels("1.0"))
-
-    def wheel(self, version: str) -> Path:
-        return write_wheel(self.home / "wheels", NAME, version, good(version))
-
-    def from_wheels(self, version: str) -> list[str]:
-        """Arguments of pip and uv that install this version, without a network."""
-        return ["--no-index", "--no-deps", str(self.wheel(version))]
-
-    def run(self, *command: str, **variables: str) -> None:
-        """A command with the environment's own programs: ``pip`` is its pip."""
-        if command[0] == "pip":
-            command = (str(self.python), "-m", "pip", "--quiet", "--disable-pip-version-check", *command[1:])
-        run(*command, cwd=self.home, **variables)
-
-
-class Folder(Stage):
-    """The application is a project's folder on PYTHONPATH, which no tool knows of."""
-
-    watch: Mapping[str, object] = {"snapshot": "environment"}
-
-    @property
-    def project(self) -> Path:
-        return self.home / "project"
-
-    @property
-    def variables(self) -> Mapping[str, str]:  # type: ignore[override]
-        return {"PYTHONPATH": str(self.project)}
-
-    def lay_out(self) -> None:
-        environments.copy(self.kept, self.venv, CELERY)
-        self.write(self.project, "1.0")
-
-    def write(self, folder: Path, version: str) -> Path:
-        """The files of this version."""
-        for name, text in good(version).items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        return folder
 
 
 @dataclass
@@ -302,4 +276,4 @@ def wait_for(what: str, true: Callable[[], object], timeout: float = PATIENCE) -
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, f"no {what} within {timeout:g} s"
-        time.sleep(0.05)
+        time.sleep(0.1)
