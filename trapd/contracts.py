@@ -55,7 +55,8 @@ class Backend(Protocol):
     B4  ``drain`` asks the main process alone to finish its tasks and exit; the instance is draining until it is gone.
         For an absent or a draining instance it does nothing.
     B5  an instance that drained and exited with status 0 is absent, not failed.
-    B6  an instance that exits without being asked is failed, with kind, summary and the end of its log.
+    B6  an instance that exits without being asked is failed, with kind, summary and the end of its log. Each failure
+        reports whether that run was ready before.
     B7  ``kill`` ends the instance and every process it started; the result is failed unless it was draining.
     B8  ``forget`` makes a failed instance absent; on any other it does nothing.
     B9  ``failures`` counts failed runs in a row. It starts again at 0 after a run that stayed ready for 30 s, or for

@@ -90,6 +90,7 @@ class Failure:
     summary: str  # one line
     detail: str  # a traceback or the last lines of the log; may be empty
     at: float
+    was_ready: bool = False  # the run had sent READY: it did start, however it ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,7 @@ async def test_b6_leaving_without_being_asked_is_a_failure_with_its_last_words(s
         assert (instance.failure.kind, instance.failure.summary) == (FailureKind.CRASH, "exited with status 1")
         assert "it was the disk" in instance.failure.detail
         assert instance.since == instance.failure.at
+        assert instance.failure.was_ready
         assert (instance.pid, instance.ready_at, instance.active_tasks) == (None, None, None)
 
 
@@ -210,6 +211,7 @@ async def test_b6_the_workers_own_account_of_its_failure_is_told(staged: Staged)
         failure = (await fail(stage, ONE, script))[ONE].failure
         assert failure is not None
         assert (failure.kind, failure.summary) == (FailureKind.CODE, "ModuleNotFoundError: No module named 'x'")
+        assert not failure.was_ready
         assert failure.detail == "Traceback ..."
 
 
@@ -300,7 +302,7 @@ async def test_b11_a_start_that_takes_too_long_fails(staged: Staged) -> None:
     async with staged(start_timeout=0.5) as stage:
         failure = (await fail(stage, ONE, Script(ready_after=None, drain=None)))[ONE].failure
         assert failure is not None
-        assert failure.kind is FailureKind.TIMEOUT
+        assert (failure.kind, failure.was_ready) == (FailureKind.TIMEOUT, False)
         assert failure.summary.startswith("did not send READY")
 
 

@@ -71,8 +71,8 @@ def one(name: str, what: str = "ready", *, ago: float = 100.0, **more: object) -
     return Instance(id, state, since, **(fields | more))  # type: ignore[arg-type]
 
 
-def failure(ago: float, kind: FailureKind = FailureKind.CODE) -> Failure:
-    return Failure(kind, "ImportError: no", "Traceback ...", NOW - ago)
+def failure(ago: float, kind: FailureKind = FailureKind.CODE, *, was_ready: bool = False) -> Failure:
+    return Failure(kind, "ImportError: no", "Traceback ...", NOW - ago, was_ready)
 
 
 def world(pool: PoolSpec, state: PoolState, *instances: Instance, **more: object) -> World:

@@ -239,7 +239,7 @@ class FakeBackend:
             return
         failures = run.failures(now) + 1
         run.due = NEVER
-        failure = Failure(kind, summary, run.behaviour.words, now)
+        failure = Failure(kind, summary, run.behaviour.words, now, was_ready=run.instance.ready_at is not None)
         run.instance = replace(run.instance, failures=failures, failure=failure, pid=None, ready_at=None)
         self._set(run, state=InstanceState.FAILED, since=now, active_tasks=None)
 

@@ -51,12 +51,18 @@ def witness_failure(world: World, canary: Instance) -> Failure | None:
         and failure.kind is FailureKind.WATCHDOG
     ):
         since = min(since, rollout.progressed_at)
-    later = [
-        i.failure
-        for i in world.instances
-        if i.id.generation == world.fallback and i.failure is not None and i.failure.at > since
-    ]
+    good = [i for i in world.instances if i.id.generation == world.fallback]
+    later = [i.failure for i in good if i.failure is not None and clears(i, canary, since)]
     return max(later, key=lambda f: f.at, default=None)
+
+
+def clears(witness: Instance, canary: Instance, since: float) -> bool:
+    """Does the failure of this worker of the good generation speak for the canary? Like is compared with like: that a
+    worker which served for days has crashed tells nothing of a start."""
+    failure, failed = witness.failure, canary.failure
+    if failure is None or failure.at <= since:
+        return False
+    return not failure.was_ready or (failed is not None and failed.was_ready)
 
 
 def blame(world: World, canary: Instance) -> Blame:

@@ -18,13 +18,13 @@ from dataclasses import replace
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout import backoff
 from trapd.rollout.actions import Action, Advance, Finish, Plan, Renew, Start, Verdict
-from trapd.rollout.blame import Blame, blame, failed_canary, witness_failure
+from trapd.rollout.blame import Blame, blame, clears, failed_canary, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.truth import available, healthy_at
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
-from trapd.rollout.world import World, in_its_start, ready
+from trapd.rollout.world import World, ready
 
 LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a look tells of it (B15)
 
@@ -299,8 +299,7 @@ def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -
     return (
         instance.state is InstanceState.FAILED
         and instance.id.generation == world.fallback
-        and instance.failure is not None
-        and instance.failure.at > failed.failed_at
+        and clears(instance, failed, failed.failed_at)
     )
 
 
@@ -310,7 +309,7 @@ def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Inst
     if witness is None:
         return
     at = max(restart_at(failed), witness.at + backoff.delay(failed.failures, failed.id.name))
-    too = "does not start either" if in_its_start(witness) else "failed as well"
+    too = "failed as well" if witness.was_ready else "does not start either"
     both = f"generation {draft.world.fallback} {too} ({witness.summary})"
     draft.waiting.append(f"the environment to recover: {both}")
     if at > draft.now:

@@ -6,7 +6,7 @@ from trapd.model import Ailment, FailureKind, Instance, InstanceState, RolloutSt
 from trapd.rollout.actions import Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary
 from trapd.rollout.truth import available, healthy_at, unfit_because, unproven_because
-from trapd.rollout.world import World, exhausted, in_its_start
+from trapd.rollout.world import World, exhausted
 
 
 def verdict(world: World, now: float) -> Verdict | None:
@@ -32,7 +32,7 @@ def _on_canary(world: World, target: int, now: float) -> Verdict | None:
             return Reject(target, f"{canary.id} is ready but cannot be trusted: {doubt}")
     failed = failed_canary(world, now)
     if failed is not None and failed.failure is not None and blame(world, failed) is Blame.CODE:
-        failed_how = "failed to start" if in_its_start(failed.failure) else "failed"
+        failed_how = "failed" if failed.failure.was_ready else "failed to start"
         why = f"{failed.id} {failed_how} ({failed.failure.summary}), and generation {world.fallback} starts"
         return Reject(target, why, failed.failure.detail)
     return None

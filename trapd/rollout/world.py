@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from trapd.model import (
     Ailment,
-    Failure,
     FailureKind,
     Instance,
     InstanceState,
@@ -133,11 +132,6 @@ class World:
         """Is the broker away, for all that can be seen? New workers alone do not prove that, beside others."""
         seen = self.staying(target=False) or self.staying(target=True)
         return any(i.ailment is Ailment.CUT_OFF for i in seen)
-
-
-def in_its_start(failure: Failure) -> bool:
-    """Whether the failure is one of a start for certain: any other may have ended a worker that was ready."""
-    return failure.kind in (FailureKind.CODE, FailureKind.TIMEOUT)
 
 
 def wanted_workers(spec: PoolSpec, state: PoolState) -> int:

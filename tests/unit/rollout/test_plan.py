@@ -388,30 +388,37 @@ def test_the_plan_says_when_to_look_again() -> None:
     assert thought.waiting == "p@2-1 to stay healthy"
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (FailureKind.CODE, "generation 1 does not start either (ImportError: no)"),
-        (FailureKind.TIMEOUT, "generation 1 does not start either"),
-        (FailureKind.CRASH, "generation 1 failed as well"),
-        (FailureKind.MEMORY, "generation 1 failed as well"),
-    ],
-)
-def test_a_good_worker_that_ended_is_not_called_one_that_does_not_start(kind: FailureKind, words: str) -> None:
-    """It may have been ready for days before the kernel killed it."""
+@pytest.mark.parametrize("kind", [FailureKind.CODE, FailureKind.CRASH, FailureKind.MEMORY])
+def test_a_good_worker_that_fails_in_its_start_clears_the_canary(kind: FailureKind) -> None:
     canary = one("2-1", "failed", ago=2, failures=3)
     witness = one("1-3", "failed", ago=1, failure=failure(1, kind))
-    waiting = plan(
-        world(spec(), wanting(2, 1, phase=R.PREFLIGHT), one("1-1"), one("1-2"), canary, witness), NOW
-    ).waiting
-    assert f"the environment to recover: {words}" in waiting
+    rolling = wanting(2, 1, phase=R.PREFLIGHT)
+    waiting = plan(world(spec(), rolling, one("1-1"), one("1-2"), canary, witness), NOW).waiting
+    assert "the environment to recover: generation 1 does not start either (ImportError: no)" in waiting
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [(FailureKind.CODE, "p@2-1 failed to start ("), (FailureKind.CRASH, "p@2-1 failed (")]
-)
-def test_failed_to_start_is_not_said_of_what_may_have_been_ready(kind: FailureKind, words: str) -> None:
-    canary = one("2-1", "failed", ago=2, failures=3, failure=failure(2, kind))
+def test_a_good_worker_that_served_and_crashed_says_nothing_of_starts() -> None:
+    """It may have been ready for days: a fresh start of the good generation is asked, as without that crash."""
+    canary = one("2-1", "failed", ago=2, failures=3)
+    crashed = one("1-2", "failed", ago=1, failure=failure(1, FailureKind.CRASH, was_ready=True))
+    rolling = wanting(2, 1, phase=R.PREFLIGHT)
+    thought = plan(world(spec(), rolling, one("1-1"), crashed, canary), NOW)
+    assert "the environment" not in thought.waiting
+    starts = {str(action.instance): action.why for action in thought.actions}
+    assert starts["p@1-3"] == "does the last good generation still start?"
+
+
+def test_what_failed_after_its_start_is_compared_with_the_like() -> None:
+    canary = one("2-1", "failed", ago=2, failures=3, failure=failure(2, FailureKind.CRASH, was_ready=True))
+    crashed = one("1-2", "failed", ago=1, failure=failure(1, FailureKind.CRASH, was_ready=True))
+    rolling = wanting(2, 1, phase=R.PREFLIGHT)
+    waiting = plan(world(spec(), rolling, one("1-1"), crashed, canary), NOW).waiting
+    assert "the environment to recover: generation 1 failed as well (ImportError: no)" in waiting
+
+
+@pytest.mark.parametrize(("was_ready", "words"), [(False, "p@2-1 failed to start ("), (True, "p@2-1 failed (")])
+def test_failed_to_start_is_not_said_of_what_was_ready(was_ready: bool, words: str) -> None:
+    canary = one("2-1", "failed", ago=2, failures=3, failure=failure(2, FailureKind.CRASH, was_ready=was_ready))
     state = wanting(2, 1, phase=R.RETRIAL)
     assert state.rollout is not None
     state = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 10))

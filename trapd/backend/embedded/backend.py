@@ -231,6 +231,7 @@ class EmbeddedBackend:
             self._enter(run, InstanceState.DRAINING)
         elif fields.get("READY") == "1" and run.state is InstanceState.STARTING:
             self._deadlines.drop(run)
+            run.sent_ready = True
             self._do(self._ready(run))
         elif "STATUS" in fields:
             self._on_change(run.id.pool)
@@ -316,7 +317,7 @@ class EmbeddedBackend:
     def _fail(self, run: Run, kind: FailureKind, summary: str, detail: str) -> None:
         now = self._clock.now()
         run.earlier_failures = run.failures() + 1
-        run.failure = Failure(kind, summary, detail, now)
+        run.failure = Failure(kind, summary, detail, now, was_ready=run.sent_ready)
         run.enter(InstanceState.FAILED, now)
         self._on_change(run.id.pool)
 

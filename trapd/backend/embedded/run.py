@@ -31,6 +31,7 @@ class Run:
     process: Process | None = None
     pid: int = 0
     ready_at: float | None = None
+    sent_ready: bool = False  # from before its report is read, and it is shown as ready
     alive_at: float = 0.0
     report: CodeReport | None = None
     status: str = ""

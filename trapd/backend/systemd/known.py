@@ -170,7 +170,8 @@ class Known:
             summary = with_reason(summary, detail) if facts.never_began else summary
         if report and record.facts.invocation == facts.invocation:
             record.report = report.code
-        record.failure, record.explained = Failure(kind, mask(summary), detail, facts.ended), facts.invocation
+        record.failure = Failure(kind, mask(summary), detail, facts.ended, facts.was_ready)
+        record.explained = facts.invocation
 
     async def _read_report(self, record: Record) -> None:
         """Read the report, which the worker writes before it sends READY, and perhaps anew before another STATUS=."""
