@@ -384,7 +384,8 @@ class Daemon:
         ]
 
     def _warnings(self) -> list[str]:
-        return [warning for warning in (unsealed(self.settings), self.watch.mode()) if warning]
+        own = [warning for warning in (unsealed(self.settings), self.watch.mode()) if warning]
+        return own + self.watch.warnings()
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from trapd.mount_table import Mount, read
 from trapd.rollout.condition import Condition
 from trapd.watch.endings import Endings
 from trapd.watch.environment import AUTO
+from trapd.watch.inbox import Inbox
 from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
@@ -33,6 +33,7 @@ log = logging.getLogger("trapd.watch")
 FULL_LOOK = 300.0  # seconds between looks that read everything again, whatever was heard
 SILENT_LOOK = 30.0  # the same where nobody reports what changes: NFS and the like
 COST = 100  # times that a look takes: no oftener does it come for such a file system
+_FEW = 3  # warnings that `trapctl status` has room for
 DEAF_LOOK = 30.0  # the same where something cannot be watched
 
 
@@ -76,9 +77,9 @@ class Watch:
         self._settled: Disk | None = None  # the last that did
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
         self._observer: Observer | None = None
-        self._warned, self._troubled = frozenset[str](), list[str]()  # of what settled; at the last ``on_trouble``
+        self._warned, self._troubled = dict[str, str](), list[str]()  # of what settled; at the last ``on_trouble``
         self._unwatched = ""  # why nothing at all can be watched, if so
-        self._inbox = _Inbox(clock)
+        self._inbox = Inbox(clock)
         self._endings = Endings(clock, at_work=self._installers, ended=self._installers_ended)
         self._renew, self._broken = False, False  # the latter: what the last look saw
         self._wake, self._looking, self._reporting = asyncio.Event(), asyncio.Lock(), asyncio.Lock()
@@ -96,6 +97,12 @@ class Watch:
         """What keeps changes from being heard, and the installed code from being copied, in sentences for people."""
         deaf = self._unwatched or (self._observer.deaf if self._observer is not None else "")
         return [sentence for sentence in (deaf, self._refusal) if sentence]
+
+    def warnings(self) -> list[str]:
+        """What is not whole in what settled, and holds nothing back, in sentences for people; of many, the first."""
+        told = [self._warned[mark] for mark in sorted(self._warned)]
+        more = len(told) - _FEW
+        return told if more <= 1 else [*told[:_FEW], f"{more} more are not whole: trapctl check names them"]
 
     def mode(self) -> str:
         """How changes are found where nobody reports them, in a sentence; empty if all are reported."""
@@ -158,7 +165,8 @@ class Watch:
         from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
 
         try:
-            self._observer, self._unwatched = Observer(self._inbox.put), ""
+            overflow = self._inbox.overflow
+            self._observer, self._unwatched = Observer(self._inbox.put, on_overflow=overflow), ""
         except OSError as error:
             self._unwatched = f"cannot watch any folder: {error}; changes are found only every {DEAF_LOOK:g} s"
             log.error("%s", self._unwatched)
@@ -193,10 +201,12 @@ class Watch:
         self._wake.clear()
 
     def _receive(self) -> None:
-        what, at, metadata = self._inbox.take()
+        news = self._inbox.take()
         self._renew = True
-        self._event(at, f"{what} changed")
-        self._endings.heard(metadata=metadata)
+        if news.overflow:  # anything may have changed: read everything, at once
+            self._fully_looked = -math.inf
+        self._event(news.at, f"{news.path} changed" if news.path else "the kernel dropped notices of changes")
+        self._endings.heard(metadata=news.metadata)
         self._wake.set()
 
     def _mounts_changed(self, mounts: MountEvents) -> None:
@@ -295,10 +305,10 @@ class Watch:
             self._on_trouble()
 
     def _warn(self, warnings: Mapping[str, str]) -> None:
-        for mark, why in warnings.items():
-            if mark not in self._warned:
-                log.warning("%s; it is taken as it is", why.partition(";")[0])
-        self._warned = frozenset(warnings)
+        now = {mark: f"{why.partition(';')[0]}; it is taken as it is" for mark, why in warnings.items()}
+        for mark in [mark for mark in now if mark not in self._warned]:
+            log.warning("%s", now[mark])
+        self._warned = now
 
     def _log(self, disk: Disk) -> None:
         match disk.state:
@@ -325,36 +335,3 @@ def _same(before: Disk, now: Disk) -> bool:
         now.reason,
         now.distributions,
     )
-
-
-class _Inbox:
-    """Carries events from watchdog's threads to the loop: many become one, with the first path and the last time."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._first: str | None = None
-        self._last, self._metadata = 0.0, False
-        self._deliver: Callable[[], object] = lambda: None
-
-    def deliver(self, deliver: Callable[[], object]) -> None:
-        """``deliver`` is called in some thread when there is something to ``take``."""
-        self._deliver = deliver
-
-    def put(self, path: str) -> None:
-        """Called in watchdog's thread."""
-        with self._lock:
-            self._last = self._clock.now()
-            self._metadata = self._metadata or path.endswith(".dist-info")
-            waiting, self._first = self._first is not None, self._first or path
-        if not waiting:
-            with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                self._deliver()
-
-    def take(self) -> tuple[str, float, bool]:
-        """The first path, the time of the last event since the last take, and whether an installer's metadata is among
-        them."""
-        with self._lock:
-            what, self._first = self._first or "", None
-            metadata, self._metadata = self._metadata, False
-            return what, self._last, metadata

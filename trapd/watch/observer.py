@@ -1,7 +1,8 @@
 """Hears of changes: the one file that knows watchdog.
 
 An event is only a hint to look, so nothing here has to be exact: events may come late (watchdog holds a file that was
-moved out of sight for 0.5 s), twice, or, when the kernel's queue overflows, not at all. The looks find out.
+moved out of sight for 0.5 s), twice, or, when the kernel's queue overflows, not at all; an overflow is reported. The
+looks find out.
 
 Idle costs nothing: every thread of watchdog 7.1 blocks without a timeout (0 wake-ups in 60 s, measured), if it is not
 asked for events that reading a file causes; so what is asked for is named here, one by one (gorakhargosh/watchdog#949:
@@ -10,6 +11,7 @@ programs restarted by their own reading).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -33,6 +35,14 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer as WatchdogObserver
 from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    WatchCallback,
+    WatchDescriptor,
+)
 
 from trapd.watch.ignore import matters
 from trapd.watch.places import Places
@@ -56,6 +66,7 @@ _CHANGES: Events = (
 )
 # A mere chmod, which says who may write a file: watchdog 7 has a name of its own for it.
 _WITH_RIGHTS: Events = (*_CHANGES, getattr(known, "FileAttribEvent", FileModifiedEvent))
+_QUIET = b"/proc/self/task"  # a folder of which nothing is ever reported but an overflow of the queue
 _UNUSED = "/proc"  # a folder that nothing else here watches: it would need no other watch of the kernel
 _LIMITS = {errno.ENOSPC: "fs.inotify.max_user_watches", errno.EMFILE: "fs.inotify.max_user_instances"}
 
@@ -85,10 +96,34 @@ class _Handler(FileSystemEventHandler):
         return matters(name) if self.names is None else name in self.names
 
 
-class Observer:
-    """Watches places. ``notify(path)`` is called in a thread of its own, often, for paths that may matter."""
+class _Overflow(WatchCallback):
+    """Tells that the kernel has dropped events, of which watchdog itself makes no event."""
 
-    def __init__(self, notify: Callable[[str], None], watchdog: Callable[[], BaseObserver] = WatchdogObserver) -> None:
+    def __init__(self, notify: Callable[[], object]) -> None:
+        self._notify = notify
+
+    def listen(self, queue: InotifyFD) -> None:
+        queue.add_callback(_QUIET, InotifyConstants.IN_DELETE_SELF, self, CallbackId(id(self)))
+
+    def on_event(self, event: InotifyEvent) -> None: ...
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None: ...
+
+    def on_queue_overflow(self) -> None:
+        self._notify()
+
+
+class Observer:
+    """Watches places. ``notify(path)`` is called in a thread of its own, often, for paths that may matter;
+    ``on_overflow()`` in such a thread when the kernel has dropped events of any path."""
+
+    def __init__(
+        self,
+        notify: Callable[[str], None],
+        watchdog: Callable[[], BaseObserver] = WatchdogObserver,
+        *,
+        on_overflow: Callable[[], object] | None = None,
+    ) -> None:
         """Starts threads; raises OSError if the system allows no more inotify instances."""
         self._notify = notify
         self._watches: dict[Place, ObservedWatch] = {}
@@ -97,6 +132,9 @@ class Observer:
         logging.getLogger("watchdog.observers.inotify").addFilter(_worth_logging)
         self._observer = watchdog()
         self._observer.start()
+        if on_overflow and isinstance(queue := getattr(self._observer, "_inotify_fd", None), InotifyFD):
+            with contextlib.suppress(OSError):  # no watch is left, which _check_limit finds
+                _Overflow(on_overflow).listen(queue)
 
     @property
     def incomplete(self) -> bool:

@@ -373,7 +373,7 @@ async def test_a_mount_under_what_is_watched_is_a_change(tmp_path: Path, monkeyp
 
 
 async def test_a_watch_that_could_not_listen_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left(tell: object) -> None:
+    def none_left(tell: object, *, on_overflow: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(observer, "Observer", none_left)
@@ -432,7 +432,7 @@ async def test_a_cancellation_that_comes_together_with_an_event_is_not_lost(tmp_
 async def test_without_any_inotify_it_still_looks_regularly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def none_left(tell: object) -> None:
+    def none_left(tell: object, *, on_overflow: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(observer, "Observer", none_left)
@@ -453,8 +453,8 @@ class StandIn:
 
     incomplete, deaf = False, ""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell, self.renewals = tell, list[bool]()
+    def __init__(self, tell: Callable[[str], None], *, on_overflow: Callable[[], None]) -> None:
+        self.tell, self.overflow, self.renewals = tell, on_overflow, list[bool]()
         StandIn.last = self
 
     last: StandIn
@@ -480,6 +480,20 @@ async def test_the_first_look_after_an_event_watches_all_trees_anew(
         await home.next(DiskState.SETTLED)
         first, second, *later = StandIn.last.renewals  # a slow machine needs no third look
         assert (first, second, any(later)) == (False, True, False)
+
+
+async def test_lost_events_are_a_reason_to_look_at_everything_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer, "Observer", StandIn)
+
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        await write(home.celeryconfig, "broker_url = 'amqp://'\n")  # unheard
+        StandIn.last.overflow()
+        assert (await home.next(DiskState.CHANGING)).reason == "the kernel dropped notices of changes"
+        await home.next(DiskState.SETTLED)
+        assert StandIn.last.renewals[1]
 
 
 async def test_what_is_broken_and_gets_whole_unheard_is_found_within_a_ceiling(

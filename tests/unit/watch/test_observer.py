@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -285,6 +286,21 @@ def test_what_is_no_longer_watched_is_not_heard(ears: Listener, tree: Path, tmp_
     make(tree)
     (tmp_path / "other").touch()
     ears.hears(tmp_path / "other")
+
+
+def test_an_overflow_of_the_kernels_queue_is_told(tmp_path: Path) -> None:
+    """It holds 16,384 events; here nobody reads them meanwhile."""
+    overflow, file = threading.Event(), tmp_path / "a"
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    observer = Observer(lambda path: None, on_overflow=overflow.set)
+    observer.arm(Places(folders={tmp_path: frozenset(("none",))}), renew=False)
+    file.touch()
+    with observer._observer._inotify_fd._lock:  # type: ignore[attr-defined]
+        for _ in range(limit // 4 + 2000):  # two events each, there and back; the reader takes 2048 before it stops
+            file.rename(tmp_path / "b")
+            (tmp_path / "b").rename(file)
+    assert overflow.wait(PATIENCE)
+    observer.stop()
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
