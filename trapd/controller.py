@@ -380,9 +380,9 @@ class Controller:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def go_down(self) -> None:
-        """The machine does: start, drain and judge nobody any more. There is no way back but the next boot."""
-        self.going_down = self.stopping = True
+    def go_down(self, down: bool = True) -> None:
+        """The machine does: start, drain and judge nobody any more. With False: its shutdown was cancelled."""
+        self.going_down = self.stopping = down
         self.wake()
         self.notify()
 

@@ -251,13 +251,11 @@ class Daemon:
             log.warning("%s; leaving the workers", error)
             return True
 
-    def _machine_goes_down(self) -> None:
-        if not self.controller.going_down:
-            log.info(
-                "the machine goes down: no worker is started any more; each drains by itself, for as long as"
-                " the stop time of its unit and trapd-shutdown.service allow"
-            )
-            self.controller.go_down()
+    def _machine_goes_down(self, down: bool) -> None:
+        if down is not self.controller.going_down and (down or self.state == "running"):
+            goes = "goes down: no worker is started any more; each drains by itself, for as long as its unit allows"
+            log.info("the machine %s", goes if down else "stays up: its shutdown was cancelled")
+            self.controller.go_down(down)
 
     async def _drain(self, tasks: asyncio.TaskGroup) -> None:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""

@@ -13,7 +13,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
 from trapd.rollout import celeryconfig, changes, condition, fresh, intent, lost_end, orders, want
 from trapd.rollout.actions import Renew
-from trapd.rollout.events import begun, rollout_of, superseded
+from trapd.rollout.events import begun, gave_way, rollout_of, superseded
 from trapd.rollout.intent import (
     Cause,
     Confirm,
@@ -63,7 +63,10 @@ class Triggers:
                 while known.history.next_generation() < newest:
                     pass  # no number is given twice
             of = {name: [instance for instance in seen if instance.id.pool == name] for name in known.specs}
-            known.save([lost_end.as_seen(known.state(name), last, of[name], wall) for name in known.specs], [])
+            before = [known.state(name) for name in known.specs]
+            after = [lost_end.as_seen(state, last, of[state.pool], wall) for state in before]
+            events = [event for pair in zip(before, after, strict=True) for event in gave_way(*pair, "trapd", wall)]
+            known.save(after, events)
 
     @property
     def lost_end(self) -> str:
@@ -125,8 +128,9 @@ class Triggers:
 
     def _go_back(self, name: str, what: GoBack, actor: str) -> None:
         known, wall = self.controller, self.controller.clock.wall()
-        state = want.go_back(known.state(name), what.why, wall)
-        known.save([state], [superseded(state.rollout, what.why, actor, wall)] if state.rollout else [])
+        before = known.state(name)
+        state = want.go_back(before, what.why, wall)
+        known.save([state], gave_way(before, state, actor, wall))
         known.wake(name)
 
     def _confirm(self, name: str, what: Confirm, actor: str) -> None:
@@ -156,8 +160,9 @@ class Triggers:
     def _removed(self, name: str) -> None:
         """Nothing is rolled out there any more."""
         known, wall, why = self.controller, self.controller.clock.wall(), "the pool was removed from the configuration"
-        for state in want.supersede(known.state(name), why, wall):
-            known.save([state], [superseded(state.rollout, why, "reload", wall)] if state.rollout else [])
+        before = known.state(name)
+        for state in want.supersede(before, why, wall):
+            known.save([state], gave_way(before, state, "reload", wall))
 
     async def _renew(self, pool: str, action: Renew) -> None:
         known = self.controller

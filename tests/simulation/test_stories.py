@@ -988,6 +988,16 @@ def test_a_machine_that_goes_down_drains_its_workers_itself_and_none_is_started_
     universe.settle("three")
 
 
+def test_a_shutdown_that_was_cancelled_is_no_shutdown() -> None:
+    universe = running()
+    universe.install("two", GOOD)
+    universe.run(10)
+    universe.controller.go_down()
+    universe.run(600)
+    universe.controller.go_down(False)
+    universe.settle("two")
+
+
 def test_old_snapshots_are_collected_but_never_one_in_use() -> None:
     universe = running()
     for number in range(12):
@@ -1192,6 +1202,21 @@ def test_a_history_that_lost_its_end_undoes_nothing_that_runs() -> None:
     universe.settle("two")
     assert starts(universe) == {1: 2, 2: 2, 3: 2}
     assert universe.triggers.lost_end == ""
+
+
+def test_a_rollout_of_the_lost_history_is_told_to_be_over() -> None:
+    universe = Universe(spec())
+    universe.install("one", GOOD)
+    universe.run(5)  # in the middle of the first rollout
+    before = copy.deepcopy(universe.history)
+    universe.settle("one")
+    universe.install("two", GOOD)
+    universe.settle("two")
+    universe.die()
+    universe.history = before
+    universe.run(60)
+    ends = [event.reason for event in before.events(limit=1000) if event.kind == "superseded" and event.rollout == 1]
+    assert ends == ["generation 2 runs, of which the history has lost its record"]
 
 
 def test_after_a_history_lost_its_end_what_runs_serves_where_what_is_installed_does_not_start() -> None:

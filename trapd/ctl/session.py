@@ -58,11 +58,16 @@ class Session:
             return usual
 
     def _usual_socket(self) -> Path | None:
-        """Return the default socket, if it exists and the configuration is the default one."""
+        """Return the socket of a trapd that was started with this configuration while it was sound, if there is one:
+        in the folder that the file names as it is, or in the default folder."""
         from trapd.settings import find
+        from trapd.settings.document import folder_named
 
-        usual = Runtime(RUNTIME_DIRECTORY).control
-        return usual if find(self.config, self.environ) == CONFIGURATION and usual.exists() else None
+        file = find(self.config, self.environ)
+        if not file.exists() and file != CONFIGURATION:  # a typo, more likely than a trapd whose file was removed
+            return None
+        usual = Runtime(folder_named(file, "runtime_directory") or RUNTIME_DIRECTORY).control
+        return usual if usual.exists() else None
 
     @cached_property
     def screen(self) -> Screen:

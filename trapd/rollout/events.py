@@ -102,6 +102,13 @@ def begun(rollout: Rollout) -> Event:
     return Event(rollout.started_wall, EventKind.WANTED, rollout.reason, rollout.actor, *of)
 
 
+def gave_way(before: PoolState, after: PoolState, actor: str, wall: float) -> list[Event]:
+    """The end of the rollout that was under way ``before``, if a trigger has made that void; none that was over ends
+    again."""
+    under_way, ended = before.rollout is not None and not before.rollout.state.over, after.rollout
+    return [superseded(ended, ended.reason, actor, wall)] if under_way and ended and ended.state.over else []
+
+
 def superseded(rollout: Rollout, why: str, actor: str, wall: float) -> Event:
     """A rollout that a trigger makes void."""
     of = (rollout.pool, rollout.id, rollout.generation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -51,6 +52,15 @@ class Document:
 
 def _split(key: str) -> tuple[str, ...]:
     return tuple(part.strip(" \t\"'") for part in key.split("."))
+
+
+def folder_named(file: Path, key: str) -> Path | None:
+    """Return the folder that a line of a broken file still names; None if no line does, or nobody may read the file."""
+    with contextlib.suppress(OSError, ValueError):
+        text = file.read_text("utf-8")
+        if found := re.search(rf"""^\s*(?:trapd\.)?{key}\s*=\s*["'](/[^"'\n]+)["']""", text, re.MULTILINE):
+            return Path(found[1])
+    return None
 
 
 def read(file: Path) -> Document:

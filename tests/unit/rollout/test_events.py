@@ -9,8 +9,9 @@ import pytest
 from tests.support.builders import NOW, failure, one, spec, wanting
 from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, RolloutState
+from trapd.rollout import want
 from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Promote, Start
-from trapd.rollout.events import FAILURES, between, recalled
+from trapd.rollout.events import FAILURES, between, gave_way, recalled
 from trapd.rollout.view import PoolView
 
 WALL = 1_700_000_000.0
@@ -147,3 +148,12 @@ def test_a_worker_of_before_the_containers_start_is_lost_though_the_clock_went_o
     (lost,), (still,) = (recalled([event], NOW, WALL, booted=NOW - 20) for event in (before, after))
     assert told(lost, replace(READY, since=NOW - 15, ready_at=NOW - 15)) == ["lost", "started", "ready"]
     assert told(still, replace(READY, since=NOW - 10, ready_at=NOW - 10)) == []
+
+
+def test_a_rollout_that_a_trigger_makes_void_ends_once() -> None:
+    rolling = wanting(2, 1, phase=RolloutState.ROLLING)
+    (event,) = gave_way(rolling, want.go_back(rolling, "the good code is installed again", WALL), "watch", WALL)
+    assert (event.kind, event.reason) == (EventKind.SUPERSEDED, "the good code is installed again")
+    held = wanting(2, 1, phase=RolloutState.FAILED)
+    assert gave_way(held, want.go_back(held, "the good code is installed again", WALL), "watch", WALL) == []
+    assert gave_way(rolling, rolling, "watch", WALL) == []

@@ -66,7 +66,7 @@ class SystemdBackend:
         bus_address: str | None = None,
         journalctl: Sequence[str] = ("journalctl",),
         watchdog: float = 60.0,
-        on_shutdown: Callable[[], None] = lambda: None,
+        on_shutdown: Callable[[bool], None] = lambda down: None,
     ) -> None:
         self._clock, self._on_shutdown = clock, on_shutdown
         self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change, watchdog=watchdog)
@@ -231,7 +231,7 @@ class SystemdBackend:
         except (BusError, LostError) as error:
             raise BackendError(f"cannot ask systemd for its state: {error}") from error
         if down:
-            self._on_shutdown()
+            self._on_shutdown(True)
         return down
 
     # -- reports of systemd ----------------------------------------------------------------------------------------

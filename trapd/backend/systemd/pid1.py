@@ -32,7 +32,8 @@ _UNKNOWN = 2**64 - 1  # UINT64_MAX: no value, or no limit
 class Pid1:
     """``on_facts`` gets each change of one of our units, ``on_job`` the object path and result of each job that ends.
 
-    ``on_shutdown`` is called when PID 1 begins to shut the machine down, before it stops any unit.
+    ``on_shutdown`` is called when PID 1 begins to shut the machine down, before it stops any unit; with False, when
+    somebody has cancelled that (`systemctl cancel`).
     ``on_gap`` is called when a signal may have been missed: list the units again. Its argument is true if the end of a
     job may be missed: by a lost connection, but not by PID 1's reload or re-execution.
     """
@@ -44,7 +45,7 @@ class Pid1:
         on_facts: Callable[[InstanceId, Facts], None],
         on_job: Callable[[str, str], None],
         on_gap: Callable[[bool], None],
-        on_shutdown: Callable[[], None],
+        on_shutdown: Callable[[bool], None],
     ) -> None:
         self._on_shutdown = on_shutdown
         self._address, self._on_facts, self._on_job, self._on_gap = address, on_facts, on_job, on_gap
@@ -131,12 +132,17 @@ class Pid1:
                 id = names.instance_at(signal.path)
                 if id is not None:
                     self._changed(id, interface, properties)
-            case "JobRemoved", [_, str(path), str(), str(result)]:
+            case "JobRemoved", [_, str(path), str(unit), str(result)]:
                 self._on_job(path, result)
+                self._job_ended(unit, result)
             case "JobNew", [_, _, str(unit)] if unit == SHUTDOWN:
-                self._on_shutdown()
+                self._on_shutdown(True)
             case ("Reloading", [False]) | ("NameOwnerChanged", [str(), str(), str()]):
                 self._on_gap(False)
+
+    def _job_ended(self, unit: str, result: str) -> None:
+        if unit == SHUTDOWN and result != "done":  # ``shutdown -c``: the machine stays up
+            self._on_shutdown(False)
 
     def _changed(self, id: InstanceId, interface: str, properties: dict[str, Any]) -> None:
         """Join two signals: PID 1 sends the service's properties first and the unit's directly after them, each with
