@@ -382,8 +382,7 @@ class Daemon:
         ]
 
     def _warnings(self) -> list[str]:
-        own = [warning for warning in (unsealed(self.settings), self.watch.mode()) if warning]
-        return own + self.watch.warnings()
+        return [w for w in (unsealed(self.settings), self.watch.mode(), *self.watch.warnings()) if w]
 
 
 def _write(path: Path, text: str) -> None:

@@ -482,6 +482,19 @@ async def test_the_first_look_after_an_event_watches_all_trees_anew(
         assert (first, second, any(later)) == (False, True, False)
 
 
+async def test_requirements_that_were_never_satisfied_are_warnings_of_the_first_few(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    install(home.site, "trap", "1.3.0", FILES, requires=["absent"])
+    async with watched(home) as home:
+        await home.settled()
+        (warning,) = home.watch.warnings()
+        assert warning.startswith("trap requires absent")
+        assert warning.endswith("; it is taken as it is")
+        home.watch._warn({f"trap requires absent{n}": f"trap requires absent{n}; install it" for n in range(9)})
+        assert home.watch.warnings()[0] == "trap requires absent0; it is taken as it is"
+        assert home.watch.warnings()[3:] == ["6 more are not whole: trapctl check names them"]
+
+
 async def test_lost_events_are_a_reason_to_look_at_everything_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
