@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,7 @@ class Dpkg:
     """Reads dpkg's database below ``root``, and remembers what it read for as long as the database is the same.
 
     A package matters if it owns a distribution that is needed, wherever that lies: a package may bring a virtual
-    environment of its own.
+    environment of its own. So does one whose script runs an installer on the environment (``started``).
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -30,6 +31,7 @@ class Dpkg:
         self._half: dict[str, str] = {}  # package -> state, of those that dpkg has not finished
         self._owned_at: object = None
         self._owns = False
+        self._behind = frozenset[str]()  # of those that hold the lock, who stand behind an installer at work
 
     def unfinished(
         self, sites: Collection[Site], needed: Collection[str], *, of_system: bool, proc: Path
@@ -52,9 +54,18 @@ class Dpkg:
         self, sites: Collection[Site], needed: Collection[str], *, of_system: bool, proc: Path
     ) -> Iterator[Installer]:
         """Yield who holds dpkg's lock, if what dpkg does may be to these distributions; see ``unfinished``."""
-        pid = next(holders((self._database / name for name in _LOCKS), proc), "")
-        if pid and (of_system or self._owns_any(sites, needed)):
-            yield Installer(int(pid), f"a package installation is going on (process {pid} holds dpkg's lock)")
+        held = self._holders(proc)
+        self._behind &= frozenset(held)
+        if held and (of_system or self._behind or self._owns_any(sites, needed)):
+            yield Installer(int(held[0]), f"a package installation is going on (process {held[0]} holds dpkg's lock)")
+
+    def started(self, installer: int, proc: Path) -> None:
+        """Take note of an installer at work: if a package's script has started it, the environment is finished when
+        dpkg is. A pip that runs while apt waits at a question elsewhere has other parents."""
+        self._behind |= frozenset(self._holders(proc)) & frozenset(_parents(installer, proc))
+
+    def _holders(self, proc: Path) -> list[str]:
+        return list(holders((self._database / name for name in _LOCKS), proc))
 
     def _owns_any(self, sites: Collection[Site], needed: Collection[str]) -> bool:
         """Asked only while somebody holds the lock: a Debian has a thousand of these lists."""
@@ -99,6 +110,15 @@ def _owns(file: Path, root: Path, sites: Collection[Site], needed: Collection[st
             if (of_metadata(top) or normalise(top.partition(".")[0])) in needed:
                 return True
     return False
+
+
+def _parents(process: int, proc: Path) -> Iterator[str]:
+    """Yield the process ids of those that stand behind a process, the nearest first."""
+    with contextlib.suppress(OSError, IndexError):  # it has just ended
+        while process > 1:
+            after_name = (proc / str(process) / "stat").read_text("utf-8", "replace").rpartition(")")[2]
+            process = int(after_name.split()[1])
+            yield str(process)
 
 
 def _names(folder: Path) -> list[str]:

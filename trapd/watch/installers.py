@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
-from trapd.watch.at_work import at_work
+from trapd.watch.at_work import Installer, at_work
 from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.dpkg import Dpkg
 from trapd.watch.records import Fault, Records, keeps_to_record
@@ -64,7 +64,7 @@ class Installers:
             _half_done(found),
             self._dpkg.unfinished(sites, needed, of_system=of_system, proc=self._proc),
             _unpacked(found, sites, needed),
-            (installer.why for installer in at_work(prefix, self._proc, of_system=of_system)),
+            (installer.why for installer in self._others_at_work(prefix, of_system=of_system)),
             *(self._watched(distribution, sites, fresh) for distribution in found),
         )
         if reason := next(reasons, ""):
@@ -76,7 +76,12 @@ class Installers:
         """The processes of installers that are at work on these; see ``judge``."""
         of_system = _of_system(sites, needed)
         dpkg = self._dpkg.at_work(sites, needed, of_system=of_system, proc=self._proc)
-        return frozenset(i.pid for i in chain(dpkg, at_work(prefix, self._proc, of_system=of_system)))
+        return frozenset(i.pid for i in chain(dpkg, self._others_at_work(prefix, of_system=of_system)))
+
+    def _others_at_work(self, prefix: str, *, of_system: bool) -> Iterator[Installer]:
+        for installer in at_work(prefix, self._proc, of_system=of_system):
+            self._dpkg.started(installer.pid, self._proc)
+            yield installer
 
     def _watched(self, distribution: Distribution, sites: Sequence[Site], fresh: bool) -> Iterator[str]:
         site, name = distribution.site, distribution.name

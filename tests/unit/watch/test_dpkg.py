@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ class Database:
     def owns(self, package: str, *files: str) -> None:
         (self.folder / f"info/{package}.list").write_text("\n".join(["/.", "/opt", *files]) + "\n")
 
-    def reasons(self, needed: str = "trap") -> list[str]:
-        return list(self.dpkg.unfinished(scan([str(self.site)]), {needed}, of_system=False, proc=Path("/proc")))
+    def reasons(self, needed: str = "trap", proc: Path = Path("/proc")) -> list[str]:
+        return list(self.dpkg.unfinished(scan([str(self.site)]), {needed}, of_system=False, proc=proc))
 
 
 @pytest.fixture
@@ -81,3 +82,31 @@ def test_a_package_of_an_architecture_has_it_in_its_lists_name(database: Databas
 
 def test_where_there_is_no_dpkg_nothing_is_said(tmp_path: Path) -> None:
     assert list(Dpkg(tmp_path).unfinished([], {"trap"}, of_system=True, proc=Path("/proc"))) == []
+
+
+def test_a_lock_counts_for_what_a_packages_script_installs_with_pip(database: Database, tmp_path: Path) -> None:
+    """apt 100 runs dpkg 101, whose child, the postinst 102, runs pip 103; pip 200 is of somebody else."""
+    proc = tmp_path / "proc"
+    for process, parent in ((100, 1), (101, 100), (102, 101), (103, 102), (200, 1)):
+        (proc / str(process)).mkdir(parents=True)
+        (proc / str(process) / "stat").write_text(f"{process} (a (b) c) S {parent} 1 1 0")
+    (proc / "self").mkdir()
+    (proc / "self/mountinfo").touch()
+    lock = database.folder / "lock-frontend"
+    lock.touch()
+    found = lock.stat()
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    held = f"1: POSIX  ADVISORY  WRITE 100 {device}:{found.st_ino} 0 EOF\n"
+    (proc / "locks").write_text(held)
+    database.owns("trap")
+    database.dpkg.started(200, proc)
+    assert database.reasons(proc=proc) == [], "an apt that waits at a question holds up no other environment"
+    database.dpkg.started(103, proc)
+    told = ["a package installation is going on (process 100 holds dpkg's lock)"]
+    assert database.reasons(proc=proc) == told
+    (proc / "103/stat").unlink()
+    assert database.reasons(proc=proc) == told, "though that pip has ended: the script may run another"
+    (proc / "locks").write_text("")
+    assert database.reasons(proc=proc) == []
+    (proc / "locks").write_text(held)
+    assert database.reasons(proc=proc) == [], "the next apt is another"
