@@ -1,0 +1,311 @@
+"""Many files: what looks, generations and trapd's memory cost with 1,000 folders of 100 modules.
+
+``python -m benchmarks.scale``: an application as pip installs it, or with ``--editable`` in a source tree; one worker.
+``--python PYTHON`` takes a virtual environment that has the application of ``--app`` and ``--watch`` instead, for
+example Trap's. Looks are timed in a process of their own, memory is that of a real trapd: its highest resident set
+(VmHWM) after the first digest and after ten upgrades of one file, and that of its short-lived processes, told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support import environments, site_packages
+from tests.support.brokers import on_files
+from tests.support.daemon import Daemon, Status, pool
+from tests.support.sample import APP, CELERY, NAME, good
+
+FOLDERS, MODULES, UPGRADES = 1000, 100, 10
+REGULAR = 15.0  # seconds after which the regular look comes, in the process that times looks
+_PADDING = "".join(f"# line {number} of a module that is as long as a short one\n" for number in range(14))
+
+
+# --- the application --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Application:
+    """What is installed, and the one file that upgrades change."""
+
+    python: Path
+    app: str
+    watched: str
+    module: Path
+    info: Path | None  # the metadata folder whose RECORD has that file; None in a source tree
+
+    def upgrade(self, number: int) -> float:
+        """Replace the file, as an installer does; returns when that was over, in seconds since the epoch."""
+        text = f"{self.module.read_text().partition('# upgrade')[0]}# upgrade {number} of {time.time()}\n"
+        replace(self.module, text)
+        if self.info is not None:
+            record, path = self.info / "RECORD", str(self.module.relative_to(self.info.parent))
+            lines = [line for line in record.read_text().splitlines() if line.partition(",")[0] != path]
+            replace(record, "\n".join([*lines, recorded(path, text)]) + "\n")
+        return time.time()
+
+
+def replace(file: Path, text: str) -> None:
+    fresh = file.with_name("fresh.tmp")
+    fresh.write_text(text)
+    fresh.replace(file)
+
+
+def recorded(path: str, text: str) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(text.encode())}"
+
+
+def make(directory: Path, folders: int, modules: int, *, editable: bool) -> Application:
+    python = environments.make(directory / "venv", CELERY)
+    site = next((directory / "venv/lib").glob("python3*/site-packages"))
+    home = directory / "source" if editable else site
+    lines = []
+    for path, text in texts(folders, modules):
+        file = home / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        lines.append(recorded(path, text))
+    site_packages.make_old(home / NAME)
+    module = home / NAME / "part0000" / "module0001.py"
+    if editable:
+        site_packages.install_editable(site, home, NAME, "1.0", top_level=[NAME])
+        return Application(python, APP, NAME, module, None)
+    info = site / f"{NAME}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n")
+    (info / "INSTALLER").write_text("pip\n")
+    (info / "RECORD").write_text("\n".join([*lines, f"{info.name}/METADATA,,", f"{info.name}/RECORD,,"]) + "\n")
+    site_packages.make_old(info)
+    return Application(python, APP, NAME, module, info)
+
+
+def texts(folders: int, modules: int) -> Iterator[tuple[str, str]]:
+    yield from good("1.0").items()
+    for folder in range(folders):
+        for module in range(modules):
+            name = f"module{module:04}" if module else "__init__"
+            yield (
+                f"{NAME}/part{folder:04}/{name}.py",
+                f'"""Module {module} of folder {folder}."""\n\n{_PADDING}VALUE = {module}\n',
+            )
+
+
+def existing(python: Path, app: str, watched: str, module: str) -> Application:
+    site = next((python.parent.parent / "lib").glob("python3*/site-packages"))
+    info = next(site.glob(f"{watched.replace('-', '_')}-*.dist-info"))
+    return Application(python, app, watched, site / module, info)
+
+
+# --- looks ------------------------------------------------------------------------------------------------------------
+
+
+def time_looks(application: Application, celeryconfig: Path, snapshot: str | None) -> None:
+    """In a process of its own: seconds and CPU seconds of the first look, of one after a change, of a regular one."""
+    from tests.support.fake_controller import RealClock
+    from trapd.model import Disk, DiskState
+    from trapd.watch import Watch
+    from trapd.watch.survey import Surveyor
+
+    looks: list[tuple[float, float]] = []
+    results: dict[str, tuple[float, float]] = {}
+    settled = asyncio.Event()
+
+    def timed(self: Surveyor, *args: Any, look: Any = Surveyor.look, **more: Any) -> Any:
+        began, cpu = time.monotonic(), time.thread_time()
+        found = look(self, *args, **more)
+        looks.append((time.monotonic() - began, time.thread_time() - cpu))
+        return found
+
+    async def on_disk(disk: Disk) -> None:
+        if disk.state is DiskState.SETTLED:
+            settled.set()
+
+    async def story() -> None:
+        watch = Watch(
+            python=application.python,
+            celeryconfig=celeryconfig,
+            distributions=[application.watched],
+            quiet_period=2,
+            ceiling=120,
+            clock=RealClock(),
+            on_disk=on_disk,
+            trust=lambda *_: None,
+            full_look=REGULAR,
+            snapshot=snapshot,
+        )
+        running = asyncio.create_task(watch.run())
+        await settled.wait()
+        settled.clear()
+        results["first look"] = looks[0]
+        looks.clear()
+        if not os.fork():  # whose memory is not counted
+            application.upgrade(0)
+            os._exit(0)
+        await settled.wait()
+        results["look after one file changed"] = max(looks)
+        looks.clear()
+        while not looks:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        results["regular look"] = looks[0]
+        running.cancel()
+
+    Surveyor.look = timed  # type: ignore[method-assign,assignment]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    asyncio.run(story())
+    results["memory, MB, before and at its highest"] = (
+        before / 1024,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+    for what, (wall, cpu) in results.items():
+        print(f"{what:40} {wall:8.2f} {cpu:8.2f}", flush=True)
+    os._exit(0)
+
+
+# --- a real trapd -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Memory:
+    """Highest resident sets of trapd, and of its processes that are no workers, in MB."""
+
+    pid: int
+    others: dict[str, float] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def own(self) -> float:
+        return _highest(self.pid)
+
+    def follow(self) -> None:
+        while not self.stop.wait(0.01):
+            try:
+                children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+                children += [
+                    c for t in Path(f"/proc/{self.pid}/task").iterdir() for c in (t / "children").read_text().split()
+                ]
+            except OSError:
+                continue
+            for child in set(children):
+                try:
+                    words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+                    what = next((Path(word).name for word in words if word.endswith(".py")), " ".join(words[:4]))
+                    if "generations" not in words[0] and "worker" not in " ".join(words):
+                        self.others[what] = max(self.others.get(what, 0.0), _highest(int(child)))
+                except (OSError, StopIteration):
+                    continue
+
+
+def _highest(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
+
+
+def _cpu(pid: int) -> float:
+    return sum(int((t / "schedstat").read_text().split()[0]) for t in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def run(application: Application, directory: Path, upgrades: int, snapshot: str | None) -> None:
+    broker = on_files(directory / "broker")
+    tables: dict[str, dict[str, object]] = {
+        "app": {"app": application.app, "python": str(application.python)},
+        "watch": {"distributions": [application.watched], **({"snapshot": snapshot} if snapshot else {})},
+        "rollout": {"min_ready": "1s"},
+        "pools.default": {"workers": 1, "concurrency": 1},
+    }
+    config = directory / "celeryconfig.py"
+    with Daemon(directory, celeryconfig=broker.celeryconfig(), tables=tables) as daemon:
+        began = time.monotonic()
+        memory = Memory(daemon.process.pid if daemon.process else 0)
+        follower = threading.Thread(target=memory.follow)
+        follower.start()
+        try:
+            log = directory / "trapd.log"
+            while "settled: " not in log.read_text():
+                assert daemon.process is not None
+                assert daemon.process.poll() is None, daemon.words()
+                time.sleep(0.02)
+            print(f"start of trapd to the first digest: {time.monotonic() - began:.2f} s; trapd: {memory.own():.1f} MB")
+            daemon.wait_until("a worker", serves(1), timeout=600, every=1)
+            print(
+                f"start of trapd to a ready worker: {time.monotonic() - began:.2f} s; trapd: {memory.own():.1f} MB",
+                flush=True,
+            )
+            for number in range(1, upgrades + 1):
+                cpu, over = _cpu(memory.pid), application.upgrade(number)
+                daemon.wait_until("a new worker", serves(number + 1), timeout=600, every=1)
+                started = first_start(daemon, over)
+                cost = f"CPU {_cpu(memory.pid) - cpu:.2f} s; trapd: {memory.own():.1f} MB"
+                print(f"upgrade {number}: exit to start {started - over:.2f} s; {cost}", flush=True)
+            print("its other processes:", ", ".join(f"{what}: {most:.1f} MB" for what, most in memory.others.items()))
+            print(daemon.ctl("generations").stdout)
+        finally:
+            memory.stop.set()
+            follower.join()
+    assert config.exists()
+
+
+def serves(generation: int) -> Any:
+    def true(status: Status) -> bool:
+        found = pool(status)
+        instances = found["instances"]
+        return (
+            len(instances) == 1
+            and int(found["generation"]) >= generation
+            and all(one["state"] == "ready" and one["code"] == "current" for one in instances)
+        )
+
+    return true
+
+
+def first_start(daemon: Daemon, after: float) -> float:
+    events = json.loads(daemon.ctl("events", "--json").stdout)["events"]
+    return min(float(e["at"]) for e in events if e["kind"] == "started" and float(e["at"]) >= after)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folders", type=int, default=FOLDERS)
+    parser.add_argument("--modules", type=int, default=MODULES, help="in each folder")
+    parser.add_argument("--upgrades", type=int, default=UPGRADES)
+    parser.add_argument("--editable", action="store_true", help="in a source tree, not as pip installs")
+    parser.add_argument("--snapshot", choices=("environment", "distributions"))
+    parser.add_argument("--python", type=Path, help="an interpreter whose environment has the application")
+    parser.add_argument("--app", default=APP)
+    parser.add_argument("--watch", default=NAME)
+    parser.add_argument("--module", help="the file that upgrades change, below site-packages")
+    parser.add_argument("--no-daemon", action="store_true", help="time looks only")
+    parser.add_argument("--no-looks", action="store_true", help="measure a trapd only")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="td", dir=os.environ.get("BENCHMARK_DIRECTORY", "/tmp")) as name:
+        directory = Path(name)
+        if options.python:
+            application = existing(options.python, options.app, options.watch, options.module)
+        else:
+            application = make(directory, options.folders, options.modules, editable=options.editable)
+        subprocess.run(["sync"], check=True)
+        if not options.no_looks:
+            (directory / "celeryconfig.py").write_text("")
+            sys.stdout.flush()
+            if not os.fork():
+                time_looks(application, directory / "celeryconfig.py", options.snapshot)
+            os.wait()
+        if not options.no_daemon:
+            run(application, directory, options.upgrades, options.snapshot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
