@@ -114,7 +114,7 @@ def existing(python: Path, app: str, watched: str, module: str) -> Application:
 # --- looks ------------------------------------------------------------------------------------------------------------
 
 
-def time_looks(application: Application, celeryconfig: Path, snapshot: str | None) -> None:
+def time_looks(application: Application, celeryconfig: Path, snapshot: str) -> None:
     """In a process of its own: seconds and CPU seconds of the first look, of one after a change, of a regular one."""
     from tests.support.fake_controller import RealClock
     from trapd.model import Disk, DiskState
@@ -218,11 +218,11 @@ def _cpu(pid: int) -> float:
     return sum(int((t / "schedstat").read_text().split()[0]) for t in Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
-def run(application: Application, directory: Path, upgrades: int, snapshot: str | None) -> None:
+def run(application: Application, directory: Path, upgrades: int, snapshot: str) -> None:
     broker = on_files(directory / "broker")
     tables: dict[str, dict[str, object]] = {
         "app": {"app": application.app, "python": str(application.python)},
-        "watch": {"distributions": [application.watched], **({"snapshot": snapshot} if snapshot else {})},
+        "watch": {"distributions": [application.watched], "snapshot": snapshot},
         "rollout": {"min_ready": "1s"},
         "pools.default": {"workers": 1, "concurrency": 1},
     }
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--modules", type=int, default=MODULES, help="in each folder")
     parser.add_argument("--upgrades", type=int, default=UPGRADES)
     parser.add_argument("--editable", action="store_true", help="in a source tree, not as pip installs")
-    parser.add_argument("--snapshot", choices=("environment", "distributions"))
+    parser.add_argument("--snapshot", choices=("auto", "environment", "distributions"), default="auto")
     parser.add_argument("--python", type=Path, help="an interpreter whose environment has the application")
     parser.add_argument("--app", default=APP)
     parser.add_argument("--watch", default=NAME)

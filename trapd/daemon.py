@@ -171,6 +171,7 @@ class Daemon:
             environment=variables.of(application),
             loaded=lambda: changes.loaded(self.controller.generations.values()),
             on_trouble=lambda: self.controller.notify(),
+            earlier=lambda: not all(g.distributions for g in self.controller.generations.values()),
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:

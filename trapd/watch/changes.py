@@ -44,7 +44,7 @@ class Watch:
     HistoryError, what is installed has to settle once more, later each time it happens again. ``trust`` is asked at
     every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
     loaded them, by normalised name; ``condition`` for that of what is wanted now: None takes all as it is.
-    ``on_trouble`` is called when ``troubles`` has changed.
+    ``on_trouble`` is called when ``troubles`` has changed. ``earlier``: whether there are generations without a table.
     """
 
     def __init__(
@@ -64,10 +64,12 @@ class Watch:
         silent_look: float | None = None,
         loaded: Callable[[], Collection[str]] = frozenset,
         on_trouble: Callable[[], object] = lambda: None,
+        earlier: Callable[[], bool] = lambda: True,
         snapshot: str = AUTO,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
+        self._earlier = earlier
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
@@ -76,6 +78,7 @@ class Watch:
         self._reported: Disk | None = None
         self._settled: Disk | None = None  # the last that did
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
+        self._doubted = False  # a file had another content than its times told
         self._observer: Observer | None = None
         self._warned, self._troubled = dict[str, str](), list[str]()  # of what settled; at the last ``on_trouble``
         self._unwatched = ""  # why nothing at all can be watched, if so
@@ -241,8 +244,10 @@ class Watch:
             if fresh and self._unwatched:  # what had been used up may be free again
                 await asyncio.to_thread(self._listen)
             arm, wall = self._arming(renew), self._clock.wall()
-            meant = Meant(frozenset(self._loaded()), self._condition())
-            survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=fresh, meant=meant)
+            meant = Meant(frozenset(self._loaded()), self._condition(), earlier=self._earlier())
+            anew = (fresh and bool(silent(self._mounts))) or self._doubted
+            self._doubted = False
+            survey = await asyncio.to_thread(self._surveyor.look, answer, arm, wall=wall, fresh=anew, meant=meant)
             self._cost = self._clock.now() - began if fresh else self._cost
             self._broken = survey.finding.verdict is Verdict.BROKEN
             if survey.finding.verdict is Verdict.UNFINISHED:
@@ -294,6 +299,7 @@ class Watch:
             # at once the first time; then a full file system, say, gets ever more time
             later = min(self._ceiling / 2, self._quiet_period * (2 ** min(self._refusals, 32) - 1))
             self._refusals, self._refusal = self._refusals + 1, str(error)
+            self._doubted = True
             log.error("%s; looking again", error)
             self._event(self._clock.now() + later, str(error))
             self._wake.set()

@@ -11,19 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trapd import file_stamp
 from trapd.content import Content
 from trapd.file_stamp import RACY, identity
 from trapd.watch.commit import commit
-from trapd.watch.distributions import HOW, Distribution, locate, read_record
+from trapd.watch.distributions import HOW, Distribution, locate
+from trapd.watch.fingerprint import DIGITS
 from trapd.watch.ignore import ignored
 from trapd.watch.installers import git_folder
+from trapd.watch.record_file import Layouts, read_record
 from trapd.watch.sites import Site, find, read_metadata
 
-_DIGITS = 32  # of a digest: 128 bits tell two states of one distribution apart
 _NOT_IMPORTED = frozenset({"site-packages", "dist-packages", "test"})  # in the standard library's folder
 File = tuple[str, str]  # name, and where it is
 
@@ -33,6 +34,7 @@ class Contents:
 
     def __init__(self) -> None:
         self._records: dict[str, tuple[object, str]] = {}  # metadata folder -> stamp of its RECORD, digest
+        self.layouts = Layouts()
         self._read: dict[str, tuple[bytes, str]] = {}  # name -> stamps of its files, digest of their content
 
     def unrecorded(
@@ -42,18 +44,24 @@ class Contents:
         found = {}
         for name in names:
             there = find(sites, name)
-            if there and not self._recorded(there[0].path / there[1]) and (located := locate(name, sites, editable)):
+            if (
+                there
+                and not self._recorded(there[0].path / there[1])
+                and (located := locate(name, sites, editable, self.layouts))
+            ):
                 found[name] = located
         return found
 
-    def table(self, sites: Sequence[Site], unrecorded: Mapping[str, Distribution]) -> dict[str, Content]:
-        """All distributions with metadata, by normalised name. Of those without a RECORD only the files of the
-        ``unrecorded`` are read. Raises OSError if something vanishes meanwhile."""
+    def table(
+        self, sites: Sequence[Site], unrecorded: Mapping[str, Distribution], apart: Collection[str] = ()
+    ) -> dict[str, Content]:
+        """All distributions with metadata but those ``apart``, by normalised name. Of those without a RECORD only the
+        files of the ``unrecorded`` are read. Raises OSError if something vanishes meanwhile."""
         found: dict[str, Content] = {}
         seen: set[str] = set()
         for site in sites:
             for name in site.metadata:
-                if name not in found and (there := find([site], name)):
+                if name not in found and name not in apart and (there := find([site], name)):
                     path = site.path / there[1]
                     seen.add(str(path))
                     digest, at = self._recorded(path), ""
@@ -73,7 +81,7 @@ class Contents:
         files = [("", real)] if Path(real).is_file() else []
         files += [(path, path) for path in sorted({path for folder in standard for path in _modules(folder)})]
         content = self.digest("", files)
-        return Content(version, hashlib.sha256(f"{identity}\n{content}".encode()).hexdigest()[:_DIGITS])
+        return Content(version, hashlib.sha256(f"{identity}\n{content}".encode()).hexdigest()[:DIGITS])
 
     def digest(self, name: str, files: Iterable[File]) -> str:
         """Of what is in these files, under ``name``; read only if one of them looks changed."""
@@ -110,7 +118,7 @@ class Contents:
 def digest_of(files: Iterable[tuple[str, str]]) -> str:
     """Of names with the digests of what is in them; their order does not matter."""
     lines = "\n".join(f"{digest} {path}" for path, digest in sorted(files))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:DIGITS]
 
 
 def commit_of(distribution: Distribution) -> str:

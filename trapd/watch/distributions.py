@@ -8,12 +8,9 @@ plain      a folder or module on the import path, without any metadata; in a pro
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -21,10 +18,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from trapd.content import UNKNOWN
+from trapd.watch.folders import Files, Folder, SourceFile, single, together
 from trapd.watch.ignore import is_no_code
-from trapd.watch.projects import is_namespace, modules, packages
+from trapd.watch.projects import modules, packages
+from trapd.watch.record_file import Layout, Layouts, Recorded, is_below, read_record
 from trapd.watch.sites import Site, find, read_metadata
-from trapd.watch.tree import SourceFile, is_sourceless, walk
+from trapd.watch.tree import is_sourceless, walk
 
 # Of the metadata, what says how and from where something was installed, not what: the same wheel again is no change.
 HOW = frozenset(
@@ -43,15 +42,6 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """A line of RECORD: ``digest`` as written there ("sha256=..."), empty where there is none."""
-
-    path: str
-    digest: str
-    size: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Distribution:
     """A distribution that was found."""
 
@@ -61,8 +51,8 @@ class Distribution:
     site: Site  # where its metadata is, or its files if it has none
     metadata: str = ""  # name of the metadata folder or file in ``site``
     installer: str = ""
-    files: tuple[SourceFile, ...] = ()
-    record: tuple[Recorded, ...] = ()
+    files: Files = field(default_factory=Files)
+    record: tuple[Recorded, ...] = ()  # of an editable install, which has few lines
     trees: Mapping[Path, frozenset[tuple[str, int]]] = field(default_factory=dict)  # top -> its folders
     ways: frozenset[Path] = frozenset()  # where its folders and modules are, or would be, as they are named
     litter: tuple[str, ...] = ()
@@ -75,26 +65,36 @@ class Distribution:
     @property
     def has_code(self) -> bool:
         """Whether there is anything of it but metadata."""
-        return any(file.counted and not file.path.startswith(f"{self.metadata}/") for file in self.files)
+        inside = f"{self.metadata}/"
+        return any(
+            folder.text and not (self.metadata and f"{folder.path}/".startswith(inside))
+            for folder in self.files.folders
+        )
 
 
 class _Finds:
-    """Collects files and trees of one distribution."""
+    """Collects files and trees of one distribution. Of two files for one path the first counts."""
 
     def __init__(self, *, compiled: bool) -> None:
         self._compiled = compiled
-        self.files: dict[str, SourceFile] = {}
+        self._walked: dict[str, list[Folder]] = {}  # path -> what was found there
+        self._named: dict[str, SourceFile] = {}
+        self._metadata: list[SourceFile] = []  # of what has no folder of it
         self.trees: dict[Path, frozenset[tuple[str, int]]] = {}
         self.ways: set[Path] = set()
         self.litter: list[str] = []
 
+    def __bool__(self) -> bool:
+        return bool(self._walked or self._named)
+
     def add(self, file: SourceFile) -> None:
-        self.files.setdefault(file.path, file)
+        if not self._has(file.path):
+            self._named[file.path] = file
 
     def folder(self, top: Path, prefix: str) -> None:
         tree = walk(top, prefix, compiled=self._compiled)
-        for file in tree.files:
-            self.add(file)
+        for folder in tree.files:
+            self._add_folder(folder)
         # events do not pass a link: what is behind one has to be listened to where it is
         for place in {top.resolve(), *(link.resolve() for link in tree.links if link.is_dir())}:
             self.trees[place] = frozenset(tree.folders)
@@ -105,11 +105,30 @@ class _Finds:
         if path.is_dir():
             tree = walk(path, path.name, compiled=False)
             self.litter += tree.litter
-            for file in tree.files:
-                how = PurePosixPath(file.path).name in HOW
-                self.add(SourceFile(file.path, file.source, counted=not how))
+            for folder in tree.files:
+                for file in folder:
+                    how = PurePosixPath(file.path).name in HOW
+                    self.add(SourceFile(file.path, file.source, counted=not how))
         elif path.is_file():
-            self.add(SourceFile(path.name, str(path)))
+            self._metadata.append(SourceFile(path.name, str(path)))
+
+    def files(self) -> Files:
+        """Raises OSError if one of them vanishes."""
+        walked = [folder for folders in self._walked.values() for folder in folders]
+        return Files((*walked, *together(self._named.values()), *map(single, self._metadata)))
+
+    def _add_folder(self, folder: Folder) -> None:
+        there = self._walked.setdefault(folder.path, [])
+        known = {name for other in there for name in other.all_names}
+        known |= {name for name in folder.all_names if self._named and f"{folder.path}/{name}" in self._named}
+        if known:
+            folder = folder.without(frozenset(known))
+        if len(folder):
+            there.append(folder)
+
+    def _has(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        return path in self._named or any(name in other.all_names for other in self._walked.get(folder, ()))
 
     def module(self, site: Path, name: str, stem: str) -> bool:
         """A folder or file that ``import`` would take for ``stem``, put at ``name``."""
@@ -126,8 +145,11 @@ class _Finds:
         return bool(found)
 
 
-def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Distribution | None:
+def locate(
+    name: str, sites: Sequence[Site], editable: Mapping[str, str], layouts: Layouts | None = None
+) -> Distribution | None:
     """Find one distribution; None if it is not installed. ``editable``: what finders of editable installs map to where.
+    ``layouts``: what is remembered of RECORDs.
 
     Raises OSError if something vanishes under the walk.
     """
@@ -138,32 +160,29 @@ def locate(name: str, sites: Sequence[Site], editable: Mapping[str, str]) -> Dis
     info = site.path / metadata
     if _is_editable(info):
         return _editable(name, site, metadata, sites, editable)
-    record = read_record(info)
-    if record:
-        return _recorded(name, site, metadata, record)
+    layout = (layouts or Layouts()).of(info)
+    if layout.recorded:
+        return _recorded(name, site, metadata, layout)
     return _packaged(name, site, metadata)
 
 
-def _recorded(name: str, site: Site, metadata: str, record: tuple[Recorded, ...]) -> Distribution:
+def _recorded(name: str, site: Site, metadata: str, layout: Layout) -> Distribution:
     """Folders with an ``__init__`` in RECORD are its own and walked whole: Python imports what lies in them, listed or
     not. Of folders that several distributions share, which an ``__init__`` may declare, only what is listed."""
     finds = _Finds(compiled=True)
-    own = {PurePosixPath(r.path).parent for r in record if PurePosixPath(r.path).name.startswith("__init__.")}
-    own = {folder for folder in own if not is_namespace(site.path / folder)}
-    own.discard(PurePosixPath())  # one that lies among all packages makes no package of them
+    own = layout.tops(site.path)
     for folder in sorted(own):
-        if not any(parent in own for parent in folder.parents) and (top := site.path / folder).is_dir():
-            finds.folder(top, str(folder))
-    for line in record:
-        path = PurePosixPath(line.path)
-        if path.parts[0] != metadata and not any(parent in own for parent in path.parents):
-            source = site.path / path
-            if source.is_file() and (path.suffix != ".pyc" or is_sourceless(source)):
-                finds.add(SourceFile(line.path, str(source), counted=not is_no_code(path.name)))
-                if len(path.parts) > 1:
-                    finds.trees.setdefault(site.path / path.parts[0], frozenset())
+        if (top := site.path / folder).is_dir():
+            finds.folder(top, folder)
+    for path in layout.outside(own):
+        source = site.path / path
+        name_of_file = path.rpartition("/")[2]
+        if source.is_file() and (not path.endswith(".pyc") or is_sourceless(source)):
+            finds.add(SourceFile(path, str(source), counted=not is_no_code(name_of_file)))
+            if "/" in path:
+                finds.trees.setdefault(site.path / path.partition("/")[0], frozenset())
     finds.metadata(site.path / metadata)
-    return _finish(name, Kind.RECORDED, site, metadata, finds, record)
+    return _finish(name, Kind.RECORDED, site, metadata, finds)
 
 
 def _packaged(name: str, site: Site, metadata: str) -> Distribution:
@@ -188,12 +207,12 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
     for module in [] if mapped else _top_level(info, name, around):
         if home := next((s for s in around if s.has(module)), None):
             finds.module(home.path, module, module)
-    if not finds.files:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
+    if not finds:  # no top_level.txt, and not called like the distribution: whatever can be imported from there
         for home in homes:
             for module in packages(home):
                 finds.module(home.path, module, module)
     finds.metadata(info)
-    return _finish(name, Kind.EDITABLE, site, metadata, finds, read_record(info))
+    return _finish(name, Kind.EDITABLE, site, metadata, finds, tuple(read_record(info)))
 
 
 def _is_in(source: Path, path: Path) -> bool:
@@ -227,7 +246,7 @@ def _finish(
         site=site,
         metadata=metadata,
         installer=_text(info / "INSTALLER").strip() if info else "",
-        files=tuple(finds.files.values()),
+        files=finds.files(),
         record=record,
         trees=finds.trees,
         ways=frozenset(finds.ways),
@@ -245,15 +264,9 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _is_below(path: str) -> bool:
-    """Whether it names something below the import root."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in path
-
-
 def _top_level(info: Path, name: str, sites: Iterable[Site]) -> list[str]:
     """What is imported from it: setuptools writes it down; otherwise it is called like the distribution."""
-    listed = [module for module in _text(info / "top_level.txt").split() if _is_below(module)]
+    listed = [module for module in _text(info / "top_level.txt").split() if is_below(module)]
     return listed or [module for site in sites if (module := site.called_like(name))][:1]
 
 
@@ -268,19 +281,3 @@ def _direct_url(info: Path) -> Mapping[str, object]:
 def _is_editable(info: Path) -> bool:
     directory = _direct_url(info).get("dir_info")
     return isinstance(directory, dict) and bool(directory.get("editable"))
-
-
-def read_record(info: Path) -> tuple[Recorded, ...]:
-    """The lines of RECORD about files below the import root: scripts and man pages are nothing that is imported.
-
-    None at all if it is no table.
-    """
-    try:
-        lines = [[*row, "", ""][:3] for row in csv.reader(io.StringIO(_text(info / "RECORD"), newline="")) if row]
-    except csv.Error:
-        return ()
-    return tuple(
-        Recorded(str(PurePosixPath(path)), digest, int(size) if re.fullmatch("[0-9]{1,18}", size) else None)
-        for path, digest, size in lines
-        if _is_below(path)
-    )

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from trapd.content import Environment
 from trapd.file_stamp import identity
-from trapd.watch.distributions import Distribution, Kind, read_record
+from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.interpreter import Answer
+from trapd.watch.record_file import read_record
 from trapd.watch.sites import Site, find
 
 AUTO = "auto"
@@ -118,7 +119,7 @@ def _hooks(distribution: Distribution) -> Iterator[str]:
     """What an installer wrote beside the metadata of an editable install, so that its sources are found: a path file,
     or one that starts a finder, and the finder. All of them are in RECORD; links are not."""
     if distribution.kind is Kind.EDITABLE and distribution.has_code:
-        own = {file.path for file in distribution.files}
+        own = {name for folder in distribution.files.folders if not folder.path for name in folder.all_names}
         for line in distribution.record:
             path = PurePosixPath(line.path)
             if len(path.parts) == 1 and path.suffix in (".pth", ".py") and line.path not in own:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapd.content import Content
-from trapd.file_stamp import RACY, content, identity
+from trapd.file_stamp import RACY, content, digest, identity
+from trapd.watch.folders import DIGEST, LOOK, Folder, split
+
+DIGITS = 32  # of a digest: 128 bits tell two states of one distribution apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +35,74 @@ def read(path: Path) -> Stamp:
     return Stamp(digest, size, written / 1e9, seen, racy=now - changed < RACY)
 
 
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """The contents of a folder's files that count."""
+
+    text: str  # their names, as Folder has them
+    looks: bytes  # what they looked like; zeros: one that was read so soon after a change that another would not show
+    joined: bytes  # the sha256 of each
+    written: float  # when the youngest of them was written, seconds since the epoch
+
+
+_UNTRUSTED = bytes(LOOK.size)
+
+
 class Hasher:
     """Digests of files. What was read once is read again only if the file looks changed, or at a fresh look."""
 
-    def __init__(self, read: Callable[[Path], Stamp] = read) -> None:
-        self._read = read
-        self._known: dict[str, Stamp] = {}
-        self._used: dict[str, Stamp] = {}
+    def __init__(
+        self, read: Callable[[Path], Stamp] = read, read_digest: Callable[[str], bytes] = digest, racy: int = RACY
+    ) -> None:
+        self._read, self._read_digest, self._racy = read, read_digest, racy
+        self._known: dict[object, Stamp | Digests] = {}
+        self._used: dict[object, Stamp | Digests] = {}
+        self._begun = time.time_ns()
 
     def begin(self, *, fresh: bool) -> None:
         """Begin a look; what the look before did not ask for is forgotten, and with ``fresh`` everything is."""
         self._known, self._used = {} if fresh else self._used, {}
+        self._begun = time.time_ns()
 
     def stamp(self, source: str) -> Stamp:
-        """Raises OSError."""
+        """Of one file. Raises OSError."""
         known = self._used.get(source)
-        if known is None:
+        if not isinstance(known, Stamp):
             known = self._known.get(source)
-            if known is None or known.racy or known.identity != identity(Path(source).stat()):
+            if not isinstance(known, Stamp) or known.racy or known.identity != identity(Path(source).stat()):
                 known = self._read(Path(source))
             self._used[source] = known
         return known
+
+    def folder(self, folder: Folder) -> Digests:
+        """Of the files of a folder that count. Raises OSError."""
+        key = (folder.source, "" if folder.walked else (folder.text, folder.called))
+        used = self._used.get(key)
+        if isinstance(used, Digests) and used.text == folder.text:
+            return used
+        known = self._known.get(key)
+        if not isinstance(known, Digests) or (known.text, known.looks) != (folder.text, folder.looks):
+            known = self._read_folder(folder, known if isinstance(known, Digests) else None)
+        self._used[key] = known
+        return known
+
+    def _read_folder(self, folder: Folder, known: Digests | None) -> Digests:
+        before = {}
+        if known is not None:
+            before = {
+                name: (look, known.joined[at * DIGEST : (at + 1) * DIGEST])
+                for at, (name, look) in enumerate(zip(known.text.split("\0"), split(known.looks), strict=False))
+            }
+        looks, joined, written = [], [], 0
+        for name, look in zip(folder.names, split(folder.looks), strict=True):
+            there = before.get(name)
+            if there is None or there[0] != look:
+                there = look, self._read_digest(f"{folder.source}/{folder.called or name}")
+            _, _, _, modified, changed = LOOK.unpack(look)
+            written = max(written, modified)
+            looks.append(look if self._begun - changed >= self._racy else _UNTRUSTED)
+            joined.append(there[1])
+        return Digests(folder.text, b"".join(looks), b"".join(joined), written / 1e9)
 
 
 def fingerprint(distributions: Mapping[str, Content], names: Iterable[str]) -> str:
@@ -68,12 +118,17 @@ def earlier_fingerprint(
     """The fingerprint as a trapd without tables took it, by which generations that it made are known again.
 
     Of paths and contents of what is watched, of all versions in the dependency closure, and of what runs and configures
-    it. The order of ``digests`` and ``versions`` does not matter.
+    it. ``digests``: sorted by path. The order of ``versions`` does not matter.
     """
+    found = hashlib.sha256("\n".join(_before_files(versions, celeryconfig, interpreter)).encode())
+    for path, of_file in digests:
+        found.update(f"\nfile {of_file} {path}".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _before_files(versions: Mapping[str, str], celeryconfig: str, interpreter: str) -> list[str]:
     lines = ["trapd fingerprint 1", f"interpreter {interpreter}", f"celeryconfig {celeryconfig}"]
-    lines += [f"version {name} {version}" for name, version in sorted(versions.items())]
-    lines += [f"file {digest} {path}" for path, digest in sorted(digests)]
-    return _digest(lines)
+    return [*lines, *(f"version {name} {version}" for name, version in sorted(versions.items()))]
 
 
 def _digest(lines: Iterable[str]) -> str:

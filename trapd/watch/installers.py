@@ -8,7 +8,7 @@ leaves its stash behind, and a package that can still be imported, by half.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
@@ -20,6 +20,7 @@ from trapd.watch.dpkg import Dpkg
 from trapd.watch.records import Fault, Records, keeps_to_record
 from trapd.watch.remedies import again, anew
 from trapd.watch.sites import Site, find, is_stash_of, normalise, of_metadata
+from trapd.watch.walked import Walked
 
 GIT_AT_WORK = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 
@@ -51,9 +52,11 @@ class Installers:
         *,
         prefix: str,
         fresh: bool = False,
+        walked: Callable[[Distribution], Walked | None] = lambda distribution: None,
     ) -> Wholeness:
         """``found``: the watched ones. ``needed``: normalised names of them and of all that they require or required.
-        ``fresh``: trust no times of the watched ones' files. Raises OSError if a file cannot be read.
+        ``fresh``: trust no times of the watched ones' files. ``walked``: what is in these.
+        Raises OSError if a file cannot be read.
 
         While somebody is at work nothing is compared, which would cost time that he needs.
         """
@@ -65,7 +68,7 @@ class Installers:
             self._dpkg.unfinished(sites, needed, of_system=of_system, proc=self._proc),
             _unpacked(found, sites, needed),
             (installer.why for installer in self._others_at_work(prefix, of_system=of_system)),
-            *(self._watched(distribution, sites, fresh) for distribution in found),
+            *(self._watched(distribution, sites, fresh, walked) for distribution in found),
         )
         if reason := next(reasons, ""):
             return Wholeness(reason)
@@ -83,12 +86,19 @@ class Installers:
             self._dpkg.started(installer.pid, self._proc)
             yield installer
 
-    def _watched(self, distribution: Distribution, sites: Sequence[Site], fresh: bool) -> Iterator[str]:
+    def _watched(
+        self,
+        distribution: Distribution,
+        sites: Sequence[Site],
+        fresh: bool,
+        walked: Callable[[Distribution], Walked | None],
+    ) -> Iterator[str]:
         site, name = distribution.site, distribution.name
         if site.of_system or not distribution.metadata:
             return
         yield from _two_versions(name, site)
-        faults = self._records.faults(site.path, distribution.metadata, fresh=fresh)
+        known = walked(distribution)
+        faults = self._records.faults(site.path, distribution.metadata, fresh=fresh, walked=known)
         if faults is None and distribution.kind is Kind.PACKAGED:
             yield from _no_record(name, site, distribution.metadata, distribution.installer)
         elif faults:

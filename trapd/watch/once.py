@@ -82,14 +82,15 @@ def _describe(distribution: Distribution) -> dict[str, Any]:
 def _projects(found: Iterable[Distribution]) -> dict[str, Any]:
     projects: dict[str, dict[str, Any]] = {}
     for distribution in found:
-        for root, file in placed(distribution.files, distribution.metadata) if distribution.from_source else ():
+        for root, folder in placed(distribution.files, distribution.metadata) if distribution.from_source else ():
             if root:
                 project = projects.setdefault(
                     root, {"climbing": [], "writable": os.access(root, os.W_OK), "code": [], "left_out": []}
                 )
-                top = file.path.partition("/")[0]
-                project["code"] += [top] if top not in project["code"] and top != distribution.metadata else []
-                project["climbing"] += [file.path] if _climbs(file.source) else []
+                for file in folder:
+                    top = file.path.partition("/")[0]
+                    project["code"] += [top] if top not in project["code"] and top != distribution.metadata else []
+                    project["climbing"] += [file.path] if _climbs(file.source) else []
     for distribution in found:
         if distribution.kind is Kind.PLAIN and (mine := projects.get(str(distribution.site.path))):
             mine["left_out"] = [name for name in left_out(distribution.site) if name not in mine["code"]]

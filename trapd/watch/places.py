@@ -74,7 +74,11 @@ def _of_source(site: Site, found: Sequence[Distribution]) -> set[str]:
     """In a source tree lie notes and test results too: only the watched top-level names matter."""
     here = {top.name for distribution in found for top in distribution.trees if top.parent == site.path}
     modules = {
-        Path(f.source).name for distribution in found for f in distribution.files if Path(f.source).parent == site.path
+        folder.called or name
+        for distribution in found
+        for folder in distribution.files.folders
+        if folder.source == str(site.path)
+        for name in folder.all_names
     }
     return here | modules | {name for names in site.metadata.values() for name in names}
 

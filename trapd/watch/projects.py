@@ -8,12 +8,14 @@ installed in a site-packages has no surroundings of its own, and goes into one f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from trapd.watch.folders import LOOK, Files, Folder, single, split
 from trapd.watch.ignore import ignored
 from trapd.watch.sites import Site, is_installed
-from trapd.watch.tree import SourceFile, walk
+from trapd.watch.tree import walk
 
 # Beside the code of a project, and none of its service: a change of one is no reason for new workers.
 _NOT_OF_THE_SERVICE = frozenset({"conftest", "docs", "noxfile", "setup", "test", "tests"})
@@ -21,31 +23,52 @@ LARGEST = 64 << 20  # bytes of a package that nobody named: what is larger holds
 _DECLARATIONS = (b"extend_path(", b"declare_namespace(")  # of pkgutil and pkg_resources
 
 
-def placed(files: Iterable[SourceFile], metadata: str) -> Iterator[tuple[str, SourceFile]]:
-    """With each file the import root that it lies below, absolute; "" for one that is installed, or lies under another
-    name than it is imported by. ``metadata``: name of the distribution's metadata folder or file.
+def placed(files: Files, metadata: str) -> Iterator[tuple[str, Folder]]:
+    """With the files of each folder the import root that they lie below, absolute; "" for what is installed, or lies
+    under another name than it is imported by. ``metadata``: name of the distribution's metadata folder or file.
 
     Where all files lie elsewhere by way of links (a link to a package, setuptools' strict mode), that is their place:
     programs resolve ``__file__`` before they look around.
     """
-    files = list(files)
-    named = [_root(file.source, file.path) for file in files]
-    real = {_root(os.path.realpath(file.source), file.path) for file in files if not _is_in(file.path, metadata)}
+    real = {root for folder in files.folders if not _is_in(folder, metadata) for root in _real_roots(folder)}
     elsewhere = real.pop() if len(real) == 1 else None
-    for file, root in zip(files, named, strict=True):
-        if _is_in(file.path, metadata):
-            yield ("" if root is None or is_installed(root) else str(root)), file
-        elif elsewhere is not None and elsewhere != root and not is_installed(elsewhere):
-            yield str(elsewhere), SourceFile(file.path, os.path.realpath(file.source), file.counted)
+    for folder in files.folders:
+        root = None if folder.called else _root(folder.source, folder.path)
+        if not _is_in(folder, metadata) and elsewhere is not None and elsewhere != root and not is_installed(elsewhere):
+            yield from ((str(elsewhere), there) for there in _resolved(folder))
         else:
-            yield ("" if root is None or is_installed(root) else str(root)), file
+            yield ("" if root is None or is_installed(root) else str(root)), folder
 
 
-def _is_in(path: str, metadata: str) -> bool:
-    return bool(metadata) and path.partition("/")[0] == metadata
+def _real_roots(folder: Folder) -> set[Path | None]:
+    """The import roots that its files lie below once all links are resolved."""
+    roots = set[Path | None]()
+    if len(folder) > len(folder.links):
+        roots.add(None if folder.called else _root(os.path.realpath(folder.source), folder.path))
+    for name in folder.links:
+        real, path = os.path.realpath(f"{folder.source}/{folder.called or name}"), f"{folder.path}/{name}".lstrip("/")
+        roots.add(Path(real.removesuffix(f"/{path}") or "/") if real.endswith(f"/{path}") else None)
+    return roots
+
+
+def _resolved(folder: Folder) -> Iterator[Folder]:
+    """The same files where they really are."""
+    if not folder.links:
+        yield replace(folder, source=os.path.realpath(folder.source))
+        return
+    for file in folder:
+        yield single(replace(file, source=os.path.realpath(file.source)))
+
+
+def _is_in(folder: Folder, metadata: str) -> bool:
+    top = folder.path.partition("/")[0] if folder.path else folder.text
+    return bool(metadata) and top == metadata
 
 
 def _root(source: str, path: str) -> Path | None:
+    """The import root of a folder that is at ``path`` below it."""
+    if not path:
+        return Path(source)
     return Path(source.removesuffix(f"/{path}") or "/") if source.endswith(f"/{path}") else None
 
 
@@ -92,7 +115,9 @@ def _is_module(path: Path, suffix: str) -> bool:
 
 def is_large(package: Path) -> bool:
     """Whether so much lies in it that most of it can be no code. Raises OSError if something vanishes."""
-    return sum(Path(file.source).stat().st_size for file in walk(package, "", compiled=False).files) > LARGEST
+    looks = (look for folder in walk(package, "", compiled=False).files for look in split(folder.looks))
+    sizes: Iterator[int] = (LOOK.unpack(look)[2] for look in looks)
+    return sum(sizes) > LARGEST
 
 
 def is_namespace(package: Path) -> bool:

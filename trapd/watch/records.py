@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trapd.file_stamp import RACY, content, identity
-from trapd.watch.distributions import Recorded, read_record
+from trapd.file_stamp import RACY, digest, identity
+from trapd.watch.folders import look
+from trapd.watch.record_file import Recorded, read_record
+from trapd.watch.walked import Walked, contents_of
 
 # Whose RECORD says what is there. Others change files after it was written: conda puts prefixes in, Debian strips
 # libraries. pip names itself last of all, so nobody's may be that of a pip which was killed. The first word, in small
@@ -39,7 +40,7 @@ class _Known:
     stamp: object  # of RECORD and INSTALLER
     true: bool  # whether its installer keeps to the RECORD, or it was seen to be true once
     installer: str
-    paths: bytes
+    paths: bytes | None = None  # of the recorded files that no walk finds; None: they were not compared yet
     seen: bytes = b""  # what the files looked like when they were compared
     faults: tuple[Fault, ...] = ()
 
@@ -55,8 +56,11 @@ class Records:
         """Begin a look; what the look before did not ask for is forgotten."""
         self._known, self._used = self._used, {}
 
-    def faults(self, site: Path, metadata: str, *, fresh: bool = False) -> tuple[Fault, ...] | None:
+    def faults(
+        self, site: Path, metadata: str, *, fresh: bool = False, walked: Walked | None = None
+    ) -> tuple[Fault, ...] | None:
         """What is not as recorded; None if there is no RECORD that can be read. ``fresh``: trust no file's times.
+        ``walked``: the contents of its files, as far as they are known; the other files are looked at here.
 
         An installer that is not known to keep to its RECORD is held to it once all of that RECORD was true; until then
         only code has to be there. Raises OSError for a file that cannot be looked at.
@@ -65,22 +69,21 @@ class Records:
         stamp = (_stamp(info / "RECORD"), _stamp(info / "INSTALLER"))
         known = self._used.get(info) or self._known.get(info)
         if known is None or known.stamp != stamp:
-            lines = list(_lines(info))
-            if not lines:
+            if next(_lines(info), None) is None:
                 return None
             installer = read_installer(info)
-            known = _Known(
-                stamp, keeps_to_record(installer), installer, b"\0".join(os.fsencode(line.path) for line in lines)
-            )
+            known = _Known(stamp, keeps_to_record(installer), installer)
         self._used[info] = known
-        seen = _looks(site, known.paths)
+        seen = b"" if known.paths is None else _seen(site, known.paths, walked)
         if fresh or not seen or seen != known.seen:
-            found = tuple(_faults(site, _lines(info)))
+            compared = _Compared(site, info, walked)
+            found = tuple(compared.faults())
+            known.paths = compared.paths()
             if known.true or not found:
                 known.true, known.faults = True, found
             else:
                 known.faults = tuple(f for f in found if f.why == _MISSING and f.path.endswith(_CODE))
-            known.seen = seen
+            known.seen = compared.looks.seen(walked)
         return known.faults
 
     def installer(self, site: Path, metadata: str) -> str:
@@ -115,28 +118,67 @@ def _stamp(path: Path) -> object:
         return None
 
 
-def _looks(site: Path, paths: bytes) -> bytes:
-    """What stat says of all these files; empty if it may say the same of other content."""
-    digest, top, youngest = hashlib.blake2b(digest_size=16), os.fsencode(site) + b"/", 0
-    now, pack = time.time_ns(), struct.Struct("=QQqqq").pack
-    for path in paths.split(b"\0"):
+class _Looks:
+    """What stat(2) says of files, in few bytes."""
+
+    def __init__(self, site: Path) -> None:
+        self._top, self._found, self._youngest = os.fsencode(site) + b"/", hashlib.blake2b(digest_size=16), 0
+        self._began = time.time_ns()
+
+    def add(self, path: bytes) -> None:
+        """Raises OSError for a file that cannot be looked at."""
         try:
-            found = os.stat(top + path)  # noqa: PTH116 (of bytes, 24,000 times)
+            status = os.stat(self._top + path)  # noqa: PTH116 (of bytes, 24,000 times)
         except (FileNotFoundError, NotADirectoryError):
-            digest.update(b"-")
-            continue
-        youngest = max(youngest, found.st_ctime_ns)
-        digest.update(pack(*identity(found)))
-    return b"" if abs(now - youngest) < RACY else digest.digest()
+            self._found.update(b"-")
+            return
+        self._youngest = max(self._youngest, status.st_ctime_ns)
+        self._found.update(look(status))
+
+    def seen(self, walked: Walked | None) -> bytes:
+        """Together with the contents that a walk found; empty if all of it may stay the same though a file changes."""
+        racy = abs(self._began - self._youngest) < RACY
+        return b"" if racy else self._found.digest() + (walked.mark() if walked else b"")
+
+
+def _seen(site: Path, paths: bytes, walked: Walked | None) -> bytes:
+    looks = _Looks(site)
+    for path in paths.split(b"\0") if paths else ():
+        looks.add(path)
+    return looks.seen(walked)
 
 
 _MISSING = "is missing"
 
 
-def _faults(site: Path, lines: Iterator[Recorded]) -> Iterator[Fault]:
-    for line in lines:
-        if why := _fault(site / line.path, line):
-            yield Fault(line.path, why, "" if why == _MISSING else _digest(site / line.path))
+class _Compared:
+    """The files of a distribution, compared with its RECORD."""
+
+    def __init__(self, site: Path, info: Path, walked: Walked | None) -> None:
+        self._site, self._info = site, info
+        self._folders = walked.by_folder() if walked else {}
+        self._paths: list[bytes] = []
+        self.looks = _Looks(site)
+
+    def faults(self) -> Iterator[Fault]:
+        folder, there = None, dict[str, bytes]()
+        for line in _lines(self._info):
+            parent, _, name = line.path.rpartition("/")
+            if parent != folder:  # RECORD has the files of one folder one after the other
+                folder, there = parent, contents_of(self._folders.get(parent, ()))
+            content = there.get(name)
+            if content is not None and line.digest == f"sha256={_text(content)}":
+                continue
+            if content is None:
+                path = os.fsencode(line.path)
+                self._paths.append(path)
+                self.looks.add(path)  # before it is read
+            if why := _fault(self._site / line.path, line):
+                yield Fault(line.path, why, "" if why == _MISSING else _digest(self._site / line.path))
+
+    def paths(self) -> bytes:
+        """Of the files that were looked at here, with NUL between."""
+        return b"\0".join(self._paths)
 
 
 def _fault(file: Path, line: Recorded) -> str:
@@ -155,4 +197,9 @@ def _fault(file: Path, line: Recorded) -> str:
 
 
 def _digest(file: Path) -> str:
-    return base64.urlsafe_b64encode(bytes.fromhex(content(file))).rstrip(b"=").decode()
+    return _text(digest(str(file)))
+
+
+def _text(content: bytes) -> str:
+    """A digest as RECORD has it."""
+    return base64.b64encode(content, b"-_").rstrip(b"=").decode()

@@ -17,6 +17,7 @@ from trapd.watch.distributions import Distribution, Kind, locate
 from trapd.watch.environment import AUTO, NO_ENVIRONMENT, Describer
 from trapd.watch.facts import vouched
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
+from trapd.watch.folders import Copies, Folder, in_order, join
 from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
@@ -25,6 +26,7 @@ from trapd.watch.quiet import Finding, Verdict
 from trapd.watch.remedies import again
 from trapd.watch.requirements import Requirements, Requirer
 from trapd.watch.sites import Site, closure, find, normalise, required, scan
+from trapd.watch.walked import Remembered, Walked
 
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
 _AS_IT_IS = "or take it as it is with trapctl retry"
@@ -64,10 +66,12 @@ class _Scene:
 @dataclass(frozen=True, slots=True)
 class Meant:
     """What a look is judged by. ``loaded``: normalised names of distributions that count beside the required ones.
-    ``condition``: how whole what is wanted was; None takes what is there as it is."""
+    ``condition``: how whole what is wanted was; None takes what is there as it is. ``earlier``: whether somebody
+    asks for the fingerprint that a trapd without tables took."""
 
     loaded: Collection[str] = frozenset()
     condition: Condition | None = None
+    earlier: bool = True
 
 
 _NOTHING = Meant()
@@ -81,6 +85,7 @@ class Surveyor:
         self._snapshot = snapshot
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher, self._contents = Hasher(), Contents()
+        self._remembered = Remembered()
         self._installers, self._describer = Installers(), Describer()
         self._needed = frozenset[str]()  # of the last state that settled, and what was found to be required since
         self._requirer = Requirer()
@@ -94,7 +99,7 @@ class Surveyor:
         try:
             scene = self._locate(answer, arm, meant.loaded)
             self._hasher.begin(fresh=fresh)
-            return self._read(scene, answer, wall, fresh, meant.condition)
+            return self._read(scene, answer, wall, fresh, meant)
         except FileNotFoundError as error:
             return Survey(Finding(Verdict.UNFINISHED, f"files are being replaced: {error.filename} vanished"))
         except OSError as error:
@@ -105,7 +110,8 @@ class Surveyor:
         """Listen first, look afterwards: what changes in between is then either seen or heard."""
         for _ in range(_ATTEMPTS):
             sites = scan(answer.paths)
-            located = {name: locate(name, sites, answer.editable) for name in self._names}
+            layouts = self._contents.layouts
+            located = {name: locate(name, sites, answer.editable, layouts) for name in self._names}
             found = [distribution for distribution in located.values() if distribution]
             absent = [name for name, distribution in located.items() if not distribution]
             watched = set(map(normalise, self._names))
@@ -116,10 +122,19 @@ class Surveyor:
                 break
         return scene
 
-    def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, condition: Condition | None) -> Survey:
+    def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, meant: Meant) -> Survey:
+        condition = meant.condition
+        walked = {distribution.name: Walked(distribution.files, self._hasher) for distribution in scene.found}
         self._needed |= scene.needed
         self._sites, self._prefix = scene.sites, answer.prefix
-        whole = self._installers.judge(scene.found, scene.sites, self._needed, prefix=answer.prefix, fresh=fresh)
+        whole = self._installers.judge(
+            scene.found,
+            scene.sites,
+            self._needed,
+            prefix=answer.prefix,
+            fresh=fresh,
+            walked=lambda distribution: walked[distribution.name],
+        )
         roots = (*self._names, *_ALWAYS_REQUIRED)
         requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
         altered, unmet = _counting(whole, requirements, condition, self._taken)
@@ -134,7 +149,7 @@ class Surveyor:
             disk = Disk(DiskState.SETTLED, versions=_versions(scene.found))
             return Survey(Finding(Verdict.BROKEN, wrong), disk, scene.found)
 
-        disk, written = self._disk(scene, answer, environment)
+        disk, written = self._disk(scene, answer, environment, walked, earlier=meant.earlier)
         if whole.altered:  # what it really consists of is not what its RECORD says
             table = {**disk.distributions, **_altered(disk.distributions, whole.altered)}
             disk = replace(disk, distributions=table, fingerprint=fingerprint(table, disk.required))
@@ -142,7 +157,7 @@ class Surveyor:
         if config.digest != answer.celeryconfig:
             reason = reason or f"{self._celeryconfig} changed while it was read"
         verdict = Verdict.UNFINISHED if reason else Verdict.BROKEN if wrong else Verdict.WHOLE
-        age = wall - max([config.written, *written])
+        age = wall - max(config.written, written)
         # a library that breaks is a change, though its RECORD stays
         seen = " ".join([fingerprint(disk.distributions, disk.distributions), *self._counting])
         # a clock that was set back makes files of the future: they say nothing
@@ -159,34 +174,46 @@ class Surveyor:
         found = [*scene.found, *scene.unrecorded.values()]
         return self._describer.describe(answer, self._python, found, scene.sites, scene.needed)
 
-    def _disk(self, scene: _Scene, answer: Answer, environment: Environment | None) -> tuple[Disk, list[float]]:
-        """What is installed, and when the files that are copied from where people edit them were written."""
+    def _disk(
+        self,
+        scene: _Scene,
+        answer: Answer,
+        environment: Environment | None,
+        walked: Mapping[str, Walked],
+        *,
+        earlier: bool,
+    ) -> tuple[Disk, float]:
+        """What is installed, and when the youngest file that is copied from where people edit it was written."""
         names = (*self._names, *_ALWAYS_REQUIRED)
         files, roots, written = self._files([*scene.found, *(scene.edited if environment else ())])
         config = self._hasher.stamp(str(self._celeryconfig)).digest
         table = {
-            **self._contents.table(scene.sites, scene.unrecorded),
-            **self._watched(scene.found),
+            **self._contents.table(scene.sites, scene.unrecorded, apart=set(map(normalise, walked))),
+            **self._watched(scene.found, walked),
             INTERPRETER: self._contents.interpreter(answer.version, answer.identity, self._python, answer.standard),
             CELERYCONFIG: Content("", config),
         }
         counts = sorted({*required(scene.sites, names), *map(normalise, self._names), INTERPRETER, CELERYCONFIG})
-        watched = self._files(scene.found)[0] if environment and scene.edited else files
-        counted = [(file.path, file.digest) for file in watched if file.digest]
-        versions = {**closure(scene.sites, names), **_versions(scene.found)}
         disk = Disk(
             DiskState.SETTLED,
             fingerprint=fingerprint(table, counts),
             versions=_versions(scene.found),
-            files=(*files, TreeFile(celeryconfig.FILE, str(self._celeryconfig), config)),
+            files=Copies(tuple(files), (TreeFile(celeryconfig.FILE, str(self._celeryconfig), config),)),
             eager=answer.eager,
             roots=roots,
             distributions=table,
             required=tuple(counts),
-            earlier=earlier_fingerprint(counted, versions, config, answer.identity),
+            earlier=self._as_earlier(scene, answer, config) if earlier else "",
             environment=environment,
         )
         return disk, written
+
+    def _as_earlier(self, scene: _Scene, answer: Answer, config: str) -> str:
+        versions = {**closure(scene.sites, (*self._names, *_ALWAYS_REQUIRED)), **_versions(scene.found)}
+        counted = in_order(self._files(scene.found)[0])
+        return earlier_fingerprint(
+            ((path, digest.hex()) for path, digest in counted), versions, config, answer.identity
+        )
 
     def settled(self, survey: Survey) -> None:
         """What a look saw has come to rest, whole: what it does not require is needed no more."""
@@ -209,37 +236,37 @@ class Surveyor:
         self._taken |= taken.keys()
         return ", ".join(why.partition(";")[0] for why in taken.values())
 
-    def _watched(self, found: Iterable[Distribution]) -> dict[str, Content]:
+    def _watched(self, found: Iterable[Distribution], walked: Mapping[str, Walked]) -> dict[str, Content]:
         """Read whole, for they are copied: their own part of the table, by what is in their files."""
         table = {}
         for distribution in found:
-            counted = [file for file in distribution.files if file.counted]
-            digest = digest_of((file.path, self._hasher.stamp(file.source).digest) for file in counted)
+            digest = self._remembered.digest(distribution.name, walked[distribution.name])
             at = commit_of(distribution) if distribution.from_source else ""
             table[normalise(distribution.name)] = Content(distribution.version, digest, at, distribution.name)
         return table
 
-    def _files(self, found: Sequence[Distribution]) -> tuple[list[TreeFile], tuple[str, ...], list[float]]:
-        """What to copy, the projects' folders among where it is imported from, and when each file was written."""
-        files: dict[str, TreeFile] = {}
+    def _files(self, found: Sequence[Distribution]) -> tuple[list[tuple[Folder, bytes]], tuple[str, ...], float]:
+        """What to copy, the projects' folders among where it is imported from, and when the youngest was written."""
+        parts: dict[str, list[tuple[Folder, bytes]]] = {}
         roots: dict[str, None] = {}
-        written = []
+        written = 0.0
         for distribution in found:
-            for root, file in (
+            folders = distribution.files.folders
+            for root, folder in (
                 placed(distribution.files, distribution.metadata)
                 if distribution.from_source
-                else zip(repeat(""), distribution.files)
+                else zip(repeat(""), folders)
             ):
                 if root:
                     roots[root] = None
-                path = f"tree{root.rstrip('/')}/{file.path}" if root else f"code/{file.path}"
-                digest = ""
-                if file.counted:
-                    stamp = self._hasher.stamp(file.source)
-                    digest = stamp.digest
-                    written.append(stamp.written)
-                files.setdefault(path, TreeFile(path, file.source, digest))
-        return [files[path] for path in sorted(files)], tuple(sorted(roots)), written
+                path = join(f"tree{root.rstrip('/')}" if root else "code", folder.path).rstrip("/")
+                there = parts.setdefault(path, [])
+                if known := frozenset(name for other, _ in there for name in other.all_names):
+                    folder = folder.without(known)
+                contents = self._hasher.folder(folder)
+                written = max(written, contents.written)
+                there.append((replace(folder, path=path), contents.joined))
+        return [part for path in sorted(parts) for part in parts[path]], tuple(sorted(roots)), written
 
     def _incomplete(self, scene: _Scene, answer: Answer) -> str:
         for name in scene.absent:

@@ -6,23 +6,15 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trapd.watch.folders import Folder, folder, look
 from trapd.watch.ignore import ignored, is_no_code
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file to copy. One that is not counted may change without making the code another."""
-
-    path: str  # relative to the import root, with "/"
-    source: str
-    counted: bool = True
 
 
 @dataclass(slots=True)
 class Tree:
     """What a walk found."""
 
-    files: list[SourceFile] = field(default_factory=list)
+    files: list[Folder] = field(default_factory=list)
     folders: set[tuple[str, int]] = field(default_factory=set)  # path and inode: another inode is another folder
     links: list[Path] = field(default_factory=list)  # to files and folders
     litter: list[str] = field(default_factory=list)  # half-installed: dpkg's *.dpkg-new, pip's stash of a sub-folder
@@ -35,37 +27,54 @@ def walk(top: Path, prefix: str, *, compiled: bool) -> Tree:
     a folder that they are in: one of two names is as good as the other, and the code may use both.
     """
     tree = Tree()
-    waiting: list[tuple[Path, str, frozenset[Path]]] = [(top, prefix, frozenset())]
+    waiting = [(str(top), os.path.realpath(top), prefix, frozenset[str]())]
     while waiting:
-        folder, path, above = waiting.pop()
-        inode = folder.stat().st_ino
-        if (real := folder.resolve()) in above:
+        here, real, path, above = waiting.pop()
+        if real in above:
             continue
-        tree.folders.add((str(real), inode))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name, here = entry.name, f"{path}/{entry.name}"
-                if entry.is_dir():
-                    if name == "__pycache__" and compiled:
-                        tree.files += _compiled(Path(entry.path), here)
-                    elif name.startswith("~"):
-                        tree.litter.append(entry.path)
-                    elif not ignored(name):
-                        if entry.is_symlink():
-                            tree.links.append(Path(entry.path))
-                        waiting.append((Path(entry.path), here, above | {real}))
-                elif name.endswith(".dpkg-new"):
+        tree.folders.add((real, os.stat(here).st_ino))  # noqa: PTH116
+        for inner, is_link in _list(here, path, tree, compiled=compiled):
+            source = f"{here}/{inner}"
+            below = os.path.realpath(source) if is_link else f"{real.rstrip('/')}/{inner}"
+            waiting.append((source, below, f"{path}/{inner}", above | {real}))
+    return tree
+
+
+def _list(here: str, path: str, tree: Tree, *, compiled: bool) -> list[tuple[str, bool]]:
+    """Take note of what is directly in a folder. Returns the folders to walk, by name, and whether each is a link."""
+    inner, counted, free, links = list[tuple[str, bool]](), list[tuple[str, bytes]](), list[str](), set[str]()
+    with os.scandir(here) as entries:
+        for entry in entries:
+            name = entry.name
+            if entry.is_dir():
+                if name == "__pycache__" and compiled:
+                    _compiled(entry.path, f"{path}/{name}", tree)
+                elif name.startswith("~"):
                     tree.litter.append(entry.path)
-                elif name.endswith(".pyc"):
-                    if is_sourceless(Path(entry.path)):
-                        tree.files.append(SourceFile(here, entry.path))
-                    elif compiled:
-                        tree.files.append(SourceFile(here, entry.path, counted=False))
-                elif not ignored(name) and entry.is_file():
-                    tree.files.append(SourceFile(here, entry.path, counted=not is_no_code(name)))
+                elif not ignored(name):
+                    inner.append((name, entry.is_symlink()))
                     if entry.is_symlink():
                         tree.links.append(Path(entry.path))
-    return tree
+            elif name.endswith(".dpkg-new"):
+                tree.litter.append(entry.path)
+            elif name.endswith(".pyc"):
+                if is_sourceless(Path(entry.path)):
+                    counted.append((name, look(entry.stat())))
+                elif compiled:
+                    free.append(name)
+            elif (plain := name.endswith(".py") and name[:-3].isidentifier()) or not ignored(name):
+                if not entry.is_file():
+                    continue
+                if not plain and is_no_code(name):
+                    free.append(name)
+                else:
+                    counted.append((name, look(entry.stat())))
+                if entry.is_symlink():
+                    links.add(name)
+                    tree.links.append(Path(entry.path))
+    if counted or free:
+        tree.files.append(folder(path, here, counted, free, links=frozenset(links), walked=True))
+    return inner
 
 
 def is_sourceless(path: Path) -> bool:
@@ -73,7 +82,8 @@ def is_sourceless(path: Path) -> bool:
     return path.suffix == ".pyc" and path.parent.name != "__pycache__" and not path.with_suffix(".py").exists()
 
 
-def _compiled(cache: Path, path: str) -> list[SourceFile]:
+def _compiled(cache: str, path: str, tree: Tree) -> None:
     """Python writes these under a temporary name first, so a whole name is a whole file."""
-    found = (file for file in cache.iterdir() if file.suffix == ".pyc")
-    return [SourceFile(f"{path}/{file.name}", str(file), counted=False) for file in found]
+    names = [name for name in os.listdir(cache) if name.endswith(".pyc")]  # noqa: PTH208
+    if names:
+        tree.files.append(folder(path, cache, [], names, walked=True))

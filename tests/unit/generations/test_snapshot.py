@@ -117,7 +117,7 @@ def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
 
 def test_files_keep_their_times_so_that_what_was_compiled_stays_valid(store: SnapshotStore, tmp_path: Path) -> None:
     disk = disk_of(tmp_path, FILES)
-    os.utime(disk.files[0].source, ns=(1_600_000_000_123_456_789, 1_600_000_000_987_654_321))
+    os.utime(next(iter(disk.files)).source, ns=(1_600_000_000_123_456_789, 1_600_000_000_987_654_321))
     asyncio.run(store.make(generation(7), disk, [], APPLICATION))
     assert (store.directory / "7/code/trap/__init__.py").stat().st_mtime_ns == 1_600_000_000_987_654_321
 
@@ -186,14 +186,14 @@ def test_while_it_is_made_the_store_tells_how_much_is_copied(
 
 def test_a_path_that_leads_out_of_the_snapshot_is_refused(store: SnapshotStore, tmp_path: Path) -> None:
     disk = disk_of(tmp_path, FILES)
-    disk = replace(disk, files=(replace(disk.files[0], path="code/../../../x.py"),))
+    disk = replace(disk, files=(replace(next(iter(disk.files)), path="code/../../../x.py"),))
     with pytest.raises(SnapshotError, match="it would leave the snapshot"):
         asyncio.run(store.make(generation(7), disk, [], APPLICATION))
 
 
 def test_a_source_that_is_gone_is_named(store: SnapshotStore, tmp_path: Path) -> None:
     disk = disk_of(tmp_path, FILES)
-    Path(disk.files[0].source).unlink()
+    Path(next(iter(disk.files)).source).unlink()
     with pytest.raises(SnapshotError, match=r"cannot make generation 7: .*__init__\.py: no such file or directory"):
         asyncio.run(store.make(generation(7), disk, [], APPLICATION))
     assert not list(store.directory.iterdir())

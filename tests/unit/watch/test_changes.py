@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from trapd.watch import Watch, changes, observer
 from trapd.watch.mounts import MountEvents
 from trapd.watch.places import Places
 from trapd.watch.probe import MARK
-from trapd.watch.survey import Survey
+from trapd.watch.survey import Survey, Surveyor
 
 QUIET, CEILING = 0.1, 0.6
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n"}
@@ -321,8 +322,33 @@ async def test_what_could_not_be_copied_has_to_settle_again_and_is_told_again(tm
     assert home.troubled == [["cannot copy b: no space left"], ["cannot copy a: it has changed"], []]
 
 
+async def test_files_are_all_read_again_only_where_their_times_may_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is written through a mapping has the times of its first change; another machine's come late."""
+    home, anew = Home(tmp_path), list[bool]()
+
+    def look(self: Surveyor, *args: Any, fresh: bool, inner: Any = Surveyor.look, **more: Any) -> Survey:
+        anew.append(fresh)
+        found: Survey = inner(self, *args, fresh=fresh, **more)
+        return found
+
+    monkeypatch.setattr(Surveyor, "look", look)
+    home.refuse = [SnapshotError("cannot copy a: it has changed since it was looked at")]
+    async with watched(home) as home:
+        await home.next(DiskState.SETTLED)
+        assert not any(anew)
+        await home.next(DiskState.CHANGING)
+        await home.next(DiskState.SETTLED)
+        assert anew.count(True) == 1
+        anew.clear()
+        monkeypatch.setattr(changes, "silent", lambda mounts: "over a network")
+        await home.watch.look()
+        assert anew == [True]
+
+
 async def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_path: Path) -> None:
-    """Times and size are as before, and nothing was heard: only reading tells."""
+    """Nothing was heard: what stat(2) says of it tells."""
     home = Home(tmp_path, full_look=0.1)
     pipe = home.site / "trap/run.py"
     hidden = tmp_path / "hidden.py"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.site_packages import install
 from trapd.watch import records as module
-from trapd.watch.distributions import read_record
+from trapd.watch.record_file import read_record
 from trapd.watch.records import Fault, Records
 
 FILES = {"numpy/__init__.py": "x = 1\n", "numpy/core.py": "y = 2\n", "numpy/notes.txt": "z"}
