@@ -62,7 +62,7 @@ class Filling:
 
     def write(self, path: str, content: bytes) -> None:
         """Make a file that is no copy of an installed one; everybody may read it."""
-        write_file(self._target(path), content, Rights())
+        write_file(Path(self._target(path)), content, Rights())
         self._arrived(path, hashlib.sha256(content).hexdigest(), len(content), Rights())
 
     def entries(self) -> Iterator[Entry]:
@@ -88,16 +88,16 @@ class Filling:
         ``over``: in place of a file that is there.
         """
         target = self._target(path)
-        place = target.with_name(target.name + _BESIDE) if over else target
+        place = f"{target}{_BESIDE}" if over else target
         if twin := self._fresh.get(name):
             try:
-                place.hardlink_to(twin)
+                os.link(twin, place)
             except OSError:  # no links here, or no more of them
                 return False
         elif not self._store.give(name, size, place):
             return False
         if over:
-            place.replace(target)
+            os.replace(place, target)  # noqa: PTH105
         self._entries[path] = Entry(path, name, size)
         return True
 
@@ -105,17 +105,17 @@ class Filling:
         name = name_of(file.digest, rights)
         if (twin := self._fresh.get(name)) and self._place(name, twin.stat().st_size, file.path):
             return
-        arrived = copy_file(Path(file.source), self._target(file.path), file.digest, rights)
+        arrived = copy_file(Path(file.source), Path(self._target(file.path)), file.digest, rights)
         self._arrived(file.path, arrived.digest, arrived.size, rights)
 
     def _arrived(self, path: str, digest: str, size: int, rights: Rights) -> None:
         """A new file is in its place; perhaps there was one like it, which its digest tells only now."""
         name = name_of(digest, rights)
         if not self._place(name, size, path, over=True):
-            self._fresh.setdefault(name, self._target(path))
+            self._fresh.setdefault(name, Path(self._target(path)))
             self._entries[path] = Entry(path, name, size)
 
-    def _target(self, path: str) -> Path:
+    def _target(self, path: str) -> str:
         """Where a file goes, its folder made."""
         parent = path.rpartition("/")[0]
         if parent not in self._folders:
@@ -123,7 +123,7 @@ class Filling:
                 raise SnapshotError(f"cannot copy {path}: it would leave the snapshot")
             (self.folder / parent).mkdir(parents=True, exist_ok=True)
             self._folders.add(parent)
-        return self.folder / path
+        return f"{self.folder}/{path}"
 
     # --- compiled files ---
 
@@ -141,7 +141,7 @@ class Filling:
                 code = compiled.unchecked(Path(sources[module]), Path(installed), self._entries[module].digest)
                 if code is not None:
                     rights = Rights.of(Path(installed).stat(), self._group)
-                    write_file(self._target(path), code, rights)
+                    write_file(Path(self._target(path)), code, rights)
                     self._arrived(path, hashlib.sha256(code).hexdigest(), len(code), rights)
 
     def _take_over_compiled(self, folder: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from trapd.generations.copying import CACHE
 
@@ -28,18 +29,24 @@ def names(paths: Iterable[str]) -> frozenset[str]:
 
     Of a namespace (a folder without an ``__init__``), which others may have a part of, what is in it: ``ns.trap``.
     """
-    files = [PurePosixPath(path) for path in paths]
-    packages = {file.parent for file in files if file.name.startswith("__init__.")} - {PurePosixPath()}
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder, []).append(name)
+    packages = {folder for folder, inside in folders.items() if any(name.startswith("__init__.") for name in inside)}
     found, tops = set[str](), set[str]()
-    for file in files:
-        if file.parts[0].endswith(_NO_CODE) or CACHE in file.parts:
+    for folder, inside in folders.items():
+        parts = folder.split("/") if folder else []
+        if CACHE in parts or (parts and parts[0].endswith(_NO_CODE)):
             continue
-        if len(file.parts) > 1:
-            tops.add(file.parts[0])
-        if package := next((folder for folder in reversed(file.parents) if folder in packages), None):
-            found.add(".".join(package.parts))
-        elif file.suffix in _MODULES:
-            found.add(".".join((*file.parent.parts, _top(file.name))))
+        tops.update(parts[:1])
+        outermost = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+        if package := next((folder for folder in outermost if folder in packages), None):
+            found.add(package.replace("/", "."))
+            continue
+        for name in inside:
+            if os.path.splitext(name)[1] in _MODULES and (parts or not name.endswith(_NO_CODE)):  # noqa: PTH122
+                found.add(".".join((*parts, _top(name))))
     return frozenset(found | (tops - set(map(_top, found))))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 
 from trapd.content import Environment
 from trapd.generations.manifest import CELERYCONFIG, CODE
@@ -63,10 +62,12 @@ class Moves:
 
     @staticmethod
     def _below(tops: Mapping[str, str], path: str) -> str | None:
-        for top in (path, *map(str, PurePosixPath(path).parents)):
-            if top in tops:
-                return tops[top] + path.removeprefix(top.rstrip("/")) if path != top else tops[top]
-        return None
+        top = path
+        while top not in tops:
+            if top in ("/", ""):
+                return None
+            top = _parent(top) or "/"
+        return tops[top] + path.removeprefix(top.rstrip("/")) if path != top else tops[top]
 
 
 def _top(path: str) -> str:

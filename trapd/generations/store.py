@@ -54,19 +54,19 @@ class Store:
         except FileNotFoundError:
             return False
 
-    def give(self, name: str, size: int, target: Path) -> bool:
+    def give(self, name: str, size: int, target: str) -> bool:
         """Let ``target`` be a link to the object, or a copy where there can be no link; returns whether it is there."""
-        place = self._place(name)
+        place = f"{self.directory}/{name[:2]}/{name[2:]}"  # a Path for each of 100,000 files takes as long as the link
         try:
-            if place.stat().st_size != size:
+            if os.stat(place).st_size != size:  # noqa: PTH116
                 return False
-            target.hardlink_to(place)
+            os.link(place, target)
         except FileNotFoundError:
             return False
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
-            return self._copy(place, name, target)
+            return self._copy(Path(place), name, Path(target))
         return True
 
     def _copy(self, place: Path, name: str, target: Path) -> bool:

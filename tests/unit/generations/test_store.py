@@ -169,7 +169,7 @@ def test_what_an_object_says_of_itself_is_not_believed_when_it_has_to_be_copied(
         raise OSError(errno.EMLINK, "too many links")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    assert not objects.give(name, 5, tmp_path / "other")
+    assert not objects.give(name, 5, str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 
