@@ -72,6 +72,7 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.long_tasks
 	$(BIN)/python -m benchmarks.generations
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.task_cost
 
 deb: | python
