@@ -267,7 +267,7 @@ MUTANTS = (
         "a file gets its place in the store when its bytes are on the disk",
         "trapd.generations.filling:Filling.keep",
         drop("sync_file_system"),
-        ("unit/generations",),
+        ("unit/generations/test_store.py",),
     ),
     Mutant(
         "a damaged generation is not copied on",
@@ -297,7 +297,7 @@ MUTANTS = (
         "a file of the store that lost its content spoils no later generation",
         "trapd.generations.store:Store.give",
         never("st_size"),
-        ("unit/generations",),
+        ("unit/generations/test_store.py",),
     ),
     Mutant(
         "a snapshot is there whole or not at all",
@@ -380,7 +380,7 @@ MUTANTS = (
     ),
     Mutant(
         "of a declared namespace only what is recorded is copied",
-        "trapd.watch.distributions:_recorded",
+        "trapd.watch.record_file:Layout.tops",
         always("is_namespace"),
         ("process/test_namespaces.py",),
     ),
@@ -476,7 +476,7 @@ MUTANTS = (
     ),
     Mutant(
         "what people read and tools leave is no code",
-        "trapd.watch.tree:walk",
+        "trapd.watch.tree:_list",
         Change(ast.Call, "is_no_code", "False"),
         ("unit/watch/test_distributions.py",),
     ),

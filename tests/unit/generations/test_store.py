@@ -146,7 +146,7 @@ def test_where_there_can_be_no_link_there_is_a_copy(
     def refuse(*_: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     for number in (2, 3):
         made = make(store, tmp_path, number)
         assert {path: (made / path).read_text() for path in FILES} == FILES
@@ -168,7 +168,7 @@ def test_what_an_object_says_of_itself_is_not_believed_when_it_has_to_be_copied(
     def refuse(*_: object) -> None:
         raise OSError(errno.EMLINK, "too many links")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     assert not objects.give(name, 5, str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
