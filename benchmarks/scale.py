@@ -28,7 +28,11 @@ from typing import Any
 from tests.support import environments, site_packages
 from tests.support.brokers import on_files
 from tests.support.daemon import Daemon, Status, pool
+from tests.support.fake_controller import RealClock
 from tests.support.sample import APP, CELERY, NAME, good
+from trapd.model import Disk, DiskState
+from trapd.watch import Watch
+from trapd.watch.survey import Surveyor
 
 FOLDERS, MODULES, UPGRADES = 1000, 100, 10
 REGULAR = 15.0  # seconds after which the regular look comes, in the process that times looks
@@ -114,63 +118,62 @@ def existing(python: Path, app: str, watched: str, module: str) -> Application:
 # --- looks ------------------------------------------------------------------------------------------------------------
 
 
-def time_looks(application: Application, celeryconfig: Path, snapshot: str) -> None:
+class Looks:
     """In a process of its own: seconds and CPU seconds of the first look, of one after a change, of a regular one."""
-    from tests.support.fake_controller import RealClock
-    from trapd.model import Disk, DiskState
-    from trapd.watch import Watch
-    from trapd.watch.survey import Surveyor
 
-    looks: list[tuple[float, float]] = []
-    results: dict[str, tuple[float, float]] = {}
-    settled = asyncio.Event()
+    def __init__(self) -> None:
+        self.taken: list[tuple[float, float]] = []
+        self.settled = asyncio.Event()
+        inner = Surveyor.look
 
-    def timed(self: Surveyor, *args: Any, look: Any = Surveyor.look, **more: Any) -> Any:
-        began, cpu = time.monotonic(), time.thread_time()
-        found = look(self, *args, **more)
-        looks.append((time.monotonic() - began, time.thread_time() - cpu))
-        return found
+        def timed(surveyor: Surveyor, *args: Any, **more: Any) -> Any:
+            began, cpu = time.monotonic(), time.thread_time()
+            found = inner(surveyor, *args, **more)
+            self.taken.append((time.monotonic() - began, time.thread_time() - cpu))
+            return found
 
-    async def on_disk(disk: Disk) -> None:
+        Surveyor.look = timed  # type: ignore[method-assign,assignment]
+
+    async def on_disk(self, disk: Disk) -> None:
         if disk.state is DiskState.SETTLED:
-            settled.set()
+            self.settled.set()
 
-    async def story() -> None:
-        watch = Watch(
-            python=application.python,
-            celeryconfig=celeryconfig,
-            distributions=[application.watched],
-            quiet_period=2,
-            ceiling=120,
-            clock=RealClock(),
-            on_disk=on_disk,
-            trust=lambda *_: None,
-            full_look=REGULAR,
-            snapshot=snapshot,
-        )
-        running = asyncio.create_task(watch.run())
-        await settled.wait()
-        settled.clear()
-        results["first look"] = looks[0]
-        looks.clear()
+    async def follow(self, watch: Watch, application: Application) -> dict[str, tuple[float, float]]:
+        running, results = asyncio.create_task(watch.run()), {}
+        await self.settled.wait()
+        self.settled.clear()
+        results["first look"] = self.taken[0]
+        self.taken.clear()
         if not os.fork():  # whose memory is not counted
             application.upgrade(0)
             os._exit(0)
-        await settled.wait()
-        results["look after one file changed"] = max(looks)
-        looks.clear()
-        while not looks:  # noqa: ASYNC110
+        await self.settled.wait()
+        results["look after one file changed"] = max(self.taken)
+        self.taken.clear()
+        while not self.taken:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        results["regular look"] = looks[0]
+        results["regular look"] = self.taken[0]
         running.cancel()
+        return results
 
-    Surveyor.look = timed  # type: ignore[method-assign,assignment]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    asyncio.run(story())
-    results["memory, MB, before and at its highest"] = (
-        before / 1024,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+
+def time_looks(application: Application, celeryconfig: Path, snapshot: str) -> None:
+    looks, before = Looks(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    watch = Watch(
+        python=application.python,
+        celeryconfig=celeryconfig,
+        distributions=[application.watched],
+        quiet_period=2,
+        ceiling=120,
+        clock=RealClock(),
+        on_disk=looks.on_disk,
+        trust=lambda *_: None,
+        full_look=REGULAR,
+        snapshot=snapshot,
     )
+    results = asyncio.run(looks.follow(watch, application))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    results["memory, MB, before and at its highest"] = (before / 1024, after / 1024)
     for what, (wall, cpu) in results.items():
         print(f"{what:40} {wall:8.2f} {cpu:8.2f}", flush=True)
     os._exit(0)

@@ -69,22 +69,19 @@ class Watch:
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
-        self._earlier = earlier
-        self._quiet_period, self._ceiling = quiet_period, ceiling
+        self._quiet_period, self._ceiling, self._earlier = quiet_period, ceiling, earlier
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
-        self._quiet = Quiet(quiet_period, ceiling, clock.now())
+        self._quiet, self._inbox = Quiet(quiet_period, ceiling, clock.now()), Inbox(clock)
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._reported: Disk | None = None
         self._settled: Disk | None = None  # the last that did
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
-        self._doubted = False  # a file had another content than its times told
         self._observer: Observer | None = None
         self._warned, self._troubled = dict[str, str](), list[str]()  # of what settled; at the last ``on_trouble``
-        self._unwatched = ""  # why nothing at all can be watched, if so
-        self._inbox = Inbox(clock)
         self._endings = Endings(clock, at_work=self._installers, ended=self._installers_ended)
         self._renew, self._broken = False, False  # the latter: what the last look saw
+        self._doubted, self._unwatched = False, ""  # files' times; why nothing at all can be watched, if so
         self._wake, self._looking, self._reporting = asyncio.Event(), asyncio.Lock(), asyncio.Lock()
         self._requested: asyncio.Task[None] | None = None  # a look that somebody asked for, and that has not begun
         self._under_way: set[asyncio.Task[None]] = set()

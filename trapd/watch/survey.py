@@ -127,14 +127,7 @@ class Surveyor:
         walked = {distribution.name: Walked(distribution.files, self._hasher) for distribution in scene.found}
         self._needed |= scene.needed
         self._sites, self._prefix = scene.sites, answer.prefix
-        whole = self._installers.judge(
-            scene.found,
-            scene.sites,
-            self._needed,
-            prefix=answer.prefix,
-            fresh=fresh,
-            walked=lambda distribution: walked[distribution.name],
-        )
+        whole = self._judge(scene, answer, walked, fresh=fresh)
         roots = (*self._names, *_ALWAYS_REQUIRED)
         requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
         altered, unmet = _counting(whole, requirements, condition, self._taken)
@@ -167,6 +160,16 @@ class Surveyor:
         disk = replace(disk, satisfied=satisfied, altered=tuple(sorted(whole.altered)))
         warnings = {**whole.altered, **(requirements.unsatisfied if requirements else {})}
         return Survey(finding, disk, scene.found, scene.needed, warnings)
+
+    def _judge(self, scene: _Scene, answer: Answer, walked: Mapping[str, Walked], *, fresh: bool) -> Wholeness:
+        return self._installers.judge(
+            scene.found,
+            scene.sites,
+            self._needed,
+            prefix=answer.prefix,
+            fresh=fresh,
+            walked=lambda distribution: walked[distribution.name],
+        )
 
     def _environment(self, scene: _Scene, answer: Answer) -> Environment | None:
         if self._snapshot == "distributions":
