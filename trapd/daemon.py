@@ -137,7 +137,7 @@ class Daemon:
             runtime=self._runtime.path,
             logs=self._files.logs,
             relay=Relay(self._files.logs) if out else None,
-            start_timeout=self._start_timeout,
+            start_timeout=lambda instance: self.controller.pool(instance.pool).spec.policy.progress_deadline,
             watchdog=self.settings.watchdog,
             clock=self.clock,
             on_change=wake,
@@ -175,11 +175,8 @@ class Daemon:
         )
 
     def _command(self, instance: InstanceId) -> tuple[list[str], dict[str, str]]:
-        env = {**os.environ, **environment.directories(self._files.path, self._runtime.path)}
-        return launch.command(self._files.generations, self._runtime.path, instance.name, env)
-
-    def _start_timeout(self, instance: InstanceId) -> float:
-        return self.controller.pool(instance.pool).spec.policy.progress_deadline
+        own = environment.directories(self._files.path, self._runtime.path)
+        return launch.command(self._files.generations, self._runtime.path, instance.name, {**os.environ, **own})
 
     # -- life ------------------------------------------------------------------------------------------------------
 
