@@ -97,7 +97,7 @@ class Filling:
         elif not self._store.give(name, size, place):
             return False
         if over:
-            os.replace(place, target)  # noqa: PTH105
+            Path(place).replace(target)
         self._entries[path] = Entry(path, name, size)
         return True
 
