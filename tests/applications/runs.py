@@ -116,7 +116,8 @@ class Place:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    return (file for file in top.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    """Without compiled files, and without the journal that SQLite has beside its database while somebody writes."""
+    return (f for f in top.rglob("*") if f.is_file() and f.suffix != ".pyc" and not f.name.endswith("-journal"))
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,10 @@ class Root:
 
     @staticmethod
     def waits(process: subprocess.Popen[bytes]) -> bool:
-        """Whether it reads the answer."""
-        return b"read" in Path(f"/proc/{process.pid}/wchan").read_bytes()
+        """Whether it reads the answer: without a child, since it reads files from one while it unpacks."""
+        proc = Path(f"/proc/{process.pid}")
+        children = (proc / f"task/{process.pid}/children").read_bytes()
+        return not children and b"read" in (proc / "wchan").read_bytes()
 
     def reason(self) -> str:
         sites = scan([str(self.site)])
