@@ -159,6 +159,31 @@ async def test_after_a_rejection_there_is_nothing_to_undo_and_the_way_further_ba
     assert story.runs()[0] == "1.0"
 
 
+def library(version: str) -> Disk:
+    """The same code beside another version of what it requires."""
+    installed = disk("1.0", "c")
+    return replace(
+        installed,
+        fingerprint=f"keel {version}",
+        distributions={**installed.distributions, "keel": Content(version, version)},
+        required=("pkg", "keel", CELERYCONFIG),
+    )
+
+
+async def test_undo_names_the_library_where_only_that_was_another() -> None:
+    story = Story()
+    for version in ("1.0", "2.0", "3.0"):
+        await story.orders.disk_changed(library(version))
+        story.ends(good=version != "3.0")
+    with pytest.raises(RefusedError) as told:
+        await story.orders.undo("p", actor="ann")
+    assert str(told.value) == (
+        "nothing to undo: pkg 1.0 with keel 2.0 -> 3.0 was rejected, pkg 1.0 serves; "
+        "to go back to pkg 1.0 with keel 2.0 -> 1.0: trapctl rollout undo p --to 1"
+    )
+    assert (await story.orders.undo("p", actor="ann", to=1)).reason == "undo of generation 2: keel 2.0 -> 1.0"
+
+
 async def test_what_was_rejected_and_taken_back_is_history_for_undo_too() -> None:
     story = Story()
     await story.installed("1.0", "c")

@@ -57,6 +57,14 @@ def since(generation: Generation, disk: Disk) -> tuple[Change, ...]:
     return changes(before, disk.distributions, {*generation.required, *disk.required, *generation.loaded})
 
 
+def apart(one: Generation, other: Generation) -> tuple[Change, ...]:
+    """What counts and differs from one generation to another, which both have tables."""
+    if not (one.distributions and other.distributions):
+        return ()
+    before, after = ({**generation.distributions, **generation.loaded} for generation in (one, other))
+    return changes(before, after, {*one.required, *other.required, *one.loaded, *other.loaded})
+
+
 def sentence(found: Collection[Change], first: Collection[str] = ()) -> str:
     """Changes for people, those named ``first`` at the beginning. Empty if there are none."""
     ordered = sorted(found, key=lambda change: (change.name not in first, change.name in _NO_DISTRIBUTION, change.name))

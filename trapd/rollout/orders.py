@@ -64,13 +64,22 @@ def _never_served(situation: Situation, current: Generation, target: int | None)
     if latest.state not in (RolloutState.REJECTED, RolloutState.FAILED):
         return None
     word = "was rejected" if latest.state is RolloutState.REJECTED else "failed"
-    what, serves = label(latest.versions, latest.generation), label(current.versions, current.number)
+    failed = situation.generations.get(latest.generation)
+    what = label(latest.versions, latest.generation) if failed is None else _beside(current, failed)
+    serves = label(current.versions, current.number)
     why = f"{what} {word}, {serves} serves"
     known = situation.generations.get(target or 0)
     if known is None:
         return Nothing(Cause.REJECTED, f"{why}; no other good generation is kept")
     back = f"trapctl rollout undo {situation.spec.name} --to {known.number}"
-    return Nothing(Cause.REJECTED, f"{why}; to go back to {label(known.versions, known.number)}: {back}")
+    return Nothing(Cause.REJECTED, f"{why}; to go back to {_beside(current, known)}: {back}")
+
+
+def _beside(current: Generation, other: Generation) -> str:
+    """Another generation for people; where its versions are those of ``current``, by the libraries that differ."""
+    if other.versions != current.versions:
+        return label(other.versions, other.number)
+    return f"{label(other.versions, other.number)} with {backwards(current, other)}"
 
 
 def _no_target(

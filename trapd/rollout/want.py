@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Set
 from dataclasses import replace
 
-from trapd.content import normalise
+from trapd.content import CELERYCONFIG, normalise
 from trapd.model import (
     Disk,
     Generation,
@@ -222,7 +222,10 @@ def undo_target(
 
 
 def backwards(current: Generation, target: Generation) -> str:
-    """From which versions to which: ``trap 2.0 -> 1.0``; where they are the same, from which generation to which."""
+    """From which versions to which: ``trap 2.0 -> 1.0``, libraries that count included; where all are the same, from
+    which generation to which."""
+    if found := [change for change in changes.apart(current, target) if change.name != CELERYCONFIG]:
+        return changes.sentence(found, {normalise(name) for name in {*current.versions, *target.versions}})
     names = sorted({*current.versions, *target.versions})
     pairs = [(name, current.versions.get(name, "absent"), target.versions.get(name, "absent")) for name in names]
     moved = ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
