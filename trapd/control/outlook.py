@@ -26,7 +26,7 @@ def coming(view: PoolView) -> str:
         case RolloutState.RETRIAL:
             return "the canary is started once more"
         case RolloutState.CANARY:
-            return f"{others} more to follow" if others else "the old worker drains"
+            return f"{others} more to follow" if others else _rolling(view, rollout.generation)
         case _:
             return _rolling(view, rollout.generation)
 

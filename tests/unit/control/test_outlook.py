@@ -43,6 +43,14 @@ def test_each_phase_says_what_comes_when_what_is_awaited_has_come(state: str, wo
     assert coming(moving(RolloutState(state), workers).pool("default")) == words
 
 
+@pytest.mark.parametrize(
+    ("workers", "words"), [("8-1 ready, 7-1 ready", "1 more to drain"), ("8-1 ready", "generation 8 is complete")]
+)
+def test_after_the_only_worker_an_old_one_drains_if_there_is_one(workers: str, words: str) -> None:
+    view = moving(RolloutState.CANARY, workers).pool("default")
+    assert coming(replace(view, wanted_workers=1)) == words
+
+
 def test_of_a_paused_pool_nothing_comes() -> None:
     controller = moving(RolloutState.ROLLING, "8-1 ready, 7-1 ready")
     view = controller.pool("default")
