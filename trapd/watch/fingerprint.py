@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trapd.content import Content
 from trapd.file_stamp import RACY, content, digest, identity
-from trapd.watch.folders import DIGEST, LOOK, Folder, split
+from trapd.watch.folders import LOOK, Folder, digests, split
 
 DIGITS = 32  # of a digest: 128 bits tell two states of one distribution apart
 
@@ -89,10 +89,8 @@ class Hasher:
     def _read_folder(self, folder: Folder, known: Digests | None) -> Digests:
         before = {}
         if known is not None:
-            before = {
-                name: (look, known.joined[at * DIGEST : (at + 1) * DIGEST])
-                for at, (name, look) in enumerate(zip(known.text.split("\0"), split(known.looks), strict=False))
-            }
+            files = zip(known.text.split("\0"), split(known.looks), digests(known.joined), strict=False)
+            before = {name: (look, digest) for name, look, digest in files}
         looks, joined, written = [], [], 0
         for name, look in zip(folder.names, split(folder.looks), strict=True):
             there = before.get(name)
