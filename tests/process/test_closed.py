@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import file_systems
 from tests.support.builders import application
 from tests.support.looks import look
 from tests.support.site_packages import install, install_editable, make_old
@@ -298,13 +298,8 @@ def test_of_the_systems_packages_what_is_required_is_copied_and_the_rest_is_live
 @pytest.fixture
 def unloadable(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system that is mounted with noexec."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount")
-    folder = tmp_path / "state"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=8m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with file_systems.tmpfs(tmp_path / "state", "noexec,size=8m") as folder:
+        yield folder
 
 
 def test_where_no_shared_object_can_be_loaded_no_generation_is_made_and_that_is_said(

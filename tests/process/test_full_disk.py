@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
+from tests.support import file_systems
 from tests.support.daemon import Daemon, Status, settled_on
 from tests.support.sample import Application, good
 from tests.support.upgrade import Setting
@@ -23,13 +23,8 @@ ROOM = 1 << 20  # bytes: enough for the history
 @pytest.fixture
 def small(short_path: Path) -> Iterator[Path]:
     """The state directory, on a file system of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount")
-    state = short_path / "state"
-    state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(state)], check=True)
-    yield state
-    subprocess.run(["umount", "--lazy", str(state)], check=True)
+    with file_systems.tmpfs(short_path / "state", f"size={SIZE}") as state:
+        yield state
 
 
 def fill(folder: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,10 +28,7 @@ def copy(kept: Path, directory: Path, *requirements: str) -> Path:
     key = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:16]
     original = kept / key
     with alone(kept):
-        if not original.exists():
-            shutil.rmtree(kept / "fresh", ignore_errors=True)
-            make(kept / "fresh", *requirements)
-            (kept / "fresh").rename(original)
+        if _filled(original, lambda fresh: make(fresh, *requirements)):
             for old in sorted(kept.glob("????????????????"), key=lambda path: path.stat().st_mtime)[:-3]:
                 shutil.rmtree(old)
     subprocess.run(["cp", "-a", str(original), str(directory)], check=True)
@@ -42,10 +39,7 @@ def tool(kept: Path, *requirements: str) -> Path:
     """A folder into which pip has installed a program, without an environment: put it on PYTHONPATH."""
     folder = kept / f"tool-{'-'.join(requirements).replace('=', '')}"
     with alone(kept):
-        if not folder.exists():
-            shutil.rmtree(kept / "fresh-tool", ignore_errors=True)
-            pip(Path(sys.executable), "install", "--target", str(kept / "fresh-tool"), *requirements)
-            (kept / "fresh-tool").rename(folder)
+        _filled(folder, lambda fresh: pip(Path(sys.executable), "install", "--target", str(fresh), *requirements))
     return folder
 
 
@@ -53,11 +47,19 @@ def wheelhouse(kept: Path, *requirements: str) -> Path:
     """A folder with the wheels of these packages and of all that they require."""
     folder = kept / f"wheels-{hashlib.sha256(' '.join((sys.version, *requirements)).encode()).hexdigest()[:16]}"
     with alone(kept):
-        if not folder.exists():
-            shutil.rmtree(kept / "fresh-wheels", ignore_errors=True)
-            pip(Path(sys.executable), "wheel", "--wheel-dir", str(kept / "fresh-wheels"), *requirements)
-            (kept / "fresh-wheels").rename(folder)
+        _filled(folder, lambda fresh: pip(Path(sys.executable), "wheel", "--wheel-dir", str(fresh), *requirements))
     return folder
+
+
+def _filled(folder: Path, fill: Callable[[Path], object]) -> bool:
+    """Fill a folder under another name first, so that it is whole or not there; returns False if it was there."""
+    if folder.exists():
+        return False
+    fresh = folder.with_name("fresh")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fill(fresh)
+    fresh.rename(folder)
+    return True
 
 
 def pip(python: Path, *arguments: str) -> None:
