@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sdnotify
 
-from trapd import __version__, atomic, environment, layout
+from trapd import __version__, atomic, environment, layout, process_stat
 from trapd.backend.accounts import WorkerAccounts
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.backend.embedded.relay import Relay
@@ -68,8 +68,8 @@ class SystemClock(Clock):
 def booted() -> float:
     """When PID 1 was started, in seconds of CLOCK_MONOTONIC: 0, but in a container that clock does not begin anew."""
     try:
-        fields = Path("/proc/1/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        ticks = int(process_stat.fields(1)[process_stat.STARTED])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):  # /proc may be closed to other users (hidepid)
         return 0.0
     return max(0.0, time.monotonic() - age)

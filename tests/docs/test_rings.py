@@ -51,6 +51,8 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "layout": "joins paths",
         "locks": "reads who holds them",
         "mount_table": "reads it",
+        "peer": "asks the kernel",
+        "process_stat": "reads /proc",
         "task_table": "maps a file",
         "python_version": "asks an interpreter for its version",
         "migrations": "is the history's, and has its database",

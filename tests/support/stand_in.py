@@ -83,7 +83,8 @@ async def make_generation(python: Path) -> None:
 
 
 def tell_callers() -> None:
-    from trapd.control.rights import Rights, peer_of
+    from trapd.control.rights import Rights
+    from trapd.peer import peer_of
 
     rights = Rights(os.getuid())
     with socket.socket(socket.AF_UNIX) as door:

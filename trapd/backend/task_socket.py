@@ -10,16 +10,15 @@ import asyncio
 import json
 import os
 import socket
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trapd.errors import TrapdError
+from trapd.peer import peer_of
 
 PATIENCE = 8.0  # s: the worker waits up to 5 s for the end of a task; a process that stands still answers nothing
 _LIMIT = 1 << 24  # bytes of an answer
-_UCRED = struct.Struct("3i")  # pid, uid, gid
 
 
 class NoAnswerError(TrapdError):
@@ -46,9 +45,9 @@ async def _ask(path: Path, pid: int, question: Mapping[str, object]) -> dict[str
             await asyncio.get_running_loop().sock_connect(connection, f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        peer, _, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if peer != pid:
-            raise ValueError(f"process {peer} answers, and not the worker's main process {pid}")
+        peer = peer_of(connection)
+        if peer.pid != pid:
+            raise ValueError(f"process {peer.pid} answers, and not the worker's main process {pid}")
         return await _converse(connection, question)
     finally:
         connection.close()

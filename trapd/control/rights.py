@@ -8,29 +8,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import socket
-import struct
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from trapd.control.commands import Caller
+from trapd.peer import Peer
 
 GROUP = "trapd"
-_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """As it was when it connected."""
-
-    pid: int
-    uid: int
-    gid: int
-
-
-def peer_of(connection: socket.socket) -> Peer:
-    """The process that connected this Unix socket."""
-    return Peer(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 def user_name(uid: int) -> str | None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from trapd.control.commands import Caller, Commands
 from trapd.control.connection import Connection, Patience
 from trapd.control.protocol import MAX_REQUEST, Code, Failed, format_answer
-from trapd.control.rights import Peer, Rights, peer_of
+from trapd.control.rights import Rights
 from trapd.errors import TrapdError
+from trapd.peer import Peer, peer_of
 
 _BACKLOG = 64
 # Connections at once, so that one user cannot keep the others out. Nor himself: a new one takes the place of the oldest

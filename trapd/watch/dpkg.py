@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from trapd import process_stat
 from trapd.locks import holders
 from trapd.watch.at_work import Installer
 from trapd.watch.sites import Site, normalise, of_metadata
@@ -116,8 +117,7 @@ def _parents(process: int, proc: Path) -> Iterator[str]:
     """Yield the process ids of those that stand behind a process, the nearest first."""
     with contextlib.suppress(OSError, IndexError):  # it has just ended
         while process > 1:
-            after_name = (proc / str(process) / "stat").read_text("utf-8", "replace").rpartition(")")[2]
-            process = int(after_name.split()[1])
+            process = int(process_stat.fields(process, proc)[process_stat.PARENT])
             yield str(process)
 
 

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from trapd.control.rights import Peer, Rights, groups_of, peer_of, user_name
+from trapd.control.rights import Rights, groups_of, user_name
+from trapd.peer import Peer, peer_of
 
 TRAPD, USERS = 900, 100
 

@@ -23,10 +23,11 @@ from trapd.control import server as module
 from trapd.control.commands import Commands
 from trapd.control.connection import Patience
 from trapd.control.protocol import MAX_REQUEST, Code
-from trapd.control.rights import Peer, Rights
+from trapd.control.rights import Rights
 from trapd.control.server import ControlServer
 from trapd.errors import RefusedError, SnapshotError, TrapdError
 from trapd.model import RolloutState
+from trapd.peer import Peer
 
 PATIENT = Patience(silence=30.0, writing=30.0)
 

@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+from trapd.peer import CREDENTIALS
+
 _FDS = 16  # descriptors that a message may carry (FDSTORE=1); trapd keeps none, but has to close those that come
-_ANCILLARY = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(_FDS * 4)
+_ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(_FDS * 4)
 _SIZE = 8192  # bytes; a longer datagram is cut
 
 
@@ -95,8 +95,8 @@ def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:
     for level, kind, data in ancillary:
         if level != socket.SOL_SOCKET:
             continue
-        if kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
-            pid = _CREDENTIALS.unpack_from(data)[0]
+        if kind == socket.SCM_CREDENTIALS and len(data) >= CREDENTIALS.size:
+            pid = CREDENTIALS.unpack_from(data)[0]
         elif kind == socket.SCM_RIGHTS:
             fds = array.array("i")
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])

@@ -11,7 +11,8 @@ import select
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from trapd import process_stat
 
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM, signal.SIGXFSZ)
 
@@ -94,8 +95,7 @@ def start_time(pid: int) -> int | None:
     """Return when the kernel started a process, in clock ticks since boot; None if it is gone. Number and time together
     identify a process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = process_stat.fields(pid)
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name in parentheses may contain any character
-    return None if fields[0] == "Z" else int(fields[19])
+    return None if fields[0] == "Z" else int(fields[process_stat.STARTED])
