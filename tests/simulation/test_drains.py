@@ -10,6 +10,7 @@ import pytest
 from tests.simulation.universe import POOL, Universe
 from tests.support.builders import spec
 from tests.support.fake_backend import Behaviour
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.repetitions import times
 from trapd.control import incidents
 from trapd.control.needs import About, Context
@@ -66,7 +67,7 @@ def context(universe: Universe) -> Context:
     async def look() -> None:
         pass
 
-    return Context(About("1", 1, "embedded", lambda: "running"), universe.controller, universe.clock, look)
+    return Context(About("1", 1, "embedded", lambda: "running"), universe.controller, universe.clock, look, NO_ACCOUNTS)
 
 
 def alive(universe: Universe) -> int:

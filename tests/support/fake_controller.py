@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.no_accounts import NO_ACCOUNTS
 from trapd.contracts import Clock, Cost
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend
@@ -293,7 +294,14 @@ async def _serve(path: Path, scenario: str, pace: float) -> None:
     controller.follows = True
     controller.play = getattr(Stage(controller, pace), scenario)
     controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
-    commands = Commands(controller, controller, about=about(pid=os.getpid()), clock=clock, look=controller.look_at_disk)
+    commands = Commands(
+        controller,
+        controller,
+        about=about(pid=os.getpid()),
+        clock=clock,
+        look=controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+    )
     server = ControlServer(path, commands=commands)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

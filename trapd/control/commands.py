@@ -16,7 +16,7 @@ from trapd.control import handlers, methods
 from trapd.control.differences import generations_diff
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
-from trapd.control.needs import About, Context, Controller, NoAccounts, Triggers
+from trapd.control.needs import About, Context, Controller, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
@@ -88,9 +88,9 @@ class Commands:
         about: About,
         clock: Clock,
         look: Callable[[], Awaitable[object]],
-        accounts: Accounts | None = None,
+        accounts: Accounts,
     ) -> None:
-        self._context = Context(about, controller, clock, look, accounts or NoAccounts())
+        self._context = Context(about, controller, clock, look, accounts)
         self._triggers = triggers
         self._changes: set[asyncio.Task[Document]] = set()
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from trapd.contracts import Accounts, Clock, Cost, History, Snapshots
 from trapd.control import documents
-from trapd.errors import RefusedError
 from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
 from trapd.rollout.view import PoolView
-from trapd.work import TaskRun, Work
 
 
 class Controller(Protocol):
@@ -97,19 +95,6 @@ class About:
     host: Callable[[], str] = socket.gethostname
 
 
-class NoAccounts(Accounts):
-    """Of workers that nobody asks: nothing is known of their tasks."""
-
-    async def work(self, instance: str, pid: int) -> Work:
-        return Work(unanswered="it is not asked")
-
-    async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
-        raise RefusedError("it is not asked")
-
-    def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """What every command has before it: who we are, the controller, the time, a look at what is installed, after
@@ -119,4 +104,4 @@ class Context:
     controller: Controller
     clock: Clock
     look: Callable[[], Awaitable[object]]
-    accounts: Accounts = field(default_factory=NoAccounts)
+    accounts: Accounts

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_controller import FakeController, about, settled, worker
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.contracts import Cost
 from trapd.control.commands import PARAMETERS, TABLE, Access, Caller, Commands
@@ -38,7 +39,9 @@ EXAMPLES |= {"task": "an-id"}
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:
     async def report(_: object) -> None: ...
 
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
+    commands = Commands(
+        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+    )
     return cast(dict[str, Any], asyncio.run(commands.call(Request(method, params), caller, report)))
 
 

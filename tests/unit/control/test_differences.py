@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_controller import FakeController, about, settled
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.content import Content
 from trapd.control import documents
@@ -44,13 +45,13 @@ def diff(controller: FakeController, before: int = 7, after: int = 8) -> Mapping
     async def report(document: Mapping[str, object]) -> None:
         raise AssertionError(document)
 
-    context = Context(about(), controller, CLOCK, controller.look_at_disk)
+    context = Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS)
     return asyncio.run(generations_diff(Call(context, controller, {"before": before, "after": after}, "alice", report)))
 
 
 def explain(subject: str) -> documents.Why:
     controller = upgraded()
-    return why(Context(about(), controller, CLOCK, controller.look_at_disk), subject)
+    return why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), subject)
 
 
 def test_distributions_and_files_that_differ_are_listed() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.fake_controller import about, settled, worker
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.incidents import problems
 from trapd.control.needs import Context
@@ -21,7 +22,9 @@ CLOCK = VirtualClock()
 def said(instance: Instance) -> list[str]:
     controller = settled(CLOCK)
     controller.put("default", instances=(instance,))
-    return problems(Context(about(), controller, CLOCK, controller.look_at_disk), controller.pool("default"))
+    return problems(
+        Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), controller.pool("default")
+    )
 
 
 def taken_back(ago: float, kind: FailureKind = FailureKind.BROKER) -> Instance:

@@ -17,6 +17,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from tests.support.fake_controller import FakeController, about, settled
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.control import connection
 from trapd.control import server as module
@@ -43,7 +44,9 @@ async def serving(
     path: Path, controller: FakeController | None = None, patience: Patience = PATIENT, rights: Rights | None = None
 ) -> AsyncIterator[ControlServer]:
     controller = controller or settled(VirtualClock())
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
+    commands = Commands(
+        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+    )
     server = ControlServer(path / "control.sock", commands=commands, patience=patience, rights=rights)
     await server.open()
     try:
@@ -183,7 +186,14 @@ async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest
 
     async with nothing_running_after():
         controller = settled(VirtualClock())
-        commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
+        commands = Commands(
+            controller,
+            controller,
+            about=about(),
+            clock=VirtualClock(),
+            look=controller.look_at_disk,
+            accounts=NO_ACCOUNTS,
+        )
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
         async with client(short_path) as one:
@@ -508,7 +518,9 @@ async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> Non
 
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
     controller = settled(VirtualClock())
-    commands = Commands(controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk)
+    commands = Commands(
+        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+    )
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())
 
 

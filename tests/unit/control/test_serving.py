@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.fake_controller import FakeController, about, settled
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.commands import Caller, Commands
 from trapd.control.handlers import StillGoingError
@@ -33,7 +34,12 @@ class Asking:
         self.news = asyncio.Event()
         self.controller = controller
         self.commands = Commands(
-            controller, controller, about=about(), clock=VirtualClock(), look=look or controller.look_at_disk
+            controller,
+            controller,
+            about=about(),
+            clock=VirtualClock(),
+            look=look or controller.look_at_disk,
+            accounts=NO_ACCOUNTS,
         )
 
     async def __call__(self, **params: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.backend.words import ailment, hangs_on
 from trapd.control import documents
@@ -36,7 +37,7 @@ CLOCK = VirtualClock()
 
 
 def document(controller: FakeController) -> documents.Status:
-    return status(Context(about(), controller, CLOCK, controller.look_at_disk), controller.pools())
+    return status(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), controller.pools())
 
 
 def rolling(state: RolloutState, **more: Any) -> Rollout:
@@ -302,13 +303,15 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
 def test_a_trapd_that_comes_or_goes_is_a_problem_since_it_wants_no_workers(state: DaemonState) -> None:
     controller = settled(CLOCK)
     controller.put("default", wanted_workers=0)
-    said = status(Context(replace(about(), state=lambda: state), controller, CLOCK, controller.look_at_disk))
+    said = status(
+        Context(replace(about(), state=lambda: state), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS)
+    )
     assert said["problems"] == [f"trapd is {state}"]
 
 
 def test_what_troubles_trapd_itself_is_a_problem() -> None:
     controller = settled(CLOCK)
-    context = Context(about(), controller, CLOCK, controller.look_at_disk)
+    context = Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS)
     said = status(context, troubles=["trapd.toml cannot be read"])
     assert said["problems"] == ["trapd.toml cannot be read"]
 

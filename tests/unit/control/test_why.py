@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.needs import Context
 from trapd.control.why import why
@@ -39,7 +40,7 @@ def upgraded() -> FakeController:
 
 
 def chain(controller: FakeController, subject: str) -> list[tuple[str, str]]:
-    said = why(Context(about(), controller, CLOCK, controller.look_at_disk), subject)
+    said = why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), subject)
     return [(step["what"], step["text"]) for step in said["chain"]]
 
 
@@ -79,7 +80,7 @@ def test_a_rejected_rollout_ends_with_its_reason_and_carries_the_traceback() -> 
     controller = upgraded()
     controller.put("default", actions=(), waiting="")
     controller.to("default", RolloutState.REJECTED, "default@8-1 failed to start", TRACEBACK)
-    said = why(Context(about(), controller, CLOCK, controller.look_at_disk), "1")
+    said = why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), "1")
     last = said["chain"][-1]
     assert (last["what"], last["text"]) == ("rejected", "default@8-1 failed to start")
     assert [step["what"] for step in said["chain"]].count("rejected") == 1
@@ -112,7 +113,7 @@ def test_a_worker_that_drains_tells_what_it_is_waited_for() -> None:
 def test_a_failed_worker_tells_how_often_and_carries_the_traceback() -> None:
     controller = upgraded()
     controller.put("default", instances=(worker(CLOCK, "default@8-1", "failed", ago=30.0),))
-    said = why(Context(about(), controller, CLOCK, controller.look_at_disk), "default@8-1")
+    said = why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), "default@8-1")
     assert "failed 1 time(s), 30 s ago: ModuleNotFoundError: numba_next" in said["chain"][-1]["text"]
     assert said["detail"] == TRACEBACK
 

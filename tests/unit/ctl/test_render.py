@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_controller import TRACEBACK, FakeController, RealClock, about, settled, worker
+from tests.support.no_accounts import NO_ACCOUNTS
 from trapd.control import documents
 from trapd.control.methods import Question
 from trapd.control.needs import Context
@@ -53,7 +54,7 @@ def troubled() -> FakeController:
 
 
 def document(controller: FakeController) -> documents.Status:
-    return status(Context(about(), controller, CLOCK, controller.look_at_disk))
+    return status(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS))
 
 
 def shown(width: int | None, *, terminal: bool) -> str:
@@ -89,7 +90,10 @@ def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     trouble = "trapd.toml:15: pools.default.workers: cannot use -2 here; the configuration read before stays in force"
     stream, controller = io.StringIO(), troubled()
     about_it = replace(about(), state=lambda: "stopping")
-    show(Screen(stream), status(Context(about_it, controller, CLOCK, controller.look_at_disk), troubles=[trouble]))
+    show(
+        Screen(stream),
+        status(Context(about_it, controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), troubles=[trouble]),
+    )
     lines = stream.getvalue().splitlines()
     assert f"problem: {trouble}" in lines
     assert len([line for line in lines if "trapd" in line and "stopping" in line]) == 1

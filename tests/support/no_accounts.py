@@ -1,0 +1,25 @@
+"""Workers that nobody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trapd.contracts import Accounts
+from trapd.errors import RefusedError
+from trapd.work import TaskRun, Work
+
+
+class NoAccounts(Accounts):
+    """Of workers that nobody asks: nothing is known of their tasks."""
+
+    async def work(self, instance: str, pid: int) -> Work:
+        return Work(unanswered="it is not asked")
+
+    async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
+        raise RefusedError("it is not asked")
+
+    def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
+        return ()
+
+
+NO_ACCOUNTS = NoAccounts()
