@@ -20,8 +20,9 @@ from pathlib import Path
 
 from trapd.generations.copying import discard
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Application, Disk, DiskState, Generation, TreeFile
+from trapd.model import Disk, DiskState, Generation, TreeFile
 from trapd.sizes import amount
+from trapd.spec import Application
 
 GENERATIONS = 10
 CHANGED = 100  # modules that an upgrade changes

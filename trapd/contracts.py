@@ -8,7 +8,6 @@ from typing import Protocol
 
 from trapd.event import Event
 from trapd.model import (
-    Application,
     Disk,
     Failure,
     FailureKind,
@@ -16,11 +15,11 @@ from trapd.model import (
     Instance,
     InstanceId,
     Memory,
-    PoolSpec,
     PoolState,
     Rollout,
     TreeFile,
 )
+from trapd.spec import Application, PoolSpec
 from trapd.work import TaskRun, Work
 
 # Seconds in ready after which earlier failures are forgiven (B9; systemd never forgives them, see systemd#43813);

@@ -16,17 +16,7 @@ from trapd.apply import Orders
 from trapd.contracts import STANDSTILL, Backend, Clock, Cost, History, MemoryGauge, Snapshots
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
-from trapd.model import (
-    Application,
-    Disk,
-    DiskState,
-    Generation,
-    Instance,
-    InstanceId,
-    Memory,
-    PoolSpec,
-    PoolState,
-)
+from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
 from trapd.rollout import changes, intent, story, want
 from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.intent import CopyOf, Received, Situation
@@ -35,6 +25,7 @@ from trapd.rollout.recording import Recording
 from trapd.rollout.room import Room
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World, wanted_workers
+from trapd.spec import Application, PoolSpec
 
 log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again

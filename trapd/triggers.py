@@ -10,7 +10,7 @@ from dataclasses import replace
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Application, Disk, DiskState, Generation, Instance, PoolSpec, PoolState, Rollout
+from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout
 from trapd.rollout import celeryconfig, changes, condition, fresh, intent, lost_end, orders, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, gave_way, rollout_of, superseded
@@ -29,6 +29,7 @@ from trapd.rollout.intent import (
 )
 from trapd.rollout.refusals import forgive
 from trapd.rollout.world import scaled_otherwise
+from trapd.spec import Application, PoolSpec
 
 log = logging.getLogger("trapd.triggers")
 

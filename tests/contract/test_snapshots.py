@@ -17,7 +17,8 @@ from tests.support.fake_snapshots import FakeSnapshots
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Disk, DiskState, Generation, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, Generation, TreeFile
+from trapd.spec import PoolSpec
 
 POOLS = [PoolSpec("default")]
 FILES = {"code/trap/__init__.py": "x = 1\n", "code/trap/sub/run.py": "y = 2\n", "etc/celeryconfig.py": "z = 3\n"}

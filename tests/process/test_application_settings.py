@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.snapshots import make_generation
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 from trapd.worker import launch
 
 # Writes down what a worker is about to work with, in place of working.

@@ -21,7 +21,8 @@ from tests.support.daemon import Daemon, Status, Table, pool, settled_on
 from tests.support.sample import APP, NAME, NAP, Application, good
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
-from trapd.model import FailureKind, InstanceId, InstanceState, PoolSpec
+from trapd.model import FailureKind, InstanceId, InstanceState
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

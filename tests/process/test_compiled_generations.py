@@ -19,7 +19,8 @@ from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings, wait
 from trapd.generations import compiling, table
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Disk, DiskState, Generation, InstanceId, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, Generation, InstanceId, TreeFile
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 EIGHT = InstanceId("default", 8, 1)

@@ -24,8 +24,9 @@ from tests.unit.test_controller import triggers
 from trapd.generations import manifest, table
 from trapd.generations.snapshot import SnapshotStore
 from trapd.layout import interpreter
-from trapd.model import Generation, InstanceId, PoolSpec, PoolState
+from trapd.model import Generation, InstanceId, PoolState
 from trapd.rollout import want
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 ARCHIVE = Path(__file__).with_name("generation_0_1_0.tar.xz")

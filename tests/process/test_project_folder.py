@@ -23,7 +23,8 @@ from tests.support.builders import application
 from tests.support.site_packages import install_editable, make_old
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Generation, PoolSpec
+from trapd.model import Generation
+from trapd.spec import PoolSpec
 from trapd.watch.interpreter import Answer
 from trapd.watch.survey import Surveyor
 

@@ -17,7 +17,8 @@ from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd import task_table
 from trapd.backend.task_socket import NoAnswerError, ask
 from trapd.layout import Runtime
-from trapd.model import InstanceState, PoolSpec
+from trapd.model import InstanceState
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

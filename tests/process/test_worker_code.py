@@ -15,7 +15,8 @@ from tests.support.brokers import Broker
 from tests.support.site_packages import install
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
-from trapd.model import CodeReport, FailureKind, PoolSpec
+from trapd.model import CodeReport, FailureKind
+from trapd.spec import PoolSpec
 from trapd.worker.launch import EX_CONFIG
 
 pytestmark = client_warnings

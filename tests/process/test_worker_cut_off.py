@@ -11,7 +11,8 @@ from tests.conftest import make_broker
 from tests.support.black_hole import BlackHole
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
-from trapd.model import FailureKind, InstanceState, PoolSpec
+from trapd.model import FailureKind, InstanceState
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

@@ -19,7 +19,8 @@ from tests.support.processes import ended
 from tests.support.snapshots import NAPS
 from tests.support.stages import EmbeddedStage
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
-from trapd.model import FailureKind, InstanceState, PoolSpec
+from trapd.model import FailureKind, InstanceState
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

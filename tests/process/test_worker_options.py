@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

@@ -14,7 +14,8 @@ from kombu import Message, Queue
 
 from tests.conftest import make_broker
 from tests.support.worker_lab import WorkerLab, client_warnings, wait
-from trapd.model import InstanceId, PoolSpec
+from trapd.model import InstanceId
+from trapd.spec import PoolSpec
 from trapd.worker.parking import SUFFIX, Parking, Verdict
 
 pytestmark = client_warnings

@@ -10,7 +10,7 @@ from tests.conftest import make_broker
 from tests.support.brokers import Broker
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 

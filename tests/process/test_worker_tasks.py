@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
-from trapd.model import InstanceId, InstanceState, PoolSpec
+from trapd.model import InstanceId, InstanceState
+from trapd.spec import PoolSpec
 from trapd.worker.bootsteps import STAMP_EVERY
 
 pytestmark = client_warnings

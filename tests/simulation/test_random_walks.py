@@ -22,7 +22,8 @@ from tests.support.fake_backend import Behaviour
 from tests.support.fake_gauge import PLENTY
 from tests.support.repetitions import times
 from trapd.errors import HistoryError
-from trapd.model import DiskState, FailureKind, PoolSpec, RolloutState
+from trapd.model import DiskState, FailureKind, RolloutState
+from trapd.spec import PoolSpec
 
 SEEDS, BATCH = times(800, 10_000), 100
 OTHER = "q"

@@ -16,9 +16,10 @@ from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_history import FakeHistory
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.event import EventKind
-from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, PoolSpec, RolloutState
+from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, RolloutState
 from trapd.rollout import want
 from trapd.rollout.actions import Renew
+from trapd.spec import PoolSpec
 
 GOOD = Behaviour(start=20, drain=10)
 RAISES = Behaviour(start=20, failure=FailureKind.CODE)

@@ -24,22 +24,12 @@ from trapd.controller import Controller
 from trapd.errors import BackendError, HistoryError, RefusedError
 from trapd.event import Event
 from trapd.generations.collect import removable
-from trapd.model import (
-    Disk,
-    DiskState,
-    FailureKind,
-    Generation,
-    Instance,
-    InstanceId,
-    InstanceState,
-    Memory,
-    PoolSpec,
-    PoolState,
-)
+from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, Memory, PoolState
 from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.world import wanted_workers
+from trapd.spec import PoolSpec
 from trapd.triggers import Triggers
 
 T = TypeVar("T")

@@ -6,22 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trapd.model import (
-    Amount,
-    Application,
     CodeReport,
     Failure,
     FailureKind,
     Instance,
     InstanceId,
     InstanceState,
-    OnFailure,
-    Policy,
-    PoolSpec,
     PoolState,
     Rollout,
     RolloutState,
 )
 from trapd.rollout.world import World
+from trapd.spec import Amount, Application, OnFailure, Policy, PoolSpec
 
 NOW = 1000.0
 

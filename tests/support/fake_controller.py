@@ -36,7 +36,6 @@ from trapd.model import (
     InstanceId,
     InstanceState,
     Memory,
-    PoolSpec,
     PoolState,
     Rollout,
     RolloutState,
@@ -44,6 +43,7 @@ from trapd.model import (
 from trapd.rollout.actions import Start
 from trapd.rollout.intent import Cause, Nothing
 from trapd.rollout.view import PoolView
+from trapd.spec import PoolSpec
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'numba_next'"
 

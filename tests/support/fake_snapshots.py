@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
-from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
+from trapd.model import Disk, Generation, TreeFile
+from trapd.spec import Application, PoolSpec
 
 CONFIG = "etc/celeryconfig.py"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from trapd.generations import runtime
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 NAPS = dedent('''
     """An application with tasks that sleep, and one that imports late."""

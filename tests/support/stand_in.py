@@ -69,7 +69,8 @@ def worker(pool: str, slot: str, runtime: Path) -> None:
 
 async def make_generation(python: Path) -> None:
     from trapd.generations.snapshot import SnapshotStore
-    from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
+    from trapd.model import Disk, DiskState, Generation, TreeFile
+    from trapd.spec import Application, PoolSpec
 
     store = SnapshotStore(STATE / "generations")
     if GENERATION in store.present():

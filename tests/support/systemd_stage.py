@@ -18,8 +18,9 @@ from blockbuster import BlockBuster
 from tests.support.machine import Machine
 from tests.support.stages import PATIENCE, START_TIMEOUT, STUB, WATCHDOG, LeapingClock, Script, Seen, look
 from trapd.backend.systemd.backend import SystemdBackend
-from trapd.model import Application, InstanceId, PoolSpec
+from trapd.model import InstanceId
 from trapd.settings import Settings, WatchSettings
+from trapd.spec import Application, PoolSpec
 from trapd.units import layout
 from trapd.units.render import template, template_name
 

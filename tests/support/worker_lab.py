@@ -16,7 +16,8 @@ import pytest
 from tests.support.brokers import Broker
 from tests.support.snapshots import make_generation
 from tests.support.stages import PATIENCE, EmbeddedStage, Seen
-from trapd.model import Failure, Instance, InstanceId, InstanceState, PoolSpec
+from trapd.model import Failure, Instance, InstanceId, InstanceState
+from trapd.spec import PoolSpec
 from trapd.worker import launch
 
 ONE = InstanceId("default", 7, 1)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trapd.errors import SettingsError
-from trapd.model import Amount, Application, OnFailure, Policy, PoolSpec
 from trapd.settings import Settings, WatchSettings, find, load, resolve_backend
 from trapd.settings.document import Document
 from trapd.settings.keys import KEYS
+from trapd.spec import Amount, Application, OnFailure, Policy, PoolSpec
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "trapd.toml"
 

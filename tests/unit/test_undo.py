@@ -10,11 +10,12 @@ from tests.support.fake_snapshots import CONFIG, FakeSnapshots
 from tests.unit.test_controller import triggers
 from trapd.content import CELERYCONFIG, Content
 from trapd.errors import RefusedError
-from trapd.model import Disk, DiskState, OnFailure, TreeFile
+from trapd.model import Disk, DiskState, TreeFile
 from trapd.rollout import intent, want
 from trapd.rollout.actions import Finish, Promote, Reject, Renew, Verdict
 from trapd.rollout.celeryconfig import INSTALLED
 from trapd.rollout.intent import CopyOf, Nothing
+from trapd.spec import OnFailure
 from trapd.triggers import Triggers
 
 

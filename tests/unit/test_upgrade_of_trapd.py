@@ -23,8 +23,9 @@ from trapd.controller import Controller
 from trapd.generations import manifest
 from trapd.generations.collect import removable
 from trapd.history import SqliteHistory
-from trapd.model import Application, Disk, DiskState, PoolSpec
+from trapd.model import Disk, DiskState
 from trapd.rollout import want
+from trapd.spec import Application, PoolSpec
 from trapd.triggers import Triggers
 
 SHOP = application("shop.celery:app", smoke_test="shop.checks:smoke")

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from trapd.contracts import Accounts, Clock, Cost, History, Snapshots
 from trapd.control import documents
-from trapd.model import Disk, Generation, InstanceId, Memory, PoolSpec, Rollout
+from trapd.model import Disk, Generation, InstanceId, Memory, Rollout
 from trapd.rollout.view import PoolView
+from trapd.spec import PoolSpec
 
 
 class Controller(Protocol):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from trapd.model import PoolSpec
 from trapd.settings import Settings, resolve_backend, variables
+from trapd.spec import PoolSpec
 
 if TYPE_CHECKING:
     from trapd.control import documents

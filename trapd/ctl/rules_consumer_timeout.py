@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trapd.ctl.findings import WARNING, Facts, Finding, Rule
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 CONSUMER_TIMEOUT = 1800.0  # s; RabbitMQ's default since 3.8.17
 PREFETCH = 4  # Celery's default of worker_prefetch_multiplier

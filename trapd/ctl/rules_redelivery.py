@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from trapd.ctl.findings import WARNING, Facts, Finding
 from trapd.durations import age
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 PREFORK = "prefork"  # the Celery pool whose drain hands back at once all messages of tasks that do not run
 LONGEST_ON_SQS = 43200  # s; Amazon's own limit

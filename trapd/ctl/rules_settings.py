@@ -7,8 +7,8 @@ from typing import Any
 
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Level, Rule
 from trapd.layout import WORKERS_STATE, State
-from trapd.model import PoolSpec
 from trapd.settings import resolve_backend
+from trapd.spec import PoolSpec
 
 # Key of [pools.NAME] -> Celery's setting that the key overrides, as an option of `celery worker` does; and the default
 # of that setting.

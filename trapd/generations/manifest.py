@@ -15,8 +15,9 @@ from typing import Any
 from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.generations.copying import close_to_others
-from trapd.model import Application, Generation, PoolSpec
+from trapd.model import Generation
 from trapd.rollout import celeryconfig
+from trapd.spec import Application, PoolSpec
 
 NAME = "manifest.json"
 SCHEMA, WITHOUT_ENVIRONMENT = 2, 1

@@ -27,7 +27,8 @@ from trapd.generations.moves import ENV, Moves
 from trapd.generations.room import FULL
 from trapd.generations.store import Store
 from trapd.layout import State, interpreter
-from trapd.model import Application, Disk, Generation, PoolSpec, TreeFile
+from trapd.model import Disk, Generation, TreeFile
+from trapd.spec import Application, PoolSpec
 
 log = logging.getLogger("trapd.generations")
 _MAKING, _REMOVING, _COMPILING = ".making-", ".removing-", ".compiling-"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 
-from trapd.model import Generation, InstanceId, PoolSpec, PoolState
+from trapd.model import Generation, InstanceId, PoolState
 from trapd.rollout.world import wanted_workers
+from trapd.spec import PoolSpec
 
 
 def at_boot(

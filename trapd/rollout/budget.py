@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trapd.model import Amount, PoolSpec
+from trapd.spec import Amount, PoolSpec
 
 # Old workers that "auto" lets stay beside the new ones, for each wanted worker. One would do for a rollout; two let an
 # undo, or a newer release, in the middle of a rollout start at once, and not when the drains of the first one are over.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trapd.content import Content
-from trapd.model import Application, Disk, Generation, PoolSpec, PoolState
+from trapd.model import Disk, Generation, PoolState
 from trapd.rollout.want import launch_digest
+from trapd.spec import Application, PoolSpec
 
 
 def generation(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from trapd.model import Instance, InstanceState, Policy
+from trapd.model import Instance, InstanceState
 from trapd.rollout import backoff
 from trapd.rollout.actions import Drain, Effect, Forget, Kill, Start
+from trapd.spec import Policy
 
 
 class Desire(StrEnum):

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, Scope
+from trapd.model import Disk, DiskState, Generation, PoolState, Refusal, Scope
 from trapd.rollout import celeryconfig, changes, want
 from trapd.rollout.refusals import Candidate, candidate, refusal
 from trapd.rollout.want import launch_digest, news
+from trapd.spec import PoolSpec
 
 SETTINGS = "settings of the pool changed"
 OTHER_CELERYCONFIG = "the celeryconfig changed"

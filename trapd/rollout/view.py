@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from trapd.model import Instance, InstanceState, PoolSpec, PoolState
+from trapd.model import Instance, InstanceState, PoolState
 from trapd.rollout.actions import Action, Start
 from trapd.rollout.intent import FromDisk, Intent, Received
 from trapd.rollout.room import Room
 from trapd.sizes import amount
+from trapd.spec import PoolSpec
 
 
 @dataclass(frozen=True, slots=True)

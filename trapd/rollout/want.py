@@ -8,20 +8,11 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from trapd.content import CELERYCONFIG, normalise
-from trapd.model import (
-    Disk,
-    Generation,
-    OnFailure,
-    PoolSpec,
-    PoolState,
-    Refusal,
-    Rollout,
-    RolloutState,
-    Scope,
-)
+from trapd.model import Disk, Generation, PoolState, Refusal, Rollout, RolloutState, Scope
 from trapd.rollout import celeryconfig, changes
 from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
+from trapd.spec import OnFailure, PoolSpec
 
 GOOD_KEPT = 5  # generations remembered as good: as many as are kept on disk
 

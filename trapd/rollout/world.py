@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from trapd.model import (
-    Ailment,
-    FailureKind,
-    Instance,
-    InstanceState,
-    PoolSpec,
-    PoolState,
-    Rollout,
-    RolloutState,
-)
+from trapd.model import Ailment, FailureKind, Instance, InstanceState, PoolState, Rollout, RolloutState
 from trapd.rollout.room import Room
 from trapd.rollout.truth import available
+from trapd.spec import PoolSpec
 
 # Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
 # would forget its failures, and with them the pause before the next try and the blame.

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from trapd import environment, layout
-from trapd.model import POOL_NAME, Application, Policy, PoolSpec
+from trapd.model import POOL_NAME
 from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
+from trapd.spec import Application, Policy, PoolSpec
 
 _LONGEST_NAME = 100  # characters of a pool's name; a unit's name, with two long numbers, may have 255 (systemd.unit(5))
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted

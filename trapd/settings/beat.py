@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trapd.model import PoolSpec
 from trapd.settings.document import Document
+from trapd.spec import PoolSpec
 
 # The keys of a pool that beat uses; every other key is about running tasks.
 MEANT_FOR_BEAT = frozenset(

@@ -15,7 +15,7 @@ from typing import Any
 
 from trapd import durations, layout
 from trapd.environment import BACKENDS_OWN
-from trapd.model import Amount, OnFailure, Policy, PoolSpec
+from trapd.spec import Amount, OnFailure, Policy, PoolSpec
 
 
 @dataclass(frozen=True, slots=True)

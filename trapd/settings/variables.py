@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trapd import environment_file
-from trapd.model import Application, PoolSpec
+from trapd.spec import Application, PoolSpec
 
 
 def of(asked: PoolSpec | Application) -> dict[str, str]:

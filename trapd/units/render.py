@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapd.model import PoolSpec
 from trapd.settings import Settings
 from trapd.settings.keys import KEYS
+from trapd.spec import PoolSpec
 from trapd.units.directives import SECTIONS, Ignored, Known, objection, section, shown
 
 POOL_DROP_IN = "50-pool.conf"  # before override.conf of `systemctl edit` and drop-ins from 60 on, which override it

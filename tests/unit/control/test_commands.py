@@ -20,16 +20,9 @@ from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
-from trapd.model import (
-    InstanceId,
-    PoolSpec,
-    PoolState,
-    Refusal,
-    Rollout,
-    RolloutState,
-    Scope,
-)
+from trapd.model import InstanceId, PoolState, Refusal, Rollout, RolloutState, Scope
 from trapd.rollout.actions import Start
+from trapd.spec import PoolSpec
 
 ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
 EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default", "before": 7, "after": 8}

@@ -14,7 +14,8 @@ from tests.support.virtual_clock import VirtualClock
 from trapd.control.commands import Caller, Commands
 from trapd.control.handlers import StillGoingError
 from trapd.control.protocol import Request
-from trapd.model import Disk, DiskState, PoolSpec, PoolState, RolloutState
+from trapd.model import Disk, DiskState, PoolState, RolloutState
+from trapd.spec import PoolSpec
 
 BROKEN = Disk(DiskState.BROKEN, reason="trap has no RECORD")
 

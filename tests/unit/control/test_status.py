@@ -21,7 +21,6 @@ from trapd.model import (
     Disk,
     DiskState,
     InstanceState,
-    PoolSpec,
     PoolState,
     Refusal,
     Rollout,
@@ -30,6 +29,7 @@ from trapd.model import (
 )
 from trapd.rollout import want
 from trapd.rollout.intent import Cause, Nothing
+from trapd.spec import PoolSpec
 from trapd.worker.health import Health, Phase
 from trapd.worker.standing import BROKER, RESULTS, Standing
 

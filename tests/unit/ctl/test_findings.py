@@ -10,8 +10,8 @@ import pytest
 
 from trapd.ctl.check import findings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding
-from trapd.model import Application, Policy, PoolSpec
 from trapd.settings import Settings, WatchSettings
+from trapd.spec import Application, Policy, PoolSpec
 
 SETTINGS = Settings(
     file=Path("/etc/trapd/trapd.toml"),

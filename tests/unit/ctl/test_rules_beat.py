@@ -11,7 +11,7 @@ from tests.unit.ctl.test_findings import SETTINGS, SOUND
 from trapd.ctl import rules_beat
 from trapd.ctl.celery_rules import RULES
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 PLAIN = {"scheduler": rules_beat.PLAIN_SCHEDULER, "schedule": {}, "unknown": {}}
 DAILY = PLAIN | {"schedule": {"daily": "tasks.tidy"}}

@@ -12,7 +12,7 @@ from tests.unit.ctl.test_findings import SETTINGS, SOUND
 from trapd.ctl import rules_options
 from trapd.ctl.celery_rules import unread_queue
 from trapd.ctl.findings import ERROR, WARNING, Facts, Rule
-from trapd.model import PoolSpec
+from trapd.spec import PoolSpec
 
 
 def found(*pools: PoolSpec, rules: tuple[Rule, ...] = rules_options.RULES, **conf: Any) -> list[tuple[str, str]]:

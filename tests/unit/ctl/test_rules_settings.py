@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.ctl.test_findings import found, wrong
 from trapd.ctl.findings import ERROR, OK, WARNING
-from trapd.model import Amount, Policy
+from trapd.spec import Amount, Policy
 
 
 @pytest.mark.parametrize(

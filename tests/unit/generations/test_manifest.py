@@ -11,7 +11,8 @@ import pytest
 from tests.support.builders import application
 from trapd.errors import SnapshotError
 from trapd.generations import manifest
-from trapd.model import Generation, PoolSpec
+from trapd.model import Generation
+from trapd.spec import PoolSpec
 
 GENERATION = Generation(7, "f1", {"trap": "1.4.0"}, {"default": "d"}, "trap 1.3.0 -> 1.4.0", "watch", 1_700_000_000.5)
 

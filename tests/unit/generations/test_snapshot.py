@@ -18,7 +18,8 @@ from trapd.errors import SnapshotError
 from trapd.generations import filling, manifest, table
 from trapd.generations.copying import Rights, copy_file, discard
 from trapd.generations.snapshot import SnapshotStore
-from trapd.model import Application, Disk, DiskState, Generation, PoolSpec, TreeFile
+from trapd.model import Disk, DiskState, Generation, TreeFile
+from trapd.spec import Application, PoolSpec
 
 APPLICATION = application(smoke_test="trap:smoke")
 

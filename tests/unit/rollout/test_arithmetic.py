@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.support.builders import one, spec
-from trapd.model import Amount, CodeReport, Policy, PoolSpec
+from trapd.model import CodeReport
 from trapd.rollout import backoff
 from trapd.rollout.budget import budget
 from trapd.rollout.truth import code_state
+from trapd.spec import Amount, Policy, PoolSpec
 
 
 @pytest.mark.parametrize(

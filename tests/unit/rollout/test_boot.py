@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tests.support.builders import spec, wanting
-from trapd.model import Generation, PoolSpec, PoolState, RolloutState
+from trapd.model import Generation, PoolState, RolloutState
 from trapd.rollout.boot import at_boot
+from trapd.spec import PoolSpec
 
 GENERATIONS = {n: Generation(n, f"f{n}", {}, {}, "", "watch", 0.0) for n in (6, 7, 8)}
 POOLS = {"p": spec(workers=2)}

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import rollout, spec, wanting
-from trapd.model import Disk, DiskState, Generation, PoolSpec, PoolState, Refusal, RolloutState, Scope
+from trapd.model import Disk, DiskState, Generation, PoolState, Refusal, RolloutState, Scope
 from trapd.rollout import intent, orders
 from trapd.rollout.intent import Cause, CopyOf, Forgive, FromDisk, GoBack, Intent, Nothing, ReturnTo, Situation
 from trapd.rollout.want import launch_digest
+from trapd.spec import PoolSpec
 
 APP, OTHER_APP = "trap.app:app ", "trap.other:app "
 SPEC = spec()

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from trapd.content import Content
-from trapd.model import Disk, DiskState, Generation, OnFailure, PoolState
+from trapd.model import Disk, DiskState, Generation, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import Reject
+from trapd.spec import OnFailure
 
 BEFORE = {"trap": "1.3.0", "casacore": "3.5"}
 

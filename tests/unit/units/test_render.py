@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from trapd.model import Application, InstanceId, Policy, PoolSpec
+from trapd.model import InstanceId
 from trapd.settings import Settings, WatchSettings
+from trapd.spec import Application, Policy, PoolSpec
 from trapd.units import layout
 from trapd.units.directives import Known, parse
 from trapd.units.render import DAEMON_DROP_IN, Rendered, quoted, render, seconds, template_name
