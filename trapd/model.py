@@ -184,7 +184,7 @@ class Disk:
     required: tuple[str, ...] = ()
     earlier: str = ""  # the fingerprint as a trapd took it that had no such table
     satisfied: tuple[str, ...] | None = None  # requirements, as "held requires depa"; None: nobody could tell
-    altered: tuple[str, ...] = ()  # marks of distributions, not watched, whose files are not as recorded
+    altered: tuple[str, ...] = ()  # marks of distributions whose files are not as recorded
     environment: Environment | None = None  # copied whole, beside ``files``; None: only ``files`` are
 
     @property

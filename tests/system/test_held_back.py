@@ -77,3 +77,13 @@ def test_half_an_upgrade_is_held_back_until_a_person_takes_it_as_it_is(
     install(application, ship)
     daemon.wait_until("workers on 1.1", settled_on("1.1", 1))
     assert daemon.ctl("status").returncode == 0
+
+    module = application.site_packages() / NAME / "__init__.py"
+    patched = f"{NAME} is not whole: {module}"
+    module.write_text(f"{module.read_text()}PATCHED = True\n")
+    status = daemon.wait_until("a word about the patch", lambda status: patched in status["disk"]["reason"])
+    assert status["disk"]["reason"].endswith("or take it as it is with trapctl retry")
+    assert daemon.ctl("retry").returncode == 0
+    status = daemon.wait_until("workers on the patch", settled_on("1.1", 1))
+    assert pool(status)["generation"] == 4
+    assert any(patched in line for line in status["warnings"])

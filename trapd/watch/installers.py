@@ -29,9 +29,9 @@ GIT_AT_WORK = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHER
 class Wholeness:
     """``reason``: why what is installed cannot be taken as whole, and what to do if nobody is at work; empty if it can.
 
-    ``altered``: of what the watched distributions require, how it differs from what was installed, each as a sentence
-    under a mark that stays the same for as long as the difference does. People prune and patch libraries: whether that
-    counts depends on whether it was so before.
+    ``altered``: how distributions differ from what was installed, each as a sentence under a mark, "NAME DIGEST", that
+    stays the same for as long as the difference does: the watched ones first. People prune and patch code, and wheels
+    have a RECORD that is not true: whether that counts depends on whether it was so before, or a person accepts it.
     """
 
     reason: str = ""
@@ -68,12 +68,13 @@ class Installers:
             self._dpkg.unfinished(sites, needed, of_system=of_system, proc=self._proc),
             _unpacked(found, sites, needed),
             (installer.why for installer in self._others_at_work(prefix, of_system=of_system)),
-            *(self._watched(distribution, sites, fresh, walked) for distribution in found),
         )
         if reason := next(reasons, ""):
             return Wholeness(reason)
         others = sorted(needed - {normalise(distribution.name) for distribution in found})
-        return Wholeness(altered=dict(chain.from_iterable(self._required(name, sites) for name in others)))
+        watched = (self._watched(distribution, fresh, walked(distribution)) for distribution in found)
+        required = (self._required(name, sites) for name in others)
+        return Wholeness(altered=dict(chain.from_iterable(chain(watched, required))))
 
     def at_work(self, sites: Sequence[Site], needed: Set[str], *, prefix: str) -> frozenset[int]:
         """The processes of installers that are at work on these; see ``judge``."""
@@ -86,39 +87,41 @@ class Installers:
             self._dpkg.started(installer.pid, self._proc)
             yield installer
 
-    def _watched(
-        self,
-        distribution: Distribution,
-        sites: Sequence[Site],
-        fresh: bool,
-        walked: Callable[[Distribution], Walked | None],
-    ) -> Iterator[str]:
-        site, name = distribution.site, distribution.name
-        if site.of_system or not distribution.metadata:
-            return
-        yield from _two_versions(name, site)
-        known = walked(distribution)
-        faults = self._records.faults(site.path, distribution.metadata, fresh=fresh, walked=known)
-        if faults is None and distribution.kind is Kind.PACKAGED:
-            yield from _no_record(name, site, distribution.metadata, distribution.installer)
-        elif faults:
-            yield f"{_sentence(name, site, faults)}; {again(name, distribution.installer)}"
+    def _watched(self, distribution: Distribution, fresh: bool, walked: Walked | None) -> Iterator[tuple[str, str]]:
+        site = distribution.site
+        if not site.of_system and distribution.metadata:
+            recorded = distribution.kind is Kind.PACKAGED
+            yield from self._altered(
+                distribution.name, site, distribution.metadata, fresh=fresh, walked=walked, recorded=recorded
+            )
 
     def _required(self, name: str, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
         where = find(sites, name)
-        if where is None or where[0].of_system:
-            return
-        site, metadata = where
-        faults = self._records.faults(site.path, metadata)
+        if where is not None and not where[0].of_system:
+            yield from self._altered(name, *where)
+
+    def _altered(
+        self,
+        name: str,
+        site: Site,
+        metadata: str,
+        *,
+        fresh: bool = False,
+        walked: Walked | None = None,
+        recorded: bool = True,
+    ) -> Iterator[tuple[str, str]]:
+        """``recorded``: whether its installer leaves a RECORD."""
+        faults = self._records.faults(site.path, metadata, fresh=fresh, walked=walked)
         installer = self._records.installer(site.path, metadata)
         wrong = [*_two_versions(name, site)]
-        if faults is None:
+        if faults is None and recorded:
             wrong += _no_record(name, site, metadata, installer)
         elif faults:
             wrong.append(f"{_sentence(name, site, faults)}; {again(name, installer)}")
         if wrong:
             lines = [metadata, *(f"{fault.path} {fault.found}" for fault in faults or ())]
-            yield f"{name} {sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]}", wrong[0]
+            mark = sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]
+            yield f"{normalise(name)} {mark}", wrong[0]
 
 
 def _of_system(sites: Sequence[Site], needed: Set[str]) -> bool:

@@ -66,8 +66,8 @@ class _Scene:
 @dataclass(frozen=True, slots=True)
 class Meant:
     """What a look is judged by. ``loaded``: normalised names of distributions that count beside the required ones.
-    ``condition``: how whole what is wanted was; None takes what is there as it is. ``earlier``: whether somebody
-    asks for the fingerprint that a trapd without tables took."""
+    ``condition``: how whole what is wanted was; None accepts everything but the watched distributions as it is.
+    ``earlier``: whether somebody asks for the fingerprint that a trapd without tables took."""
 
     loaded: Collection[str] = frozenset()
     condition: Condition | None = None
@@ -130,7 +130,8 @@ class Surveyor:
         whole = self._judge(scene, answer, walked, fresh=fresh)
         roots = (*self._names, *_ALWAYS_REQUIRED)
         requirements = None if whole.reason else self._requirer.ask(scene.sites, roots, answer.markers)
-        altered, unmet = _counting(whole, requirements, condition, self._taken)
+        altered = self._not_as_before(whole, condition)
+        unmet = _unmet(requirements, condition, self._taken)
         altered |= _undescribed(scene, answer, condition, self._taken)
         self._counting = {**altered, **unmet}
         reason = whole.reason or next(iter(altered.values()), "")
@@ -144,7 +145,7 @@ class Surveyor:
 
         disk, written = self._disk(scene, answer, environment, walked, earlier=meant.earlier)
         if whole.altered:  # what it really consists of is not what its RECORD says
-            table = {**disk.distributions, **_altered(disk.distributions, whole.altered)}
+            table = {**disk.distributions, **_altered(disk.distributions, whole.altered, walked)}
             disk = replace(disk, distributions=table, fingerprint=fingerprint(table, disk.required))
         config = self._hasher.stamp(str(self._celeryconfig))
         if config.digest != answer.celeryconfig:
@@ -170,6 +171,17 @@ class Surveyor:
             fresh=fresh,
             walked=lambda distribution: walked[distribution.name],
         )
+
+    def _not_as_before(self, whole: Wholeness, condition: Condition | None) -> dict[str, str]:
+        """Distributions that are not as recorded, and count: in what is wanted they were not so, and nobody took them
+        as they are. A first start takes libraries as it finds them; half of a watched distribution it does not."""
+        watched = set(map(normalise, self._names))
+        known = self._taken | (condition.altered if condition else frozenset())
+        return {
+            mark: f"{why}, {_AS_IT_IS}"
+            for mark, why in whole.altered.items()
+            if mark not in known and (condition or mark.partition(" ")[0] in watched)
+        }
 
     def _environment(self, scene: _Scene, answer: Answer) -> Environment | None:
         if self._snapshot == "distributions":
@@ -286,23 +298,15 @@ class Surveyor:
         return ""
 
 
-def _counting(
-    whole: Wholeness, requirements: Requirements | None, condition: Condition | None, taken: frozenset[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Of libraries that are not as recorded, and of requirements that are not satisfied, those that count: what is
-    wanted was not so, and nobody took it as it is."""
-    if condition is None:
-        return {}, {}
-    unsatisfied = requirements.unsatisfied if requirements else {}
-    altered = {
-        mark: f"{why}, {_AS_IT_IS}" for mark, why in whole.altered.items() if mark not in condition.altered | taken
-    }
-    unmet = {
+def _unmet(requirements: Requirements | None, condition: Condition | None, taken: frozenset[str]) -> dict[str, str]:
+    """Requirements that count: they were satisfied in what is wanted, and nobody took the environment as it is."""
+    if condition is None or requirements is None:
+        return {}
+    return {
         pair: f"{why}; install what fits, {_AS_IT_IS}"
-        for pair, why in unsatisfied.items()
+        for pair, why in requirements.unsatisfied.items()
         if pair in condition.satisfied and pair not in taken
     }
-    return altered, unmet
 
 
 def _undescribed(scene: _Scene, answer: Answer, condition: Condition | None, taken: frozenset[str]) -> dict[str, str]:
@@ -317,12 +321,13 @@ def _undescribed(scene: _Scene, answer: Answer, condition: Condition | None, tak
     return left
 
 
-def _altered(table: Mapping[str, Content], marks: Iterable[str]) -> dict[str, Content]:
-    """The part of the table that belongs to distributions whose files are not as recorded."""
-    found = {}
+def _altered(table: Mapping[str, Content], marks: Iterable[str], walked: Iterable[str]) -> dict[str, Content]:
+    """The part of the table that belongs to distributions whose files are not as recorded. ``walked``: names of those
+    whose content in the table is that of their files already."""
+    read, found = set(map(normalise, walked)), {}
     for mark in marks:
         name = mark.partition(" ")[0]
-        if content := table.get(name):
+        if (content := table.get(name)) and name not in read:
             found[name] = replace(content, digest=digest_of([("RECORD", content.digest), ("altered", mark)]))
     return found
 

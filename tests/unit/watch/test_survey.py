@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -616,6 +617,67 @@ def test_a_patched_library_counts_by_what_is_in_it(held: Machine) -> None:
     held.surveyor.take_as_it_is()
     assert held.fingerprint() not in (before, patched)
     install(held.site, "depa", "1.0", {"depa/__init__.py": "", **MODULES})
+    assert held.fingerprint() == before
+
+
+def patch(site: Path) -> None:
+    (site / "trap/run.py").write_text("y = 3\n")
+
+
+def prune(site: Path) -> None:
+    (site / "trap/data.csv").unlink()
+
+
+def remove_record(site: Path) -> None:
+    (site / "trap-1.3.0.dist-info/RECORD").unlink()
+
+
+def spoil_record(site: Path) -> None:
+    """The wheel itself has a RECORD that is not true: pip accepts that."""
+    record = site / "trap-1.3.0.dist-info/RECORD"
+    record.write_text(re.sub(r"(trap/run.py,sha256=)[^,]*", r"\1AAAA", record.read_text()))
+
+
+def describe_twice(site: Path) -> None:
+    shutil.copytree(site / "trap-1.3.0.dist-info", site / "trap-1.4.0.dist-info")
+
+
+@pytest.mark.parametrize("alter", [patch, prune, remove_record, spoil_record, describe_twice])
+def test_a_watched_distribution_that_is_not_as_recorded_is_unfinished_until_somebody_takes_it_as_it_is(
+    held: Machine, alter: Callable[[Path], None]
+) -> None:
+    alter(held.site)
+    found = held.look().finding
+    assert found.verdict is Verdict.UNFINISHED
+    assert found.reason.endswith(", or take it as it is with trapctl retry")
+    assert held.surveyor.take_as_it_is() == found.reason.partition(";")[0]
+    held.settle()
+    taken = held.fingerprint()
+
+    held.surveyor = Surveyor(held.home / "python", held.celeryconfig, ["trap"])  # as after a restart of trapd
+    assert held.fingerprint() == taken
+    assert list(held.look().warnings.values()) == [
+        found.reason.removesuffix(", or take it as it is with trapctl retry")
+    ]
+    (held.site / "trap/__init__.py").unlink()
+    assert held.look().finding.verdict is (Verdict.WHOLE if alter is remove_record else Verdict.UNFINISHED), (
+        "more of it"
+    )
+
+
+def test_a_first_start_takes_no_half_of_a_watched_distribution_but_by_request(machine: Machine) -> None:
+    patch(machine.site)
+    assert machine.condition is None
+    assert machine.look().finding.verdict is Verdict.UNFINISHED
+    assert machine.surveyor.take_as_it_is()
+    assert machine.look().finding.verdict is Verdict.WHOLE
+
+
+def test_a_watched_distribution_counts_by_its_files_whether_or_not_its_record_is_true(held: Machine) -> None:
+    before = held.fingerprint()
+    spoil_record(held.site)
+    held.look()
+    held.surveyor.take_as_it_is()
     assert held.fingerprint() == before
 
 
