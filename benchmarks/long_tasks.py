@@ -18,14 +18,20 @@ WORKERS = 4
 LONGEST = 65.0  # s, with tasks of 40 s: promised
 
 
-def run(kind: str, task: float, application: Application, **policy: object) -> Rolled:
+def run(kind: str, task: float, application: Application, *, in_step: bool = False, **policy: object) -> Rolled:
     with tempfile.TemporaryDirectory(prefix="td", dir="/tmp") as name:
         directory = Path(name)
         (directory / "broker").mkdir()
         (directory / "trapd").mkdir()
         with broker(kind, directory / "broker") as where:
             return upgrade_with_long_tasks(
-                where, application, directory / "trapd", task=task, workers=WORKERS, policy=policy
+                where,
+                application,
+                directory / "trapd",
+                task=task,
+                workers=WORKERS,
+                in_step=in_step,
+                policy=policy,
             )
 
 

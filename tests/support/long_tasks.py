@@ -39,10 +39,13 @@ def upgrade_with_long_tasks(
     *,
     task: float,
     workers: int = 4,
+    in_step: bool = False,
     policy: Table | None = None,
 ) -> Rolled:
     """Run trapd on 1.0, give each worker tasks of ``task`` seconds, of which each has another part behind it, install
-    2.0 in place, and wait until the last old worker has left. ``policy``: of [rollout].
+    2.0 in place, and wait until the last old worker has left. ``in_step``: whether the tasks of all workers begin
+    together, so that each old worker which waits for another one has just begun a task when its turn comes. ``policy``:
+    of [rollout].
 
     ``directory`` must be short and empty. Raises AssertionError if a state that must come does not.
     """
@@ -53,7 +56,7 @@ def upgrade_with_long_tasks(
     with Daemon(directory, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         daemon.wait_until("workers", settled_on("1.0", workers))
         for number in range(1, workers + 1):
-            app.send_task(NAP, (task * number / workers, str(path)))
+            app.send_task(NAP, (task if in_step else task * number / workers, str(path)))
         for _ in range(workers * (workers + 1)):  # as many as run until the last old one has left, one by one
             app.send_task(NAP, (task, str(path)))
         while sum(entry.event == "start" for entry in read_ledger(path)) < workers:
