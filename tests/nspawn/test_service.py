@@ -447,6 +447,38 @@ def test_a_beat_sends_each_task_once_over_an_upgrade_and_the_death_of_trapd_and_
     assert min(b.at - a.at for a, b in itertools.pairwise(entries)) > period / 2
 
 
+# --- which change recycles ------------------------------------------------------------------------------------------
+
+
+def test_a_library_that_only_a_task_has_imported_recycles_the_workers_once_and_another_one_nobody(
+    service: Service,
+) -> None:
+    """No metadata names it, and the main process of the worker has not imported it."""
+    machine, version = service.machine, service.next_version()
+    ropes = [service.put("rope", number, {"rope/__init__.py": ""}) for number in ("1.0", "1.1")]
+    files = good(version)
+    files["shipyard/hull.py"] += "import rope\n"
+    machine.sh(pip(f"{ropes[0]} {service.put_wheel(version, files)}")).check()
+    service.wait_until("the new version", lambda status: at_rest(status) and settled_on(version, 2)(status))
+    service.wait_for("end", service.nap(0.1))
+    service.wait_until("word of the library", lambda status: any("rope" in one["loaded"] for one in instances(status)))
+    before, number = service.workers(), service.status()["pools"][0]["generation"]
+
+    machine.sh(pip(service.put("kettle", "1.0", {"kettle/__init__.py": ""}))).check()
+    nobody = "kettle absent -> 1.0: not required by what is watched, and loaded by no worker"
+    service.wait("word of no effect", lambda: nobody in service.ctl("events").out)
+    assert service.workers() == before
+
+    machine.sh(pip(ropes[1])).check()
+    service.wait_until(
+        "the next generation", lambda status: at_rest(status) and status["pools"][0]["generation"] == number + 1
+    )
+    after = service.workers()
+    assert (len(after), set(after) & set(before)) == (len(before), set())
+    assert {name.partition("@")[2].partition("-")[0] for name in after} == {str(number + 1)}
+    assert "rope 1.0 -> 1.1" in service.ctl("why", "default").out
+
+
 # --- reload ---------------------------------------------------------------------------------------------------------
 
 

@@ -123,16 +123,17 @@ class Service:
 
     def install_library(self) -> None:
         if self._library:
-            self.machine.sh(pip(self._put(self._library, "1.0", {f"{self._library}/__init__.py": ""}))).check()
+            self.machine.sh(pip(self.put(self._library, "1.0", {f"{self._library}/__init__.py": ""}))).check()
 
     def put_wheel(self, version: str, files: Mapping[str, str] | None = None) -> str:
         """A wheel of shipyard, a good one unless ``files`` says otherwise; its path in the machine."""
         files = dict(files or good(version))
         if self._library:
             files[f"{NAME}/__init__.py"] += f"import {self._library}\n"
-        return self._put(NAME, version, files, requires=[self._library] if self._library else [])
+        return self.put(NAME, version, files, requires=[self._library] if self._library else [])
 
-    def _put(self, name: str, version: str, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> str:
+    def put(self, name: str, version: str, files: Mapping[str, str], *, requires: Sequence[str] = ()) -> str:
+        """A wheel of any distribution; its path in the machine."""
         with tempfile.TemporaryDirectory() as folder:
             wheel = write_wheel(Path(folder), name, version, files, requires=requires)
             self.machine.copy_in(wheel, "/srv/wheels")
