@@ -17,7 +17,7 @@ from trapd.rollout.view import PoolView
 
 log = logging.getLogger("trapd.controller")
 LOUD = {
-    "kill": logging.WARNING,
+    **dict.fromkeys(("kill", "relieve"), logging.WARNING),
     **dict.fromkeys(("reject", "fail", "doubt"), logging.ERROR),
 }  # verbs that are logged as more than information
 

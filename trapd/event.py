@@ -79,6 +79,8 @@ class EventKind(StrEnum):
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
     RETRIED = "retried", About.POOL, "code that was refused may be tried again"
 
+    RELIEVED = "relieved", About.POOL, "workers that run and take no tasks are replaced, new before old"
+
     TASK_ENDED = "task-ended", About.POOL, "somebody ended one task of a worker"
 
     STARTED = "started", About.WORKER, "a worker is started"

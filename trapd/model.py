@@ -82,6 +82,7 @@ class Ailment(StrEnum):
     STALLED = "stalled"  # its main loop does not turn, it says
     SILENT = "silent"  # it has given no sign of life for longer than it should
     CUT_OFF = "cut off"  # it cannot reach the broker, it says
+    IDLE = "not consuming"  # its broker is there and tasks are, and it takes none, it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,10 @@ class PoolState:
     scaled_by: str = ""  # who gave that number; of an earlier trapd, and without a number, empty
     scaled_wall: float | None = None  # and when
     rollout: Rollout | None = None  # the latest
+    # Workers that run and do not serve are replaced in rounds (rollout/relief.py): when the last began, and its number
+    # in a row.
+    relieved_at: float | None = None
+    rounds: int = 0
 
     @property
     def last_good(self) -> int | None:

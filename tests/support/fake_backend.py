@@ -149,6 +149,11 @@ class FakeBackend:
         """From now on, in what it does next."""
         self._runs[id].behaviour = behaviour
 
+    def say(self, id: InstanceId, status: str) -> None:
+        """A ready one says this of itself from now on."""
+        self._runs[id].instance = replace(self._runs[id].instance, status=status)
+        self.on_change(id.pool)
+
     def get(self, id: InstanceId) -> Instance | None:
         return next((instance for instance in self.seen() if instance.id == id), None)
 

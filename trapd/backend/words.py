@@ -25,7 +25,7 @@ _REASONS = (
 )
 _UNIT_ROOT = "/run/systemd/unit-root"  # where systemd 252 prepares what the unit sees; 257 leaves it out
 _COUNTS = re.compile(r", \d+ (active|reserved)")
-_STALLED = "main loop stalled"
+_STALLED, _IDLE = "main loop stalled", "not consuming for "
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
 
 
@@ -44,6 +44,8 @@ def ailment(status: str) -> Ailment | None:
     """Return the ailment that a worker reports in its STATUS= (worker/health.py), or None."""
     if status.startswith(_STALLED):
         return Ailment.STALLED
+    if status.startswith(_IDLE):
+        return Ailment.IDLE
     return Ailment.CUT_OFF if _UNREACHABLE.match(status) else None
 
 

@@ -282,6 +282,8 @@ def _hanging(context: Context, view: PoolView) -> list[str]:
     for instance in view.instances:
         if instance.ailment is Ailment.STALLED:
             found.append(f"{instance.id} does not work: {instance.status}")
+        elif instance.ailment is Ailment.IDLE:
+            found.append(f"{instance.id} takes no tasks: {instance.status}")
         elif instance.ailment is Ailment.SILENT and instance.alive_at is not None:
             found.append(f"{instance.id} gives no sign of life for {now - instance.alive_at:.0f} s")
         elif any(words in instance.status for words in NOT_LEAVING):

@@ -95,9 +95,23 @@ class Renew(_OnRollout):
     verb = "renew"
 
 
+@dataclass(frozen=True, slots=True)
+class Relieve:
+    """A round begins in which workers that run and do not serve are replaced (relief.py). ``number``: in a row."""
+
+    at: float
+    number: int
+    why: str
+    verb: ClassVar[str] = "relieve"
+    instance: ClassVar[InstanceId | None] = None
+
+    def __str__(self) -> str:
+        return f"{self.verb}: {self.why}"
+
+
 Effect = Start | Drain | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict | Renew
+Action = Effect | Advance | Verdict | Renew | Relieve
 
 
 @dataclass(frozen=True, slots=True)

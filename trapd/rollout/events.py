@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
-from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Start
+from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Relieve, Start
 from trapd.rollout.view import PoolView
 
 WORKER = "worker"  # the actor of what a worker does by itself
@@ -44,6 +44,7 @@ _KINDS = {
     "fail": EventKind.GIVEN_UP,
     "finish": EventKind.FINISHED,
     "doubt": EventKind.DOUBTED,
+    "relieve": EventKind.RELIEVED,
 }
 
 
@@ -236,7 +237,11 @@ def of_action(action: Action, view: PoolView) -> Event:
     if instance is not None:
         seen = next((i for i in view.instances if i.id == instance), None)
         lasted = _lasted(action, seen, view.at)
-    elif not isinstance(action, Advance) and state.rollout is not None and state.rollout.generation == generation:
+    elif (
+        not isinstance(action, Advance | Relieve)
+        and state.rollout is not None
+        and state.rollout.generation == generation
+    ):
         lasted = view.wall - state.rollout.started_wall
     return Event(
         wall=view.wall,

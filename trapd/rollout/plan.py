@@ -12,7 +12,7 @@ crash, a missed event and a normal step are the same path. Every state in betwee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
@@ -22,6 +22,7 @@ from trapd.rollout.blame import Blame, blame, clears, failed_canary, witness_fai
 from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
+from trapd.rollout.relief import relief
 from trapd.rollout.truth import available, healthy_at
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
@@ -77,6 +78,7 @@ class _Draft:
         self.wakes: list[float] = []
         self.waiting: list[str] = []
         self.short = ""  # what a worker could not be started for, though the ceiling allows it
+        self.idle: frozenset[InstanceId] = frozenset()  # ready ones that are not among those that serve
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
         self._memory = world.room.workers if world.room is not None else None  # for so many more; None: unlimited
         self._slots = {(i.id.generation, i.id.slot) for i in world.instances}
@@ -132,9 +134,10 @@ class _Draft:
         """Drain those that serve nobody yet at once, and ready ones while enough others serve."""
         for instance in sorted(candidates, key=self.worth_draining):
             if instance.state is InstanceState.READY:
-                if self.serving <= self.budget.floor:
-                    break
-                self.serving -= 1
+                left = self.serving - (instance.id not in self.idle)
+                if left < self.budget.floor:
+                    continue
+                self.serving = left
             self.want(Desire.DRAIN, instance, why(instance))
 
     def worth_keeping(self, instance: Instance) -> tuple[bool, int, int, float]:
@@ -165,7 +168,9 @@ class _Draft:
             at = healthy_at(instance, self.world.proof(instance))
             if at is None or self.healthy(instance):
                 continue
-            if instance.ailment is Ailment.CUT_OFF:
+            if instance.ailment is Ailment.IDLE:
+                self.waiting.append(f"a worker in the place of {instance.id}, which takes no tasks")
+            elif instance.ailment is Ailment.CUT_OFF:
                 self.waiting.append(f"{instance.id} to reach its broker")
             elif at > self.now:
                 self.wakes.append(at)
@@ -219,14 +224,33 @@ def _roll(draft: _Draft, target: int) -> None:
     """Towards the wanted generation: more of it within the ceiling, fewer others above the floor."""
     world = draft.world
     mine, others = world.staying(target=True), world.staying(target=False)
-    ranked = sorted(mine, key=draft.worth_keeping)
-    kept, spare = ranked[: draft.wanted], ranked[draft.wanted :]
+    relieved = _relieve(draft)
+    ranked = sorted((i for i in mine if i.id not in relieved), key=draft.worth_keeping)
+    kept, spare = ranked[: draft.wanted], [*ranked[draft.wanted :], *(i for i in mine if i.id in relieved)]
     for instance in kept:
         draft.want(Desire.RUN, instance, _again(instance))
-    draft.serving = len(world.taking_over(draft.now)) + len(ready(others))
-    draft.start(target, draft.wanted - len(mine), f"{draft.wanted} workers are wanted on generation {target}")
-    draft.drain_spare(spare, lambda _: f"{draft.wanted} workers are enough")
+    draft.serving += len(world.taking_over(draft.now)) + len(ready(others))
+    why = f"{draft.wanted} workers are wanted on generation {target}"
+    for id, wrong in relieved.items():
+        why = f"{id} {wrong}"
+    draft.start(target, draft.wanted - len(mine) + len(relieved), why)
+    enough = f"{draft.wanted} workers are enough"
+    draft.drain_spare(spare, lambda i: relieved.get(i.id, enough))
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
+
+
+def _relieve(draft: _Draft) -> Mapping[InstanceId, str]:
+    """Who is to be replaced, and why; what is not replaced yet is waited for."""
+    found = relief(draft.world, draft.now)
+    draft.actions += [found.round] if found.round is not None else []
+    draft.wakes += [found.wake_at] if found.wake_at is not None else []
+    draft.waiting += [found.waiting] if found.waiting else []
+    idle = {i.id for i in draft.world.instances if i.ailment is Ailment.IDLE and i.id in found.due}
+    if draft.budget.surge:
+        draft.idle = frozenset(idle)
+    else:  # none can come before they go, so they go as if they served: one after the other
+        draft.serving += len(idle)
+    return found.due
 
 
 def _again(instance: Instance) -> str:

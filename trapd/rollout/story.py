@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from trapd.model import Ailment, Generation, PoolState
@@ -18,6 +19,7 @@ from trapd.rollout.actions import (
     Plan,
     Promote,
     Reject,
+    Relieve,
     Renew,
     Start,
 )
@@ -46,6 +48,8 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case Start():
                 again = action.instance in seen or action.instance.generation != state.wanted
                 state = state if again else want.progressed(state, now)
+            case Relieve():
+                state = replace(state, relieved_at=action.at, rounds=action.number)
             case Kill() | Forget() | Renew():
                 pass
             case _:

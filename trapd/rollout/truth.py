@@ -20,8 +20,8 @@ def code_state(instance: Instance, wanted: int | None) -> CodeState:
 
 
 def serves(instance: Instance) -> bool:
-    """Ready, and for all that is known its main loop turns."""
-    return instance.state is InstanceState.READY and instance.ailment not in (Ailment.STALLED, Ailment.SILENT)
+    """Ready, and for all that is known its main loop turns, and it takes tasks if its broker is there."""
+    return instance.state is InstanceState.READY and instance.ailment in (None, Ailment.CUT_OFF)
 
 
 def healthy_at(instance: Instance, min_ready: float) -> float | None:
@@ -42,7 +42,11 @@ def unfit_because(instance: Instance) -> str:
     """Why a worker is not available, or its word not enough, in words that follow its name."""
     if instance.state is InstanceState.FAILED and instance.failure is not None:
         return f"failed ({instance.failure.summary})"
-    if instance.state is not InstanceState.READY or instance.ailment in (Ailment.STALLED, Ailment.CUT_OFF):
+    if instance.state is not InstanceState.READY or instance.ailment in (
+        Ailment.STALLED,
+        Ailment.CUT_OFF,
+        Ailment.IDLE,
+    ):
         return f"is {instance.state}" + (f" ({instance.status})" if instance.status else "")
     if instance.ailment is Ailment.SILENT:
         return "gives no sign of life"

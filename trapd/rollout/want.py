@@ -162,6 +162,8 @@ def retimed(state: PoolState, before: PoolState, now: float, wall: float) -> Poo
 def after_boot(state: PoolState, now: float, wall: float) -> PoolState:
     """CLOCK_MONOTONIC begins anew at each boot: then the wall clock has to tell how long ago its rollout began."""
     rollout = state.rollout
+    if state.relieved_at is not None and state.relieved_at > now:
+        state = replace(state, relieved_at=None, rounds=0)
     if rollout is None or rollout.began_at is None or rollout.began_at <= now:
         return state
     return replace(state, rollout=replace(rollout, began_at=now - (wall - rollout.started_wall)))

@@ -35,7 +35,7 @@ DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
 # A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, imports and remote
 # commands, and running tasks. A worker at rest, or busy all the time, tells nothing.
-_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str], int]
+_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str, bool], int]
 
 
 class Phase(StrEnum):
@@ -72,8 +72,9 @@ class Health:
         self.replaced = 0  # modules that are newer than others of their distribution
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.because = ""  # why it drains, if nobody told it to by a signal
+        self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: _About = (self.phase, False, "", False, (0, 0, 0, ""), 0)
+        self._about: _About = (self.phase, False, "", False, (0, 0, 0, "", False), 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
@@ -106,7 +107,7 @@ class Health:
             stalled,
             self._away,
             bool(place),
-            (self.strays, self.late, self.replaced, self.remote),
+            (self.strays, self.late, self.replaced, self.remote, self.idle is not None),
             active,
         )
         if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
@@ -168,6 +169,11 @@ class Health:
             return self._period
         return min(self._period, max(TICK, (now - self._first_ready) * YOUNG))
 
+    @property
+    def away(self) -> bool:
+        """Is the broker, or the result backend, away for all that is known?"""
+        return bool(self._away)
+
     def quiet(self, now: float) -> float:
         """Seconds that a drain has gone on without a task; 0 if it does not drain."""
         return now - self._busy_at if self.phase is Phase.DRAINING else 0.0
@@ -195,6 +201,8 @@ class Health:
                 waiting = reserved - active
                 more = f", {waiting} reserved" if waiting > 0 else ""
                 told = f", by remote control: {self.remote}" if self.remote else ""
+                if self.idle is not None:
+                    return f"not consuming for {now - self.idle[1]:.0f} s: {self.idle[0]}, {count}{told}"
                 more += f", {self.strays} stray modules" if self.strays else ""
                 more += f", {self.late} distributions imported late" if self.late else ""
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""

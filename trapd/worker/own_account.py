@@ -11,6 +11,7 @@ from celery.worker import state
 
 from trapd.task_table import TaskTable
 from trapd.worker import counting, end_task, queues, signatures
+from trapd.worker.consumption import Consumption
 from trapd.worker.green import sleep
 from trapd.worker.health import Reporter
 from trapd.worker.job import Job
@@ -29,6 +30,7 @@ class OwnAccount:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.tally, self.queues = Tally(), queues.Queues()
+        self.consumption = Consumption(self.tally)
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None
@@ -49,6 +51,7 @@ class OwnAccount:
     def begin(self, worker: Any) -> None:
         """The pool has started, and runs no task yet."""
         self._worker = worker
+        self.consumption.begin(worker)
         slots = max(worker.pool.num_processes or 0, worker.max_concurrency or 0)
         try:
             self.tally.rows = TaskTable(self._job.task_table, slots + SPARE_ROWS)

@@ -37,7 +37,12 @@ class Running:
         self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         remote = Remote(self._note_reason)
-        look = LateImports(job, remote.standing).look
+        late = LateImports(job, remote.standing)
+
+        def look(health: Health) -> None:
+            late.look(health)
+            self.account.consumption.look(health)
+
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, look)
         bootsteps.install(self.app, job, self.reporter, self.account)
         remote.listen()

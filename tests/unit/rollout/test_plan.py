@@ -7,12 +7,19 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting, world
-from trapd.model import Ailment, CodeReport, FailureKind, PoolState, RolloutState
+from trapd.model import Ailment, CodeReport, FailureKind, Instance, PoolState, RolloutState
 from trapd.rollout.actions import Renew
 from trapd.rollout.plan import plan
 from trapd.rollout.world import World
 
 R = RolloutState
+
+
+def idle(name: str) -> Instance:
+    status = "not consuming for 70 s: messages wait (12 in celery), and none comes, 0 active"
+    return one(name, ago=200, ailment=Ailment.IDLE, status=status)
+
+
 GOING = R.ROLLING
 
 
@@ -20,7 +27,9 @@ def short(situation: World) -> list[str]:
     """The plan's actions as "start 2-1", "promote 2", phases left out."""
     actions = (a for a in plan(situation, NOW).actions if a.verb != "advance")
     return [
-        f"{a.verb} {a.instance.generation}-{a.instance.slot}" if a.instance else f"{a.verb} {a.generation}"  # type: ignore[union-attr]
+        f"{a.verb} {a.instance.generation}-{a.instance.slot}"
+        if a.instance
+        else f"{a.verb} {getattr(a, 'generation', '')}".strip()
         for a in actions
     ]
 
@@ -155,6 +164,35 @@ ROWS = {
     "a drain past its timeout": (
         spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
         [one("1-1"), one("1-2"), one("1-3", "draining", ago=60)], ["kill 1-3"]),
+    "one takes no tasks: another is started beside it": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 1, rounds=1), [one("1-1"), idle("1-2")],
+        ["start 1-3"]),
+    "one takes no tasks: it goes when the other is ready": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 50, rounds=1),
+        [one("1-1"), idle("1-2"), one("1-3", ago=9)], ["drain 1-2"]),
+    "one takes no tasks: it stays while the other starts": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 50, rounds=1),
+        [one("1-1"), idle("1-2"), one("1-3", "starting")], []),
+    "one takes no tasks, and no surge is allowed: it makes room first": (
+        spec(surge=0, unavailable=1), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 1, rounds=1),
+        [one("1-1"), idle("1-2")], ["drain 1-2"]),
+    "a singleton that takes no tasks goes before another is started": (
+        spec(1, singleton=True), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 1, rounds=1), [idle("1-1")],
+        ["drain 1-1"]),
+    "all take no tasks: as many are started as there may be": (
+        spec(draining=0), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 1, rounds=1),
+        [idle("1-1"), idle("1-2")], ["start 1-3"]),
+    "one takes no tasks: a round begins": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), idle("1-2")], ["relieve", "start 1-3"]),
+    "one takes no tasks in place of another: the next round waits": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 299, rounds=1), [one("1-1"), idle("1-3")], []),
+    "one takes no tasks in place of another: the next round": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 300, rounds=1), [one("1-1"), idle("1-3")],
+        ["relieve", "start 1-2"]),
+    "one takes no tasks in place of another in place of another: that waits longer": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 300, rounds=2), [one("1-1"), idle("1-3")], []),
+    "one takes no tasks, and the pool is paused": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, paused=True), [one("1-1"), idle("1-2")], []),
     "a rejected canary is forgotten": (
         spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2"), one("2-1", "failed")], ["forget 2-1"]),
 }  # fmt: skip

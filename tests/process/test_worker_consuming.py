@@ -1,0 +1,101 @@
+"""Real workers that run and take no tasks: they say so, in the words that have trapd replace them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support.brokers import Broker
+from tests.support.snapshots import NAPS
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
+from trapd.model import Ailment
+from trapd.spec import PoolSpec
+
+pytestmark = client_warnings
+
+QUIET = 1.5  # s
+JOBS = (
+    NAPS
+    + f"""
+from celery import signals
+from celery.worker.control import control_command
+from trapd.worker import consuming
+
+consuming.QUIET = {QUIET}
+
+
+@control_command()
+def lose(state):
+    \"\"\"The consumer is lost at the broker, and kombu does not know it.\"\"\"
+    consumer = state.consumer.task_consumer
+    for tag in consumer._active_tags.values():
+        consumer.channel.basic_cancel(tag)
+"""
+)
+
+
+def make(directory: Path, broker: Broker, celery_pool: str = "prefork", **options: object) -> WorkerLab:
+    spec = PoolSpec("default", celery_pool=celery_pool, concurrency=2)
+    files = {"naps/jobs.py": JOBS}
+    return WorkerLab(directory, broker, spec=spec, files=files, **options)  # type: ignore[arg-type]
+
+
+async def idle(lab: WorkerLab) -> str:
+    """Until the worker is seen not to consume; its status."""
+    return (await lab.until(lambda seen: seen[ONE].ailment is Ailment.IDLE))[ONE].status
+
+
+LOST = [("rabbitmq", "prefork"), ("redis", "eventlet"), ("embedded", "threads"), ("rabbitmq", "gevent")]
+
+
+@pytest.mark.parametrize(("kind", "celery_pool"), LOST)
+async def test_a_consumer_that_is_lost_is_noticed_by_the_messages_that_wait(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, celery_pool: str
+) -> None:
+    lab = make(short_path, broker := make_broker(kind, request), celery_pool)
+    async with lab:
+        await lab.start()
+        await lab.call("nap", 0)
+        lab.client.control.broadcast("lose")
+        await asyncio.sleep(0.5)
+        await lab.send("nap", 0, str(short_path / "nap"))
+        status = await idle(lab)
+        assert f"messages wait (1 in {broker.queue}), and none comes" in status, lab.told()
+
+
+async def test_a_queue_that_is_cancelled_is_missed_until_it_is_consumed_again(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    lab = make(short_path, broker := make_broker("redis", request))
+    async with lab:
+        await lab.start()
+        await lab.ask("ping")
+        lab.client.control.cancel_consumer(broker.queue)
+        status = await idle(lab)
+        assert f"it does not take from queue {broker.queue}, 0 active, by remote control: cancel_consumer" in status
+        lab.client.control.add_consumer(broker.queue)
+        await lab.until(lambda seen: seen[ONE].ailment is None)
+        await lab.call("nap", 0)
+
+
+async def test_children_that_all_stand_still_are_noticed(short_path: Path, request: pytest.FixtureRequest) -> None:
+    lab = make(short_path, make_broker("redis", request))
+    async with lab:
+        pid = (await lab.start()).pid
+        await lab.call("nap", 0)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in map(int, children):
+            os.kill(child, signal.SIGSTOP)
+        try:
+            await lab.send("nap", 0, str(short_path / "nap"))
+            assert "its pool has free slots and starts none of 1 tasks" in await idle(lab)
+        finally:
+            for child in map(int, children):
+                os.kill(child, signal.SIGCONT)
+        await lab.until(lambda seen: seen[ONE].ailment is None)
+        await asyncio.to_thread(wait, (short_path / "nap").exists)

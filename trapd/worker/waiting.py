@@ -1,0 +1,81 @@
+"""How many messages wait in this worker's queues: one passive declare for each, over a connection made for it.
+
+kombu has the passive declare in every transport. The connection is not the consumer's: that may be what is broken, and
+belongs to another thread. It is made for each question, which comes once a minute at most, and only while the worker
+has nothing to do: one that is kept would need heartbeats, and might be half dead itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from celery.worker import state
+from celery.worker.request import Request
+
+PATIENCE = 10.0  # s for each step of the question
+_TIMEOUTS = {
+    **dict.fromkeys(("read_timeout", "write_timeout"), PATIENCE),  # py-amqp's names
+    **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE),  # redis-py's
+}
+
+
+def waiting(connection: Any, queues: Iterable[Any]) -> Mapping[str, int] | None:
+    """Return the queues in which messages wait for this worker, with their numbers; None if the broker does not answer.
+
+    ``connection``: the consumer's, to whose very broker another one is made. ``queues``: kombu's, as consumed.
+    """
+    found: dict[str, int] = {}
+    options = {**(connection.transport_options or {}), **_TIMEOUTS}
+    own = connection.clone(alternates=[], heartbeat=0, connect_timeout=PATIENCE, transport_options=options)
+    try:
+        own.connect()
+        for queue in queues:
+            messages, consumers = _look(own, queue.name)
+            if messages and not (consumers and shared_unevenly(queue)):
+                found[queue.name] = messages
+    except Exception:  # of any transport: a broker that does not answer here proves nothing against the worker
+        return None
+    finally:
+        own.release()
+    return found
+
+
+def _look(connection: Any, name: str) -> tuple[int, int]:
+    """Messages and consumers; (0, 0) for a queue that is not there, or that only its owner may look at. A refusal
+    closes the channel, so each queue has one of its own."""
+    channel = connection.channel()
+    try:
+        answer = channel.queue_declare(queue=name, passive=True)
+    except connection.channel_errors:
+        return 0, 0
+    finally:
+        if getattr(channel, "connection", None) is not None:
+            channel.close()
+    # kombu's own transports do not count consumers; whoever asks consumes, so that there is one
+    counts = answer.consumer_count if connection.transport.driver_type == "amqp" else 1
+    return int(answer.message_count), int(counts)
+
+
+def shared_unevenly(queue: Any) -> bool:
+    """Messages may wait in it while this consumer gets none, and all is well: RabbitMQ gives those of a queue with a
+    single active consumer to that one, a stream keeps what was read, and SQS keeps the order within a group."""
+    arguments = queue.queue_arguments or {}
+    if arguments.get("x-single-active-consumer") or arguments.get("x-queue-type") == "stream":
+        return True
+    return bool(queue.name.endswith(".fifo"))
+
+
+def has_room(consumer: Any) -> bool:
+    """Would the broker deliver more? Not if tasks with an ETA, or that a rate limit holds back, fill the prefetch."""
+    limit = consumer.qos.value if consumer.qos is not None else 0
+    if not limit:
+        return True
+    scheduled = sum(_is_task(entry) for entry in list(consumer.timer.schedule.queue))
+    limited = sum(len(bucket.contents) for bucket in list(consumer.task_buckets.values()) if bucket is not None)
+    return len(state.reserved_requests) + scheduled + limited < limit
+
+
+def _is_task(waiting: Any) -> bool:
+    arguments: Any = getattr(waiting.entry, "args", None)
+    return bool(arguments) and isinstance(arguments[0], Request)
