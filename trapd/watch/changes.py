@@ -80,7 +80,7 @@ class Watch:
         self._observer: Observer | None = None
         self._warned, self._troubled = dict[str, str](), list[str]()  # of what settled; at the last ``on_trouble``
         self._endings = Endings(clock, at_work=self._installers, ended=self._installers_ended)
-        self._renew, self._broken = False, False  # the latter: what the last look saw
+        self._renew, self._changed, self._broken = False, False, False  # the last: what the last look saw
         self._doubted, self._unwatched = False, ""  # files' times; why nothing at all can be watched, if so
         self._wake, self._looking, self._reporting = asyncio.Event(), asyncio.Lock(), asyncio.Lock()
         self._requested: asyncio.Task[None] | None = None  # a look that somebody asked for, and that has not begun
@@ -202,7 +202,7 @@ class Watch:
 
     def _receive(self) -> None:
         news = self._inbox.take()
-        self._renew = True
+        self._renew = self._changed = True
         if news.overflow:  # anything may have changed: read everything, at once
             self._fully_looked = -math.inf
         self._event(news.at, f"{news.path} changed" if news.path else "the kernel dropped notices of changes")
@@ -213,7 +213,7 @@ class Watch:
         mounts.clear()
         now = under(self._places, read())
         if changed := sorted(str(mount.place) for mount in now ^ self._mounts):
-            self._mounts, self._renew = now, True
+            self._mounts, self._renew, self._changed = now, True, True
             self._event(self._clock.now(), f"{changed[0]} was mounted or unmounted")
             self._wake.set()
 
@@ -236,7 +236,8 @@ class Watch:
             began = self._clock.now()
             if fresh:
                 self._fully_looked, self._requested = began, None
-            answer = await self._interpreter.ask(again=self._broken)
+            changed, self._changed = self._changed, False  # what changes while it answers counts for the next look
+            answer = await self._interpreter.ask(again=self._broken, changed=changed)
             self._renew, renew = False, self._renew
             if fresh and self._unwatched:  # what had been used up may be free again
                 await asyncio.to_thread(self._listen)

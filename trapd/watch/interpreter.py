@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import math
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from trapd import environment as variables
 from trapd import python_version
 from trapd.errors import SettingsError
 from trapd.masking import mask
-from trapd.watch import probe
+from trapd.watch import hanging, probe
 
 Trust = Callable[[Path, os.stat_result], None]  # raises SettingsError if strangers may write that file
 _MARK = probe.MARK.encode()
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
+_START_UP = ("sitecustomize.py", "usercustomize.py")
+_REST = 10  # times the timeout: so long one that hung is not asked again while nothing changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,21 @@ class Interpreter:
         self.python, self.celeryconfig, self._timeout = python, celeryconfig, timeout
         self._environment, self._trust = dict(environment or {}), trust
         self._answer, self._key = Answer(), ""
+        self._hung, self._rests_until = "", -math.inf  # where, if it is known; until when it is not asked again
 
-    async def ask(self, *, again: bool = False) -> Answer:
+    async def ask(self, *, again: bool = False, changed: bool = False) -> Answer:
         """The present answer; runs the interpreter (30 ms) only if need be. Never raises: see ``Answer.problem``.
 
-        ``again``: nothing good came of the last answer.
+        ``again``: nothing good came of the last answer. ``changed``: a file has changed since then. An interpreter that
+        hung is not run again for a while if none did.
         """
         if distrust := await asyncio.to_thread(self._distrust):  # then it is not executed; what else is known stays
             self._answer = replace(self._answer, celeryconfig="", problem=distrust)
             return self._answer
         key = await asyncio.to_thread(self._present_key)
         # a failure may have come from half an upgrade, which the key does not show: it is never remembered
+        if not changed and key == self._key and asyncio.get_running_loop().time() < self._rests_until:
+            return self._answer
         if again or self._answer.problem or key != self._key:
             before = await asyncio.to_thread(self._digest)
             self._answer = await self._run(before)
@@ -100,9 +107,11 @@ class Interpreter:
 
     def _present_key(self) -> str:
         seen: list[object] = [self._digest(), _stamp(self.python), _stamp(self.python.parent.parent / "pyvenv.cfg")]
+        if self._hung:
+            seen.append(_stamp(Path(self._hung.partition(":")[0])))
         for path in self._answer.paths:
             try:
-                listed = sorted((e.name, _stamp(e) if e.suffix in _PATH_FILES else None) for e in Path(path).iterdir())
+                listed = sorted((e.name, _stamp(e) if _decides(e) else None) for e in Path(path).iterdir())
             except OSError:
                 listed = []
             seen.append((os.path.realpath(path), listed))
@@ -110,13 +119,18 @@ class Interpreter:
 
     async def _run(self, digest: str) -> Answer:
         # -P, as on the worker's own command line, and not -I: so both see the same import path
-        command = [str(self.python), "-P", "-B", probe.__file__, str(self.celeryconfig)]
+        command = [str(self.python), "-P", "-B", *hanging.OPTIONS, probe.__file__, str(self.celeryconfig)]
+        with hanging.LastWords() as words:
+            return await self._run_with(command, words, digest)
+
+    async def _run_with(self, command: Sequence[str], words: hanging.LastWords, digest: str) -> Answer:
+        self._hung, self._rests_until = "", -math.inf
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
+                stderr=words.file,
                 env=variables.inherited(os.environ) | self._environment,
                 limit=2**20,  # bytes of one line: an editable install may map thousands of names
                 start_new_session=True,  # so that what a hanging celeryconfig started ends with it
@@ -126,12 +140,17 @@ class Interpreter:
         lines: list[bytes] = []
         try:
             assert process.stdout is not None
-            with contextlib.suppress(TimeoutError, ValueError):  # ValueError: a line beyond the limit
+            with contextlib.suppress(ValueError):  # a line beyond the limit
                 async with asyncio.timeout(self._timeout):
                     while len(lines) < 2:
                         line = await process.stdout.readline()
                         if not line or line.startswith(_MARK):
                             lines.append(line.removeprefix(_MARK))
+        except TimeoutError:
+            self._hung = await words.place(process, ours=(probe.__file__,))
+            self._rests_until = asyncio.get_running_loop().time() + _REST * self._timeout
+            if not lines:
+                return self._does_not_start()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -142,6 +161,13 @@ class Interpreter:
             return Answer(problem=f"cannot run workers on {self.python}: {reason}; {remedy}")
         return answer
 
+    def _does_not_start(self) -> Answer:
+        """What else was known stays: then a repair is heard."""
+        where = self._hung or "a start-up file (sitecustomize, or a line of a .pth file)"
+        why = f"{where} had not come to its end after {self._timeout:g} s, and each start of this Python executes it"
+        problem = f"cannot ask {self.python} for its import path: {why}; correct or remove that file"
+        return replace(self._answer, celeryconfig="", problem=problem)
+
     def _read(self, lines: list[bytes], digest: str) -> Answer:
         where, config = ([_object(line) for line in lines] + [None, None])[:2]
         if where is None:
@@ -149,7 +175,7 @@ class Interpreter:
         if config is None:
             ended = len(lines) == 2
             how = "the interpreter ended" if ended else f"it had not come to its end after {self._timeout:g} s"
-            problem = f"cannot load {self.celeryconfig}: {how}"
+            problem = f"cannot load {self._hung or self.celeryconfig}: {how}"
         elif "error" in config:
             problem = f"cannot load {config['at']}: {mask(config['error'])}"
         else:
@@ -179,6 +205,11 @@ def _object(line: bytes) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(line)
         return found
     return None
+
+
+def _decides(path: Path) -> bool:
+    """Whether its content decides where imports come from, or whether the interpreter starts."""
+    return path.suffix in _PATH_FILES or path.name in _START_UP
 
 
 def _stamp(path: Path) -> object:

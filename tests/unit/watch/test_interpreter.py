@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -143,9 +144,41 @@ def test_a_celeryconfig_that_hangs_is_given_up_with_all_it_started(celeryconfig:
             """)
     )
     answer = ask(celeryconfig, timeout=1.5)
-    assert answer.problem == f"cannot load {celeryconfig}: it had not come to its end after 1.5 s"
+    assert answer.problem == f"cannot load {celeryconfig}:5: it had not come to its end after 1.5 s"
     assert answer.paths
     assert processes.ended_within(int(pid.read_text()), 5.0)  # it was sent SIGKILL; the kernel takes a moment
+
+
+HANGS = "import time\ntime.sleep(600)\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        ({"sitecustomize.py": HANGS}, "{site}/sitecustomize.py:2"),
+        ({"late.pth": "import time; time.sleep(600)\n"}, "a line of a path file (.pth)"),
+        ({"late.pth": "import late\n", "late.py": HANGS}, "{site}/late.py:2, for a line of a path file (.pth)"),
+    ],
+)
+async def test_a_start_up_file_that_hangs_is_named_and_not_run_again_until_something_changed(
+    celeryconfig: Path, tmp_path: Path, files: dict[str, str], where: str
+) -> None:
+    site = environment(tmp_path)
+    interpreter = Interpreter(tmp_path / "venv/bin/python", celeryconfig, timeout=1.0)
+    known = await interpreter.ask()
+    for name, text in files.items():
+        (site / name).write_text(text)
+    expected = (
+        f"cannot ask {tmp_path}/venv/bin/python for its import path: {where.format(site=site)} had not come to its end "
+        "after 1 s, and each start of this Python executes it; correct or remove that file"
+    )
+    assert (await interpreter.ask()).problem == expected
+    began = time.monotonic()
+    answer = await interpreter.ask(again=True)
+    assert (answer.problem, answer.celeryconfig, answer.paths) == (expected, "", known.paths)
+    assert time.monotonic() - began < 0.9
+    (site / next(reversed(files))).write_text("")
+    assert (await interpreter.ask(changed="late.py" in files)).problem == ""
 
 
 def test_a_celeryconfig_that_kills_its_interpreter(celeryconfig: Path) -> None:
