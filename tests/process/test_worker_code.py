@@ -231,6 +231,8 @@ async def test_what_a_child_loads_in_a_task_is_reported_and_that_it_holds_two_st
         ("import nosuchmodule\n", "ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("def f(:\n", "SyntaxError: invalid syntax (jobs.py, line 1)"),
         ("raise SystemExit(0)\n", "SystemExit: 0"),
+        ("import os\nos._exit(3)\n", "os._exit(3) was called in naps.jobs, line 2"),
+        ("import os\nos.fork() and os._exit(0)\n", "os._exit(0) was called in naps.jobs, line 2"),
         ("app = 3\n", "cannot use naps.jobs:app: it is a int, not a Celery application"),
         ("", "cannot find the application naps.jobs:app: naps.jobs has no 'app'"),
     ],

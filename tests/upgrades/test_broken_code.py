@@ -139,7 +139,12 @@ ROWS = [
         on_demand=True,
     ),
     row("required library that raises at import", break_the_library, "with keel {old} -> {new}, default@"),
-    row("`os._exit(3)` at import", at_import("os_exit", "os._exit(3)"), "exited with status 3", on_demand=True),
+    row(
+        "`os._exit(3)` at import",
+        at_import("os_exit", "os._exit(3)"),
+        "os._exit(3) was called in shipyard.jobs, line ",
+        on_demand=True,
+    ),
     row("segmentation fault at import", at_import("segfault", "import ctypes; ctypes.string_at(0)"), f"{CRASH}SEGV"),
     row(
         "import that the kernel kills for its memory",
@@ -151,7 +156,7 @@ ROWS = [
     row(
         "import that leaves for the background",
         at_import("forks_away", "os.fork() and os._exit(0)"),
-        "exited with",
+        "os._exit(0) was called in shipyard.jobs, line ",
         on_demand=True,
     ),
     row(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd import environment
-from trapd.worker import green, imports, output, report
+from trapd.worker import green, imports, output, report, sudden_exit
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.lines import log_line
@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
     try:
-        running = _program(job)(job, notifier, watchdog_seconds(), time.monotonic())
+        with sudden_exit.reported(job):
+            running = _program(job)(job, notifier, watchdog_seconds(), time.monotonic())
     except (Exception, SystemExit) as error:
         failure = report.failure_report(job, error)
         report.write(job, failure)
