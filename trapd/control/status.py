@@ -11,7 +11,7 @@ from trapd.control.drains import Waits, described, overdue
 from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
 from trapd.control.protocol import SCHEMA
-from trapd.control.withheld import When, ago, all_withheld, withheld
+from trapd.control.withheld import When, ago, all_withheld, beneath, withheld
 from trapd.durations import age
 from trapd.event import Event
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceId, InstanceState, Memory, Rollout, RolloutState
@@ -238,7 +238,8 @@ def _pool_problems(context: Context, view: PoolView) -> list[str]:
     # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
     taken_back = rollout and rollout.generation != state.wanted and context.controller.as_installed(view.spec.name)
     proved_later = rollout and rollout.generation in state.good  # it failed, and there was nothing to go back to
-    kept = withheld(context.controller.disk, view, ago(context.clock.wall()))
+    disk, when = context.controller.disk, ago(context.clock.wall())
+    kept = withheld(disk, view, when) or beneath(disk, view, context.controller.generations, when)
     if kept:
         found.append(kept)
     elif rollout and rollout.state in _WORD and not taken_back and not proved_later:

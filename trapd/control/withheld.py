@@ -6,12 +6,13 @@ is history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from trapd.control.outlook import held_back
 from trapd.durations import age
-from trapd.model import Disk, RolloutState
+from trapd.model import Disk, DiskState, Generation, RolloutState
 from trapd.rollout.intent import Nothing
+from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
 
 When = Callable[[float], str]  # a moment, in seconds since the epoch, as words that follow a comma
@@ -46,6 +47,25 @@ def withheld(disk: Disk, view: PoolView, when: When) -> str:
         )
         return f"{begun}; trapctl rollout resume {name} lets it go on"
     return ""
+
+
+def beneath(disk: Disk, view: PoolView, generations: Mapping[int, Generation], when: When) -> str:
+    """Why the installed versions would not run in this pool although the environment were whole again, in a sentence;
+    empty if nothing is known against them.
+
+    A broken environment has no fingerprint: of the generations of these versions the last one counts.
+    """
+    if disk.state is not DiskState.BROKEN or not disk.versions:
+        return ""
+    name = view.spec.name
+    same = [generation for generation in generations.values() if dict(generation.versions) == dict(disk.versions)]
+    last = max(same, key=lambda generation: generation.number, default=None)
+    refused = refusal(view.state, candidate(last, name)) if last and last.number != view.state.wanted else None
+    if refused is None:
+        return ""
+    versions = ", ".join(f"{distribution} {version}" for distribution, version in sorted(disk.versions.items()))
+    why = _since(refused.why, refused.wall, when)
+    return f"{versions}, which is installed, would not run if it were whole: {why}; trapctl retry {name} tries it then"
 
 
 def all_withheld(disk: Disk, views: Iterable[PoolView], when: When) -> Iterator[str]:

@@ -203,6 +203,25 @@ def test_installed_code_that_does_not_run_is_a_problem_with_its_age_and_the_reme
     assert problems(controller) == missing(controller.disk, controller.pools(), at) == []
 
 
+def test_undone_code_in_a_broken_environment_is_told_beside_the_fault() -> None:
+    """Whoever repairs the environment would wait for code that nobody wants."""
+    controller = settled(CLOCK)
+    newer = replace(controller.generations[7], number=8, fingerprint="f9", versions={"trap": "1.4.0"})
+    controller.generations[8] = newer
+    state = controller.pool("default").state
+    undone = Refusal(Scope.CODE, "f9", "", "undone by ann", CLOCK.wall() - 310.0)
+    controller.put("default", state=replace(state, refused=(undone,)))
+    controller.disk = Disk(DiskState.BROKEN, "trap requires numpy, which is not installed", versions={"trap": "1.4.0"})
+    broken = f"what is installed is broken and not rolled out: {controller.disk.reason}"
+    assert problems(controller) == [
+        broken,
+        "trap 1.4.0, which is installed, would not run if it were whole: undone by ann, 5m10s ago; "
+        "trapctl retry default tries it then",
+    ]
+    controller.disk = replace(controller.disk, versions={"trap": "1.3.0"})
+    assert problems(controller) == [broken]
+
+
 def test_a_rollout_that_failed_and_is_held_says_since_when_and_what_to_do() -> None:
     controller = with_rollout(RolloutState.FAILED, ended_wall=CLOCK.wall() - 61.0)
     before = controller.pool("default").state
