@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_broker
+from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
@@ -99,3 +100,24 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
                 os.kill(child, signal.SIGCONT)
         await lab.until(lambda seen: seen[ONE].ailment is None)
         await asyncio.to_thread(wait, (short_path / "nap").exists)
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+async def test_a_connection_that_is_half_dead_is_noticed(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """All packets of this connection are dropped, and the broker is well: others reach it."""
+    broker = make_broker(kind, request)
+    with BlackHole(broker.port) as hole:
+        lab = make(short_path, broker.through(hole.port), celeryconfig="worker_prefetch_multiplier = 1\n")
+        lab.client.close()
+        lab.client = broker.app()
+        async with lab:
+            await lab.start()
+            await lab.call("nap", 0)
+            hole.swallow_present()
+            for _ in range(5):
+                await lab.send("nap", 0)
+            words = "messages wait" if kind == "rabbitmq" else "its connection to the broker is dead"
+            seen = await lab.until(lambda seen: words in seen[ONE].status)
+            assert seen[ONE].ailment is Ailment.IDLE

@@ -20,7 +20,7 @@ class BlackHole:
 
     def __init__(self, port: int) -> None:
         self._to = port
-        self._open = threading.Event()
+        self._open = threading.Event()  # for those that connect now
         self._open.set()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -30,8 +30,14 @@ class BlackHole:
         """From now on nothing passes."""
         self._open.clear()
 
+    def swallow_present(self) -> None:
+        """Nothing passes on the connections that there are; who connects from now on has a way."""
+        self._open.clear()
+        self._open = threading.Event()
+        self._open.set()
+
     def pass_on(self) -> None:
-        """Everything passes again; what was sent meanwhile comes late."""
+        """Everything passes again, but what ``swallow_present`` cut; what was sent meanwhile comes late."""
         self._open.set()
 
     def __enter__(self) -> Self:
@@ -50,16 +56,17 @@ class BlackHole:
             while True:
                 client = self._listener.accept()[0]
                 self._sockets.append(client)
-                self._open.wait()
+                way = self._open
+                way.wait()
                 server = socket.create_connection(("127.0.0.1", self._to))
                 self._sockets.append(server)
                 for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+                    threading.Thread(target=self._copy, args=(source, target, way), daemon=True).start()
 
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, way: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
-                self._open.wait()
+                way.wait()
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):

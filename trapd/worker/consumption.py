@@ -18,6 +18,7 @@ from celery.worker import state
 from trapd.worker import queues, waiting
 from trapd.worker.consuming import Consuming, Seen
 from trapd.worker.health import Health, Phase
+from trapd.worker.standing import BROKER
 from trapd.worker.tally import Tally
 
 
@@ -39,10 +40,14 @@ class Consumption:
     def look(self, health: Health) -> None:
         """In the reporter's thread, before it speaks."""
         now, consumer = time.monotonic(), getattr(self._worker, "consumer", None)
-        serves = health.phase is Phase.READY and not health.away
+        serves = health.phase is Phase.READY and health.away in ("", BROKER)
         if not serves or consumer is None or consumer.task_consumer is None:
             self._judge.serve_not(now)
-        elif self._judge.look(self._seen(), now) and not self._asking:
+        elif health.away and consumer.connection.transport.driver_type == "amqp":
+            # RabbitMQ may stop reading what it is sent (a memory alarm), and answers others all the same; a dead
+            # connection ends by heartbeats and by py-amqp's TCP_USER_TIMEOUT
+            self._judge.serve_not(now)
+        elif self._judge.look(self._seen(bool(health.away)), now) and not self._asking:
             self._judge.asked(now)
             if waiting.has_room(consumer):
                 self._asking = True
@@ -63,7 +68,7 @@ class Consumption:
             self._judge.answered(found, asked_at)
             self._asking = False
 
-    def _seen(self) -> Seen:
+    def _seen(self, cut_off: bool) -> Seen:
         pool = self._worker.pool
         active = len(state.active_requests)
         unstarted = max(0, len(state.reserved_requests) - active)
@@ -76,5 +81,6 @@ class Consumption:
             slots=pool.num_processes or 0,
             active=active,
             unstarted=unstarted,
+            cut_off=cut_off,
             starting=ready is not None and len(ready) <= active,
         )

@@ -170,9 +170,9 @@ class Health:
         return min(self._period, max(TICK, (now - self._first_ready) * YOUNG))
 
     @property
-    def away(self) -> bool:
-        """Is the broker, or the result backend, away for all that is known?"""
-        return bool(self._away)
+    def away(self) -> str:
+        """Whom the main loop waits for, outside of this process; empty if for nobody, for all that is known."""
+        return self._away
 
     def quiet(self, now: float) -> float:
         """Seconds that a drain has gone on without a task; 0 if it does not drain."""
@@ -186,6 +186,9 @@ class Health:
 
     def _text(self, now: float, active: int, reserved: int, place: str) -> str:
         count = f"{active} active"
+        if self.phase is Phase.READY and self.idle is not None:
+            told = f", by remote control: {self.remote}" if self.remote else ""
+            return f"not consuming for {now - self.idle[1]:.0f} s: {self.idle[0]}, {count}{told}"
         if self._away:
             return f"{self._away} unreachable for {now - self._away_since:.0f} s, {count}"
         match self.phase:
@@ -201,8 +204,6 @@ class Health:
                 waiting = reserved - active
                 more = f", {waiting} reserved" if waiting > 0 else ""
                 told = f", by remote control: {self.remote}" if self.remote else ""
-                if self.idle is not None:
-                    return f"not consuming for {now - self.idle[1]:.0f} s: {self.idle[0]}, {count}{told}"
                 more += f", {self.strays} stray modules" if self.strays else ""
                 more += f", {self.late} distributions imported late" if self.late else ""
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""

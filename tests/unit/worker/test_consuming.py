@@ -113,6 +113,19 @@ def test_processes_that_start_slowly_are_given_time() -> None:
     assert case.run(10, slow) != ""
 
 
+def test_a_dead_connection_is_noticed_if_the_broker_answers_another_one() -> None:
+    case, dead = Case(), replace(IDLE, cut_off=True)
+    case.away = True
+    assert case.run(1800, dead) == ""
+    case.away = False
+    assert case.run(150, dead) == "its connection to the broker is dead, and another one is answered"
+    assert case.run(1) == ""
+
+
+def test_a_worker_that_is_busy_is_left_alone_with_its_dead_connection() -> None:
+    assert Case().run(1800, replace(IDLE, cut_off=True, active=2)) == ""
+
+
 def test_while_the_broker_is_away_nothing_is_held_against_it() -> None:
     case = Case({"celery": 9})
     case.run(150)
