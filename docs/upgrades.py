@@ -39,6 +39,7 @@ PARTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "test_trees",
         "test_editors",
         "test_links",
+        "test_on_demand",
     ),
     ("How an installation goes wrong", "says"): ("test_damage", "test_dpkg", "test_kills", "test_kills_at_work"),
     ("New code that does not run, or does odd things", "says"): ("test_broken_code",),

@@ -1,4 +1,4 @@
-"""The stages that the rows of a module share."""
+"""The stages that the rows of a module share, and which module only ``make test-long`` runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.installation import make_installation
 from tests.support.machine import MissingMachineError, require
+from tests.support.repetitions import LONG
 from tests.support.service import PLACE, make_application
-from tests.upgrades.layouts import Editable, Environment, Folder, Release, ReleasedFolder
+from tests.upgrades.conda import Conda
+from tests.upgrades.layouts import Editable, Environment, Folder, Pipx, Poetry, Release, ReleasedFolder
 from tests.upgrades.machine_stage import DIST_PACKAGES, OnMachine
 from tests.upgrades.ship import Ship
 from tests.upgrades.stage import Shared, Stage
+
+collect_ignore = [] if LONG else ["test_on_demand.py"]
 
 
 def _shared(kind: type[Stage], request: pytest.FixtureRequest) -> Iterator[Shared]:
@@ -59,6 +63,24 @@ def release(request: pytest.FixtureRequest) -> Iterator[Shared]:
 def released_folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
     """A link to a project's folder."""
     yield from _shared(ReleasedFolder, request)
+
+
+@pytest.fixture(scope="module")
+def pipx(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """An environment of pipx."""
+    yield from _shared(Pipx, request)
+
+
+@pytest.fixture(scope="module")
+def poetry(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A project of Poetry."""
+    yield from _shared(Poetry, request)
+
+
+@pytest.fixture(scope="module")
+def conda(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """A conda package in an environment."""
+    yield from _shared(Conda, request)
 
 
 def _packaged(site: str | None, request: pytest.FixtureRequest, session: Path) -> Iterator[Shared]:

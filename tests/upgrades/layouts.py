@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -128,6 +129,54 @@ class Editable(Folder):
         run(*pip, "--editable", str(self.project), cwd=self.home)
 
 
+class Pipx(Environment):
+    """The application is in an environment that pipx has made for it."""
+
+    @property
+    def python(self) -> Path:
+        return self.home / "pipx/venvs" / NAME / "bin/python"
+
+    def lay_out(self) -> None:
+        self.pipx("install", "1.0")
+
+    def pipx(self, verb: str, *options_and_version: str) -> None:
+        """pipx's verb, with options, on a wheel of the version, which comes last."""
+        *options, version = options_and_version
+        wheel = write_wheel(self.home / "wheels", NAME, version, _with_program(version), requires=[CELERY])
+        wheels = environments.wheelhouse(self.kept, CELERY, "pip")  # pipx brings the pip of its environments up to date
+        own = {"PIPX_HOME": str(self.home / "pipx"), "PIPX_BIN_DIR": str(self.home / "bin")}
+        own["PYTHONPATH"] = str(environments.tool(self.kept, "pipx"))
+        offline = f"--pip-args=--no-index --find-links={wheels}"
+        command = [sys.executable, "-m", "pipx", verb, "--backend=pip", offline, *options, str(wheel)]
+        run(*command, cwd=self.home, **own)
+
+
+class Poetry(Folder):
+    """The application is a project of Poetry, which has installed it from its work tree."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {}
+
+    def lay_out(self) -> None:
+        super().lay_out()
+        self.poetry("install")
+
+    def commit(self, version: str) -> None:
+        text = f'[project]\nname = "{NAME}"\nversion = "{version}"\n'
+        backend = '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
+        (self.origin / "pyproject.toml").write_text(text + backend)
+        self.poetry("lock", folder=self.origin)
+        super().commit(version)
+
+    def poetry(self, verb: str, folder: Path | None = None) -> None:
+        own = {"PYTHONPATH": str(environments.tool(self.kept, "poetry")), "VIRTUAL_ENV": str(self.venv)}
+        own["PATH"] = f"{self.venv}/bin:{os.environ['PATH']}"
+        own["POETRY_CACHE_DIR"] = str(self.home / "poetry")
+        command = [sys.executable, "-m", "poetry", "--no-interaction", verb]
+        run(*command, cwd=folder or self.project, **own)
+
+
 class Release(Environment):
     """Each version is a virtual environment of its own; the link ``current`` says which one serves."""
 
@@ -159,6 +208,14 @@ class ReleasedFolder(Folder):
 
     def release(self, version: str) -> Path:
         return write(self.home / "releases" / version, version)
+
+
+def _with_program(version: str) -> dict[str, str]:
+    """pipx installs only what has a program."""
+    return {
+        **good(version),
+        f"{NAME}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{NAME} = {NAME}:print\n",
+    }
 
 
 def write(folder: Path, version: str) -> Path:
