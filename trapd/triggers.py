@@ -7,11 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
+from trapd import new_generation
 from trapd.controller import Controller
-from trapd.errors import HistoryError, RefusedError, SnapshotError, UsageError
+from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout
-from trapd.rollout import celeryconfig, changes, condition, fresh, intent, lost_end, orders, want
+from trapd.rollout import changes, condition, intent, lost_end, orders, want
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, gave_way, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -96,7 +97,7 @@ class Triggers:
                 known.wake()  # settings may have changed
                 return []
             reason = next(iter(behind.values())).why
-            generation = self._number(disk, reason, actor)
+            generation = new_generation.numbered(known, disk, reason, actor)
             await known.snapshots.make(generation, disk, list(known.specs.values()), known.application)
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
@@ -201,7 +202,7 @@ class Triggers:
                 raise _impossible(Trigger.UNDO, pool, what)
             state, target = situation.state, known.generations[what.generation]
             current = known.generations[state.wanted or 0]
-            goal = await self._copied(what, actor) if isinstance(what, CopyOf) else target
+            goal = await new_generation.copied(known, what, actor) if isinstance(what, CopyOf) else target
             why, wall = f"undone by {actor}", known.clock.wall()
             undone = want.undone(state, current, target, known.generations, why, wall)
             if settings:  # nor does the installed celeryconfig come back under the old code
@@ -290,27 +291,6 @@ class Triggers:
         known.wake(state.pool)
         known.notify()
 
-    def _number(self, like: Disk | Generation, reason: str, actor: str) -> Generation:
-        known = self.controller
-        return fresh.generation(
-            self._next_number(),
-            like,
-            reason=reason,
-            actor=actor,
-            wall=known.clock.wall(),
-            application=known.application,
-            specs=known.specs,
-            loaded=fresh.loaded_before(like, known.states.values(), known.generations),
-        )
-
-    def _next_number(self) -> int:
-        """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
-        known = self.controller
-        with known.writing():
-            while (number := known.history.next_generation()) in known.snapshots.present():
-                pass
-        return number
-
     async def _copies(self, meant: Mapping[str, Intent], actor: str) -> list[Rollout]:
         """A copy for each pool that means one; those that want the same generation share it."""
         by_source: dict[CopyOf, list[str]] = {}
@@ -322,28 +302,9 @@ class Triggers:
             # a copy of what has not settled has not, either
             states = [self.controller.state(name) for name in names]
             early = any(want.is_tentative(s) and s.wanted == what.generation for s in states)
-            rollouts += await self._begin(names, await self._copied(what, actor), tentative=early)
+            copy = await new_generation.copied(self.controller, what, actor)
+            rollouts += await self._begin(names, copy, tentative=early)
         return rollouts
-
-    async def _copied(self, what: CopyOf, actor: str) -> Generation:
-        """The code of a generation under a new number."""
-        known = self.controller
-        old, config = celeryconfig.of_copy(what.generation, what.celeryconfig, known.generations, known.disk)
-        generation = self._number(old, what.why, actor)
-        specs = list(known.specs.values())
-        try:
-            await known.snapshots.copy(generation, old.number, specs, config)
-        except SnapshotError:
-            if old.number in known.snapshots.present() or not self._has_installed(old):
-                raise
-            await known.snapshots.make(generation, known.disk, specs, known.application)
-        return generation
-
-    def _has_installed(self, generation: Generation) -> bool:
-        """Is its very code installed? Then it can be had without its files, which are damaged or gone."""
-        known = self.controller
-        settled = known.disk.state is DiskState.SETTLED and known.disk.fingerprint == generation.fingerprint
-        return settled and known.application.identity == generation.application
 
     async def _begin(
         self,

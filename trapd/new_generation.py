@@ -1,0 +1,51 @@
+"""Make a generation that was not there before: a number that was never given, and for a copy its snapshot."""
+
+from __future__ import annotations
+
+from trapd.controller import Controller
+from trapd.errors import SnapshotError
+from trapd.model import Disk, DiskState, Generation
+from trapd.rollout import celeryconfig, fresh
+from trapd.rollout.intent import CopyOf
+
+
+def numbered(known: Controller, like: Disk | Generation, reason: str, actor: str) -> Generation:
+    """Return what is installed, or another generation's code, under a new number. Raises HistoryError."""
+    return fresh.generation(
+        _next_number(known),
+        like,
+        reason=reason,
+        actor=actor,
+        wall=known.clock.wall(),
+        application=known.application,
+        specs=known.specs,
+        loaded=fresh.loaded_before(like, known.states.values(), known.generations),
+    )
+
+
+async def copied(known: Controller, what: CopyOf, actor: str) -> Generation:
+    """Make the code of a generation under a new number. Raises HistoryError or SnapshotError."""
+    old, config = celeryconfig.of_copy(what.generation, what.celeryconfig, known.generations, known.disk)
+    generation = numbered(known, old, what.why, actor)
+    specs = list(known.specs.values())
+    try:
+        await known.snapshots.copy(generation, old.number, specs, config)
+    except SnapshotError:
+        if old.number in known.snapshots.present() or not _has_installed(known, old):
+            raise
+        await known.snapshots.make(generation, known.disk, specs, known.application)
+    return generation
+
+
+def _next_number(known: Controller) -> int:
+    """Never one whose snapshot is there: a person may have moved a damaged history away, so that it begins anew."""
+    with known.writing():
+        while (number := known.history.next_generation()) in known.snapshots.present():
+            pass
+    return number
+
+
+def _has_installed(known: Controller, generation: Generation) -> bool:
+    """Is its very code installed? Then it can be had without its files, which are damaged or gone."""
+    settled = known.disk.state is DiskState.SETTLED and known.disk.fingerprint == generation.fingerprint
+    return settled and known.application.identity == generation.application
