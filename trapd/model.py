@@ -77,11 +77,12 @@ class FailureKind(StrEnum):
 
 
 class Ailment(StrEnum):
-    """What keeps an instance from serving although it runs."""
+    """What is wrong with an instance although it runs. All but OUTGROWN keep it from serving."""
 
     STALLED = "stalled"  # its main loop does not turn, it says
     SILENT = "silent"  # it has given no sign of life for longer than it should
     CUT_OFF = "cut off"  # it cannot reach the broker, it says
+    OUTGROWN = "outgrown"  # its main process has more memory than it may have, it says; it serves all the same
     IDLE = "not consuming"  # its broker is there and tasks are, and it takes none, it says
 
 

@@ -59,6 +59,8 @@ class PoolSpec:
     optimization: str | None = None
     exclude_queues: tuple[str, ...] = ()
     statedb: str | None = None
+    max_memory: int | None = None  # bytes, of the main process; None: no limit
+    max_age: float | None = None
     environment_file: str | None = None  # read when a process starts; its content is nowhere else
 
     def launch(self) -> dict[str, object]:
@@ -85,7 +87,7 @@ class PoolSpec:
 # In ``launch`` only where trapd.toml says something: generations of an earlier trapd have none of them.
 _OPTIONS = (
     *("prefetch_multiplier", "time_limit", "soft_time_limit", "max_memory_per_child", "loglevel", "optimization"),
-    *("exclude_queues", "statedb", "environment_file"),
+    *("exclude_queues", "statedb", "environment_file", "max_memory"),
 )
 
 

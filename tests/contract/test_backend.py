@@ -388,6 +388,10 @@ async def test_b15_a_ready_instance_tells_when_its_main_loop_last_turned(staged:
     [
         ("main loop stalled for 31 s at jobs.py:7, 1 active", Ailment.STALLED),
         ("broker unreachable for 5 s, 0 active", Ailment.CUT_OFF),
+        (
+            "ready, 0 active, its main process has 612 MiB, more than max_memory = 512 MiB",
+            Ailment.OUTGROWN,
+        ),
         ("not consuming for 70 s: it does not take from queue celery, 0 active", Ailment.IDLE),
         ("ready, 3 active", None),
     ],

@@ -25,7 +25,7 @@ _REASONS = (
 )
 _UNIT_ROOT = "/run/systemd/unit-root"  # where systemd 252 prepares what the unit sees; 257 leaves it out
 _COUNTS = re.compile(r", \d+ (active|reserved)")
-_STALLED, _IDLE = "main loop stalled", "not consuming for "
+_STALLED, _IDLE, _OUTGROWN = "main loop stalled", "not consuming for ", ", more than max_memory"
 _UNREACHABLE = re.compile(r"(broker|result backend|\w+) unreachable for ")
 
 
@@ -46,6 +46,8 @@ def ailment(status: str) -> Ailment | None:
         return Ailment.STALLED
     if status.startswith(_IDLE):
         return Ailment.IDLE
+    if _OUTGROWN in status:
+        return Ailment.OUTGROWN
     return Ailment.CUT_OFF if _UNREACHABLE.match(status) else None
 
 

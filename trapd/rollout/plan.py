@@ -23,7 +23,7 @@ from trapd.rollout.budget import budget
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.relief import relief
-from trapd.rollout.truth import available, healthy_at
+from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
 
@@ -176,7 +176,7 @@ class _Draft:
                 self.wakes.append(at)
                 self.waiting.append(f"{instance.id} to stay healthy")
             else:
-                self.wakes += [self.now + LOOK_AGAIN] if instance.ailment is None else []
+                self.wakes += [self.now + LOOK_AGAIN] if well(instance) else []
                 self.waiting.append(f"{instance.id} to show that its main loop turns")
         for deadline in (progress_deadline(self.world, self.now), canary_deadline(self.world)):
             if deadline is not None and deadline > self.now:

@@ -1,20 +1,28 @@
-"""Which workers run, and are to be replaced all the same: they take no tasks although there are some. Why, and when.
+"""Which workers run, and are to be replaced all the same, why, and when.
 
-They are replaced in rounds. Everybody who was ready when a round began is replaced in it, as fast as the pool's budget
-allows. Whoever became ready later is such a replacement: if it does not consume either, a new worker was no help, and
-the next round waits, each time longer.
+A worker that is older than max_age, or whose main process has outgrown max_memory, goes when its time has come: its
+successor begins anew.
+
+Those that take no tasks although there are some are replaced in rounds. Everybody who was ready when a round began is
+replaced in it, as fast as the pool's budget allows. Whoever became ready later is such a replacement: if it does not
+consume either, a new worker was no help, and the next round waits, each time longer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from zlib import crc32
 
 from trapd.durations import age
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout.actions import Relieve
 from trapd.rollout.world import World
+from trapd.spec import PoolSpec
 
+GROWN = 600.0  # s that a worker is ready at least before it goes for its memory: a limit that is too low is no loop
+JITTER = 0.1  # of max_age, earlier
 PAUSE, FACTOR, LONGEST = 300.0, 4.0, 14400.0  # s between the first two rounds; how it grows; and its limit
 FORGIVEN = 6 * 3600.0  # s after which the next round is a first one again
 
@@ -31,8 +39,32 @@ class Relief:
 
 def relief(world: World, now: float) -> Relief:
     """Whom to replace, of the wanted generation: an upgrade under way replaces the others."""
-    wrong = {i.id: why for i in world.staying(target=True) if (why := wrong_with(i))}
-    ill = [i for i in world.staying(target=True) if i.id in wrong]
+    limits = {i.id: _limit(world.spec, i) for i in world.staying(target=True)}
+    past = {id: why for id, (at, why) in limits.items() if at <= now}
+    ahead = min((at for at, _ in limits.values() if now < at < math.inf), default=None)
+    found = _idle(world, now)
+    wake_at = min((at for at in (ahead, found.wake_at) if at is not None), default=None)
+    return replace(found, due={**past, **found.due}, wake_at=wake_at)
+
+
+def _limit(spec: PoolSpec, instance: Instance) -> tuple[float, str]:
+    """When a worker's time has come, and why, in words that follow its name."""
+    if instance.state is not InstanceState.READY or instance.ready_at is None:
+        return math.inf, ""
+    limits = []
+    if instance.ailment is Ailment.OUTGROWN:
+        limits.append((instance.ready_at + GROWN, f"has outgrown max_memory: {instance.status}"))
+    if spec.max_age is not None:
+        spread = crc32(instance.id.name.encode()) / 0xFFFFFFFF
+        at = instance.ready_at + spec.max_age * (1 - JITTER * spread)
+        limits.append((at, f"is about as old as max_age = {age(spec.max_age)} allows"))
+    return min(limits, default=(math.inf, ""))
+
+
+def _idle(world: World, now: float) -> Relief:
+    """Those that take no tasks: the round that is on, that begins now, or that is waited for."""
+    ill = [i for i in world.staying(target=True) if i.state is InstanceState.READY and i.ailment is Ailment.IDLE]
+    wrong = {i.id: f"is {i.status}" for i in ill}
     began, number = world.state.relieved_at, world.state.rounds
     if began is None or now >= began + FORGIVEN or began > now:
         began, number = None, 0
@@ -55,10 +87,3 @@ def relief(world: World, now: float) -> Relief:
 def pause(number: int) -> float:
     """Seconds between the start of a round and that of the next, if the first did not help."""
     return min(LONGEST, PAUSE * FACTOR ** min(number - 1, 16))
-
-
-def wrong_with(instance: Instance) -> str:
-    """Why a worker is to be replaced, in words that follow its name; empty if it is not."""
-    if instance.state is InstanceState.READY and instance.ailment is Ailment.IDLE:
-        return f"is {instance.status}"
-    return ""

@@ -19,9 +19,14 @@ def code_state(instance: Instance, wanted: int | None) -> CodeState:
     return "current" if report.generation == wanted == instance.id.generation else "stale"
 
 
+def well(instance: Instance) -> bool:
+    """Nothing keeps it from serving. One that has outgrown its memory serves until another takes its place."""
+    return instance.ailment in (None, Ailment.OUTGROWN)
+
+
 def serves(instance: Instance) -> bool:
     """Ready, and for all that is known its main loop turns, and it takes tasks if its broker is there."""
-    return instance.state is InstanceState.READY and instance.ailment in (None, Ailment.CUT_OFF)
+    return instance.state is InstanceState.READY and (well(instance) or instance.ailment is Ailment.CUT_OFF)
 
 
 def healthy_at(instance: Instance, min_ready: float) -> float | None:
@@ -35,7 +40,7 @@ def available(instance: Instance, min_ready: float, now: float) -> bool:
     """Was it ready for min_ready, and was its main loop seen to turn after that? To be ready for so long is not enough:
     one that blocks its loop a moment after READY is ready until its watchdog ends it."""
     at = healthy_at(instance, min_ready)
-    return at is not None and at <= now and instance.ailment is None and (instance.alive_at or 0.0) >= at
+    return at is not None and at <= now and well(instance) and (instance.alive_at or 0.0) >= at
 
 
 def unfit_because(instance: Instance) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trapd.model import Ailment, FailureKind, Instance, InstanceState, PoolState, Rollout, RolloutState
 from trapd.rollout.room import Room
-from trapd.rollout.truth import available
+from trapd.rollout.truth import available, well
 from trapd.spec import PoolSpec
 
 # Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
@@ -108,7 +108,7 @@ class World:
         prove it again: they are ready and well. One that failed has to prove itself, for it may fail again."""
         if not self.proven:
             return self.available(now)
-        fit = [i for i in ready(self.staying(target=True)) if i.ailment is None]
+        fit = [i for i in ready(self.staying(target=True)) if well(i)]
         return [i for i in fit if not i.failures or available(i, self.proof(i), now)]
 
     def proof(self, instance: Instance) -> float:

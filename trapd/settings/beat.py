@@ -10,7 +10,7 @@ from trapd.spec import PoolSpec
 
 # The keys of a pool that beat uses; every other key is about running tasks.
 MEANT_FOR_BEAT = frozenset(
-    {"run", "workers", "environment", "environment_file", "loglevel", "singleton", "rollout", "systemd"}
+    {"run", "workers", "environment", "environment_file", "loglevel", "singleton", "rollout", "systemd", "max_age"}
 )
 
 

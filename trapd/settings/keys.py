@@ -105,6 +105,13 @@ def _choice(*names: str) -> Kind:
     return Kind("one of " + ", ".join(f'"{name}"' for name in names), read)
 
 
+def _size(value: Any, folder: Path) -> int:
+    found = re.fullmatch(r"([1-9][0-9]*)([KMG])", _text(value, folder))
+    _require(found is not None)
+    assert found is not None
+    return int(found[1]) << {"K": 10, "M": 20, "G": 30}[found[2]]
+
+
 def _flag(value: Any, _folder: Path) -> bool:
     _require(isinstance(value, bool))
     return bool(value)
@@ -215,6 +222,16 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             Kind("a whole number of KiB, 1 or more", _whole(1)),
             _POOL.max_memory_per_child,
             "A child process that has more memory than this, in KiB, is replaced after its task",
+        ),
+        "max_memory": Key(
+            Kind('a size such as "512M" or "2G"', _size),
+            _POOL.max_memory,
+            "A worker whose main process has more memory than this is replaced",
+        ),
+        "max_age": Key(
+            _duration(least=60.0, none=True),
+            _POOL.max_age,
+            "A worker that has been ready for about this long is replaced",
         ),
         "prefetch_multiplier": Key(
             Kind("a whole number, 0 or more", _whole(0)),

@@ -13,6 +13,7 @@ from trapd.worker.lines import log_line
 from trapd.worker.log_format import mark_priorities
 from trapd.worker.notify import Notifier
 from trapd.worker.own_account import OwnAccount
+from trapd.worker.own_memory import OwnMemory
 from trapd.worker.remote import Remote
 from trapd.worker.statedb import own_file
 
@@ -38,10 +39,12 @@ class Running:
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         remote = Remote(self._note_reason)
         late = LateImports(job, remote.standing)
+        memory = OwnMemory(settings.get("max_memory"))
 
         def look(health: Health) -> None:
             late.look(health)
             self.account.consumption.look(health)
+            memory.look(health)
 
         self.reporter = Reporter(Health(bootsteps.counts, watchdog, now), notifier.send, look)
         bootsteps.install(self.app, job, self.reporter, self.account)

@@ -191,6 +191,24 @@ ROWS = {
         ["relieve", "start 1-2"]),
     "one takes no tasks in place of another in place of another: that waits longer": (
         spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 300, rounds=2), [one("1-1"), idle("1-3")], []),
+    "one is as old as it may be: another is started beside it": (
+        replace(spec(), max_age=1000), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", ago=1001)],
+        ["start 1-3"]),
+    "one is as old as it may be: it goes when the other is ready": (
+        replace(spec(), max_age=1000), wanting(1, 1, phase=R.COMPLETE),
+        [one("1-1"), one("1-2", ago=1001), one("1-3", ago=9)], ["drain 1-2"]),
+    "one is as old as it may be, and serves until the other is ready": (
+        replace(spec(surge=0, unavailable=1), max_age=1000), wanting(1, 1, phase=R.COMPLETE),
+        [one("1-1", "draining"), one("1-2", ago=1001)], []),
+    "none is as old as it may be": (
+        replace(spec(), max_age=1000), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", ago=899)], []),
+    "one has outgrown its memory": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", ago=601, ailment=Ailment.OUTGROWN)],
+        ["start 1-3"]),
+    "one has outgrown its memory a moment after it was ready: that is no loop": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1"), one("1-2", ago=599, ailment=Ailment.OUTGROWN)], []),
+    "a canary that has outgrown its memory serves": (
+        spec(), wanting(2, 1), [one("1-1"), one("1-2"), one("2-1", ago=5, ailment=Ailment.OUTGROWN)], ["promote 2"]),
     "one takes no tasks, and the pool is paused": (
         spec(), wanting(1, 1, phase=R.COMPLETE, paused=True), [one("1-1"), idle("1-2")], []),
     "a rejected canary is forgotten": (
