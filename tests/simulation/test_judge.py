@@ -1,0 +1,225 @@
+"""The judge of tasks: how often it is wrong, per rollout, and how soon it is right."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from random import Random
+from statistics import median
+
+import pytest
+
+from tests.support.repetitions import LONG, times
+from trapd.rollout.judge import WRONG, Evidence, Outcomes, chance, compare, limit, suspicious
+
+NAMES = 50
+TASKS = [f"task {number}" for number in range(NAMES)]
+BROKEN = TASKS[0]
+CANARY, WITNESS = 0, 1  # workers' numbers
+LAST = 100  # tasks of a name that the old code's figures are of; a retrial is over after so many
+
+
+@dataclass(frozen=True)
+class Row:
+    """``others``: old workers beside the canary; 0: none has room, so one is started where something is suspected.
+
+    ``rate``: of failures, of old and new code. ``bursts``: of 1,000 messages so many are the first of a burst of 100
+    bad inputs. ``skew``: of task names (0: all alike, 1: as in Zipf's law). ``prefetch``: messages that a worker
+    holds. ``tasks``: that the canary ends.
+    """
+
+    others: int
+    rate: float = 0.01
+    bursts: float = 0.0
+    skew: float = 1.0
+    prefetch: int = 1
+    tasks: int = 200
+
+
+@dataclass
+class Side:
+    succeeded: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, task: str, *, bad: bool) -> None:
+        (self.failed if bad else self.succeeded)[task] += 1
+
+    def clear(self, task: str) -> None:
+        self.failed[task] = self.succeeded[task] = 0
+
+    def of(self, task: str) -> Outcomes:
+        return _counted(self.succeeded[task] + self.failed[task], self.failed[task])
+
+
+@dataclass(frozen=True)
+class Retrial:
+    number: int
+    since: int  # messages that were delivered before
+
+
+class Rollout:
+    """One canary at work. ``broken``: a task that its code always fails."""
+
+    def __init__(self, row: Row, seed: int, broken: str | None = None) -> None:
+        self.row, self.random, self.broken = row, Random(seed), broken
+        self.weights = [*accumulate(1 / (rank + 1) ** row.skew for rank in range(NAMES))]
+        self.messages = self._messages()
+        self.new, self.old, self.before = Side(), Side(), Side()
+        self.seen: Counter[str] = Counter()  # tasks that ended on the canary
+        self.retrials: dict[str, Retrial] = {}
+        self.number = self.delivered = 0
+        self.held: dict[int, deque[tuple[int, str, bool]]] = {}
+        self.ends: list[tuple[float, int]] = []
+        self.now = 0.0
+        for task in TASKS:  # what the old code did before
+            bad = sum(self.random.random() < row.rate for _ in range(LAST))
+            self.before.failed[task], self.before.succeeded[task] = bad, LAST - bad
+        for worker in range(row.others + 1):
+            self._take(worker)
+
+    def _messages(self) -> Iterator[tuple[str, bool]]:
+        while True:
+            (task,) = self.random.choices(TASKS, cum_weights=self.weights)
+            if self.random.random() < self.row.bursts / 1000:
+                yield from [(task, True)] * 100
+            yield task, self.random.random() < self.row.rate
+
+    def _take(self, worker: int) -> None:
+        held = self.held.setdefault(worker, deque())
+        while len(held) < self.row.prefetch:  # at first all at once, later one for each task that ends
+            self.delivered += 1
+            held.append((self.delivered, *next(self.messages)))
+        heapq.heappush(self.ends, (self.now + self.random.expovariate(1.0), worker))
+
+    def run(self) -> Evidence | None:
+        while self.seen.total() < self.row.tasks:
+            self.now, worker = heapq.heappop(self.ends)
+            message, task, bad = self.held[worker].popleft()
+            if worker == CANARY:
+                bad = bad or task == self.broken
+                self.seen[task] += 1
+            if evidence := self._judged(worker, message, task, bad=bad):
+                return evidence
+            if worker == CANARY or self.row.others or self.retrials:
+                self._take(worker)
+        return None
+
+    def _judged(self, worker: int, message: int, task: str, *, bad: bool) -> Evidence | None:
+        side, retrial = self.new if worker == CANARY else self.old, self.retrials.get(task)
+        if retrial is None:
+            self.new.add(task, bad=bad) if worker == CANARY else None
+            if suspicious(self.new.of(task), self.before.of(task)):
+                self._suspect(task)
+            return None
+        if message <= retrial.since:
+            return None
+        side.add(task, bad=bad)
+        evidence = compare(task, self.new.of(task), self.old.of(task), retrial.number)
+        if evidence is None and self.new.of(task).ended >= LAST:  # acquitted
+            self.new.clear(task)
+            del self.retrials[task]
+        return evidence
+
+    def _suspect(self, task: str) -> None:
+        self.number += 1
+        self.new.clear(task)
+        self.old.clear(task)
+        if not self.row.others and all(worker != WITNESS for _, worker in self.ends):
+            self._take(WITNESS)
+        self.retrials[task] = Retrial(self.number, self.delivered)
+
+
+def _counted(ended: int, failed: int) -> Outcomes:
+    return Outcomes(ended - failed, {"KeyError": failed} if failed else {})
+
+
+# -- wrong -----------------------------------------------------------------------------------------------------------
+
+ROWS = {
+    **{
+        f"{rate:.0%} fail beside {others}": Row(others, rate)
+        for others in (1, 3)
+        for rate in (0.0, 0.01, 0.1, 0.3, 0.5)
+    },
+    "half fail beside nine": Row(9, 0.5),
+    "all names alike": Row(3, 0.3, skew=0.0, tasks=1000),
+    "one name has most": Row(3, 0.3, skew=3.0, tasks=400),
+    "bursts, beside one": Row(1, bursts=5.0),
+    "bursts, beside three": Row(3, bursts=5.0),
+    "bursts, many": Row(3, 0.1, bursts=20.0),
+    "bursts, four reserved": Row(3, bursts=5.0, prefetch=4),
+    "bursts, sixteen reserved": Row(3, bursts=5.0, prefetch=16, tasks=400),
+    "bursts, sixteen reserved beside one": Row(1, bursts=5.0, prefetch=16, tasks=400),
+    "alone, bursts, sixteen reserved": Row(0, bursts=5.0, prefetch=16, tasks=400),
+    "alone": Row(0, 0.01),
+    "alone, half fail": Row(0, 0.5),
+    "alone, bursts": Row(0, bursts=5.0),
+    "alone, many bursts": Row(0, 0.1, bursts=20.0, tasks=1000),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200 if LONG else 60)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_code_that_fails_alike_is_not_rejected(row: Row, record_property: Callable[[str, object], None]) -> None:
+    rollouts = times(20, 10_000)
+    record_property("times", rollouts)
+    wrong = sum(Rollout(row, seed).run() is not None for seed in range(rollouts))
+    print(f"{wrong} of {rollouts} rejected")
+    assert wrong <= WRONG * rollouts
+
+
+@pytest.mark.parametrize(("part", "rate"), [(0.5, 0.5), (0.5, 0.3), (0.25, 0.3)])
+@pytest.mark.parametrize(("retrial", "share"), [(1, 2 / 3), (2, 1 / 6), (7, 1 / 126)])
+def test_the_chance_of_a_wrong_rejection_over_all_looks(part: float, rate: float, retrial: int, share: float) -> None:
+    """Exactly, of one retrial: every course that the counts can take, with its chance.
+
+    ``part`` of the tasks are the canary's.
+    """
+    courses, rejected = {(0, 0, 0, 0): 1.0}, 0.0
+    steps = [((1, 1, 0, 0), part * rate), ((1, 0, 0, 0), part * (1 - rate))]
+    steps += [((0, 0, 1, 1), (1 - part) * rate), ((0, 0, 1, 0), (1 - part) * (1 - rate))]
+    for compared in range(1, 80 if LONG else 30):
+        after: dict[tuple[int, int, int, int], float] = {}
+        for (n, x, m, y), likely in courses.items():
+            for (dn, dx, dm, dy), step in steps:
+                key = (n + dn, x + dx, m + dm, y + dy)
+                after[key] = after.get(key, 0.0) + likely * step
+        allowed, courses = limit(compared, retrial), {}
+        for (n, x, m, y), likely in after.items():
+            if likely < 1e-14:
+                continue
+            if x * m > y * n and chance(_counted(n, x), _counted(m, y), allowed) <= allowed:
+                rejected += likely
+            else:
+                courses[n, x, m, y] = likely
+    print(f"{rejected:.2e} of all rollouts")
+    assert 0 < rejected < WRONG * share
+
+
+# -- right -----------------------------------------------------------------------------------------------------------
+
+BAD = {"beside one": Row(1), "beside three": Row(3), "beside nine": Row(9), "alone": Row(0)}
+WORST = {"beside one": 22}  # where chance gives the old worker two or three of the tasks in all that time; others: 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", BAD)
+def test_code_that_fails_all_of_a_task_is_stopped_soon(
+    where: str, record_property: Callable[[str, object], None]
+) -> None:
+    releases = times(50, 1000)
+    record_property("times", releases)
+    stopped = []
+    for seed in range(releases):
+        rollout = Rollout(BAD[where], seed, BROKEN)
+        evidence = rollout.run()
+        assert evidence is not None
+        assert evidence.task == BROKEN
+        stopped.append(rollout.seen[BROKEN])
+    print(f"median {median(stopped)}, worst {max(stopped)} of {releases}")
+    assert median(stopped) <= 10
+    assert max(stopped) <= WORST.get(where, 20)

@@ -1,0 +1,63 @@
+"""The judge of tasks: what counts, the sentence, and the chance against sums by hand."""
+
+from __future__ import annotations
+
+from math import comb, isclose
+
+import pytest
+
+from trapd.rollout.judge import Outcomes, chance, compare, outcomes, suspicious
+from trapd.work import TaskCounts
+
+
+def of(ended: int, failed: int, error: str = "KeyError") -> Outcomes:
+    return Outcomes(ended - failed, {error: failed} if failed else {})
+
+
+def test_the_evidence_is_a_sentence() -> None:
+    evidence = compare("app.add", of(12, 12), of(240, 1, "ValueError"))
+    assert str(evidence) == "app.add: canary 12 of 12 failed, KeyError; others 1 of 240 meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("canary", "others"),
+    [
+        (of(0, 0), of(0, 0)),
+        (of(12, 12), of(0, 0)),  # nothing to compare with
+        (of(0, 0), of(240, 1)),
+        (of(50, 50), of(50, 50)),  # both fail all
+        (of(100, 50), of(300, 150)),
+        (of(3, 3), of(3, 0)),  # too few
+        (of(100, 0), of(100, 50)),  # better than the others
+    ],
+)
+def test_what_is_no_evidence(canary: Outcomes, others: Outcomes) -> None:
+    assert compare("app.add", canary, others) is None
+
+
+def test_the_chance_is_the_sum_over_all_figures_as_bad() -> None:
+    by_hand = sum(comb(10, bad) * comb(30, 8 - bad) for bad in range(5, 9)) / comb(40, 8)
+    assert isclose(chance(of(10, 5), of(30, 3)), by_hand)
+
+
+def test_later_retrials_of_a_rollout_need_more() -> None:
+    assert compare("app.add", of(7, 7), of(7, 0), retrial=1) is not None
+    assert compare("app.add", of(7, 7), of(7, 0), retrial=5) is None
+
+
+def test_the_old_code_s_figures_make_a_suspicion() -> None:
+    assert suspicious(of(2, 2), of(100, 1))
+    assert not suspicious(of(1, 1), of(100, 1))
+    assert not suspicious(of(20, 20), of(0, 0))  # a new task
+    assert not suspicious(of(20, 10), of(100, 50))
+
+
+def test_only_ends_between_two_accounts_count() -> None:
+    before = TaskCounts(succeeded=100, failed={"KeyError": 3, "OSError": 1})
+    now = TaskCounts(succeeded=104, failed={"KeyError": 5, "OSError": 1}, retried=9, revoked=7, withdrawn=5)
+    assert outcomes(before, now) == Outcomes(4, {"KeyError": 2})
+
+
+def test_a_soft_time_limit_is_no_evidence() -> None:
+    now = TaskCounts(succeeded=1, failed={"SoftTimeLimitExceeded": 12})
+    assert outcomes(TaskCounts(), now) == Outcomes(1, {})

@@ -1,0 +1,110 @@
+"""Does new code fail tasks that the old code beside it does not? A pure judge of counts.
+
+It takes two steps. New code whose tasks of one name do worse than the old code's did before is *suspected*, no more:
+the inputs may be to blame. From then on the tasks of that name are counted anew, on both sides: a retrial. Old and new
+workers take from the same queues at the same time, and which of them takes a message is chance. So given how many of
+these tasks ran on each side, and how many of them all failed, the number of failures on the new side has a known
+distribution (hypergeometric) whatever makes tasks fail, and however unevenly in time. This is Fisher's exact test,
+one-sided. Only tasks that were delivered after the suspicion count: what a worker had reserved is no matter of chance
+any more.
+
+The limits are for somebody who looks after each task that ends. tests/simulation/test_judge.py has the chance of a
+wrong rejection, added up exactly over all looks, and the simulated rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import comb
+
+from trapd.work import TaskCounts
+
+WRONG = 1e-3  # of all rollouts may be rejected though both codes fail alike
+SUSPICIOUS = 1e-3  # chance of figures as bad as these, if nothing had changed since the old code's
+# The share of a retrial is for its first looks, nearly whole. The limit falls with the square of the tasks compared, so
+# all later looks together add little: a limit that stays is passed by chance sooner or later.
+_FIRST, _PART = 20, 0.9
+_NO_EVIDENCE = frozenset({"SoftTimeLimitExceeded"})  # a person or a drain raised it, or the machine is slow
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How the tasks of one name ended on one side. Failures of one root count once in ``failed``."""
+
+    succeeded: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)  # class of the exception -> number
+
+    @property
+    def failures(self) -> int:
+        return sum(self.failed.values())
+
+    @property
+    def ended(self) -> int:
+        return self.succeeded + self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """That the canary's tasks of one name failed more often than the others' in the same time."""
+
+    task: str
+    canary: Outcomes
+    others: Outcomes
+    chance: float  # of figures as bad as these, were both codes alike
+
+    def __str__(self) -> str:
+        error = max(self.canary.failed, key=lambda name: self.canary.failed[name])
+        canary, others = self.canary, self.others
+        return (
+            f"{self.task}: canary {canary.failures} of {canary.ended} failed, {error}; "
+            f"others {others.failures} of {others.ended} meanwhile"
+        )
+
+
+def outcomes(before: TaskCounts, now: TaskCounts) -> Outcomes:
+    """Of the tasks that ended between two accounts of one worker. Retries, revokes and soft time limits are none."""
+    new = {error: number - before.failed.get(error, 0) for error, number in now.failed.items()}
+    failed = {error: number for error, number in new.items() if number > 0 and error not in _NO_EVIDENCE}
+    return Outcomes(now.succeeded - before.succeeded, failed)
+
+
+def limit(compared: int, retrial: int) -> float:
+    """The chance below which figures of so many tasks, of both sides together, are evidence.
+
+    ``retrial``: the number of this one in its rollout. The first has two thirds of ``WRONG``, the second a sixth, the
+    third an eighteenth: however many there are, together they have no more than the whole.
+    """
+    share = 2 / 3 if retrial == 1 else 1 / (3 * retrial * (retrial - 1))
+    return WRONG * share * _PART * min(1.0, _FIRST / max(compared, 1)) ** 2
+
+
+def compare(task: str, canary: Outcomes, others: Outcomes, retrial: int = 1) -> Evidence | None:
+    """The evidence against the canary, if there is any, of the tasks of one name since its retrial began."""
+    allowed = limit(canary.ended + others.ended, retrial)
+    found = chance(canary, others, allowed)
+    return Evidence(task, canary, others, found) if found <= allowed else None
+
+
+def suspicious(new: Outcomes, before: Outcomes) -> bool:
+    """Are the new code's figures of one name worse than those of the old code's last tasks? Then a retrial is due."""
+    return chance(new, before, SUSPICIOUS) <= SUSPICIOUS
+
+
+def chance(canary: Outcomes, others: Outcomes, enough: float = 1.0) -> float:
+    """The chance that the canary's side has at least so many of all failures, were both codes alike.
+
+    Above ``enough`` any number above it may be returned: most looks end with the first term.
+    """
+    ended, other = canary.ended, others.ended
+    bad = canary.failures
+    failures = bad + others.failures
+    if bad * other <= others.failures * ended:  # no worse than the others
+        return 1.0
+    term = total = comb(ended, bad) * comb(other, failures - bad) / comb(ended + other, failures)
+    for more in range(bad, min(ended, failures)):
+        if total > enough:
+            break
+        term *= (ended - more) * (failures - more) / ((more + 1) * (other - failures + more + 1))
+        total += term
+    return total
