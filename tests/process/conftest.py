@@ -1,0 +1,7 @@
+"""Which tests of this folder only ``make test-long`` runs."""
+
+from __future__ import annotations
+
+from tests.support.repetitions import LONG
+
+collect_ignore = [] if LONG else ["test_real_editables.py"]
