@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd import environment
-from trapd.worker import green, imports, output, report, sudden_exit
+from trapd.worker import green, imports, oldest_celery, output, report, sudden_exit
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.lines import log_line
@@ -56,13 +56,22 @@ def main(arguments: list[str]) -> int:
 def _program(job: Job) -> type[Running] | type[Beating]:
     """kombu comes with these imports: not before the snapshot is on the path, and a green Celery pool has patched."""
     if job.settings.get("run") == "beat":
+        _require_celery()
         from trapd.worker.beating import Beating
 
         return Beating
     green.patch(job.settings["celery_pool"])
+    _require_celery()
     from trapd.worker.running import Running
 
     return Running
+
+
+def _require_celery() -> None:
+    """Before the first import of what an older one has not: its ModuleNotFoundError names no remedy."""
+    import celery
+
+    oldest_celery.require(celery.__version__)
 
 
 def drain_with_parent(folder: Path) -> None:
