@@ -74,6 +74,7 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.generations
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.task_cost
+	$(BIN)/python -m benchmarks.wedges
 
 deb: | python
 	bash systemd/debian/build.sh dist
