@@ -165,13 +165,15 @@ ROWS = {
 @pytest.mark.timeout(7200 if LONG else 60)
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_code_that_fails_alike_is_not_rejected(row: Row, record_property: Callable[[str, object], None]) -> None:
-    rollouts = times(20, 10_000)
+    rollouts = times(20, 3000)
     record_property("times", rollouts)
     wrong = sum(Rollout(row, seed).run() is not None for seed in range(rollouts))
     print(f"{wrong} of {rollouts} rejected")
     assert wrong <= WRONG * rollouts
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600 if LONG else 60)
 @pytest.mark.parametrize(("part", "rate"), [(0.5, 0.5), (0.5, 0.3), (0.25, 0.3)])
 @pytest.mark.parametrize(("retrial", "share"), [(1, 2 / 3), (2, 1 / 6), (7, 1 / 126)])
 def test_the_chance_of_a_wrong_rejection_over_all_looks(part: float, rate: float, retrial: int, share: float) -> None:
