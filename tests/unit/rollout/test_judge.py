@@ -6,7 +6,7 @@ from math import comb, isclose
 
 import pytest
 
-from trapd.rollout.judge import Outcomes, chance, compare, outcomes, suspicious
+from trapd.rollout.judge import WRONG, Outcomes, chance, compare, limit, outcomes, suspicious
 from trapd.work import TaskCounts
 
 
@@ -43,6 +43,15 @@ def test_the_chance_is_the_sum_over_all_figures_as_bad() -> None:
 def test_later_retrials_of_a_rollout_need_more() -> None:
     assert compare("app.add", of(7, 7), of(7, 0), retrial=1) is not None
     assert compare("app.add", of(7, 7), of(7, 0), retrial=5) is None
+
+
+def test_all_retrials_together_have_no_more_than_may_be_wrong() -> None:
+    assert sum(limit(0, retrial) for retrial in range(1, 1000)) <= WRONG
+
+
+def test_the_limit_falls_with_the_square_of_the_tasks_compared() -> None:
+    assert isclose(limit(200, 1), limit(20, 1) / 100)
+    assert limit(1, 1) == limit(20, 1)
 
 
 def test_the_old_code_s_figures_make_a_suspicion() -> None:
