@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 
 from trapd.generations.copying import CACHE
 
 _NO_CODE = ("-info", ".libs", ".pth")
+_METADATA = (".dist-info", ".egg-info")
 _MODULES = frozenset({".py", ".pyc", ".so"})
 
 
@@ -62,12 +63,42 @@ def watched(names: Collection[str], code: Sequence[Path], versions: Mapping[str,
 
 
 def _claims(code: Sequence[Path], name: str) -> set[str]:
-    """Of metadata that importlib cannot read, nothing."""
-    with suppress(ValueError, TypeError, csv.Error):
-        for found in metadata.distributions(name=name, path=[str(folder) for folder in code]):
-            top_level = (found.read_text("top_level.txt") or "").split()
-            return {*map(_top, top_level)} or {_top(file.parts[0]) for file in found.files or () if file.parts}
+    """Of metadata that cannot be read, nothing. (`importlib.metadata` would tell the same, for 3.3 MB of memory.)"""
+    with suppress(ValueError, OSError, csv.Error):
+        for folder in code:
+            if found := _metadata(folder, name):
+                top_level = _text(found / "top_level.txt").split()
+                return {*map(_top, top_level)} or set(_recorded(found))
     return set()
+
+
+def _metadata(folder: Path, name: str) -> Path | None:
+    """The distribution's metadata in one folder of the import path: that of an installer before that of an egg."""
+    if not folder.is_dir():
+        return None
+    wanted = _normal(name)
+    if folder.suffix == ".egg" and _normal(folder.name.partition("-")[0]) == wanted:
+        return folder / "EGG-INFO"
+    mine = (path for path in sorted(folder.iterdir()) if path.suffix in _METADATA)
+    mine = (path for path in mine if _normal(path.stem.partition("-")[0]) == wanted)
+    return min(mine, key=lambda path: _METADATA.index(path.suffix), default=None)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+def _recorded(metadata: Path) -> Iterator[str]:
+    """First parts of the paths of the files that the distribution has."""
+    lines = _text(metadata / "RECORD").splitlines() or _text(metadata / "SOURCES.txt").splitlines()
+    return (_top(row[0].partition("/")[0]) for row in csv.reader(lines) if row)
+
+
+def _text(file: Path) -> str:
+    """Empty where there is no such file, or none for us to read; an egg's metadata may be a file itself."""
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
+        return file.read_text("utf-8")
+    return ""
 
 
 def _top(name: str) -> str:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from trapd import heap
 from trapd.atomic import sync_folder
 from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
@@ -56,7 +57,10 @@ class SnapshotStore(Snapshots):
         self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
     ) -> None:
         """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
-        await asyncio.to_thread(self._make, generation, disk, pools, application)
+        try:
+            await asyncio.to_thread(self._make, generation, disk, pools, application)
+        finally:
+            heap.give_back()
         self._present |= {generation.number}
 
     async def copy(

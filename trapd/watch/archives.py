@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,8 @@ def holding(distribution: str, paths: Iterable[str]) -> Path | None:
 
 
 def _modules(archive: Path) -> set[str]:
+    import zipfile  # 1.4 MB, and hardly anybody has an archive
+
     try:
         with zipfile.ZipFile(archive) as opened:
             return {normalise(name.partition("/")[0].partition(".")[0]) for name in opened.namelist()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,17 @@ def test_metadata_that_nobody_can_read_claims_nothing(tmp_path: Path, file: str,
     info = install(tmp_path, "trap", "1.3.0", {"trap/__init__.py": ""})
     (info / file).write_bytes(content)
     assert watched({"trap"}, [tmp_path], {"trap": "1.3.0"}) == {"trap": ["trap"]}
+
+
+def test_the_daemon_reads_metadata_without_what_takes_5_mb() -> None:
+    script = "import sys, trapd.daemon; print({'importlib.metadata', 'zipfile', 'email.message'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout == b"set()\n"
+
+
+@pytest.mark.parametrize("folder", ["Shop_Cart-1.0.dist-info", "shop.cart-1.0-py3.11.egg-info"])
+def test_metadata_is_found_under_each_spelling_of_a_name(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    recorded = "RECORD" if folder.endswith(".dist-info") else "SOURCES.txt"
+    (tmp_path / folder / recorded).write_text("cart/__init__.py,,\nbasket.py,,\n")
+    code = {"cart", "basket", "other"}
+    assert watched(code, [tmp_path / "none", tmp_path], {"shop-cart": "1.0"}) == {"shop-cart": ["basket", "cart"]}
