@@ -30,7 +30,12 @@ def conda_install(stage: Conda, version: str) -> None:
 PIPX = [Row("`pipx install --force`", pipx_install_force, wait=Wait.FACTS, on_demand=True)]
 POETRY = [Row("`git pull`, then `poetry install`", poetry_install, wait=Wait.QUIET, on_demand=True)]
 CONDA = [
-    Row("a conda package, installed by py-rattler, the library of pixi", conda_install, wait=Wait.QUIET, on_demand=True)
+    Row(
+        "a conda package, installed by py-rattler, the Python binding of the library that pixi uses",
+        conda_install,
+        wait=Wait.QUIET,
+        on_demand=True,
+    )
 ]
 
 
