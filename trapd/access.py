@@ -39,7 +39,7 @@ def _closed(path: Path, bit: int) -> Closed | None:
 def explain(path: Path, status: os.stat_result, bit: int, *, user: int, groups: frozenset[int]) -> Closed:
     """Return reason and remedy. ``bit``: the bit of the mode that the group needs. The remedy is never to join group
     root."""
-    me, owner, group = _user(user), _user(status.st_uid), _group(status.st_gid)
+    me, owner, group = name_of_user(user), name_of_user(status.st_uid), _group(status.st_gid)
     joined = bool(status.st_mode & bit) and status.st_gid != 0 and status.st_gid not in groups and status.st_uid != user
     who = f"user {owner} and the members of group {group}" if joined else f"user {owner}"
     reason = f"user {me} may not read {path} (mode {stat.S_IMODE(status.st_mode):04o}), only {who} may"
@@ -50,7 +50,8 @@ def explain(path: Path, status: os.stat_result, bit: int, *, user: int, groups: 
     return Closed(path, reason, remedy)
 
 
-def _user(number: int) -> str:
+def name_of_user(number: int) -> str:
+    """The user's name, or the number where there is none."""
     import pwd  # imported late: the units' generator, which needs no names, runs before names can be looked up
 
     try:

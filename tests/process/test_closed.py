@@ -19,6 +19,7 @@ import pytest
 from tests.support import file_systems
 from tests.support.builders import application
 from tests.support.looks import look
+from tests.support.rights import closed
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.errors import SnapshotError
 from trapd.generations.snapshot import SnapshotStore
@@ -293,6 +294,20 @@ def test_of_the_systems_packages_what_is_required_is_copied_and_the_rest_is_live
         modules = [f"{own}/dep.py", f"{own}/ours/__init__.py", f"{shared}/free.py", f"{own}/trap/__init__.py"]
         expected = [[module, "NEWER" if "free" in module else "OLD"] for module in modules]
         assert run(generation, "-c", child, "-c", ask, **home.environment) == expected
+
+
+def test_what_is_required_and_cannot_be_read_is_not_passed_over(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """A task that imports it late would fail. What nothing requires is left out, and named."""
+    install(home.site, "trap", "1.0", FILES, requires=["other"])
+    install(home.site, "free", "1.0", {"free.py": ""})
+    make_old(home.site)
+    for name in ("other.py", "other-1.0.dist-info/METADATA"):
+        with closed(home.site / name), pytest.raises(AssertionError, match=f"cannot read .*/{name}: permission denied"):
+            home.make()
+    with closed(home.site / "free.py"):
+        made = home.make()
+    assert not (made / "env" / SITE / "free.py").exists()
+    assert f"cannot read {home.site}/free.py: permission denied; the generation is made without it" in caplog.text
 
 
 @pytest.fixture

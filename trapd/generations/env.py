@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -43,6 +44,7 @@ class Contents:
     files: list[TreeFile] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)  # place -> what the link says
     texts: dict[str, bytes] = field(default_factory=dict)  # place -> content of a file that is not a mere copy
+    closed: list[str] = field(default_factory=list)  # what cannot be read, and is left out: nothing that is counted
     stamps: dict[str, Stamp] = field(default_factory=dict)  # of all that is installed, folders too, when it was listed
 
 
@@ -124,6 +126,15 @@ def _parent(path: Path) -> Path:
 def _relative(place: str, folder: str) -> str:
     """How a path file, or a link, in ``folder`` names ``place``; both are relative to the snapshot."""
     return os.path.relpath(f"/{place}", f"/{folder}")
+
+
+def _is_there(path: Path, found: Contents) -> bool:
+    """Whether a link has an end. One whose end is not for us to see has none."""
+    try:
+        return path.exists()
+    except PermissionError:
+        found.closed.append(str(path))
+        return False
 
 
 def _has_code(moves: Moves) -> bool:
@@ -213,14 +224,18 @@ class _Site:
 
     def _folder(self, source: str, place: str, above: frozenset[Path], found: Contents) -> None:
         """``above``: the real folders that this one is in, as far as links have led out; none is entered again."""
-        with os.scandir(source) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-        for entry in listed:
+        try:
+            with os.scandir(source) as entries:
+                listed = [(entry, entry.stat(follow_symlinks=False)) for entry in entries]
+        except PermissionError:
+            found.closed.append(source)
+            return
+        for entry, status in sorted(listed, key=lambda found: found[0].name):
             inner, name = f"{place}/{entry.name}", entry.name
             if name == CACHE and not entry.is_symlink():
                 self._compiled(entry.path, inner, found)
             elif not name.startswith(_STASH):
-                self._entry(entry.path, inner, entry.stat(follow_symlinks=False), above, found)
+                self._entry(entry.path, inner, status, above, found)
 
     def take(self, name: str, found: Contents) -> None:
         """One package, module or metadata alone."""
@@ -242,16 +257,19 @@ class _Site:
             self._file(path, place, status, found)
 
     def _compiled(self, source: str, place: str, found: Contents) -> None:
-        """Python replaces these as it likes."""
-        names = sorted(name for name in os.listdir(source) if name.endswith(".pyc"))  # noqa: PTH208  half as slow
+        """Python replaces these as it likes, and does without those that cannot be read."""
+        names = list[str]()
+        with suppress(PermissionError):
+            names = sorted(name for name in os.listdir(source) if name.endswith(".pyc"))  # noqa: PTH208  half as slow
         found.files += [TreeFile(f"{place}/{name}", f"{source}/{name}", "") for name in names]
 
     def _file(self, source: str, place: str, status: os.stat_result, found: Contents) -> None:
-        """A file that nobody counts, and that we may not read, the application cannot read either."""
+        """A file that nobody counts, and that we may not read, is left out."""
         if not stat.S_ISREG(status.st_mode):
             return
         digest = self._moves.digests.get(source)
-        if digest is None and not os.access(source, os.R_OK):
+        if digest is None and not os.access(source, os.R_OK, effective_ids=True):
+            found.closed.append(source)
             return
         before = None if digest else self._known.get(source)
         if before and before[0] == stamp(status):
@@ -262,7 +280,9 @@ class _Site:
         real, said = Path(os.path.realpath(source)), Path(source).readlink()
         if copy := self._moves.of_project(str(real)):
             found.links[place] = _relative(copy, place.rpartition("/")[0])
-        elif not real.exists() or real in above or Path(self._source).is_relative_to(real):  # a link up has no end
+        elif (
+            not _is_there(real, found) or real in above or Path(self._source).is_relative_to(real)
+        ):  # a link up has no end
             return
         elif not said.is_absolute() and real.is_relative_to(self._within):
             found.links[place] = str(said)
@@ -273,6 +293,7 @@ class _Site:
                 found.links[place] = str(real)
                 return
             found.files += behind.files
+            found.closed += behind.closed
             found.links |= behind.links
             found.stamps |= behind.stamps
         else:
@@ -281,7 +302,8 @@ class _Site:
             self._file(source, place, status, found)
 
     def _path_file(self, source: str, place: str, found: Contents) -> None:
-        if not os.access(source, os.R_OK):
+        if not os.access(source, os.R_OK, effective_ids=True):
+            found.closed.append(source)
             return
         old = Path(source).read_bytes()
         new = b"".join(map(self._line, old.splitlines(keepends=True)))

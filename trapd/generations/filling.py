@@ -137,7 +137,7 @@ class Filling:
             module = compiled.source_of(path)
             if path in self._entries or module not in sources:
                 continue
-            with suppress(FileNotFoundError):  # Python replaces them as it likes
+            with suppress(FileNotFoundError, PermissionError):  # Python replaces them as it likes, and needs none
                 code = compiled.unchecked(Path(sources[module]), Path(installed), self._entries[module].digest)
                 if code is not None:
                     rights = Rights.of(Path(installed).stat(), self._group)

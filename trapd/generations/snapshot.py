@@ -171,6 +171,8 @@ class SnapshotStore(Snapshots):
             for place, text in found.texts.items():
                 filling.write(place, text)
             env.link(filling.folder, found)
+            for path in found.closed:
+                log.warning("cannot read %s: permission denied; the generation is made without it", path)
             env.confirm(found)
             stamps.keep(known, env.copied(found, filling.entries()), before=began)
         return places

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from trapd.watch.at_work import Installer, at_work
 from trapd.watch.distributions import Distribution, Kind
 from trapd.watch.dpkg import Dpkg
 from trapd.watch.records import Fault, Records, keeps_to_record
-from trapd.watch.remedies import again, anew
+from trapd.watch.remedies import again, anew, readable
 from trapd.watch.sites import Site, find, is_stash_of, normalise, of_metadata
 from trapd.watch.walked import Walked
 
@@ -32,10 +33,20 @@ class Wholeness:
     ``altered``: how distributions differ from what was installed, each as a sentence under a mark, "NAME DIGEST", that
     stays the same for as long as the difference does: the watched ones first. People prune and patch code, and wheels
     have a RECORD that is not true: whether that counts depends on whether it was so before, or a person accepts it.
+    ``unreadable``: marks of those that have a file which cannot be read, and so would not be copied.
     """
 
     reason: str = ""
     altered: Mapping[str, str] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
+
+
+class _Altered(NamedTuple):
+    """How one distribution differs from what was installed."""
+
+    mark: str
+    why: str
+    unreadable: bool
 
 
 class Installers:
@@ -74,7 +85,9 @@ class Installers:
         others = sorted(needed - {normalise(distribution.name) for distribution in found})
         watched = (self._watched(distribution, fresh, walked(distribution)) for distribution in found)
         required = (self._required(name, sites) for name in others)
-        return Wholeness(altered=dict(chain.from_iterable(chain(watched, required))))
+        altered = [*chain.from_iterable(chain(watched, required))]
+        unreadable = frozenset(one.mark for one in altered if one.unreadable)
+        return Wholeness(altered={one.mark: one.why for one in altered}, unreadable=unreadable)
 
     def at_work(self, sites: Sequence[Site], needed: Set[str], *, prefix: str) -> frozenset[int]:
         """The processes of installers that are at work on these; see ``judge``."""
@@ -87,7 +100,7 @@ class Installers:
             self._dpkg.started(installer.pid, self._proc)
             yield installer
 
-    def _watched(self, distribution: Distribution, fresh: bool, walked: Walked | None) -> Iterator[tuple[str, str]]:
+    def _watched(self, distribution: Distribution, fresh: bool, walked: Walked | None) -> Iterator[_Altered]:
         site = distribution.site
         if not site.of_system and distribution.metadata:
             recorded = distribution.kind is Kind.PACKAGED
@@ -95,7 +108,7 @@ class Installers:
                 distribution.name, site, distribution.metadata, fresh=fresh, walked=walked, recorded=recorded
             )
 
-    def _required(self, name: str, sites: Sequence[Site]) -> Iterator[tuple[str, str]]:
+    def _required(self, name: str, sites: Sequence[Site]) -> Iterator[_Altered]:
         where = find(sites, name)
         if where is not None and not where[0].of_system:
             yield from self._altered(name, *where)
@@ -109,11 +122,12 @@ class Installers:
         fresh: bool = False,
         walked: Walked | None = None,
         recorded: bool = True,
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[_Altered]:
         """``recorded``: whether its installer leaves a RECORD."""
         faults = self._records.faults(site.path, metadata, fresh=fresh, walked=walked)
         installer = self._records.installer(site.path, metadata)
-        wrong = [*_two_versions(name, site)]
+        closed = [fault for fault in faults or () if fault.unreadable]
+        wrong = [*_unreadable(name, site, closed), *_two_versions(name, site)]
         if faults is None and recorded:
             wrong += _no_record(name, site, metadata, installer)
         elif faults:
@@ -121,7 +135,7 @@ class Installers:
         if wrong:
             lines = [metadata, *(f"{fault.path} {fault.found}" for fault in faults or ())]
             mark = sha256(os.fsencode(chr(10).join(lines))).hexdigest()[:12]
-            yield f"{normalise(name)} {mark}", wrong[0]
+            yield _Altered(f"{normalise(name)} {mark}", wrong[0], bool(closed))
 
 
 def _of_system(sites: Sequence[Site], needed: Set[str]) -> bool:
@@ -141,6 +155,12 @@ def _half_done(found: Sequence[Distribution]) -> Iterator[str]:
 def _sentence(name: str, site: Site, faults: Sequence[Fault]) -> str:
     more = f", and {len(faults) - 1} more of its files are not as installed" if len(faults) > 1 else ""
     return f"{name} is not whole: {site.path}/{faults[0].path} {faults[0].why}{more}"
+
+
+def _unreadable(name: str, site: Site, closed: Sequence[Fault]) -> Iterator[str]:
+    if closed:
+        more = f", as {len(closed) - 1} more of the files of {name}" if len(closed) > 1 else ""
+        yield f"cannot read {site.path}/{closed[0].path}: permission denied{more}; {readable()}"
 
 
 def _no_record(name: str, site: Site, metadata: str, installer: str) -> Iterator[str]:

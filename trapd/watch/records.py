@@ -34,6 +34,11 @@ class Fault:
     why: str
     found: str = field(default="", compare=False)  # digest of what is there instead
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether nobody knows how it is: trapd's user has no right to read it."""
+        return self.why == _UNREADABLE
+
 
 @dataclass(slots=True)
 class _Known:
@@ -63,7 +68,8 @@ class Records:
         ``walked``: the contents of its files, as far as they are known; the other files are looked at here.
 
         An installer that is not known to keep to its RECORD is held to it once all of that RECORD was true; until then
-        only code has to be there. Raises OSError for a file that cannot be looked at.
+        only code has to be there, and everything readable. Raises OSError for a file that cannot be looked at for
+        another reason than missing rights.
         """
         info = site / metadata
         stamp = (_stamp(info / "RECORD"), _stamp(info / "INSTALLER"))
@@ -82,7 +88,7 @@ class Records:
             if known.true or not found:
                 known.true, known.faults = True, found
             else:
-                known.faults = tuple(f for f in found if f.why == _MISSING and f.path.endswith(_CODE))
+                known.faults = tuple(f for f in found if f.unreadable or (f.why == _MISSING and _is_code(f.path)))
             known.seen = compared.looks.seen(walked)
         return known.faults
 
@@ -132,6 +138,9 @@ class _Looks:
         except (FileNotFoundError, NotADirectoryError):
             self._found.update(b"-")
             return
+        except PermissionError:
+            self._found.update(b"?")
+            return
         self._youngest = max(self._youngest, status.st_ctime_ns)
         self._found.update(look(status))
 
@@ -149,6 +158,7 @@ def _seen(site: Path, paths: bytes, walked: Walked | None) -> bytes:
 
 
 _MISSING = "is missing"
+_UNREADABLE = "cannot be read: permission denied"
 
 
 class _Compared:
@@ -173,27 +183,32 @@ class _Compared:
                 path = os.fsencode(line.path)
                 self._paths.append(path)
                 self.looks.add(path)  # before it is read
-            if why := _fault(self._site / line.path, line):
-                yield Fault(line.path, why, "" if why == _MISSING else _digest(self._site / line.path))
+            if fault := _fault(self._site / line.path, line):
+                yield fault
 
     def paths(self) -> bytes:
         """Of the files that were looked at here, with NUL between."""
         return b"\0".join(self._paths)
 
 
-def _fault(file: Path, line: Recorded) -> str:
+def _fault(file: Path, line: Recorded) -> Fault | None:
     algorithm, _, recorded = line.digest.partition("=")
     try:
         size = file.stat().st_size
         if line.size is not None and size != line.size:
-            return f"has {size} bytes, not {line.size} as installed"
-        if algorithm == "sha256" and recorded != _digest(file):
-            return "has another content than was installed"
+            return Fault(line.path, f"has {size} bytes, not {line.size} as installed", _digest(file))
+        if algorithm == "sha256" and recorded != (found := _digest(file)):
+            return Fault(line.path, "has another content than was installed", found)
+        readable = algorithm == "sha256" or os.access(file, os.R_OK, effective_ids=True)
     except (FileNotFoundError, NotADirectoryError):
-        return _MISSING
-    except PermissionError:  # what trapd may not read it cannot compare; a worker of the same user cannot import it
-        return ""
-    return ""
+        return Fault(line.path, _MISSING)
+    except PermissionError:
+        readable = False
+    return None if readable else Fault(line.path, _UNREADABLE, "unreadable")  # it could not be copied
+
+
+def _is_code(path: str) -> bool:
+    return path.endswith(_CODE)
 
 
 def _digest(file: Path) -> str:

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+
+from trapd.access import name_of_user
 
 
 def again(name: str, installer: str) -> str:
@@ -27,3 +30,8 @@ def anew(name: str, metadata: str, installer: str) -> str:
     if installer.lower().startswith("uv"):
         return f"run uv pip install --reinstall --no-deps {wanted}"
     return f"run pip install --ignore-installed --no-deps {wanted}"
+
+
+def readable() -> str:
+    """The remedy where trapd has no right to read what it has to copy."""
+    return f"let user {name_of_user(os.geteuid())} read it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
@@ -23,7 +24,7 @@ from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places
 from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
-from trapd.watch.remedies import again
+from trapd.watch.remedies import again, readable
 from trapd.watch.requirements import Requirements, Requirer
 from trapd.watch.sites import Site, closure, find, normalise, required, scan
 from trapd.watch.walked import Remembered, Walked
@@ -104,7 +105,8 @@ class Surveyor:
             return Survey(Finding(Verdict.UNFINISHED, f"files are being replaced: {error.filename} vanished"))
         except OSError as error:
             why = (error.strerror or str(error)).lower()
-            return Survey(Finding(Verdict.BROKEN, f"cannot read {error.filename}: {why}"))
+            why += f"; {readable()}" if isinstance(error, PermissionError) else ""
+            return Survey(Finding(Verdict.BROKEN, f"cannot read {os.fsdecode(error.filename or '')}: {why}"))
 
     def _locate(self, answer: Answer, arm: Arm, loaded: Collection[str]) -> _Scene:
         """Listen first, look afterwards: what changes in between is then either seen or heard."""
@@ -174,13 +176,14 @@ class Surveyor:
 
     def _not_as_before(self, whole: Wholeness, condition: Condition | None) -> dict[str, str]:
         """Distributions that are not as recorded, and count: in what is wanted they were not so, and nobody took them
-        as they are. A first start takes libraries as it finds them; half of a watched distribution it does not."""
+        as they are. A first start takes libraries as it finds them; half of a watched distribution it does not, nor a
+        library that cannot be copied whole."""
         watched = set(map(normalise, self._names))
         known = self._taken | (condition.altered if condition else frozenset())
         return {
             mark: f"{why}, {_AS_IT_IS}"
             for mark, why in whole.altered.items()
-            if mark not in known and (condition or mark.partition(" ")[0] in watched)
+            if mark not in known and (condition or mark in whole.unreadable or mark.partition(" ")[0] in watched)
         }
 
     def _environment(self, scene: _Scene, answer: Answer) -> Environment | None:

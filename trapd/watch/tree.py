@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +84,10 @@ def is_sourceless(path: Path) -> bool:
 
 
 def _compiled(cache: str, path: str, tree: Tree) -> None:
-    """Python writes these under a temporary name first, so a whole name is a whole file."""
-    names = [name for name in os.listdir(cache) if name.endswith(".pyc")]  # noqa: PTH208
+    """Python writes these under a temporary name first, so a whole name is a whole file; it does without those that
+    cannot be read."""
+    names = []
+    with suppress(PermissionError):
+        names = [name for name in os.listdir(cache) if name.endswith(".pyc")]  # noqa: PTH208
     if names:
         tree.files.append(folder(path, cache, [], names, walked=True))

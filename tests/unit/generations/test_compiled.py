@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rights import closed
 from tests.unit.generations.test_snapshot import APPLICATION, generation
 from trapd.generations.compiled import source_of, unchecked
 from trapd.generations.snapshot import SnapshotStore
@@ -163,3 +164,12 @@ def test_a_compiled_secret_is_one_too(store: SnapshotStore, source: Path) -> Non
     source.chmod(0o644)
     made.chmod(0o644)
     assert (make(store, source, 2) / "__pycache__" / made.name).stat().st_mode & 0o777 == 0o444
+
+
+def test_one_that_cannot_be_read_is_made_anew(store: SnapshotStore, source: Path) -> None:
+    """As of root's, who ran Python with a umask of 077: no worker needs it."""
+    name = compile_it(source).name
+    with closed(source.parent / "__pycache__" / name):
+        code = make(store, source, 1)
+    assert (code / "trap.py").exists()
+    assert not (code / "__pycache__" / name).exists()

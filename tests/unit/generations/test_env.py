@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.support.rights import closed
 from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.generations import env
@@ -95,6 +96,28 @@ def test_pips_remains_and_what_is_no_file_are_left_out(venv: Path) -> None:
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["free.py", "free.so", "free", "free.pth", "link.py"])
+def test_what_nobody_counts_and_cannot_be_read_is_left_out_by_name(venv: Path, tmp_path: Path, name: str) -> None:
+    end = put(tmp_path / "elsewhere/code.py")
+    (venv / SITE / "link.py").symlink_to(end)
+    for path in ("free.py", "free.so", "free/__init__.py", "free.pth", "other.py"):
+        put(venv / SITE / path)
+    behind = end.parent if name == "link.py" else venv / SITE / name
+    before = copied(listed(venv))
+    with closed(behind):
+        found = listed(venv)
+    assert found.closed == [str(end if name == "link.py" else behind)]
+    assert before - copied(found) == {"free/__init__.py" if name == "free" else name}
+
+
+def test_compiled_files_that_cannot_be_read_are_no_loss(venv: Path) -> None:
+    put(venv / SITE / "trap/__init__.py")
+    cache = put(venv / SITE / "trap/__pycache__/__init__.cpython-311.pyc").parent
+    with closed(cache):
+        found = listed(venv)
+    assert (copied(found), found.closed) == ({"trap/__init__.py"}, [])
 
 
 def test_a_link_within_the_environment_stays_a_link(venv: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rights import closed
 from tests.support.site_packages import install
 from trapd.watch import records as module
 from trapd.watch.record_file import read_record
@@ -111,3 +112,26 @@ def test_no_record_is_no_list_of_faults(site: Path) -> None:
     assert look(Records(), site) is None
     (site / INFO / "RECORD").unlink()
     assert look(Records(), site) is None
+
+
+@pytest.mark.parametrize("installer", ["pip", "somebody 2.0"])
+@pytest.mark.parametrize("name", ["numpy/core.py", "numpy/notes.txt", f"{INFO}/METADATA", "numpy"])
+def test_a_file_that_cannot_be_read_is_a_fault_for_as_long_as_it_is_so(site: Path, name: str, installer: str) -> None:
+    install(site, "numpy", "2.0", FILES, installer=installer)
+    records = Records()
+    with closed(site / name):
+        for _ in range(2):
+            faults = look(records, site)
+            assert faults
+            assert all(fault.unreadable and fault.path.startswith(name) for fault in faults)
+    assert look(records, site) == ()
+
+
+def test_nor_does_one_without_a_digest_escape(site: Path) -> None:
+    record = site / INFO / "RECORD"
+    record.write_text(record.read_text() + "numpy/made.py,,\n")
+    (site / "numpy/made.py").touch()
+    with closed(site / "numpy/made.py"):
+        (fault,) = look(Records(), site) or ()
+    assert (fault.path, fault.unreadable) == ("numpy/made.py", True)
+    assert look(Records(), site) == ()

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rights import closed
 from tests.support.site_packages import install, install_editable, make_old, uninstall
+from trapd.access import name_of_user
 from trapd.content import Content
 from trapd.rollout.changes import changes, sentence
 from trapd.rollout.condition import Condition, condition
@@ -402,6 +404,21 @@ def test_what_cannot_be_read_is_broken_and_says_why(machine: Machine) -> None:
     assert finding.reason == f"cannot read {machine.site}/trap/run.py: too many levels of symbolic links"
 
 
+@pytest.mark.parametrize("name", ["trap/run.py", "trap"])
+def test_where_rights_are_missing_it_says_who_needs_them(machine: Machine, name: str) -> None:
+    with closed(machine.site / name):
+        finding = machine.look().finding
+    assert finding.verdict is Verdict.BROKEN
+    user = name_of_user(os.geteuid())
+    assert finding.reason == f"cannot read {machine.site}/{name}: permission denied; let user {user} read it"
+
+
+def test_compiled_files_that_cannot_be_read_are_not_missed(machine: Machine) -> None:
+    (machine.site / "trap/__pycache__").mkdir()
+    with closed(machine.site / "trap/__pycache__"):
+        assert machine.look().finding.verdict is Verdict.WHOLE
+
+
 # --- listening ------------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +486,38 @@ def test_half_a_dependency_is_unfinished_for_a_trapd_that_starts(held: Machine) 
     halve(held)
     again = replace(held, surveyor=Surveyor(held.home / "python", held.celeryconfig, ["trap"]))
     assert "~epa-1.0.dist-info is there" in again.look().finding.reason
+
+
+@pytest.mark.parametrize("start", ["first", "later"])
+@pytest.mark.parametrize("name", ["depa/m7.py", "depa-1.0.dist-info/METADATA", "depa"])
+def test_a_dependency_that_cannot_be_read_is_unfinished_until_somebody_takes_it_as_it_is(
+    held: Machine, name: str, start: str
+) -> None:
+    """It would not be copied, and a task that imports it late would fail. Nor may a first start pass over that."""
+    if start == "first":
+        held = replace(held, surveyor=Surveyor(held.home / "python", held.celeryconfig, ["trap"]), condition=None)
+    with closed(held.site / name):
+        finding = held.look().finding
+        assert finding.verdict is Verdict.UNFINISHED
+        assert finding.reason.startswith(f"cannot read {held.site}/{name}")
+        assert ": permission denied" in finding.reason
+        remedy = f"; let user {name_of_user(os.geteuid())} read it, or take it as it is with trapctl retry"
+        assert finding.reason.endswith(remedy)
+        assert held.surveyor.take_as_it_is().startswith(f"cannot read {held.site}/{name}")
+        taken = held.look()
+        assert taken.finding.verdict is Verdict.WHOLE
+        assert [why for why in taken.warnings.values() if "permission denied" in why]
+    whole = held.look()
+    assert whole.finding.verdict is Verdict.WHOLE
+    assert whole.disk.fingerprint != taken.disk.fingerprint, "with the file, it is another generation"
+
+
+def test_a_dependency_with_a_link_to_itself_is_broken_and_named(held: Machine) -> None:
+    (held.site / "depa/m7.py").unlink()
+    (held.site / "depa/m7.py").symlink_to("m7.py")
+    finding = held.look().finding
+    assert finding.verdict is Verdict.BROKEN
+    assert finding.reason == f"cannot read {held.site}/depa/m7.py: too many levels of symbolic links"
 
 
 def test_a_dependency_that_is_no_longer_required_stays_needed_until_the_change_has_settled(held: Machine) -> None:
