@@ -97,6 +97,13 @@ def put_a_pipe_in_place_of_a_module(stage: Ship, version: str) -> None:
 
 
 @looked_at
+def close_a_module(stage: Ship, version: str) -> None:
+    """Root reads files of any mode, but what the kernel has declared write-only not even root."""
+    (stage.site / f"{LIBRARY}/m3.py").unlink()
+    (stage.site / f"{LIBRARY}/m3.py").symlink_to("/proc/sys/vm/compact_memory")
+
+
+@looked_at
 def patch_a_module(stage: Ship, version: str) -> None:
     """As rsync does, or a clock that stands: of the same size and the same time."""
     module = stage.site / f"{LIBRARY}/m3.py"
@@ -326,6 +333,12 @@ ROWS = [
         "named pipe in the place of a module, and `trapctl rollout status`",
         put_a_pipe_in_place_of_a_module,
         "cannot read {site}/keel/m3.py: not a regular file",
+        on_demand=True,
+    ),
+    kept(
+        "module of a library that trapd may not read, and `trapctl rollout status`",
+        close_a_module,
+        "cannot read {site}/keel/m3.py: permission denied; ",
         on_demand=True,
     ),
     kept("virtual environment removed", VENV[0], "cannot run {python}: no such file or directory", VENV[1]),
