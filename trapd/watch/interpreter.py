@@ -120,23 +120,23 @@ class Interpreter:
     async def _run(self, digest: str) -> Answer:
         # -P, as on the worker's own command line, and not -I: so both see the same import path
         command = [str(self.python), "-P", "-B", *hanging.OPTIONS, probe.__file__, str(self.celeryconfig)]
-        with hanging.LastWords() as words:
-            return await self._run_with(command, words, digest)
+        try:
+            with hanging.LastWords() as words:
+                return await self._run_with(command, words, digest)
+        except OSError as error:
+            return Answer(problem=f"cannot run {self.python}: {(error.strerror or str(error)).lower()}")
 
     async def _run_with(self, command: Sequence[str], words: hanging.LastWords, digest: str) -> Answer:
         self._hung, self._rests_until = "", -math.inf
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=words.file,
-                env=variables.inherited(os.environ) | self._environment,
-                limit=2**20,  # bytes of one line: an editable install may map thousands of names
-                start_new_session=True,  # so that what a hanging celeryconfig started ends with it
-            )
-        except OSError as error:
-            return Answer(problem=f"cannot run {self.python}: {(error.strerror or str(error)).lower()}")
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=words.file,
+            env=variables.inherited(os.environ) | self._environment,
+            limit=2**20,  # bytes of one line: an editable install may map thousands of names
+            start_new_session=True,  # so that what a hanging celeryconfig started ends with it
+        )
         lines: list[bytes] = []
         try:
             assert process.stdout is not None

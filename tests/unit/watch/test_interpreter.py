@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import sys
@@ -301,3 +302,13 @@ async def test_a_failure_is_never_remembered(fake_python: Path, celeryconfig: Pa
     assert (await interpreter.ask()).problem == "cannot load x:1: ImportError: half a package"
     answer.write_text(good)
     assert (await interpreter.ask()).problem == ""
+
+
+def test_a_trapd_without_descriptors_says_so_and_goes_on(celeryconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(flags: int) -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe2", none_left)
+        assert ask(celeryconfig).problem == f"cannot run {sys.executable}: too many open files"
+    assert ask(celeryconfig).problem == ""
