@@ -13,7 +13,7 @@ SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
 LANES ?= $(shell expr 3 '*' $$(nproc))
 IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
 FAST := tests/unit tests/contract tests/simulation tests/docs
-SLOW := tests/process tests/upgrades tests/applications tests/system tests/nspawn
+SLOW := tests/process tests/upgrades tests/faults tests/applications tests/system tests/nspawn
 # The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
 ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
 

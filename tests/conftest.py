@@ -31,14 +31,16 @@ HERE = Path(__file__).parent
 REAL = (
     "process",
     "upgrades",
+    "faults",
     "applications",
     "system",
     "nspawn",
 )  # folders whose tests start processes that could escape from us
 # what fails soonest comes first
-ORDER = ("unit", "contract", "simulation", "docs", *REAL)
+FAST = ("unit", "contract", "simulation", "docs")
+ORDER = (*FAST, *REAL)
 # Of what several processes share, what takes longest comes first: at the end all others would wait for it.
-SHARED_ORDER = ("unit", "contract", "simulation", "docs", "system", "applications", "nspawn", "upgrades", "process")
+SHARED_ORDER = (*FAST, "faults", "system", "applications", "nspawn", "upgrades", "process")
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 PATIENCE = 300.0  # s for a slow test: its machine is busy, and it may have to wait for pip in another process
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     order = SHARED_ORDER if hasattr(config, "workerinput") else ORDER
     items.sort(key=lambda item: order.index(folder(item.path)) if folder(item.path) in order else len(order))
     for item in items:
-        if folder(item.path) in ("upgrades", "applications", "system", "nspawn"):
+        if folder(item.path) in ("upgrades", "faults", "applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
         given = item.get_closest_marker("timeout")
         if folder(item.path) in REAL and (given is None or given.args[0] < PATIENCE):

@@ -192,10 +192,15 @@ def rabbitmq_server(directory: Path, advanced: str = "") -> Iterator[tuple[str, 
         epmd.stop()
 
 
+def rabbitmqctl(server: Server, *arguments: str) -> None:
+    """Ask this RabbitMQ to do something."""
+    command = [str(RABBITMQ.with_name("rabbitmqctl")), "--quiet", *arguments]
+    subprocess.run(command, env=server.env, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+
 def change_password(server: Server, user: str, password: str) -> None:
     """Of a user of this RabbitMQ. Connections that are open stay open, as RabbitMQ has it."""
-    command = [str(RABBITMQ.with_name("rabbitmqctl")), "--quiet", "change_password", user, password]
-    subprocess.run(command, env=server.env, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    rabbitmqctl(server, "change_password", user, password)
 
 
 def _rabbitmq_environment(directory: Path, port: int, dist: int, epmd_port: int) -> dict[str, str]:

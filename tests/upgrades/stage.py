@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from tests.support import brokers
 from tests.support.brokers import Broker
@@ -82,6 +82,8 @@ class Stage:
     """
 
     workers = 2
+    concurrency = 1
+    trapd: ClassVar[Table] = {}
     watch: Mapping[str, object] = {}
     rollout: Mapping[str, object] = {"min_ready": "0s"}
 
@@ -115,10 +117,11 @@ class Stage:
 
     def __enter__(self) -> Self:
         self.lay_out()
-        pool: Table = {"workers": self.workers, "concurrency": 1, "loglevel": "WARNING"}
+        pool: Table = {"workers": self.workers, "concurrency": self.concurrency, "loglevel": "WARNING"}
         if self.variables:
             pool = {**pool, "environment": self.variables}
         tables: dict[str, Table] = {
+            "trapd": self.trapd,
             "app": {"app": APP, "python": str(self.python)},
             "watch": {"distributions": [NAME], **self.watch},
             "rollout": self.rollout,

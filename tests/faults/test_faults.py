@@ -1,0 +1,62 @@
+"""Whatever is done to trapd, its workers, their broker and their places: no task is lost, none runs twice, and all is
+as it was afterwards."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.catalogue import FAULTS
+from tests.faults.life import Life
+from tests.support import brokers
+from tests.support.brokers import MissingServerError, Server
+from tests.support.repetitions import times
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 6 * 3600))]
+
+COUNTS = 8, 300
+
+
+def a_broker(kind: str, folder: Path, stack: ExitStack) -> tuple[brokers.Broker, Server]:
+    """One of the test's own, because things are done to it."""
+    try:
+        if kind == "rabbitmq":
+            url, server = stack.enter_context(brokers.rabbitmq_server(folder))
+            return brokers.on_rabbitmq(url), server
+        url, server = stack.enter_context(brokers.redis_server(folder))
+        broker = brokers.on_redis(url, 0)
+        # What a killed worker had reserved comes back after this time, which is an hour by default.
+        return replace(broker, config=broker.celeryconfig(broker_transport_options={"visibility_timeout": 20})), server
+    except MissingServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_nothing_is_lost_or_run_twice_whatever_is_done(
+    kind: str,
+    short_path: Path,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    count = times(*COUNTS)
+    record_property("times", count)
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir("environments")
+    possible = [fault for fault in FAULTS if kind in fault.brokers]
+    chosen = [fault for _ in range(1 + count // len(possible)) for fault in chance.sample(possible, len(possible))]
+    with ExitStack() as stack:
+        broker, server = a_broker(kind, tmp_path, stack)
+        life = stack.enter_context(Life(short_path, kept, broker, server, chance))
+        for fault in chosen[:count]:
+            print(fault.name)
+            fault.do(life)
+            life.recovers()

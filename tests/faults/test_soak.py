@@ -1,0 +1,76 @@
+"""Many upgrades in a row, at work: nothing is lost, and trapd does not grow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.life import Life
+from tests.faults.test_faults import a_broker
+from tests.support.repetitions import times
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 3600))]
+
+COUNTS = 20, 200
+WARM_UP = 5  # upgrades after which trapd has seen everything once: caches are full, and old generations are removed
+GROWTH = 1.10  # of its memory, from then on, at most
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of trapd, and of what it keeps on the disk, while nothing goes on."""
+
+    rss: int  # bytes
+    descriptors: int
+    threads: int
+    processes: int
+    runtime_files: int
+    generations: int
+
+    @classmethod
+    def of(cls, life: Life) -> Size:
+        trapd = psutil.Process(life.daemon_pid())
+        return cls(
+            rss=trapd.memory_info().rss,
+            descriptors=trapd.num_fds(),
+            threads=trapd.num_threads(),
+            processes=len(life.daemon.living()),
+            runtime_files=sum(1 for _ in life.daemon.runtime.rglob("*")),
+            generations=sum(1 for _ in (life.daemon.state / "generations").iterdir()),
+        )
+
+
+def test_many_upgrades_in_a_row_lose_nothing_and_leave_nothing(
+    short_path: Path,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
+) -> None:
+    count = times(*COUNTS)
+    record_property("times", count)
+    assert pytestconfig.cache is not None
+    kept, sizes = pytestconfig.cache.mkdir("environments"), list[Size]()
+    with ExitStack() as stack:
+        broker, server = a_broker("rabbitmq", tmp_path, stack)
+        life = stack.enter_context(Life(short_path, kept, broker, server, random.Random(0)))
+        for _ in range(count):
+            life.upgrade()
+            assert life.ctl("rollout", "status", "--timeout", "60s")[0] == 0
+            life.recovers()
+            sizes.append(Size.of(life))
+        served = {entry.version for entry in life.work.entries()}
+    print(*sizes, sep="\n")
+    assert served == {f"{number}.0" for number in range(1, count + 2)}
+    middle = (WARM_UP + count) // 2  # a pool of threads starts one more when it needs it
+    earlier, later = (
+        {name: max(asdict(size)[name] for size in part) for name in asdict(sizes[0])}
+        for part in (sizes[WARM_UP:middle], sizes[middle:])
+    )
+    assert later.pop("rss") <= GROWTH * earlier.pop("rss")
+    assert all(later[name] <= earlier[name] for name in later), f"at most {earlier}, and then {later}"
