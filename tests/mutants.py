@@ -271,8 +271,8 @@ MUTANTS = (
     ),
     Mutant(
         "a damaged generation is not copied on",
-        "trapd.generations.snapshot:SnapshotStore._copy",
-        never("_examine"),
+        "trapd.generations.snapshot:SnapshotStore.copy",
+        Change(ast.Await, "_compare", "False"),
         ("contract/test_snapshots.py",),
     ),
     Mutant(
@@ -301,20 +301,20 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot is there whole or not at all",
-        "trapd.generations.snapshot:SnapshotStore._building",
-        Change(ast.JoinedStr, "_MAKING", "f'$1'"),
+        "trapd.generations.maker:Maker._building",
+        Change(ast.JoinedStr, "MAKING", "f'$1'"),
         ("contract/test_snapshots.py", "process/test_snapshot_sigkill.py"),
     ),
     # --- the worker ---
     Mutant(
         "the snapshot wins, whatever happens to what is installed",
-        "trapd.generations.snapshot:SnapshotStore._make",
+        "trapd.generations.maker:Maker.make",
         Change(ast.List, "RUNTIME", "[manifest.RUNTIME]"),
         ("process/test_snapshot_imports.py",),
     ),
     Mutant(
         "a project finds its settings and data beside itself",
-        "trapd.generations.snapshot:SnapshotStore._fill",
+        "trapd.generations.maker:Maker._fill",
         drop("link_neighbours"),
         ("process/test_project_folder.py",),
     ),
@@ -356,7 +356,7 @@ MUTANTS = (
     ),
     Mutant(
         "a snapshot with somebody else's file is not deleted",
-        "trapd.generations.snapshot:SnapshotStore._remove",
+        "trapd.generations.maker:Maker.remove",
         never("take"),
         ("unit/generations/test_kept.py",),
     ),
@@ -725,7 +725,7 @@ MUTANTS = (
     ),
     Mutant(
         "a worker that systemd starts again loads its own generation",
-        "trapd.generations.snapshot:SnapshotStore._make",
+        "trapd.generations.maker:Maker.make",
         Change(ast.List, "RUNTIME", "[manifest.RUNTIME]"),
         (f"{_SERVICE}::test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is_on_the_disk",),
     ),

@@ -48,7 +48,6 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "environment_file": "reads a file",
         "file_stamp": "reads files",
         "first_process": "is PID 1 of a container",
-        "heap": "gives memory back to the system",
         "layout": "joins paths",
         "locks": "reads who holds them",
         "mount_table": "reads it",

@@ -23,9 +23,12 @@ from trapd.model import Disk, DiskState, Generation, TreeFile
 # nothing new can be made. It answers with how that ended and how many events there were.
 CHILD = """
 import errno, os, signal, sys
+from tests.support import maker_in_process
 from tests.process.test_snapshot_sigkill import operate, store_in
 from trapd.errors import SnapshotError
+from trapd.generations import short_lived
 _, operation, source, fault = sys.argv
+short_lived.run = maker_in_process.run
 NEW = {"os.mkdir", "os.link", "os.symlink"}
 for line in sys.stdin:
     fatal, directory = int(line.split()[0]), line.split()[1]

@@ -21,7 +21,7 @@ MOVES = {
     "trapd/generations/compiling.py": "moves what was compiled into a folder that nobody may write",
     "trapd/generations/filling.py": "puts a link in the place of a file with the same content",
     "trapd/generations/kept.py": "moves a whole generation",
-    "trapd/generations/snapshot.py": "gives a whole generation its name, or takes it",
+    "trapd/generations/maker.py": "gives a whole generation its name, or takes it",
     "trapd/worker/account.py": "the file is locked before it gets its name",
     "trapd/worker/file_broker.py": "sets aside what somebody else has written half",
 }

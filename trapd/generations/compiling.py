@@ -6,9 +6,9 @@ imports, at each start. What is compiled becomes part of the store, so that late
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -44,22 +44,17 @@ def sources(entries: Iterable[Entry], wanted: list[int]) -> list[str]:
     return [module for module in modules if any((module, level) not in there for level in wanted)]
 
 
-async def run(python: str, folder: Path, names: list[str], wanted: list[int], target: Path) -> None:
+def run(python: str, folder: Path, names: list[str], wanted: list[int], target: Path) -> None:
     """Let ``python`` compile these modules of the generation in ``folder``. Raises OSError if it cannot be run."""
     job = {"folder": str(folder), "sources": names, "levels": wanted, "target": str(target)}
-    child = await asyncio.create_subprocess_exec(
-        *(python, "-I", "-S", compile_files.__file__),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+    subprocess.run(
+        [python, "-I", "-S", compile_files.__file__],
+        input=json.dumps(job).encode(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env={},
+        check=False,
     )
-    try:
-        await child.communicate(json.dumps(job).encode())
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
 
 
 def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:

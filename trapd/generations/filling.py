@@ -14,6 +14,7 @@ from trapd.contracts import Cost
 from trapd.errors import SnapshotError
 from trapd.generations import compiled, table
 from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
+from trapd.generations.order import Tell
 from trapd.generations.room import Room
 from trapd.generations.store import Store, name_of
 from trapd.generations.table import Entry
@@ -25,11 +26,11 @@ _BESIDE = ".another"  # how the name of a link ends that is to take the place of
 class Filling:
     """The files of one generation while it is made in ``folder``. Its methods block, and raise OSError."""
 
-    def __init__(self, folder: Path, store: Store, earlier: Sequence[Path], *, group: int) -> None:
+    def __init__(self, folder: Path, store: Store, earlier: Sequence[Path], *, group: int, tell: Tell) -> None:
         """``earlier``: folders of other generations, the most alike first. ``group``: the workers'."""
         self.folder = folder
         self.room = Room(folder)
-        self._store, self._group = store, group
+        self._store, self._group, self._tell = store, group, tell
         self._earlier = [path for path in earlier if (path / table.NAME).is_file()]
         self._began = time.monotonic()
         self._entries: dict[str, Entry] = {}
@@ -55,6 +56,7 @@ class Filling:
             if not (file.digest and self._place(name_of(file.digest, rights), status.st_size, file.path)):
                 missing.append((file, rights))
                 self.room.add(name_of(file.digest or file.path, rights), status.st_size)
+        self._tell(self.room.needed)
         self.room.check(Path(missing[0][0].source) if missing else None)
         for file, rights in missing:
             self._copy(file, rights)

@@ -15,8 +15,9 @@ import pytest
 
 from tests.support.builders import application
 from trapd.errors import SnapshotError
-from trapd.generations import filling, manifest, table
+from trapd.generations import filling, manifest, short_lived, table
 from trapd.generations.copying import Rights, copy_file, discard
+from trapd.generations.order import Order, Tell
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 from trapd.spec import Application, PoolSpec
@@ -212,10 +213,17 @@ def test_leftovers_of_one_who_was_killed_are_removed_and_are_no_snapshots(store:
     assert {path.name for path in store.directory.iterdir()} == {"7", "12"}
 
 
-def test_sweeping_leaves_alone_what_is_being_made(store: SnapshotStore, tmp_path: Path) -> None:
-    with store._building(8) as filling:
-        asyncio.run(store.sweep())
-        assert filling.folder.is_dir()
+def test_sweeping_leaves_alone_what_is_being_made(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sweep(order: Order, tell: Tell) -> None:
+        folder = store.directory / ".making-7"
+        await asyncio.to_thread(folder.mkdir)
+        await store.sweep()
+        assert await asyncio.to_thread(folder.is_dir)
+
+    monkeypatch.setattr(short_lived, "run", sweep)
+    make(store, tmp_path)
 
 
 def test_a_snapshot_that_lost_its_content_in_a_power_cut_is_none(

@@ -1,0 +1,108 @@
+"""The process that makes a generation, and what becomes of it if somebody is killed. A file that comes to no end, a
+FIFO, keeps it at work meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import application
+from trapd.errors import SnapshotError
+from trapd.generations.snapshot import SnapshotStore
+from trapd.model import Disk, DiskState, Generation, TreeFile
+
+MAKE = "import sys; from tests.process.test_short_lived import make; make(sys.argv[1])"
+
+
+def store_at(home: Path) -> SnapshotStore:
+    (home / "generations").mkdir(exist_ok=True)
+    return SnapshotStore(home / "generations")
+
+
+async def making(store: SnapshotStore, source: Path) -> None:
+    disk = Disk(DiskState.SETTLED, files=(TreeFile("code/x.py", str(source), ""),))
+    await store.make(Generation(7, "f", {}, {}, "a test", "tests", 0.0), disk, [], application())
+
+
+def make(home: str) -> None:
+    asyncio.run(making(store_at(Path(home)), Path(home, "fifo")))
+
+
+def child_at_work(home: Path, parent: int) -> int:
+    """Wait until it has begun; returns its process id."""
+    limit = time.monotonic() + 20
+    while not (home / "generations/.making-7/code").is_dir():
+        assert time.monotonic() < limit, "the process never began"
+        time.sleep(0.01)
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    [maker] = [pid for pid in children if b"trapd.generations.maker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return maker
+
+
+def gone(pid: int) -> bool:
+    limit = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path
+
+
+def test_one_that_is_killed_leaves_nothing_and_the_next_one_makes_it(home: Path) -> None:
+    store = store_at(home)
+
+    async def kill() -> None:
+        task = asyncio.create_task(making(store, home / "fifo"))
+        pid = await asyncio.to_thread(child_at_work, home, os.getpid())
+        assert store.making() is not None
+        os.kill(pid, signal.SIGKILL)
+        await task
+
+    with pytest.raises(SnapshotError, match="cannot make generation 7: its process was killed; was there too little"):
+        asyncio.run(kill())
+    assert store.making() is None
+    assert not list(store.directory.iterdir())
+    (home / "file").write_text("x = 1\n")
+    asyncio.run(making(store, home / "file"))
+    assert store.present() == {7}
+
+
+def test_one_whose_work_nobody_wants_any_more_ends_at_once(home: Path) -> None:
+    store = store_at(home)
+
+    async def cancel() -> int:
+        task = asyncio.create_task(making(store, home / "fifo"))
+        pid = await asyncio.to_thread(child_at_work, home, os.getpid())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return pid
+
+    assert gone(asyncio.run(cancel()))
+    assert not list(store.directory.iterdir())
+
+
+def test_it_ends_with_trapd(home: Path) -> None:
+    trapd = subprocess.Popen([sys.executable, "-c", MAKE, str(home)])
+    try:
+        pid = child_at_work(home, trapd.pid)
+    finally:
+        trapd.kill()
+        trapd.wait()
+    assert gone(pid)
+    assert store_at(home).present() == frozenset()
+    assert not list((home / "generations").iterdir())
