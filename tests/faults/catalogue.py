@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 import socket
 import sqlite3
 import time
@@ -35,7 +33,7 @@ class Fault:
 
 def kill_trapd(life: Life, *_: str) -> None:
     """Its workers finish what they run and leave, and the next trapd starts others."""
-    os.kill(life.daemon_pid(), signal.SIGKILL)
+    life.daemon.kill()
     life.restart_trapd()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import file_systems
+from tests.support import file_systems, maker_in_process
 from tests.support.builders import application
 from tests.support.looks import look
 from tests.support.rights import closed
@@ -296,11 +296,14 @@ def test_of_the_systems_packages_what_is_required_is_copied_and_the_rest_is_live
         assert run(generation, "-c", child, "-c", ask, **home.environment) == expected
 
 
-def test_what_is_required_and_cannot_be_read_is_not_passed_over(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_required_and_cannot_be_read_is_not_passed_over(
+    home: Home, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A task that imports it late would fail. What nothing requires is left out, and named."""
     install(home.site, "trap", "1.0", FILES, requires=["other"])
     install(home.site, "free", "1.0", {"free.py": ""})
     make_old(home.site)
+    maker_in_process.use(monkeypatch)  # another process would have root's rights again
     for name in ("other.py", "other-1.0.dist-info/METADATA"):
         with closed(home.site / name), pytest.raises(AssertionError, match=f"cannot read .*/{name}: permission denied"):
             home.make()

@@ -33,7 +33,7 @@ def test_what_trapd_waits_for_is_in_the_table_and_nothing_else() -> None:
     """Words of the code with their values left out, against the words of the table with examples of them."""
     sources = [*(ROOT / "trapd/rollout").glob("*.py"), ROOT / "trapd/controller.py"]
     text = "\n".join(source.read_text() for source in sources)
-    said = re.findall(r'(?:waiting(?:\.append\(|=| \+= \[)|\.short =)\s*f?"([^"]+)"', text) + re.findall(
+    said = re.findall(r'(?:waiting(?:\.append\(|=| = (?=f)| \+= \[)|\.short =)\s*f?"([^"]+)"', text) + re.findall(
         r'else "(a person[^"]+)"', text
     )
     assert len(said) > 10
