@@ -11,16 +11,19 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import psutil
+import pytest
 
 from tests.faults.work import Work
 from tests.simulation import chronicle
-from tests.support.brokers import SERVERS, Broker, Server
+from tests.support import brokers
+from tests.support.brokers import SERVERS, Broker, MissingServerError, Server
 from tests.support.daemon import Table
 from tests.upgrades.layouts import Environment
 from tests.upgrades.proofs import of_pool, pids
@@ -157,3 +160,17 @@ def stopped(pid: int, seconds: float) -> None:
     time.sleep(seconds)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
+
+
+def a_broker(kind: str, folder: Path, stack: ExitStack) -> tuple[Broker, Server]:
+    """One of the test's own, because things are done to it."""
+    try:
+        if kind == "rabbitmq":
+            url, server = stack.enter_context(brokers.rabbitmq_server(folder))
+            return brokers.on_rabbitmq(url), server
+        url, server = stack.enter_context(brokers.redis_server(folder))
+        broker = brokers.on_redis(url, 0)
+        # What a killed worker had reserved comes back after this time, which is an hour by default.
+        return replace(broker, config=broker.celeryconfig(broker_transport_options={"visibility_timeout": 20})), server
+    except MissingServerError as error:
+        pytest.skip(str(error))

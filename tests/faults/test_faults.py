@@ -6,34 +6,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults.catalogue import FAULTS
-from tests.faults.life import Life
-from tests.support import brokers
-from tests.support.brokers import MissingServerError, Server
+from tests.faults.life import Life, a_broker
 from tests.support.repetitions import times
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 6 * 3600))]
 
 COUNTS = 8, 300
-
-
-def a_broker(kind: str, folder: Path, stack: ExitStack) -> tuple[brokers.Broker, Server]:
-    """One of the test's own, because things are done to it."""
-    try:
-        if kind == "rabbitmq":
-            url, server = stack.enter_context(brokers.rabbitmq_server(folder))
-            return brokers.on_rabbitmq(url), server
-        url, server = stack.enter_context(brokers.redis_server(folder))
-        broker = brokers.on_redis(url, 0)
-        # What a killed worker had reserved comes back after this time, which is an hour by default.
-        return replace(broker, config=broker.celeryconfig(broker_transport_options={"visibility_timeout": 20})), server
-    except MissingServerError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])

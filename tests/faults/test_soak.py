@@ -11,8 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.life import Life
-from tests.faults.test_faults import a_broker
+from tests.faults.life import Life, a_broker
 from tests.support.repetitions import times
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 3600))]

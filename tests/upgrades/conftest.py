@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,66 +21,29 @@ from tests.upgrades.stage import Shared, Stage
 collect_ignore = [] if LONG else ["test_on_demand.py"]
 
 
-def _shared(kind: type[Stage], request: pytest.FixtureRequest) -> Iterator[Shared]:
-    assert request.config.cache is not None
-    kept, broker = request.config.cache.mkdir("environments"), make_broker("redis", request)
-    shared = Shared(lambda home: kind(home, kept, broker))
-    yield shared
-    shared.close()
+def _shared(kind: type[Stage]) -> Callable[[pytest.FixtureRequest], Iterator[Shared]]:
+    """The fixture of a stage of this kind."""
+
+    @pytest.fixture(scope="module")
+    def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
+        assert request.config.cache is not None
+        kept, broker = request.config.cache.mkdir("environments"), make_broker("redis", request)
+        stage = Shared(lambda home: kind(home, kept, broker))
+        yield stage
+        stage.close()
+
+    return shared
 
 
-@pytest.fixture(scope="module")
-def environment(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A distribution in a virtual environment."""
-    yield from _shared(Environment, request)
-
-
-@pytest.fixture(scope="module")
-def folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A project's folder."""
-    yield from _shared(Folder, request)
-
-
-@pytest.fixture(scope="module")
-def ship(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A distribution and the library that it requires, in a virtual environment; trapd waits for little."""
-    yield from _shared(Ship, request)
-
-
-@pytest.fixture(scope="module")
-def editable(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A work tree that pip has installed editably."""
-    yield from _shared(Editable, request)
-
-
-@pytest.fixture(scope="module")
-def release(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A link to a virtual environment."""
-    yield from _shared(Release, request)
-
-
-@pytest.fixture(scope="module")
-def released_folder(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A link to a project's folder."""
-    yield from _shared(ReleasedFolder, request)
-
-
-@pytest.fixture(scope="module")
-def pipx(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """An environment of pipx."""
-    yield from _shared(Pipx, request)
-
-
-@pytest.fixture(scope="module")
-def poetry(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A project of Poetry."""
-    yield from _shared(Poetry, request)
-
-
-@pytest.fixture(scope="module")
-def conda(request: pytest.FixtureRequest) -> Iterator[Shared]:
-    """A conda package in an environment."""
-    yield from _shared(Conda, request)
+environment = _shared(Environment)  # a distribution in a virtual environment
+folder = _shared(Folder)  # a project's folder
+ship = _shared(Ship)  # a distribution and the library that it requires; trapd waits for little
+editable = _shared(Editable)  # a work tree that pip has installed editably
+release = _shared(Release)  # a link to a virtual environment
+released_folder = _shared(ReleasedFolder)  # a link to a project's folder
+pipx = _shared(Pipx)  # an environment of pipx
+poetry = _shared(Poetry)  # a project of Poetry
+conda = _shared(Conda)  # a conda package in an environment
 
 
 def _packaged(site: str | None, request: pytest.FixtureRequest, session: Path) -> Iterator[Shared]:

@@ -53,10 +53,14 @@ class Tasks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self.stop()
         if error is None:
             wait_for("the end of all tasks", lambda: set(self.sent) <= {entry.id for entry in self.ended()})
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._stop.set()
+        self._thread.join()
 
     def _send(self) -> None:
         with self.broker.app() as app:
