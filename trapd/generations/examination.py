@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from trapd import file_stamp
@@ -21,6 +21,11 @@ class Examiner:
     def __init__(self, store: Store, *, content: bool = True) -> None:
         self._store, self._content = store, content
         self._good: set[tuple[int, str]] = set()  # inode and object
+
+    def damaged(self, directory: Path, numbers: Iterable[int]) -> list[tuple[int, str]]:
+        """Numbers of the damaged ones of these generations, the latest first, each with what is wrong."""
+        found = ((number, self.examine(directory / str(number))) for number in sorted(numbers, reverse=True))
+        return [(number, why) for number, why in found if why]
 
     def examine(self, folder: Path) -> str:
         """What is wrong with the generation in ``folder``, in words; empty if nothing is.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from trapd.content import normalise
 from trapd.generations.copying import CACHE
 
 _NO_CODE = ("-info", ".libs", ".pth")
@@ -76,16 +76,12 @@ def _metadata(folder: Path, name: str) -> Path | None:
     """The distribution's metadata in one folder of the import path: that of an installer before that of an egg."""
     if not folder.is_dir():
         return None
-    wanted = _normal(name)
-    if folder.suffix == ".egg" and _normal(folder.name.partition("-")[0]) == wanted:
+    wanted = normalise(name)
+    if folder.suffix == ".egg" and normalise(folder.name.partition("-")[0]) == wanted:
         return folder / "EGG-INFO"
     mine = (path for path in sorted(folder.iterdir()) if path.suffix in _METADATA)
-    mine = (path for path in mine if _normal(path.stem.partition("-")[0]) == wanted)
+    mine = (path for path in mine if normalise(path.stem.partition("-")[0]) == wanted)
     return min(mine, key=lambda path: _METADATA.index(path.suffix), default=None)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def _recorded(metadata: Path) -> Iterator[str]:

@@ -85,9 +85,7 @@ class Maker:
 
     def examine(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """Numbers of the damaged ones, each with what is wrong."""
-        examiner = Examiner(self._store)
-        found = ((number, examiner.examine(self.directory / str(number))) for number in sorted(numbers, reverse=True))
-        return [(number, why) for number, why in found if why]
+        return Examiner(self._store).damaged(self.directory, numbers)
 
     def remove(self, number: int) -> bool:
         """Returns whether it was kept, since others wrote into it."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ from trapd.errors import SnapshotError
 from trapd.generations import kept, manifest, short_lived, table
 from trapd.generations.copying import discard
 from trapd.generations.examination import Examiner
-from trapd.generations.order import COMPILING, MAKING, REMOVING, Order
+from trapd.generations.order import COMPILING, MAKING, REMOVING, Order, Tell
 from trapd.generations.store import Store
 from trapd.layout import State, interpreter
 from trapd.model import Disk, DiskState, Generation, TreeFile
 from trapd.spec import Application, PoolSpec
 
 log = logging.getLogger("trapd.generations")
+
+
+def _nobody(needed: int) -> None:
+    """Is told how many bytes are needed."""
 
 
 class SnapshotStore(Snapshots):
@@ -51,11 +56,8 @@ class SnapshotStore(Snapshots):
         self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application
     ) -> None:
         """Copy what is installed. Raises SnapshotError if it is not, or no longer, what ``disk`` says."""
-        number, only = generation.number, _without_tables(generation)
         copied = Disk(DiskState.SETTLED, files=disk.files, roots=disk.roots, environment=disk.environment)
-        with self._needing(number):
-            await self._order("make", only, copied, tuple(pools), application, aside=f"{MAKING}{number}")
-        self._present |= {generation.number}
+        await self._build("make", generation, copied, tuple(pools), application)
 
     async def copy(
         self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None = None
@@ -71,16 +73,13 @@ class SnapshotStore(Snapshots):
             )
         if await self._compare([source]):
             raise SnapshotError(f"cannot copy generation {source}: it is damaged: {self._damaged[source]}")
-        number, only = generation.number, _without_tables(generation)
-        with self._needing(number):
-            await self._order("copy", only, source, tuple(pools), celeryconfig, aside=f"{MAKING}{number}")
-        self._present |= {generation.number}
+        await self._build("copy", generation, source, tuple(pools), celeryconfig)
 
     async def remove(self, number: int) -> None:
         """Remove a snapshot: at one moment it is whole, at the next it is gone; or kept, if others wrote into it."""
         self._present -= {number}
         try:
-            if await self._order("remove", number, aside=f"{REMOVING}{number}"):
+            if await self._order("remove", number, number, aside=f"{REMOVING}{number}"):
                 self._kept = await asyncio.to_thread(kept.Kept, self._kept.directory)
             else:
                 self._damaged.pop(number, None)
@@ -98,7 +97,7 @@ class SnapshotStore(Snapshots):
     async def compile(self, number: int) -> None:
         """Compile what workers of a snapshot would compile at each start. Nothing else of it changes."""
         try:
-            if count := await self._order("compile", number, aside=f"{COMPILING}{number}"):
+            if count := await self._order("compile", number, number, aside=f"{COMPILING}{number}"):
                 log.info("compiled %d file(s) for generation %d", count, number)
         except SnapshotError as error:
             log.warning("cannot compile for generation %d, so that its workers do at each start: %s", number, error)
@@ -141,34 +140,32 @@ class SnapshotStore(Snapshots):
 
     # --- orders -----------------------------------------------------------------------------------------------------
 
-    async def _order(self, act: str, *arguments: object, aside: str = "") -> Any:
+    async def _build(self, act: str, generation: Generation, *arguments: object) -> None:
+        """A new snapshot, by ``make`` or ``copy``."""
+        number, only = generation.number, _without_tables(generation)
+        tell = partial(self._needed.__setitem__, number)
+        tell(0)
+        try:
+            await self._order(act, number, only, *arguments, aside=f"{MAKING}{number}", tell=tell)
+        finally:
+            del self._needed[number]
+        self._present |= {number}
+
+    async def _order(self, act: str, what: object, *arguments: object, aside: str = "", tell: Tell = _nobody) -> Any:
         """Have it done. ``aside``: the folder in which that is prepared; it is gone afterwards, however that ends."""
-        number = arguments[0].number if isinstance(arguments[0], Generation) else arguments[0]
-        order = Order(act, str(self.directory), self._present, arguments, f"{act} generation {number}")
+        order = Order(act, str(self.directory), self._present, arguments, f"{act} generation {what}")
         folders = {self.directory / aside} if aside else set[Path]()
         self._in_work |= folders
         try:
-            return await short_lived.run(order, lambda needed: self._needs(arguments[0], needed))
+            return await short_lived.run(order, tell)
         finally:
             for folder in folders:
                 await asyncio.to_thread(discard, folder)
             self._in_work -= folders
 
-    @contextmanager
-    def _needing(self, number: int) -> Iterator[None]:
-        self._needed[number] = 0
-        try:
-            yield
-        finally:
-            del self._needed[number]
-
-    def _needs(self, generation: object, needed: int) -> None:
-        if isinstance(generation, Generation):
-            self._needed[generation.number] = needed
-
     async def _compare(self, numbers: Sequence[int]) -> frozenset[int]:
         """As ``examine``. Raises SnapshotError if nobody could tell."""
-        return self._note(dict(await self._order("examine", numbers))) if numbers else frozenset()
+        return self._note(dict(await self._order("examine", numbers, numbers))) if numbers else frozenset()
 
     def _note(self, found: Mapping[int, str]) -> frozenset[int]:
         for number, why in found.items():
@@ -181,8 +178,7 @@ class SnapshotStore(Snapshots):
 
     def _compare_sizes(self) -> None:
         examiner = Examiner(self._store, content=False)
-        found = ((number, examiner.examine(self.directory / str(number))) for number in sorted(self._present))
-        self._note({number: why for number, why in found if why})
+        self._note(dict(examiner.damaged(self.directory, self._present)))
 
     def _flaw(self, number: int) -> str:
         if number in self._damaged:
