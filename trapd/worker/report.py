@@ -19,6 +19,7 @@ from trapd.worker.lines import log_line
 from trapd.worker.live import live
 
 SUMMARY_LIMIT = 1000  # characters; what is longer is whole in the traceback
+_WORKER = os.getpid()
 
 
 class ConfigurationError(Exception):
@@ -73,7 +74,12 @@ def _failed(job: Job, kind: str, summary: str, error: BaseException) -> dict[str
 
 
 def write(job: Job, report: dict[str, Any]) -> None:
-    """Replace the report file in one step. A worker that cannot write it works all the same, and says so."""
+    """Replace the report file in one step. A worker that cannot write it works all the same, and says so.
+
+    Code that forks at its import goes on in a child as well: what that would report is nobody's.
+    """
+    if os.getpid() != _WORKER:
+        return
     try:
         atomic.write(job.report_file, json.dumps(report), lasting=False)  # no reboot leaves the process
     except OSError as error:

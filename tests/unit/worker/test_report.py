@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -103,3 +104,12 @@ def test_a_report_that_cannot_be_written_is_told_and_does_no_harm(job: Job, caps
 
 def test_a_report_is_plain_json(job: Job) -> None:
     assert json.loads(json.dumps(report.code_report(job)))["schema"] == 1
+
+
+def test_a_child_that_code_forks_at_its_import_does_not_report_for_the_worker(job: Job) -> None:
+    report.write(job, {"pid": "the worker's"})
+    if (child := os.fork()) == 0:
+        report.write(job, {"pid": "the child's"})
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads(job.report_file.read_text()) == {"pid": "the worker's"}
