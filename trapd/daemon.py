@@ -30,6 +30,7 @@ from trapd.event import Event, EventKind
 from trapd.generations.collect import removable
 from trapd.generations.snapshot import SnapshotStore
 from trapd.history import SqliteHistory
+from trapd.listening import keep_listening
 from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.rollout import changes, condition
@@ -44,7 +45,6 @@ from trapd.triggers import Triggers
 from trapd.troubles import Troubles, room
 from trapd.units import current
 from trapd.watch import Watch
-from trapd.watch.removals import Removals
 from trapd.worker import launch
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trapd.daemon")
 FIXED = ("backend", "state_directory", "runtime_directory", "watchdog", "worker_logs")  # of [trapd], as long as it runs
-SOCKETS = frozenset({"control.sock", "notify.sock", "instances"})  # in the runtime directory
-SETTLES = 0.2  # seconds: an `rm -r` that finds a new file in its folder fails
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
 
 
@@ -330,31 +328,14 @@ class Daemon:
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
 
     async def _keep_listening(self) -> None:
-        """Listen again where somebody removed a socket. An event wakes us; SIGHUP and each pass do, too.
-
-        Where that cannot be, trapd ends as if told to, with the reason, so that its supervisor starts it again.
-        """
-        loop, runtime = asyncio.get_running_loop(), self.settings.runtime_directory
-        config = self.settings.file
-        places = {config.parent: frozenset({config.name}), runtime: SOCKETS}
-        if config.parent == runtime:
-            places = {runtime: SOCKETS | {config.name}}
-        removals = Removals(places, lambda: loop.call_soon_threadsafe(self.controller.notify))
+        """Where that cannot be, trapd ends as if told to, with the reason, so that its supervisor starts it again."""
         try:
-            await asyncio.to_thread(removals.arm)
-            while True:
-                changed = self.controller.changed()  # taken before the look
-                await asyncio.sleep(SETTLES)
-                if await self._listen_again():
-                    log.error("somebody removed files of trapd from %s: listening there again", runtime)
-                    await asyncio.to_thread(removals.arm)
-                await asyncio.wait([changed])
-        except (OSError, TrapdError) as error:
-            self._cut_off = TrapdError(f"cannot listen in {runtime} any more: {error}; start trapd again")
-            log.error("%s", self._cut_off)
+            runtime = self.settings.runtime_directory
+            await keep_listening(self.settings.file, runtime, self.controller, self._listen_again)
+        except TrapdError as error:
+            self._cut_off = error
+            log.error("%s", error)
             self._orders.put_nowait(signal.SIGTERM)
-        finally:
-            await asyncio.to_thread(removals.close)
 
     async def _listen_again(self) -> bool:
         """Whether anything was gone. Raises OSError and TrapdError."""
