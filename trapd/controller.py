@@ -188,6 +188,7 @@ class Controller:
             actions=planned.actions,
             room=room or (known.room if planned.waiting else None),
             short=planned.short,
+            gate=planned.gate,
             short_since=known.short_since if known.short else now,
             at=now,
             wall=self.clock.wall(),

@@ -55,6 +55,7 @@ class EventKind(StrEnum):
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
     PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"
     CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"
+    WAITING = "waiting", About.ROLLOUT, "phase: the rollout goes on when a person promotes it"
     RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed; a worker of the last good generation is tried"
     ROLLING = "rolling", About.ROLLOUT, "phase: the generation is good, the other workers follow"
     PROMOTED = (
@@ -77,6 +78,7 @@ class EventKind(StrEnum):
     PAUSED = "paused", About.POOL, "the pool is held until it is resumed"
     RESUMED = "resumed", About.POOL, "the pool goes on"
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
+    OPENED = "opened", About.POOL, "a person promoted a rollout that waited for it"
     RETRIED = "retried", About.POOL, "code that was refused may be tried again"
 
     RELIEVED = "relieved", About.POOL, "workers that run and take no tasks are replaced, new before old"

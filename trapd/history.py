@@ -289,7 +289,7 @@ def _table(record: dict[str, Any]) -> dict[str, Content]:
 
 
 def _rollout(record: dict[str, Any]) -> Rollout:
-    return Rollout(**record | {"state": RolloutState(record["state"])})
+    return Rollout(**record | {"state": RolloutState(record["state"]), "opened": tuple(record.get("opened", ()))})
 
 
 def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:

@@ -23,6 +23,11 @@ class OnFailure(StrEnum):
     HOLD = "hold"
 
 
+class Promotion(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How one pool is rolled. Durations in seconds; ``drain_timeout`` None means: as long as the task takes."""
@@ -34,6 +39,7 @@ class Policy:
     progress_deadline: float = 600.0
     drain_timeout: float | None = None
     on_failure: OnFailure = OnFailure.REVERT
+    promote: Promotion = Promotion.AUTO
 
 
 @dataclass(frozen=True, slots=True)

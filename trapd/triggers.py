@@ -247,6 +247,13 @@ class Triggers:
     async def resume(self, pool: str, *, actor: str) -> None:
         self._set(want.resume(self._known(pool), self.controller.clock.now()), EventKind.RESUMED, "by request", actor)
 
+    async def promote(self, pool: str, *, actor: str) -> None:
+        """Let a rollout go on that waits for a person."""
+        state, gate = self._known(pool), (await self.controller.observe(pool)).gate
+        if gate is None:
+            raise RefusedError(f"cannot promote {pool}: no rollout there waits for a person; see trapctl status")
+        self._set(want.opened(state, gate.gate, self.controller.clock.now()), EventKind.OPENED, gate.why, actor)
+
     async def scale(self, pool: str, workers: int, *, actor: str) -> None:
         """So many workers, until scaled again; the configured number ends the override."""
         state, configured = self._known(pool), self.controller.specs[pool].workers

@@ -19,7 +19,7 @@ from trapd.event import EventKind
 from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, RolloutState
 from trapd.rollout import want
 from trapd.rollout.actions import Renew
-from trapd.spec import PoolSpec
+from trapd.spec import PoolSpec, Promotion
 
 GOOD = Behaviour(start=20, drain=10)
 RAISES = Behaviour(start=20, failure=FailureKind.CODE)
@@ -129,6 +129,66 @@ def test_code_that_dies_young_is_rejected() -> None:
     universe.settle("one")
     assert starts(universe)[2] == 4, "a crash may be a passing trouble: three tries, and one to be sure"
     assert outcome(universe) is RolloutState.REJECTED
+
+
+MANUAL = replace(spec(), policy=replace(spec().policy, promote=Promotion.MANUAL))
+
+
+def test_a_rollout_waits_for_a_person_and_goes_on_when_it_is_promoted() -> None:
+    universe = running(MANUAL)
+    universe.install("two", GOOD)
+    universe.run(3 * 3600)
+    assert starts(universe) == {1: 2, 2: 1}, "the canary stays beside the old workers, however long"
+    view = now_or_never(universe.controller.observe(POOL))
+    assert outcome(universe) is RolloutState.WAITING
+    assert view.waiting == (
+        "a person: p@2-1 was ready for 5 s and runs what it should; trapctl rollout promote p lets the rollout go on"
+    )
+    universe.order("promote", POOL)
+    universe.settle("two")
+    assert outcome(universe) is RolloutState.COMPLETE
+    opened = [event.actor for event in universe.history.events() if event.kind is EventKind.OPENED]
+    assert opened == ["somebody"]
+
+
+def test_a_canary_that_waits_for_a_person_is_kept_alive_and_judged_as_any_other() -> None:
+    universe = running(MANUAL)
+    universe.install("two", GOOD)
+    universe.run(3600)
+    universe.backend.crash(InstanceId(POOL, 2, 1))
+    universe.run(3600)
+    assert outcome(universe) is RolloutState.WAITING, "one crash is no verdict, though its rollout is old"
+    assert starts(universe) == {1: 2, 2: 2}
+    universe.boot_again()
+    universe.behaviours["two"] = RAISES
+    universe.backend.exceptions[InstanceId(POOL, 2, 1)] = RAISES
+    universe.backend.crash(InstanceId(POOL, 2, 1))
+    universe.settle("one")
+    assert outcome(universe) is RolloutState.REJECTED
+
+
+def test_nothing_is_promoted_that_does_not_wait() -> None:
+    universe = running(MANUAL)
+    assert outcome(universe) is RolloutState.COMPLETE, "the first code follows no good code"
+    universe.order("promote", POOL)
+    assert universe.story[-1].endswith(
+        "refused: cannot promote p: no rollout there waits for a person; see trapctl status"
+    )
+    universe.install("two", GOOD)
+    universe.run(1)
+    universe.order("promote", POOL)
+    assert universe.story[-1].endswith("see trapctl status"), "nor before its canary has proved anything"
+
+
+def test_a_rollout_that_waits_goes_on_waiting_after_a_restart_of_trapd() -> None:
+    universe = running(MANUAL)
+    universe.install("two", GOOD)
+    universe.run(600)
+    universe.die()
+    universe.run(1200)
+    assert outcome(universe) is RolloutState.WAITING
+    universe.order("promote", POOL)
+    universe.settle("two")
 
 
 PATIENT = replace(spec(), policy=replace(spec().policy, min_ready=120.0))

@@ -172,6 +172,9 @@ class FakeController:
         self.asked.append(("pause", pool, actor))
         self.put(pool, state=replace(self._views[pool].state, paused=True))
 
+    async def promote(self, pool: str, *, actor: str) -> None:
+        self.asked.append(("promote", pool, actor))
+
     async def resume(self, pool: str, *, actor: str) -> None:
         self.asked.append(("resume", pool, actor))
         self.put(pool, state=replace(self._views[pool].state, paused=False))

@@ -62,6 +62,7 @@ TABLE = (
     Command(methods.ROLLOUT_WAIT, _R, handlers.rollout_wait, "rollout status"),
     Command(methods.PAUSE, _A, handlers.pause, "rollout pause"),
     Command(methods.RESUME, _A, handlers.resume, "rollout resume"),
+    Command(methods.PROMOTE, _A, handlers.promote, "rollout promote"),
     Command(methods.UNDO, _A, handlers.undo, "rollout undo"),
     Command(methods.HISTORY, _R, handlers.history, "rollout history"),
     Command(methods.GENERATIONS, _R, handlers.generations, "generations"),

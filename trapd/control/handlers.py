@@ -101,6 +101,13 @@ async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
     return _wanted(call.context, name)
 
 
+async def promote(call: Call[requests.OfPool]) -> documents.Wanted:
+    """Let the rollout of `pool` go on, which waits for a person: `waiting` in the status says why."""
+    name = _find(call, call.params["pool"])
+    await call.triggers.promote(name, actor=call.actor)
+    return _wanted(call.context, name)
+
+
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     """Set the number of workers of `pool`. `workers` is a text: "4" is the number itself, "+1" one more, "-1" one less,
     "reset" the number of trapd.toml. The number holds until the pool is scaled again."""

@@ -39,6 +39,7 @@ ROLLOUT_STATUS: Method[requests.OfStatus, documents.RolloutStatus] = Method("rol
 ROLLOUT_WAIT: Method[requests.OfWait, documents.Waited] = Method("rollout.wait")
 PAUSE: Method[requests.OfPool, documents.Wanted] = Method("rollout.pause")
 RESUME: Method[requests.OfPool, documents.Wanted] = Method("rollout.resume")
+PROMOTE: Method[requests.OfPool, documents.Wanted] = Method("rollout.promote")
 UNDO: Method[requests.OfUndo, documents.Rollouts] = Method("rollout.undo")
 HISTORY: Method[requests.OfHistory, documents.Rollouts] = Method("rollout.history")
 GENERATIONS: Method[requests.Nothing, documents.Generations] = Method("generations")

@@ -25,6 +25,8 @@ def coming(view: PoolView) -> str:
             return f"the canary has to stay ready for {view.spec.policy.min_ready:g} s"
         case RolloutState.RETRIAL:
             return "the canary is started once more"
+        case RolloutState.WAITING:
+            return "the rollout goes on when a person promotes it"
         case RolloutState.CANARY:
             return f"{others} more to follow" if others else _rolling(view, rollout.generation)
         case _:

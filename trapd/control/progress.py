@@ -47,11 +47,11 @@ def _message(document: documents.Progress, rollout: Rollout) -> str:
         case RolloutState.SUPERSEDED:
             text = f"rollout of generation {number} was superseded: {rollout.reason}"
         case _:
-            text = _under_way(document, number)
+            text = _under_way(document, number, waits=rollout.state is RolloutState.WAITING)
     return f"pool {rollout.pool}: {text}"
 
 
-def _under_way(document: documents.Progress, number: int) -> str:
+def _under_way(document: documents.Progress, number: int, *, waits: bool) -> str:
     text = f"{document['updated']} of {document['wanted']} workers are on generation {number}"
     counts = [(document["starting"], "starting"), (document["failed"], "failed"), (document["draining"], "draining")]
     old = document["old"] - document["draining"]
@@ -59,4 +59,6 @@ def _under_way(document: documents.Progress, number: int) -> str:
     text += f" ({', '.join(more)})" if more else ""
     if document["paused"]:
         return text + "; paused"
+    if waits and document["waiting"]:
+        return f"{text}; waits for {document['waiting']}"
     return text + " ..."

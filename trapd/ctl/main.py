@@ -31,6 +31,7 @@ VERBS = (
     "retry",
     "rollout history",
     "rollout pause",
+    "rollout promote",
     "rollout resume",
     "rollout status",
     "rollout undo",

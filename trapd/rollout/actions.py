@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trapd.model import InstanceId, RolloutState
+from trapd.rollout.gates import Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +123,4 @@ class Plan:
     wake_at: float | None = None
     waiting: str = ""
     short: str = ""  # of what is waited for: the memory that is missing
+    gate: Closed | None = None  # before which the rollout waits for a person

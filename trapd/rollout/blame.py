@@ -30,7 +30,9 @@ def failed_canary(world: World, now: float) -> Instance | None:
     if world.proven or world.fallback is None:
         return None
     rollout, deadline = world.rollout, world.spec.policy.progress_deadline
-    late = rollout is not None and (rollout.state is RolloutState.RETRIAL or rollout.progressed_at + deadline <= now)
+    overdue = rollout is not None and rollout.progressed_at + deadline <= now
+    waits = rollout is not None and rollout.state is RolloutState.WAITING  # a person may take any time
+    late = (rollout is not None and rollout.state is RolloutState.RETRIAL) or (overdue and not waits)
     mine = world.staying(target=True)
     return next((i for i in mine if exhausted(i) or (late and _at_fault(i))), None)
 

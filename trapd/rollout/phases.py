@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from trapd.model import RolloutState
 from trapd.rollout.blame import Blame, blame, failed_canary
+from trapd.rollout.gates import closed
 from trapd.rollout.world import World, ready
 
 _S = RolloutState
@@ -14,6 +15,7 @@ MEANS: Mapping[RolloutState, str] = {
     _S.PENDING: "nothing is started yet",
     _S.PREFLIGHT: "the first new worker imports the code and connects",
     _S.CANARY: "the first new worker is ready and has to stay so",
+    _S.WAITING: "a person has to promote the rollout: `trapctl rollout promote`",
     _S.RETRIAL: "the last good generation starts, so the first new worker is tried once more",
     _S.ROLLING: "the generation is good: the rest follow",
     _S.COMPLETE: "every wanted worker runs the generation, and no other worker is there",
@@ -30,29 +32,54 @@ _VERDICTS = {
     _S.SUPERSEDED: "another generation is wanted",
 }
 _PROVED = "the first new worker stayed ready for min_ready"
+_GATE = "a person has to promote it"
+_OPENED = "a person promoted it"
 _TWICE = "the first new worker failed, and the last good generation starts"
 # Each phase is read anew from what is seen, and trapd may have been away: so a rollout may skip phases, or go back.
 AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
     _S.TENTATIVE: {
         _S.PREFLIGHT: "the quiet period is over, and nothing was changed",
+        _S.WAITING: f"the quiet period is over; {_GATE}",
         _S.SUPERSEDED: "the disk changed again, or another generation is wanted",
     },
     _S.PENDING: {
         _S.PREFLIGHT: "the first new worker is started",
         _S.CANARY: "the first new worker is ready",
+        _S.WAITING: _GATE,
         _S.RETRIAL: f"{_TWICE}; what came before could not be written down",
         _S.ROLLING: "the generation was good before",
         **_VERDICTS,
     },
     _S.PREFLIGHT: {
         _S.CANARY: "the first new worker is ready",
+        _S.WAITING: _GATE,
         _S.RETRIAL: _TWICE,
         _S.ROLLING: _PROVED,
         _S.PENDING: "the first new worker is gone",
         **_VERDICTS,
     },
-    _S.CANARY: {_S.ROLLING: _PROVED, _S.RETRIAL: _TWICE, **_AGAIN, **_VERDICTS, _S.COMPLETE: "one worker is wanted"},
-    _S.RETRIAL: {_S.ROLLING: _PROVED, _S.CANARY: "the last good generation starts no more", **_AGAIN, **_VERDICTS},
+    _S.CANARY: {
+        _S.WAITING: _GATE,
+        _S.ROLLING: _PROVED,
+        _S.RETRIAL: _TWICE,
+        **_AGAIN,
+        **_VERDICTS,
+        _S.COMPLETE: "one worker is wanted",
+    },
+    _S.WAITING: {
+        _S.ROLLING: _OPENED,
+        _S.CANARY: "the first new worker failed and starts again, or is not well",
+        _S.RETRIAL: _TWICE,
+        **_AGAIN,
+        **_VERDICTS,
+    },
+    _S.RETRIAL: {
+        _S.WAITING: _GATE,
+        _S.ROLLING: _PROVED,
+        _S.CANARY: "the last good generation starts no more",
+        **_AGAIN,
+        **_VERDICTS,
+    },
     _S.ROLLING: {
         _S.COMPLETE: "all wanted workers were ready for min_ready",
         _S.FAILED: "there was no progress within progress_deadline",
@@ -76,6 +103,8 @@ USUAL = (
     (_S.PREFLIGHT, _S.RETRIAL),
     (_S.CANARY, _S.RETRIAL),
     (_S.CANARY, _S.ROLLING),
+    (_S.CANARY, _S.WAITING),
+    (_S.WAITING, _S.ROLLING),
     (_S.RETRIAL, _S.ROLLING),
     (_S.RETRIAL, _S.REJECTED),
     (_S.ROLLING, _S.COMPLETE),
@@ -95,7 +124,9 @@ def phase(world: World, now: float, *, starts: bool) -> RolloutState:
         return RolloutState.ROLLING
     if judged is Blame.DOUBT or (mine and before is RolloutState.RETRIAL and judged is not Blame.ENVIRONMENT):
         return RolloutState.RETRIAL
+    if closed(world, now) is not None:
+        return RolloutState.WAITING
     # a canary that has to be started again is none the less one: to fall back and come forth would look like progress
-    if ready(mine) or (mine and before is RolloutState.CANARY):
+    if ready(mine) or (mine and before in (RolloutState.CANARY, RolloutState.WAITING)):
         return RolloutState.CANARY
     return RolloutState.PREFLIGHT if mine or starts else RolloutState.PENDING

@@ -20,6 +20,7 @@ from trapd.rollout import backoff
 from trapd.rollout.actions import Action, Advance, Finish, Plan, Renew, Start, Verdict
 from trapd.rollout.blame import Blame, blame, clears, failed_canary, witness_failure
 from trapd.rollout.budget import budget
+from trapd.rollout.gates import closed
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.relief import relief
@@ -77,6 +78,7 @@ class _Draft:
         self.actions: list[Action] = []
         self.wakes: list[float] = []
         self.waiting: list[str] = []
+        self.gate = closed(world, now)
         self.short = ""  # what a worker could not be started for, though the ceiling allows it
         self.idle: frozenset[InstanceId] = frozenset()  # ready ones that are not among those that serve
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
@@ -178,13 +180,16 @@ class _Draft:
             else:
                 self.wakes += [self.now + LOOK_AGAIN] if well(instance) else []
                 self.waiting.append(f"{instance.id} to show that its main loop turns")
+        if self.gate is not None:
+            promote = f"trapctl rollout promote {self.world.spec.name}"
+            self.waiting.append(f"a person: {self.gate.why}; {promote} lets the rollout go on")
         for deadline in (progress_deadline(self.world, self.now), canary_deadline(self.world)):
             if deadline is not None and deadline > self.now:
                 self.wakes.append(deadline)
         self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
         self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
         waiting = "; ".join(dict.fromkeys(self.waiting))
-        return Plan(tuple(self.actions), min(self.wakes, default=None), waiting, self.short)
+        return Plan(tuple(self.actions), min(self.wakes, default=None), waiting, self.short, self.gate)
 
 
 def _empty(draft: _Draft) -> Plan:
@@ -311,10 +316,11 @@ def _trusted(world: World, instance: Instance) -> bool:
 
 def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
     if trial is None:
-        draft.start(target, 1, f"canary of generation {target}", "the canary")
+        if draft.gate is None:
+            draft.start(target, 1, f"canary of generation {target}", "the canary")
         return
     draft.want(Desire.RUN, trial, _again(trial))
-    if draft.healthy(trial):
+    if draft.healthy(trial) and draft.gate is None:
         draft.wakes.append(report_deadline(draft.world, trial))
         draft.waiting.append(f"{trial.id} to report which code it loaded")
 

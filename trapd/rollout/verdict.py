@@ -5,6 +5,7 @@ from __future__ import annotations
 from trapd.model import Ailment, FailureKind, Instance, InstanceState, RolloutState
 from trapd.rollout.actions import Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary
+from trapd.rollout.gates import closed
 from trapd.rollout.truth import available, healthy_at, unfit_because, unproven_because
 from trapd.rollout.world import World, exhausted
 
@@ -13,6 +14,8 @@ def verdict(world: World, now: float) -> Verdict | None:
     """The one verdict that is due, if any. While the pool is held, or the rollout tentative, there is none."""
     target = world.state.wanted
     if target is None or world.held or world.tentative:
+        return None
+    if closed(world, now) is not None:
         return None
     if not world.proven:
         return _on_canary(world, target, now) or _overdue(world, target, now)
@@ -52,6 +55,8 @@ def _late_canary(world: World) -> Instance | None:
     only beside others that have their broker. Nor one that failed beside a good generation, which is asked first.
     """
     if world.rollout is None or world.proven or world.held or world.cut_off:
+        return None
+    if world.rollout.state is RolloutState.WAITING:  # a person may take any time
         return None
     for one in sorted(world.staying(target=True), key=lambda i: i.state is not InstanceState.READY):
         starts = one.state is InstanceState.STARTING and not one.failures

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from trapd.model import Instance, InstanceState, PoolState
 from trapd.rollout.actions import Action, Start
+from trapd.rollout.gates import Closed
 from trapd.rollout.intent import FromDisk, Intent, Received
 from trapd.rollout.room import Room
 from trapd.sizes import amount
@@ -19,6 +20,7 @@ class PoolView:
     ``actions``: what the pass decided; ``waiting``: what for, "" if for nothing. ``installed``: what the code on disk
     means for it now; ``received``: the latest trigger, and what that meant then. ``room``: for how many more workers
     there was memory, when a pass asked last; ``short``: which memory is missing, ``short_since``: since when.
+    ``gate``: where its rollout waits for a person.
     """
 
     spec: PoolSpec
@@ -31,6 +33,7 @@ class PoolView:
     received: Received | None = None
     room: Room | None = None
     short: str = ""
+    gate: Closed | None = None
     short_since: float = 0.0  # of CLOCK_MONOTONIC
     at: float = 0.0  # when the pass looked, of CLOCK_MONOTONIC
     wall: float = 0.0  # the same moment, in seconds since the epoch

@@ -178,6 +178,13 @@ def resume(state: PoolState, now: float) -> PoolState:
     return progressed(replace(state, paused=False), now)
 
 
+def opened(state: PoolState, gate: str, now: float) -> PoolState:
+    """A person has opened the gate before which the rollout waited; that time does not count against its deadline."""
+    if state.rollout is None:
+        return state
+    return progressed(replace(state, rollout=replace(state.rollout, opened=(*state.rollout.opened, gate))), now)
+
+
 def scaled(state: PoolState, workers: int | None, actor: str, wall: float) -> PoolState:
     """So many workers from now on; None: as configured."""
     if workers is None:

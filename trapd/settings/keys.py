@@ -15,7 +15,7 @@ from typing import Any
 
 from trapd import durations, layout
 from trapd.environment import BACKENDS_OWN
-from trapd.spec import Amount, OnFailure, Policy, PoolSpec
+from trapd.spec import Amount, OnFailure, Policy, PoolSpec, Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,12 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _POLICY.on_failure,
             'If a new worker other than the first one fails: go back to the last good generation ("revert"), or wait'
             ' for the operator ("hold")',
+        ),
+        "promote": Key(
+            _choice(*Promotion),
+            _POLICY.promote,
+            'When the first new worker has proved the new code: the others follow ("auto"), or wait for'
+            ' `trapctl rollout promote` ("manual")',
         ),
     },
     "pools.NAME": {

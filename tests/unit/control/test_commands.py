@@ -164,8 +164,9 @@ def test_pause_resume_and_undo_reach_the_controller_with_the_name_of_who_asked()
     controller = settled(VirtualClock())
     assert call(controller, "rollout.pause", pool="default")["paused"] is True
     assert call(controller, "rollout.resume", pool="default")["paused"] is False
+    assert call(controller, "rollout.promote", pool="default")["pool"] == "default"
     assert call(controller, "rollout.undo", pool="default")["rollouts"][0]["reason"] == "undo"
-    assert controller.asked == [(verb, "default", "root") for verb in ("pause", "resume", "undo")]
+    assert controller.asked == [(verb, "default", "root") for verb in ("pause", "resume", "promote", "undo")]
 
 
 def test_plan_says_every_action_with_its_reason() -> None:
