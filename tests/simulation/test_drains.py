@@ -147,7 +147,7 @@ def test_without_memory_the_rollout_waits_says_so_and_begins_when_there_is_some(
     assert view.waiting == "memory for the canary: 0K are free, and a worker needs 1M"
     assert len(universe.backend.started) == 2
     (problem,) = incidents.problems(context(universe), view)
-    assert problem.startswith("it waits for memory for the canary: 0K are free, and a worker needs 1M, for 5m00s;")
+    assert problem.text.startswith("it waits for memory for the canary: 0K are free, and a worker needs 1M, for 5m00s;")
     universe.gauge.capacity = 3
     universe.run(RESYNC_BUSY)
     assert len(universe.backend.started) == 3, "nothing tells that memory was freed, so trapd looks again"

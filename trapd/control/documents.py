@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypedDict
 
 from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, InstanceState, RolloutState
+from trapd.problem import ProblemKind
 
 # --- parts ------------------------------------------------------------------------------------------------------------
 
@@ -194,6 +195,17 @@ class Event(TypedDict):
     duration: Annotated[float | None, "seconds; the kind of the event says from when"]
 
 
+class OpenProblem(TypedDict):
+    """Something that is not as desired."""
+
+    kind: Annotated[str, ProblemKind, ""]
+    pool: Annotated[str | None, "null: of trapd itself, or of the disk"]
+    worker: Annotated[str | None, "the worker, if it is about one"]
+    text: Annotated[str, "a sentence, the same as in `problems`"]
+    since: Annotated[float, "when it began, or when trapd first saw it"]
+    seconds: Annotated[float, "its age"]
+
+
 class Pool(TypedDict):
     """A pool that is configured, or still has workers."""
 
@@ -337,6 +349,7 @@ class Status(_Answer):
     disk: Disk
     pools: list[Pool]
     problems: Annotated[list[str], "sentences on trapd itself and the disk; each pool has its own"]
+    open_problems: Annotated[list[OpenProblem], "all problems: trapd's own, the disk's and each pool's"]
     warnings: Annotated[list[str], "sentences on what this machine does not allow; they change no exit status"]
 
 

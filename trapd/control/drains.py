@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trapd.control import documents
 from trapd.control.needs import Context
 from trapd.durations import age
 from trapd.model import InstanceId, InstanceState
+from trapd.problem import Problem, ProblemKind
 from trapd.rollout.view import PoolView
 from trapd.work import TaskRun
 
@@ -32,16 +33,16 @@ def described(run: TaskRun, now: float) -> documents.RunningTask:
     return {"id": run.id, "name": run.name, "since": run.since, "seconds": round(max(0.0, now - run.since), 3)}
 
 
-def overdue(context: Context, view: PoolView, waits: Waits) -> list[str]:
-    """Return a problem for each drain that has taken longer than the pool's progress_deadline, with the task that it
+def overdue(context: Context, view: PoolView, waits: Waits) -> Iterator[Problem]:
+    """Yield a problem for each drain that has taken longer than the pool's progress_deadline, with the task that it
     waits for."""
     deadline, now = view.spec.policy.progress_deadline, context.clock.now()
-    found = []
     for instance in view.instances:
         if instance.state is InstanceState.DRAINING and now - instance.since > deadline:
             why = sentence(waits.get(instance.id, ()), context.clock.wall())
-            found.append(f"{instance.id} drains for {age(now - instance.since)}" + (f": it {why}" if why else ""))
-    return found
+            text = f"{instance.id} drains for {age(now - instance.since)}" + (f": it {why}" if why else "")
+            since = context.moment(instance.since)
+            yield Problem(ProblemKind.OVERDUE, text, view.spec.name, instance.id.name, since=since)
 
 
 def sentence(runs: Sequence[TaskRun], now: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from trapd.control.needs import Context
 from trapd.durations import age
 from trapd.model import FailureKind, Instance, InstanceState
+from trapd.problem import Problem, ProblemKind
 from trapd.rollout.view import PoolView
 
 SHORT = 60.0  # s without memory for a worker that count as a problem, unless one drains: that will leave some
@@ -17,12 +18,12 @@ _LIMIT = re.compile(r"consumer_timeout = ([0-9.e+]+) s")  # in the failure's wor
 _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/health.py)
 
 
-def problems(context: Context, view: PoolView) -> list[str]:
-    """In sentences; empty if there is nothing of the kind."""
+def problems(context: Context, view: PoolView) -> list[Problem]:
+    """Empty if there is nothing of the kind."""
     return [*_taken_back(context, view), *_leaving(view), *_remote(context, view), *_short(context, view)]
 
 
-def _taken_back(context: Context, view: PoolView) -> Iterator[str]:
+def _taken_back(context: Context, view: PoolView) -> Iterator[Problem]:
     """A task that is longer than consumer_timeout starts anew each time, without end. Each worker's last failure is
     remembered while it runs again; an old one counts no more once a repetition would have come."""
     now = context.clock.now()
@@ -31,11 +32,12 @@ def _taken_back(context: Context, view: PoolView) -> Iterator[str]:
     if recent:
         names = ", ".join(str(instance.id) for instance, _, _ in recent)
         ago, limit = min(ago for _, ago, _ in recent), max(limit for _, _, limit in recent)
-        yield (
+        text = (
             f"RabbitMQ took back what {names} ran or held in reserve for longer than consumer_timeout ({age(limit)}), "
             f"{age(ago)} ago (PRECONDITION_FAILED): it runs again, and without end if it takes as long; raise "
             "consumer_timeout, or x-consumer-timeout of the queue, or set task_time_limit"
         )
+        yield Problem(ProblemKind.TAKEN_BACK, text, view.spec.name)
 
 
 def _by_broker(instance: Instance) -> bool:
@@ -47,26 +49,29 @@ def _limit(instance: Instance) -> float:
     return float(found[1]) if found else CONSUMER_TIMEOUT
 
 
-def _leaving(view: PoolView) -> Iterator[str]:
+def _leaving(view: PoolView) -> Iterator[Problem]:
     for instance in view.instances:
         _, because, why = instance.status.partition(_BECAUSE)
         if because and instance.state is InstanceState.DRAINING:
-            yield f"{instance.id} leaves when its tasks have ended: {why}"
+            text = f"{instance.id} leaves when its tasks have ended: {why}"
+            yield Problem(ProblemKind.LEAVING, text, view.spec.name, instance.id.name)
 
 
-def _remote(context: Context, view: PoolView) -> Iterator[str]:
+def _remote(context: Context, view: PoolView) -> Iterator[Problem]:
     for instance in view.instances:
         commands = instance.report.remote if instance.report and instance.state is InstanceState.READY else ()
         for command in commands:
-            yield f"{instance.id}: {command.command} by remote control {age(context.clock.wall() - command.wall)} ago"
+            text = f"{instance.id}: {command.command} by remote control {age(context.clock.wall() - command.wall)} ago"
+            yield Problem(ProblemKind.REMOTE, text, view.spec.name, instance.id.name, since=command.wall)
 
 
-def _short(context: Context, view: PoolView) -> Iterator[str]:
+def _short(context: Context, view: PoolView) -> Iterator[Problem]:
     """A drain gives its memory back when it is over, which may take hours; nothing else does by itself."""
     waited = context.clock.now() - view.short_since
     drains = any(instance.state is InstanceState.DRAINING for instance in view.instances)
     if view.short and waited >= SHORT and not drains:
-        yield (
+        text = (
             f"it waits for {view.short}, for {age(waited)}; stop what else uses memory, or set max_surge = 0 and "
             f"max_unavailable = 1 in [pools.{view.spec.name}.rollout], so that an old worker leaves first"
         )
+        yield Problem(ProblemKind.SHORT, text, view.spec.name, since=context.moment(view.short_since))

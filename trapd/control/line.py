@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from trapd.control.documents import DaemonState
-from trapd.control.status import missing
+from trapd.control.problems import missing
 from trapd.model import Disk
 from trapd.rollout.truth import serves
 from trapd.rollout.view import PoolView

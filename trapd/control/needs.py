@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from trapd.contracts import Accounts, Clock, Cost, History, Snapshots
 from trapd.control import documents
 from trapd.model import Disk, Generation, InstanceId, Memory, Rollout
+from trapd.problem import Ages
 from trapd.rollout.view import PoolView
 from trapd.spec import PoolSpec
 
@@ -100,10 +101,15 @@ class About:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What every command has before it: who we are, the controller, the time, a look at what is installed, after
-    which the controller knows it, and the accounts of the workers."""
+    which the controller knows it, the accounts of the workers, and since when each problem is there."""
 
     about: About
     controller: Controller
     clock: Clock
     look: Callable[[], Awaitable[object]]
     accounts: Accounts
+    ages: Ages = field(default_factory=Ages)
+
+    def moment(self, at: float) -> float:
+        """A moment of CLOCK_MONOTONIC as seconds since the epoch, to the millisecond."""
+        return round(self.clock.wall() - (self.clock.now() - at), 3)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from trapd.control import documents, incidents
-from trapd.control.drains import Waits, described, overdue
+from trapd.control import documents
+from trapd.control.drains import Waits, described
 from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
+from trapd.control.problems import collect, ready
 from trapd.control.protocol import SCHEMA
-from trapd.control.withheld import When, ago, all_withheld, beneath, withheld
-from trapd.durations import age
+from trapd.control.withheld import ago
 from trapd.event import Event
-from trapd.model import Ailment, Disk, DiskState, Instance, InstanceId, InstanceState, Memory, Rollout, RolloutState
-from trapd.rollout.truth import code_state, serves
+from trapd.model import Disk, Instance, InstanceId, InstanceState, Memory, Rollout
+from trapd.problem import Problem
+from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import scaled_otherwise
 
-NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
-_UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
 Used = Mapping[InstanceId, Memory]
 _NOTHING: Used = {}
 _NO_WAITS: Waits = {}
@@ -38,6 +35,8 @@ def status(
     their workers use; ``troubles`` are those of trapd itself; ``waits`` are the tasks that drains wait for."""
     about, disk = context.about, context.controller.disk
     eager = is_eager(context)
+    views = context.controller.pools() if views is None else views
+    problems = collect(context, views, troubles, waits, eager)
     return {
         "schema": SCHEMA,
         "daemon": {
@@ -49,11 +48,9 @@ def status(
             "eager": eager,
         },
         "disk": describe_disk(disk),
-        "pools": [
-            _pool(context, view, eager, memory, waits)
-            for view in (context.controller.pools() if views is None else views)
-        ],
-        "problems": _daemon_problems(about.state(), troubles) + _disk_problems(disk),
+        "pools": [_pool(context, view, problems, memory, waits) for view in views],
+        "problems": [problem.text for problem in problems if problem.pool is None],
+        "open_problems": [described_problem(problem, context.clock.wall()) for problem in problems],
         "warnings": [*about.warnings(), *_overrides(context)],
     }
 
@@ -117,7 +114,19 @@ def event(event: Event) -> documents.Event:
     }
 
 
-def _pool(context: Context, view: PoolView, eager: bool, memory: Used, waits: Waits) -> documents.Pool:
+def described_problem(problem: Problem, now: float) -> documents.OpenProblem:
+    """Return a problem as a document."""
+    return {
+        "kind": problem.kind.value,
+        "pool": problem.pool,
+        "worker": problem.worker,
+        "text": problem.text,
+        "since": problem.since,
+        "seconds": round(max(0.0, now - problem.since), 3),
+    }
+
+
+def _pool(context: Context, view: PoolView, problems: Sequence[Problem], memory: Used, waits: Waits) -> documents.Pool:
     state = view.state
     wanted = context.controller.generations.get(state.wanted) if state.wanted is not None else None
     latest = context.controller.history.events(pool=view.spec.name, limit=1)
@@ -125,7 +134,7 @@ def _pool(context: Context, view: PoolView, eager: bool, memory: Used, waits: Wa
     return {
         "name": view.spec.name,
         "wanted": view.wanted_workers,
-        "ready": _ready(view),
+        "ready": ready(view),
         "generation": state.wanted,
         "digest": wanted.fingerprint if wanted else None,
         "versions": dict(wanted.versions) if wanted else {},
@@ -136,7 +145,7 @@ def _pool(context: Context, view: PoolView, eager: bool, memory: Used, waits: Wa
         "held_back": held_back(context.controller.disk, view),
         "rollout": describe(state.rollout) if state.rollout else None,
         "instances": [_instance(context, instance, state.wanted, memory, waits) for instance in instances],
-        "problems": [] if eager and not instances else _pool_problems(context, view) + overdue(context, view, waits),
+        "problems": [problem.text for problem in problems if problem.pool == view.spec.name],
         "last_event": event(latest[-1]) if latest else None,
     }
 
@@ -158,8 +167,8 @@ def _instance(
         "active_tasks": instance.active_tasks,
         "waits_for": [described(run, context.clock.wall()) for run in waits.get(instance.id, ())],
         "slots": report.slots if report else None,
-        "since": epoch(context, instance.since),
-        "ready_at": epoch(context, instance.ready_at) if instance.ready_at is not None else None,
+        "since": context.moment(instance.since),
+        "ready_at": context.moment(instance.ready_at) if instance.ready_at is not None else None,
         "status": instance.status,
         "failures": instance.failures,
         "failure": _failure(context, instance),
@@ -176,7 +185,7 @@ def _failure(context: Context, instance: Instance) -> documents.Failure | None:
     failure = instance.failure
     if failure is None:
         return None
-    return {"kind": failure.kind.value, "summary": failure.summary, "at": epoch(context, failure.at)}
+    return {"kind": failure.kind.value, "summary": failure.summary, "at": context.moment(failure.at)}
 
 
 def _restarts(context: Context, instance: Instance) -> documents.Restarts:
@@ -192,105 +201,3 @@ def _restarts(context: Context, instance: Instance) -> documents.Restarts:
 def epoch(context: Context, at: float) -> float:
     """A moment of CLOCK_MONOTONIC as seconds since the epoch, to the millisecond."""
     return round(context.clock.wall() - (context.clock.now() - at), 3)
-
-
-def _ready(view: PoolView) -> int:
-    return sum(serves(instance) for instance in view.instances)
-
-
-def _daemon_problems(state: str, troubles: Sequence[str]) -> list[str]:
-    """Until it runs, and once it stops, it wants no workers: then every pool has what it wants and nothing is said."""
-    return ([] if state == "running" else [f"trapd is {state}"]) + list(troubles)
-
-
-def missing(disk: Disk, views: Sequence[PoolView], when: When) -> list[str]:
-    """What workers need and do not have, in sentences: code that is whole, code that is installed, and a broker."""
-    problems = [problem for view in views for problem in _broker_problems(view)]
-    return [*_disk_problems(disk), *all_withheld(disk, views, when), *problems]
-
-
-def _broker_problems(view: PoolView) -> list[str]:
-    longest: dict[str, int] = {}
-    count: Counter[str] = Counter()
-    for instance in view.instances:
-        if instance.ailment is Ailment.CUT_OFF:
-            found = _UNREACHABLE.match(instance.status)
-            whom, seconds = (found[1], int(found[2])) if found else ("broker", 0)
-            count[whom], longest[whom] = count[whom] + 1, max(seconds, longest.get(whom, 0))
-    return [
-        f"{_workers(count[whom])} of pool {view.spec.name} cannot reach the {whom}, for {age(longest[whom])}"
-        for whom in sorted(count)
-    ]
-
-
-def _disk_problems(disk: Disk) -> list[str]:
-    if disk.state is not DiskState.BROKEN:
-        return []
-    return [f"what is installed is broken and not rolled out: {disk.reason or 'no reason known'}"]
-
-
-def _pool_problems(context: Context, view: PoolView) -> list[str]:
-    """Why this pool is not as desired. A rollout that goes on well is no problem."""
-    state, rollout = view.state, view.state.rollout
-    found = []
-    if (ready := _ready(view)) < view.wanted_workers:
-        found.append(f"{ready} of {view.wanted_workers} workers are ready")
-    # what was refused and was then taken back, by pip or in trapd.toml, is nobody's problem any more
-    taken_back = rollout and rollout.generation != state.wanted and context.controller.as_installed(view.spec.name)
-    proved_later = rollout and rollout.generation in state.good  # it failed, and there was nothing to go back to
-    disk, when = context.controller.disk, ago(context.clock.wall())
-    kept = withheld(disk, view, when) or beneath(disk, view, context.controller.generations, when)
-    if kept:
-        found.append(kept)
-    elif rollout and rollout.state in _WORD and not taken_back and not proved_later:
-        found.append(f"generation {rollout.generation} was {_WORD[rollout.state]}: {rollout.reason}")
-    found += _broker_problems(view)
-    going_on = rollout is not None and not rollout.state.over
-    if state.paused and not going_on:
-        found.append("it is paused")
-    return found + _instance_problems(view, going_on) + _hanging(context, view) + incidents.problems(context, view)
-
-
-_WORD = {RolloutState.REJECTED: "rejected", RolloutState.FAILED: "given up"}
-
-
-def _instance_problems(view: PoolView, rolling: bool) -> list[str]:
-    found = []
-    codes: Counter[str] = Counter()
-    for instance in view.instances:
-        if instance.state is InstanceState.FAILED:
-            why = instance.failure.summary if instance.failure else instance.status or "no reason known"
-            found.append(f"{instance.id} failed: {why}")
-        elif instance.state is InstanceState.STARTING and instance.failures and instance.failure:
-            times, why = instance.failures, instance.failure.summary
-            found.append(f"{instance.id} starts again, it failed {times} time(s): {why}")
-        elif instance.state is InstanceState.READY:
-            codes[code_state(instance, view.state.wanted)] += 1
-    if codes["mixed"]:
-        replaced = sorted({file for i in view.instances if i.report for file in i.report.replaced})
-        how = f"old and newer modules ({', '.join(replaced[:3])})" if replaced else "code from outside the snapshot"
-        found.append(f"{_workers(codes['mixed'])} loaded {how}")
-    if codes["unknown"]:
-        found.append(f"{_workers(codes['unknown'])} did not report which code was loaded")
-    if codes["stale"] and not rolling:
-        found.append(f"{_workers(codes['stale'])} of another generation than {view.state.wanted}, and no rollout is on")
-    return found
-
-
-def _hanging(context: Context, view: PoolView) -> list[str]:
-    """Who runs and does nothing, with how long and where, as far as it can say so itself."""
-    found, now = [], context.clock.now()
-    for instance in view.instances:
-        if instance.ailment is Ailment.STALLED:
-            found.append(f"{instance.id} does not work: {instance.status}")
-        elif instance.ailment is Ailment.IDLE:
-            found.append(f"{instance.id} takes no tasks: {instance.status}")
-        elif instance.ailment is Ailment.SILENT and instance.alive_at is not None:
-            found.append(f"{instance.id} gives no sign of life for {now - instance.alive_at:.0f} s")
-        elif any(words in instance.status for words in NOT_LEAVING):
-            found.append(f"{instance.id} hangs: {instance.status}")
-    return found
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker" if count == 1 else f"{count} workers"

@@ -10,7 +10,6 @@ from trapd.control.documents import Step
 from trapd.control.drains import Waits, sentence
 from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
-from trapd.control.status import epoch
 from trapd.errors import UsageError
 from trapd.event import OWN_ACTORS, Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
@@ -196,7 +195,7 @@ def _instance_now(context: Context, instance: Instance, wanted: int | None) -> s
     if instance.status:
         parts.append(instance.status)
     if instance.failure is not None:
-        at = epoch(context, instance.failure.at)
+        at = context.moment(instance.failure.at)
         ago = max(0.0, context.clock.wall() - at)
         parts.append(f"failed {instance.failures} time(s), {ago:.0f} s ago: {instance.failure.summary}")
     return "; ".join(part for part in parts if part)

@@ -22,9 +22,8 @@ CLOCK = VirtualClock()
 def said(instance: Instance) -> list[str]:
     controller = settled(CLOCK)
     controller.put("default", instances=(instance,))
-    return problems(
-        Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), controller.pool("default")
-    )
+    context = Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS)
+    return [problem.text for problem in problems(context, controller.pool("default"))]
 
 
 def taken_back(ago: float, kind: FailureKind = FailureKind.BROKER) -> Instance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,10 @@ from trapd.backend.words import ailment, hangs_on
 from trapd.control import documents
 from trapd.control.documents import DaemonState
 from trapd.control.needs import Context
-from trapd.control.status import missing, status
+from trapd.control.problems import missing
+from trapd.control.status import status
+from trapd.ctl.render import Screen
+from trapd.ctl.verbs.status import show
 from trapd.model import (
     Ailment,
     CodeReport,
@@ -365,3 +369,53 @@ def test_a_number_of_workers_that_trapd_toml_does_not_say_is_shown_with_its_acto
     assert document(controller)["problems"] == []  # somebody wants it so
     controller.put("default", state=want.scaled(before, None, "anna (uid 1001)", CLOCK.wall()))
     assert document(controller)["warnings"] == []
+
+
+# --- problems as values, with an age ---------------------------------------------------------------------------------
+
+
+def test_each_problem_is_a_value_with_its_kind_its_subject_and_its_age() -> None:
+    controller, clock = settled(CLOCK), VirtualClock()
+    failed = worker(clock, "default@8-1", "failed", ago=40.0)
+    controller.put("default", instances=(worker(clock, "default@7-1"), failed))
+    context = Context(about(), controller, clock, controller.look_at_disk, NO_ACCOUNTS)
+    first = status(context, controller.pools(), troubles=["cannot write: 12 KiB are free"])
+    assert [(p["kind"], p["pool"], p["worker"], p["seconds"]) for p in first["open_problems"]] == [
+        ("trouble", None, None, 0.0),
+        ("too-few-ready", "default", None, 0.0),
+        ("failed", "default", "default@8-1", 40.0),
+    ]
+    assert [p["text"] for p in first["open_problems"]] == [*first["problems"], *first["pools"][0]["problems"]]
+    clock.move_to(clock.now() + 70.0)
+    later = status(context, controller.pools(), troubles=["cannot write: 8 KiB are free"])
+    assert [p["seconds"] for p in later["open_problems"]] == [70.0, 70.0, 110.0]
+
+
+def test_a_problem_that_was_over_in_between_begins_anew() -> None:
+    controller, clock = settled(CLOCK), VirtualClock()
+    context = Context(about(), controller, clock, controller.look_at_disk, NO_ACCOUNTS)
+    full = controller.pool("default").instances
+    for instances, age in ((full[:1], 0.0), (full, None), (full[:1], 0.0)):
+        controller.put("default", instances=instances)
+        found = status(context, controller.pools())["open_problems"]
+        assert [problem["seconds"] for problem in found] == ([] if age is None else [age])
+        clock.move_to(clock.now() + 100.0)
+
+
+def test_a_rollout_that_waits_for_a_person_is_a_problem_of_its_own_kind() -> None:
+    controller = with_rollout(RolloutState.ROLLING)
+    controller.put("default", state=replace(controller.pool("default").state, paused=True))
+    assert [problem["kind"] for problem in document(controller)["open_problems"]] == ["held"]
+
+
+def test_a_problem_is_shown_with_its_age_unless_its_sentence_has_one() -> None:
+    controller, clock = settled(CLOCK), VirtualClock()
+    silent = worker(clock, "default@7-2", ailment=Ailment.SILENT, alive_at=clock.now() - 41.0)
+    controller.put("default", instances=(silent,))
+    context = Context(about(), controller, clock, controller.look_at_disk, NO_ACCOUNTS)
+    status(context, controller.pools())
+    clock.move_to(clock.now() + 70.0)
+    stream = io.StringIO()
+    show(Screen(stream), status(context, controller.pools()), clock.wall())
+    assert "problem    0 of 2 workers are ready (for 1m10s)\n" in stream.getvalue()
+    assert "problem    default@7-2 gives no sign of life for 111 s\n" in stream.getvalue()

@@ -93,6 +93,7 @@ def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     show(
         Screen(stream),
         status(Context(about_it, controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), troubles=[trouble]),
+        CLOCK.wall(),
     )
     lines = stream.getvalue().splitlines()
     assert f"problem: {trouble}" in lines

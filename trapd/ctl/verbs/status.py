@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.words import Cell, Row, Word, last_lines, short, since, transition, versions
+from trapd.problem import ProblemKind
 from trapd.sizes import amount
 from trapd.units import running
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trapd.ctl.render import Screen
 
 _EVERY = 2.0  # s between two looks of --watch
+_Ages = Mapping[tuple[str | None, str], str]  # pool and sentence -> what follows
 _LABEL = 11  # columns of "waits for" and its like
 
 
@@ -80,17 +82,29 @@ def show(screen: Screen, document: documents.Status, now: float | None = None) -
     reason = f": {disk['reason']}" if disk["reason"] else ""
     mark = f" ({short(disk['digest'])})" if disk["digest"] else ""
     screen.line("disk  ", Word(disk["state"]), f", {versions(disk['versions'])}{mark}{reason}")
+    ages = _ages(document, now)
     for problem in document["problems"]:
         if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
-            screen.line(Word("problem"), f": {problem}")  # the others are said above
+            screen.line(Word("problem"), f": {problem}{ages.get((None, problem), '')}")  # the others are said above
     for warning in document["warnings"]:
         screen.line(Word("warning"), f": {warning}")
     for pool in document["pools"]:
         screen.line("")
-        _pool(screen, pool, now)
+        _pool(screen, pool, now, ages)
 
 
-def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
+def _ages(document: documents.Status, now: float) -> _Ages:
+    """Return what follows the sentence of each problem that does not say itself for how long it has been there."""
+    dated = {kind.value for kind in ProblemKind if kind.dated}
+    known = document.get("open_problems", [])  # a trapd from before the upgrade has none
+    return {
+        (p["pool"], p["text"]): f" (for {since(p['since'], now)})"
+        for p in known
+        if p["kind"] not in dated and now - p["since"] >= 1
+    }
+
+
+def _pool(screen: Screen, pool: documents.Pool, now: float, ages: _Ages) -> None:
     rollout = pool["rollout"]
     screen.line(f"pool {pool['name']}: ", *_verdict(pool, now))
     if rollout is not None and rollout["ended"] is None:
@@ -108,7 +122,7 @@ def _pool(screen: Screen, pool: documents.Pool, now: float) -> None:
             screen.entry(label, text, indent=2, column=_LABEL)
     for problem in pool["problems"]:
         if not any(reason and problem.endswith(reason) for reason in said):  # said above
-            screen.entry("problem", problem, indent=2, column=_LABEL)
+            screen.entry("problem", f"{problem}{ages.get((pool['name'], problem), '')}", indent=2, column=_LABEL)
     if pool["instances"]:
         columns = ("WORKER", "STATE", "CODE", "TASKS", "UP", "RESTARTS", "MEMORY")
         screen.table(columns, [_row(instance, now) for instance in pool["instances"]], lead=3)
