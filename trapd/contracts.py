@@ -167,6 +167,9 @@ class Snapshots(Protocol):
         ...
 
 
+_NO_NOTES: Mapping[str, str] = {}
+
+
 class History(Protocol):
     """Keeps what is wanted, and the events. Calls are short and synchronous: one transaction each.
 
@@ -179,6 +182,8 @@ class History(Protocol):
     J6  ``unfinished`` returns, for each instance that is not over by its latest event, that event and its last failure
         if there is one, in the order in which they were saved. It skips errors, and the orders that they are about.
     J7  ``failures`` counts the failed runs of an instance since it was last over, and returns the last of them.
+    J8  ``note`` returns the text that was last saved under a name, in the same ``save`` as events or not; empty if none
+        ever was.
     """
 
     def next_generation(self) -> int: ...
@@ -202,13 +207,19 @@ class History(Protocol):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
-        """Return the latest ``limit`` events, oldest first."""
+        """Return the latest ``limit`` events, oldest first; with ``since`` the first ``limit`` events after the event
+        with this id."""
         ...
 
     def unfinished(self) -> Sequence[Event]:
         """See J6."""
+        ...
+
+    def note(self, name: str) -> str:
+        """See J8."""
         ...
 
     def failures(self, instance: str) -> tuple[int, Event | None]:
@@ -221,6 +232,7 @@ class History(Protocol):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
+        notes: Mapping[str, str] = _NO_NOTES,
     ) -> Sequence[Event]:
         """Save all of these; return the events with their ids."""
         ...

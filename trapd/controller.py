@@ -338,6 +338,8 @@ class Controller:
             self.history.save(pools=states, generations=generations, events=events)
         self.states |= {state.pool: state for state in states}
         self.generations |= {generation.number: generation for generation in generations}
+        if events:
+            self.notify()  # somebody may follow them
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

@@ -54,6 +54,7 @@ _COUNT_FAILURES = f"""
     )
 """
 
+_NO_NOTES: Mapping[str, str] = {}
 _T = TypeVar("_T")
 
 
@@ -116,11 +117,16 @@ class SqliteHistory(History):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
         wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance}
-        rows = self._latest("events", _ALL, wanted, limit)
-        return [self._event(row) for row in reversed(rows)]
+        rows = self._latest("events", _ALL, wanted, limit, after=since)
+        return [self._event(row) for row in (rows if since is not None else reversed(rows))]
+
+    def note(self, name: str) -> str:
+        rows = self._rows("SELECT value FROM notes WHERE name = ?", name)
+        return str(rows[0][0]) if rows else ""
 
     def unfinished(self) -> Sequence[Event]:
         rows = self._rows(_UNFINISHED)
@@ -137,6 +143,7 @@ class SqliteHistory(History):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
+        notes: Mapping[str, str] = _NO_NOTES,
     ) -> Sequence[Event]:
         saved = []
         with self._transaction("write") as run:
@@ -152,6 +159,8 @@ class SqliteHistory(History):
                 given = (event.kind, event.pool, event.rollout, event.generation, event.instance)
                 (id,) = run(_INSERT, (*given, _json(event, without=_COLUMNS))).fetchone()
                 saved.append(replace(event, id=id))
+            for note in notes.items():
+                run("INSERT OR REPLACE INTO notes VALUES (?, ?)", note)
             run("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._keep_events,))
         return saved
 
@@ -195,13 +204,17 @@ class SqliteHistory(History):
             (row,) = run("UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value", (name,)).fetchall()
         return int(row[0])
 
-    def _latest(self, table: str, columns: str, wanted: Mapping[str, object], limit: int) -> list[Any]:
-        """These columns of the latest ``limit`` rows that have every wanted value that is not None, newest first."""
-        given = {column: value for column, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{column} = ?" for column in given) or "1"
+    def _latest(
+        self, table: str, columns: str, wanted: Mapping[str, object], limit: int, *, after: int | None = None
+    ) -> list[Any]:
+        """These columns of the latest ``limit`` rows that have every wanted value that is not None, newest first; with
+        ``after`` of the first rows after this id, oldest first."""
+        given = {f"{column} = ?": value for column, value in wanted.items() if value is not None}
+        given |= {"id > ?": after} if after is not None else {}
+        where = " AND ".join(given) or "1"
         # max: to SQLite a negative limit means no limit
         return self._rows(
-            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id DESC LIMIT ?",
+            f"SELECT {columns} FROM {table} WHERE {where} ORDER BY id {'DESC' if after is None else 'ASC'} LIMIT ?",
             *given.values(),
             max(limit, 0),
         )

@@ -95,10 +95,16 @@ def _give_generations_tables(run: Run) -> None:
         run("UPDATE generations SET value = ? WHERE number = ?", (json.dumps(json.loads(value) | table), number))
 
 
+def _make_notes(run: Run) -> None:
+    """What a part of trapd has to remember beside the events: since when a problem is there, who was notified last."""
+    run("CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+
+
 _STEPS: tuple[Callable[[Run], None], ...] = (
     _make_tables,
     _make_events_data,
     _make_refusals_values,
     _give_generations_tables,
+    _make_notes,
 )
 SCHEMA = len(_STEPS)

@@ -1,4 +1,4 @@
-"""What every history promises (J1 to J7 of trapd/contracts.py), and what only a history in a file can be asked."""
+"""What every history promises (J1 to J8 of trapd/contracts.py), and what only a history in a file can be asked."""
 
 from __future__ import annotations
 
@@ -240,6 +240,23 @@ def test_j7_failures_counts_from_when_the_worker_was_last_over(reopen: Reopen) -
     assert (count, last and last.kind) == (2, kinds.HUNG)
     history.save(events=[worker("p@1-1", kinds.FORGOT)])
     assert history.failures("p@1-1") == (0, None)
+
+
+def test_events_since_an_id_are_the_first_after_it_oldest_first(reopen: Reopen) -> None:
+    history = reopen()
+    saved = history.save(events=[event(str(n), pool="ab"[n % 2]) for n in range(6)])
+    assert list(history.events(since=saved[1].id, limit=2)) == list(saved[2:4])
+    assert list(history.events(since=0)) == list(saved)
+    assert list(history.events(pool="a", since=saved[1].id)) == [saved[2], saved[4]]
+    assert list(reopen().events(since=saved[-1].id)) == []
+
+
+def test_j8_a_note_is_the_text_that_was_saved_last_with_events_or_without(reopen: Reopen) -> None:
+    history = reopen()
+    assert history.note("cursor") == ""
+    history.save(notes={"cursor": "1", "other": "x"})
+    history.save(events=[event("told")], notes={"cursor": "2"})
+    assert (reopen().note("cursor"), reopen().note("other")) == ("2", "x")
 
 
 def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:

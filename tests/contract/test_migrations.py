@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from trapd import migrations
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteHistory
@@ -59,6 +60,22 @@ def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHist
     new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost", "no-effect"}
     new |= {"trouble", "relief", "tentative", "task-ended", "relieved", "waiting", "opened"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}
+
+
+def test_a_history_of_schema_4_is_read_and_can_keep_notes(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        for step in migrations._STEPS[:4]:
+            step(database.execute)
+        value = json.dumps({"wall": 1.0, "reason": "of then", "actor": "trapd", "detail": "", "duration": None})
+        database.execute("INSERT INTO events (kind, value) VALUES ('ready', ?)", (value,))
+        database.execute("PRAGMA user_version = 4")
+        database.commit()
+    with closing(SqliteHistory(file)) as history:
+        assert [one.reason for one in history.events()] == ["of then"]
+        assert history.note("problems") == ""
+        history.save(notes={"problems": "{}"})
+        assert history.note("problems") == "{}"
 
 
 def test_pools_rollouts_and_numbers_go_on_where_they_were(history: SqliteHistory) -> None:

@@ -494,6 +494,21 @@ def test_why_generations_history_and_events_tell_the_same_story(running: Trapd) 
     assert "default  wanted  new kernel (by root)" in running.ctl("events", "default").stdout
 
 
+def test_events_are_followed_as_lines_of_json_from_a_cursor_on(running: Trapd) -> None:
+    exactly(running.ctl("recycle", "--reason", "first"), 0)
+    known = json.loads(running.ctl("events", "--json").stdout)["events"]
+    since = str(known[1]["id"])
+    with begun("--socket", str(running.socket), "events", "-f", "--since", since, "--json") as following:
+        assert following.stdout is not None
+        assert [json.loads(following.stdout.readline()) for _ in known[2:]] == known[2:]
+        exactly(running.ctl("recycle", "--reason", "second", "--no-wait"), 0)
+        new = json.loads(following.stdout.readline())
+        assert (new["id"], new["kind"], new["reason"]) == (known[-1]["id"] + 1, "wanted", "second")
+        assert faults(new, "Event") == []
+    read_until_end = json.loads(running.ctl("events", "--since", since, "--json").stdout)["events"]
+    assert [event["id"] for event in read_until_end][: len(known) - 2] == [event["id"] for event in known[2:]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "member"),
     [

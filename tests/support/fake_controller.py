@@ -117,6 +117,7 @@ class FakeController:
         kind = _ENDS.get(state) or EventKind(state)
         event = Event(self.clock.wall(), kind, rollout.reason, "trapd", pool, rollout.id, rollout.generation)
         self.history.save(events=[event])
+        self.notify()
 
     # --- what the commands ask ---
 

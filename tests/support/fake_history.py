@@ -10,6 +10,8 @@ from trapd.contracts import History
 from trapd.event import Event, EventKind
 from trapd.model import Generation, PoolState, Rollout
 
+_NO_NOTES: Mapping[str, str] = {}
+
 
 class FakeHistory(History):
     """Outlives the trapd that it is given to, as a file would: hand it to the next one to simulate a restart.
@@ -24,6 +26,7 @@ class FakeHistory(History):
         self._pools: dict[str, PoolState] = {}
         self._rollouts: dict[int, Rollout] = {}
         self._events: list[Event] = []
+        self._notes: dict[str, str] = {}
 
     def next_generation(self) -> int:
         self._last_generation += 1
@@ -56,17 +59,23 @@ class FakeHistory(History):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
-        newest_first = (
+        found = (
             event
-            for event in reversed(self._events)
+            for event in (reversed(self._events) if since is None else self._events)
             if pool in (None, event.pool)
             and rollout in (None, event.rollout)
             and generation in (None, event.generation)
             and instance in (None, event.instance)
+            and event.id > (since or 0)
         )
-        return list(islice(newest_first, max(limit, 0)))[::-1]
+        latest = list(islice(found, max(limit, 0)))
+        return latest[::-1] if since is None else latest
+
+    def note(self, name: str) -> str:
+        return self._notes.get(name, "")
 
     def unfinished(self) -> Sequence[Event]:
         told = dict[str, list[Event]]()
@@ -94,6 +103,7 @@ class FakeHistory(History):
         pools: Iterable[PoolState] = (),
         generations: Iterable[Generation] = (),
         events: Iterable[Event] = (),
+        notes: Mapping[str, str] = _NO_NOTES,
     ) -> Sequence[Event]:
         if self.failure is not None:
             raise self.failure
@@ -104,6 +114,7 @@ class FakeHistory(History):
         self._pools |= {state.pool: state for state in new_pools}
         self._rollouts |= {state.rollout.id: state.rollout for state in new_pools if state.rollout}
         self._events += saved
+        self._notes |= notes
         return saved
 
     def drop_generations(self, numbers: Iterable[int]) -> None:

@@ -177,7 +177,7 @@ class Stage:
     def events(self, after: int = 0) -> list[documents.Event]:
         """The events with a higher number, oldest first."""
         with self._client() as client:
-            answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "limit": MOST_LINES}))
+            answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "since": None, "limit": MOST_LINES}))
         return [event for event in answer["events"] if event["id"] > after]
 
     def ctl(self, *arguments: str) -> tuple[int, str]:

@@ -14,6 +14,7 @@ from typing import Any, Generic
 from trapd.contracts import Accounts, Clock
 from trapd.control import handlers, methods
 from trapd.control.differences import generations_diff
+from trapd.control.following import events, follow
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
 from trapd.control.needs import About, Context, Controller, Triggers
@@ -72,7 +73,8 @@ TABLE = (
     Command(methods.TASKS, _R, tasks, "tasks"),
     Command(methods.END_TASK, _A, end_task, "tasks end"),
     Command(methods.WHY, _R, handlers.explain, "why"),
-    Command(methods.EVENTS, _R, handlers.events, "events"),
+    Command(methods.EVENTS, _R, events, "events"),
+    Command(methods.FOLLOW, _R, follow, "events"),
 )
 COMMANDS: Mapping[str, Command[Any, Any]] = {command.name: command for command in TABLE}
 PARAMETERS: Mapping[str, tuple[Param, ...]] = {name: parameters(command.handler) for name, command in COMMANDS.items()}

@@ -20,7 +20,7 @@ from trapd.control.methods import Given
 from trapd.control.needs import Context, Triggers
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
-from trapd.control.status import describe, event, status
+from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
 from trapd.model import Generation, Rollout
@@ -147,15 +147,8 @@ async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
 
 async def history(call: Call[requests.OfHistory]) -> documents.Rollouts:
     """List past rollouts of `pool` or of all, newest first, `limit` at most."""
-    rollouts = call.context.controller.history.rollouts(_past(call, call.params["pool"]), call.params["limit"])
+    rollouts = call.context.controller.history.rollouts(past(call, call.params["pool"]), call.params["limit"])
     return _rollouts(rollouts)
-
-
-async def events(call: Call[requests.OfEvents]) -> documents.Events:
-    """List the tail of the history of `pool`, of `rollout` or of all, oldest first, `limit` at most."""
-    pool, rollout, limit = _past(call, call.params["pool"]), call.params["rollout"], call.params["limit"]
-    found = call.context.controller.history.events(pool=pool, rollout=rollout, limit=limit)
-    return {"schema": SCHEMA, "events": [event(one) for one in found]}
 
 
 async def generations(call: Call[requests.Nothing]) -> documents.Generations:
@@ -194,7 +187,7 @@ def _find(call: Call[Given], name: str) -> str:
     raise UsageError(f"cannot find pool {name!r}: {hint}")
 
 
-def _past(call: Call[Given], name: str | None) -> str | None:
+def past(call: Call[Given], name: str | None) -> str | None:
     """The pool asked for, be it one that was removed; None means all."""
     return name if name is None or name in call.context.controller.history.pools() else _find(call, name)
 

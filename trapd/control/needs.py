@@ -60,6 +60,10 @@ class Controller(Protocol):
         """Why no worker could start from this generation any more; empty where nothing speaks against it."""
         ...
 
+    def notify(self) -> None:
+        """Something was changed past the controller: ``changed`` is done."""
+        ...
+
     def changed(self) -> asyncio.Future[None]:
         """Done at the next change of anything in view. Shared: wait for it, never cancel it."""
         ...

@@ -70,7 +70,13 @@ class OfHistory(TypedDict):
 class OfEvents(TypedDict):
     pool: _OnePool
     rollout: Annotated[int | None, Default(None), "only this rollout"]
+    since: Annotated[int | None, Default(None), "the first events after the event with this id, not the latest"]
     limit: _Limit
+
+
+class OfFollow(TypedDict):
+    pool: _OnePool
+    since: Annotated[int, "the id of an event; those after it are sent"]
 
 
 class OfDiff(TypedDict):

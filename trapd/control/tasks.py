@@ -58,6 +58,7 @@ def _record(call: Call[Given], worker: InstanceId, id: str, done: str) -> None:
     event = Event(call.context.clock.wall(), EventKind.TASK_ENDED, reason, call.actor, worker.pool)
     with contextlib.suppress(HistoryError):  # trapctl status has it
         call.context.controller.history.save(events=[event])
+        call.context.controller.notify()
 
 
 async def _working(call: Call[Given], subject: str | None) -> Working:

@@ -1,5 +1,5 @@
-"""Wait for rollouts, and until what is installed serves: over a restart of trapd, and for the rollout that supersedes
-an awaited rollout."""
+"""Wait for rollouts, and until what is installed serves, and follow the history: over a restart of trapd, and for the
+rollout that supersedes an awaited rollout."""
 
 from __future__ import annotations
 
@@ -25,6 +25,53 @@ class Show(Protocol):
     def note(self, text: str) -> None: ...
 
 
+def connected(
+    connect: Callable[[], Client], note: Callable[[str], None], listen: Callable[[Client], _Answer]
+) -> _Answer:
+    """Call ``listen``, and again with a fresh connection when trapd was away. Raises UnreachableError if trapd does not
+    come back."""
+    gone_at: float | None = None
+    while True:
+        try:
+            with connect() as client:
+                gone_at = None
+                return listen(client)
+        except UnreachableError:
+            if gone_at is None:
+                gone_at = time.monotonic()
+                note("trapd does not answer; waiting for it to come back ...")
+            if time.monotonic() - gone_at > AWAY:
+                raise
+            time.sleep(_TRY_AGAIN)
+
+
+class Following:
+    """Follows the history; ``note`` gets what users should know."""
+
+    def __init__(self, connect: Callable[[], Client], note: Callable[[str], None]) -> None:
+        self._connect, self._note = connect, note
+
+    def events(self, pool: str | None, since: int, take: Callable[[documents.Event], None]) -> None:
+        """Give ``take`` each event after ``since`` once, in order, until Ctrl-C. Raises AnswerError, and
+        UnreachableError if trapd does not come back."""
+        cursor = since
+
+        def listen(client: Client) -> None:
+            nonlocal cursor
+            client.send(methods.FOLLOW({"pool": pool, "since": cursor}))
+            while True:
+                match client.receive(None):
+                    case Progress(_, params):
+                        members = {name: value for name, value in params.items() if name != "request"}
+                        event = cast("documents.Event", members)
+                        take(event)
+                        cursor = event["id"]
+                    case Failed() as failed:
+                        raise AnswerError(failed)
+
+        connected(self._connect, self._note, listen)
+
+
 class Waiting:
     """One wait, for any number of rollouts at the same time; ``timeout`` in seconds, None: as long as it takes."""
 
@@ -41,7 +88,7 @@ class Waiting:
         """
         self._pending = list(rollouts)
         if self._pending:
-            self._connected(self._follow)
+            connected(self._connect, self._show.note, self._follow)
         return self._ended
 
     def installed(self, pools: Sequence[str]) -> documents.RolloutStatus:
@@ -49,23 +96,7 @@ class Waiting:
 
         Raises as ``wait`` does.
         """
-        return self._connected(lambda client: self._settle(client, pools))
-
-    def _connected(self, listen: Callable[[Client], _Answer]) -> _Answer:
-        """Call ``listen``, and again with a fresh connection when trapd was away."""
-        gone_at: float | None = None
-        while True:
-            try:
-                with self._connect() as client:
-                    gone_at = None
-                    return listen(client)
-            except UnreachableError:
-                if gone_at is None:
-                    gone_at = time.monotonic()
-                    self._show.note("trapd does not answer; waiting for it to come back ...")
-                if time.monotonic() - gone_at > AWAY:
-                    raise
-                time.sleep(_TRY_AGAIN)
+        return connected(self._connect, self._show.note, lambda client: self._settle(client, pools))
 
     def _settle(self, client: Client, pools: Sequence[str]) -> documents.RolloutStatus:
         id = client.send(methods.ROLLOUT_STATUS({"pools": list(pools), "wait": True, "timeout": self._left()}))

@@ -116,6 +116,10 @@ class Session:
             }
             self.print_json(problem)
 
+    def note(self, text: str) -> None:
+        """Print what users should know beside the answer, on standard error."""
+        print(f"trapctl: {text}", file=sys.stderr)
+
     def progress(self) -> Bars | Lines | Silence:
         """Return the object that shows the progress of a wait."""
         if self.as_json:

@@ -27,6 +27,7 @@ from trapd.control.protocol import MAX_REQUEST, Code
 from trapd.control.rights import Rights
 from trapd.control.server import ControlServer
 from trapd.errors import RefusedError, SnapshotError, TrapdError
+from trapd.event import Event, EventKind
 from trapd.model import RolloutState
 from trapd.peer import Peer
 
@@ -288,6 +289,23 @@ async def test_a_waiting_client_hears_of_every_change_once_and_then_the_end(shor
             last = await one.answer()
             assert (last["id"], last["result"]["rollout"]["state"]) == (7, "complete")
             assert last["result"]["superseded_by"] is None
+
+
+async def test_a_follower_gets_each_event_after_its_cursor_once_and_new_ones_as_they_come(short_path: Path) -> None:
+    async with nothing_running_after():
+        controller = settled(VirtualClock())
+        words = ("one", "two", "three")
+        saved = controller.history.save(events=[Event(1.0, EventKind.RETRIED, word, pool="default") for word in words])
+        async with serving(short_path, controller), client(short_path) as one:
+            await one.send("events.follow", since=saved[0].id)
+            for event in saved[1:]:
+                said = (await one.answer())["params"]
+                assert (said["id"], said["reason"]) == (event.id, event.reason)
+            controller.notify()  # no event: nothing is sent
+            await until(lambda: controller._future is not None and not controller._future.done())
+            (last,) = controller.history.save(events=[Event(2.0, EventKind.SCALED, "four", pool="default")])
+            controller.notify()
+            assert (await one.answer())["params"]["id"] == last.id
 
 
 async def test_one_that_waits_does_not_hold_up_others_on_its_own_connection(short_path: Path) -> None:

@@ -114,6 +114,33 @@ def test_a_restart_of_trapd_is_waited_out_and_what_is_over_is_not_asked_again(sl
     assert said == ["trapd does not answer; waiting for it to come back ..."]
 
 
+class Events(Scripted):
+    """A Client that is sent events; a script line is an id or "gone"."""
+
+    def send(self, question: Question[Any]) -> int:
+        assert question.method == "events.follow"
+        self.since = question.params["since"]
+        return 1
+
+    def receive(self, deadline: float | None) -> Progress | Result | Failed:
+        match self.script.pop(0):
+            case int(id):
+                return Progress(1, {"id": id})
+            case "gone":
+                raise UnreachableError("cannot reach trapd any more", absent=False)
+        return Failed(1, Code.USAGE, "cannot find pool 'gup'")
+
+
+def test_events_are_followed_over_a_restart_and_none_is_missed_or_taken_twice(slept: list[float]) -> None:
+    connections = [Events(5, 6, "gone"), Events("down"), Events(7, "end")]
+    left, taken, notes = list(connections), list[int](), list[str]()
+    following = follow.Following(lambda: cast(Any, left.pop(0)), notes.append)
+    with pytest.raises(AnswerError):
+        following.events(None, 4, lambda event: taken.append(event["id"]))
+    assert (taken, connections[0].since, connections[2].since) == ([5, 6, 7], 4, 6)
+    assert len(notes) == 1
+
+
 def test_a_trapd_that_stays_away_is_given_up(slept: list[float]) -> None:
     with pytest.raises(UnreachableError):
         wait([1], Scripted("gone"), Scripted("down"))
