@@ -85,6 +85,15 @@ class Backend(Protocol):
     async def memory(self) -> Mapping[InstanceId, Memory]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to one worker; ``retrials`` see A6."""
+
+    instance: str
+    pid: int
+    retrials: Mapping[str, str] | None = None
+
+
 class Accounts(Protocol):
     """What workers themselves say of their tasks. Each question goes to one worker; nothing asks regularly.
 
@@ -94,9 +103,15 @@ class Accounts(Protocol):
         RefusedError if the worker does not have the task, or cannot end it.
     A4  an answer counts only if the worker's main process, ``pid``, has given it.
     A5  ``written`` returns the tasks in the worker's task table, without a question. It reads a file.
+    A6  ``retrials``: task names, each with a mark. A worker that is asked with a mark for the first time counts the
+        tasks of that name that are delivered from then on, and answers with these counts as long as it is asked.
     """
 
-    async def work(self, instance: str, pid: int) -> Work: ...
+    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work: ...
+    async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
+        """Ask several workers at once."""
+        ...
+
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]: ...
 

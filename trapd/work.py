@@ -34,6 +34,7 @@ class TaskCounts:
     failed: Mapping[str, int] = field(default_factory=dict)  # class of the exception -> number
     retried: int = 0
     revoked: int = 0
+    roots: Mapping[str, int] | None = None  # ``failed``, of each submission once; None: an earlier trapd's worker
     unbegun: int = 0
     withdrawn: int = 0  # the task raised Ignore or Reject, or was cancelled with its connection
     seconds: float = 0.0  # of all that have ended
@@ -56,6 +57,7 @@ class Work:
     queues: tuple[str, ...] = ()  # that it consumes now
     delivered: float | None = None  # when the latest message came
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
+    retrials: Mapping[str, TaskCounts] = field(default_factory=dict)  # of tasks that were delivered since each began
 
 
 @dataclass(frozen=True, slots=True)

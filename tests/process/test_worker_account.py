@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import group
 
 from tests.conftest import make_broker
 from tests.support import brokers
@@ -91,6 +92,11 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         for name in ("fail", "again"):
             with pytest.raises(Exception, match=r"no such image|Retry|again"):
                 await lab.call(name)
+        await lab.ask_worker(ask="tasks", retrials={"naps.jobs.fail": "1"})
+        group([lab.client.signature("naps.jobs.fail") for _ in range(3)]).apply_async()
+        await lab.account_when(lambda account: sum(account["tasks"]["naps.jobs.fail"]["failed"].values()) == 4)
+        counts = (await lab.ask_worker(ask="tasks", retrials={"naps.jobs.fail": "1"}))["retrials"]["naps.jobs.fail"]
+        assert (counts["received"], counts["failed"], counts["roots"]) == (3, {"KeyError": 3}, {"KeyError": 1})
         held = await lab.send("hold", str(short_path / "held"))
         await asyncio.to_thread(wait, (short_path / "held.started").exists)
         ended = {"naps.jobs.nap", "naps.jobs.fail", "naps.jobs.again"}
@@ -100,7 +106,7 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         assert 0 <= account["wall"] - running["since"] < 20
         assert account["wall"] - account["delivered"] < 20
         assert account["tasks"]["naps.jobs.nap"]["succeeded"] == 1
-        assert account["tasks"]["naps.jobs.fail"]["failed"] == {"KeyError": 1}
+        assert account["tasks"]["naps.jobs.fail"]["roots"] == {"KeyError": 2}
         again = account["tasks"]["naps.jobs.again"]
         assert (again["received"], again["started"], again["retried"]) == (2, 2, 1)
         assert again["failed"] == {"MaxRetriesExceededError": 1}

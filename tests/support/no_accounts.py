@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from trapd.contracts import Accounts
+from trapd.contracts import Accounts, Asked
 from trapd.errors import RefusedError
 from trapd.work import TaskRun, Work
 
@@ -12,8 +12,11 @@ from trapd.work import TaskRun, Work
 class NoAccounts(Accounts):
     """Of workers that nobody asks: nothing is known of their tasks."""
 
-    async def work(self, instance: str, pid: int) -> Work:
+    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
         return Work(unanswered="it is not asked")
+
+    async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
+        return [await self.work(one.instance, one.pid) for one in asked]
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         raise RefusedError("it is not asked")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trapd import task_table
 from trapd.backend import reports
 from trapd.backend.task_socket import NoAnswerError, ask
-from trapd.contracts import Accounts
+from trapd.contracts import Accounts, Asked
 from trapd.errors import RefusedError
 from trapd.layout import Runtime
 from trapd.masking import mask
@@ -28,13 +28,17 @@ class WorkerAccounts(Accounts):
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
 
-    async def work(self, instance: str, pid: int) -> Work:
+    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
+        question = {"ask": "tasks"} if retrials is None else {"ask": "tasks", "retrials": retrials}
         try:
-            return parse(await ask(self._runtime.task_socket(instance), pid, {"ask": "tasks"}, LOOKING))
+            return parse(await ask(self._runtime.task_socket(instance), pid, question, LOOKING))
         except NoAnswerError as error:
             return Work(await asyncio.to_thread(self.written, instance, pid), unanswered=str(error))
         except _UNREADABLE as error:
             return Work(unanswered=f"its answer cannot be read ({type(error).__name__})")
+
+    async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
+        return await asyncio.gather(*(self.work(one.instance, one.pid, one.retrials) for one in asked))
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         try:
@@ -71,6 +75,7 @@ def parse(answer: Mapping[str, Any]) -> Work:
         queues=tuple(_word(queue) for queue in answer["queues"]),
         delivered=None if answer["delivered"] is None else float(answer["delivered"]),
         counts={_word(name): _counts(counts) for name, counts in answer["tasks"].items()},
+        retrials={_word(name): _counts(counts) for name, counts in answer.get("retrials", {}).items()},
     )
 
 
@@ -78,10 +83,15 @@ def _counts(counts: Mapping[str, Any]) -> TaskCounts:
     numbers = ("received", "started", "succeeded", "retried", "revoked", "unbegun", "withdrawn")
     return TaskCounts(
         **{name: int(counts[name]) for name in numbers},
-        failed={_word(error): int(number) for error, number in counts["failed"].items()},
+        failed=_errors(counts["failed"]),
+        roots=_errors(counts["roots"]) if "roots" in counts else None,
         seconds=float(counts["seconds"]),
         longest=float(counts["longest"]),
     )
+
+
+def _errors(found: Mapping[str, Any]) -> dict[str, int]:
+    return {_word(error): int(number) for error, number in found.items()}
 
 
 def _word(value: object) -> str:

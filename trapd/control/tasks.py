@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 
+from trapd.contracts import Asked
 from trapd.control import documents, requests
 from trapd.control.drains import described
 from trapd.control.handlers import Call
@@ -70,10 +70,9 @@ async def _working(call: Call[Given], subject: str | None) -> Working:
         instances = [i for i in instances if subject in (i.id.pool, i.id.name)]
         if not instances and subject not in pools:
             raise UsageError(f"cannot find {subject!r}: name a pool ({', '.join(pools)}) or a worker (POOL@G-S)")
-    asked = [(instance, instance.pid) for instance in instances if instance.pid is not None]
-    accounts = call.context.accounts
-    works = await asyncio.gather(*(accounts.work(instance.id.name, pid) for instance, pid in asked))
-    return {instance.id: (instance, work) for (instance, _), work in zip(asked, works, strict=True)}
+    asked = [instance for instance in instances if instance.pid is not None]
+    works = await call.context.accounts.works([Asked(i.id.name, i.pid) for i in asked if i.pid is not None])
+    return {instance.id: (instance, work) for instance, work in zip(asked, works, strict=True)}
 
 
 def _worker(instance: Instance, work: Work, like: Mapping[str, Like], now: float) -> documents.WorkerTasks:

@@ -14,7 +14,8 @@ wrong rejection, added up exactly over all looks, and the simulated rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import comb
 
@@ -62,11 +63,14 @@ class Evidence:
         )
 
 
-def outcomes(before: TaskCounts, now: TaskCounts) -> Outcomes:
-    """Of the tasks that ended between two accounts of one worker. Retries, revokes and soft time limits are none."""
-    new = {error: number - before.failed.get(error, 0) for error, number in now.failed.items()}
-    failed = {error: number for error, number in new.items() if number > 0 and error not in _NO_EVIDENCE}
-    return Outcomes(now.succeeded - before.succeeded, failed)
+def outcomes(counts: Iterable[TaskCounts]) -> Outcomes:
+    """How the tasks of one name ended, in several workers together. Retries, revokes and soft time limits are no ends
+    that count."""
+    succeeded, failed = 0, Counter[str]()
+    for one in counts:
+        succeeded += one.succeeded
+        failed.update(one.failed if one.roots is None else one.roots)
+    return Outcomes(succeeded, {error: number for error, number in failed.items() if error not in _NO_EVIDENCE})
 
 
 def limit(compared: int, retrial: int) -> float:

@@ -54,7 +54,7 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
         trapd_run: Run | None = None
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            tally.received(name)
+            self.trapd_retrial = tally.received(name)
             super().__init__(*arguments, **options)
 
         def on_accepted(self, pid: int, time_accepted: float) -> Any:
@@ -94,9 +94,18 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
 def _begun(name: str, request: Any, accepted: float) -> Run:
     now = monotonic()
     began = min(accepted, now)  # Celery may give the time of the day for a task that it puts back
-    run = Run(name, time() - (now - began), began, request)
+    run = Run(name, time() - (now - began), began, request, _root(request), request.trapd_retrial)
     run.thread = threading.get_ident()
     return run
+
+
+def _root(request: Any) -> str | None:
+    """What brought a task: its workflow, by the root of it; or the group, where each task of a group is a root. One bad
+    input then counts once, however many tasks it brings."""
+    headers = getattr(request, "request_dict", None) or {}
+    root, group = headers.get("root_id"), headers.get("group")
+    found = group if group and root in (None, request.id) else root
+    return str(found) if found else None
 
 
 def _raised(exc_info: Any) -> BaseException:

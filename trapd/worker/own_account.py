@@ -69,7 +69,7 @@ class OwnAccount:
     def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         match question:
             case {"ask": "tasks"}:
-                return {**self._head(), **self._tasks()}
+                return {**self._head(), **self._tasks(), **self._retrials(question.get("retrials"))}
             case {"ask": "registered"} if self._worker is not None:
                 if self._registered is None:
                     self._registered = signatures.registered(self._worker.app)
@@ -98,6 +98,13 @@ class OwnAccount:
             "queues": queues.consumed(self._worker),
             "reserved": max(0, len(state.reserved_requests) - len(state.active_requests)),
         }
+
+    def _retrials(self, marks: Any) -> dict[str, Any]:
+        """Begins the retrials that trapd names, by task name with a mark, and ends all others."""
+        if not isinstance(marks, dict):
+            return {}
+        found = self.tally.retrials({str(name): str(mark) for name, mark in marks.items()})
+        return {"retrials": {name: counts.plain() for name, counts in found.items()}}
 
     def _running(self, run: Run) -> dict[str, Any] | None:
         request = run.request

@@ -1,5 +1,8 @@
 """The tally: what became of each task that this worker received, by the task's name; and the tasks that run now.
 
+Beside it a *retrial* counts the tasks of one name that were delivered after it began: trapd compares these with the
+same tasks of other workers. What a worker had reserved before is no matter of chance any more.
+
 Pure counting: worker/counting.py calls it from Celery's own callbacks. Counting takes a lock, because Celery's pool of
 threads counts in its threads; whoever reads takes none, so the reader may be a thread that Celery does not know.
 """
@@ -12,6 +15,7 @@ from typing import Any, Protocol
 
 MOST_ERRORS = 50  # classes of exceptions for each task name; further classes are counted as OTHER
 OTHER = "(other)"
+MOST_ROOTS = 1000  # roots of failures that are remembered, for each task name; the oldest is forgotten, and counts anew
 
 
 class Rows(Protocol):
@@ -23,32 +27,62 @@ class Rows(Protocol):
 
 class Counts:
     """Of one task name. Each task that started runs, or has one of five ends: succeeded, failed, retried, withdrawn or
-    revoked. A task that is revoked before its start counts as ``revoked`` and as ``unbegun``."""
+    revoked. A task that is revoked before its start counts as ``revoked`` and as ``unbegun``.
 
-    __slots__ = (
-        *("failed", "longest", "received", "retried", "revoked"),
+    ``roots``: as ``failed``, but of the tasks that one submission has brought only the first that failed."""
+
+    PLAIN = (
+        *("failed", "longest", "received", "retried", "revoked", "roots"),
         *("seconds", "started", "succeeded", "unbegun", "withdrawn"),
     )
+    __slots__ = (*PLAIN, "_known")
 
     def __init__(self) -> None:
         self.received = self.started = self.succeeded = self.retried = self.revoked = self.withdrawn = 0
         self.unbegun = 0  # of ``revoked``: never started
         self.failed: dict[str, int] = {}  # class of the exception -> number
+        self.roots: dict[str, int] = {}
+        self._known: dict[str, None] = {}  # the roots of failures, the oldest first
         self.seconds = 0.0  # that the tasks took which ended
         self.longest = 0.0  # s that one of them took
 
     def plain(self) -> dict[str, Any]:
         """In plain values."""
-        return {name: dict(self.failed) if name == "failed" else getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.PLAIN}
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
+
+    def fail(self, error: str, root: str | None) -> None:
+        """Count a failure. ``root``: what brought the task; None: not known."""
+        key = error if error in self.failed or len(self.failed) < MOST_ERRORS else OTHER
+        self.failed[key] = self.failed.get(key, 0) + 1
+        if root is not None:
+            if root in self._known:
+                return
+            if len(self._known) >= MOST_ROOTS:
+                del self._known[next(iter(self._known))]
+            self._known[root] = None
+        self.roots[key] = self.roots.get(key, 0) + 1
 
 
 class Run:
-    """A task that runs. ``since``: seconds since the epoch; ``began``: the same moment of CLOCK_MONOTONIC."""
+    """A task that runs. ``since``: seconds since the epoch; ``began``: the same moment of CLOCK_MONOTONIC.
 
-    __slots__ = ("began", "name", "place", "request", "since", "thread")
+    ``root``: what brought it, see ``Counts.roots``; ``retrial``: the counts of the retrial that it is part of.
+    """
 
-    def __init__(self, name: str, since: float, began: float, request: Any) -> None:
+    __slots__ = ("began", "name", "place", "request", "retrial", "root", "since", "thread")
+
+    def __init__(
+        self,
+        name: str,
+        since: float,
+        began: float,
+        request: Any,
+        root: str | None = None,
+        retrial: Counts | None = None,
+    ) -> None:
         self.name, self.since, self.began, self.request = name, since, began, request
+        self.root, self.retrial = root, retrial
         self.place = self.thread = 0
 
 
@@ -59,14 +93,21 @@ class Tally:
         self._lock = threading.RLock()  # reentrant: a signal's handler may count in the midst of a count
         self._counts: dict[str, Counts] = {}
         self._running: dict[Run, None] = {}
+        self._retrials: dict[str, tuple[str, Counts]] = {}  # task name -> mark and counts; replaced, never changed
         self.rows: Rows | None = None  # none before the size of the Celery pool is known
         self.delivered: float | None = None  # seconds since the epoch: when the latest message came
 
     # --- what happens ---
 
-    def received(self, name: str) -> None:
+    def received(self, name: str) -> Counts | None:
+        """Return the counts of the retrial that this task is part of, if there is one."""
         with self._lock:
             self._of(name).received += 1
+            retrial = self._retrials.get(name)
+            if retrial is None:
+                return None
+            retrial[1].received += 1
+            return retrial[1]
 
     def started(self, id: str, run: Run) -> None:
         with self._lock:
@@ -77,31 +118,29 @@ class Tally:
 
     def succeeded(self, run: Run, seconds: float) -> None:
         with self._lock:
-            if counts := self._ended(run, seconds):
+            for counts in self._ended(run, seconds):
                 counts.succeeded += 1
 
     def failed(self, run: Run, seconds: float, error: str) -> None:
         with self._lock:
-            if counts := self._ended(run, seconds):
-                known = error in counts.failed or len(counts.failed) < MOST_ERRORS
-                key = error if known else OTHER
-                counts.failed[key] = counts.failed.get(key, 0) + 1
+            for counts in self._ended(run, seconds):
+                counts.fail(error, run.root)
 
     def retried(self, run: Run, seconds: float) -> None:
         with self._lock:
-            if counts := self._ended(run, seconds):
+            for counts in self._ended(run, seconds):
                 counts.retried += 1
 
     def withdrawn(self, run: Run, seconds: float) -> None:
         """The task raised Ignore or Reject, or was cancelled with a lost connection: no success and no failure."""
         with self._lock:
-            if counts := self._ended(run, seconds):
+            for counts in self._ended(run, seconds):
                 counts.withdrawn += 1
 
     def revoked(self, run: Run, seconds: float) -> None:
         """The task was terminated while it ran."""
         with self._lock:
-            if counts := self._ended(run, seconds):
+            for counts in self._ended(run, seconds):
                 counts.revoked += 1
 
     def discarded(self, name: str) -> None:
@@ -120,6 +159,15 @@ class Tally:
         """The tasks that run now, the oldest first."""
         return list(self._running)
 
+    def retrials(self, marks: Mapping[str, str]) -> Mapping[str, Counts]:
+        """Return the counts of these retrials, by task name. One whose mark is new begins now; others end. From one
+        thread alone."""
+        known = self._retrials
+        fresh = {name: (mark, Counts()) for name, mark in marks.items()}
+        kept = {name: known[name] for name, mark in marks.items() if name in known and known[name][0] == mark}
+        self._retrials = {**fresh, **kept}
+        return {name: counts for name, (_, counts) in self._retrials.items()}
+
     # --- the pieces ---
 
     def _of(self, name: str) -> Counts:
@@ -128,16 +176,18 @@ class Tally:
             counts = self._counts[name] = Counts()
         return counts
 
-    def _ended(self, run: Run, seconds: float) -> Counts | None:
-        """The counts of the task's name; None if its end was counted before."""
+    def _ended(self, run: Run, seconds: float) -> tuple[Counts, ...]:
+        """The counts in which this end counts; none if it was counted before."""
         if run not in self._running:
-            return None
+            return ()
         del self._running[run]
         run.request = None  # which names the run: neither keeps the other in memory
         if self.rows is not None:
             self.rows.clear(run.place)
-        counts = self._of(run.name)
-        counts.seconds += seconds
-        if seconds > counts.longest:
-            counts.longest = seconds
-        return counts
+        whole = self._of(run.name)
+        found = (whole,) if run.retrial is None else (whole, run.retrial)
+        for counts in found:
+            counts.seconds += seconds
+            if seconds > counts.longest:
+                counts.longest = seconds
+        return found

@@ -12,7 +12,7 @@ import pytest
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.json_schema import faults
 from tests.support.virtual_clock import VirtualClock
-from trapd.contracts import Accounts
+from trapd.contracts import Accounts, Asked
 from trapd.control.drains import waits
 from trapd.control.handlers import Call
 from trapd.control.needs import Context
@@ -38,20 +38,23 @@ class FakeAccounts(Accounts):
     """Each worker has this work; ``ended`` is what was asked to end."""
 
     def __init__(self, works: Mapping[str, Work] | None = None) -> None:
-        self.works = works or {}
+        self.found = works or {}
         self.ended: list[tuple[str, str, bool]] = []
 
-    async def work(self, instance: str, pid: int) -> Work:
-        return self.works.get(instance, Work())
+    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
+        return self.found.get(instance, Work())
+
+    async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
+        return [await self.work(one.instance, one.pid) for one in asked]
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         self.ended.append((instance, id, now))
-        if id not in [run.id for run in self.works.get(instance, Work()).running]:
+        if id not in [run.id for run in self.found.get(instance, Work()).running]:
             raise RefusedError("it does not run here and does not wait here")
         return "it was killed"
 
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
-        return self.works.get(instance, Work()).running
+        return self.found.get(instance, Work()).running
 
 
 BUSY = FakeAccounts(

@@ -61,12 +61,11 @@ def test_the_old_code_s_figures_make_a_suspicion() -> None:
     assert not suspicious(of(20, 10), of(100, 50))
 
 
-def test_only_ends_between_two_accounts_count() -> None:
-    before = TaskCounts(succeeded=100, failed={"KeyError": 3, "OSError": 1})
-    now = TaskCounts(succeeded=104, failed={"KeyError": 5, "OSError": 1}, retried=9, revoked=7, withdrawn=5)
-    assert outcomes(before, now) == Outcomes(4, {"KeyError": 2})
+def test_only_ends_count_and_failures_of_one_root_once() -> None:
+    counts = TaskCounts(4, 4, 4, {"KeyError": 5}, roots={"KeyError": 2}, retried=9, revoked=7, withdrawn=5)
+    earlier = TaskCounts(succeeded=1, failed={"KeyError": 3})  # of a worker that does not tell roots apart
+    assert outcomes([counts, earlier]) == Outcomes(5, {"KeyError": 5})
 
 
 def test_a_soft_time_limit_is_no_evidence() -> None:
-    now = TaskCounts(succeeded=1, failed={"SoftTimeLimitExceeded": 12})
-    assert outcomes(TaskCounts(), now) == Outcomes(1, {})
+    assert outcomes([TaskCounts(succeeded=1, failed={"SoftTimeLimitExceeded": 12})]) == Outcomes(1, {})
