@@ -29,6 +29,7 @@ TITLES = {
     About.ROLLOUT: "A rollout",
     About.POOL: "A pool, on command",
     About.WORKER: "A worker",
+    About.PROBLEM: "Problems",
 }
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
+_NO_NOTES: Mapping[str, str] = {}
 Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
 
 
@@ -326,16 +327,20 @@ class Controller:
         return False
 
     def save(
-        self, states: Iterable[PoolState], events: Iterable[Event], generations: Iterable[Generation] = ()
+        self,
+        states: Iterable[PoolState],
+        events: Iterable[Event],
+        generations: Iterable[Generation] = (),
+        notes: Mapping[str, str] = _NO_NOTES,
     ) -> None:
         """Remember, on disk first. Raises HistoryError."""
         times = self.clock.now(), self.clock.wall()
         states = [want.retimed(state, self.state(state.pool), *times) for state in states]
         events, generations = list(events), list(generations)
-        if not (states or events or generations):
+        if not (states or events or generations or notes):
             return
         with self.writing():
-            self.history.save(pools=states, generations=generations, events=events)
+            self.history.save(pools=states, generations=generations, events=events, notes=notes)
         self.states |= {state.pool: state for state in states}
         self.generations |= {generation.number: generation for generation in generations}
         if events:

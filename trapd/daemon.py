@@ -23,6 +23,7 @@ from trapd.control.commands import Commands
 from trapd.control.documents import Backend, DaemonState
 from trapd.control.line import line
 from trapd.control.needs import About
+from trapd.control.problem_log import ProblemLog
 from trapd.control.server import ControlServer
 from trapd.controller import Controller
 from trapd.errors import HistoryError, SettingsError, TrapdError
@@ -110,7 +111,11 @@ class Daemon:
         )
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self.troubles.now, self._warnings)
-        self.control = ControlServer(self._runtime.control, commands=self._make_commands(about))
+        commands = self._make_commands(about)
+        self.control = ControlServer(self._runtime.control, commands=commands)
+        self.problems = ProblemLog(
+            commands.context, lambda events, notes: self.controller.save([], events, notes=notes)
+        )
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
         def wake(pool: str) -> None:
@@ -325,7 +330,8 @@ class Daemon:
             if self.systemd and (boot := self._at_boot()) != kept:
                 await asyncio.to_thread(_write, layout.BOOT, boot)
                 kept = boot
-            await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+            lasting = await self.problems.look(troubles)
+            await asyncio.wait([changed], timeout=lasting)  # everybody's: not to be cancelled with us
 
     async def _keep_listening(self) -> None:
         """Where that cannot be, trapd ends as if told to, with the reason, so that its supervisor starts it again."""

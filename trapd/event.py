@@ -15,6 +15,7 @@ class About(StrEnum):
     TRAPD = "trapd"  # and no pool
     POOL = "pool"
     ROLLOUT = "rollout"
+    PROBLEM = "problem"  # and maybe no pool
     WORKER = "worker"  # ``instance`` and its ``generation``
 
 
@@ -45,6 +46,9 @@ class EventKind(StrEnum):
     )
     TROUBLE = "trouble", About.TRAPD, "something keeps trapd itself from its work"
     RELIEF = "relief", About.TRAPD, "a trouble of trapd is over", "since it was noticed"
+
+    PROBLEM = "problem", About.PROBLEM, "a problem of `trapctl status` has lasted for ten minutes", "since it began"
+    PROBLEM_OVER = "problem-over", About.PROBLEM, "a problem that had lasted is over", "since it began"
 
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"
     TENTATIVE = (

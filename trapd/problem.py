@@ -72,13 +72,14 @@ class Ages:
     """Since when each problem is there. ``known``: key -> seconds since the epoch."""
 
     known: dict[str, float] = field(default_factory=dict)
+    _until: float = 0.0  # before that moment none that is not seen is over
 
     def given(self, problems: Iterable[Problem], wall: float) -> tuple[Problem, ...]:
         """Return these problems, which are all that there are at ``wall``, with ``since``; the others are over."""
         dated = tuple(replace(p, since=p.since or min(self.known.get(p.key, wall), wall)) for p in problems)
-        self.known = {problem.key: problem.since for problem in dated}
+        self.known = (self.known if wall < self._until else {}) | {problem.key: problem.since for problem in dated}
         return dated
 
-    def keep(self, known: Mapping[str, float]) -> None:
-        """Begin with what an earlier trapd knew."""
-        self.known = dict(known)
+    def keep(self, known: Mapping[str, float], until: float) -> None:
+        """Begin with what an earlier trapd knew. Before ``until`` not all is seen yet, and nothing is over."""
+        self.known, self._until = dict(known), until

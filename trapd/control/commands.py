@@ -93,7 +93,7 @@ class Commands:
         look: Callable[[], Awaitable[object]],
         accounts: Accounts,
     ) -> None:
-        self._context = Context(about, controller, clock, look, accounts)
+        self.context = Context(about, controller, clock, look, accounts)
         self._triggers = triggers
         self._changes: set[asyncio.Task[Document]] = set()
 
@@ -116,7 +116,7 @@ class Commands:
         async def report_masked(document: Document) -> None:
             await report(masked(document))
 
-        work = command.handler(Call(self._context, self._triggers, params, caller.actor, report_masked))
+        work = command.handler(Call(self.context, self._triggers, params, caller.actor, report_masked))
         return masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
 
     def _to_its_end(self, work: Coroutine[Any, Any, Document]) -> asyncio.Future[Document]:
