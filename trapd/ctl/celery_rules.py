@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_beat, rules_consumer_timeout, rules_options, rules_quorum, rules_settings
+from trapd.ctl import rules_accounts, rules_beat, rules_consumer_timeout, rules_options, rules_quorum, rules_settings
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.ctl.rules_redelivery import redelivery
 
@@ -237,6 +237,7 @@ WITHOUT_WORKERS: tuple[Rule, ...] = (imported, eager, unknown_names, *rules_sett
 RULES: tuple[Rule, ...] = (
     imported,
     broker,
+    *rules_accounts.RULES,
     backend,
     early_acks,
     late_acks,

@@ -62,7 +62,7 @@ SOUND: dict[str, Any] = {
     "early": [],
     "beat": {"scheduler": "celery.beat:PersistentScheduler", "schedule": {}, "unknown": {}},
     "limits": {"a": 1200.0},
-    "broker": {"url": "amqp://guest:**@localhost:5672//", "transport": "amqp", "error": None},
+    "broker": {"url": "amqp://service:**@localhost:5672//", "transport": "amqp", "error": None},
 }
 
 
@@ -85,7 +85,7 @@ def test_where_all_is_sound_nothing_is_wrong_and_it_says_what_was_looked_at() ->
         "/etc/trapd/trapd.toml is sound; pools: default (2)",
         "trap 1.3.0 is installed for /opt/app/bin/python",
         "tasks:app imports in 1.2 s: 1 task(s), Celery 5.7.0, Python 3.11.7",
-        "the broker amqp://guest:**@localhost:5672// answers",
+        "the broker amqp://service:**@localhost:5672// answers",
         "settings that are not Celery's defaults: 1 by the application",
         "workers start in the folder /var/lib/trapd/workers (plain `celery worker`: where it is called)",
     ]
@@ -97,6 +97,8 @@ def on(transport: str, **options: Any) -> dict[str, Any]:
 
 
 REDIS = on("redis", visibility_timeout=90000) | {"pool": {"policy": Policy(drain_timeout=600.0)}}
+GUEST = {"broker": SOUND["broker"] | {"url": "amqp://guest:**@localhost:5672//"}}
+OBEYS_GUEST = "workers obey remote control, and use RabbitMQ's account guest"
 AGAIN = "{} delivers a task again after {}, and default may hold a task for longer"
 PREDEFINED = "the VisibilityTimeout of its predefined queue (30 s if it is not set)"
 CANCEL = "worker_cancel_long_running_tasks_on_connection_loss"
@@ -114,8 +116,12 @@ TRY_OUT = (WARNING, "the broker is a folder (filesystem://)")
         ),
         (
             {"broker": SOUND["broker"] | {"error": "OSError: refused"}},
-            [(ERROR, "cannot reach the broker amqp://guest:**@localhost:5672//")],
+            [(ERROR, "cannot reach the broker amqp://service:**@localhost:5672//")],
         ),
+        (GUEST, [(WARNING, OBEYS_GUEST)]),
+        (GUEST | {"conf": {"worker_enable_remote_control": True}}, [(WARNING, OBEYS_GUEST)]),
+        (GUEST | {"conf": {"worker_enable_remote_control": False}}, []),
+        (REDIS | {"broker": REDIS["broker"] | {"url": "redis://guest:**@h/0"}, "conf": NO_CANCEL}, []),
         ({"conf": {"task_always_eager": True}}, [(WARNING, "task_always_eager is on: THE WORKERS GET NO TASKS")]),
         ({"conf": {"result_backend": None}}, [(WARNING, "there is no result backend")]),
         ({"conf": {"result_backend": "disabled://"}}, [(WARNING, "there is no result backend")]),
