@@ -105,6 +105,8 @@ class Accounts(Protocol):
     A5  ``written`` returns the tasks in the worker's task table, without a question. It reads a file.
     A6  ``retrials``: task names, each with a mark. A worker that is asked with a mark for the first time counts the
         tasks of that name that are delivered from then on, and answers with these counts as long as it is asked.
+    A7  ``registered`` returns the worker's registered tasks, each with the digest of its signature, from before it
+        takes its first task on; None if it does not tell them, or not yet.
     """
 
     async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work: ...
@@ -114,6 +116,7 @@ class Accounts(Protocol):
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]: ...
+    async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None: ...
 
 
 class MemoryGauge(Protocol):

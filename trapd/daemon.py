@@ -41,6 +41,7 @@ from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.saved import Saved
 from trapd.settings.sealing import unsealed
+from trapd.task_contracts import TaskContracts
 from trapd.tending import Tending
 from trapd.triggers import Triggers
 from trapd.troubles import Troubles, room
@@ -91,6 +92,7 @@ class Daemon:
         self.history = SqliteHistory(self._files.history)
         self.snapshots = SnapshotStore(self._files.generations)
         self.backend = self._make_backend()
+        self.accounts = WorkerAccounts(layout.WORKERS_RUNTIME if self.systemd else self._runtime.path)
         self.controller = Controller(
             settings.pools,
             backend=self.backend,
@@ -147,14 +149,13 @@ class Daemon:
         )
 
     def _make_commands(self, about: About) -> Commands:
-        accounts = WorkerAccounts(layout.WORKERS_RUNTIME if self.systemd else self._runtime.path)
         return Commands(
             self.controller,
             self.triggers,
             about=about,
             clock=self.clock,
             look=lambda: self.watch.look(),
-            accounts=accounts,
+            accounts=self.accounts,
         )
 
     def _make_watch(self) -> Watch:
@@ -204,7 +205,7 @@ class Daemon:
             self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
-                works += [self.tending.run()]
+                works += [self.tending.run(), TaskContracts(self.controller, self.accounts).run()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"

@@ -79,6 +79,12 @@ class EventKind(StrEnum):
     GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "since it was wanted"
     SUPERSEDED = "superseded", About.ROLLOUT, "another generation is wanted instead", "since it was wanted"
 
+    TASKS_CHANGED = (
+        "tasks-changed",
+        About.ROLLOUT,
+        "the new code lacks tasks of the code before, or has them with another signature",
+    )
+
     PAUSED = "paused", About.POOL, "the pool is held until it is resumed"
     RESUMED = "resumed", About.POOL, "the pool goes on"
     SCALED = "scaled", About.POOL, "another number of workers is wanted"

@@ -215,6 +215,8 @@ class Generation:
     heard: bool = False  # whether ``loaded`` is what its own workers say
     satisfied: tuple[str, ...] | None = None  # as the disk was that it is made of; None: an earlier trapd made it
     altered: tuple[str, ...] = ()
+    # The registered tasks, each with the digest of its signature, as a worker told them; None: none has told them yet.
+    tasks: Mapping[str, str] | None = None
 
 
 class RolloutState(StrEnum):
@@ -239,6 +241,17 @@ _OVER = frozenset({RolloutState.COMPLETE, RolloutState.REJECTED, RolloutState.FA
 
 
 @dataclass(frozen=True, slots=True)
+class TaskChanges:
+    """What submitters that still run the code of before will meet: names of registered tasks, sorted."""
+
+    missing: tuple[str, ...] = ()  # the new code does not have them
+    altered: tuple[str, ...] = ()  # it has them with another signature
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.altered)
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """Moving one pool from one generation to another."""
 
@@ -257,6 +270,7 @@ class Rollout:
     versions: Mapping[str, str] = field(default_factory=dict)  # of ``generation``; of an earlier trapd none
     previous_versions: Mapping[str, str] = field(default_factory=dict)
     opened: tuple[str, ...] = ()  # gates that a person has opened
+    tasks: TaskChanges | None = None  # None: the tasks of the two generations could not be compared yet
 
 
 class Scope(StrEnum):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
-from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope
+from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope, TaskChanges
 
 Reopen = Callable[[], History]
 
@@ -34,11 +35,13 @@ def generation(number: int, **more: object) -> Generation:
     values = {"fingerprint": "f1", "versions": {"trap": "1.4.0"}, "launch": {"default": "d1"}, "reason": "upgrade"}
     table = {"numpy": Content("2.0.1", "n2", "c" * 40), "the celeryconfig": Content("", "d")}
     tables = {"distributions": table, "required": ("numpy",), "loaded": {"numpy": Content("1.26", "")}, "heard": True}
-    return Generation(number=number, **values | tables | {"actor": "root", "wall": 5.5} | more)  # type: ignore[arg-type]
+    tasks = {"tasks": {"trap.find": "d1", "trap.odd": ""}}
+    return Generation(number=number, **values | tables | tasks | {"actor": "root", "wall": 5.5} | more)  # type: ignore[arg-type]
 
 
 def rollout(id: int, pool: str = "default", state: RolloutState = RolloutState.CANARY) -> Rollout:
-    return Rollout(id, pool, 7, None, state, "upgrade", "trapd", started_wall=1.0, progressed_at=2.0)
+    tasks = TaskChanges(("trap.gone",), ("trap.find",))
+    return Rollout(id, pool, 7, None, state, "upgrade", "trapd", started_wall=1.0, progressed_at=2.0, tasks=tasks)
 
 
 def event(reason: str, **more: object) -> Event:
@@ -485,6 +488,19 @@ def test_a_record_that_cannot_be_understood_is_said_to_be_damage(tmp_path: Path)
     with pytest.raises(TrapdError, match="a record cannot be understood"):
         history.generations()
     history.close()
+
+
+def test_records_of_a_trapd_that_knew_no_registered_tasks_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with closing(SqliteHistory(path)) as history:
+        history.save(generations=[generation(7)], pools=[PoolState("default", wanted=7, rollout=rollout(1))])
+    with closing(sqlite3.connect(path)) as database:
+        for table in ("generations", "rollouts"):
+            database.execute(f"UPDATE {table} SET value = json_remove(value, '$.tasks')")
+        database.commit()
+    with closing(SqliteHistory(path)) as history:
+        assert history.generations() == {7: generation(7, tasks=None)}
+        assert history.pools()["default"].rollout == replace(rollout(1), tasks=None)
 
 
 def test_a_full_disk_is_told_and_costs_nothing_that_was_saved(tmp_path: Path) -> None:

@@ -24,5 +24,8 @@ class NoAccounts(Accounts):
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
         return ()
 
+    async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
+        return None
+
 
 NO_ACCOUNTS = NoAccounts()

@@ -18,12 +18,13 @@ from trapd.masking import mask
 from trapd.work import TaskCounts, TaskRun, Work
 
 LOOKING = 2.0  # s that a worker has for an answer: one that stands still gives none
+_MOST_TASKS = 10_000  # of one application that are remembered; an answer may have any number
 _WORDS = 250  # characters of a name or an id that are shown
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A5. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A7. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
@@ -56,6 +57,13 @@ class WorkerAccounts(Accounts):
             if writer == pid:
                 return tuple(TaskRun(_word(task.id), _word(task.name), task.since) for task in tasks)
         return ()
+
+    async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
+        with contextlib.suppress(NoAnswerError, *_UNREADABLE):
+            answer = await ask(self._runtime.task_socket(instance), pid, {"ask": "registered"}, LOOKING)
+            told = list(answer["registered"].items())[:_MOST_TASKS]
+            return {_word(name): _word(digest) for name, digest in told}
+        return None
 
 
 def parse(answer: Mapping[str, Any]) -> Work:

@@ -1,4 +1,4 @@
-"""`generations.diff`: what is different between two generations, in distributions and in files."""
+"""`generations.diff`: what is different between two generations, in distributions, in registered tasks and in files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from trapd.control.handlers import Call
 from trapd.control.protocol import SCHEMA
 from trapd.errors import UsageError
 from trapd.model import Generation
+from trapd.rollout import task_changes
 from trapd.rollout.changes import Change, changes
 
 MOST_FILES = 1000
@@ -16,7 +17,7 @@ Files = Mapping[str, tuple[str, int]]
 
 
 async def generations_diff(call: Call[requests.OfDiff]) -> documents.Differences:
-    """Show what is different between the generations `before` and `after`: distributions and files."""
+    """Show what is different between the generations `before` and `after`: distributions, tasks and files."""
     controller = call.context.controller
     before, after = (_known(controller.generations, call.params[key]) for key in ("before", "after"))
     table = {*before.distributions, *after.distributions}
@@ -28,6 +29,7 @@ async def generations_diff(call: Call[requests.OfDiff]) -> documents.Differences
         "before": before.number,
         "after": after.number,
         "distributions": [_described(change) for change in found],
+        "tasks": _tasks(before.tasks, after.tasks),
         "files": different[:MOST_FILES],
         "more_files": max(0, len(different) - MOST_FILES),
         "unknown": _unknown(before, after, *files),
@@ -49,6 +51,17 @@ def _known(generations: Mapping[int, Generation], number: int) -> Generation:
 def _described(change: Change) -> documents.ChangedDistribution:
     versions = [None if content is None else content.version for content in (change.before, change.after)]
     return {"name": change.name, "before": versions[0], "after": versions[1], "text": str(change)}
+
+
+def _tasks(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> list[documents.ChangedTask]:
+    if before is None or after is None:
+        return []
+    found: list[documents.ChangedTask] = [
+        {"name": name, "change": "missing"} for name in task_changes.between(before, after).missing
+    ]
+    found += [{"name": name, "change": "altered"} for name in task_changes.between(before, after).altered]
+    found += [{"name": name, "change": "added"} for name in task_changes.between(after, before).missing]
+    return sorted(found, key=lambda task: task["name"])
 
 
 def _different(before: Files, after: Files) -> list[documents.ChangedFile]:
@@ -73,6 +86,11 @@ def _same(before: tuple[str, int], after: tuple[str, int]) -> bool:
 def _unknown(before: Generation, after: Generation, *files: Files) -> str:
     parts = [] if comparable(before, after) else ["the distributions: an earlier trapd made one of these generations"]
     gone = [generation for generation, of in zip((before, after), files, strict=True) if not of]
+    parts += [
+        f"the tasks: no worker of generation {generation.number} has told them"
+        for generation in (before, after)
+        if generation.tasks is None
+    ][:1]
     parts += [f"the files: the snapshot of generation {generation.number} is not there" for generation in gone]
     if all(files) and not all(digest for digest, _ in (*files[0].values(), *files[1].values())):
         parts.append("files of the same size: an earlier trapd made one of these generations")

@@ -45,6 +45,15 @@ class Disk(TypedDict):
     reason: Annotated[str, "why it is changing or broken; empty if it is settled"]
 
 
+class TaskChanges(TypedDict):
+    """Tasks that the code before had registered, and whose messages the new code cannot take, or not with all
+    arguments."""
+
+    missing: Annotated[list[str], "the new code does not have them"]
+    altered: Annotated[list[str], "the new code has them with another signature"]
+    text: Annotated[str, "in a sentence; empty if there are none"]
+
+
 class Rollout(TypedDict):
     """Moving one pool from one generation to another."""
 
@@ -60,6 +69,7 @@ class Rollout(TypedDict):
     versions: Annotated[_Versions, "of the new generation"]
     previous_versions: Annotated[_Versions, "of the one before; empty if its record is not kept any more"]
     detail: Annotated[str, "the end of the traceback, where there is one"]
+    tasks: Annotated[TaskChanges | None, "null until the tasks of both generations are known"]
 
 
 class Failure(TypedDict):
@@ -303,6 +313,7 @@ class PoolPlan(TypedDict):
     actions: list[Action]
     waiting: Annotated[str, "what is waited for; empty if nothing is"]
     held: Annotated[int | None, "the rollout that a pause holds"]
+    tasks: Annotated[str, "tasks that the rollout under way drops or alters, in a sentence; empty if there are none"]
 
 
 class Step(TypedDict):
@@ -400,10 +411,18 @@ class ChangedFile(TypedDict):
     change: Literal["added", "removed", "changed"]
 
 
+class ChangedTask(TypedDict):
+    """A registered task in which two generations differ."""
+
+    name: str
+    change: Annotated[Literal["added", "missing", "altered"], "altered: its signature is another one"]
+
+
 class Differences(_Answer):
     before: Annotated[int, "a generation"]
     after: Annotated[int, "another generation"]
     distributions: Annotated[list[ChangedDistribution], "of all that was installed, required or not"]
+    tasks: Annotated[list[ChangedTask], "registered tasks, as far as workers of both have told them"]
     files: Annotated[list[ChangedFile], "of the application, 1000 at most"]
     more_files: Annotated[int, "so many others differ"]
     unknown: Annotated[str, "what cannot be compared, and why; empty if all could be"]

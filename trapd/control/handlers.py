@@ -24,6 +24,7 @@ from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
 from trapd.model import Generation, Rollout
+from trapd.rollout import task_changes
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import wanted_workers
@@ -272,5 +273,7 @@ def _planned(view: PoolView) -> documents.PoolPlan:
         for action in view.actions
     ]
     rollout = view.state.rollout
-    held = rollout.id if view.state.paused and rollout is not None and not rollout.state.over else None
-    return {"name": view.spec.name, "actions": actions, "waiting": view.waiting, "held": held}
+    under_way = rollout if rollout is not None and not rollout.state.over else None
+    held = under_way.id if view.state.paused and under_way is not None else None
+    tasks = task_changes.sentence(under_way)
+    return {"name": view.spec.name, "actions": actions, "waiting": view.waiting, "held": held, "tasks": tasks}

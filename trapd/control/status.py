@@ -14,6 +14,7 @@ from trapd.control.withheld import ago
 from trapd.event import Event
 from trapd.model import Disk, Instance, InstanceId, InstanceState, Memory, Rollout
 from trapd.problem import Problem
+from trapd.rollout import task_changes
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import scaled_otherwise
@@ -94,7 +95,16 @@ def describe(rollout: Rollout) -> documents.Rollout:
         "versions": dict(rollout.versions),
         "previous_versions": dict(rollout.previous_versions),
         "detail": rollout.detail[-_DETAIL:],
+        "tasks": _task_changes(rollout),
     }
+
+
+def _task_changes(rollout: Rollout) -> documents.TaskChanges | None:
+    found = rollout.tasks
+    if found is None:
+        return None
+    text = task_changes.sentence(rollout)
+    return {"missing": list(found.missing), "altered": list(found.altered), "text": text}
 
 
 def event(event: Event) -> documents.Event:

@@ -94,3 +94,14 @@ async def test_an_end_is_told_and_a_refusal_raises(runtime: Path, worker: Callab
     worker({"error": "it does not run here"})
     with pytest.raises(RefusedError, match="does not run here"):
         await WorkerAccounts(runtime).end(NAME, os.getpid(), "1", now=True)
+
+
+async def test_registered_tasks_are_told_or_not_known_yet(runtime: Path, worker: Callable[[object], None]) -> None:
+    """See A7."""
+    accounts = WorkerAccounts(runtime)
+    worker({"registered": {"proj.add": "d1", "odd\x1bname": ""}})
+    assert await accounts.registered(NAME, os.getpid()) == {"proj.add": "d1", "odd?name": ""}
+    for answer in ({"error": "cannot answer that question"}, {"registered": 3}):
+        worker(answer)
+        assert await accounts.registered(NAME, os.getpid()) is None
+    assert await accounts.registered("default@7-2", os.getpid()) is None

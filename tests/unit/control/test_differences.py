@@ -26,14 +26,20 @@ from trapd.errors import UsageError
 CLOCK = VirtualClock()
 OLD = {"trap": Content("1.3.0", "t1"), "numpy": Content("1.26.4", "n1"), "ipython": Content("8.0", "i1")}
 NEW = {"trap": Content("1.4.0", "t2"), "numpy": Content("1.26.4", "n1"), "black": Content("24", "b1")}
+TASKS, LATER = (
+    {"trap.find": "s1", "trap.gone": "s2", "trap.same": "s"},
+    {"trap.find": "s3", "trap.same": "s", "new": ""},
+)
 FILES = {"code/trap/a.py": b"a", "code/trap/b.py": b"b", "code/trap/c.py": b"c"}
 
 
 def upgraded(old: Mapping[str, Content] = OLD, files: Mapping[str, bytes] = FILES) -> FakeController:
     controller = settled(CLOCK)
     asyncio.run(controller.recycle(["default"], actor="alice", reason="trap 1.3.0 -> 1.4.0"))
-    controller.generations[7] = replace(controller.generations[7], distributions=old)
-    controller.generations[8] = replace(controller.generations[8], versions={"trap": "1.4.0"}, distributions=NEW)
+    controller.generations[7] = replace(controller.generations[7], distributions=old, tasks=TASKS)
+    controller.generations[8] = replace(
+        controller.generations[8], versions={"trap": "1.4.0"}, distributions=NEW, tasks=LATER
+    )
     controller.snapshots.kept = {
         7: files,
         8: {"code/trap/a.py": b"a", "code/trap/b.py": b"B", "code/trap/d.py": b"d"},
@@ -52,6 +58,19 @@ def diff(controller: FakeController, before: int = 7, after: int = 8) -> Mapping
 def explain(subject: str) -> documents.Why:
     controller = upgraded()
     return why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), subject)
+
+
+def test_registered_tasks_that_differ_are_listed() -> None:
+    found = diff(upgraded())
+    assert [(task["name"], task["change"]) for task in found["tasks"]] == [
+        ("new", "added"),
+        ("trap.find", "altered"),
+        ("trap.gone", "missing"),
+    ]
+    controller = upgraded()
+    controller.generations[8] = replace(controller.generations[8], tasks=None)
+    assert diff(controller)["unknown"] == "the tasks: no worker of generation 8 has told them"
+    assert diff(controller)["tasks"] == []
 
 
 def test_distributions_and_files_that_differ_are_listed() -> None:
@@ -114,6 +133,9 @@ def test_the_verb_prints_a_line_for_each() -> None:
         "black absent -> 24",
         "ipython 8.0 -> absent",
         "trap 1.3.0 -> 1.4.0",
+        "added    task new",
+        "altered  task trap.find: another signature",
+        "missing  task trap.gone",
         "changed  code/trap/b.py",
         "removed  code/trap/c.py",
         "added    code/trap/d.py",

@@ -56,6 +56,9 @@ class FakeAccounts(Accounts):
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
         return self.found.get(instance, Work()).running
 
+    async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
+        return None
+
 
 BUSY = FakeAccounts(
     {

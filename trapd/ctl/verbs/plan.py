@@ -39,5 +39,7 @@ def show(screen: Screen, document: documents.Plan) -> None:
         if pool["held"] is not None:
             remedy = f"trapctl rollout resume {pool['name']} lets it go on"
             screen.line(f"pool {pool['name']}: rollout {pool['held']} is held, since the pool is paused; {remedy}")
+        if tasks := pool.get("tasks"):  # a trapd from before the upgrade does not tell them
+            screen.line(tasks, indent=2)
         if pool["waiting"]:
             screen.line(f"waiting for {pool['waiting']}", indent=2)

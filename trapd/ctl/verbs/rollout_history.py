@@ -50,7 +50,8 @@ def _row(rollout: documents.Rollout) -> Row:
         rollout["actor"],
         _result(rollout),
     ]
-    return Row(cells)
+    tasks = rollout.get("tasks")  # a trapd from before the upgrade does not compare them
+    return Row(cells, [tasks["text"]] if tasks and tasks["text"] else [])
 
 
 def _result(rollout: documents.Rollout) -> str:

@@ -109,6 +109,9 @@ def _pool(screen: Screen, pool: documents.Pool, now: float, ages: _Ages) -> None
     screen.line(f"pool {pool['name']}: ", *_verdict(pool, now))
     if rollout is not None and rollout["ended"] is None:
         screen.line(_change(rollout), indent=2)
+        tasks = rollout.get("tasks")  # a trapd from before the upgrade does not compare them
+        if tasks and tasks["text"]:
+            screen.entry("tasks", tasks["text"], indent=2, column=_LABEL)
     said: list[str] = []
     if rollout is not None and rollout["state"] in ("rejected", "failed"):
         said.append(rollout["reason"])

@@ -1,0 +1,72 @@
+"""An upgrade that drops a task and alters another is named before the new code is good. On the embedded backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_broker
+from tests.support import sample
+from tests.support.daemon import Daemon, pool, settled_on
+from tests.support.sample import Application
+from tests.support.upgrade import Setting
+
+BEFORE = """
+
+@app.task(name="shipyard.survey")
+def survey(ship): ...
+
+
+@app.task(name="shipyard.paint")
+def paint(ship, colour): ...
+"""
+AFTER = """
+
+@app.task(name="shipyard.paint")
+def paint(ship, colour, coats): ...
+"""
+MISSING = "does not have task shipyard.survey: the messages wait in QUEUE.trapd-parked"
+ALTERED = "another signature for task shipyard.paint"
+
+
+def version(number: str, tasks: str) -> dict[str, str]:
+    files = sample.good(number)
+    files["shipyard/jobs.py"] += tasks
+    return files
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_a_dropped_task_is_named_before_the_new_code_is_good(
+    kind: str, application: Application, short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    setting = Setting(make_broker(kind, request), acks_late=False, workers=1, concurrency=1)
+    tables = {**setting.tables(application), "rollout": {"min_ready": "2s"}}
+    application.install(application.wheel("1.0", version("1.0", BEFORE)))
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+        daemon.wait_until("workers", settled_on("1.0", 1))
+        application.install(application.wheel("2.0", version("2.0", AFTER)))
+        seen = daemon.wait_until("word of it", lambda status: bool(pool(status)["rollout"]["tasks"]), every=0.1)
+        assert pool(seen)["rollout"]["tasks"]["missing"] == ["shipyard.survey"]
+        assert pool(seen)["rollout"]["tasks"]["altered"] == ["shipyard.paint"]
+        for command in (["status"], ["plan"]):
+            shown = " ".join(daemon.ctl(*command).stdout.split())
+            assert MISSING in shown
+            assert ALTERED in shown
+        daemon.wait_until("the new code", settled_on("2.0", 1))
+
+        def events(**wanted: object) -> list[Any]:
+            everything = json.loads(daemon.ctl("events", "--json", "--limit", "200").stdout)["events"]
+            return [event for event in everything if all(event[key] == value for key, value in wanted.items())]
+
+        [told] = events(kind="tasks-changed")
+        [promoted] = events(kind="promoted", generation=2)
+        assert told["id"] < promoted["id"]
+        assert MISSING in told["reason"]
+        history = " ".join(daemon.ctl("rollout", "history").stdout.split())
+        assert MISSING in history
+        lines = daemon.ctl("generations", "diff", "1", "2").stdout.splitlines()
+        assert "missing  task shipyard.survey" in lines
+        assert "altered  task shipyard.paint: another signature" in lines
