@@ -171,6 +171,11 @@ SANDBOX: dict[str, tuple[str, Any]] = {  # probe -> expression, what must come o
     "another user's file": ("open('/home/ann/data').read()", "PermissionError"),
     "to look into /home": ("os.listdir('/home')", "PermissionError"),
     "root's home": ("os.listdir('/root')", "PermissionError"),
+    "which folders are hidden (trapd/distribute/sight.py)": (
+        "sorted({place for _, _, _, root, place, *_ in map(str.split, open('/proc/self/mountinfo')) if "
+        "f'{root}/'.startswith('/systemd/inaccessible/') or '/systemd-private-' in root} - {'/run/dbus', '/run/user'})",
+        ["/home", "/root", "/tmp", "/var/tmp"],
+    ),
     "password hashes": ("open('/etc/shadow').read()", "PermissionError"),
     "to write to /etc": ("open('/etc/x', 'w')", "OSError"),
     "to write to /opt": ("open('/opt/trapd/x', 'w')", "OSError"),

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
-from trapd.distribute import extraction, ledger
+from trapd.distribute import extraction, ledger, sight
 from trapd.distribute.app import EXTRACT_SOURCES, app
 
 log = logging.getLogger("trapd.distribute")
@@ -52,7 +52,7 @@ def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
 
 def reason(path: str, error: Exception) -> str:
     """Return why there are no sources, in one line."""
-    words = " ".join(str(error).split()) or "no reason given"
     if isinstance(error, OSError):
-        return f"cannot read {path}: {error.strerror or words}"
+        return f"cannot read {path}: {sight.reason(path, error)}"
+    words = " ".join(str(error).split()) or "no reason given"
     return f"cannot extract sources from {path}: {type(error).__name__}: {words}"

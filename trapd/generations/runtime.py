@@ -20,6 +20,7 @@ _MODULES = (
     "environment_file.py",
     "layout.py",
     "masking.py",
+    "mount_table.py",
     "task_table.py",
 )
 _LIBRARY = "sdnotify"

@@ -22,6 +22,7 @@ def test_the_worker_and_traps_tasks_travel_and_nothing_else_of_trapd() -> None:
         "trapd/environment_file.py",
         "trapd/layout.py",
         "trapd/masking.py",
+        "trapd/mount_table.py",
         "trapd/task_table.py",
         "trapd/worker",
         "trapd/distribute",
