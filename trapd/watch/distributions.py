@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from trapd.content import UNKNOWN
-from trapd.watch.folders import Files, Folder, SourceFile, single, together
+from trapd.folders import Files, Folder, SourceFile, single, together
 from trapd.watch.ignore import is_no_code
 from trapd.watch.projects import modules, packages
 from trapd.watch.record_file import Layout, Layouts, Recorded, is_below, read_record

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trapd.content import Content
 from trapd.file_stamp import RACY, content, digest, identity
-from trapd.watch.folders import LOOK, Folder, digests, split
+from trapd.folders import LOOK, Folder, digests, split
 
 DIGITS = 32  # of a digest: 128 bits tell two states of one distribution apart
 

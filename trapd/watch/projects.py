@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from trapd.watch.folders import LOOK, Files, Folder, single, split
+from trapd.folders import LOOK, Files, Folder, single, split
 from trapd.watch.ignore import ignored
 from trapd.watch.sites import Site, is_installed
 from trapd.watch.tree import walk

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trapd.file_stamp import RACY, digest, identity
-from trapd.watch.folders import look
+from trapd.folders import look
 from trapd.watch.record_file import Recorded, read_record
 from trapd.watch.walked import Walked, contents_of
 

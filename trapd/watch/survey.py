@@ -9,6 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from trapd.content import CELERYCONFIG, INTERPRETER, Content, Environment
+from trapd.folders import Copies, Folder, in_order, join
 from trapd.model import Disk, DiskState, TreeFile
 from trapd.rollout import celeryconfig
 from trapd.rollout.condition import Condition
@@ -18,7 +19,6 @@ from trapd.watch.distributions import Distribution, Kind, locate
 from trapd.watch.environment import AUTO, NO_ENVIRONMENT, Describer
 from trapd.watch.facts import vouched
 from trapd.watch.fingerprint import Hasher, earlier_fingerprint, fingerprint
-from trapd.watch.folders import Copies, Folder, in_order, join
 from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places, places

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trapd.watch.folders import Folder, folder, look
+from trapd.folders import Folder, folder, look
 from trapd.watch.ignore import ignored, is_no_code
 
 

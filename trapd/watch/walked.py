@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
+from trapd.folders import Files, Folder, digests, in_order
 from trapd.watch.fingerprint import DIGITS, Digests, Hasher
-from trapd.watch.folders import Files, Folder, digests, in_order
 
 
 class Walked:

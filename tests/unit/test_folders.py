@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from trapd import file_stamp
+from trapd.folders import Copies, Files, SourceFile, in_order, together
 from trapd.watch import records
 from trapd.watch.contents import digest_of
 from trapd.watch.fingerprint import Hasher
-from trapd.watch.folders import Copies, Files, SourceFile, in_order, together
 from trapd.watch.record_file import Layouts, read_record
 from trapd.watch.records import Records
 from trapd.watch.tree import walk
