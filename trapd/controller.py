@@ -19,11 +19,12 @@ from trapd.event import Event
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
 from trapd.rollout import changes, intent, story, want
 from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
+from trapd.rollout.events import interruptions
 from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.recording import Recording
 from trapd.rollout.room import Room
-from trapd.rollout.view import PoolView
+from trapd.rollout.view import PoolView, of_pool
 from trapd.rollout.world import World, wanted_workers
 from trapd.spec import Application, PoolSpec
 
@@ -135,7 +136,7 @@ class Controller:
     async def look(self) -> list[PoolView]:
         """As ``pools``, with the workers as they are now: of one that falls silent nothing tells."""
         seen = await self.backend.observe()
-        return [replace(view, instances=_of(view.spec.name, seen)) for view in self.pools()]
+        return [replace(view, instances=of_pool(view.spec.name, seen)) for view in self.pools()]
 
     async def memory(self) -> Mapping[InstanceId, Memory]:
         return await self.backend.memory()
@@ -169,7 +170,7 @@ class Controller:
         world = World(
             spec=spec,
             state=want.pause(state) if held else state,
-            instances=_of(name, seen),
+            instances=of_pool(name, seen),
             usable=self.snapshots.present(),
             eager=wanted is not None and wanted.eager,
             stopping=self.stopping,
@@ -177,6 +178,7 @@ class Controller:
             going_down=self.going_down,
             other_settings="" if held else self._other_settings(name),
             room=room,
+            interrupted=self._orders_of(name).interrupted,
         )
         planned = plan(world, now)
         if held:
@@ -298,7 +300,10 @@ class Controller:
         return self._recordings.setdefault(name, Recording(mine, self._booted))
 
     def _orders_of(self, name: str) -> Orders:
-        return self._orders.setdefault(name, Orders(self.backend, lambda event: self._record(name, event)))
+        if name not in self._orders:
+            interrupted = interruptions(self._unfinished, self.clock.now(), self.clock.wall())
+            self._orders[name] = Orders(self.backend, lambda event: self._record(name, event), interrupted)
+        return self._orders[name]
 
     def _remember(
         self, states: Sequence[PoolState], events: Sequence[Event], generations: Sequence[Generation] = ()
@@ -391,7 +396,3 @@ class Controller:
         self.wake()
         while await self.backend.observe():
             await self.changed()
-
-
-def _of(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:
-    return tuple(sorted((i for i in seen if i.id.pool == pool), key=lambda i: i.id))

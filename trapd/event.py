@@ -98,6 +98,12 @@ class EventKind(StrEnum):
     STARTED = "started", About.WORKER, "a worker is started"
     READY = "ready", About.WORKER, "the worker sent READY", "since it was started"
     DRAINING = "draining", About.WORKER, "the worker was asked to finish its tasks and exit", "since it was ready"
+    INTERRUPTED = (
+        "interrupted",
+        About.WORKER,
+        "drain_timeout is over: the soft time limit is raised in tasks of child processes",
+        "since it was asked to exit",
+    )
     KILLED = (
         "killed",
         About.WORKER,

@@ -1,4 +1,4 @@
-"""What every backend promises: B1 to B16 of trapd/contracts.py.
+"""What every backend promises: B1 to B17 of trapd/contracts.py.
 
 One suite for all: the fake of the simulation in virtual time, and the embedded backend with real processes. What only
 real processes can show is in tests/process/test_embedded_backend.py.
@@ -422,3 +422,15 @@ async def test_b16_what_runs_says_what_it_uses(staged: Staged) -> None:
         memory = await stage.backend.memory()
         assert set(memory) <= {ONE}  # where the kernel does not count it, nothing is known
         assert all(1 << 16 < found.used < 1 << 32 for found in memory.values())
+
+
+async def test_b17_an_interruption_reaches_tasks_in_a_drain_only(staged: Staged) -> None:
+    async with staged() as stage:
+        assert not await stage.backend.interrupt(ONE)  # absent
+        await start(stage, ONE, script=Script(drain=None))
+        assert not await stage.backend.interrupt(ONE)  # ready
+        await stage.backend.drain(ONE)
+        await stage.until(draining(ONE))
+        assert not await stage.backend.interrupt(ONE)  # it has no child processes that run tasks
+        assert draining(ONE)(await look(stage.backend))
+        await stage.backend.kill(ONE)

@@ -110,11 +110,15 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         again = account["tasks"]["naps.jobs.again"]
         assert (again["received"], again["started"], again["retried"]) == (2, 2, 1)
         assert again["failed"] == {"MaxRetriesExceededError": 1}
+        assert not await lab.backend.interrupt(ONE)  # it does not drain
         await lab.backend.drain(ONE)
         await lab.until(lambda seen: seen[ONE].state is InstanceState.DRAINING)
         account = await lab.account_when(lambda account: account["phase"] == "draining")
         assert begun(account) == [held.id]
-        (short_path / "held.go").touch()
+        interrupted = await lab.backend.interrupt(ONE)
+        assert interrupted is (celery_pool == "prefork")
+        if not interrupted:
+            (short_path / "held.go").touch()
         await lab.until(lambda seen: ONE not in seen)
     assert not list((short_path / "run/instances").iterdir())
 

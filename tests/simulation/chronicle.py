@@ -18,7 +18,14 @@ NEXT: dict[str, dict[EventKind, str]] = {
     "absent": {_K.STARTED: "starting"},
     "starting": {_K.READY: "ready", _K.DRAINING: "draining", **_FAILS, **_LEAVES},
     "ready": {_K.DRAINING: "draining", **_FAILS, **_LEAVES},
-    "draining": {_K.READY: "ready", _K.DRAINING: "draining", _K.KILLED: "killed", **_FAILS, **_LEAVES},
+    "draining": {
+        _K.READY: "ready",
+        _K.DRAINING: "draining",
+        _K.INTERRUPTED: "draining",
+        _K.KILLED: "killed",
+        **_FAILS,
+        **_LEAVES,
+    },
     "killed": {_K.READY: "ready", _K.KILLED: "killed", **_FAILS, **_LEAVES},
     "failed": {_K.STARTED: "starting", _K.FORGOT: "absent"},
 }

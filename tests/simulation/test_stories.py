@@ -385,6 +385,19 @@ def test_a_drain_timeout_does_not_run_while_trapd_and_its_workers_stand_still() 
     assert "killed" not in [event.kind for event in universe.history.events()]
 
 
+@pytest.mark.parametrize(("heeds", "kinds"), [(2.0, ["interrupted", "gone"]), (1e6, ["interrupted", "killed"])])
+def test_a_drain_past_its_timeout_is_interrupted_once_before_it_is_killed(heeds: float, kinds: list[str]) -> None:
+    universe = running(spec(drain_timeout=30.0))
+    for run in universe.backend._runs.values():
+        run.behaviour = replace(GOOD, drain=NEVER, heeds=heeds)
+    universe.install("two", GOOD)
+    universe.settle("two", 600)
+    assert sorted(map(str, universe.backend.interrupted)) == ["p@1-1", "p@1-2"]
+    for name in map(str, universe.backend.interrupted):
+        told = [str(event.kind) for event in universe.history.events(instance=name)]
+        assert told[told.index("interrupted") :][:2] == kinds
+
+
 def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> None:
     universe = running()
     for run in universe.backend._runs.values():

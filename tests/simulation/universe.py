@@ -489,6 +489,12 @@ class _Backend:
         await self._inner.drain(id)
         self._universe.call("after drain")
 
+    async def interrupt(self, id: InstanceId) -> bool:
+        self._universe.call("before interrupt")
+        told = await self._inner.interrupt(id)
+        self._universe.call("after interrupt")
+        return told
+
     async def kill(self, id: InstanceId) -> None:
         self._universe.call("before kill")
         await self._inner.kill(id)

@@ -44,6 +44,7 @@ class Behaviour:
     drain_status: int = 0  # with which exit status
     prolongs: bool = True  # gives signs of life while it drains
     active_tasks: int = 0
+    heeds: float = NEVER  # from the interruption of its drain until it is gone; NEVER: its Celery pool has no processes
     strays: tuple[str, ...] = ()
     dying: float = 0.0  # between its end and the word of how it ended: stopping meanwhile
     words: str = "the last words"  # the detail of its failures
@@ -82,6 +83,7 @@ class FakeBackend:
     exceptions: dict[InstanceId, Behaviour] = field(default_factory=dict)  # for one instance, before its generation's
     versions: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     started: list[InstanceId] = field(default_factory=list)  # every run, in order
+    interrupted: list[InstanceId] = field(default_factory=list)
     watchdog: float = 60.0
     stop_time: float = STOP_TIME
 
@@ -112,6 +114,14 @@ class FakeBackend:
         run = self._runs.get(id)
         if run and run.instance.state in (InstanceState.STARTING, InstanceState.READY):
             self._drain(run)
+
+    async def interrupt(self, id: InstanceId) -> bool:
+        run = self._runs.get(id)
+        if run is None or run.instance.state is not InstanceState.DRAINING or run.behaviour.heeds == NEVER:
+            return False
+        self.interrupted.append(id)
+        run.due = min(run.due, self.clock.now() + run.behaviour.heeds)
+        return True
 
     async def kill(self, id: InstanceId) -> None:
         run = self._runs.get(id)

@@ -22,7 +22,7 @@ LONG_MODULES: dict[str, str] = {
 LONG_FUNCTIONS: dict[str, str] = {}
 
 CATCH_ALL = {"base", "common", "core", "helper", "helpers", "manager", "managers", "misc", "tools", "util", "utils"}
-CHANGING_VERBS = {"start", "drain", "kill", "forget"}
+CHANGING_VERBS = {"start", "drain", "interrupt", "kill", "forget"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

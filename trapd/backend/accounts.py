@@ -66,6 +66,17 @@ class WorkerAccounts(Accounts):
         return None
 
 
+async def interrupt(instances: Path, instance: str, pid: int) -> bool:
+    """See B17; ``instances``: the folder of the workers' files. A worker of an earlier trapd does not know the
+    question, and answers with an error."""
+    socket = Runtime(instances.parent).task_socket(instance)
+    try:
+        answer = await ask(socket, pid, {"interrupt": "tasks"}, LOOKING)
+    except NoAnswerError:
+        return False
+    return bool(answer.get("interrupted"))
+
+
 def parse(answer: Mapping[str, Any]) -> Work:
     """Read a worker's answer, which anybody may have written. Raises what wrong values raise."""
     return Work(

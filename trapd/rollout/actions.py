@@ -27,6 +27,12 @@ class Drain(_OnInstance):
     verb = "drain"
 
 
+class Interrupt(_OnInstance):
+    """Raise the soft time limit in the tasks of a drain that takes too long. Once for each drain: see World."""
+
+    verb = "interrupt"
+
+
 class Kill(_OnInstance):
     verb = "kill"
 
@@ -110,7 +116,7 @@ class Relieve:
         return f"{self.verb}: {self.why}"
 
 
-Effect = Start | Drain | Kill | Forget
+Effect = Start | Drain | Interrupt | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
 Action = Effect | Advance | Verdict | Renew | Relieve
 

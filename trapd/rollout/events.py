@@ -6,12 +6,13 @@ is told from the state in which history knows the worker to the state that is se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
-from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Relieve, Start
+from trapd.rollout.actions import Action, Advance, Drain, Forget, Interrupt, Kill, Plan, Relieve, Start
 from trapd.rollout.view import PoolView
 
 WORKER = "worker"  # the actor of what a worker does by itself
@@ -31,12 +32,14 @@ _STATES = {
     EventKind.STARTED: InstanceState.STARTING,
     EventKind.READY: InstanceState.READY,
     EventKind.DRAINING: InstanceState.DRAINING,
+    EventKind.INTERRUPTED: InstanceState.DRAINING,
     EventKind.KILLED: InstanceState.STOPPING,
     **dict.fromkeys(FAILURES.values(), InstanceState.FAILED),
 }
 _KINDS = {
     "start": EventKind.STARTED,
     "drain": EventKind.DRAINING,
+    "interrupt": EventKind.INTERRUPTED,
     "kill": EventKind.KILLED,
     "forget": EventKind.FORGOT,
     "promote": EventKind.PROMOTED,
@@ -80,6 +83,18 @@ def recalled(events: Iterable[Event], now: float, wall: float, booted: float) ->
             failures[name] = Failure(kind, event.reason, event.detail, at)
         found[name] = Instance(InstanceId.parse(name), _STATES[event.kind], at, failure=failures.get(name))
     return tuple(found[name] for name in sorted(found))
+
+
+def interruptions(events: Iterable[Event], now: float, wall: float) -> dict[InstanceId, float]:
+    """When the tasks of workers were interrupted, from the events that History.unfinished gives; -inf for a worker that
+    was to be killed, which comes after its interruption or in its place. Without this a restart of trapd would begin
+    anew, and interrupt once more."""
+    found: dict[InstanceId, float] = {}
+    for event in events:
+        if event.kind in (EventKind.INTERRUPTED, EventKind.KILLED):
+            at = now - (wall - event.wall) if event.kind is EventKind.INTERRUPTED else -math.inf
+            found[InstanceId.parse(str(event.instance))] = at
+    return found
 
 
 def rollout_of(state: PoolState, generation: int | None) -> int | None:
@@ -260,7 +275,7 @@ def _lasted(action: Action, instance: Instance | None, now: float) -> float | No
     match action:
         case Drain() if instance is not None and instance.ready_at is not None:
             return now - instance.ready_at
-        case Kill() if instance is not None and instance.state is InstanceState.DRAINING:
+        case Interrupt() | Kill() if instance is not None and instance.state is InstanceState.DRAINING:
             return now - instance.since
         case _:
             return None

@@ -7,8 +7,10 @@ from enum import StrEnum
 
 from trapd.model import Instance, InstanceState
 from trapd.rollout import backoff
-from trapd.rollout.actions import Drain, Effect, Forget, Kill, Start
+from trapd.rollout.actions import Drain, Effect, Forget, Interrupt, Kill, Start
 from trapd.spec import Policy
+
+INTERRUPT_GRACE = 10.0  # s that interrupted tasks have to clean up and end
 
 
 class Desire(StrEnum):
@@ -23,7 +25,7 @@ class Step(StrEnum):
     RESTART = "start after backoff"
     DRAIN = "drain"
     KILL = "kill"
-    WAIT_FOR_DRAIN = "wait; past the drain timeout kill"
+    WAIT_FOR_DRAIN = "wait; past the drain timeout interrupt, then kill"
     FORGET = "forget"
 
 
@@ -53,9 +55,16 @@ def restart_at(instance: Instance) -> float:
 
 
 def step(
-    desire: Desire, instance: Instance, policy: Policy, now: float, why: str, awake_since: float = 0.0
+    desire: Desire,
+    instance: Instance,
+    policy: Policy,
+    now: float,
+    why: str,
+    awake_since: float = 0.0,
+    interrupted_at: float | None = None,
 ) -> tuple[Effect | None, float | None]:
-    """The action for one cell of the grid, or the time at which to look again. ``awake_since``: see World."""
+    """The action for one cell of the grid, or the time at which to look again. ``awake_since``, ``interrupted_at``:
+    see World."""
     match GRID[desire, instance.state]:
         case Step.RESTART:
             at = restart_at(instance)
@@ -67,17 +76,21 @@ def step(
         case Step.FORGET:
             return Forget(instance.id, why), None
         case Step.WAIT_FOR_DRAIN:
-            return _past_drain_timeout(instance, policy, now, awake_since)
+            return _past_drain_timeout(instance, policy, now, awake_since, interrupted_at)
         case Step.NOTHING | Step.WAIT:
             return None, None
 
 
 def _past_drain_timeout(
-    instance: Instance, policy: Policy, now: float, awake_since: float
+    instance: Instance, policy: Policy, now: float, awake_since: float, interrupted_at: float | None
 ) -> tuple[Effect | None, float | None]:
     if policy.drain_timeout is None:
         return None, None
     at = max(instance.since, awake_since) + policy.drain_timeout
     if at > now:
         return None, at
-    return Kill(instance.id, f"still busy after drain_timeout = {policy.drain_timeout:g} s"), None
+    why = f"still busy after drain_timeout = {policy.drain_timeout:g} s"
+    if interrupted_at is None:
+        return Interrupt(instance.id, why), now  # what comes of it decides when to kill
+    kill_at = interrupted_at + INTERRUPT_GRACE
+    return (Kill(instance.id, why), None) if kill_at <= now else (None, kill_at)

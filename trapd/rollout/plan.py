@@ -104,7 +104,9 @@ class _Draft:
             self._memory -= 1
 
     def want(self, desire: Desire, instance: Instance, why: str) -> None:
-        action, wake_at = step(desire, instance, self.world.spec.policy, self.now, why, self.world.awake_since)
+        world = self.world
+        interrupted_at = world.interrupted.get(instance.id)
+        action, wake_at = step(desire, instance, world.spec.policy, self.now, why, world.awake_since, interrupted_at)
         if wake_at is not None:
             self.wakes.append(wake_at)
         if isinstance(action, Start):

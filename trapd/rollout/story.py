@@ -15,6 +15,7 @@ from trapd.rollout.actions import (
     Fail,
     Finish,
     Forget,
+    Interrupt,
     Kill,
     Plan,
     Promote,
@@ -50,7 +51,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 state = state if again else want.progressed(state, now)
             case Relieve():
                 state = replace(state, relieved_at=action.at, rounds=action.number)
-            case Kill() | Forget() | Renew():
+            case Interrupt() | Kill() | Forget() | Renew():
                 pass
             case _:
                 assert_never(action)

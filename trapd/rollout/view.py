@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trapd.model import Instance, InstanceState, PoolState
@@ -51,3 +52,8 @@ class PoolView:
             return self
         number, size = making
         return replace(self, waiting=f"generation {number}, of which {amount(size)} are being copied")
+
+
+def of_pool(pool: str, seen: Iterable[Instance]) -> tuple[Instance, ...]:
+    """The workers of one pool, in order."""
+    return tuple(sorted((i for i in seen if i.id.pool == pool), key=lambda i: i.id))

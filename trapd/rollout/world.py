@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from trapd.model import Ailment, FailureKind, Instance, InstanceState, PoolState, Rollout, RolloutState
+from trapd.model import Ailment, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout, RolloutState
 from trapd.rollout.room import Room
 from trapd.rollout.truth import available, well
 from trapd.spec import PoolSpec
@@ -34,6 +34,7 @@ class World:
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
     ``room``: for how many more workers there is memory; None: that is asked only when a plan would use it.
+    ``interrupted``: when the tasks of a draining worker were interrupted; -inf: none of its tasks could be.
     """
 
     spec: PoolSpec
@@ -46,6 +47,7 @@ class World:
     going_down: bool = False
     other_settings: str = ""
     room: Room | None = None
+    interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
 
     @property
     def wanted_workers(self) -> int:

@@ -196,7 +196,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _duration(), _POLICY.progress_deadline, "A rollout without progress for this long has failed"
         ),
         "drain_timeout": Key(
-            _duration(none=True), _POLICY.drain_timeout, "How long an old worker may take to finish its task"
+            _duration(none=True),
+            _POLICY.drain_timeout,
+            "How long an old worker may take to finish its task. Then Celery's soft time limit is raised in tasks that"
+            " run in child processes, and 10 s later the worker is killed",
         ),
         "on_failure": Key(
             _choice(*OnFailure),

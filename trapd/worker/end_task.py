@@ -47,6 +47,22 @@ def end(worker: Any, tally: Tally, id: str, *, now: bool) -> str:
     return "it waited here and is revoked"
 
 
+def interrupt(worker: Any, tally: Tally) -> list[str]:
+    """Raise SoftTimeLimitExceeded in each task that a child process runs; return their ids.
+
+    No id is revoked: a task that answers its soft time limit with a retry has to run again.
+    """
+    if worker is None or type(worker.pool).__module__.rpartition(".")[2] != "prefork":
+        return []
+    told = []
+    for request in [run.request for run in tally.running()]:
+        if request is not None and request.worker_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGUSR1)
+                told.append(request.id)
+    return told
+
+
 def _end_running(celery_pool: Any, kind: str, run: Run, *, now: bool) -> str:
     request = run.request
     if now and kind not in ("prefork", *GREEN):

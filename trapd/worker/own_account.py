@@ -74,6 +74,8 @@ class OwnAccount:
                 if self._registered is None:
                     self._registered = signatures.registered(self._worker.app)
                 return {**self._head(), "registered": dict(self._registered)}
+            case {"interrupt": "tasks"}:
+                return {**self._head(), "interrupted": end_task.interrupt(self._worker, self.tally)}
             case {"end": str(id), "now": bool(now)}:
                 return {**self._head(), **self._end(id, now)}
             case _:

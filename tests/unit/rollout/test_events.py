@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, RolloutState
 from trapd.rollout import want
 from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Promote, Start
-from trapd.rollout.events import FAILURES, between, gave_way, recalled
+from trapd.rollout.events import FAILURES, between, gave_way, interruptions, recalled
 from trapd.rollout.view import PoolView
 
 WALL = 1_700_000_000.0
@@ -141,6 +142,16 @@ def test_history_is_read_back_as_the_workers_that_it_knows() -> None:
     assert between(view(instance), view(known), Plan()) == (), "it is no other failure"
     (early,) = recalled([event(EventKind.DRAINING, NOW + 5)], NOW, WALL, 0.0)
     assert early.since == -5.0
+
+
+def test_a_restarted_trapd_knows_which_drains_were_interrupted() -> None:
+    events = [
+        Event(WALL - 3, EventKind.INTERRUPTED, "because", instance="p@1-1"),
+        Event(WALL - 3, EventKind.KILLED, "because", instance="p@1-2"),
+        Event(WALL - 3, EventKind.DRAINING, "because", instance="p@1-3"),
+    ]
+    first, second = InstanceId("p", 1, 1), InstanceId("p", 1, 2)
+    assert interruptions(events, NOW, WALL) == {first: NOW - 3, second: -math.inf}
 
 
 def test_a_worker_of_before_the_containers_start_is_lost_though_the_clock_went_on() -> None:

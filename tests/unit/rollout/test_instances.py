@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.support.builders import NOW, one, spec
 from trapd.model import InstanceState
-from trapd.rollout.instances import GRID, Desire, step
+from trapd.rollout.instances import GRID, INTERRUPT_GRACE, Desire, step
 
 VERB = {"start after backoff": "start", "drain": "drain", "kill": "kill", "forget": "forget"}
 
@@ -22,6 +24,19 @@ def test_every_cell_does_what_it_says(desire: Desire, state: InstanceState) -> N
     assert (action.verb if action else None) == VERB.get(GRID[desire, state])
     assert wake_at is None
     assert action is None or action.why == "because"
+
+
+def test_a_drain_past_its_timeout_is_interrupted_once_and_killed_a_while_later() -> None:
+    policy, drains = spec(drain_timeout=60).policy, one("1-1", "draining", ago=100)
+
+    def at(now: float, interrupted_at: float | None) -> tuple[str | None, float | None]:
+        action, wake_at = step(Desire.RUN, drains, policy, now, "", interrupted_at=interrupted_at)
+        return action.verb if action else None, wake_at
+
+    assert at(NOW, None) == ("interrupt", NOW)
+    assert at(NOW, NOW) == (None, NOW + INTERRUPT_GRACE)
+    assert at(NOW + INTERRUPT_GRACE, NOW) == ("kill", None)
+    assert at(NOW, -math.inf) == ("kill", None)  # no task could be interrupted
 
 
 def test_a_restart_waits_for_its_backoff() -> None:

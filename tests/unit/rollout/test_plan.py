@@ -163,7 +163,7 @@ ROWS = {
         [one("1-1"), one("1-2"), one("1-3", "draining", ago=59)], []),
     "a drain past its timeout": (
         spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
-        [one("1-1"), one("1-2"), one("1-3", "draining", ago=60)], ["kill 1-3"]),
+        [one("1-1"), one("1-2"), one("1-3", "draining", ago=60)], ["interrupt 1-3"]),
     "one takes no tasks: another is started beside it": (
         spec(), wanting(1, 1, phase=R.COMPLETE, relieved_at=NOW - 1, rounds=1), [one("1-1"), idle("1-2")],
         ["start 1-3"]),

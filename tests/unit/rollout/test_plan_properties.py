@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -102,7 +103,8 @@ def worlds(draw: st.DrawFn) -> World:
     )
     usable = frozenset(draw(st.sets(GENERATIONS)))
     room = draw(st.sampled_from([None, None, Room(), *(Room(n, n * 100, 100) for n in range(4))]))
-    return World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY), room=room)
+    world = World(pool, state, draw(instances()), usable, eager=draw(RARELY), stopping=draw(RARELY), room=room)
+    return replace(world, interrupted={i.id: -math.inf for i in world.instances if i.id.slot % 2})
 
 
 EXAMPLES = times(200, 2_000)
@@ -229,4 +231,4 @@ def test_the_generator_reaches_every_verb() -> None:
         seen.update(action.verb for action in plan(world, NOW).actions)
 
     collect()
-    assert seen >= {"start", "drain", "kill", "forget", "advance", "promote", "reject", "fail", "doubt"}
+    assert seen >= {"start", "drain", "interrupt", "kill", "forget", "advance", "promote", "reject", "fail", "doubt"}

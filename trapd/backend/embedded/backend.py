@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from trapd import environment
+from trapd.backend import accounts
 from trapd.backend.embedded import memory, spawn
 from trapd.backend.embedded.deadlines import Deadlines
 from trapd.backend.embedded.notify import NotifySocket
@@ -38,7 +39,7 @@ Command = Callable[[InstanceId], tuple[list[str], dict[str, str]]]
 
 
 class EmbeddedBackend:
-    """Keeps B1 to B15 between ``open`` and ``close``, all in one loop.
+    """Keeps B1 to B17 between ``open`` and ``close``, all in one loop.
 
     ``command`` gives an instance's argv and environment; its OSError or ValueError is the instance's failure.
     ``start_timeout`` gives the seconds that an instance has for its READY; ``watchdog`` in seconds, 0 for none.
@@ -167,6 +168,12 @@ class EmbeddedBackend:
             self._enter(run, InstanceState.DRAINING)
             if run.process:
                 run.process.send(signal.SIGTERM)
+
+    async def interrupt(self, id: InstanceId) -> bool:
+        run = self._runs.get(id)
+        if run is None or run.state is not InstanceState.DRAINING or run.pid is None:
+            return False
+        return await accounts.interrupt(self._records.instances, id.name, run.pid)
 
     async def kill(self, id: InstanceId) -> None:
         run = self._runs.get(id)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from trapd.backend import accounts
 from trapd.backend.gauge import KernelGauge
 from trapd.backend.systemd.bus import BusError, LostError
 from trapd.backend.systemd.facts import Facts
@@ -68,7 +69,7 @@ class SystemdBackend:
         watchdog: float = 60.0,
         on_shutdown: Callable[[bool], None] = lambda down: None,
     ) -> None:
-        self._clock, self._on_shutdown = clock, on_shutdown
+        self._clock, self._on_shutdown, self._reports = clock, on_shutdown, reports
         self._known = Known(reports=reports, journalctl=journalctl, clock=clock, on_change=on_change, watchdog=watchdog)
         self._jobs = Jobs()
         self._pid1 = Pid1(
@@ -155,6 +156,12 @@ class SystemdBackend:
             record.wish = InstanceState.DRAINING
             self._known.moved(record)
         await self._begun(record, job, lambda: record.wish is None)
+
+    async def interrupt(self, id: InstanceId) -> bool:
+        record = self._known[id]
+        if record.state is not InstanceState.DRAINING or record.shown is None or record.shown.pid is None:
+            return False
+        return await accounts.interrupt(self._reports, id.name, record.shown.pid)
 
     async def kill(self, id: InstanceId) -> None:
         record = self._known[id]
