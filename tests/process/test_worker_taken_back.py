@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,30 @@ async def test_what_rabbitmq_takes_back_after_its_consumer_timeout_is_named(shor
                 assert again.failure == failure  # remembered: so a repetition can be told
     except brokers.MissingServerError as error:
         pytest.skip(str(error))
+
+
+async def test_a_drained_worker_leaves_a_broker_that_does_not_answer_its_goodbye(short_path: Path) -> None:
+    (short_path / "rabbitmq").mkdir()
+    with brokers.rabbitmq_server(short_path / "rabbitmq") as (url, server):
+        lab = WorkerLab(short_path / "lab", brokers.on_rabbitmq(url))
+
+        async with lab:
+            await lab.start()
+            await lab.send("hold", str(short_path / "ledger"), ignore_result=True)
+            await asyncio.to_thread(wait, (short_path / "ledger.started").exists)
+            await lab.backend.drain(ONE)
+            await asyncio.to_thread(wait, lambda: _consumers(lab) == 0)
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                (short_path / "ledger.go").touch()
+                await lab.until(lambda seen: ONE not in seen)
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+
+
+def _consumers(lab: WorkerLab) -> int:
+    with lab.client.connection_for_read() as connection:
+        return int(connection.default_channel.queue_declare(lab.broker.queue, passive=True).consumer_count)
 
 
 async def test_a_worker_that_gives_its_broker_up_says_so(short_path: Path) -> None:

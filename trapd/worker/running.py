@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trapd.masking import mask
-from trapd.worker import application, bootsteps, broker_files, ending, report
+from trapd.worker import application, bootsteps, broker_files, ending, goodbye, report
 from trapd.worker.health import Health, Reporter
 from trapd.worker.job import Job
 from trapd.worker.late_imports import LateImports
@@ -75,6 +75,7 @@ class Running:
         """Until it is told to stop and has drained; the exit status."""
         versions = ", ".join(f"{name} {version}" for name, version in report.code_report(self.job)["versions"].items())
         log_line(f"{self.job.instance} runs generation {self.job.number} ({versions})")
+        goodbye.limit(self.worker)
         self.worker.start()
         self.account.close()
         try:
