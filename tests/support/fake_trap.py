@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SOURCE_FINDER = "0.7.0"  # version of radio-pyse
+ARITHMETIC = {"numba": "0.61.2", "numpy": "2.2.6"}  # metadata alone
 _SOURCE_EXTRACTION = '''
 import datetime
 import os
@@ -52,14 +53,16 @@ def sources_from_fits_pyse(image, rejected):
 
 
 def write(directory: Path, version: str) -> Path:
-    """Install it under ``directory``, which belongs on the import path, with the metadata of its source finder."""
+    """Install it under ``directory``, which belongs on the import path, with the metadata of its source finder,
+    numba and numpy."""
     package, metadata = directory / "trap", directory / f"trap-{version}.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
     (package / "__init__.py").touch()
     (package / "source_extraction.py").write_text(_SOURCE_EXTRACTION)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: trap\nVersion: {version}\n")
-    finder = directory / f"radio_pyse-{SOURCE_FINDER}.dist-info"
-    finder.mkdir()
-    (finder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: radio-pyse\nVersion: {SOURCE_FINDER}\n")
+    for name, its_version in {"radio_pyse": SOURCE_FINDER, **ARITHMETIC}.items():
+        about = directory / f"{name}-{its_version}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {its_version}\n")
     return directory

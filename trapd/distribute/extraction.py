@@ -5,9 +5,7 @@ Importing this module imports Trap: 15 to 33 s, since numba compiles meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import importlib.metadata
 import math
 import os
 import threading
@@ -21,13 +19,13 @@ os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
 
 from trap.source_extraction import read_pyse_image, sources_from_fits_pyse
 
-VERSION = importlib.metadata.version("trap")  # of the code just loaded; a later look on disk may find another version
-_SOURCE_FINDER = "radio-pyse"  # each Trap requires exactly one version of it
+from trapd.distribute import provenance
+
 _NOT_MEASURED = "freq_band"  # Trap's accessors set it to 0, whatever value the image has
 
-VERSIONS = {"trap": VERSION}
-with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-    VERSIONS[_SOURCE_FINDER] = importlib.metadata.version(_SOURCE_FINDER)
+VERSIONS = provenance.versions()  # of the code just loaded; a later look on disk may find other versions
+DIGEST = provenance.digest(Path(__file__))
+VERSION = VERSIONS["trap"]
 
 # The fork-safe layer aborts the process when two threads use it at once, so extractions in a threads pool run one after
 # the other.

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery
+from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import WorkerLostError
 from celery.result import AsyncResult
-from kombu.exceptions import DecodeError
+from celery.states import READY_STATES
+from kombu.exceptions import DecodeError, OperationalError
 
 from trapd.distribute.app import EXTRACT_SOURCES
 
+log = logging.getLogger("trapd.distribute")
+
 POLL = 0.1  # s between looks at a result backend that sends no messages (files, databases)
+ATTEMPTS = 3  # how many times an image is sent, if the machine and not the image is at fault
+PATIENCE = 600.0  # s without any answer, after which answers may be lost: longer than a rollout of Trap takes
+LINGER = 10.0  # s for the images that workers process when the submitter gives up
+QUIET = 2.0  # s without a new result of a revoked task: by then a worker that is not busy has discarded the tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,20 @@ class Answer:
     answered: float
     result: Mapping[str, Any] | None  # what the task returned: see trapd.distribute.tasks; None if the task failed
     error: str  # why there are no sources; empty if they were extracted
+    # "image": Trap cannot use the image. "machine": a process was killed, a time limit, a lost answer, a revoked task;
+    # the image may be good.
+    fault: Literal["", "image", "machine"] = ""
+    attempts: int = 1  # how many times the image was sent
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An image without an answer."""
+
+    result: AsyncResult
+    image: str
+    sent: float  # seconds since the epoch, the first time
+    attempts: int = 1
 
 
 class Submitter:
@@ -41,7 +65,7 @@ class Submitter:
         """``options`` go with every image to Trap's ``read_pyse_image``."""
         self.app = app
         self.options = dict(options or {})
-        self._waiting: dict[str, tuple[AsyncResult, str, float]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         if app.conf.task_always_eager:
             app.loader.import_default_modules()  # registers the tasks: Celery ignores the setting for a mere name
 
@@ -52,12 +76,17 @@ class Submitter:
 
     def send(self, image: str) -> str:
         """Submit one image, under its absolute path; returns the task's id."""
-        path, sent = str(Path(image).absolute()), time.time()
-        result = self.app.signature(EXTRACT_SOURCES, args=(path,), kwargs=self.options).apply_async()
+        sent = time.time()
+        result = self._submit(image)
+        self._waiting[str(result.id)] = _Waiting(result, image, sent)
+        return str(result.id)
+
+    def _submit(self, image: str, **options: Any) -> AsyncResult:
+        path = str(Path(image).absolute())
+        result = self.app.signature(EXTRACT_SOURCES, args=(path,), kwargs=self.options).apply_async(**options)
         if not self.app.conf.task_always_eager:
             self.app.backend.add_pending_result(result)
-        self._waiting[result.id] = (result, image, sent)
-        return str(result.id)
+        return result
 
     def gather(self, timeout: float) -> list[Answer]:
         """Return the answers that came since the last call; wait up to ``timeout`` seconds for the first of them."""
@@ -65,7 +94,87 @@ class Submitter:
         while not (ready := self._ready()) and self._waiting and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
         now = time.time()
-        return [self._answer(task, now) for task in ready]
+        return [answer for task in ready if (answer := self._answer(task, now))]
+
+    def look_again(self) -> list[Answer]:
+        """Look for what got lost: an answer in the result backend, else the image is sent again under the same id.
+
+        Extracting an image twice is harmless. An image that was sent three times is given up; returns the answers that
+        say so.
+        """
+        given_up = []
+        for task, waiting in list(self._waiting.items()):
+            if self._is_stored(waiting.result):
+                continue
+            if waiting.attempts < ATTEMPTS:
+                self._submit(waiting.image, task_id=task)
+                self._waiting[task] = replace(waiting, attempts=waiting.attempts + 1)
+                continue
+            del self._waiting[task]
+            _forget(waiting.result)
+            words = f"cannot process {waiting.image}: it was sent {waiting.attempts} times and no answer came"
+            answer = Answer(task, waiting.image, waiting.sent, time.time(), None, words, "machine", waiting.attempts)
+            given_up.append(answer)
+        if given_up:
+            self._revoke([answer.task for answer in given_up])
+        return given_up
+
+    def withdraw(self, linger: float = LINGER) -> int:
+        """Revoke the images that wait for a worker, and remove the results of all that have no answer.
+
+        Waits up to ``linger`` seconds for the images that are being processed: a result that is stored later stays in
+        the result backend until it expires there. Returns the number of those.
+        """
+        if not self._waiting:
+            return 0
+        deadline = time.monotonic() + linger
+        tasks = list(self._waiting)
+        try:
+            self._revoke(tasks)
+            while self._waiting and (left := deadline - time.monotonic()) > 0:
+                self._wait(min(left, 1.0))
+                for task in self._ready():
+                    _forget(self._waiting.pop(task).result)
+            self._sweep(tasks, deadline)
+        finally:  # also at a second Ctrl-C
+            late = len(self._waiting)
+            for waiting in self._waiting.values():
+                _forget(waiting.result)
+            self._waiting.clear()
+        return late
+
+    def _sweep(self, tasks: list[str], deadline: float) -> None:
+        """Remove results that come after a result: Celery 5.7 stores one when it hears that a task is revoked, and one
+        more when it takes the task from its queue and discards it."""
+        results = self.app.backend
+        if not isinstance(results, BaseKeyValueStoreBackend):
+            return
+        quiet = time.monotonic()
+        while (now := time.monotonic()) < deadline and now - quiet < QUIET:
+            time.sleep(POLL)
+            for task in tasks:
+                with contextlib.suppress(ValueError, DecodeError, FileNotFoundError):  # a file that is being written
+                    if results.get_task_meta(task, cache=False)["status"] in READY_STATES:
+                        results.forget(task)
+                        quiet = time.monotonic()
+
+    def _revoke(self, tasks: list[str]) -> None:
+        """Tell the workers that are there now; a broker keeps no such message for those that come later."""
+        try:
+            self.app.control.revoke(tasks)
+        except (OSError, OperationalError) as error:
+            log.warning("cannot revoke %d images: %s", len(tasks), error)
+
+    def _is_stored(self, result: AsyncResult) -> bool:
+        """Whether the answer is in the result backend, and only the message about it was lost; it is taken then."""
+        backend = self.app.backend
+        if not (backend.is_async and isinstance(backend, BaseKeyValueStoreBackend)):
+            return False  # others have no store beside the messages, or `_is_ready` reads it
+        meta = backend.get_task_meta(result.id, cache=False)
+        if meta["status"] not in READY_STATES:
+            return False
+        backend.result_consumer.on_state_change(meta, None)
+        return True
 
     def _wait(self, left: float) -> None:
         backend = self.app.backend
@@ -76,7 +185,7 @@ class Submitter:
             time.sleep(min(POLL, left))
 
     def _ready(self) -> list[str]:
-        return [task for task, (result, _, _) in self._waiting.items() if self._is_ready(result)]
+        return [task for task, waiting in self._waiting.items() if self._is_ready(waiting.result)]
 
     def _is_ready(self, result: AsyncResult) -> bool:
         if self.app.conf.task_always_eager:
@@ -88,13 +197,29 @@ class Submitter:
         except (ValueError, DecodeError):  # Celery writes result files in place: this one is half written
             return False
 
-    def _answer(self, task: str, now: float) -> Answer:
-        result, image, sent = self._waiting.pop(task)
-        value, failed = result.result, not result.successful()
+    def _answer(self, task: str, now: float) -> Answer | None:
+        """None: a child process of the worker was killed, and the image was sent again."""
+        waiting = self._waiting.pop(task)
+        value, failed = waiting.result.result, not waiting.result.successful()
+        _forget(waiting.result)
+        image, attempts = waiting.image, waiting.attempts
+        if not failed:
+            fault: Literal["", "image"] = "image" if value["error"] else ""
+            return Answer(task, image, waiting.sent, now, value, value["error"] or "", fault, attempts)
+        if isinstance(value, WorkerLostError) and attempts < ATTEMPTS:
+            result = self._submit(image)  # under a new id: the old one has failed for everybody who knows it
+            self._waiting[str(result.id)] = replace(waiting, result=result, attempts=attempts + 1)
+            return None
+        words = f"cannot process {image}: {type(value).__name__}: {value}"
+        if attempts > 1:
+            words += f"; it was sent {attempts} times"
+        return Answer(task, image, waiting.sent, now, None, words, "machine", attempts)
+
+
+def _forget(result: AsyncResult) -> None:
+    """Remove the result from the backend, if the backend has it."""
+    with contextlib.suppress(FileNotFoundError):  # of files; a failed task may have none, other backends do not mind
         result.forget()
-        if failed:
-            return Answer(task, image, sent, now, None, f"cannot process {image}: {type(value).__name__}: {value}")
-        return Answer(task, image, sent, now, value, value["error"] or "")
 
 
 def extract(
@@ -103,16 +228,32 @@ def extract(
     *,
     in_flight: int = 64,
     progress: Callable[[int, int], None] | None = None,
-    patience: float | None = None,
+    patience: float | None = PATIENCE,
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[Answer]:
     """Submit ``images``, with never more than ``in_flight`` of them unanswered, and yield each answer as it comes.
 
-    ``progress(sent, answered)`` is called after every change. Raises TimeoutError if no answer comes for ``patience``
-    seconds (None: waits for ever).
+    ``progress(sent, answered)`` is called after every change. If no answer comes for ``patience`` seconds the images
+    without an answer are sent again; when they were sent three times their answers say that they are given up. Raises
+    TimeoutError if there was no answer at all in the time of two such rounds, or since the beginning (``patience``
+    None: waits for ever). Whenever the caller stops, also by Ctrl-C, the images that wait are revoked.
     """
     submitter = Submitter(app, options=options)
-    sent = answered = 0
+    try:
+        yield from _extract(submitter, images, in_flight, progress, patience)
+    finally:
+        if late := submitter.withdraw():
+            log.warning("%d images may still be processed, and their results kept until they expire", late)
+
+
+def _extract(
+    submitter: Submitter,
+    images: Iterable[str],
+    in_flight: int,
+    progress: Callable[[int, int], None] | None,
+    patience: float | None,
+) -> Iterator[Answer]:
+    sent = answered = answered_before = 0
     coming = iter(images)
     more = True
     last = time.monotonic()
@@ -130,5 +271,16 @@ def extract(
             if progress:
                 progress(sent, answered)
             yield answer
-        if patience is not None and time.monotonic() - last > patience:
-            raise TimeoutError(f"cannot go on: no answer for {patience:.0f} s, {submitter.waiting} images unanswered")
+        if patience is None or time.monotonic() - last <= patience:
+            continue
+        last = time.monotonic()
+        if given_up := submitter.look_again():
+            if answered == answered_before:
+                raise TimeoutError(
+                    f"cannot go on: no answer for {ATTEMPTS * patience:.0f} s, {sent - answered} images unanswered; "
+                    "see with `trapctl status` whether workers are ready"
+                )
+            answered_before = answered = answered + len(given_up)
+            if progress:
+                progress(sent, answered)
+            yield from given_up

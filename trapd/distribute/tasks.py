@@ -22,7 +22,19 @@ if os.environ.get(ledger.VARIABLE):
     ledger.keep(os.environ[ledger.VARIABLE], extraction.VERSION)
 
 
-@app.task(name=EXTRACT_SOURCES, bind=True, shared=False)  # type: ignore[untyped-decorator]
+# Extracting the sources of an image again is harmless, so the message is acknowledged when the answer is stored: if the
+# whole worker is killed, the broker delivers the image to another one. If only the child process is killed, the message
+# is not given back: the broker would deliver it for ever, and an image that needs more memory than there is would kill
+# one child after the other. The submitter gets WorkerLostError, and sends the image again a bounded number of times.
+# Both are said here, because a celeryconfig with task_reject_on_worker_lost would otherwise decide.
+@app.task(  # type: ignore[untyped-decorator]
+    name=EXTRACT_SOURCES,
+    bind=True,
+    shared=False,
+    acks_late=True,
+    acks_on_failure_or_timeout=True,
+    reject_on_worker_lost=False,
+)
 def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
     """Find the sources of one image with Trap's defaults, or with ``options`` of Trap's ``read_pyse_image``.
 
@@ -45,6 +57,7 @@ def extract_sources(self: Task, path: str, **options: Any) -> dict[str, Any]:
         "versions": dict(extraction.VERSIONS),
         "worker": node,
         "generation": int(name["generation"]) if name else None,
+        "digest": extraction.DIGEST,
         "started": started,
         "finished": time.time(),
     }

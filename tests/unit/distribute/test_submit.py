@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import WorkerLostError
 
 from trapd.distribute import ledger, submit
 
@@ -45,11 +46,15 @@ class FakeApp:
         self.answer = answer
         self.results: list[FakeResult] = []
         self.sent: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
+        self.ids: list[str] = []
+        self.revoked: list[str] = []
+        self.control = SimpleNamespace(revoke=self.revoked.extend)
 
     def signature(self, name: str, args: tuple[str, ...], kwargs: dict[str, Any]) -> Any:
-        def apply_async() -> FakeResult:
+        def apply_async(task_id: str | None = None) -> FakeResult:
             self.sent.append((name, args, kwargs))
-            self.results.append(FakeResult(str(len(self.results)), self.answer(args[0])))
+            self.results.append(FakeResult(task_id or str(len(self.results)), self.answer(args[0])))
+            self.ids.append(self.results[-1].id)
             return self.results[-1]
 
         return SimpleNamespace(apply_async=apply_async)
@@ -57,6 +62,15 @@ class FakeApp:
 
 def good(path: str) -> dict[str, object]:
     return {"image": path, "error": None, "sources": [1, 2]}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock takes a second."""
+    now = iter(range(1000))
+    monkeypatch.setattr(
+        submit, "time", SimpleNamespace(monotonic=lambda: next(now), time=lambda: 0, sleep=lambda _: None)
+    )
 
 
 def extract(app: FakeApp, images: list[str], **options: Any) -> list[submit.Answer]:
@@ -92,12 +106,67 @@ def test_a_bad_image_is_an_answer_with_its_error() -> None:
     app = FakeApp(lambda path: good(path) | {"error": "cannot read it", "sources": []})
     (answer,) = extract(app, ["/a"])
     assert answer.error == "cannot read it"
+    assert answer.fault == "image"
     assert answer.result is not None
 
 
 def test_a_failed_task_is_an_answer_without_a_result() -> None:
     (answer,) = extract(FakeApp(lambda path: ValueError("no such table")), ["/a"])
     assert (answer.result, answer.error) == (None, "cannot process /a: ValueError: no such table")
+    assert (answer.fault, answer.attempts) == ("machine", 1)
+
+
+def test_an_image_whose_process_was_killed_is_sent_again() -> None:
+    outcomes: deque[object] = deque([WorkerLostError("signal 9 (SIGKILL)"), good("/a")])
+    app = FakeApp(lambda path: outcomes.popleft())
+    (answer,) = extract(app, ["/a"])
+    assert (answer.error, answer.fault, answer.attempts) == ("", "", 2)
+    assert len(set(app.ids)) == 2, "the first task has failed; who knows its id would hear so"
+    assert all(result.forgotten for result in app.results)
+
+
+def test_an_image_that_kills_each_process_is_given_up_and_not_called_bad() -> None:
+    app = FakeApp(lambda path: WorkerLostError("signal 9 (SIGKILL)"))
+    (answer,) = extract(app, ["/a"])
+    assert (answer.fault, answer.attempts, len(app.sent)) == ("machine", 3, 3)
+    assert answer.error == "cannot process /a: WorkerLostError: signal 9 (SIGKILL); it was sent 3 times"
+
+
+def test_whoever_stops_revokes_what_waits_and_removes_the_results() -> None:
+    app = FakeApp(good)
+
+    def none_but_the_first(sent: int, answered: int) -> None:
+        if sent > 1:
+            app.results[-1].looks = deque([False, False, True])  # a worker discards it, and says so
+
+    answers = submit.extract(app, ["/a", "/b", "/c"], progress=none_but_the_first)
+    assert next(answers).image == "/a"
+    answers.close()  # type: ignore[attr-defined]
+    assert app.revoked == ["1", "2"]
+    assert all(result.forgotten for result in app.results)
+
+
+def test_a_submitter_that_stops_does_not_wait_for_ever(clock: None) -> None:
+    app = FakeApp(good)
+    submitter = submit.Submitter(app)
+    submitter.send("/a")
+    app.results[0].looks = deque([False])
+    assert submitter.withdraw(linger=5) == 1
+    assert app.results[0].forgotten
+
+
+def test_one_lost_answer_does_not_hold_up_the_run(clock: None) -> None:
+    app = FakeApp(good)
+
+    def first_is_lost(sent: int, answered: int) -> None:
+        for result in app.results:
+            if result.id == "0":
+                result.looks = deque([False])
+
+    answers = extract(app, ["/a", "/b"], patience=20, progress=first_is_lost)
+    assert [answer.image for answer in answers] == ["/b", "/a"]
+    assert answers[1].error == "cannot process /a: it was sent 3 times and no answer came"
+    assert (answers[1].fault, app.revoked) == ("machine", ["0"])
 
 
 def test_a_half_written_result_is_read_again_later() -> None:
@@ -111,18 +180,16 @@ def test_a_half_written_result_is_read_again_later() -> None:
     assert [answer.image for answer in submitter.gather(0)] == ["/a"]
 
 
-def test_patience_ends_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(1000))
-    monkeypatch.setattr(
-        submit, "time", SimpleNamespace(monotonic=lambda: next(now), time=lambda: 0, sleep=lambda _: None)
-    )
+def test_patience_ends_with_words(clock: None) -> None:
     app = FakeApp(good)
 
     def never(sent: int, answered: int) -> None:
         app.results[-1].looks = deque([False])
 
-    with pytest.raises(TimeoutError, match="cannot go on: no answer for 20 s, 2 images unanswered"):
+    with pytest.raises(TimeoutError, match="cannot go on: no answer for 60 s, 2 images unanswered; see with `trapctl"):
         extract(app, ["/a", "/b"], patience=20, progress=never)
+    assert app.ids == ["0", "1"] * submit.ATTEMPTS
+    assert sorted(app.revoked) == ["0", "1"]
 
 
 def test_with_always_eager_the_images_are_processed_in_this_process(app: Celery, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from trapd.distribute import ledger
+from trapd.distribute import ledger, provenance
 
 
 def image(tmp_path: Path, text: str) -> str:
@@ -36,7 +36,23 @@ def test_the_sources_of_an_image_come_back_as_plain_numbers(tasks: ModuleType, t
 
 def test_the_answer_names_the_version_that_was_loaded(tasks: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "site/trap-9.8.7.dist-info/METADATA").write_text("Name: trap\nVersion: 10.0\n")
-    assert run(tasks, image(tmp_path, "1"))["versions"] == {"trap": "9.8.7", "radio-pyse": "0.7.0"}
+    expected = {"trap": "9.8.7", "radio-pyse": "0.7.0", "numba": "0.61.2", "numpy": "2.2.6"}
+    assert run(tasks, image(tmp_path, "1"))["versions"] == expected
+
+
+def test_the_answer_names_the_digest_of_the_generation(tasks: ModuleType, tmp_path: Path) -> None:
+    assert run(tasks, image(tmp_path, "1"))["digest"] is None, "no generation: the code as it is installed"
+    inside = tmp_path / "7/runtime/trapd/distribute/extraction.py"
+    inside.parent.mkdir(parents=True)
+    (tmp_path / "7/manifest.json").write_text(json.dumps({"digest": "4f5e"}))
+    assert provenance.digest(inside) == "4f5e"
+
+
+def test_the_message_is_kept_until_the_answer_is_stored_and_not_given_back_for_a_killed_child(
+    tasks: ModuleType,
+) -> None:
+    task = tasks.extract_sources
+    assert (task.acks_late, task.acks_on_failure_or_timeout, task.reject_on_worker_lost) == (True, True, False)
 
 
 def test_what_is_not_a_number_becomes_null(tasks: ModuleType, tmp_path: Path) -> None:
