@@ -93,6 +93,7 @@ class EventKind(StrEnum):
 
     RELIEVED = "relieved", About.POOL, "workers that run and take no tasks are replaced, new before old"
 
+    SET_ASIDE = "set-aside", About.POOL, "messages of a task that no worker knows are set aside in a parking queue"
     TASK_ENDED = "task-ended", About.POOL, "somebody ended one task of a worker"
 
     STARTED = "started", About.WORKER, "a worker is started"

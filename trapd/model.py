@@ -104,6 +104,16 @@ class RemoteCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """Messages of one task that no worker knows, as a worker counts them."""
+
+    task: str
+    queue: str  # the parking queue; empty: there is none on this broker, and they were discarded
+    messages: int
+    wall: float  # since when
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes that a worker uses with its children, and may use; ``limit`` None: it has no limit of its own."""
 
@@ -123,6 +133,7 @@ class CodeReport:
     remote: tuple[RemoteCommand, ...] = ()  # beside its code: what is not as it was configured
     slots: int | None = None  # tasks that it runs at a time; workers of an earlier trapd do not tell it
     loaded: tuple[str, ...] = ()  # distributions, by normalised name, that it or its children have loaded modules of
+    aside: tuple[SetAside, ...] = ()
     replaced: tuple[str, ...] = ()  # files that changed while modules of their distribution were loaded, old and new
 
     @property

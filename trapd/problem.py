@@ -46,6 +46,7 @@ class ProblemKind(StrEnum):
     TAKEN_BACK = "taken-back", "RabbitMQ took back what a worker held for longer than consumer_timeout", True
     LEAVING = "leaving", "a worker leaves by itself when its tasks have ended"
     REMOTE = "remote-control", "a worker was changed by Celery's remote control", True
+    SET_ASIDE = "set-aside", "messages of a task that no worker knows wait in a parking queue, or were discarded", True
     SHORT = "short-of-memory", "a pool waits for memory", True
 
 

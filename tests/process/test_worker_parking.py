@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pytest
 from kombu import Message, Queue
 
 from tests.conftest import make_broker
-from tests.support.worker_lab import WorkerLab, client_warnings, wait
-from trapd.model import InstanceId
+from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
+from trapd.model import Instance, InstanceId
 from trapd.spec import PoolSpec
 from trapd.worker.parking import SUFFIX, Parking, Verdict
 
@@ -67,14 +67,14 @@ class Place:
         return met
 
 
-def place(directory: Path, request: pytest.FixtureRequest, kind: str, limit: int = 20) -> Place:
+def place(directory: Path, request: pytest.FixtureRequest, kind: str, limit: int = 20, more: str = "") -> Place:
     broker = make_broker("rabbitmq" if kind == "quorum" else kind, request)
     quorum = QUORUM | {"x-delivery-limit": limit}
     queue: Any = Queue(broker.queue, queue_arguments=quorum) if kind == "quorum" else Queue(broker.queue)
     config = (
         "from kombu import Queue\n"
         f"task_queues = [Queue({broker.queue!r}, queue_arguments={queue.queue_arguments!r})]\n"
-        "worker_prefetch_multiplier = 1\n"
+        f"worker_prefetch_multiplier = 1\n{more}"
     )
     lab = WorkerLab(directory, broker, celeryconfig=config, spec=PoolSpec("default", concurrency=1))
     lab.client.conf.task_queues = [queue]
@@ -132,22 +132,35 @@ async def test_what_is_parked_when_all_new_workers_are_up_does_not_wait_for_anot
         assert "parked in" in here.lab.told()  # the old one has met some of them
 
 
-@KINDS
-async def test_a_task_that_nobody_knows_is_discarded_from_its_own_queue_in_the_end(
-    short_path: Path, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = place(short_path, request, kind)
+IMPATIENT = (
+    "from trapd.worker import unknown\nunknown.PATIENCE = unknown.PATIENCE_WHEN_OLD = unknown.LOOK_RARELY = 1.0\n"
+)
 
-    async with here.lab:
-        await here.lab.start()
-        sent = await here.lab.send("new", "")
-        await here.parks(1)
-        [mark] = await asyncio.to_thread(here.walk, lambda mark: Verdict.GIVEN_UP)
-        assert mark["id"] == sent.id
-        with pytest.raises(Exception, match=r"jobs\.new"):
-            await here.lab.result(sent)
-        assert "Received unregistered task" in here.lab.told()
+
+@KINDS
+async def test_a_task_that_nobody_knows_stays_parked_and_is_reported_until_a_worker_knows_it(
+    short_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    here = place(short_path, request, kind, more=IMPATIENT)
+    lab, ledger = here.lab, short_path / "ledger"
+
+    def told(seen: Mapping[InstanceId, Instance], who: InstanceId) -> list[tuple[str, str, int]]:
+        report = seen[who].report
+        return [(one.task, one.queue, one.messages) for one in report.aside] if report else []
+
+    async with lab:
+        await lab.start()
+        sent = [await lab.send("new", str(ledger)) for _ in range(2)]
+        expected = [("naps.jobs.new", here.queue.name + SUFFIX, 2)]
+        await lab.until(lambda seen: told(seen, ONE) == expected)
+        assert "Received unregistered task" not in lab.told()
+        assert "2 messages that no worker knows" in {i.id: i for i in await lab.backend.observe()}[ONE].status
+        await lab.start(NEWER)
+        for result in sent:
+            await lab.result(result)
+        await lab.until(lambda seen: not told(seen, ONE))
         await here.parks(0)
+        assert sorted(ledger.read_text().split()) == sorted(result.id for result in sent)  # each once
 
 
 async def test_the_route_of_a_message_is_what_it_was_when_it_comes_back(

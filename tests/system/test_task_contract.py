@@ -1,4 +1,5 @@
-"""An upgrade that drops a task and alters another is named before the new code is good. On the embedded backend."""
+"""An upgrade that drops a task and alters another is named before the new code is good, and the dropped task's messages
+wait for code that has it. On the embedded backend."""
 
 from __future__ import annotations
 
@@ -15,15 +16,24 @@ from tests.support.sample import Application
 from tests.support.upgrade import Setting
 
 BEFORE = """
+from trapd.worker import unknown
+
+unknown.PATIENCE = unknown.LOOK_RARELY = 1.0
+
 
 @app.task(name="shipyard.survey")
-def survey(ship): ...
+def survey(ship):
+    open(ship, "w").close()
 
 
 @app.task(name="shipyard.paint")
 def paint(ship, colour): ...
 """
 AFTER = """
+from trapd.worker import unknown
+
+unknown.PATIENCE = unknown.LOOK_RARELY = 1.0
+
 
 @app.task(name="shipyard.paint")
 def paint(ship, colour, coats): ...
@@ -39,7 +49,7 @@ def version(number: str, tasks: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
-def test_a_dropped_task_is_named_before_the_new_code_is_good(
+def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
     kind: str, application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker(kind, request), acks_late=False, workers=1, concurrency=1)
@@ -70,3 +80,19 @@ def test_a_dropped_task_is_named_before_the_new_code_is_good(
         lines = daemon.ctl("generations", "diff", "1", "2").stdout.splitlines()
         assert "missing  task shipyard.survey" in lines
         assert "altered  task shipyard.paint: another signature" in lines
+
+        with setting.broker.app() as app:
+            surveyed = short_path / "surveyed"
+            app.send_task("shipyard.survey", (str(surveyed),), ignore_result=True)
+        queue = f"{setting.broker.queue}.trapd-parked"
+        words = f"1 message of task shipyard.survey in {queue}: no worker knows the task"
+        seen = daemon.wait_until("a problem", lambda status: any(words in one for one in pool(status)["problems"]))
+        assert f"trapctl celery purge -Q {queue}" in " ".join(pool(seen)["problems"])
+        assert daemon.ctl("status").returncode == 1
+        assert f"set aside: 1 of task shipyard.survey, in {queue}" in daemon.ctl("tasks").stdout
+        [aside] = events(kind="set-aside")
+        assert words in aside["reason"]
+        daemon.ctl("rollout", "undo", "default")
+        daemon.wait_until(
+            "its end", lambda status: surveyed.exists() and not any(words in one for one in pool(status)["problems"])
+        )

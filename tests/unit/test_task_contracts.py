@@ -70,7 +70,7 @@ async def test_the_tasks_are_asked_once_and_the_next_generation_is_compared() ->
             await asyncio.sleep(0)
         assert len(accounts.asked) == 1
         await orders.disk_changed(replace(SETTLED, fingerprint="two"))
-        await until(orders, lambda: controller.generations[2].tasks is not None)
+        await until(orders, lambda: getattr(controller.state("p").rollout, "tasks", None) is not None)
         rollout = controller.state("p").rollout
         assert rollout is not None
         assert rollout.tasks == TaskChanges(("a",), ("b",))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapd.masking import mask
-from trapd.model import CodeReport, Failure, FailureKind, RemoteCommand
+from trapd.model import CodeReport, Failure, FailureKind, RemoteCommand, SetAside
 
 _LIMIT = 1 << 20  # bytes; a report has a few hundred. Tasks can write these files too.
 
@@ -47,15 +47,27 @@ def _parse(text: bytes) -> Report:
     document = json.loads(text)
     versions = {str(name): str(version) for name, version in document["versions"].items()}
     strays = tuple(str(stray) for stray in document["strays"])
-    # workers of an earlier trapd do not report it
+    # workers of an earlier trapd do not report these
     remote = tuple(
         RemoteCommand(mask(str(command["command"])), float(command["wall"])) for command in document.get("remote", ())
+    )
+    aside = tuple(
+        SetAside(mask(str(one["task"])), str(one["queue"]), int(one["messages"]), float(one["since"]))
+        for one in document.get("aside", ())
     )
     slots = None if document.get("slots") is None else int(document["slots"])
     # names of distributions; nor that
     loaded, replaced = (tuple(str(name) for name in document.get(key, ())) for key in ("loaded", "replaced"))
     code = CodeReport(
-        int(document["generation"]), str(document["digest"]), versions, strays, remote, slots, loaded, replaced
+        int(document["generation"]),
+        str(document["digest"]),
+        versions,
+        strays,
+        remote,
+        slots,
+        loaded,
+        aside=aside,
+        replaced=replaced,
     )
     failure = None
     if document["failure"]:

@@ -433,8 +433,19 @@ class Plan(_Answer):
     pools: list[PoolPlan]
 
 
+class SetAside(TypedDict):
+    """Messages of a task that no worker knows."""
+
+    pool: str
+    task: str
+    queue: Annotated[str, "the parking queue; empty if the broker has none and the messages were discarded"]
+    messages: int
+    since: float
+
+
 class Tasks(_Answer):
     workers: list[WorkerTasks]
+    aside: Annotated[list[SetAside], "as workers of these pools report it"]
 
 
 class TaskEnded(_Answer):

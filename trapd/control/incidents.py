@@ -10,6 +10,7 @@ from trapd.control.needs import Context
 from trapd.durations import age
 from trapd.model import FailureKind, Instance, InstanceState
 from trapd.problem import Problem, ProblemKind
+from trapd.rollout import set_aside
 from trapd.rollout.view import PoolView
 
 SHORT = 60.0  # s without memory for a worker that count as a problem, unless one drains: that will leave some
@@ -20,7 +21,13 @@ _BECAUSE = ", because: "  # in the status of one that leaves by itself (worker/h
 
 def problems(context: Context, view: PoolView) -> list[Problem]:
     """Empty if there is nothing of the kind."""
-    return [*_taken_back(context, view), *_leaving(view), *_remote(context, view), *_short(context, view)]
+    return [
+        *_taken_back(context, view),
+        *_leaving(view),
+        *_remote(context, view),
+        *_aside(context, view),
+        *_short(context, view),
+    ]
 
 
 def _taken_back(context: Context, view: PoolView) -> Iterator[Problem]:
@@ -63,6 +70,15 @@ def _remote(context: Context, view: PoolView) -> Iterator[Problem]:
         for command in commands:
             text = f"{instance.id}: {command.command} by remote control {age(context.clock.wall() - command.wall)} ago"
             yield Problem(ProblemKind.REMOTE, text, view.spec.name, instance.id.name, since=command.wall)
+
+
+def _aside(context: Context, view: PoolView) -> Iterator[Problem]:
+    for aside in set_aside.merged(view.instances):
+        remedy = ""
+        if aside.queue:
+            remedy = f"; install code that has the task, or drop them: trapctl celery purge -Q {aside.queue}"
+        text = f"{set_aside.sentence(aside)}, for {age(context.clock.wall() - aside.wall)}{remedy}"
+        yield Problem(ProblemKind.SET_ASIDE, text, view.spec.name, about=aside.task, since=aside.wall)
 
 
 def _short(context: Context, view: PoolView) -> Iterator[Problem]:

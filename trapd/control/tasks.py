@@ -14,6 +14,8 @@ from trapd.control.protocol import SCHEMA
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Instance, InstanceId
+from trapd.rollout import set_aside
+from trapd.rollout.view import PoolView
 from trapd.work import Like, TaskCounts, TaskRun, Work, likes
 
 Working = Mapping[InstanceId, tuple[Instance, Work]]
@@ -28,7 +30,22 @@ async def tasks(call: Call[requests.OfTasks]) -> documents.Tasks:
         like[pool] = likes(work for id, (_, work) in working.items() if id.pool == pool)
     now = call.context.clock.wall()
     found = [_worker(instance, work, like[id.pool], now) for id, (instance, work) in working.items()]
-    return {"schema": SCHEMA, "workers": found}
+    pools = {id.pool for id in working}
+    views = [view for view in call.context.controller.pools() if view.spec.name in pools]
+    return {"schema": SCHEMA, "workers": found, "aside": [one for view in views for one in _aside(view)]}
+
+
+def _aside(view: PoolView) -> list[documents.SetAside]:
+    return [
+        {
+            "pool": view.spec.name,
+            "task": aside.task,
+            "queue": aside.queue,
+            "messages": aside.messages,
+            "since": aside.wall,
+        }
+        for aside in set_aside.merged(view.instances)
+    ]
 
 
 async def end_task(call: Call[requests.OfEnd]) -> documents.TaskEnded:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
+from trapd.rollout import set_aside
 from trapd.rollout.actions import Action, Advance, Drain, Forget, Interrupt, Kill, Plan, Relieve, Start
 from trapd.rollout.view import PoolView
 
@@ -64,7 +65,8 @@ def between(before: PoolView, after: PoolView, plan: Plan) -> tuple[Event, ...]:
         _Worker(after, previous, id).story(previous.as_left(id, was.get(id)), now.get(id))
         for id in sorted({*was, *now, *previous.done})
     ]
-    return (*(event for story in seen for event in story), *(of_action(action, after) for action in plan.actions))
+    told = [*(event for story in seen for event in story), *set_aside.news(before, after)]
+    return (*told, *(of_action(action, after) for action in plan.actions))
 
 
 def recalled(events: Iterable[Event], now: float, wall: float, booted: float) -> tuple[Instance, ...]:

@@ -56,7 +56,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
         terminate = stop
 
     app.steps["worker"].update({Connecting, leaving.Leaving})
-    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation), prefetch.Room})
+    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation, account.aside), prefetch.Room})
     app.steps["consumer"].add(counting.step(account.tally, account.queues))
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)

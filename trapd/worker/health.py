@@ -35,7 +35,7 @@ DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
 # A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, imports and remote
 # commands, and running tasks. A worker at rest, or busy all the time, tells nothing.
-_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str, bool, bool], int]
+_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str, int, bool, bool], int]
 
 
 class Phase(StrEnum):
@@ -71,11 +71,12 @@ class Health:
         self.late = 0  # distributions that it has loaded since it became ready
         self.replaced = 0  # modules that are newer than others of their distribution
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
+        self.aside = 0  # messages that no worker knows
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
-        self._about: _About = (self.phase, False, "", False, (0, 0, 0, "", False, False), 0)
+        self._about: _About = (self.phase, False, "", False, (0, 0, 0, "", 0, False, False), 0)
         self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
@@ -108,7 +109,10 @@ class Health:
             stalled,
             self._away,
             bool(place),
-            (self.strays, self.late, self.replaced, self.remote, self.idle is not None, bool(self.outgrown)),
+            (
+                *(self.strays, self.late, self.replaced, self.remote, self.aside),
+                *(self.idle is not None, bool(self.outgrown)),
+            ),
             active,
         )
         if serves and not stalled and self._well > self._pinged and now >= self._pinged + self._gap(now):
@@ -208,6 +212,7 @@ class Health:
                 more += f", {self.strays} stray modules" if self.strays else ""
                 more += f", {self.late} distributions imported late" if self.late else ""
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
+                more += f", {self.aside} messages that no worker knows" if self.aside else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"
             case _:

@@ -1,5 +1,5 @@
 """Modules may be imported late, by a worker's main process too: is there a stray among them now? And what has reached
-the worker by remote control since?"""
+the worker by remote control since? And which messages does no worker know?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from trapd.masking import mask
 from trapd.worker import report
+from trapd.worker.aside import Aside
 from trapd.worker.health import Health, Phase
 from trapd.worker.job import Job
 
@@ -17,28 +18,30 @@ Commands = list[dict[str, Any]]
 
 class LateImports:
     """Keeps the report file up to date. ``look`` is called by the reporter's thread, before it speaks: a report with
-    news is written before the status that tells of it. ``remote`` gives the remote commands that stand."""
+    news is written before the status that tells of it. ``remote`` gives the remote commands that stand, ``aside`` the
+    messages that are set aside."""
 
-    def __init__(self, job: Job, remote: Callable[[], Commands] = list) -> None:
-        self._job, self._remote = job, remote
+    def __init__(self, job: Job, remote: Callable[[], Commands] = list, aside: Aside | None = None) -> None:
+        self._job, self._remote, self._aside = job, remote, aside or Aside()
         self._modules = 0
         self._first: int | None = None  # distributions that were loaded when it became ready
-        self._written: Commands = []
+        self._written: tuple[Commands, Commands] = ([], [])
 
     def look(self, health: Health) -> None:
-        remote, loaded = self._remote(), self._job.loaded
+        remote, aside, loaded = self._remote(), self._aside.told(), self._job.loaded
         if health.phase is not Phase.READY:
             return
         if self._first is None:
             self._first = len(loaded.names)
         news = loaded.look()
-        if len(sys.modules) == self._modules and remote == self._written and not news:
+        if len(sys.modules) == self._modules and (remote, aside) == self._written and not news:
             return
         self._modules = len(sys.modules)
-        found = report.code_report(self._job, health.slots) | {"remote": remote}
-        if news or len(found["strays"]) != health.strays or remote != self._written:
+        found = report.code_report(self._job, health.slots) | {"remote": remote, "aside": aside}
+        if news or len(found["strays"]) != health.strays or (remote, aside) != self._written:
             report.write(self._job, found)
-            health.strays, health.remote, self._written = len(found["strays"]), _latest(remote), remote
+            self._written = remote, aside
+            health.strays, health.remote, health.aside = len(found["strays"]), _latest(remote), self._aside.messages
             health.late, health.replaced = len(loaded.names) - self._first, len(loaded.replaced)
 
 

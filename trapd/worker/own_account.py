@@ -11,6 +11,7 @@ from celery.worker import state
 
 from trapd.task_table import TaskTable
 from trapd.worker import counting, end_task, queues, signatures
+from trapd.worker.aside import Aside
 from trapd.worker.consumption import Consumption
 from trapd.worker.green import sleep
 from trapd.worker.health import Reporter
@@ -31,6 +32,7 @@ class OwnAccount:
         self._job = job
         self.tally, self.queues = Tally(), queues.Queues()
         self.consumption = Consumption(self.tally)
+        self.aside = Aside()
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None

@@ -39,7 +39,6 @@ class Verdict(Enum):
 
     STAYS = "stays"  # at the end of the parking queue
     BACK = "back"  # to its queue, as it came
-    GIVEN_UP = "given up"  # to its queue, marked: whoever does not know it discards it there, as Celery does
 
 
 Judge = Callable[[Mapping[str, Any]], Verdict]
@@ -117,7 +116,7 @@ class Parking:
         if verdict is Verdict.STAYS:
             self._publish(queue.name + SUFFIX, message, mark)
         else:
-            self._return(queue.name, message, mark, verdict)
+            self._return(queue.name, message, mark)
         message.ack()
         return verdict is not Verdict.STAYS
 
@@ -162,12 +161,10 @@ class Parking:
         raw = self._channel.basic_get(queue=name)
         return None if raw is None else self._channel.message_to_python(raw)
 
-    def _return(self, queue: str, message: Any, mark: Mapping[str, Any], verdict: Verdict) -> None:
+    def _return(self, queue: str, message: Any, mark: Mapping[str, Any]) -> None:
         kept: dict[str, Any] = {}
         if mark.get("exchange"):  # else it is published just as it was the first time
             kept = {key: mark[key] for key in ("exchange", "routing_key")}
-        if verdict is Verdict.GIVEN_UP:
-            kept["given_up"] = True
         self._publish(queue, message, kept, _remaining(mark))
 
     def _publish(self, queue: str, message: Any, mark: Mapping[str, Any], expiration: str = "") -> None:
@@ -198,11 +195,6 @@ def restore_route(message: Any) -> None:
     mark = message.headers.get(HEADER) if message.headers else None
     if mark and mark.get("exchange"):
         message.delivery_info.update(exchange=mark["exchange"], routing_key=mark["routing_key"])
-
-
-def given_up(message: Any) -> bool:
-    """Was it parked until nobody's patience was left?"""
-    return bool((message.headers.get(HEADER) or {}).get("given_up"))
 
 
 def _mark_of_origin(message: Any) -> dict[str, Any]:

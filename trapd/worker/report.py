@@ -40,6 +40,7 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "replaced": list(job.loaded.replaced),
         "live": live(str(job.generation), job.prefix),
         "remote": [],
+        "aside": [],
         "slots": slots,
         "failure": None,
         "wall": time.time(),

@@ -2,8 +2,9 @@
 
 During an upgrade the submitters may be the first to run the new code: its new tasks then also reach workers that have
 not been recycled yet, and those would mark them as failed and drop them. They wait in the parking queue instead, out of
-everybody's way; a worker that knows them puts them back. Where there can be no parking queue, a message is held for a
-pause and handed back.
+everybody's way; a worker that knows them puts them back. A message that no worker knows for long stays there, and is
+counted and reported by its task's name (worker/aside.py). Where there can be no parking queue, a message is held for a
+pause and handed back, and in the end Celery discards it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from celery import bootsteps
 from celery.utils.log import get_logger
 
 from trapd.worker import parking, returns
+from trapd.worker.aside import Aside, Count
 from trapd.worker.parking import Parking, Verdict
 
 log = get_logger("trapd.worker")
@@ -38,8 +40,8 @@ _REMEMBERED = 100_000  # 20 MB; of more at once, each would be forgotten before 
 class Unknown:
     """Consumer.on_unknown_task of one worker. Runs in the consumer's loop."""
 
-    def __init__(self, consumer: Any, generation: Path, lot: Parking) -> None:
-        self._consumer, self._generation, self._lot = consumer, generation, lot
+    def __init__(self, consumer: Any, generation: Path, lot: Parking, aside: Aside) -> None:
+        self._consumer, self._generation, self._lot, self._aside = consumer, generation, lot, aside
         self._discard = consumer.on_unknown_task
         self._hand_back = HandBack(consumer, self.patience)
         self._told: OrderedDict[str, None] = OrderedDict()
@@ -50,18 +52,18 @@ class Unknown:
         return PATIENCE if newest_beside(self._generation) is None else PATIENCE_WHEN_OLD
 
     def __call__(self, body: Any, message: Any, error: Exception) -> None:
-        if parking.given_up(message) or not (self._park(message) or self._hand_back(message)):
+        if not (self._park(message) or self._hand_back(message)):
+            self._aside.discarded(_id_and_name(message)[1], time.time())
             self._discard(body, message, error)
 
     def judge(self, mark: Mapping[str, Any]) -> Verdict:
         """Of a message that is parked, by anybody. Raises KeyError for a mark that is none of ours."""
-        if mark["task"] in self._consumer.strategies:
-            return Verdict.BACK
-        # what lay there before this worker came may wait for the generation after this one
-        if time.time() - max(mark["since"], self._began) < self.patience():
-            return Verdict.STAYS
-        log.warning("task %s[%s] is known to no worker and is discarded", mark["task"], mark["id"])
-        return Verdict.GIVEN_UP
+        return Verdict.BACK if mark["task"] in self._consumer.strategies else Verdict.STAYS
+
+    def set_aside(self, mark: Mapping[str, Any]) -> bool:
+        """Is it parked for so long that no worker that comes by itself will know it? What lay there before this worker
+        came may wait for the generation after this one."""
+        return bool(time.time() - max(mark["since"], self._began) >= self.patience())
 
     def _park(self, message: Any) -> bool:
         queue = queue_of(self._consumer, message)
@@ -129,9 +131,10 @@ class HandBack:
 class Looks:
     """Looks into the parking queues of what one worker reads, at its READY and then for as long as it is connected."""
 
-    def __init__(self, consumer: Any, lot: Parking, judge: parking.Judge) -> None:
-        self._consumer, self._lot, self._judge = consumer, lot, judge
+    def __init__(self, consumer: Any, lot: Parking, unknown: Unknown, aside: Aside) -> None:
+        self._consumer, self._lot, self._unknown, self._aside = consumer, lot, unknown, aside
         self._pause = LOOK_EVERY
+        self._told = set[str]()  # tasks
         self._timer: Any = None
 
     def start(self) -> None:
@@ -155,9 +158,9 @@ class Looks:
         waiting = left = 0
         try:
             for queue in parked_queues(self._consumer):
-                if here := self._lot.waiting(queue):
-                    waiting += here
-                    left += self._lot.walk(queue, self._judge, here, WALK_FOR)
+                here = self._lot.waiting(queue)
+                waiting += here
+                left += self._walk(queue, here)
         except Exception as error:  # each transport has errors of its own; a broken connection is told by the consumer
             self._lot.close()
             if self._pause < LOOK_RARELY:
@@ -166,6 +169,26 @@ class Looks:
         else:
             self._pause = min(LOOK_RARELY, 2 * self._pause) if waiting and not left else LOOK_EVERY
         self._next(LOOK_AGAIN if left else self._pause)
+
+    def _walk(self, queue: Any, here: int) -> int:
+        """Judge the messages of a parking queue, ``here`` of them; how many went back to their queue."""
+        met, judged = dict[str, Count](), 0
+
+        def judge(mark: Mapping[str, Any]) -> Verdict:
+            nonlocal judged
+            judged += 1
+            verdict = self._unknown.judge(mark)
+            if verdict is Verdict.STAYS and self._unknown.set_aside(mark):
+                before = met.get(mark["task"], Count(0, mark["since"]))
+                met[mark["task"]] = Count(before.messages + 1, min(before.since, mark["since"]))
+            return verdict
+
+        left = self._lot.walk(queue, judge, here, WALK_FOR) if here else 0
+        self._aside.walked(queue.name + parking.SUFFIX, met, whole=judged >= here)
+        for task in met.keys() - self._told:
+            self._told.add(task)
+            log.error("task %s is known to no worker: its messages wait in %s", task, queue.name + parking.SUFFIX)
+        return left
 
 
 def newest_beside(generation: Path) -> int | None:
@@ -199,8 +222,8 @@ def queue_of(consumer: Any, message: Any) -> Any:
     return next((queues[name] for name in names if name in queues), None)
 
 
-def step(generation: Path) -> type[bootsteps.StartStopStep]:
-    """The consumer's step that installs it."""
+def step(generation: Path, aside: Aside) -> type[bootsteps.StartStopStep]:
+    """The consumer's step that installs it. ``aside`` hears what no worker knows."""
 
     class UnknownStep(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -208,9 +231,9 @@ def step(generation: Path) -> type[bootsteps.StartStopStep]:
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
             lot = Parking(consumer.app)
-            consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot)
+            consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot, aside)
             consumer.create_task_handler = _restoring(consumer, consumer.create_task_handler)
-            self._looks = Looks(consumer, lot, unknown.judge)
+            self._looks = Looks(consumer, lot, unknown, aside)
 
         def start(self, consumer: Any) -> None:
             self._looks.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trapd.backend import reports
+from trapd.model import SetAside
 
 REPORT = json.dumps({"pid": 5, "generation": 7, "digest": "d", "versions": {}, "strays": [], "failure": None})
 
@@ -19,6 +20,14 @@ def test_a_report_is_of_one_process(tmp_path: Path) -> None:
     assert found is not None
     assert found.code.generation == 7
     assert reports.read(tmp_path / "report", 6) is None
+
+
+def test_messages_that_are_set_aside_are_read(tmp_path: Path) -> None:
+    told = {"task": "proj.gone", "queue": "q.trapd-parked", "messages": 3, "since": 5.0}
+    (tmp_path / "report").write_text(json.dumps({**json.loads(REPORT), "aside": [told]}))
+    found = reports.read(tmp_path / "report", 5)
+    assert found is not None
+    assert found.code.aside == (SetAside("proj.gone", "q.trapd-parked", 3, 5.0),)
 
 
 def test_what_is_no_plain_file_is_no_report(tmp_path: Path) -> None:

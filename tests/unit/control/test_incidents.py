@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.incidents import problems
 from trapd.control.needs import Context
-from trapd.model import Failure, FailureKind, Instance, InstanceState, RemoteCommand
+from trapd.model import Failure, FailureKind, Instance, InstanceState, RemoteCommand, SetAside
+from trapd.rollout.set_aside import merged, news
 from trapd.worker.ending import explain
 from trapd.worker.health import Health, Phase
 from trapd.worker.standing import Standing
@@ -48,6 +50,35 @@ def test_a_consumer_timeout_of_weeks_is_read_as_such(written: str) -> None:
     failure = Failure(FailureKind.BROKER, words.summary.replace("2000000", written), "", CLOCK.now() - 70)
     (problem,) = said(worker(CLOCK, "default@7-1", failure=failure))
     assert "(23d3h)" in problem
+
+
+def aside(name: str, messages: int, queue: str = "celery.trapd-parked", **more: Any) -> Instance:
+    instance = worker(CLOCK, name, **more)
+    assert instance.report is not None
+    told = SetAside("proj.gone", queue, messages, CLOCK.wall() - 300)
+    return replace(instance, report=replace(instance.report, aside=(told,)))
+
+
+def test_messages_that_no_worker_knows_are_a_problem_with_name_count_and_remedy() -> None:
+    assert said(aside("default@7-1", 12)) == [
+        "12 messages of task proj.gone in celery.trapd-parked: no worker knows the task, for 5m00s; install code that "
+        "has the task, or drop them: trapctl celery purge -Q celery.trapd-parked"
+    ]
+    assert said(aside("default@7-1", 1, queue="")) == [
+        "1 message of task proj.gone discarded: no worker knows the task, and there is no parking queue, for 5m00s"
+    ]
+    assert said(aside("default@7-1", 1, state="draining")) == []
+
+
+def test_workers_that_look_into_one_queue_tell_of_the_same_messages() -> None:
+    two = [aside("default@7-1", 3), aside("default@7-2", 5)]
+    assert [one.messages for one in merged(two)] == [5]
+    assert [one.messages for one in merged([aside("default@7-1", 3, ""), aside("default@7-2", 5, "")])] == [8]
+    view = settled(CLOCK).pool("default")
+    before, after = replace(view, instances=(two[0],)), replace(view, instances=tuple(two))
+    [event] = news(view, before)
+    assert event.reason == "3 messages of task proj.gone in celery.trapd-parked: no worker knows the task"
+    assert list(news(before, after)) == []
 
 
 def test_remote_commands_stand_with_their_age() -> None:

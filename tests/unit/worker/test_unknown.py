@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from trapd.worker import unknown
-from trapd.worker.parking import HEADER, Verdict
+from trapd.worker.aside import Aside
+from trapd.worker.parking import Judge, Verdict
 
 
 class Message:
@@ -64,6 +65,7 @@ class Lot:
 
     def __init__(self) -> None:
         self.holds, self.finds, self.looks, self.broken = 0, 0, 0, False
+        self.marks: list[dict[str, Any]] = []
 
     def waiting(self, queue: object) -> int:
         self.looks += 1
@@ -71,7 +73,9 @@ class Lot:
             raise OSError("no broker")
         return self.holds
 
-    def walk(self, queue: object, judge: object, at_most: int, seconds: float) -> int:
+    def walk(self, queue: object, judge: Judge, at_most: int, seconds: float) -> int:
+        for mark in self.marks:
+            judge(mark)
         return self.finds
 
     def close(self) -> None:
@@ -88,7 +92,8 @@ class Case:
         monkeypatch.setattr(unknown, "time", clock)
         self.consumer = Consumer(hub)
         self.lot = Lot()
-        self.unknown = unknown.Unknown(self.consumer, folder / "7", self.lot)  # type: ignore[arg-type]
+        self.aside = Aside()
+        self.unknown = unknown.Unknown(self.consumer, folder / "7", self.lot, self.aside)  # type: ignore[arg-type]
 
     def receive(self, message: Message) -> Message:
         self.unknown(None, message, KeyError("naps.new"))
@@ -198,39 +203,80 @@ def test_what_is_remembered_is_bounded(case: Case, monkeypatch: pytest.MonkeyPat
     assert len(case.unknown._hand_back._seen) == 3
 
 
+@pytest.mark.parametrize("age", [0.0, 1e6])
+def test_what_is_parked_goes_back_to_who_knows_it_and_stays_otherwise(case: Case, age: float) -> None:
+    since = case.now
+    case.now += age
+    assert case.unknown.judge({"task": "naps.known", "id": "a", "since": since}) is Verdict.BACK
+    assert case.unknown.judge({"task": "naps.new", "id": "a", "since": since}) is Verdict.STAYS
+
+
 @pytest.mark.parametrize(
-    ("task", "age", "newer", "verdict"),
+    ("age", "newer", "set_aside"),
     [
-        ("naps.known", 0.0, False, Verdict.BACK),
-        ("naps.known", 1e6, False, Verdict.BACK),
-        ("naps.new", unknown.PATIENCE - 1, False, Verdict.STAYS),
-        ("naps.new", unknown.PATIENCE, False, Verdict.GIVEN_UP),
-        ("naps.new", unknown.PATIENCE_WHEN_OLD - 1, True, Verdict.STAYS),
-        ("naps.new", unknown.PATIENCE_WHEN_OLD, True, Verdict.GIVEN_UP),
+        (unknown.PATIENCE - 1, False, False),
+        (unknown.PATIENCE, False, True),
+        (unknown.PATIENCE_WHEN_OLD - 1, True, False),
+        (unknown.PATIENCE_WHEN_OLD, True, True),
     ],
 )
-def test_what_is_parked_goes_back_to_who_knows_it_and_is_given_up_when_it_is_too_old(
-    case: Case, tmp_path: Path, task: str, age: float, newer: bool, verdict: Verdict
+def test_what_no_worker_knows_for_long_counts_as_set_aside(
+    case: Case, tmp_path: Path, age: float, newer: bool, set_aside: bool
 ) -> None:
     if newer:
         (tmp_path / "8").mkdir()
     since = case.now
     case.now += age
-    assert case.unknown.judge({"task": task, "id": "a", "since": since}) is verdict
+    assert case.unknown.set_aside({"task": "naps.new", "id": "a", "since": since}) is set_aside
 
 
-def test_a_new_worker_gives_up_nothing_at_once_that_was_parked_long_before_it(case: Case) -> None:
+def test_what_was_parked_long_before_a_worker_came_counts_only_after_a_while(case: Case) -> None:
     """The generation after it may know it."""
     mark = {"task": "naps.new", "id": "a", "since": case.now - 500.0}
-    assert case.unknown.judge(mark) is Verdict.STAYS
+    assert not case.unknown.set_aside(mark)
     case.now += unknown.PATIENCE
-    assert case.unknown.judge(mark) is Verdict.GIVEN_UP
+    assert case.unknown.set_aside(mark)
 
 
-def test_what_was_given_up_is_discarded_as_ever(case: Case) -> None:
+def test_what_an_earlier_worker_has_given_up_is_parked_as_well(case: Case) -> None:
     message = Message()
-    message.headers[HEADER] = {"given_up": True}
-    assert case.consumer.discarded == [case.receive(message)]
+    message.headers["trapd-parked"] = {"given_up": True}
+    case.receive(message)
+    assert case.consumer.discarded == []
+
+
+def test_what_is_set_aside_is_counted_by_name_until_the_parking_queue_is_empty(case: Case) -> None:
+    marks: list[dict[str, Any]] = [
+        {"task": task, "id": "a", "since": case.now} for task in ("naps.new", "naps.gone", "naps.new")
+    ]
+    round = Round(case)
+    case.lot.marks = marks
+    case.lot.holds = 3
+    round.pauses(1)
+    assert case.aside.told() == []
+    case.now += unknown.PATIENCE
+    round.pauses(1)
+    assert [(one["queue"], one["task"], one["messages"]) for one in case.aside.told()] == [
+        ("q.trapd-parked", "naps.new", 2),
+        ("q.trapd-parked", "naps.gone", 1),
+    ]
+    case.lot.marks = marks[:1]  # the walk was broken off: there may be more
+    round.pauses(1)
+    assert case.aside.messages == 3
+    case.lot.holds = 1
+    round.pauses(1)
+    assert case.aside.messages == 1
+    case.lot.holds = 0
+    round.pauses(1)
+    assert case.aside.told() == []
+
+
+def test_what_cannot_be_parked_and_is_discarded_is_counted(case: Case) -> None:
+    case.receive(Message())
+    case.now += unknown.PATIENCE
+    case.receive(Message())
+    assert case.consumer.discarded
+    assert case.aside.told() == [{"queue": "", "task": "naps.new", "messages": 1, "since": case.now}]
 
 
 class Round:
@@ -241,7 +287,7 @@ class Round:
         case.consumer.connection = SimpleNamespace(transport=SimpleNamespace(driver_type="amqp"))
         queue = SimpleNamespace(name="q", auto_delete=False, exclusive=False)
         case.consumer.task_consumer = SimpleNamespace(queues=[queue])
-        self.looks = unknown.Looks(case.consumer, case.lot, case.unknown.judge)  # type: ignore[arg-type]
+        self.looks = unknown.Looks(case.consumer, case.lot, case.unknown, case.aside)  # type: ignore[arg-type]
         self.looks.start()
 
     def pauses(self, count: int) -> list[float]:

@@ -69,6 +69,10 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
         screen.table(columns, [_row(worker, task, now) for worker, task in found], lead=3)
     else:
         screen.line("no task runs")
+    for aside in document.get("aside", []):  # a trapd from before the upgrade does not tell them
+        where = f"in {aside['queue']}" if aside["queue"] else "discarded"
+        known = f"no worker knows the task, for {since(aside['since'], now)}"
+        screen.line(f"set aside: {aside['messages']} of task {aside['task']}, {where}: {known}")
     for worker in document["workers"]:
         if worker["unanswered"]:
             where = "its tasks are those of its task table" if worker["running"] else "its tasks are not known"
