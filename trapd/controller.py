@@ -12,8 +12,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from trapd import asking, removal
 from trapd.apply import Orders
-from trapd.contracts import STANDSTILL, Backend, Clock, Cost, History, MemoryGauge, Snapshots
+from trapd.contracts import STANDSTILL, Accounts, Backend, Clock, Cost, History, MemoryGauge, Snapshots
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
@@ -27,13 +28,13 @@ from trapd.rollout.room import Room
 from trapd.rollout.view import PoolView, of_pool
 from trapd.rollout.world import World, wanted_workers
 from trapd.spec import Application, PoolSpec
+from trapd.work import Work
 
 log = logging.getLogger("trapd.controller")
 RETRY, RETRY_LONGEST = 0.25, 5.0  # seconds until a pass looks again whose backend refused, and refused again
 RESYNC_BUSY, RESYNC_IDLE = 15.0, 300.0  # seconds until it looks again though nothing said so: an event may be lost
 FAULT_PAUSE = 10.0  # seconds after an unforeseen error
 _NO_NOTES: Mapping[str, str] = {}
-Collect = Callable[[frozenset[int], Iterable[int]], frozenset[int]]  # present, needed -> to be removed
 
 
 class Controller:
@@ -48,18 +49,19 @@ class Controller:
         history: History,
         clock: Clock,
         gauge: MemoryGauge,
-        collect: Collect,
+        collect: removal.Collect,
+        accounts: Accounts,
         application: Application,
         booted: float = 0.0,
     ) -> None:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
         self.backend, self.snapshots, self.history, self.clock = backend, snapshots, history, clock
-        self.gauge, self._growing = gauge, asyncio.Lock()  # one pool at a time takes of the memory that is left
+        self.gauge, self.accounts = gauge, accounts
+        self._growing = asyncio.Lock()  # one pool at a time takes of the memory that is left
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.settled: Disk | None = None  # the disk as it was when it last was whole and at rest
-        self.stopping = False
-        self.going_down = False  # the machine
+        self.stopping = self.going_down = False  # going down: the machine does
         self.awake_since = 0.0  # since when trapd itself has not stood still; 0: since it began
         self.trouble = ""  # why nothing can be remembered, if so
         self.generations: dict[int, Generation] = dict(history.generations())
@@ -70,13 +72,12 @@ class Controller:
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         self._collect = collect
-        self._views: dict[str, PoolView] = {}
+        # The last pass of each pool, and what its workers accounted for when it asked them.
+        self._views, self._works = dict[str, PoolView](), dict[str, Mapping[InstanceId, Work]]()
         self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them
-        self._recordings: dict[str, Recording] = {}
-        self._wakes: dict[str, asyncio.Event] = {}
-        self._passes: dict[str, asyncio.Lock] = {}
+        self._recordings, self._orders = dict[str, Recording](), dict[str, Orders]()
+        self._wakes, self._passes = dict[str, asyncio.Event](), dict[str, asyncio.Lock]()
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
-        self._orders: dict[str, Orders] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
@@ -144,6 +145,7 @@ class Controller:
     async def observe(self, name: str) -> PoolView:
         """Look now, and say what a pass would do, without doing it."""
         seen = await self.backend.observe()
+        await self._ask(name, seen)
         view, _ = await self._weigh(name, seen, self.clock.now())
         return view
 
@@ -164,22 +166,7 @@ class Controller:
         self, name: str, seen: Sequence[Instance], now: float, room: Room | None = None, *, held: bool = False
     ) -> tuple[PoolView, Plan]:
         """``held``: as if the pool were paused, because nothing can be remembered."""
-        known = self.pool(name)
-        spec, state = known.spec, known.state
-        wanted = self.generations.get(state.wanted) if state.wanted is not None else None
-        world = World(
-            spec=spec,
-            state=want.pause(state) if held else state,
-            instances=of_pool(name, seen),
-            usable=self.snapshots.present(),
-            eager=wanted is not None and wanted.eager,
-            stopping=self.stopping,
-            awake_since=self.awake_since,
-            going_down=self.going_down,
-            other_settings="" if held else self._other_settings(name),
-            room=room,
-            interrupted=self._orders_of(name).interrupted,
-        )
+        known, world = self.pool(name), self._world(name, seen, room, held=held)
         planned = plan(world, now)
         if held:
             planned = replace(planned, waiting="room for the history, to write down a verdict", short="")
@@ -197,6 +184,27 @@ class Controller:
             wall=self.clock.wall(),
         )
         return view, planned
+
+    async def _ask(self, name: str, seen: Sequence[Instance]) -> None:
+        self._works[name] = await asking.works(self.accounts, self._world(name, seen), self.clock.now())
+
+    def _world(self, name: str, seen: Sequence[Instance], room: Room | None = None, *, held: bool = False) -> World:
+        known = self.pool(name)
+        state, wanted = known.state, self.generations.get(known.state.wanted or 0)
+        return World(
+            spec=known.spec,
+            state=want.pause(state) if held else state,
+            instances=of_pool(name, seen),
+            usable=self.snapshots.present(),
+            eager=wanted is not None and wanted.eager,
+            stopping=self.stopping,
+            awake_since=self.awake_since,
+            going_down=self.going_down,
+            other_settings="" if held else self._other_settings(name),
+            room=room,
+            works=self._works.get(name, {}),
+            interrupted=self._orders_of(name).interrupted,
+        )
 
     def _other_settings(self, name: str) -> str:
         """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
@@ -260,6 +268,7 @@ class Controller:
         async with self._passes.setdefault(name, asyncio.Lock()):
             seen = await self.backend.observe()
             self._remember([], [], changes.told(self.generations, seen, self.settled))
+            await self._ask(name, seen)
             view, planned = self._decide(name, seen, self.clock.now())
             if not view.grows:
                 return await self._pass(name, seen, view, planned)
@@ -287,7 +296,7 @@ class Controller:
         refused = lost or bool(orders.refused)
         self._refusals[name] = self._refusals.get(name, 0) + 1 if refused else 0
         if kept and any(isinstance(action, Finish | Reject | Fail) for action in planned.actions):
-            await self.collect()
+            await removal.remove_useless(self, self._collect)
         self.notify()
         resync = RESYNC_BUSY if planned.waiting or planned.actions or self.trouble else RESYNC_IDLE
         wakes = [now + (self._patience(name) if refused else resync)]
@@ -366,21 +375,6 @@ class Controller:
             self.trouble = ""
             log.info("the history can be written again")
             self.notify()
-
-    async def collect(self) -> None:
-        """Remove the snapshots that nobody needs any more."""
-        needed = {i.id.generation for i in await self.backend.observe()}
-        needed |= {number for state in self.states.values() for number in want.needed(state)}
-        gone = self._collect(self.snapshots.present(), needed) | (self.snapshots.damaged().keys() - needed)
-        for number in sorted(gone):
-            await self.snapshots.remove(number)
-        # those included whose records stayed when the disk was full
-        useless = {n for n in self.generations if n not in needed and n not in self.snapshots.present()}
-        if useless:
-            with contextlib.suppress(HistoryError), self.writing():
-                self.history.drop_generations(useless)
-                for number in useless:
-                    del self.generations[number]
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

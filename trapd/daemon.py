@@ -92,7 +92,6 @@ class Daemon:
         self.history = SqliteHistory(self._files.history)
         self.snapshots = SnapshotStore(self._files.generations)
         self.backend = self._make_backend()
-        self.accounts = WorkerAccounts(layout.WORKERS_RUNTIME if self.systemd else self._runtime.path)
         self.controller = Controller(
             settings.pools,
             backend=self.backend,
@@ -101,6 +100,7 @@ class Daemon:
             clock=self.clock,
             gauge=KernelGauge(),
             collect=removable,
+            accounts=WorkerAccounts(layout.WORKERS_RUNTIME if self.systemd else self._runtime.path),
             application=settings.application,
             booted=booted(),
         )
@@ -155,7 +155,7 @@ class Daemon:
             about=about,
             clock=self.clock,
             look=lambda: self.watch.look(),
-            accounts=self.accounts,
+            accounts=self.controller.accounts,
         )
 
     def _make_watch(self) -> Watch:
@@ -205,7 +205,7 @@ class Daemon:
             self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
-                works += [self.tending.run(), TaskContracts(self.controller, self.accounts).run()]
+                works += [self.tending.run(), TaskContracts(self.controller, self.controller.accounts).run()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"

@@ -69,6 +69,12 @@ class EventKind(StrEnum):
         "since it was wanted",
     )
     DOUBTED = "doubted", About.ROLLOUT, "workers of a good generation hang: it has to prove itself anew"
+    SUSPECTED = (
+        "suspected",
+        About.ROLLOUT,
+        "tasks of one name fail more often than before: they are compared with those of old workers",
+    )
+    CLEARED = "cleared", About.ROLLOUT, "the comparison of tasks has proved nothing against the generation"
     FINISHED = "finished", About.ROLLOUT, "every wanted worker runs the generation", "since it was wanted"
     REJECTED = (
         "rejected",
@@ -76,7 +82,12 @@ class EventKind(StrEnum):
         "its own code failed: the last good generation serves",
         "since it was wanted",
     )
-    GIVEN_UP = "given-up", About.ROLLOUT, "the rollout made no progress after a good canary", "since it was wanted"
+    GIVEN_UP = (
+        "given-up",
+        About.ROLLOUT,
+        "the rollout made no progress after a good canary, or its tasks failed",
+        "since it was wanted",
+    )
     SUPERSEDED = "superseded", About.ROLLOUT, "another generation is wanted instead", "since it was wanted"
 
     TASKS_CHANGED = (

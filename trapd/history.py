@@ -20,7 +20,7 @@ from trapd.contracts import History
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.migrations import SCHEMA, migrate
-from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope, TaskChanges
+from trapd.model import Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope, TaskChanges
 
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
@@ -287,7 +287,7 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 def _record(value: Any) -> dict[str, Any]:
     return (
-        asdict(value) if isinstance(value, Refusal | Content | TaskChanges) else dict(value)
+        asdict(value) if isinstance(value, Refusal | Content | TaskChanges | Retrial) else dict(value)
     )  # mappings that are not dict
 
 
@@ -304,10 +304,16 @@ def _table(record: dict[str, Any]) -> dict[str, Content]:
 
 
 def _rollout(record: dict[str, Any]) -> Rollout:
-    opened = tuple(record.get("opened", ()))  # a rollout of an earlier trapd has neither gates nor tasks
-    tasks = record.get("tasks")
-    compared = tasks and TaskChanges(**{key: tuple(names) for key, names in tasks.items()})
-    return Rollout(**record | {"state": RolloutState(record["state"]), "opened": opened, "tasks": compared})
+    # a rollout of an earlier trapd has neither gates nor tasks nor retrials
+    before, tasks = record.get("before"), record.get("tasks")
+    values = {
+        "state": RolloutState(record["state"]),
+        "opened": tuple(record.get("opened", ())),
+        "tasks": tasks and TaskChanges(**{key: tuple(names) for key, names in tasks.items()}),
+        "before": None if before is None else {name: (ended, failed) for name, (ended, failed) in before.items()},
+        "retrials": tuple(Retrial(**retrial) for retrial in record.get("retrials", ())),
+    }
+    return Rollout(**record | values)
 
 
 def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:

@@ -263,6 +263,17 @@ class TaskChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Retrial:
+    """The tasks of one name, which failed more often with new code than before, counted anew beside the old code."""
+
+    task: str
+    number: int  # in its rollout, from 1
+    since: float
+    why: str  # the suspicion
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """Moving one pool from one generation to another."""
 
@@ -282,6 +293,10 @@ class Rollout:
     previous_versions: Mapping[str, str] = field(default_factory=dict)
     opened: tuple[str, ...] = ()  # gates that a person has opened
     tasks: TaskChanges | None = None  # None: the tasks of the two generations could not be compared yet
+    # Of the code before: task name -> how many ended, and failed; None: not known.
+    before: Mapping[str, tuple[int, int]] | None = None
+    retrials: tuple[Retrial, ...] = ()
+    finished_at: float | None = None  # when it was complete
 
 
 class Scope(StrEnum):

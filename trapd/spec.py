@@ -40,6 +40,10 @@ class Policy:
     drain_timeout: float | None = None
     on_failure: OnFailure = OnFailure.REVERT
     promote: Promotion = Promotion.AUTO
+    judge: bool = True
+    canary_time: float | None = None  # None: min_ready
+    canary_tasks: int = 100
+    probation: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

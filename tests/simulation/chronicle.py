@@ -36,6 +36,7 @@ _SEEN = {
     InstanceState.STOPPING: {"starting", "ready", "draining", "killed"},
     InstanceState.FAILED: {"failed"},
 }
+_PROBATION = {_K.SUSPECTED, _K.CLEARED}
 _END = {_K.FINISHED, _K.REJECTED, _K.GIVEN_UP, _K.SUPERSEDED}
 
 
@@ -110,7 +111,7 @@ class _Rollouts:
             raise UntrueError(f"of which rollout? {event}")
         if event.kind is _K.DOUBTED:
             over.discard(event.rollout)
-        elif event.rollout in over and event.kind not in _END:  # one that finished at 0 workers may be judged later
+        elif event.rollout in over and event.kind not in _END | _PROBATION:  # judged later
             raise UntrueError(f"rollout {event.rollout} was over, and then {event}")
         if event.kind in _END:
             over.add(event.rollout)

@@ -19,7 +19,9 @@ from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.fake_gauge import FakeGauge
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
+from trapd.contracts import Accounts
 from trapd.controller import Controller
 from trapd.errors import BackendError, HistoryError, RefusedError
 from trapd.event import Event
@@ -74,6 +76,7 @@ class Universe:
         self.backend = FakeBackend(self.clock)
         self.gauge = FakeGauge(self.backend)
         self.history: FakeHistory = _Watched()
+        self.accounts: Accounts = NO_ACCOUNTS  # its workers do not answer
         self.snapshots = FakeSnapshots()
         self.disk = Disk(DiskState.CHANGING)
         self.outage = False
@@ -99,6 +102,7 @@ class Universe:
             clock=self.clock,
             gauge=self.gauge,
             collect=removable,
+            accounts=self.accounts,
             application=self.application,
         )
         self.triggers = Triggers(self.controller)
@@ -319,7 +323,9 @@ class Universe:
         spec = self.spec_of(id.pool)
         live = [i for i in self.seen(id.pool) if i.state is not InstanceState.FAILED and i.id != id]
         wanted = self.workers_of(id.pool)
-        if len(live) + 1 > budget(spec, wanted, sized=self.gauge.capacity is not None).ceiling:
+        latest = self.controller.state(id.pool).rollout
+        retrial = latest is not None and any(not retrial.over for retrial in latest.retrials)
+        if len(live) + 1 > budget(spec, wanted, sized=self.gauge.capacity is not None, retrial=retrial).ceiling:
             raise BrokenPromiseError(f"starting {id} would make {len(live) + 1} workers alive: {_names(live)}")
         if len(live) + 1 > wanted and self.gauge.left() < 1:
             raise BrokenPromiseError(f"starting {id} beside {_names(live)}: there is no memory for it")

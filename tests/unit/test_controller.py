@@ -14,6 +14,7 @@ from tests.support.fake_backend import FakeBackend
 from tests.support.fake_gauge import FakeGauge
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd import controller
 from trapd.content import Content
@@ -22,6 +23,7 @@ from trapd.errors import BackendError, RefusedError
 from trapd.event import EventKind
 from trapd.generations.collect import removable
 from trapd.model import CodeReport, Disk, DiskState, Instance, InstanceId, InstanceState, PoolState
+from trapd.removal import remove_useless
 from trapd.triggers import Triggers
 
 TABLE = {"pkg": Content("1.0", "p"), "numpy": Content("1.26.4", "n"), "ipython": Content("8.0", "i")}
@@ -44,6 +46,7 @@ def triggers(backend: FakeBackend | None = None) -> Triggers:
         clock=clock,
         gauge=FakeGauge(backend),
         collect=removable,
+        accounts=NO_ACCOUNTS,
         application=application(),
     )
     backend.on_change = made.wake
@@ -168,7 +171,7 @@ async def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collec
     one.snapshots.kept = {number: {} for number in range(1, 10)}  # type: ignore[attr-defined]
     one.states["p"] = PoolState("p", wanted=9, good=(5, 6, 7, 8, 9))
     await one.backend.start(InstanceId("q", 2, 1))
-    await one.collect()
+    await remove_useless(one, removable)
     assert one.snapshots.present() == {2, 5, 6, 7, 8, 9}
 
 
@@ -253,6 +256,7 @@ async def test_a_clock_that_is_set_while_a_rollout_goes_on_does_not_stretch_it()
         "snapshots": FakeSnapshots(),
         "history": history,
         "collect": removable,
+        "accounts": NO_ACCOUNTS,
     }
     world["application"] = application()
     orders = Triggers(Controller([spec()], clock=clock, **world))
@@ -343,6 +347,7 @@ async def test_what_a_worker_has_loaded_counts_and_does_so_after_a_restart_of_tr
         history=known.history,
         clock=known.clock,
         collect=removable,
+        accounts=NO_ACCOUNTS,
         gauge=known.gauge,
         application=application(),
     )
@@ -374,6 +379,7 @@ async def test_two_pools_that_roll_at_the_same_time_do_not_take_the_same_memory(
         clock=clock,
         gauge=SlowGauge(backend, capacity=3),
         collect=removable,
+        accounts=NO_ACCOUNTS,
         application=application(),
     )
     orders = Triggers(one)

@@ -17,6 +17,7 @@ from tests.support.builders import application
 from tests.support.fake_backend import FakeBackend
 from tests.support.fake_gauge import FakeGauge
 from tests.support.fake_snapshots import FakeSnapshots
+from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd import migrations
 from trapd.controller import Controller
@@ -89,6 +90,7 @@ def test_nobody_is_recycled_and_what_was_refused_stays_refused(file: Path) -> No
             clock=clock,
             gauge=FakeGauge(backend),
             collect=removable,
+            accounts=NO_ACCOUNTS,
             application=SHOP,
         )
         for fingerprint in ("f3", "f4"):  # what runs, and what this application has failed with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -116,9 +117,33 @@ class Relieve:
         return f"{self.verb}: {self.why}"
 
 
+@dataclass(frozen=True, slots=True)
+class _OnTask:
+    generation: int
+    task: str
+    why: str
+    verb: ClassVar[str]
+    instance: ClassVar[InstanceId | None] = None
+
+    def __str__(self) -> str:
+        return f"{self.verb} generation {self.generation}: {self.why}"
+
+
+class Suspect(_OnTask):
+    """Tasks of one name fail more often than before: a retrial begins."""
+
+    verb = "suspect"
+
+
+class Clear(_OnTask):
+    """A retrial is over, and has proved nothing."""
+
+    verb = "clear"
+
+
 Effect = Start | Drain | Interrupt | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict | Renew | Relieve
+Action = Effect | Advance | Verdict | Renew | Relieve | Suspect | Clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +154,5 @@ class Plan:
     wake_at: float | None = None
     waiting: str = ""
     short: str = ""  # of what is waited for: the memory that is missing
+    figures: Mapping[str, tuple[int, int]] | None = None  # of the old code, to be remembered: see Rollout.before
     gate: Closed | None = None  # before which the rollout waits for a person

@@ -67,6 +67,12 @@ def clears(witness: Instance, canary: Instance, since: float) -> bool:
     return not failure.was_ready or (failed is not None and failed.was_ready)
 
 
+def speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:
+    """Is this one a failure of the good generation that clears the canary?"""
+    of_good = instance.id.generation == world.fallback
+    return of_good and instance.state is InstanceState.FAILED and clears(instance, failed, failed.failed_at)
+
+
 def blame(world: World, canary: Instance) -> Blame:
     """What the last good generation's own starts since then say. A failure outweighs a success."""
     if witness_failure(world, canary) is not None:

@@ -14,16 +14,18 @@ AUTOMATIC = 2
 @dataclass(frozen=True, slots=True)
 class Budget:
     """``ceiling``: most workers alive at once: the wanted ones, ``surge`` and ``draining`` (Kubernetes forgets the
-    last: its issue 95498). ``floor``: fewest ready consumers that we may leave by our own act."""
+    last: its issue 95498). ``witness``: one more, for a retrial, which compares old and new code side by side.
+    ``floor``: fewest ready consumers that we may leave by our own act."""
 
     floor: int
     wanted: int
     surge: int
     draining: int
+    witness: int = 0
 
     @property
     def ceiling(self) -> int:
-        return self.wanted + self.surge + self.draining
+        return self.wanted + self.surge + self.draining + self.witness
 
 
 def resolve(amount: Amount, wanted: int, *, up: bool) -> int:
@@ -34,19 +36,20 @@ def resolve(amount: Amount, wanted: int, *, up: bool) -> int:
     return -(-scaled // 100) if up else scaled // 100
 
 
-def budget(spec: PoolSpec, wanted: int, *, sized: bool = True) -> Budget:
+def budget(spec: PoolSpec, wanted: int, *, sized: bool = True, retrial: bool = False) -> Budget:
     """What the pool's policy allows for so many wanted workers.
 
     If surge and unavailable come to 0 nothing could ever move, so unavailable becomes 1. A singleton (celery beat) is
     never surged, and nothing is started while it drains: two beats would send everything twice. Automatic draining is 0
     where surge is 0, which asks for no more than the wanted workers, and where it is not known how much memory there is
-    (``sized``).
+    (``sized``). ``retrial``: one is open.
     """
     surge = 0 if spec.singleton else resolve(spec.policy.max_surge, wanted, up=True)
     unavailable = resolve(spec.policy.max_unavailable, wanted, up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
-    return Budget(max(0, wanted - unavailable), wanted, surge, _draining(spec, wanted, surge, sized=sized))
+    witness = 1 if retrial and not spec.singleton else 0
+    return Budget(max(0, wanted - unavailable), wanted, surge, _draining(spec, wanted, surge, sized=sized), witness)
 
 
 def _draining(spec: PoolSpec, wanted: int, surge: int, *, sized: bool) -> int:

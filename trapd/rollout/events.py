@@ -13,7 +13,19 @@ from dataclasses import dataclass, replace
 from trapd.event import Event, EventKind
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
 from trapd.rollout import set_aside
-from trapd.rollout.actions import Action, Advance, Drain, Forget, Interrupt, Kill, Plan, Relieve, Start
+from trapd.rollout.actions import (
+    Action,
+    Advance,
+    Clear,
+    Drain,
+    Forget,
+    Interrupt,
+    Kill,
+    Plan,
+    Relieve,
+    Start,
+    Suspect,
+)
 from trapd.rollout.view import PoolView
 
 WORKER = "worker"  # the actor of what a worker does by itself
@@ -49,6 +61,8 @@ _KINDS = {
     "finish": EventKind.FINISHED,
     "doubt": EventKind.DOUBTED,
     "relieve": EventKind.RELIEVED,
+    "suspect": EventKind.SUSPECTED,
+    "clear": EventKind.CLEARED,
 }
 
 
@@ -255,7 +269,7 @@ def of_action(action: Action, view: PoolView) -> Event:
         seen = next((i for i in view.instances if i.id == instance), None)
         lasted = _lasted(action, seen, view.at)
     elif (
-        not isinstance(action, Advance | Relieve)
+        not isinstance(action, Advance | Relieve | Suspect | Clear)
         and state.rollout is not None
         and state.rollout.generation == generation
     ):

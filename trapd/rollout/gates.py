@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trapd.model import Rollout
+from trapd.rollout.trial import delay
 from trapd.rollout.truth import unproven_because
 from trapd.rollout.world import World
 from trapd.spec import Promotion
@@ -35,7 +36,7 @@ def _promotion(world: World, rollout: Rollout, now: float) -> Closed | None:
     if world.spec.policy.promote is not Promotion.MANUAL or Gate.PROMOTION in rollout.opened:
         return None
     for canary in world.available(now):
-        if not unproven_because(canary):
+        if not unproven_because(canary) and not delay(world, canary, now):
             return Closed(
                 Gate.PROMOTION, f"{canary.id} was ready for {world.proof(canary):g} s and runs what it should"
             )

@@ -44,6 +44,11 @@ class Outcomes:
     def ended(self) -> int:
         return self.succeeded + self.failures
 
+    @property
+    def error(self) -> str:
+        """The most frequent class of exceptions; empty if nothing failed."""
+        return max(self.failed, key=lambda name: self.failed[name], default="")
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -52,13 +57,13 @@ class Evidence:
     task: str
     canary: Outcomes
     others: Outcomes
-    chance: float  # of figures as bad as these, were both codes alike
+    who: str = "canary"
+    chance: float = 0.0  # of figures as bad as these, were both codes alike
 
     def __str__(self) -> str:
-        error = max(self.canary.failed, key=lambda name: self.canary.failed[name])
         canary, others = self.canary, self.others
         return (
-            f"{self.task}: canary {canary.failures} of {canary.ended} failed, {error}; "
+            f"{self.task}: {self.who} {canary.failures} of {canary.ended} failed, {canary.error}; "
             f"others {others.failures} of {others.ended} meanwhile"
         )
 
@@ -87,7 +92,7 @@ def compare(task: str, canary: Outcomes, others: Outcomes, retrial: int = 1) -> 
     """The evidence against the canary, if there is any, of the tasks of one name since its retrial began."""
     allowed = limit(canary.ended + others.ended, retrial)
     found = chance(canary, others, allowed)
-    return Evidence(task, canary, others, found) if found <= allowed else None
+    return Evidence(task, canary, others, chance=found) if found <= allowed else None
 
 
 def suspicious(new: Outcomes, before: Outcomes) -> bool:

@@ -20,13 +20,13 @@ MEANS: Mapping[RolloutState, str] = {
     _S.ROLLING: "the generation is good: the rest follow",
     _S.COMPLETE: "every wanted worker runs the generation, and no other worker is there",
     _S.REJECTED: "the generation's own code failed: the last good generation serves",
-    _S.FAILED: "there was no progress: the last good generation serves, or the pool is held",
+    _S.FAILED: "its work failed, or there was no progress: the last good generation serves, or the pool is held",
     _S.SUPERSEDED: "another generation is wanted instead",
 }
 
 _AGAIN = {_S.PENDING: "the first new worker is gone", _S.PREFLIGHT: "another first worker is started"}
 _VERDICTS = {
-    _S.REJECTED: "the code failed, or proved nothing within progress_deadline",
+    _S.REJECTED: "the code or its tasks failed, or it proved nothing within progress_deadline",
     _S.FAILED: "nothing was proved within progress_deadline, and no generation is good",
     _S.COMPLETE: "no workers are wanted",
     _S.SUPERSEDED: "another generation is wanted",
@@ -82,13 +82,14 @@ AFTER: Mapping[RolloutState, Mapping[RolloutState, str]] = {
     },
     _S.ROLLING: {
         _S.COMPLETE: "all wanted workers were ready for min_ready",
-        _S.FAILED: "there was no progress within progress_deadline",
+        _S.FAILED: "its tasks failed, or there was no progress within progress_deadline",
         _S.PREFLIGHT: "workers hang, so the generation is in doubt",
         _S.SUPERSEDED: "another generation is wanted",
     },
     _S.COMPLETE: {
-        _S.PREFLIGHT: "workers hang soon after, so the generation is in doubt",
+        _S.PREFLIGHT: "workers hang or crash soon after, so the generation is in doubt",
         _S.REJECTED: "no workers were wanted at first, and the code failed later",
+        _S.FAILED: "its tasks or workers failed in its probation",
     },
     _S.REJECTED: {},
     _S.FAILED: {},

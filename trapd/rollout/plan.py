@@ -17,13 +17,14 @@ from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout import backoff
-from trapd.rollout.actions import Action, Advance, Finish, Plan, Renew, Start, Verdict
-from trapd.rollout.blame import Blame, blame, clears, failed_canary, witness_failure
+from trapd.rollout.actions import Action, Advance, Clear, Finish, Plan, Renew, Start, Suspect, Verdict
+from trapd.rollout.blame import Blame, blame, failed_canary, speaks_of_environment, witness_failure
 from trapd.rollout.budget import budget
 from trapd.rollout.gates import closed
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.relief import relief
+from trapd.rollout.trial import compared, delay, figures, find, look_again, retried, witness
 from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
 from trapd.rollout.world import World, ready
@@ -62,6 +63,7 @@ def _next_step(world: World, now: float) -> Plan:
         _roll(draft, world.state.wanted)
     else:
         _try_out(draft, world.state.wanted, world.fallback)
+    draft.judge()
     draft.advance()
     return draft.done()
 
@@ -73,12 +75,13 @@ class _Draft:
         self.world, self.now = world, now
         self.wanted = world.wanted_workers
         sized = world.room is None or world.room.workers is not None
-        self.budget = budget(world.spec, self.wanted, sized=sized)
+        self.budget = budget(world.spec, self.wanted, sized=sized, retrial=retried(world))
         self.live = sum(i.state is not InstanceState.FAILED for i in world.instances)
         self.actions: list[Action] = []
         self.wakes: list[float] = []
         self.waiting: list[str] = []
         self.gate = closed(world, now)
+        self.found = find(world, now)
         self.short = ""  # what a worker could not be started for, though the ceiling allows it
         self.idle: frozenset[InstanceId] = frozenset()  # ready ones that are not among those that serve
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
@@ -159,6 +162,16 @@ class _Draft:
         """Was it ready for min_ready, and is it well?"""
         return available(instance, self.world.proof(instance), self.now)
 
+    def judge(self) -> None:
+        """Begin and end retrials."""
+        target = self.world.state.wanted or 0
+        self.actions += [Suspect(target, task, f"{task}: {why}") for task, why in self.found.suspects]
+        self.actions += [Clear(target, task, f"{task}: {why}") for task, why in self.found.cleared]
+        if self.found.open:
+            self.waiting.append(compared(self.found))
+        if (at := look_again(self.world, self.now)) is not None:
+            self.wakes.append(at)
+
     def advance(self) -> None:
         """Name the phase that the rollout is in, if it is another than it was, before what is done in it."""
         world, target = self.world, self.world.state.wanted
@@ -191,7 +204,14 @@ class _Draft:
         self.waiting += [f"{i.id} to be ready" for i in self.world.instances if i.state is InstanceState.STARTING]
         self.waiting += [f"{i.id} to finish its tasks" for i in self.world.leaving()]
         waiting = "; ".join(dict.fromkeys(self.waiting))
-        return Plan(tuple(self.actions), min(self.wakes, default=None), waiting, self.short, self.gate)
+        return Plan(
+            tuple(self.actions),
+            min(self.wakes, default=None),
+            waiting,
+            self.short,
+            figures(self.world, self.now),
+            self.gate,
+        )
 
 
 def _empty(draft: _Draft) -> Plan:
@@ -231,6 +251,7 @@ def _roll(draft: _Draft, target: int) -> None:
     """Towards the wanted generation: more of it within the ceiling, fewer others above the floor."""
     world = draft.world
     mine, others = world.staying(target=True), world.staying(target=False)
+    beside = _keep_witness(draft)
     relieved = _relieve(draft)
     ranked = sorted((i for i in mine if i.id not in relieved), key=draft.worth_keeping)
     kept, spare = ranked[: draft.wanted], [*ranked[draft.wanted :], *(i for i in mine if i.id in relieved)]
@@ -243,7 +264,21 @@ def _roll(draft: _Draft, target: int) -> None:
     draft.start(target, draft.wanted - len(mine) + len(relieved), why)
     enough = f"{draft.wanted} workers are enough"
     draft.drain_spare(spare, lambda i: relieved.get(i.id, enough))
+    others = [i for i in others if i is not beside]
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
+
+
+def _keep_witness(draft: _Draft) -> Instance | None:
+    """While a retrial is open, a worker of the good generation stays or starts beside the new ones."""
+    world = draft.world
+    if not retried(world) or world.fallback is None:
+        return None
+    if (beside := witness(world)) is not None:
+        draft.want(Desire.RUN, beside, _again(beside))
+        return beside
+    why = "takes tasks beside the new workers, so that both can be compared"
+    draft.start(world.fallback, 1, why, "a worker to compare with")
+    return None
 
 
 def _relieve(draft: _Draft) -> Mapping[InstanceId, str]:
@@ -277,8 +312,8 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
             draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
     # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
     full = draft.wanted if draft.budget.surge else draft.wanted - 1
-    wanted_base = full + (1 if asking else 0)
-    evidence = {i.id for i in base if failed is not None and _speaks_of_environment(world, failed, i)}
+    wanted_base = max(full + (1 if asking else 0), 1 if retried(world) else 0)
+    evidence = {i.id for i in base if failed is not None and speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
     kept = sorted(base, key=lambda i: (not _trusted(world, i), *draft.worth_keeping(i)))[:wanted_base]
     if asking and all(i.state is InstanceState.READY for i in kept):
@@ -324,15 +359,8 @@ def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
     draft.want(Desire.RUN, trial, _again(trial))
     if draft.healthy(trial) and draft.gate is None:
         draft.wakes.append(report_deadline(draft.world, trial))
-        draft.waiting.append(f"{trial.id} to report which code it loaded")
-
-
-def _speaks_of_environment(world: World, failed: Instance, instance: Instance) -> bool:
-    return (
-        instance.state is InstanceState.FAILED
-        and instance.id.generation == world.fallback
-        and clears(instance, failed, failed.failed_at)
-    )
+        awaited = delay(draft.world, trial, draft.now)
+        draft.waiting.append(awaited or f"{trial.id} to report which code it loaded")
 
 
 def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Instance]) -> None:

@@ -10,6 +10,7 @@ from trapd.model import Ailment, Generation, PoolState
 from trapd.rollout import want
 from trapd.rollout.actions import (
     Advance,
+    Clear,
     Doubt,
     Drain,
     Fail,
@@ -23,6 +24,7 @@ from trapd.rollout.actions import (
     Relieve,
     Renew,
     Start,
+    Suspect,
 )
 from trapd.rollout.view import PoolView
 
@@ -35,6 +37,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
     were there before: nobody can do anything then.
     """
     state, seen = view.state, {instance.id for instance in view.instances}
+    state = want.with_figures(state, plan.figures)
     if _cut_off(view):
         state = want.progressed(state, now)
     for action in plan.actions:
@@ -44,6 +47,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case Promote() | Reject() | Fail() | Finish() | Doubt():
                 verdict = want.decide(state, action, generations, view.spec.policy.on_failure, wall)
                 state = want.progressed(verdict, now)
+                state = want.finished(state, now) if isinstance(action, Finish) else state
             case Drain():
                 state = want.progressed(state, now)
             case Start():
@@ -51,11 +55,19 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 state = state if again else want.progressed(state, now)
             case Relieve():
                 state = replace(state, relieved_at=action.at, rounds=action.number)
+            case Suspect():
+                state = _unless_over(want.suspected(state, action, now), now)
+            case Clear():
+                state = _unless_over(want.cleared(state, action), now)
             case Interrupt() | Kill() | Forget() | Renew():
                 pass
             case _:
                 assert_never(action)
     return state
+
+
+def _unless_over(state: PoolState, now: float) -> PoolState:
+    return want.progressed(state, now) if state.rollout is not None and not state.rollout.state.over else state
 
 
 def _cut_off(view: PoolView) -> bool:

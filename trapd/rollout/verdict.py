@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trapd.model import Ailment, FailureKind, Instance, InstanceState, RolloutState
 from trapd.rollout.actions import Doubt, Fail, Finish, Promote, Reject, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary
 from trapd.rollout.gates import closed
+from trapd.rollout.judge import Evidence
+from trapd.rollout.trial import delay, find, observed_until, on_probation
 from trapd.rollout.truth import available, healthy_at, unfit_because, unproven_because
-from trapd.rollout.world import World, exhausted
+from trapd.rollout.world import TRIES, World, exhausted
+from trapd.spec import OnFailure
 
 
 def verdict(world: World, now: float) -> Verdict | None:
@@ -15,11 +20,13 @@ def verdict(world: World, now: float) -> Verdict | None:
     target = world.state.wanted
     if target is None or world.held or world.tentative:
         return None
+    if (evidence := find(world, now).evidence) is not None:
+        return _convicted(world, target, evidence)
     if closed(world, now) is not None:
         return None
     if not world.proven:
         return _on_canary(world, target, now) or _overdue(world, target, now)
-    doubt = _in_doubt(world, target)
+    doubt = _in_doubt(world, target, now)
     if doubt is None and world.rollout is not None:
         return _finished(world, target, now) or _stuck(world, target, now)
     return doubt
@@ -28,6 +35,8 @@ def verdict(world: World, now: float) -> Verdict | None:
 def _on_canary(world: World, target: int, now: float) -> Verdict | None:
     for canary in world.available(now):
         doubt = unproven_because(canary)
+        if not doubt and delay(world, canary, now):
+            return None
         if not doubt:
             return Promote(target, f"{canary.id} was ready for {world.proof(canary):g} s and runs what it should")
         late = canary.report is not None or report_deadline(world, canary) <= now
@@ -41,9 +50,17 @@ def _on_canary(world: World, target: int, now: float) -> Verdict | None:
     return None
 
 
+def _convicted(world: World, target: int, evidence: Evidence) -> Verdict:
+    """Before the generation was good its code is rejected; afterwards the pool goes back, or is held, as on_failure
+    says."""
+    if world.proven:
+        return Fail(target, str(replace(evidence, who="new workers")))
+    return Reject(target, str(evidence))
+
+
 def report_deadline(world: World, canary: Instance) -> float:
     """Until when a canary may take its time: to be well, and to say what code it loaded."""
-    healthy = healthy_at(canary, world.proof(canary)) or 0.0
+    healthy = max(healthy_at(canary, world.proof(canary)) or 0.0, observed_until(world, canary))
     progressed = world.rollout.progressed_at if world.rollout is not None else 0.0
     return max(healthy, progressed) + world.spec.policy.progress_deadline
 
@@ -83,20 +100,27 @@ def _overdue(world: World, target: int, now: float) -> Verdict | None:
     return Fail(target, why, detail) if world.fallback is None else Reject(target, why, detail)
 
 
-def _in_doubt(world: World, target: int) -> Doubt | None:
-    """Workers of a generation that was proven lately end by their watchdog again and again: it has to prove itself
-    anew, beside the good one before it. Lately: within progress_deadline after the rollout was complete."""
+def _in_doubt(world: World, target: int, now: float) -> Doubt | Fail | None:
+    """Workers of a generation that was proven lately end by their watchdog, or in its probation in any other way, again
+    and again: it has to prove itself anew, beside the good one before it, or is held. Lately: within progress_deadline
+    after the rollout was complete."""
     latest = world.state.rollout
     if world.fallback is None or latest is None or latest.generation != target:
         return None
     if latest.state.over and latest.state is not RolloutState.COMPLETE:
         return None
     until = latest.progressed_at + world.spec.policy.progress_deadline if latest.state.over else float("inf")
+    probation = on_probation(world, now)
     for one in world.staying(target=True):
         failure = one.failure
-        if failure and failure.kind is FailureKind.WATCHDOG and exhausted(one) and failure.at <= until:
-            why = f"{one.id} ended by its watchdog {one.failures} times in a row ({failure.summary})"
-            return Doubt(target, why, failure.detail)
+        hung = failure is not None and failure.kind is FailureKind.WATCHDOG and failure.at <= until
+        loops = probation and one.failures >= TRIES[FailureKind.CRASH]  # one start that fails is no loop
+        if failure is None or not exhausted(one) or not (hung or loops):
+            continue
+        how = "ended by its watchdog" if hung else "failed"
+        why = f"{one.id} {how} {one.failures} times in a row ({failure.summary})"
+        hold = probation and world.spec.policy.on_failure is OnFailure.HOLD
+        return Fail(target, why, failure.detail) if hold else Doubt(target, why, failure.detail)
     return None
 
 

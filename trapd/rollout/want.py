@@ -8,9 +8,9 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from trapd.content import CELERYCONFIG, normalise
-from trapd.model import Disk, Generation, PoolState, Refusal, Rollout, RolloutState, Scope
+from trapd.model import Disk, Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope
 from trapd.rollout import celeryconfig, changes
-from trapd.rollout.actions import Advance, Doubt, Fail, Finish, Promote, Reject, Verdict
+from trapd.rollout.actions import Advance, Clear, Doubt, Fail, Finish, Promote, Reject, Suspect, Verdict
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
 from trapd.spec import OnFailure, PoolSpec
 
@@ -112,7 +112,11 @@ def go_back(state: PoolState, why: str, wall: float) -> PoolState:
 
 
 def decide(
-    state: PoolState, verdict: Verdict, generations: Mapping[int, Generation], on_failure: OnFailure, wall: float
+    state: PoolState,
+    verdict: Verdict,
+    generations: Mapping[int, Generation],
+    on_failure: OnFailure,
+    wall: float,
 ) -> PoolState:
     """The pool after a verdict."""
     match verdict:
@@ -166,7 +170,7 @@ def after_boot(state: PoolState, now: float, wall: float) -> PoolState:
         state = replace(state, relieved_at=None, rounds=0)
     if rollout is None or rollout.began_at is None or rollout.began_at <= now:
         return state
-    return replace(state, rollout=replace(rollout, began_at=now - (wall - rollout.started_wall)))
+    return replace(state, rollout=replace(rollout, began_at=now - (wall - rollout.started_wall), finished_at=None))
 
 
 def pause(state: PoolState) -> PoolState:
@@ -183,6 +187,35 @@ def opened(state: PoolState, gate: str, now: float) -> PoolState:
     if state.rollout is None:
         return state
     return progressed(replace(state, rollout=replace(state.rollout, opened=(*state.rollout.opened, gate))), now)
+
+
+def finished(state: PoolState, now: float) -> PoolState:
+    """The probation of what was rolled out begins."""
+    return state if state.rollout is None else replace(state, rollout=replace(state.rollout, finished_at=now))
+
+
+def with_figures(state: PoolState, figures: Mapping[str, tuple[int, int]] | None) -> PoolState:
+    """Remember what the old code's tasks were like."""
+    if state.rollout is None or figures is None:
+        return state
+    return replace(state, rollout=replace(state.rollout, before=figures))
+
+
+def suspected(state: PoolState, action: Suspect, now: float) -> PoolState:
+    """A retrial begins."""
+    if state.rollout is None:
+        return state
+    known = state.rollout.retrials
+    retrials = (*known, Retrial(action.task, len(known) + 1, now, action.why))
+    return replace(state, rollout=replace(state.rollout, retrials=retrials))
+
+
+def cleared(state: PoolState, action: Clear) -> PoolState:
+    """A retrial is over."""
+    if state.rollout is None:
+        return state
+    retrials = tuple(replace(r, over=True) if r.task == action.task else r for r in state.rollout.retrials)
+    return replace(state, rollout=replace(state.rollout, retrials=retrials))
 
 
 def scaled(state: PoolState, workers: int | None, actor: str, wall: float) -> PoolState:
@@ -294,7 +327,9 @@ def _reopened(state: PoolState, verdict: Doubt) -> PoolState:
     if state.rollout is None or state.rollout.generation != verdict.generation:
         return state
     reason, again = verdict.why, RolloutState.PREFLIGHT
-    return replace(state, rollout=replace(state.rollout, state=again, reason=reason, detail="", ended_wall=None))
+    return replace(
+        state, rollout=replace(state.rollout, state=again, reason=reason, detail="", ended_wall=None, finished_at=None)
+    )
 
 
 def _refuse(

@@ -9,6 +9,7 @@ from trapd.model import Ailment, FailureKind, Instance, InstanceId, InstanceStat
 from trapd.rollout.room import Room
 from trapd.rollout.truth import available, well
 from trapd.spec import PoolSpec
+from trapd.work import Work
 
 # Not those that are stopping: one that has just crashed is, until its backend knows how it ended. To replace it then
 # would forget its failures, and with them the pause before the next try and the blame.
@@ -33,6 +34,7 @@ class World:
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
+    ``works``: what those of its workers account for that were asked (rollout/trial.py).
     ``room``: for how many more workers there is memory; None: that is asked only when a plan would use it.
     ``interrupted``: when the tasks of a draining worker were interrupted; -inf: none of its tasks could be.
     """
@@ -48,6 +50,7 @@ class World:
     other_settings: str = ""
     room: Room | None = None
     interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
+    works: Mapping[InstanceId, Work] = field(default_factory=dict)
 
     @property
     def wanted_workers(self) -> int:

@@ -207,6 +207,26 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             'If a new worker other than the first one fails: go back to the last good generation ("revert"), or wait'
             ' for the operator ("hold")',
         ),
+        "judge": Key(
+            Kind("true or false", _flag),
+            _POLICY.judge,
+            "New code whose tasks fail more often than those of the old code beside it is rejected",
+        ),
+        "canary_time": Key(
+            _duration(least=0),
+            _POLICY.canary_time,
+            "For how long the tasks of the first new worker are judged before the others follow",
+        ),
+        "canary_tasks": Key(
+            Kind("a whole number from 10 to 10000", _whole(10, 10_000)),
+            _POLICY.canary_tasks,
+            "How many tasks are enough to judge new code",
+        ),
+        "probation": Key(
+            _duration(least=0),
+            _POLICY.probation,
+            "For how long after its rollout new code is undone if its tasks or workers fail",
+        ),
         "promote": Key(
             _choice(*Promotion),
             _POLICY.promote,

@@ -1,0 +1,241 @@
+"""Whole rollouts whose tasks fail, or do not: the judge, the controller, and workers that count their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from statistics import median
+
+import pytest
+
+from tests.simulation.labour import Labour, Message, stream
+from tests.simulation.universe import POOL, Universe
+from tests.support.builders import spec
+from tests.support.fake_backend import Behaviour
+from tests.support.repetitions import LONG, times
+from trapd.event import EventKind
+from trapd.model import RolloutState
+from trapd.spec import PoolSpec
+
+TASKS = [f"task{number}" for number in range(50)]
+BROKEN = TASKS[0]
+GOOD = Behaviour(start=3, drain=1)
+WHOLE = 900.0  # s: a rollout with its probation
+
+
+def at_work(pool: PoolSpec | None = None, seed: int = 0, *, rate: float = 0.01, bursts: float = 0.0) -> Labour:
+    """A universe in which version one has worked for a while. ``bursts``: of 1,000 messages so many begin one."""
+    universe = Universe(pool or spec(), seed)
+    random = Random(seed)
+    messages = stream(random, TASKS, rate, lambda: random.random() < bursts / 1000)
+    universe.install("one", GOOD)
+    universe.run(30)
+    labour = Labour(universe, messages)
+    universe.run(300)
+    return labour
+
+
+def upgraded(labour: Labour, seconds: float = WHOLE) -> RolloutState:
+    """Version two is installed, and so much time goes by. Returns how far it came, with the pool at rest."""
+    universe = labour.universe
+    universe.install("two", GOOD)
+    universe.run(seconds)
+    labour.on = False
+    rollout = universe.history.rollouts(POOL)[0]
+    universe.settle("one" if rollout.state in (RolloutState.REJECTED, RolloutState.FAILED) else "two", WHOLE)
+    universe.check_history()
+    return rollout.state
+
+
+def kinds(labour: Labour) -> list[EventKind]:
+    return [event.kind for event in labour.universe.history.events(limit=1000)]
+
+
+def reason(labour: Labour) -> str:
+    return labour.universe.history.rollouts(POOL)[0].reason
+
+
+def policy(pool: PoolSpec, **more: object) -> PoolSpec:
+    return replace(pool, policy=replace(pool.policy, **more))  # type: ignore[arg-type]
+
+
+def test_a_release_whose_tasks_always_fail_is_rejected_with_the_figures() -> None:
+    labour = at_work(policy(spec(), canary_time=60.0))
+    labour.breaks["two"] = set(TASKS)
+    assert upgraded(labour) is RolloutState.REJECTED
+    assert "failed, KeyError; others " in reason(labour)
+    assert reason(labour).endswith("meanwhile")
+    assert kinds(labour).count(EventKind.PROMOTED) == 1, "version one was"
+
+
+def test_a_release_that_fails_as_the_one_before_is_promoted() -> None:
+    labour = at_work()
+    labour.breaks = {"one": {BROKEN}, "two": {BROKEN}}
+    labour.universe.run(300)
+    assert upgraded(labour) is RolloutState.COMPLETE
+
+
+def test_nobody_is_asked_and_nothing_waits_where_no_tasks_come() -> None:
+    moments = []
+    for judge in (True, False):
+        labour = at_work(policy(spec(), judge=judge))
+        labour.on = False
+        labour.universe.run(60)
+        began = labour.universe.clock.now()
+        labour.universe.install("two", GOOD)
+        labour.universe.run(120)
+        moments.append([e.wall - began for e in labour.universe.history.events() if e.kind is EventKind.FINISHED][-1])
+    assert moments[0] == moments[1]
+
+
+def test_without_the_judge_it_wins() -> None:
+    labour = at_work(policy(spec(), judge=False))
+    labour.breaks["two"] = set(TASKS)
+    assert upgraded(labour) is RolloutState.COMPLETE
+
+
+@pytest.mark.parametrize("surge", [0, 1])
+def test_a_pool_of_one_worker_gets_another_of_the_old_code_to_compare_with(surge: int) -> None:
+    labour = at_work(spec(1, surge=surge, unavailable=1 - surge))
+    labour.breaks["two"] = {BROKEN}
+    assert upgraded(labour) in (RolloutState.REJECTED, RolloutState.FAILED)
+    assert f"{BROKEN}: " in reason(labour)
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_tasks_that_come_after_the_rollout_convict_it_in_its_probation(hold: bool) -> None:
+    labour = at_work(spec(2, hold=hold))
+    universe = labour.universe
+    labour.on = False
+    universe.run(30)
+    labour.breaks["two"] = {BROKEN}
+    universe.install("two", GOOD)
+    universe.run(120)
+    assert universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    labour.on = True
+    universe.run(330)
+    rollout = universe.history.rollouts(POOL)[0]
+    assert rollout.state is RolloutState.FAILED
+    assert f"{BROKEN}: new workers" in rollout.reason
+    assert EventKind.SUSPECTED in kinds(labour)
+    wanted = universe.wanted()
+    assert wanted is not None
+    assert wanted.fingerprint == ("two" if hold else "one")
+    labour.on = False
+    if not hold:
+        universe.settle("one", WHOLE)
+    universe.check_history()
+
+
+def test_after_its_probation_nobody_judges_it_any_more() -> None:
+    labour = at_work()
+    labour.on = False
+    labour.breaks["two"] = {BROKEN}
+    labour.universe.install("two", GOOD)
+    labour.universe.run(700)
+    labour.on = True
+    labour.universe.run(300)
+    assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    assert EventKind.SUSPECTED not in kinds(labour)
+
+
+def test_a_burst_that_only_new_code_meets_convicts_nobody() -> None:
+    labour = at_work()
+    labour.on = False
+    universe, good = labour.universe, labour.messages
+    universe.install("two", GOOD)
+    universe.run(120)
+    labour.messages = iter([*(Message(BROKEN, str(number), bad=True) for number in range(100))] + [next(good)] * 2000)
+    labour.on = True
+    universe.run(400)
+    told = kinds(labour)
+    assert EventKind.SUSPECTED in told
+    assert EventKind.CLEARED in told
+    labour.on = False
+    universe.settle("two", WHOLE)
+
+
+def test_a_retrial_goes_on_after_a_restart_of_trapd() -> None:
+    labour = at_work()
+    labour.on = False
+    universe = labour.universe
+    labour.breaks["two"] = {BROKEN}
+    universe.install("two", GOOD)
+    universe.run(120)
+    labour.on = True
+    while EventKind.SUSPECTED not in kinds(labour):
+        universe.run(1)
+    universe.die()
+    universe.run(400)
+    rollout = universe.history.rollouts(POOL)[0]
+    assert (rollout.state, len(rollout.retrials)) == (RolloutState.FAILED, 1)
+    assert kinds(labour).count(EventKind.SUSPECTED) == 1
+
+
+def test_workers_that_crash_again_and_again_after_the_rollout_undo_it() -> None:
+    """The last good generation is asked first, as after a canary that failed."""
+    universe = Universe(spec())
+    universe.install("one", GOOD)
+    universe.settle("one")
+    universe.install("two", GOOD)
+    universe.run(60)
+    assert universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    universe.behaviours["two"] = crashing = Behaviour(start=3, crash_after=5)
+    for instance in universe.backend.seen():
+        universe.backend.exceptions[instance.id] = crashing
+        universe.backend.crash(instance.id)
+    universe.settle("one")
+    assert universe.history.rollouts(POOL)[0].state is RolloutState.REJECTED
+
+
+# -- how often it is wrong, and how soon it is right, over whole rollouts ---------------------------------------------
+
+ONE, TWO = spec(1), spec(2)
+ALIKE = {
+    "nothing fails": (TWO, 0.0, 0.0),
+    "a tenth fails": (TWO, 0.1, 0.0),
+    "half fail": (TWO, 0.5, 0.0),
+    "bursts": (TWO, 0.01, 5.0),
+    "bursts, one worker": (ONE, 0.01, 5.0),
+    "bursts, no surge": (spec(1, surge=0, unavailable=1), 0.01, 5.0),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200 if LONG else 120)
+@pytest.mark.parametrize("row", ALIKE.values(), ids=ALIKE)
+def test_code_that_fails_alike_wins(
+    row: tuple[PoolSpec, float, float], record_property: Callable[[str, object], None]
+) -> None:
+    pool, rate, bursts = row
+    rollouts = times(1, 1000)
+    record_property("times", rollouts)
+    wrong = 0
+    for seed in range(rollouts):
+        labour = at_work(policy(pool, canary_time=30.0), seed, rate=rate, bursts=bursts)
+        labour.universe.install("two", GOOD)
+        labour.universe.run(WHOLE)
+        wrong += labour.universe.history.rollouts(POOL)[0].state is not RolloutState.COMPLETE
+    print(f"{wrong} of {rollouts} rejected")
+    assert wrong <= rollouts / 1000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200 if LONG else 120)
+@pytest.mark.parametrize("pool", [ONE, TWO, spec(1, surge=0, unavailable=1)], ids=["one", "two", "no surge"])
+def test_a_release_that_fails_all_of_a_task_is_stopped_soon(
+    pool: PoolSpec, record_property: Callable[[str, object], None]
+) -> None:
+    releases = times(2, 1000)
+    record_property("times", releases)
+    failed = []
+    for seed in range(releases):
+        labour = at_work(policy(pool, canary_time=120.0), seed)
+        labour.breaks["two"] = {BROKEN}
+        labour.universe.install("two", GOOD)
+        labour.universe.run(WHOLE)
+        assert labour.universe.history.rollouts(POOL)[0].state in (RolloutState.REJECTED, RolloutState.FAILED)
+        failed.append(labour.failed["two", BROKEN])
+    print(f"median {median(failed)}, worst {max(failed)} of {releases}")
+    assert median(failed) <= 25

@@ -1,0 +1,184 @@
+"""New code on trial: who is asked, what is suspicious, when a retrial is over, and what a promotion waits for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.builders import NOW, one, spec, wanting, world
+from trapd.model import Ailment, Instance, PoolState, Retrial, RolloutState
+from trapd.rollout.actions import Clear, Fail, Promote, Reject, Suspect
+from trapd.rollout.plan import plan
+from trapd.rollout.trial import LOOK, LOOK_SELDOM, MOST_RETRIALS, RETRIAL_TIME, figures, find, look_again, questions
+from trapd.rollout.world import World
+from trapd.spec import OnFailure, PoolSpec, Promotion
+from trapd.work import TaskCounts, Work
+
+OLD, CANARY = one("1-1", pid=11), one("2-1", ago=10.0, pid=21)
+
+
+def counts(succeeded: int, failed: int, error: str = "KeyError") -> TaskCounts:
+    return TaskCounts(succeeded=succeeded, failed={error: failed} if failed else {})
+
+
+def policy(pool: PoolSpec, **more: object) -> PoolSpec:
+    return replace(pool, policy=replace(pool.policy, **more))  # type: ignore[arg-type]
+
+
+def trying(
+    new: TaskCounts | None = None,
+    old: TaskCounts | None = None,
+    *,
+    pool: PoolSpec | None = None,
+    retrial: tuple[TaskCounts, TaskCounts] | None = None,
+    since: float = NOW - 1,
+    phase: RolloutState = RolloutState.CANARY,
+    seen: tuple[Instance, ...] = (OLD, CANARY),
+    good: tuple[int, ...] = (1,),
+) -> World:
+    """Generation 2 beside generation 1; ``retrial``: what is counted since one began, of the new code and the old."""
+    state: PoolState = wanting(2, *good, phase=phase)
+    assert state.rollout is not None
+    begun = (Retrial("add", 1, since, "worse"),) if retrial else ()
+    state = replace(state, rollout=replace(state.rollout, before={}, retrials=begun, finished_at=NOW - 10))
+    sides = ((CANARY, new, retrial and retrial[0]), (OLD, old, retrial and retrial[1]))
+    works = {
+        i.id: Work(counts={"add": all_} if all_ else {}, retrials={"add": apart} if apart else {})
+        for i, all_, apart in sides
+    }
+    return world(pool or spec(1), state, *seen, works=works)
+
+
+def test_old_and_new_workers_are_asked_with_the_mark_of_the_retrial() -> None:
+    assert questions(trying(), NOW) == {CANARY.id: {}, OLD.id: {}}
+    asked = questions(trying(retrial=(counts(0, 0), counts(0, 0))), NOW)
+    assert asked == {CANARY.id: {"add": "1.1.11"}, OLD.id: {"add": "1.1.11"}}
+    alone = trying(retrial=(counts(0, 0), counts(0, 0)), seen=(CANARY,))
+    assert questions(alone, NOW) == {CANARY.id: {}}, "alone it proves nothing"
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    [
+        trying(pool=policy(spec(1), judge=False)),
+        trying(pool=spec(1, singleton=True)),
+        trying(phase=RolloutState.TENTATIVE),
+        trying(phase=RolloutState.REJECTED),
+        replace(trying(), state=replace(trying().state, paused=True)),
+        trying(good=()),
+        replace(trying(phase=RolloutState.COMPLETE, good=(1, 2)), awake_since=0.0, stopping=True),
+    ],
+    ids=["no judge", "a singleton", "tentative", "over", "paused", "nothing to compare with", "stopping"],
+)
+def test_nobody_is_asked_where_nothing_is_on_trial(nobody: World) -> None:
+    assert questions(nobody, NOW) == {}
+    assert look_again(nobody, NOW) is None
+
+
+def test_a_silent_worker_is_not_asked() -> None:
+    assert OLD.id not in questions(trying(seen=(replace(OLD, ailment=Ailment.SILENT), CANARY)), NOW)
+
+
+def test_the_looks_are_a_second_apart_and_seldom_for_what_is_good() -> None:
+    assert look_again(trying(), NOW) == NOW + LOOK
+    done = {"phase": RolloutState.COMPLETE, "good": (1, 2)}
+    assert look_again(trying(**done), NOW) == NOW + LOOK_SELDOM  # type: ignore[arg-type]
+    assert look_again(trying(**done), NOW + 600) is None  # type: ignore[arg-type]
+    rolling = trying(phase=RolloutState.ROLLING, good=(1, 2))
+    assert look_again(rolling, NOW) == NOW + LOOK_SELDOM
+    assert look_again(rolling, NOW + 600) is None, "drains may take hours"
+    open_ = trying(retrial=(counts(0, 0), counts(0, 0)), **done)  # type: ignore[arg-type]
+    assert look_again(open_, NOW) == NOW + LOOK
+
+
+def test_the_old_code_s_figures_are_remembered_once() -> None:
+    known = trying(old=counts(99, 1))
+    assert figures(known, NOW) is None
+    assert known.state.rollout is not None
+    fresh = replace(known, state=replace(known.state, rollout=replace(known.state.rollout, before=None)))
+    assert figures(fresh, NOW) == {"add": (100, 1)}
+    assert figures(replace(fresh, works={}), NOW) is None, "nobody answers yet"
+    assert figures(replace(fresh, works={}, instances=(CANARY,)), NOW) == {}, "nobody is there"
+
+
+def test_worse_figures_are_a_suspicion_and_no_promotion() -> None:
+    suspicious = trying(counts(0, 3), counts(99_000, 1_000))
+    assert find(suspicious, NOW).suspects == (("add", "3 of 3 failed, KeyError; 1 of 100 before"),)
+    actions = plan(suspicious, NOW).actions
+    assert [action for action in actions if isinstance(action, Suspect)]
+    assert not [action for action in actions if isinstance(action, Promote)]
+
+
+@pytest.mark.parametrize("new", [counts(0, 0), counts(30, 0), counts(0, 30, "SoftTimeLimitExceeded"), counts(1, 1)])
+def test_what_is_not_suspicious_is_promoted(new: TaskCounts) -> None:
+    assert isinstance(plan(trying(new, counts(50, 50)), NOW).actions[0], Promote)
+
+
+def test_evidence_rejects_a_canary_and_gives_up_what_was_good() -> None:
+    sides = (counts(0, 12), counts(239, 1))
+    (verdict,) = plan(trying(retrial=sides), NOW).actions
+    assert verdict == Reject(2, "add: canary 12 of 12 failed, KeyError; others 1 of 240 meanwhile")
+    for phase in (RolloutState.ROLLING, RolloutState.COMPLETE):
+        (verdict,) = plan(trying(retrial=sides, phase=phase, good=(1, 2)), NOW).actions
+        assert verdict == Fail(2, "add: new workers 12 of 12 failed, KeyError; others 1 of 240 meanwhile")
+
+
+def test_a_retrial_is_over_after_enough_tasks_or_some_time() -> None:
+    far = trying(retrial=(counts(99, 1), counts(99, 1)))
+    [(task, why)] = find(far, NOW).cleared
+    assert (task, why) == ("add", "1 of 100 failed, and 1 of 100 of the old code's meanwhile")
+    near = trying(retrial=(counts(0, 3), counts(0, 3)))
+    assert (find(near, NOW).cleared, len(find(near, NOW).open)) == ((), 1)
+    assert "a comparison of tasks that began to fail (add: 3 of 3 failed" in plan(near, NOW).waiting
+    assert not [action for action in plan(near, NOW).actions if isinstance(action, Promote)]
+    late = trying(retrial=(counts(0, 3), counts(0, 3)), since=NOW - RETRIAL_TIME)
+    assert find(late, NOW).cleared[0][1].startswith("too few tasks came to decide: ")
+    assert [
+        action
+        for action in plan(replace(late, instances=(OLD, one("2-1", ago=2.0, pid=21))), NOW).actions
+        if isinstance(action, Clear)
+    ]
+
+
+def test_only_so_many_retrials_are_open_at_a_time() -> None:
+    suspicious = trying()
+    bad = Work(counts={f"task{number}": counts(0, 9) for number in range(20)})
+    fine = Work(counts={f"task{number}": counts(99, 0) for number in range(20)})
+    assert len(find(replace(suspicious, works={CANARY.id: bad, OLD.id: fine}), NOW).suspects) == MOST_RETRIALS
+
+
+def test_a_canary_works_for_canary_time_or_ends_canary_tasks() -> None:
+    patient = policy(spec(1), canary_time=60.0)
+    waits = plan(trying(counts(99, 0), pool=patient), NOW)
+    assert not [action for action in waits.actions if isinstance(action, Promote)]
+    assert "p@2-1 to end 100 tasks, or for canary_time to be over" in waits.waiting
+    assert isinstance(plan(trying(counts(100, 0), pool=patient), NOW).actions[0], Promote)
+    assert isinstance(plan(trying(counts(0, 0), pool=patient), NOW + 50).actions[0], Promote)
+
+
+def test_a_person_is_asked_after_the_judge() -> None:
+    manual = policy(spec(1), canary_time=60.0, promote=Promotion.MANUAL)
+    assert plan(trying(counts(9, 0), pool=manual), NOW).gate is None
+    assert plan(trying(counts(100, 0), pool=manual), NOW).gate is not None
+
+
+def test_a_worker_of_the_good_generation_starts_for_a_retrial_though_there_is_no_surge() -> None:
+    retrial = (counts(0, 0), counts(0, 0))
+    alone = trying(
+        retrial=retrial,
+        pool=spec(1, surge=0, unavailable=1),
+        phase=RolloutState.COMPLETE,
+        good=(1, 2),
+        seen=(CANARY,),
+    )
+    starts = [action for action in plan(alone, NOW).actions if action.verb == "start"]
+    assert [str(action.instance) for action in starts] == ["p@1-1"]
+    beside = trying(retrial=retrial, phase=RolloutState.COMPLETE, good=(1, 2))
+    assert not [action for action in plan(beside, NOW).actions if action.verb == "drain"], "and stays"
+
+
+def test_what_is_held_after_its_probation_was_convicted_stays() -> None:
+    held = policy(spec(1), on_failure=OnFailure.HOLD)
+    failed = trying(pool=held, phase=RolloutState.FAILED, seen=(CANARY,))
+    assert plan(failed, NOW).actions == ()

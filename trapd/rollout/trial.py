@@ -1,0 +1,217 @@
+"""New code on trial: whose accounts are asked, which tasks are suspected, and when that is decided. ADR 33.
+
+The accounts of the workers are sums since each was started, so each look derives everything anew from them. Only what
+would be lost with a worker or with trapd is remembered in the rollout: the old code's figures, and the retrials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
+from trapd.rollout.judge import Evidence, Outcomes, compare, outcomes, suspicious
+from trapd.rollout.world import World
+
+LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
+RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
+FEW = 10  # the old code's share of the tasks that end a retrial: a tenth of the new code's
+MOST_RETRIALS = 8  # open at a time; a worker's question has room for so many names
+_NAMES = 200  # task names whose figures are remembered
+_MUTE = frozenset({Ailment.STALLED, Ailment.SILENT})
+_ALIVE = frozenset({InstanceState.READY, InstanceState.DRAINING})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the accounts say now. ``ended``: tasks of the new code. ``suspects``, ``cleared``: task names, and why."""
+
+    ended: int = 0
+    evidence: Evidence | None = None
+    suspects: tuple[tuple[str, str], ...] = ()
+    cleared: tuple[tuple[str, str], ...] = ()
+    open: tuple[str, ...] = ()  # how far each open retrial is
+
+
+NOTHING = Finding()
+
+
+def on_trial(world: World, now: float) -> Rollout | None:
+    """Return the rollout whose code is judged by its tasks now: while it is under way, and in its probation."""
+    latest, policy = world.state.rollout, world.spec.policy
+    if latest is None or latest.generation != world.state.wanted or world.fallback is None or not policy.judge:
+        return None
+    if world.spec.singleton or world.tentative or world.held or world.wanted_workers == 0:
+        return None
+    if retrials(latest) and (not latest.state.over or latest.state is RolloutState.COMPLETE):
+        return latest
+    if not latest.state.over:  # drains may take hours
+        return latest if not world.proven or now < latest.progressed_at + policy.probation else None
+    return latest if on_probation(world, now) else None
+
+
+def on_probation(world: World, now: float) -> bool:
+    """Was the rollout of the wanted generation complete a short time ago?"""
+    latest = world.state.rollout
+    if latest is None or latest.state is not RolloutState.COMPLETE or latest.finished_at is None:
+        return False
+    return latest.generation == world.state.wanted and 0 <= now - latest.finished_at < world.spec.policy.probation
+
+
+def retrials(rollout: Rollout) -> list[Retrial]:
+    """Those that are not over."""
+    return [retrial for retrial in rollout.retrials if not retrial.over]
+
+
+def retried(world: World) -> bool:
+    """Is a retrial open, so that a worker of the good generation has to be beside the new ones?"""
+    latest = world.state.rollout
+    there = latest is not None and latest.generation == world.state.wanted and not world.held
+    return latest is not None and there and world.fallback is not None and bool(retrials(latest))
+
+
+def witness(world: World) -> Instance | None:
+    """The worker of the good generation that stays beside the new ones as long as a retrial is open."""
+    old = [i for i in world.staying(target=False) if i.id.generation == world.fallback]
+    ready_first = sorted(old, key=lambda i: (i.state is not InstanceState.READY, i.ready_at or i.since, i.id))
+    return ready_first[0] if ready_first else None
+
+
+def questions(world: World, now: float) -> Mapping[InstanceId, Mapping[str, str]]:
+    """Whom to ask now, each with the marks of the open retrials (A6)."""
+    rollout = on_trial(world, now)
+    if rollout is None:
+        return {}
+    new, old = _workers(world, world.state.wanted), _workers(world, world.fallback)
+    if not any(i.state is InstanceState.READY for i in new):
+        return {i.id: {} for i in old} if rollout.before is None else {}
+    marks = _marks(world, rollout)
+    return {i.id: marks for i in (*new, *old)}
+
+
+def _marks(world: World, rollout: Rollout) -> Mapping[str, str]:
+    """None without a witness: what new code does alone proves nothing. With another one all begin anew."""
+    beside = witness(world)
+    if beside is None or beside.state is not InstanceState.READY:
+        return {}
+    return {retrial.task: f"{rollout.id}.{retrial.number}.{beside.pid}" for retrial in retrials(rollout)}
+
+
+def _workers(world: World, generation: int | None) -> list[Instance]:
+    mine = [i for i in world.instances if i.id.generation == generation and i.pid is not None]
+    return [i for i in mine if i.state in _ALIVE and i.ailment not in _MUTE]
+
+
+def figures(world: World, now: float) -> Mapping[str, tuple[int, int]] | None:
+    """The old code's tasks that ended, and that failed, by name; None if they are remembered, or not known."""
+    rollout = on_trial(world, now)
+    if rollout is None or rollout.before is not None:
+        return None
+    old = _workers(world, world.fallback)
+    if old and not any(i.id in world.works for i in old):
+        return None
+    sums = {name: _of_name(world, world.fallback, name) for name in _names(world, world.fallback)}
+    most = sorted(sums, key=lambda name: sums[name].ended, reverse=True)[:_NAMES]
+    return {name: (sums[name].ended, sums[name].failures) for name in most if sums[name].ended}
+
+
+def look_again(world: World, now: float) -> float | None:
+    """When the accounts are to be asked again; None if nothing is on trial."""
+    rollout = on_trial(world, now)
+    if rollout is None:
+        return None
+    if not any(i.state is InstanceState.READY for i in _workers(world, world.state.wanted)):
+        return None
+    return now + (LOOK_SELDOM if world.proven and not retrials(rollout) else LOOK)
+
+
+def find(world: World, now: float) -> Finding:
+    """What the accounts say of the new code."""
+    rollout = on_trial(world, now)
+    if rollout is None:
+        return NOTHING
+    target, new = world.state.wanted, {name: _of_name(world, world.state.wanted, name) for name in _names(world, None)}
+    cleared, going = [], []
+    for retrial in retrials(rollout):
+        mine, others = (_of_retrial(world, generation, retrial.task) for generation in (target, world.fallback))
+        if evidence := compare(retrial.task, mine, others, retrial.number):
+            return Finding(evidence=evidence)
+        told = f"{_figures(mine)} failed, and {_figures(others)} of the old code's meanwhile"
+        if min(mine.ended, FEW * others.ended) >= world.spec.policy.canary_tasks:
+            cleared.append((retrial.task, told))
+        elif not 0 <= now - retrial.since < min(RETRIAL_TIME, world.spec.policy.progress_deadline / 2):
+            cleared.append((retrial.task, f"too few tasks came to decide: {told}"))
+        else:
+            going.append(f"{retrial.task}: {told}")
+    known = {retrial.task for retrial in rollout.retrials}
+    suspects = [(name, why) for name, side in new.items() if name not in known and (why := _worse(world, name, side))]
+    room = MOST_RETRIALS - len(going)
+    ended = sum(side.ended for side in new.values())
+    return Finding(ended, None, tuple(suspects[:room]), tuple(cleared), tuple(going))
+
+
+def _worse(world: World, name: str, new: Outcomes) -> str:
+    """Why the new code's tasks of this name are suspicious; empty if they are not."""
+    before = _before(world, name)
+    if not suspicious(new, before):
+        return ""
+    return f"{_figures(new)} failed, {new.error}; {_figures(before)} before"
+
+
+def _before(world: World, name: str) -> Outcomes:
+    """The old code's figures: what its workers account for now, or before the rollout, whichever is more; no more of
+    them than canary_tasks."""
+    rollout, most = world.state.rollout, world.spec.policy.canary_tasks
+    now = _of_name(world, world.fallback, name)
+    ended, failed = (rollout.before or {}).get(name, (0, 0)) if rollout is not None else (0, 0)
+    if now.ended > ended:
+        ended, failed = now.ended, now.failures
+    if ended > most:
+        ended, failed = most, round(failed * most / ended)
+    return Outcomes(ended - failed, {"": failed} if failed else {})
+
+
+def _names(world: World, generation: int | None) -> Iterable[str]:
+    """Task names in the accounts of a generation, or of all."""
+    works = [work for id, work in world.works.items() if generation in (None, id.generation)]
+    return sorted({name for work in works for name in work.counts})
+
+
+def _of_name(world: World, generation: int | None, name: str) -> Outcomes:
+    works = [work for id, work in world.works.items() if id.generation == generation]
+    return outcomes(work.counts[name] for work in works if name in work.counts)
+
+
+def _of_retrial(world: World, generation: int | None, name: str) -> Outcomes:
+    works = [work for id, work in world.works.items() if id.generation == generation]
+    return outcomes(work.retrials[name] for work in works if name in work.retrials)
+
+
+def _figures(side: Outcomes) -> str:
+    return f"{side.failures} of {side.ended}"
+
+
+def delay(world: World, canary: Instance, now: float) -> str:
+    """Why a canary that stayed ready is not promoted yet, as what is awaited; empty if nothing is."""
+    if on_trial(world, now) is None:
+        return ""
+    found, policy = find(world, now), world.spec.policy
+    if found.suspects or found.open:
+        return compared(found)
+    at = observed_until(world, canary)
+    if at > now and found.ended < policy.canary_tasks:
+        return f"{canary.id} to end {policy.canary_tasks} tasks, or for canary_time to be over"
+    return ""
+
+
+def compared(found: Finding) -> str:
+    """What an open retrial waits for."""
+    return (
+        f"a comparison of tasks that began to fail ({'; '.join((*found.open, *(name for name, _ in found.suspects)))})"
+    )
+
+
+def observed_until(world: World, canary: Instance) -> float:
+    """When the time is over in which a canary's tasks are observed before it is promoted."""
+    ready_at = canary.ready_at if canary.ready_at is not None else canary.since
+    return ready_at + (world.spec.policy.canary_time or 0.0)
