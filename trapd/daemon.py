@@ -7,22 +7,22 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sdnotify
 
-from trapd import __version__, atomic, environment, layout, process_stat
+from trapd import __version__, atomic, environment, layout
 from trapd.backend.accounts import WorkerAccounts
 from trapd.backend.embedded import EmbeddedBackend
 from trapd.backend.embedded.relay import Relay
 from trapd.backend.gauge import KernelGauge
-from trapd.contracts import Clock
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend, DaemonState
 from trapd.control.line import line
+from trapd.control.metrics import EventCounts, Textfile
 from trapd.control.needs import About
+from trapd.control.notifier import Notifier
 from trapd.control.problem_log import ProblemLog
 from trapd.control.server import ControlServer
 from trapd.controller import Controller
@@ -41,6 +41,7 @@ from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.saved import Saved
 from trapd.settings.sealing import unsealed
+from trapd.system_clock import SystemClock, booted
 from trapd.task_contracts import TaskContracts
 from trapd.tending import Tending
 from trapd.triggers import Triggers
@@ -55,24 +56,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("trapd.daemon")
 FIXED = ("backend", "state_directory", "runtime_directory", "watchdog", "worker_logs")  # of [trapd], as long as it runs
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
-
-
-class SystemClock(Clock):
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
-
-
-def booted() -> float:
-    """When PID 1 was started, in seconds of CLOCK_MONOTONIC: 0, but in a container that clock does not begin anew."""
-    try:
-        ticks = int(process_stat.fields(1)[process_stat.STARTED])
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):  # /proc may be closed to other users (hidepid)
-        return 0.0
-    return max(0.0, time.monotonic() - age)
 
 
 class Daemon:
@@ -113,10 +96,24 @@ class Daemon:
         )
         backend: Backend = "systemd" if self.systemd else "embedded"
         about = About(__version__, os.getpid(), backend, lambda: self.state, self.troubles.now, self._warnings)
-        commands = self._make_commands(about)
-        self.control = ControlServer(self._runtime.control, commands=commands)
+        self._make_telling(about)
+
+    def _make_telling(self, about: About) -> None:
+        """Make what others learn from: the control socket, notifications, metrics, events of problems."""
+        self.notifier = Notifier(
+            self.controller,
+            clock=self.clock,
+            host=about.host,
+            settings=self.settings.notify,
+            start_unit=self.systemd.start_other if self.systemd else None,
+        )
+        self.commands = self._make_commands(about)
+        self.textfile = Textfile(lambda: self.commands.context, self.settings.metrics)
+        self.control = ControlServer(self._runtime.control, commands=self.commands)
         self.problems = ProblemLog(
-            commands.context, lambda events, notes: self.controller.save([], events, notes=notes)
+            self.commands.context,
+            lambda events, notes: self.controller.save([], events, notes=notes),
+            self.settings.notify.problem_after,
         )
 
     def _make_backend(self) -> EmbeddedBackend | SystemdBackend:
@@ -156,6 +153,8 @@ class Daemon:
             clock=self.clock,
             look=lambda: self.watch.look(),
             accounts=self.controller.accounts,
+            notifier=self.notifier,
+            counts=EventCounts(self.history),
         )
 
     def _make_watch(self) -> Watch:
@@ -206,6 +205,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
                 works += [self.tending.run(), TaskContracts(self.controller, self.controller.accounts).run()]
+                works += [self.notifier.run(), self.textfile.run()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"
@@ -296,6 +296,8 @@ class Daemon:
 
     async def _use(self, fresh: Settings) -> None:
         self.settings, self._saved, old = fresh, await asyncio.to_thread(Saved, fresh), self.settings
+        self.textfile.settings = fresh.metrics
+        self.notifier.settings, self.problems.after = fresh.notify, fresh.notify.problem_after
         self.watch = await asyncio.to_thread(self._make_watch)  # it reads the environment file
         if (fresh.application, fresh.watch) != (old.application, old.watch):
             # what was seen is not what these settings name
@@ -358,6 +360,7 @@ class Daemon:
 
     def _own_troubles(self) -> list[str]:
         trapd = [self.trouble, self.controller.trouble, self.triggers.lost_end]
+        trapd += [self.notifier.trouble, self.textfile.trouble]
         return [*trapd, *self.snapshots.troubles(), *self.watch.troubles(), *self.tending.troubles()]
 
     def _troubles_on_disk(self) -> list[str]:

@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     TRAPD_STARTED = "trapd-started", About.TRAPD, "trapd runs and keeps the pools"
     TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, because it was asked to", "since trapd started"
 
+    NOTIFY_TEST = "notify-test", About.TRAPD, "somebody tests the notifications of [notify]"
+
     NO_EFFECT = (
         "no-effect",
         About.TRAPD,
@@ -47,7 +49,12 @@ class EventKind(StrEnum):
     TROUBLE = "trouble", About.TRAPD, "something keeps trapd itself from its work"
     RELIEF = "relief", About.TRAPD, "a trouble of trapd is over", "since it was noticed"
 
-    PROBLEM = "problem", About.PROBLEM, "a problem of `trapctl status` has lasted for ten minutes", "since it began"
+    PROBLEM = (
+        "problem",
+        About.PROBLEM,
+        "a problem of `trapctl status` has lasted for `[notify] problem_after`, ten minutes",
+        "since it began",
+    )
     PROBLEM_OVER = "problem-over", About.PROBLEM, "a problem that had lasted is over", "since it began"
 
     WANTED = "wanted", About.ROLLOUT, "a generation is wanted: a rollout begins"

@@ -122,3 +122,36 @@ class Application:
         """What ``Generation.application`` and each launch digest say of it, in the same words for ever: other words
         would replace every worker when trapd is upgraded. (Interpreter and celeryconfig are in the fingerprint.)"""
         return f"{self.app} {self.smoke_test or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """``textfile``: for node_exporter; None: not written. ``every``: seconds between two writes at least."""
+
+    textfile: str | None = None
+    every: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told of which events. ``on``: kinds of events; ``timeout``: seconds that the command, or the unit, has for
+    one event; ``problem_after``: seconds after which a problem is an event."""
+
+    command: tuple[str, ...] = ()
+    unit: str = ""
+    on: tuple[str, ...] = ("rejected", "given-up", "doubted", "waiting", "problem")
+    problem_after: float = 600.0
+    timeout: float = 30.0
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.command or self.unit)
+
+    def names(self) -> list[str]:
+        """Return who is told, for people."""
+        unit = [f"trapd-notify-{self.unit}@.service"] if self.unit else []
+        return [*self.command[:1], *unit]
+
+    def unit_of(self, number: int) -> str:
+        """Return the unit that tells of the event with this id. 50-trapd.rules allows exactly this pattern."""
+        return f"trapd-notify-{self.unit}@{number}.service"

@@ -30,7 +30,11 @@ ALIKE = (
     "trapd-worker-a-b@7-1.service",
     "trapd-worker-gpu@7-1.timer",
     "trapd-worker-gpu@x\\x2d1.service",
+    "trapd-notify-mail.service",
+    "trapd-notify-Mail@17.service",
+    "xtrapd-notify-mail@17.service",
 )
+NOTIFYING = "trapd-notify-long@17.service"
 OTHERS = (
     "trapd.service",
     "trapd.slice",
@@ -57,6 +61,8 @@ def machine(boot_for_module: Boot, installation: Installation, tmp_path_factory:
     for name in ("other", "trapd-worker", "trapd-worker-gpu", "trapd-workers-gpu@", "xtrapd-worker-gpu@"):
         machine.put(f"/etc/systemd/system/{name}.service", run)
     for name in ("trapd-worker-Gpu@", "trapd-worker-7@", "trapd-worker-a-b@"):
+        machine.put(f"/etc/systemd/system/{name}.service", run)
+    for name in ("trapd-notify-long@", "trapd-notify-mail", "trapd-notify-Mail@", "xtrapd-notify-mail@"):
         machine.put(f"/etc/systemd/system/{name}.service", run)
     machine.put("/etc/systemd/system/trapd-worker-gpu@.timer", "[Timer]\nOnActiveSec=1d\n")
     machine.put("/home/ann/data", "ann's", mode=0o644, owner="ann:ann")
@@ -106,6 +112,13 @@ def test_trapd_may_reset_a_failed_worker(machine: Machine) -> None:
     assert machine.show(unit, "ActiveState") == {"ActiveState": "inactive"}
 
 
+def test_trapd_may_start_what_notifies_of_its_events_and_nothing_else_of_it(machine: Machine) -> None:
+    assert as_trapd(machine, "systemctl", "start", NOTIFYING) == "yes"
+    verbs = ("stop", "restart", "kill", "reset-failed")
+    assert {verb: as_trapd(machine, "systemctl", verb, NOTIFYING) for verb in verbs} == dict.fromkeys(verbs, "no")
+    assert as_trapd(machine, "systemctl", "start", "trapd-notify-long@x.service") == "no"
+
+
 @pytest.mark.parametrize("unit", [*ALIKE, *OTHERS])
 def test_trapd_may_do_nothing_to_any_other_unit(machine: Machine, unit: str) -> None:
     verbs = (["start"], ["stop"], ["restart"], ["kill"], ["reset-failed"])
@@ -131,6 +144,7 @@ DENIED = {
     "reboot": ["systemctl", "reboot"],
     "a transient service": ["systemd-run", "--no-ask-password", "true"],
     "a transient service with a name of ours": ["systemd-run", "--no-ask-password", "--unit=trapd-worker-x@1-1", "id"],
+    "a transient service that seems to notify": ["systemd-run", "--no-ask-password", "--unit=trapd-notify-x@1", "id"],
     "a transient scope": ["systemd-run", "--no-ask-password", "--scope", "true"],
     "a transient timer": ["systemd-run", "--no-ask-password", "--on-active=1", "true"],
 }

@@ -17,12 +17,13 @@ import pytest
 
 from tests.support.daemon import Table, toml
 from tests.support.site_packages import make_old
-from trapd.daemon import Daemon, booted
+from trapd.daemon import Daemon
 from trapd.errors import HistoryError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.generations import manifest
 from trapd.model import Disk, DiskState, TreeFile
 from trapd.settings import Settings, load
+from trapd.system_clock import booted
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
 

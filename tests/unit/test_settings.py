@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trapd.errors import SettingsError
+from trapd.event import EventKind
 from trapd.settings import Settings, WatchSettings, find, load, resolve_backend
 from trapd.settings.document import Document
 from trapd.settings.keys import KEYS
-from trapd.spec import Amount, Application, OnFailure, Policy, PoolSpec
+from trapd.spec import Amount, Application, Metrics, Notify, OnFailure, Policy, PoolSpec
 
 SHIPPED = Path(__file__).parents[2] / "etc" / "trapd.toml"
 
@@ -56,6 +57,10 @@ def test_an_empty_file_means_one_default_pool_for_trap(write: Write) -> None:
     )
 
 
+def test_the_kinds_that_are_told_without_a_setting_exist() -> None:
+    assert set(Notify().on) <= set(EventKind)
+
+
 def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
     file = write("""
         [trapd]
@@ -81,6 +86,15 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         progress_deadline = "1h30min"
         drain_timeout = "2h"
         on_failure = "hold"
+        [metrics]
+        textfile = "trapd.prom"
+        every = "1min"
+        [notify]
+        command = ["/usr/bin/logger", "-t", "trapd"]
+        unit = "mail"
+        on = ["rejected", "problem"]
+        problem_after = "5min"
+        timeout = "10s"
         [pools.gpu]
         workers = 4
         concurrency = 2
@@ -129,6 +143,8 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
             "pipeline.checks:smoke",
         ),
         watch=WatchSettings(("trap", "numba"), 0.5, 3.0, "environment"),
+        metrics=Metrics(str(tmp_path / "trapd.prom"), 60.0),
+        notify=Notify(("/usr/bin/logger", "-t", "trapd"), "mail", ("rejected", "problem"), 300.0, 10.0),
         pools=(
             PoolSpec("gpu", 4, 2, ("gpu", "slow"), "threads", 10, {"CUDA": "0"}, False, unit, gpu, **more),
             PoolSpec("one", singleton=True, policy=rollout),
@@ -207,6 +223,14 @@ REFUSED = {
     "more than a name": ('[watch]\ndistributions = ["a", "b==1.0"]', "watch.distributions", 2, "item 2 is no name"),
     "a name twice": ('[watch]\ndistributions = ["a", "a"]', "watch.distributions", 2, "there twice"),
     "a queue with a comma": ('[pools.a]\nqueues = ["a,b"]', "pools.a.queues", 2, "list of queues"),
+    "a kind of event that there is not": ('[notify]\non = ["rejectd"]', "notify.on", 2, 'did you mean "rejected"?'),
+    "a command by its name alone": ('[notify]\ncommand = ["mail"]', "notify.command", 2, "needs an absolute path"),
+    "a notifying unit by its whole name": (
+        '[notify]\nunit = "trapd-notify-a@.service"',
+        "notify.unit",
+        2,
+        "write the N",
+    ),
     "table expected": ("watch = 3", "watch", 1, "write a table: [watch]"),
     "pools as a list": ("[[pools]]\nworkers = 1", "pools", 1, "write a table: [pools]"),
     "pool's table expected": ("[pools]\ngpu = 3", "pools.gpu", 2, "write a table: [pools.gpu]"),

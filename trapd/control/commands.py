@@ -14,10 +14,11 @@ from typing import Any, Generic
 from trapd.contracts import Accounts, Clock
 from trapd.control import handlers, methods
 from trapd.control.differences import generations_diff
-from trapd.control.following import events, follow
+from trapd.control.following import events, follow, notify_test
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
-from trapd.control.needs import About, Context, Controller, Triggers
+from trapd.control.metrics import metrics
+from trapd.control.needs import About, Context, Controller, Counts, Notifier, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
@@ -73,6 +74,8 @@ TABLE = (
     Command(methods.TASKS, _R, tasks, "tasks"),
     Command(methods.END_TASK, _A, end_task, "tasks end"),
     Command(methods.WHY, _R, handlers.explain, "why"),
+    Command(methods.METRICS, _R, metrics, "metrics"),
+    Command(methods.NOTIFY, _A, notify_test, "notify"),
     Command(methods.EVENTS, _R, events, "events"),
     Command(methods.FOLLOW, _R, follow, "events"),
 )
@@ -92,8 +95,10 @@ class Commands:
         clock: Clock,
         look: Callable[[], Awaitable[object]],
         accounts: Accounts,
+        notifier: Notifier | None = None,
+        counts: Counts | None = None,
     ) -> None:
-        self.context = Context(about, controller, clock, look, accounts)
+        self.context = Context(about, controller, clock, look, accounts, notifier=notifier, counts=counts)
         self._triggers = triggers
         self._changes: set[asyncio.Task[Document]] = set()
 

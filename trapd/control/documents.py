@@ -461,6 +461,21 @@ class Why(_Answer):
     detail: Annotated[str, "the traceback, where there is one"]
 
 
+class Metrics(_Answer):
+    text: Annotated[str, "in the format of OpenMetrics; docs/metrics.md lists the metrics"]
+
+
+class Notification(_Answer):
+    """What the command of [notify] reads on its standard input, in one line."""
+
+    host: Annotated[str, "the machine's name"]
+    event: Event
+
+
+class NotifyTested(_Answer):
+    told: Annotated[str, "who was told"]
+
+
 class Events(_Answer):
     events: Annotated[list[Event], "oldest first"]
 

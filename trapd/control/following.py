@@ -1,4 +1,5 @@
-"""`events` and `events.follow`: a part of the history, and each event as it is recorded, from a cursor on."""
+"""`events` and `events.follow`: a part of the history, and each event as it is recorded, from a cursor on. Beside them
+`notify.test`: whether those who are to be told of events are reached."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from trapd.control import documents, requests
 from trapd.control.handlers import Call, past
 from trapd.control.protocol import MOST_LINES, SCHEMA
 from trapd.control.status import event
+from trapd.errors import RefusedError
 
 
 async def events(call: Call[requests.OfEvents]) -> documents.Events:
@@ -34,3 +36,12 @@ async def follow(call: Call[requests.OfFollow]) -> documents.Events:
             since = each.id
         if len(batch) < MOST_LINES:
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+
+
+async def notify_test(call: Call[requests.Nothing]) -> documents.NotifyTested:
+    """Notify the command and the unit of `[notify]` of an event `notify-test`, whatever kinds are chosen. The answer
+    comes when both have ended well; else the error has the reason."""
+    notifier = call.context.notifier
+    if notifier is None:
+        raise RefusedError("cannot test notifications: this trapd sends none")
+    return {"schema": SCHEMA, "told": await notifier.test(call.actor)}

@@ -102,6 +102,22 @@ class About:
     host: Callable[[], str] = socket.gethostname
 
 
+class Counts(Protocol):
+    """Counts events."""
+
+    def now(self) -> Mapping[tuple[str, str], int]:
+        """Kind and pool ("" for none) -> how many events. Raises HistoryError."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells the outside of events."""
+
+    async def test(self, actor: str) -> str:
+        """Notify of a test; return who was told. Raises RefusedError with the reason if that failed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What every command has before it: who we are, the controller, the time, a look at what is installed, after
@@ -113,6 +129,8 @@ class Context:
     look: Callable[[], Awaitable[object]]
     accounts: Accounts
     ages: Ages = field(default_factory=Ages)
+    notifier: Notifier | None = None
+    counts: Counts | None = None  # of events, since trapd started
 
     def moment(self, at: float) -> float:
         """A moment of CLOCK_MONOTONIC as seconds since the epoch, to the millisecond."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trapd.contracts import Asked
 from trapd.control import documents, requests
 from trapd.control.drains import described
 from trapd.control.handlers import Call
 from trapd.control.methods import Given
+from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
@@ -46,6 +47,14 @@ def _aside(view: PoolView) -> list[documents.SetAside]:
         }
         for aside in set_aside.merged(view.instances)
     ]
+
+
+async def of_all_workers(context: Context, views: Sequence[PoolView]) -> list[documents.WorkerTasks]:
+    """Return the tasks of each worker that has a process, by its own account."""
+    asked = [instance for view in views for instance in view.instances if instance.pid is not None]
+    works = await context.accounts.works([Asked(i.id.name, i.pid) for i in asked if i.pid is not None])
+    now = context.clock.wall()
+    return [_worker(instance, work, {}, now) for instance, work in zip(asked, works, strict=True)]
 
 
 async def end_task(call: Call[requests.OfEnd]) -> documents.TaskEnded:

@@ -14,7 +14,7 @@ from typing import Any
 from trapd import environment, python_version
 from trapd.control import documents
 from trapd.control.protocol import SCHEMA
-from trapd.ctl import rules_options, rules_paths, rules_settings, rules_units
+from trapd.ctl import rules_notify, rules_options, rules_paths, rules_settings, rules_units
 from trapd.ctl.application import command, permit
 from trapd.ctl.celery_rules import celery_findings
 from trapd.ctl.exits import Exit
@@ -40,7 +40,7 @@ def check(session: Session) -> Exit:
         disk = aside.submit(look, settings)
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
         report["noexec"] = is_noexec(settings.state_directory)
-    of_units = [*unit_findings(settings), *rules_units.findings(settings)]
+    of_units = [*unit_findings(settings), *rules_units.findings(settings), *rules_notify.findings(settings)]
     results = [*of_units, *findings(Facts(settings, report, session.environ))]
     shown = masked([finding.document() for finding in results])
     errors, warnings = (sum(finding.level == level for finding in results) for level in (ERROR, WARNING))

@@ -26,6 +26,8 @@ VERBS = (
     "generations diff",
     "install",
     "logs",
+    "metrics",
+    "notify",
     "plan",
     "recycle",
     "retry",

@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from trapd.model import POOL_NAME
 from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
 from trapd.settings.keys import KEYS
-from trapd.spec import Application, Policy, PoolSpec
+from trapd.spec import Application, Metrics, Notify, Policy, PoolSpec
 
 _LONGEST_NAME = 100  # characters of a pool's name; a unit's name, with two long numbers, may have 255 (systemd.unit(5))
+_TABLES = ("trapd", "app", "watch", "rollout", "metrics", "notify", "pools")
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path (unix(7)), its closing NUL not counted
 
 
@@ -48,6 +49,8 @@ class Settings:
     pools: tuple[PoolSpec, ...]
     watchdog: float = 60.0
     worker_logs: str = "auto"
+    metrics: Metrics = field(default_factory=Metrics)
+    notify: Notify = field(default_factory=Notify)
 
 
 def find(option: str | None, environ: Mapping[str, str]) -> Path:
@@ -59,8 +62,8 @@ def load(path: Path) -> Settings:
     """Read and check one file. Raises SettingsError with file, key, line if known, and remedy."""
     document = read(path.absolute())
     for name in document.tables:
-        if name not in ("trapd", "app", "watch", "rollout", "pools"):
-            _unknown(document, "", name, ["trapd", "app", "watch", "rollout", "pools"])
+        if name not in _TABLES:
+            _unknown(document, "", name, list(_TABLES))
     trapd, watch, rollout = (_section(document, name, name) for name in ("trapd", "watch", "rollout"))
     defaults = _policy(document, "rollout", rollout)
     pools = _pools(document, defaults)
@@ -69,6 +72,8 @@ def load(path: Path) -> Settings:
         application=_application(document, trapd, pools[0]),
         watch=WatchSettings(**watch),
         pools=pools,
+        metrics=Metrics(**_section(document, "metrics", "metrics")),
+        notify=Notify(**_section(document, "notify", "notify")),
         **trapd,
     )
     _check(document, settings)

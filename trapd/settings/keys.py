@@ -15,7 +15,8 @@ from typing import Any
 
 from trapd import durations, layout
 from trapd.environment import BACKENDS_OWN
-from trapd.spec import Amount, OnFailure, Policy, PoolSpec, Promotion
+from trapd.event import EventKind
+from trapd.spec import Amount, Metrics, Notify, OnFailure, Policy, PoolSpec, Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,21 @@ def _choice(*names: str) -> Kind:
     return Kind("one of " + ", ".join(f'"{name}"' for name in names), read)
 
 
+def _command(value: Any, _folder: Path) -> tuple[str, ...]:
+    _require(isinstance(value, list) and all(isinstance(part, str) and "\0" not in part for part in value))
+    _require(not value or Path(value[0]).is_absolute(), "the program needs an absolute path")
+    return tuple(value)
+
+
+def _kinds(value: Any, _folder: Path) -> tuple[str, ...]:
+    _require(isinstance(value, list))
+    for item in value:
+        if item not in list(EventKind):
+            near = difflib.get_close_matches(item, list(EventKind), 1) if isinstance(item, str) else []
+            raise ValueError(f"no kind {item!r}" + (f'; did you mean "{near[0]}"?' if near else ""))
+    return tuple(value)
+
+
 def _size(value: Any, folder: Path) -> int:
     found = re.fullmatch(r"([1-9][0-9]*)([KMG])", _text(value, folder))
     _require(found is not None)
@@ -149,7 +165,7 @@ class Key:
     doc: str
 
 
-_POLICY, _POOL = Policy(), PoolSpec("default")
+_POLICY, _POOL, _NOTIFY, _METRICS = Policy(), PoolSpec("default"), Notify(), Metrics()
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "trapd": {
         "backend": Key(_choice("auto", "systemd", "embedded"), "auto", "The program that runs the workers"),
@@ -233,6 +249,33 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             'When the first new worker has proved the new code: the others follow ("auto"), or wait for'
             ' `trapctl rollout promote` ("manual")',
         ),
+    },
+    "metrics": {
+        "textfile": Key(_PATH_TEXT, _METRICS.textfile, "A file for node_exporter"),
+        "every": Key(
+            _duration(least=1), _METRICS.every, "How long trapd waits at least before it writes the file anew"
+        ),
+    },
+    "notify": {
+        "command": Key(
+            Kind("a list of texts: a program's path, and its arguments", _command),
+            _NOTIFY.command,
+            "A program that is run for each event, in trapd's sandbox, without a network",
+        ),
+        "unit": Key(
+            Kind("the NAME of trapd-notify-NAME@.service, of a-z, 0-9, _ and -", _matching(r"[a-z][a-z0-9_-]{0,99}")),
+            _NOTIFY.unit,
+            "A unit of systemd that is started for each event",
+        ),
+        "on": Key(
+            Kind("a list of kinds of events, as `trapctl events` shows them", _kinds),
+            _NOTIFY.on,
+            "Which events",
+        ),
+        "problem_after": Key(
+            _duration(least=1), _NOTIFY.problem_after, "A problem of `trapctl status` that lasts for longer is an event"
+        ),
+        "timeout": Key(_duration(least=0.1), _NOTIFY.timeout, "How long the program, or the unit, may take"),
     },
     "pools.NAME": {
         "run": Key(_choice("worker", "beat"), _POOL.run, "Celery's program that the pool runs"),

@@ -20,6 +20,7 @@ PACKAGE = Path(trapd.__file__).parent
 SYSTEMDS_OWN = {
     *("ctl/absent.py", "ctl/install.py", "ctl/logs.py", "ctl/obstacles.py", "ctl/verbs/logs.py"),
     *(
+        "ctl/rules_notify.py",
         "ctl/rules_units.py",
         "units/current.py",
         "worker/launch.py",

@@ -33,7 +33,7 @@ from trapd.backend.systemd.jobs import Jobs
 from trapd.backend.systemd.known import Known
 from trapd.backend.systemd.pid1 import Pid1
 from trapd.backend.systemd.record import Record
-from trapd.backend.systemd.refusals import cannot, is_error
+from trapd.backend.systemd.refusals import cannot, cannot_start, is_error
 from trapd.backend.words import hangs_on
 from trapd.contracts import Clock
 from trapd.errors import BackendError
@@ -105,6 +105,15 @@ class SystemdBackend:
         await self._known.close()
         await self._pid1.close()
         self._jobs.give_up()
+
+    async def start_other(self, unit: str) -> str:
+        """Start a unit that is no worker, and wait for the end of the job: for a unit of Type=oneshot, its own end.
+        Return why that failed; empty if it did not."""
+        try:
+            result = await (await self._jobs.begin(self._pid1.start(unit)))
+        except (BusError, LostError) as error:
+            return cannot_start(unit, error)
+        return "" if result == "done" else f"{unit} ended with {result!r}; see journalctl -u {unit}"
 
     # -- the contract ----------------------------------------------------------------------------------------------
 

@@ -27,3 +27,11 @@ def cannot(verb: str, id: InstanceId, error: CallError) -> BackendError:
     """Return the error that the caller of a verb gets."""
     remedy = _REMEDIES.get(error.name.rpartition(".")[2], "") if isinstance(error, BusError) else ""
     return BackendError(f"cannot {verb} {id}: {remedy}" + (f" ({error})" if remedy else str(error)))
+
+
+def cannot_start(unit: str, error: CallError) -> str:
+    """Return why a unit that is no worker could not be started."""
+    remedy = _NOT_ALLOWED if is_error(error, "AccessDenied", "InteractiveAuthorizationRequired") else ""
+    if is_error(error, "NoSuchUnit"):
+        remedy = f"there is no {unit.partition('@')[0]}@.service; write it, and run `systemctl daemon-reload` as root"
+    return f"cannot start {unit}: " + (f"{remedy} ({error})" if remedy else str(error))

@@ -14,6 +14,7 @@ from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.words import Word, moment
+from trapd.errors import UsageError
 from trapd.event import OWN_ACTORS
 
 if TYPE_CHECKING:
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
     metavar="ID",
     help="Show all events after the event with this id, without a limit; 0 shows all.",
 )
+@click.option("--id", type=click.IntRange(min=1), metavar="ID", help="Show the event with this id alone.")
 @options.json
 @click.pass_obj
-def verb(session: Session, pool: str | None, limit: int, follow: bool, since: int | None) -> int:
+def verb(session: Session, pool: str | None, limit: int, follow: bool, since: int | None, id: int | None) -> int:
     """Show the latest events of trapd's history, oldest first.
 
     With --follow and --json each event is one line, a JSON document. The id of the last event that you have seen is the
     cursor for --since: over a restart of trapd no event is missed, and none is shown twice.
     """
+    if id is not None:
+        session.answer(_one(session, id), show)
+        return Exit.OK
     found = _all(session, pool, since) if since is not None else _page(session, pool, None, limit)
     if since is not None and pool is None and found and found[0]["id"] > since + 1 > 1:
         session.complain(f"events {since + 1} to {found[0]['id'] - 1} are not kept any more", 0)
@@ -56,6 +61,13 @@ def verb(session: Session, pool: str | None, limit: int, follow: bool, since: in
 
 def _page(session: Session, pool: str | None, since: int | None, limit: int) -> list[documents.Event]:
     return session.ask(methods.EVENTS({"pool": pool, "rollout": None, "since": since, "limit": limit}))["events"]
+
+
+def _one(session: Session, id: int) -> documents.Events:
+    found = [event for event in _page(session, None, id - 1, 1) if event["id"] == id]
+    if not found:
+        raise UsageError(f"cannot show event {id}: the history has none of that number (any more)")
+    return {"schema": SCHEMA, "events": found}
 
 
 def _all(session: Session, pool: str | None, since: int) -> list[documents.Event]:
