@@ -35,13 +35,14 @@ from trapd.listening import keep_listening
 from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.rollout import changes, condition
+from trapd.rollout.absence import absence
 from trapd.rollout.boot import at_boot
 from trapd.rollout.events import OUTSIDE
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.saved import Saved
 from trapd.settings.sealing import unsealed
-from trapd.system_clock import SystemClock, booted
+from trapd.system_clock import SystemClock, booted, started
 from trapd.task_contracts import TaskContracts
 from trapd.tending import Tending
 from trapd.triggers import Triggers
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trapd.daemon")
 FIXED = ("backend", "state_directory", "runtime_directory", "watchdog", "worker_logs")  # of [trapd], as long as it runs
+_LATEST = 1000  # events among which the start, or the stop, of the trapd before is looked for
 DRAIN_SIGN = 5.0  # seconds between two signs of life while workers drain; three may get lost
 
 
@@ -67,7 +69,7 @@ class Daemon:
         self.trouble = ""
         self._cut_off: TrapdError | None = None  # why nobody reaches us any more
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
-        self._began = self.clock.now()
+        self._began, self._machine_began = self.clock.now(), started()
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
         self._files = layout.State(settings.state_directory)
@@ -200,6 +202,7 @@ class Daemon:
                 log.error("%s", gap)
             await self.control.open()
             down.push_async_callback(self.control.close)
+            self._record_absence()
             self._record(EventKind.TRAPD_STARTED, f"trapd {__version__} with {self.settings.file}")
             self.triggers.compare(await self.backend.observe())
             async with asyncio.TaskGroup() as tasks:
@@ -216,6 +219,12 @@ class Daemon:
                     task.cancel()
         if self._cut_off is not None:
             raise self._cut_off
+
+    def _record_absence(self) -> None:
+        history, wall = self.history, self.clock.wall()
+        with contextlib.suppress(HistoryError):  # trapctl status has it
+            events = absence(history.events(limit=_LATEST), history.unfinished(), wall, self._machine_began)
+            self.controller.save([], events)
 
     def _record(self, kind: EventKind, reason: str) -> None:
         lasted = round(self.clock.now() - self._began, 3) if kind.lasted else None

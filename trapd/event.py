@@ -39,6 +39,14 @@ class EventKind(StrEnum):
     TRAPD_STARTED = "trapd-started", About.TRAPD, "trapd runs and keeps the pools"
     TRAPD_STOPPED = "trapd-stopped", About.TRAPD, "trapd ends, because it was asked to", "since trapd started"
 
+    TRAPD_LOST = (
+        "trapd-lost",
+        About.TRAPD,
+        "the trapd before ended without a stop: killed or crashed",
+        "in which nothing was recorded",
+    )
+    REBOOTED = "rebooted", About.TRAPD, "the machine was started", "in which nothing was recorded"
+
     NOTIFY_TEST = "notify-test", About.TRAPD, "somebody tests the notifications of [notify]"
 
     NO_EFFECT = (

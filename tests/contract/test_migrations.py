@@ -58,7 +58,7 @@ def test_every_event_of_schema_1_is_kept_with_its_number_and_its_words(old: Path
 def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHistory) -> None:
     kinds = Counter(one.kind for one in history.events(limit=1000))
     new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost", "no-effect"}
-    new |= {"problem", "problem-over", "notify-test"}
+    new |= {"problem", "problem-over", "notify-test", "trapd-lost", "rebooted"}
     new |= {"trouble", "relief", "tentative", "task-ended", "relieved", "waiting", "opened", "tasks-changed"}
     new |= {"interrupted", "set-aside", "suspected", "cleared"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}

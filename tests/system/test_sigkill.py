@@ -62,8 +62,8 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
         events = history.events(limit=1000)
     chronicle.check(events)
     chronicle.check_end(events, [])
-    words = ["trapd-started", "trapd-started", "trapd-stopped"]
-    assert [event.kind for event in events if event.pool is None] == words, "the first was killed, and could not say so"
+    words = ["trapd-started", "trapd-lost", "trapd-started", "trapd-stopped"]
+    assert [event.kind for event in events if event.pool is None] == words, "the first was killed, and the next says so"
     assert events[-1].reason == "every worker has finished its tasks and left"
     left = [event.kind for event in events if event.instance == f"default@{pool(before)['generation']}-1"]
     assert left[:5] == ["started", "ready", "gone", "started", "ready"], "it drained while no trapd was there"
