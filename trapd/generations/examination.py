@@ -8,9 +8,10 @@ from pathlib import Path
 
 from trapd import file_stamp
 from trapd.errors import SnapshotError
-from trapd.generations import manifest, table
+from trapd.generations import manifest, stamps, table
 from trapd.generations.copying import CACHE, FOLDER
 from trapd.generations.store import Store
+from trapd.layout import State
 
 _SHOWN = 2  # paths in a sentence
 
@@ -51,6 +52,7 @@ class Examiner:
             if self._is_whole(name, entry):
                 continue
             path = Path(name)
+            stamps.forget(State(folder.parent.parent).stamps)
             if entry.object:
                 self._store.drop(entry.object)
             if path.parent.name == CACHE:

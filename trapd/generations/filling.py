@@ -13,10 +13,10 @@ from pathlib import Path
 from trapd.contracts import Cost
 from trapd.errors import SnapshotError
 from trapd.generations import compiled, table
-from trapd.generations.copying import Rights, copy_file, sync_file_system, write_file
+from trapd.generations.copying import CACHE, Rights, copy_file, sync_file_system, write_file
 from trapd.generations.order import Tell
 from trapd.generations.room import Room
-from trapd.generations.store import Store, name_of
+from trapd.generations.store import NO_LINK, Store, name_of
 from trapd.generations.table import Entry
 from trapd.model import TreeFile
 
@@ -34,6 +34,8 @@ class Filling:
         self._earlier = [path for path in earlier if (path / table.NAME).is_file()]
         self._began = time.monotonic()
         self._entries: dict[str, Entry] = {}
+        self._lines: list[bytes] = []  # of the table, of folders that are taken over
+        self._size = 0  # bytes of what is in these folders
         self._folders: set[str] = set()
         self._fresh: dict[str, Path] = {}  # object -> the first file that has its content
 
@@ -62,14 +64,27 @@ class Filling:
             self._copy(file, rights)
         self._add_compiled({file.path: file.source for file in caches}, sources)
 
+    def take_over(self, generation: Path, folders: Mapping[str, str]) -> None:
+        """Put in what another generation has in these folders, compiled files included; not what is in their folders.
+
+        ``folders``: place -> where the same files are installed. A file that is missing in the generation, or has
+        another size there, is copied from where it is installed; a compiled one is left out.
+        """
+        there, lacking = table.Sections(generation), list[TreeFile]()
+        for place, source in folders.items():
+            for inner, installed in ((place, source), (f"{place}/{CACHE}", f"{source}/{CACHE}")):
+                if entries := there.entries(inner):
+                    lacking += self._take_folder(generation, inner, installed, entries, there.lines(inner))
+        self.add(lacking)
+
     def write(self, path: str, content: bytes) -> None:
         """Make a file that is no copy of an installed one; everybody may read it."""
         write_file(Path(self._target(path)), content, Rights())
         self._arrived(path, hashlib.sha256(content).hexdigest(), len(content), Rights())
 
     def entries(self) -> Iterator[Entry]:
-        """Every file, by path."""
-        return (self._entries[path] for path in sorted(self._entries))
+        """Every file but those that were taken over, folder by folder."""
+        return (self._entries[path] for path in sorted(self._entries, key=_by_folder))
 
     def keep(self) -> None:
         """Wait until all is on the disk, let the store have what is new, and write the table."""
@@ -78,9 +93,45 @@ class Filling:
         for name, path in self._fresh.items():
             added += path.stat().st_size
             self._store.take(name, path)
-        size = sum(entry.size for entry in self._entries.values())
+        size = self._size + sum(entry.size for entry in self._entries.values())
         cost = Cost(size, added, round(time.monotonic() - self._began, 3))
-        table.write(self.folder, self.entries(), cost, group=self._group)
+        table.write(self.folder, self.entries(), cost, group=self._group, lines=self._lines)
+
+    def _take_folder(
+        self, generation: Path, place: str, installed: str, entries: list[Entry], lines: bytes
+    ) -> list[TreeFile]:
+        """Returns what the generation, whose table has these lines, does not have itself."""
+        lacking = list[Entry]()
+        self._target(f"{place}/")
+        old, new = (os.open(f"{top}/{place}", os.O_RDONLY | os.O_DIRECTORY) for top in (generation, self.folder))
+        try:
+            for entry in entries:
+                name = entry.path[len(place) + 1 :]
+                try:
+                    if os.stat(name, dir_fd=old, follow_symlinks=False).st_size == entry.size:
+                        os.link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+                        continue
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    if error.errno not in NO_LINK:
+                        raise
+                lacking.append(entry)
+        finally:
+            os.close(old)
+            os.close(new)
+        if not lacking:
+            self._lines.append(lines)
+            self._size += sum(entry.size for entry in entries)
+            return []
+        self._entries |= {entry.path: entry for entry in entries}
+        for entry in lacking:
+            del self._entries[entry.path]
+        return [
+            TreeFile(entry.path, f"{installed}/{entry.path[len(place) + 1 :]}", entry.digest)
+            for entry in lacking
+            if not self._place(entry.object, entry.size, entry.path) and not compiled.source_of(entry.path)
+        ]
 
     # --- one file ---
 
@@ -132,9 +183,9 @@ class Filling:
     def _add_compiled(self, caches: Mapping[str, str], sources: Mapping[str, str]) -> None:
         """``caches``, ``sources``: path in the generation -> where it is installed."""
         for number, folder in enumerate(self._earlier):
-            if number and self._entries.keys() >= caches.keys():
+            if not sources or (number and self._entries.keys() >= caches.keys()):
                 break
-            self._take_over_compiled(folder)
+            self._take_over_compiled(folder, sources)
         for path, installed in caches.items():
             module = compiled.source_of(path)
             if path in self._entries or module not in sources:
@@ -146,14 +197,21 @@ class Filling:
                     write_file(Path(self._target(path)), code, rights)
                     self._arrived(path, hashlib.sha256(code).hexdigest(), len(code), rights)
 
-    def _take_over_compiled(self, folder: Path) -> None:
+    def _take_over_compiled(self, folder: Path, sources: Iterable[str]) -> None:
         """Those of another generation whose source is the same in this one."""
-        there, same = list[tuple[str, Entry]](), set[str]()
-        for entry in table.read(folder):
-            if module := compiled.source_of(entry.path):
-                there.append((module, entry))
-            elif (mine := self._entries.get(entry.path)) and mine.object == entry.object:
-                same.add(entry.path)
-        for module, entry in there:
-            if module in same and entry.path not in self._entries:
-                self._place(entry.object, entry.size, entry.path)
+        places = {path.rpartition("/")[0] for path in sources}
+        there = table.Sections(folder)
+        for place in places:
+            same = {entry.path for entry in there.entries(place) if self._is_as(entry)}
+            for entry in there.entries(f"{place}/{CACHE}"):
+                if compiled.source_of(entry.path) in same and entry.path not in self._entries:
+                    self._place(entry.object, entry.size, entry.path)
+
+    def _is_as(self, entry: Entry) -> bool:
+        mine = self._entries.get(entry.path)
+        return mine is not None and mine.object == entry.object
+
+
+def _by_folder(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name

@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from trapd.content import normalise
+from trapd.folders import Copies, join
 from trapd.generations.copying import CACHE
+from trapd.model import TreeFile
 
 _NO_CODE = ("-info", ".libs", ".pth")
 _METADATA = (".dist-info", ".egg-info")
@@ -23,6 +25,17 @@ def below(folders: Collection[str], paths: Iterable[str]) -> Iterator[str]:
         folder = next((folder for folder in inner_first if path.startswith(f"{folder}/")), None)
         if folder is not None:
             yield path[len(folder) + 1 :]
+
+
+def telling(files: Collection[TreeFile]) -> Iterator[str]:
+    """The paths of those files that tell by which names code is imported: of a package, its ``__init__``."""
+    if not isinstance(files, Copies):
+        yield from (file.path for file in files)
+        return
+    yield from (file.path for file in files.apart)
+    for folder, _ in files.parts:
+        inside = folder.all_names
+        yield from (join(folder.path, name) for name in [n for n in inside if n.startswith("__init__.")] or inside)
 
 
 def names(paths: Iterable[str]) -> frozenset[str]:

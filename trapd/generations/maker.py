@@ -14,7 +14,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +26,7 @@ from trapd.generations import compiling, env, importable, kept, manifest, mirror
 from trapd.generations.copying import discard, freeze
 from trapd.generations.examination import Examiner
 from trapd.generations.filling import Filling
+from trapd.generations.installed import Contents
 from trapd.generations.moves import ENV, Moves
 from trapd.generations.order import COMPILING, MAKING, REMOVING, Order, Tell
 from trapd.generations.room import FULL
@@ -51,10 +51,14 @@ class Maker:
 
     def make(self, generation: Generation, disk: Disk, pools: Sequence[PoolSpec], application: Application) -> None:
         """Copy what is installed: see SnapshotStore."""
+        known, memory = State(self.directory.parent).stamps, stamps.NOTHING
         with self._building(generation.number) as filling:
-            places = self._fill(filling, disk)
+            group = self._workers_group()
+            if disk.environment:
+                memory = stamps.read(known, self.directory, group=group)
+            places, found = self._fill(filling, disk, memory)
             code = [manifest.CODE, *map(mirror.home, disk.roots)]
-            names = importable.names(importable.below(code, (file.path for file in disk.files)))
+            names = importable.names(importable.below(code, importable.telling(disk.files)))
             about = manifest.describe(
                 generation,
                 pools,
@@ -64,6 +68,9 @@ class Maker:
                 environment=disk.environment,
             )
             self._complete(filling, about)
+        if disk.environment:
+            final = self.directory / str(generation.number)
+            stamps.keep(known, final, env.seen(found, memory, filling.entries()), group=group)
 
     def copy(
         self, generation: Generation, source: int, pools: Sequence[PoolSpec], celeryconfig: TreeFile | int | None
@@ -120,16 +127,18 @@ class Maker:
 
     # --- the steps --------------------------------------------------------------------------------------------------
 
-    def _fill(self, filling: Filling, disk: Disk) -> list[str]:
-        """Put in what is installed; returns the folders in which there is code."""
-        files, places = list(disk.files), [manifest.CODE, *map(mirror.home, disk.roots)]
+    def _fill(self, filling: Filling, disk: Disk, memory: stamps.Memory) -> tuple[list[str], Contents]:
+        """Put in what is installed; returns the folders in which there is code, and what was found in the environment.
+        ``memory``: what was installed before."""
+        files, places, found = disk.files, [manifest.CODE, *map(mirror.home, disk.roots)], Contents()
         if environment := disk.environment:
             env.permit(self.directory)
-            began, known = time.time(), State(self.directory.parent).stamps
             moves = Moves(environment, disk.files, disk.roots)
-            found = env.contents(environment, moves, disk.roots, stamps.read(known))
+            found = env.contents(environment, moves, disk.roots, memory)
             files = [*moves.apart, *found.files]
             places += [f"{ENV}/{site}" for site in {environment.site, *environment.sites}]
+        if memory.generation and found.same:
+            filling.take_over(memory.generation, {folder.place: folder.source for folder in found.same})
         filling.add(files, closed=frozenset({manifest.CELERYCONFIG}))  # it may hold passwords
         mirror.link_neighbours(filling.folder, disk.roots)
         if environment:
@@ -139,8 +148,7 @@ class Maker:
             for path in found.closed:
                 log.warning("cannot read %s: permission denied; the generation is made without it", path)
             env.confirm(found)
-            stamps.keep(known, env.copied(found, filling.entries()), before=began)
-        return places
+        return places, found
 
     def _celeryconfig(self, number: int) -> TreeFile:
         """Raises SnapshotError where the snapshot has none."""

@@ -20,7 +20,7 @@ from trapd.generations.copying import Rights, copy_file
 
 _DIGEST = 64  # characters of a sha256 in hex
 # link(2): the file has as many names as it can have (65,000 on ext4), or this file system knows no links
-_NO_LINK = frozenset({errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+NO_LINK = frozenset({errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
 def name_of(digest: str, rights: Rights) -> str:
@@ -64,7 +64,7 @@ class Store:
         except FileNotFoundError:
             return False
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
             return self._copy(Path(place), name, Path(target))
         return True
@@ -98,7 +98,7 @@ class Store:
             place.parent.mkdir(exist_ok=True)
             place.hardlink_to(file)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
 
     def collect(self) -> int:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
 
 from trapd.contracts import Cost
@@ -35,17 +36,44 @@ class Entry:
         return digest_of(self.object)
 
 
-def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int) -> None:
-    """Write it, read-only, and return when it is on the disk. Raises OSError.
+class Sections:
+    """A table by folder, as its lines are, for one who needs only a few of 100,000 entries. Raises as ``read`` does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lines: dict[bytes, bytes] = {}
+        with (folder / NAME).open("rb") as file:
+            _head(file.readline())
+            for place, lines in groupby(file, _folder_of):
+                self._lines[place] = self._lines.get(place, b"") + b"".join(lines)
+
+    def lines(self, folder: str) -> bytes:
+        """Of the files of one folder; empty if there are none."""
+        return self._lines.get(json.dumps(folder).encode()[1:-1], b"")
+
+    def entries(self, folder: str) -> list[Entry]:
+        """The files of one folder."""
+        lines = self.lines(folder)
+        found = json.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
+        return [Entry(path, name, size) for path, name, size in found]
+
+
+def _folder_of(line: bytes) -> bytes:
+    """The folder of the path that a line begins with, as it is written there."""
+    return line[2 : line.rfind(b"/", 0, line.index(b'", "'))]
+
+
+def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int, lines: Iterable[bytes] = ()) -> None:
+    """Write it, read-only, and return when it is on the disk. Raises OSError. ``lines``: of another table.
 
     Only ``group`` may read it: the digest of a short secret is as good as the secret.
     """
-    with (folder / NAME).open("x", encoding="utf-8") as file:
+    with (folder / NAME).open("xb") as file:
         close_to_others(file.fileno(), group)
         head = {"schema": SCHEMA, **asdict(cost)}
-        file.write(json.dumps(head) + "\n")
+        file.write(json.dumps(head).encode() + b"\n")
+        file.writelines(lines)
         for entry in entries:
-            file.write(json.dumps([entry.path, entry.object, entry.size]) + "\n")
+            file.write(json.dumps([entry.path, entry.object, entry.size]).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -80,7 +108,7 @@ def cost(folder: Path) -> Cost | None:
     return Cost(**{field.name: head.get(field.name, 0) for field in fields(Cost)})
 
 
-def _head(line: str) -> dict[str, int]:
+def _head(line: str | bytes) -> dict[str, int]:
     head: dict[str, int] = json.loads(line)
     if head["schema"] != SCHEMA:
         raise ValueError(f"it has schema {head['schema']!r}, and this trapd knows only {SCHEMA}")

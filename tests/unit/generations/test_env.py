@@ -11,8 +11,8 @@ import pytest
 from tests.support.rights import closed
 from trapd.content import Environment
 from trapd.errors import SnapshotError
-from trapd.generations import env
-from trapd.generations.env import Contents
+from trapd.generations import env, installed
+from trapd.generations.installed import Contents
 from trapd.generations.moves import Moves
 from trapd.model import TreeFile
 
@@ -149,7 +149,7 @@ def test_behind_a_link_to_a_copied_project_lies_that_copy(venv: Path, tmp_path: 
 def test_large_data_behind_a_link_stays_where_it_is(
     venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(env, "LARGEST", 10)
+    monkeypatch.setattr(installed, "LARGEST", 10)
     put(tmp_path / "catalogue/sky.fits", "x" * 11)
     (venv / SITE / "catalogue").symlink_to(tmp_path / "catalogue")
     found = listed(venv)
