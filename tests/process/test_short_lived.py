@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import application
+from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
@@ -26,8 +27,8 @@ def store_at(home: Path) -> SnapshotStore:
     return SnapshotStore(home / "generations")
 
 
-async def making(store: SnapshotStore, source: Path) -> None:
-    disk = Disk(DiskState.SETTLED, files=(TreeFile("code/x.py", str(source), ""),))
+async def making(store: SnapshotStore, source: Path, environment: Environment | None = None) -> None:
+    disk = Disk(DiskState.SETTLED, files=(TreeFile("code/x.py", str(source), ""),), environment=environment)
     await store.make(Generation(7, "f", {}, {}, "a test", "tests", 0.0), disk, [], application())
 
 
@@ -35,11 +36,11 @@ def make(home: str) -> None:
     asyncio.run(making(store_at(Path(home)), Path(home, "fifo")))
 
 
-def child_at_work(home: Path, parent: int) -> int:
-    """Wait until it has begun; returns its process id."""
+def child_at_work(home: Path, parent: int, file: str = ".making-7/code") -> int:
+    """Wait until it has come so far; returns its process id."""
     limit = time.monotonic() + 20
-    while not (home / "generations/.making-7/code").is_dir():
-        assert time.monotonic() < limit, "the process never began"
+    while not (home / "generations" / file).exists():
+        assert time.monotonic() < limit, "the process never came so far"
         time.sleep(0.01)
     tasks = Path(f"/proc/{parent}/task").iterdir()
     children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
@@ -79,6 +80,33 @@ def test_one_that_is_killed_leaves_nothing_and_the_next_one_makes_it(home: Path)
     (home / "file").write_text("x = 1\n")
     asyncio.run(making(store, home / "file"))
     assert store.present() == {7}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_one_that_is_killed_after_its_last_step_has_made_it(home: Path, *, damaged: bool) -> None:
+    """The rename is the last step that counts. What it remembers for the next generation it writes into a FIFO here."""
+    os.mkfifo(home / ".stamps.jsonl.new")
+    source = home / "code.py"
+    source.write_text("x = 1\n")
+    environment = Environment(str(home / "venv"), "python", {"site": str(home / "venv/site")}, site="site")
+    (home / "venv/site").mkdir(parents=True)
+    (home / "venv/bin").mkdir()
+    store = store_at(home)
+
+    async def kill() -> None:
+        task = asyncio.create_task(making(store, source, environment))
+        pid = await asyncio.to_thread(child_at_work, home, os.getpid(), "7/manifest.json")
+        if damaged:
+            (home / "generations/7/code/x.py").unlink()
+        os.kill(pid, signal.SIGKILL)
+        await task
+
+    if damaged:
+        with pytest.raises(SnapshotError, match="its process was killed"):
+            asyncio.run(kill())
+    else:
+        asyncio.run(kill())
+    assert store.present() == (frozenset() if damaged else {7})
 
 
 def test_one_whose_work_nobody_wants_any_more_ends_at_once(home: Path) -> None:

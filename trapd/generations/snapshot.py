@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trapd.atomic import sync_folder
 from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations import kept, manifest, short_lived, table
@@ -145,11 +146,23 @@ class SnapshotStore(Snapshots):
         number, only = generation.number, _without_tables(generation)
         tell = partial(self._needed.__setitem__, number)
         tell(0)
+        was_there = await asyncio.to_thread((self.directory / str(number)).exists)
         try:
             await self._order(act, number, only, *arguments, aside=f"{MAKING}{number}", tell=tell)
+        except SnapshotError as error:
+            if was_there or not await self._is_whole(number):
+                raise
+            log.warning("%s; but generation %d is there and whole", error, number)
         finally:
             del self._needed[number]
         self._present |= {number}
+
+    async def _is_whole(self, number: int) -> bool:
+        """Whether it was made, though whoever made it did not live to say so: its name is the last that it gets."""
+        if not await asyncio.to_thread((self.directory / str(number)).exists):
+            return False
+        await asyncio.to_thread(sync_folder, self.directory)
+        return not await self._order("examine", number, [number])
 
     async def _order(self, act: str, what: object, *arguments: object, aside: str = "", tell: Tell = _nobody) -> Any:
         """Have it done. ``aside``: the folder in which that is prepared; it is gone afterwards, however that ends."""
