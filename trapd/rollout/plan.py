@@ -360,7 +360,7 @@ def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
     if draft.healthy(trial) and draft.gate is None:
         draft.wakes.append(report_deadline(draft.world, trial))
         awaited = delay(draft.world, trial, draft.now)
-        draft.waiting.append(awaited or f"{trial.id} to report which code it loaded")
+        draft.waiting += [f"{trial.id} to report which code it loaded"] if not awaited else [awaited]
 
 
 def _retry_after_outage(draft: _Draft, failed: Instance, evidence: Sequence[Instance]) -> None:

@@ -198,17 +198,15 @@ def delay(world: World, canary: Instance, now: float) -> str:
     found, policy = find(world, now), world.spec.policy
     if found.suspects or found.open:
         return compared(found)
-    at = observed_until(world, canary)
-    if at > now and found.ended < policy.canary_tasks:
-        return f"{canary.id} to end {policy.canary_tasks} tasks, or for canary_time to be over"
-    return ""
+    waiting = f"{canary.id} to end {policy.canary_tasks} tasks, or for canary_time to be over"
+    return waiting if observed_until(world, canary) > now and found.ended < policy.canary_tasks else ""
 
 
 def compared(found: Finding) -> str:
-    """What an open retrial waits for."""
-    return (
-        f"a comparison of tasks that began to fail ({'; '.join((*found.open, *(name for name, _ in found.suspects)))})"
-    )
+    """What is waited for as long as a retrial is open; empty if none is."""
+    going = "; ".join((*found.open, *(name for name, _ in found.suspects)))
+    waiting = f"a comparison of tasks that began to fail ({going})"
+    return waiting if going else ""
 
 
 def observed_until(world: World, canary: Instance) -> float:
