@@ -482,6 +482,17 @@ def test_a_library_that_only_a_task_has_imported_recycles_the_workers_once_and_a
 # --- reload ---------------------------------------------------------------------------------------------------------
 
 
+def test_an_event_starts_the_unit_of_notify_with_the_number_of_the_event(service: Service) -> None:
+    show = "/bin/sh -c '/opt/trapd/bin/trapctl events --id %i --json >/run/event'"
+    unit = f"[Service]\nType=oneshot\nExecStart={show}\n"
+    service.machine.put("/etc/systemd/system/trapd-notify-mail@.service", unit)
+    service.configure(notify={"unit": "mail"})
+    service.reload()
+    assert service.ctl("notify").check() == "notified trapd-notify-mail@.service\n"
+    (event,) = json.loads(service.machine.sh("cat /run/event").check())["events"]
+    assert event["kind"] == "notify-test"
+
+
 def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Service) -> None:
     before = service.workers()
     service.configure(**{"pools.extra": {**POOLS["pools.extra"], "concurrency": 3}})
