@@ -15,6 +15,7 @@ from trapd.durations import age
 from trapd.model import Ailment, Disk, DiskState, Instance, InstanceState, Rollout, RolloutState
 from trapd.problem import Problem, ProblemKind
 from trapd.rollout.intent import Nothing
+from trapd.rollout.trial import retrials
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
 
@@ -74,7 +75,8 @@ def _of_pool(context: Context, view: PoolView, waits: Waits) -> Iterator[Problem
         yield Problem(ProblemKind.PAUSED, "it is paused", name)
     for instance in view.instances:
         yield from _failed(context, instance)
-    yield from _of_code(view, going_on)
+    compares = rollout is not None and rollout.state is RolloutState.COMPLETE and bool(retrials(rollout))
+    yield from _of_code(view, going_on or compares)
     for instance in view.instances:
         yield from _hanging(context, instance)
     yield from incidents.problems(context, view)

@@ -20,15 +20,17 @@ def verdict(world: World, now: float) -> Verdict | None:
     target = world.state.wanted
     if target is None or world.held or world.tentative:
         return None
-    if (evidence := find(world, now).evidence) is not None:
-        return _convicted(world, target, evidence)
+    found = find(world, now)
+    if found.evidence is not None:
+        return _convicted(world, target, found.evidence)
     if closed(world, now) is not None:
         return None
     if not world.proven:
         return _on_canary(world, target, now) or _overdue(world, target, now)
     doubt = _in_doubt(world, target, now)
     if doubt is None and world.rollout is not None:
-        return _finished(world, target, now) or _stuck(world, target, now)
+        compares = found.suspects or found.open  # whoever waits for the rollout would read success, and go on
+        return (None if compares else _finished(world, target, now)) or _stuck(world, target, now)
     return doubt
 
 

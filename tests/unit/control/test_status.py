@@ -27,6 +27,7 @@ from trapd.model import (
     InstanceState,
     PoolState,
     Refusal,
+    Retrial,
     Rollout,
     RolloutState,
     Scope,
@@ -319,6 +320,9 @@ def test_mixed_unknown_and_stale_workers_are_problems_but_not_stale_ones_that_ar
     ]
     state = replace(controller.pool("default").state, rollout=rolling(RolloutState.ROLLING))
     controller.put("default", state=state, instances=(worker(CLOCK, "default@7-1"), worker(CLOCK, "default@6-1")))
+    assert problems(controller) == []
+    compared = replace(rolling(RolloutState.COMPLETE), retrials=(Retrial("add", 1, CLOCK.now(), "worse"),))
+    controller.put("default", state=replace(state, rollout=compared))  # the old worker is there on purpose
     assert problems(controller) == []
 
 

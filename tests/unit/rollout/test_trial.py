@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.builders import NOW, one, spec, wanting, world
 from trapd.model import Ailment, Instance, PoolState, Retrial, RolloutState
-from trapd.rollout.actions import Clear, Fail, Promote, Reject, Suspect
+from trapd.rollout.actions import Clear, Fail, Finish, Promote, Reject, Start, Suspect
 from trapd.rollout.plan import plan
 from trapd.rollout.trial import LOOK, LOOK_SELDOM, MOST_RETRIALS, RETRIAL_TIME, figures, find, look_again, questions
 from trapd.rollout.world import World
@@ -108,6 +108,17 @@ def test_worse_figures_are_a_suspicion_and_no_promotion() -> None:
     actions = plan(suspicious, NOW).actions
     assert [action for action in actions if isinstance(action, Suspect)]
     assert not [action for action in actions if isinstance(action, Promote)]
+
+
+def test_a_rollout_is_not_complete_while_its_tasks_are_compared() -> None:
+    """Whoever waits for it would read success, and go on to the next machine."""
+
+    def decided(new: TaskCounts, retrial: tuple[TaskCounts, TaskCounts] | None = None) -> list[type]:
+        rolled = trying(new, retrial=retrial, phase=RolloutState.ROLLING, good=(1, 2), seen=(CANARY,))
+        return [type(action) for action in plan(rolled, NOW).actions]
+
+    assert decided(counts(9, 0)) == [Finish]
+    assert decided(counts(0, 3), (counts(0, 3), counts(0, 0))) == [Start], "the old worker to compare with"
 
 
 @pytest.mark.parametrize("new", [counts(0, 0), counts(30, 0), counts(0, 30, "SoftTimeLimitExceeded"), counts(1, 1)])
