@@ -120,6 +120,10 @@ class EventKind(StrEnum):
     RELIEVED = "relieved", About.POOL, "workers that run and take no tasks are replaced, new before old"
 
     SET_ASIDE = "set-aside", About.POOL, "messages of a task that no worker knows are set aside in a parking queue"
+    DRAINED = "drained", About.POOL, "a person drained one worker: no other takes its place until it is undrained"
+    UNDRAINED = "undrained", About.POOL, "a worker may take the place of the one that a person had drained"
+    RECYCLED = "recycled", About.POOL, "a person had one worker replaced by one with the same code, new before old"
+
     TASK_ENDED = "task-ended", About.POOL, "somebody ended one task of a worker"
 
     STARTED = "started", About.WORKER, "a worker is started"

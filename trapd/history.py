@@ -20,7 +20,7 @@ from trapd.contracts import History
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.migrations import SCHEMA, migrate
-from trapd.model import Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope, TaskChanges
+from trapd.model import Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope, TaskChanges, WorkerOrder
 
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
@@ -286,9 +286,8 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 
 def _record(value: Any) -> dict[str, Any]:
-    return (
-        asdict(value) if isinstance(value, Refusal | Content | TaskChanges | Retrial) else dict(value)
-    )  # mappings that are not dict
+    values = Refusal | Content | TaskChanges | Retrial | WorkerOrder
+    return asdict(value) if isinstance(value, values) else dict(value)  # mappings that are not dict
 
 
 def _generation(record: dict[str, Any]) -> Generation:
@@ -319,7 +318,9 @@ def _rollout(record: dict[str, Any]) -> Rollout:
 def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
     latest = None if rollout is None else _rollout(rollout)
     refused = tuple(Refusal(**one | {"scope": Scope(one["scope"])}) for one in record["refused"])
-    return PoolState(**record | {"good": tuple(record["good"]), "refused": refused, "rollout": latest})
+    # a pool of an earlier trapd has no orders
+    of = {name: tuple(WorkerOrder(**one) for one in record.get(name, ())) for name in ("drained", "recycled")}
+    return PoolState(**record | of | {"good": tuple(record["good"]), "refused": refused, "rollout": latest})
 
 
 def _event(record: dict[str, Any], columns: dict[str, Any]) -> Event:

@@ -319,6 +319,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerOrder:
+    """What a person ordered of one worker, by its name: to drain it, or to recycle it."""
+
+    worker: str
+    actor: str
+    wall: float
+    at: float  # the same moment: of CLOCK_MONOTONIC
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolState:
     """What is wanted of one pool. Only triggers, and the planner's verdicts, change it; it survives a crash."""
 
@@ -336,6 +347,8 @@ class PoolState:
     # in a row.
     relieved_at: float | None = None
     rounds: int = 0
+    drained: tuple[WorkerOrder, ...] = ()  # until they are undrained, so many workers fewer are wanted
+    recycled: tuple[WorkerOrder, ...] = ()  # workers to be replaced, new before old; until they leave
 
     @property
     def last_good(self) -> int | None:

@@ -11,8 +11,8 @@ from trapd import new_generation
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout
-from trapd.rollout import changes, condition, intent, lost_end, orders, want
+from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout, WorkerOrder
+from trapd.rollout import changes, condition, intent, lost_end, orders, want, worker_orders
 from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, gave_way, rollout_of, superseded
 from trapd.rollout.intent import (
@@ -263,6 +263,29 @@ class Triggers:
             raise RefusedError(f"cannot scale {pool} to {workers}: it is a singleton, of which there is only ever one")
         state = want.scaled(state, None if workers == configured else workers, actor, self.controller.clock.wall())
         self._set(state, EventKind.SCALED, f"to {workers} (configured: {configured})", actor)
+
+    async def drain(self, worker: str, *, actor: str, reason: str) -> None:
+        """The worker finishes what it has, and none takes its place until it is undrained."""
+        order, instance = await self._order(worker, actor, reason)
+        known, why = self._known(worker_orders.parse(worker).pool), worker_orders.because("drained", order)
+        if (state := worker_orders.drain(known, order, instance)) != known:
+            self._set(state, EventKind.DRAINED, f"{worker}: {why}", actor)
+
+    async def undrain(self, worker: str, *, actor: str) -> None:
+        known = self._known(worker_orders.parse(worker).pool)
+        self._set(worker_orders.undrain(known, worker), EventKind.UNDRAINED, f"{worker}: by request", actor)
+
+    async def recycle_worker(self, worker: str, *, actor: str, reason: str) -> None:
+        """Replace one worker by one with the same code, new before old."""
+        order, instance = await self._order(worker, actor, reason)
+        state = worker_orders.recycle(self._known(worker_orders.parse(worker).pool), order, instance)
+        self._set(state, EventKind.RECYCLED, f"{worker}: {worker_orders.because('recycled', order)}", actor)
+
+    async def _order(self, worker: str, actor: str, reason: str) -> tuple[WorkerOrder, Instance | None]:
+        known, id = self.controller, worker_orders.parse(worker)
+        self._known(id.pool)
+        instance = next((i for i in await known.backend.observe() if i.id == id), None)
+        return WorkerOrder(id.name, actor, known.clock.wall(), known.clock.now(), reason), instance
 
     # -- how an intent is carried out ------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ PARAMS: Mapping[str, object] = {
     "before": 7,
     "after": 8,
     "task": "an-id",
+    "worker": "default@7-1",
 }
 
 

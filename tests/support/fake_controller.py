@@ -184,6 +184,15 @@ class FakeController:
         self.asked.append(("scale", pool, workers, actor))
         self.put(pool, wanted_workers=workers, state=replace(self._views[pool].state, workers=workers))
 
+    async def drain(self, worker: str, *, actor: str, reason: str) -> None:
+        self.asked.append(("drain", worker, actor, reason))
+
+    async def undrain(self, worker: str, *, actor: str) -> None:
+        self.asked.append(("undrain", worker, actor))
+
+    async def recycle_worker(self, worker: str, *, actor: str, reason: str) -> None:
+        self.asked.append(("recycle worker", worker, actor, reason))
+
     def changed(self) -> asyncio.Future[None]:
         self.looked.set()
         if self._future is None or self._future.done():

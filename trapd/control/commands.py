@@ -23,6 +23,7 @@ from trapd.control.parameters import Param, parameters, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
 from trapd.control.tasks import end_task, tasks
+from trapd.control.worker_orders import drain, recycle_worker, undrain
 from trapd.errors import NotPermittedError
 from trapd.masking import masked
 
@@ -59,6 +60,9 @@ TABLE = (
     Command(methods.PING, _R, handlers.ping, "status"),
     Command(methods.STATUS, _R, handlers.show_status, "status"),
     Command(methods.RECYCLE, _A, handlers.recycle, "recycle"),
+    Command(methods.RECYCLE_WORKER, _A, recycle_worker, "recycle"),
+    Command(methods.DRAIN, _A, drain, "drain"),
+    Command(methods.UNDRAIN, _A, undrain, "undrain"),
     Command(methods.RETRY, _A, handlers.retry, "retry"),
     Command(methods.ROLLOUT_STATUS, _R, rollout_status, "rollout status"),
     Command(methods.ROLLOUT_WAIT, _R, handlers.rollout_wait, "rollout status"),

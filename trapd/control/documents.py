@@ -395,6 +395,10 @@ class Scaled(Wanted):
     before: Annotated[int, "workers that were wanted"]
 
 
+class OrderedWorker(Wanted):
+    worker: Annotated[str, "by name"]
+
+
 class Generations(_Answer):
     generations: Annotated[list[Generation], "newest first"]
 

@@ -27,7 +27,7 @@ from trapd.model import Generation, Rollout
 from trapd.rollout import task_changes
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
-from trapd.rollout.world import wanted_workers
+from trapd.rollout.world import full_strength
 
 Document = Mapping[str, object]
 _AMOUNT = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,4})")
@@ -68,7 +68,7 @@ async def show_status(call: Call[requests.Nothing]) -> documents.Status:
 async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
     """Replace every worker of `pools` by one with the same code, as a new generation. The answer comes at once; wait
     for the rollouts with `rollout.wait`."""
-    pools, reason = _configured(call, call.params["pools"]), _one_line(call.params["reason"])
+    pools, reason = _configured(call, call.params["pools"]), one_line(call.params["reason"])
     return _rollouts(await call.triggers.recycle(pools, actor=call.actor, reason=reason))
 
 
@@ -92,21 +92,21 @@ async def pause(call: Call[requests.OfPool]) -> documents.Wanted:
     """Hold `pool` until it is resumed. Its workers are kept running."""
     name = _find(call, call.params["pool"])
     await call.triggers.pause(name, actor=call.actor)
-    return _wanted(call.context, name)
+    return answer_wanted(call.context, name)
 
 
 async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
     """Resume `pool`, which was paused."""
     name = _find(call, call.params["pool"])
     await call.triggers.resume(name, actor=call.actor)
-    return _wanted(call.context, name)
+    return answer_wanted(call.context, name)
 
 
 async def promote(call: Call[requests.OfPool]) -> documents.Wanted:
     """Let the rollout of `pool` go on, which waits for a person: `waiting` in the status says why."""
     name = _find(call, call.params["pool"])
     await call.triggers.promote(name, actor=call.actor)
-    return _wanted(call.context, name)
+    return answer_wanted(call.context, name)
 
 
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
@@ -114,11 +114,11 @@ async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     "reset" the number of trapd.toml. The number holds until the pool is scaled again."""
     name = _find(call, call.params["pool"])
     view = call.context.controller.pool(name)
-    before = wanted_workers(view.spec, view.state)  # not the last pass's: two requests may come between passes
+    before = full_strength(view.spec, view.state)  # not the last pass's: two requests may come between passes
     text = call.params["workers"]
     wanted = view.spec.workers if text == "reset" else _amount(text, before, name)
     await call.triggers.scale(name, wanted, actor=call.actor)
-    return {**_wanted(call.context, name), "before": before, "wanted": wanted}
+    return {**answer_wanted(call.context, name), "before": before, "wanted": wanted}
 
 
 async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
@@ -208,7 +208,7 @@ def _configured(call: Call[Given], names: Sequence[str]) -> list[str]:
     return _named(call, names) or list(call.context.controller.specs)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without line breaks and control characters: a reason is shown on other people's terminals."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
@@ -228,7 +228,7 @@ def _rollouts(rollouts: Sequence[Rollout]) -> documents.Rollouts:
     return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
 
 
-def _wanted(context: Context, name: str) -> documents.Wanted:
+def answer_wanted(context: Context, name: str) -> documents.Wanted:
     view = context.controller.pool(name)
     return {"schema": SCHEMA, "pool": name, "paused": view.state.paused, "wanted": view.wanted_workers}
 

@@ -45,6 +45,14 @@ class OfRecycle(TypedDict):
     reason: Annotated[str, Default(""), "one line for the history: why"]
 
 
+class OfWorker(TypedDict):
+    worker: Annotated[str, "a worker such as default@7-1"]
+
+
+class OfWorkerAndReason(OfWorker):
+    reason: Annotated[str, Default(""), "one line for the history: why"]
+
+
 class OfWait(TypedDict):
     id: Annotated[int, "the rollout's number"]
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]

@@ -17,6 +17,7 @@ from trapd.problem import Problem
 from trapd.rollout import task_changes
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
+from trapd.rollout.worker_orders import reminders
 from trapd.rollout.world import scaled_otherwise
 
 Used = Mapping[InstanceId, Memory]
@@ -57,10 +58,12 @@ def status(
 
 
 def _overrides(context: Context) -> list[str]:
-    """Pools that somebody scaled to another number than trapd.toml says: as wanted, and easily forgotten."""
+    """Pools that somebody scaled to another number than trapd.toml says, and workers that somebody drained: as wanted,
+    and easily forgotten."""
     when = ago(context.clock.wall())
     overrides = [scaled_otherwise(view.spec, view.state, when) for view in context.controller.pools()]
-    return [override for override in overrides if override]
+    drained = [line for view in context.controller.pools() for line in reminders(view.state, when)]
+    return [*(override for override in overrides if override), *drained]
 
 
 def describe_disk(disk: Disk) -> documents.Disk:

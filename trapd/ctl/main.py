@@ -21,6 +21,7 @@ from trapd.errors import TrapdError
 VERBS = (
     "celery",
     "check",
+    "drain",
     "events",
     "generations",
     "generations diff",
@@ -42,6 +43,7 @@ VERBS = (
     "status",
     "tasks",
     "tasks end",
+    "undrain",
     "uninstall",
     "why",
 )

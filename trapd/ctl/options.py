@@ -18,6 +18,7 @@ _NUMBER = re.compile(r"[0-9.]+")
 
 POOL = click.argument("pool", shell_complete=complete.pools)
 POOLS = click.argument("pools", nargs=-1, metavar="[POOL]...", shell_complete=complete.pools)
+WORKER = click.argument("worker", shell_complete=complete.pools_and_workers)
 ONE_POOL = click.argument("pool", required=False, shell_complete=complete.pools)
 LIMIT = click.option(
     "-n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from itertools import count, islice
 
 from trapd.model import Generation, InstanceId, PoolState
 from trapd.rollout.world import wanted_workers
@@ -23,4 +24,7 @@ def at_boot(
         good = next((number for number in reversed(state.good) if number in usable), None)
         if name not in specs or good is None or (good in generations and generations[good].eager):
             continue
-        yield from (InstanceId(name, good, slot) for slot in range(1, wanted_workers(specs[name], state) + 1))
+        drained = {order.worker for order in state.drained}
+        slots = (InstanceId(name, good, slot) for slot in count(1))
+        free = (id for id in slots if id.name not in drained)
+        yield from islice(free, wanted_workers(specs[name], state))

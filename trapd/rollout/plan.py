@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
-from trapd.rollout import backoff
+from trapd.rollout import backoff, worker_orders
 from trapd.rollout.actions import Action, Advance, Clear, Finish, Plan, Renew, Start, Suspect, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, speaks_of_environment, witness_failure
 from trapd.rollout.budget import budget
@@ -27,7 +27,7 @@ from trapd.rollout.relief import relief
 from trapd.rollout.trial import compared, delay, figures, find, look_again, retried, witness
 from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
-from trapd.rollout.world import World, ready
+from trapd.rollout.world import World, none_wanted, ready
 
 LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a look tells of it (B15)
 
@@ -54,7 +54,8 @@ def _next_step(world: World, now: float) -> Plan:
     if decided is not None:
         return Plan((decided,), wake_at=now)
     for instance in world.leaving():
-        draft.want(Desire.DRAIN, instance, "")
+        order = world.drained.get(instance.id.name)
+        draft.want(Desire.DRAIN, instance, "" if order is None else worker_orders.because("drained", order))
     if world.held or world.lost:
         _hold(draft)
     elif world.tentative:
@@ -86,7 +87,8 @@ class _Draft:
         self.idle: frozenset[InstanceId] = frozenset()  # ready ones that are not among those that serve
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
         self._memory = world.room.workers if world.room is not None else None  # for so many more; None: unlimited
-        self._slots = {(i.id.generation, i.id.slot) for i in world.instances}
+        reserved = [InstanceId.parse(name) for name in world.drained]
+        self._slots = {(id.generation, id.slot) for id in [*reserved, *(i.id for i in world.instances)]}
 
     @property
     def room(self) -> int:
@@ -217,8 +219,7 @@ class _Draft:
 def _empty(draft: _Draft) -> Plan:
     """No workers are wanted: the pool drains."""
     world = draft.world
-    zero = "scaled to 0" if world.state.workers == 0 else "no workers are configured"
-    why = "trapd stops" if world.stopping else "tasks run in their submitter's process" if world.eager else zero
+    why = none_wanted(world)
     if world.eager and world.rollout is not None and not world.tentative:
         text = "every task runs in its submitter's process: no workers needed"
         return Plan((Finish(world.rollout.generation, text),), wake_at=draft.now)

@@ -1,7 +1,7 @@
 """Which workers run, and are to be replaced all the same, why, and when.
 
 A worker that is older than max_age, or whose main process has outgrown max_memory, goes when its time has come: its
-successor begins anew.
+successor begins anew. The same holds for one that a person recycles.
 
 Those that take no tasks although there are some are replaced in rounds. Everybody who was ready when a round began is
 replaced in it, as fast as the pool's budget allows. Whoever became ready later is such a replacement: if it does not
@@ -17,6 +17,7 @@ from zlib import crc32
 
 from trapd.durations import age
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
+from trapd.rollout import worker_orders
 from trapd.rollout.actions import Relieve
 from trapd.rollout.world import World
 from trapd.spec import PoolSpec
@@ -41,6 +42,7 @@ def relief(world: World, now: float) -> Relief:
     """Whom to replace, of the wanted generation: an upgrade under way replaces the others."""
     limits = {i.id: _limit(world.spec, i) for i in world.staying(target=True)}
     past = {id: why for id, (at, why) in limits.items() if at <= now}
+    past |= {i.id: why for i in world.staying(target=True) if (why := worker_orders.to_be_replaced(world.state, i))}
     ahead = min((at for at, _ in limits.values() if now < at < math.inf), default=None)
     found = _idle(world, now)
     wake_at = min((at for at in (ahead, found.wake_at) if at is not None), default=None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from trapd.model import Ailment, Generation, PoolState
-from trapd.rollout import want
+from trapd.rollout import want, worker_orders
 from trapd.rollout.actions import (
     Advance,
     Clear,
@@ -63,7 +63,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 pass
             case _:
                 assert_never(action)
-    return state
+    return worker_orders.done(state, view.instances)
 
 
 def _unless_over(state: PoolState, now: float) -> PoolState:

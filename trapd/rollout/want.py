@@ -168,6 +168,7 @@ def after_boot(state: PoolState, now: float, wall: float) -> PoolState:
     rollout = state.rollout
     if state.relieved_at is not None and state.relieved_at > now:
         state = replace(state, relieved_at=None, rounds=0)
+    state = replace(state, recycled=tuple(order for order in state.recycled if order.at <= now))
     if rollout is None or rollout.began_at is None or rollout.began_at <= now:
         return state
     return replace(state, rollout=replace(rollout, began_at=now - (wall - rollout.started_wall), finished_at=None))

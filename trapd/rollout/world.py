@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from trapd.model import Ailment, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout, RolloutState
+from trapd.model import (
+    Ailment,
+    FailureKind,
+    Instance,
+    InstanceId,
+    InstanceState,
+    PoolState,
+    Rollout,
+    RolloutState,
+    WorkerOrder,
+)
 from trapd.rollout.room import Room
 from trapd.rollout.truth import available, well
 from trapd.spec import PoolSpec
@@ -95,14 +105,19 @@ class World:
         alive = any(i.state is not InstanceState.FAILED for i in self.staying(target=True))
         return self.fallback is not None and self.state.wanted not in self.usable and not alive
 
+    @property
+    def drained(self) -> Mapping[str, WorkerOrder]:
+        """By worker, what a person ordered to drain, be the worker there or not."""
+        return {order.worker: order for order in self.state.drained}
+
     def leaving(self) -> list[Instance]:
-        return [i for i in self.instances if i.state in _LEAVING]
+        """Those that drain, and those that a person ordered to."""
+        return [i for i in self.instances if i.state in _LEAVING or i.id.name in self.drained]
 
     def staying(self, *, target: bool) -> list[Instance]:
         """Those of the wanted generation, or all others, that were not told to leave."""
-        return [
-            i for i in self.instances if (i.id.generation == self.state.wanted) is target and i.state not in _LEAVING
-        ]
+        leaving = {i.id for i in self.leaving()}
+        return [i for i in self.instances if (i.id.generation == self.state.wanted) is target and i.id not in leaving]
 
     def available(self, now: float) -> list[Instance]:
         """Those of the wanted generation that were ready for min_ready and are well."""
@@ -132,9 +147,25 @@ class World:
 
 
 def wanted_workers(spec: PoolSpec, state: PoolState) -> int:
+    """The workers that are to run: nobody takes the place of one that a person drained."""
+    return max(0, full_strength(spec, state) - len(state.drained))
+
+
+def full_strength(spec: PoolSpec, state: PoolState) -> int:
     """As configured, or as somebody scaled the pool; of a singleton never more than one."""
     wanted = spec.workers if state.workers is None else state.workers
     return min(wanted, 1) if spec.singleton else wanted
+
+
+def none_wanted(world: World) -> str:
+    """Why no workers are wanted."""
+    if world.stopping:
+        return "trapd stops"
+    if world.eager:
+        return "tasks run in their submitter's process"
+    if full_strength(world.spec, world.state):
+        return "every worker of the pool is drained by request"
+    return "scaled to 0" if world.state.workers == 0 else "no workers are configured"
 
 
 def scaled_otherwise(spec: PoolSpec, state: PoolState, when: Callable[[float], str] | None = None) -> str:

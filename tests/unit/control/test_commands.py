@@ -26,7 +26,7 @@ from trapd.spec import PoolSpec
 
 ROOT, GUEST = Caller("root", admin=True), Caller("bob (uid 1002)", admin=False)
 EXAMPLES: dict[str, Any] = {"pool": "default", "id": 1, "workers": "3", "subject": "default", "before": 7, "after": 8}
-EXAMPLES |= {"task": "an-id"}
+EXAMPLES |= {"task": "an-id", "worker": "default@7-1"}
 
 
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting, world
-from trapd.model import Ailment, CodeReport, FailureKind, Instance, PoolState, RolloutState
+from trapd.model import Ailment, CodeReport, FailureKind, Instance, PoolState, RolloutState, WorkerOrder
 from trapd.rollout.actions import Renew
 from trapd.rollout.plan import plan
 from trapd.rollout.world import World
@@ -21,6 +21,7 @@ def idle(name: str) -> Instance:
 
 
 GOING = R.ROLLING
+DRAINED = (WorkerOrder("p@1-1", "anna", 0.0, NOW - 50),)
 
 
 def short(situation: World) -> list[str]:
@@ -157,6 +158,27 @@ ROWS = {
         spec(4), wanting(2, 1, workers=1),
         [one("1-1", "starting"), one("1-2"), one("1-3", "failed"), one("2-1", "starting")],
         ["drain 1-1", "forget 1-3"]),
+    "drained by request: no other takes its place": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, drained=DRAINED), [one("1-1"), one("1-2")], ["drain 1-1"]),
+    "drained by request, and gone: its slot stays free": (
+        spec(3), wanting(1, 1, phase=R.COMPLETE, drained=DRAINED), [one("1-2")], ["start 1-3"]),
+    "drained by request while paused": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, drained=DRAINED, paused=True), [one("1-1"), one("1-2")], ["drain 1-1"]),
+    "drained by request, the only one": (
+        spec(1), wanting(1, 1, phase=R.COMPLETE, drained=DRAINED), [one("1-1")], ["drain 1-1"]),
+    "drained by request after it failed: it is not started again": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, drained=DRAINED), [one("1-1", "failed"), one("1-2")], ["forget 1-1"]),
+    "drained by request before an upgrade: one fewer": (
+        spec(), wanting(2, 1, 2, phase=GOING, drained=DRAINED), [one("1-2"), one("2-1")], ["drain 1-2"]),
+    "undrained while it drains: another starts": (
+        spec(), wanting(1, 1, phase=R.COMPLETE), [one("1-1", "draining"), one("1-2")], ["start 1-3"]),
+    "recycled by request: new before old": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, recycled=DRAINED), [one("1-1"), one("1-2")], ["start 1-3"]),
+    "recycled by request, the new one is ready": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, recycled=DRAINED), [one("1-1"), one("1-2"), one("1-3")],
+        ["drain 1-1"]),
+    "recycled by request: a run that began later stays": (
+        spec(), wanting(1, 1, phase=R.COMPLETE, recycled=DRAINED), [one("1-1", ago=0), one("1-2")], []),
     "scaled to 0": (spec(), wanting(1, 1, phase=R.COMPLETE, workers=0), [one("1-1")], ["drain 1-1"]),
     "a drain within its timeout": (
         spec(drain_timeout=60), wanting(1, 1, phase=R.COMPLETE),
