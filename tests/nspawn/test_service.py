@@ -526,6 +526,11 @@ def test_a_reload_adds_and_removes_pools(service: Service) -> None:
     assert {name: pid for name, pid in after.items() if name.startswith("default")}.items() <= before.items()
 
 
+def tasks(service: Service) -> list[dict[str, Any]]:
+    workers: list[dict[str, Any]] = json.loads(service.ctl("tasks", "--json").check())["workers"]
+    return workers
+
+
 def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(service: Service) -> None:
     """Without its template PID 1 goes on with settings of its own: KillMode=control-group kills running tasks."""
     (nap,) = service.nap(9, queue="extra")
@@ -534,7 +539,12 @@ def test_a_worker_of_a_removed_pool_finishes_its_task_under_its_own_settings(ser
     service.reload()
     service.wait("a drain", lambda: "deactivating" in service.states().values(), every=0.1)
     (unit,) = (f"trapd-worker-{name}" for name, state in service.states().items() if state == "deactivating")
-    assert service.machine.show(unit, "KillMode", "LoadState") == {"KillMode": "mixed", "LoadState": "loaded"}
+    shown = service.machine.show(unit, "KillMode", "LoadState", "PrivateUsers")
+    assert shown == {"KillMode": "mixed", "LoadState": "loaded", "PrivateUsers": "yes"}
+    # its socket takes trapd for "nobody", and answers all the same
+    (told,) = (told for told in tasks(service) if told["pool"] == "extra")
+    assert (told["phase"], told["unanswered"]) == ("draining", "")
+    assert [run["id"] for run in told["running"]] == [nap]
     service.wait_for("end", [nap])
     service.wait("its end", lambda: not any(name.startswith("extra") for name in service.states()))
 
