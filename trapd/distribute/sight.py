@@ -11,8 +11,9 @@ from trapd import mount_table
 from trapd.mount_table import Mount
 
 # What systemd mounts over a folder that a unit must not see: the same empty folder for each (ProtectHome=yes,
-# InaccessiblePaths=), and a private folder for each unit (PrivateTmp=yes). Seen in systemd 252 and 257.
-_INACCESSIBLE, _PRIVATE = "/systemd/inaccessible/", "/systemd-private-"
+# InaccessiblePaths=), in /run/systemd, or in /run/host in a container (seen in systemd-nspawn 252); and a private folder
+# for each unit (PrivateTmp=yes).
+_INACCESSIBLE, _PRIVATE = "/inaccessible/dir", "/systemd-private-"
 _HOMES = frozenset({Path("/home"), Path("/root")})  # ProtectHome=tmpfs: empty file systems
 
 
@@ -27,7 +28,7 @@ def hidden(mounts: Iterable[Mount]) -> list[Path]:
 
 def _hides(mount: Mount) -> bool:
     root = mount.identity[-1]
-    return f"{root}/".startswith(_INACCESSIBLE) or _PRIVATE in root or (mount.kind == "tmpfs" and mount.place in _HOMES)
+    return root.endswith(_INACCESSIBLE) or _PRIVATE in root or (mount.kind == "tmpfs" and mount.place in _HOMES)
 
 
 def reason(path: str, error: OSError) -> str:
