@@ -141,6 +141,7 @@ class EventKind(StrEnum):
         "the worker is killed with all its processes",
         "since it was asked to exit",
     )
+    REMOTE = "remote-control", About.WORKER, "somebody changed or ended the worker by Celery's remote control"
     GONE = "gone", About.WORKER, "the worker exited after its drain", "since it was asked to exit"
     LOST = "lost", About.WORKER, "the machine went down with the worker"
     FAILED = "failed", About.WORKER, "its code raised, or READY did not come in time", "since it was started"

@@ -36,7 +36,7 @@ _OVER = ", ".join(f"'{kind}'" for kind in EventKind if kind.over)
 _UNFINISHED = f"""
     WITH told AS (
         SELECT id, instance, kind, lead(kind, 1, '') OVER (PARTITION BY instance ORDER BY id) AS next FROM events
-        WHERE instance IS NOT NULL
+        WHERE instance IS NOT NULL AND kind <> '{EventKind.REMOTE}'
     ), latest AS (
         SELECT max(id) AS id FROM told WHERE '{EventKind.ERROR}' NOT IN (kind, next) GROUP BY instance
     ), there AS (
@@ -44,8 +44,12 @@ _UNFINISHED = f"""
     ), failed AS (
         SELECT max(id) AS id FROM events
         WHERE instance IN (SELECT instance FROM there) AND kind IN ({_FAILURES}) GROUP BY instance
+    ), commanded AS (
+        SELECT max(id) AS id FROM events
+        WHERE instance IN (SELECT instance FROM there) AND kind = '{EventKind.REMOTE}' GROUP BY instance
     )
-    SELECT {_ALL} FROM there UNION SELECT {_ALL} FROM events NATURAL JOIN failed ORDER BY id
+    SELECT {_ALL} FROM there UNION SELECT {_ALL} FROM events NATURAL JOIN failed
+    UNION SELECT {_ALL} FROM events NATURAL JOIN commanded ORDER BY id
 """
 
 _COUNT_FAILURES = f"""

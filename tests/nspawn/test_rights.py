@@ -187,7 +187,7 @@ SANDBOX: dict[str, tuple[str, Any]] = {  # probe -> expression, what must come o
     "root's home": ("os.listdir('/root')", "PermissionError"),
     "which folders are hidden (trapd/distribute/sight.py)": (
         "sorted({place for _, _, _, root, place, *_ in map(str.split, open('/proc/self/mountinfo')) if "
-        "root.endswith('/inaccessible/dir') or '/systemd-private-' in root} - {'/run/dbus', '/run/user'})",
+        "not place.startswith('/run/') and (root.endswith('/inaccessible/dir') or '/systemd-private-' in root)})",
         ["/home", "/root", "/tmp", "/var/tmp"],
     ),
     "password hashes": ("open('/etc/shadow').read()", "PermissionError"),

@@ -116,3 +116,7 @@ async def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_
         assert seen.status == "draining, 1 active, because: shutdown by remote control"
         (short_path / "ledger.go").touch()
         await lab.until(lambda seen: ONE not in seen)
+        queue = [f"cancel_consumer('{broker.queue}')", f"add_consumer('{broker.queue}', 'direct')"]
+        commands = [f"changed by remote control: {c}" for c in (limit, *queue, "pool_grow(1)", "pool_shrink(1)")]
+        lines = [line.partition("trapd-worker: ")[2] for line in lab.told().splitlines() if "by remote" in line]
+        assert lines == [*commands, "shutdown by remote control"]

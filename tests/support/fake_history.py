@@ -80,14 +80,15 @@ class FakeHistory(History):
     def unfinished(self) -> Sequence[Event]:
         told = dict[str, list[Event]]()
         for event in self._events:
-            if event.instance is not None:
+            if event.instance is not None and event.kind is not EventKind.REMOTE:
                 told.setdefault(event.instance, []).append(event)
         found = dict[int, Event]()
         for mine in told.values():
             following = [*(event.kind for event in mine[1:]), None]
             real = [e for e, then in zip(mine, following, strict=True) if EventKind.ERROR not in (e.kind, then)]
             if real and not real[-1].kind.over:
-                last = [real[-1], *[event for event in mine if event.kind.failure][-1:]]
+                commands = [e for e in self._events if (e.instance, e.kind) == (mine[0].instance, EventKind.REMOTE)]
+                last = [real[-1], *[event for event in mine if event.kind.failure][-1:], *commands[-1:]]
                 found |= {event.id: event for event in last}
         return [found[id] for id in sorted(found)]
 

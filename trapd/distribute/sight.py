@@ -10,9 +10,8 @@ from pathlib import Path
 from trapd import mount_table
 from trapd.mount_table import Mount
 
-# What systemd mounts over a folder that a unit must not see: the same empty folder for each (ProtectHome=yes,
-# InaccessiblePaths=), in /run/systemd, or in /run/host in a container (seen in systemd-nspawn 252); and a private folder
-# for each unit (PrivateTmp=yes).
+# What systemd mounts over a folder that a unit must not see: the same empty folder for each (ProtectHome=yes), in
+# /run/systemd or, in a container, in /run/host (systemd-nspawn 252); a private folder for each unit (PrivateTmp=yes).
 _INACCESSIBLE, _PRIVATE = "/inaccessible/dir", "/systemd-private-"
 _HOMES = frozenset({Path("/home"), Path("/root")})  # ProtectHome=tmpfs: empty file systems
 

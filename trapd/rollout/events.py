@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from trapd.event import Event, EventKind
-from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, PoolState, Rollout
+from trapd.model import (
+    CodeReport,
+    Failure,
+    FailureKind,
+    Instance,
+    InstanceId,
+    InstanceState,
+    PoolState,
+    RemoteCommand,
+    Rollout,
+)
 from trapd.rollout import set_aside
 from trapd.rollout.actions import (
     Action,
@@ -30,6 +40,7 @@ from trapd.rollout.view import PoolView
 
 WORKER = "worker"  # the actor of what a worker does by itself
 OUTSIDE = "outside"  # of what systemd, a person with systemctl or kill, or the machine did to it
+_BECAUSE, _BY_REMOTE = "because: ", " by remote control"  # in the status of a worker that ends by itself
 _SAME = 0.5  # seconds that two moments may differ which are the same: one of them was written down by the wall clock
 _LEAVING = frozenset({InstanceState.DRAINING, InstanceState.STOPPING})
 
@@ -90,14 +101,22 @@ def recalled(events: Iterable[Event], now: float, wall: float, booted: float) ->
     ``booted`` says when that was.
     """
     failures: dict[str, Failure] = {}
+    reports: dict[str, CodeReport] = {}
     found: dict[str, Instance] = {}
     for event in events:
+        if event.kind is EventKind.REMOTE:
+            told = (RemoteCommand(event.reason, event.wall),)
+            reports[str(event.instance)] = CodeReport(event.generation or 0, "", {}, remote=told)
+    for event in events:
+        if event.kind is EventKind.REMOTE:
+            continue
         name, at = str(event.instance), now - (wall - event.wall)
         at = at if at >= booted else at - booted
         if event.kind.failure:
             kind = next(kind for kind, recorded in FAILURES.items() if recorded is event.kind)
             failures[name] = Failure(kind, event.reason, event.detail, at)
-        found[name] = Instance(InstanceId.parse(name), _STATES[event.kind], at, failure=failures.get(name))
+        failure, report = failures.get(name), reports.get(name)
+        found[name] = Instance(InstanceId.parse(name), _STATES[event.kind], at, failure=failure, report=report)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -194,6 +213,7 @@ class _Worker:
             was, alive = None, False
         if now.state is not InstanceState.FAILED:
             yield from self._running(was if alive else None, now, again="again " if failed else "")
+            yield from self._remote(was if alive else None, now)
 
     def _running(self, was: Instance | None, now: Instance, again: str) -> Iterator[Event]:
         """``was``: the same run, or None if no run was known."""
@@ -209,8 +229,18 @@ class _Worker:
             yield self._event(EventKind.READY, "is ready still: trapd ended before it could drain it")
         if now.state is InstanceState.DRAINING and (was is None or was.state not in _LEAVING):
             lasted = None if now.ready_at is None else now.since - now.ready_at
-            why = "was asked to leave by systemd or a person"
+            because = now.status.partition(_BECAUSE)[2]
+            if because.endswith(_BY_REMOTE):
+                yield self._event(EventKind.REMOTE, because.removesuffix(_BY_REMOTE), OUTSIDE, at=now.since)
+            why = f"leaves: {because}" if because else "was asked to leave by systemd or a person"
             yield self._event(EventKind.DRAINING, why, OUTSIDE, at=now.since, lasted=lasted)
+
+    def _remote(self, was: Instance | None, now: Instance) -> Iterator[Event]:
+        """Commands that came since. A command that was taken back leaves the report, and none is older than it was."""
+        told = max((command.wall for command in _commands(was)), default=-math.inf)
+        for command in _commands(now):
+            if command.wall > told:
+                yield replace(self._event(EventKind.REMOTE, command.command, OUTSIDE), wall=command.wall)
 
     def _failed_anew(self, was: Instance | None, now: Instance) -> bool:
         if now.state is InstanceState.FAILED and was is not None and was.state is not InstanceState.FAILED:
@@ -308,6 +338,10 @@ def _other_run(was: Instance, now: Instance) -> bool:
         began = was.since if was.state in _LEAVING else was.ready_at
         return began is not None and now.ready_at > began + _SAME
     return False
+
+
+def _commands(instance: Instance | None) -> tuple[RemoteCommand, ...]:
+    return instance.report.remote if instance is not None and instance.report is not None else ()
 
 
 def _ready_at(instance: Instance) -> float | None:

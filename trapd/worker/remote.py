@@ -1,7 +1,8 @@
 """What reached this worker by Celery's remote control and changes how it works until it ends.
 
 ``celery control rate_limit``, ``cancel_consumer``, ``pool_shrink`` and the like leave a worker that is not as it is
-configured; its successor is again. Celery keeps no account of them. What was taken back is forgotten here too.
+configured; its successor is again. Celery keeps no account of them. What was taken back is forgotten here too. Each
+such command is a line in the log; Celery itself logs those about one task.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.worker.control import Panel
+
+from trapd.masking import mask
+from trapd.worker.lines import log_line
 
 # What says nothing of how the worker goes on: about one task, about events, or only asking.
 _PASSING = (
@@ -55,7 +59,8 @@ class Remote:
     def _noting(self, name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
         def noting(state: Any, **arguments: Any) -> Any:
-            if name == _ENDS:
+            if name == _ENDS:  # before it is obeyed: that raises
+                log_line(f"{_ENDS} by remote control", "WARNING")
                 self._ends(f"{_ENDS} by remote control")
             before = self._queues(state)
             answer = handler(state, **arguments)
@@ -74,6 +79,7 @@ class Remote:
     def note(self, name: str, arguments: Mapping[str, Any], consumed: frozenset[str]) -> None:
         """It was done. ``consumed``: the queues that this worker was started with."""
         words = f"{name}({', '.join(repr(value) for value in arguments.values() if value is not None)})"
+        log_line(f"changed by remote control: {mask(words)}", "WARNING")
         with self._lock:
             key, back = self._of(name, arguments, consumed)
             self._standing.pop(key, None)

@@ -9,7 +9,16 @@ import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting
 from trapd.event import Event, EventKind
-from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, RolloutState
+from trapd.model import (
+    CodeReport,
+    Failure,
+    FailureKind,
+    Instance,
+    InstanceId,
+    InstanceState,
+    RemoteCommand,
+    RolloutState,
+)
 from trapd.rollout import want
 from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Promote, Start
 from trapd.rollout.events import FAILURES, between, gave_way, interruptions, recalled
@@ -168,3 +177,56 @@ def test_a_rollout_that_a_trigger_makes_void_ends_once() -> None:
     held = wanting(2, 1, phase=RolloutState.FAILED)
     assert gave_way(held, want.go_back(held, "the good code is installed again", WALL), "watch", WALL) == []
     assert gave_way(rolling, rolling, "watch", WALL) == []
+
+
+def under_control(instance: Instance, *commands: tuple[str, float]) -> Instance:
+    """A worker whose report has these commands of remote control, and how long ago each came."""
+    remote = tuple(RemoteCommand(command, WALL - ago) for command, ago in commands)
+    return replace(instance, report=CodeReport(2, "", {}, remote=remote))
+
+
+LIMIT, CANCEL = ("rate_limit('t', '1/s')", 9.0), ("cancel_consumer('q')", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "reasons"),
+    [
+        (STARTED, under_control(READY, LIMIT), [LIMIT[0]]),
+        (under_control(READY), under_control(READY, LIMIT, CANCEL), [LIMIT[0], CANCEL[0]]),
+        (under_control(READY, LIMIT), under_control(READY, LIMIT), []),
+        (under_control(READY, LIMIT), under_control(READY, LIMIT, CANCEL), [CANCEL[0]]),
+        (under_control(READY, LIMIT, CANCEL), under_control(READY, LIMIT), []),  # it was taken back
+        (under_control(READY, LIMIT), replace(READY, report=None), []),  # its report cannot be read
+    ],
+)
+def test_each_command_by_remote_control_is_told_once_at_its_own_time(
+    was: Instance, now: Instance, reasons: list[str]
+) -> None:
+    times = {command: WALL - ago for command, ago in (LIMIT, CANCEL)}
+    events = [e for e in between(view(was, ago=3), view(now), Plan()) if e.kind is EventKind.REMOTE]
+    assert [(event.reason, event.wall) for event in events] == [(reason, times[reason]) for reason in reasons]
+    assert {event.actor for event in events} <= {"outside"}
+
+
+@pytest.mark.parametrize(
+    ("because", "reasons"),
+    [
+        ("", ["was asked to leave by systemd or a person"]),
+        (", because: shutdown by remote control", ["shutdown", "leaves: shutdown by remote control"]),
+        (", because: RabbitMQ closed its channel", ["leaves: RabbitMQ closed its channel"]),
+    ],
+)
+def test_why_a_worker_leaves_that_trapd_did_not_ask(because: str, reasons: list[str]) -> None:
+    leaving = replace(DRAINING, status=f"draining, 1 active{because}")
+    assert [event.reason for event in between(view(READY, ago=3), view(leaving), Plan())] == reasons
+
+
+def test_a_trapd_that_is_started_again_tells_only_the_commands_that_came_since() -> None:
+    past = [
+        Event(WALL - 50, EventKind.READY, "", pool="p", generation=2, instance="p@2-1"),
+        Event(WALL - 9, EventKind.REMOTE, LIMIT[0], pool="p", generation=2, instance="p@2-1"),
+    ]
+    (was,) = recalled(past, NOW, WALL, 0.0)
+    after = view(under_control(READY, LIMIT, CANCEL))
+    reasons = [e.reason for e in between(view(was), after, Plan()) if e.kind is EventKind.REMOTE]
+    assert reasons == [CANCEL[0]]
