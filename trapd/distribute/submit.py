@@ -162,7 +162,7 @@ class Submitter:
         """Tell the workers that are there now; a broker keeps no such message for those that come later."""
         try:
             self.app.control.revoke(tasks)
-        except (OSError, OperationalError) as error:
+        except (OSError, OperationalError, *self.app.connection_for_write().channel_errors) as error:  # the last: 403
             log.warning("cannot revoke %d images: %s", len(tasks), error)
 
     def _is_stored(self, result: AsyncResult) -> bool:
