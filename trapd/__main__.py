@@ -16,6 +16,7 @@ from trapd.control.server import make_folder
 from trapd.daemon import serve
 from trapd.errors import SettingsError, TrapdError
 from trapd.first_process import go_on_in_a_child, in_container
+from trapd.heap import one_heap
 from trapd.layout import SYSTEMD_BOOTED, Runtime, State
 from trapd.masking import mask
 from trapd.settings import find, load
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     contained = in_container(SYSTEMD_BOOTED)
     if (ended := go_on_in_a_child()) is not None:
         return ended
+    one_heap()
     journald.set_up()
     try:
         settings = load(find(options.config, os.environ))

@@ -49,6 +49,7 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "file_stamp": "reads files",
         "folders": "looks at single files",
         "first_process": "is PID 1 of a container",
+        "heap": "calls the C library",
         "layout": "joins paths",
         "locks": "reads who holds them",
         "mount_table": "reads it",

@@ -241,7 +241,9 @@ class Watch:
             self._renew, renew = False, self._renew
             if fresh and self._unwatched:  # what had been used up may be free again
                 await asyncio.to_thread(self._listen)
-            arm, wall = self._arming(renew), self._clock.wall()
+            if renew and self._observer:  # before the look: then what it locates need not be located once more
+                await asyncio.to_thread(self._observer.arm, self._places, renew=True)
+            arm, wall = self._arming(), self._clock.wall()
             meant = Meant(frozenset(self._loaded()), self._condition(), earlier=self._earlier())
             anew = (fresh and bool(silent(self._mounts))) or self._doubted
             self._doubted = False
@@ -257,12 +259,12 @@ class Watch:
             self._update(survey)
             self._tell_troubles()
 
-    def _arming(self, renew: bool) -> Callable[[Places], bool]:
-        observer, again = self._observer, [renew]
+    def _arming(self) -> Callable[[Places], bool]:
+        observer = self._observer
 
         def arm(places: Places) -> bool:
             self._places, self._mounts = places, under(places, read())
-            return observer is not None and observer.arm(places, renew=bool(again and again.pop()))
+            return observer is not None and observer.arm(places, renew=False)
 
         return arm
 

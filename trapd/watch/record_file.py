@@ -9,8 +9,10 @@ import csv
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -43,13 +45,55 @@ def read_record(info: Path) -> Iterator[Recorded]:
     """
     try:
         with (info / "RECORD").open(encoding="utf-8", errors="replace", newline="") as file:
-            for row in csv.reader(file):
-                if row and is_below(row[0]):
-                    path, digest, size = [*row, "", ""][:3]
-                    known = size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS
-                    yield Recorded(_plain(path), digest, int(size) if known else None)
+            yield from _read(csv.reader(file))
     except (OSError, csv.Error):
         return
+
+
+def _read(rows: Iterable[list[str]]) -> Iterator[Recorded]:
+    for row in rows:
+        if row and is_below(row[0]):
+            path, digest, size = [*row, "", ""][:3]
+            known = size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS
+            yield Recorded(_plain(path), digest, int(size) if known else None)
+
+
+def sections(info: Path) -> Iterator[tuple[str, bytes]] | None:
+    """Folder -> lines of RECORD about files directly in it, as often as it comes; None where it has to be read line by
+    line: it cannot be read, or has quotes."""
+    try:
+        with (info / "RECORD").open("rb") as file:
+            if any(map(_is_odd, file)):
+                return None
+    except OSError:
+        return None
+    return _sections(info)
+
+
+def _sections(info: Path) -> Iterator[tuple[str, bytes]]:
+    with (info / "RECORD").open("rb") as file:
+        for folder, lines in groupby(file, _folder_of):
+            yield folder.decode("utf-8", "replace"), b"".join(lines)
+
+
+def _is_odd(line: bytes) -> bool:
+    return b'"' in line or b"\0" in line or b"\r" in line[:-2]
+
+
+def _is_regular(folder: str, lines: bytes) -> bool:
+    """Whether all of these lines are about files below the import root, in a folder of just this name."""
+    odd = _ODD(f"{folder}/x") or ".." in folder or folder.startswith("/")
+    return bool(folder) and not odd and b"/." not in lines and b"/," not in lines
+
+
+def read_section(lines: bytes) -> Iterator[Recorded]:
+    """As ``read_record``, of one section."""
+    with suppress(csv.Error):
+        yield from _read(csv.reader(lines.decode("utf-8", "replace").split("\n")))
+
+
+def _folder_of(line: bytes) -> bytes:
+    return line[: max(0, line.rfind(b"/", 0, line.find(b",")))]
 
 
 def _plain(path: str) -> str:
@@ -88,6 +132,23 @@ class Layout:
         return self._outside
 
 
+def _folders(info: Path) -> tuple[set[str], set[str]]:
+    """The folders that RECORD names, and those of them with an ``__init__``."""
+    folders, packages = set[str](), set[str]()
+    for folder, lines in sections(info) or [("/", b"")]:
+        if lines and _is_regular(folder, lines):
+            folders.add(folder)
+            if b"/__init__." in lines:
+                packages.add(folder)
+            continue
+        for line in read_section(lines) if lines else read_record(info):
+            inner, _, name = line.path.rpartition("/")
+            folders.add(inner)
+            if name.startswith("__init__."):
+                packages.add(inner)
+    return folders, packages
+
+
 def _is_in(path: str, folders: set[str] | frozenset[str]) -> bool:
     while path:
         path = path.rpartition("/")[0]
@@ -114,12 +175,7 @@ class Layouts:
         known = self._known.get(key)
         if known is not None and known[0] == seen:
             return known[1]
-        folders, packages = set[str](), set[str]()
-        for line in read_record(info):
-            folder, _, name = line.path.rpartition("/")
-            folders.add(folder)
-            if name.startswith("__init__."):
-                packages.add(folder)
+        folders, packages = _folders(info)
         packages.discard("")  # one that lies among all packages makes no package of them
         layout = Layout(info, bool(folders), tuple(sorted(packages)), frozenset(folders))
         racy = time.time_ns() - status.st_ctime_ns < RACY

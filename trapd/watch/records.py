@@ -10,13 +10,14 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trapd.file_stamp import RACY, digest, identity
-from trapd.folders import look
-from trapd.watch.record_file import Recorded, read_record
+from trapd.folders import Folder, look
+from trapd.watch.fingerprint import Digests
+from trapd.watch.record_file import Recorded, read_record, read_section, sections
 from trapd.watch.walked import Walked, contents_of
 
 # Whose RECORD says what is there. Others change files after it was written: conda puts prefixes in, Debian strips
@@ -45,6 +46,7 @@ class _Known:
     stamp: object  # of RECORD and INSTALLER
     true: bool  # whether its installer keeps to the RECORD, or it was seen to be true once
     installer: str
+    clean: frozenset[bytes] = frozenset()  # marks of folders that are as their lines of RECORD say
     paths: bytes | None = None  # of the recorded files that no walk finds; None: they were not compared yet
     seen: bytes = b""  # what the files looked like when they were compared
     faults: tuple[Fault, ...] = ()
@@ -78,13 +80,14 @@ class Records:
             if next(_lines(info), None) is None:
                 return None
             installer = read_installer(info)
-            known = _Known(stamp, keeps_to_record(installer), installer)
+            clean = known.clean if known else frozenset[bytes]()
+            known = _Known(stamp, keeps_to_record(installer), installer, clean)
         self._used[info] = known
         seen = b"" if known.paths is None else _seen(site, known.paths, walked)
         if fresh or not seen or seen != known.seen:
-            compared = _Compared(site, info, walked)
+            compared = _Compared(site, info, walked, known.clean)
             found = tuple(compared.faults())
-            known.paths = compared.paths()
+            known.paths, known.clean = compared.paths(), frozenset(compared.clean)
             if known.true or not found:
                 known.true, known.faults = True, found
             else:
@@ -104,9 +107,11 @@ def keeps_to_record(installer: str) -> bool:
 
 
 def _lines(info: Path) -> Iterator[Recorded]:
-    for line in read_record(info):
-        if not line.path.endswith((".pyc", "/RECORD")):
-            yield line
+    return _counted(read_record(info))
+
+
+def _counted(lines: Iterable[Recorded]) -> Iterator[Recorded]:
+    return (line for line in lines if not line.path.endswith((".pyc", "/RECORD")))
 
 
 def read_installer(info: Path) -> str:
@@ -164,17 +169,37 @@ _UNREADABLE = "cannot be read: permission denied"
 class _Compared:
     """The files of a distribution, compared with its RECORD."""
 
-    def __init__(self, site: Path, info: Path, walked: Walked | None) -> None:
-        self._site, self._info = site, info
+    def __init__(self, site: Path, info: Path, walked: Walked | None, clean: frozenset[bytes]) -> None:
+        """``clean``: what was so when it was compared before."""
+        self._site, self._info, self._before = site, info, clean
+        self.clean: set[bytes] = set()
         self._folders = walked.by_folder() if walked else {}
         self._paths: list[bytes] = []
         self.looks = _Looks(site)
 
     def faults(self) -> Iterator[Fault]:
+        """RECORD has the files of one folder one after the other; of most folders nothing has changed."""
+        parts = sections(self._info)
+        if parts is None:
+            yield from self._faults(_lines(self._info))
+            return
+        for folder, lines in parts:
+            there = self._folders.get(folder, ())
+            mark = _mark(lines, there) if there else b""
+            if mark not in self._before:
+                listed = len(self._paths)
+                found = list(self._faults(_counted(read_section(lines))))
+                yield from found
+                if found or len(self._paths) > listed:
+                    continue
+            if mark:
+                self.clean.add(mark)
+
+    def _faults(self, lines: Iterable[Recorded]) -> Iterator[Fault]:
         folder, there = None, dict[str, bytes]()
-        for line in _lines(self._info):
+        for line in lines:
             parent, _, name = line.path.rpartition("/")
-            if parent != folder:  # RECORD has the files of one folder one after the other
+            if parent != folder:
                 folder, there = parent, contents_of(self._folders.get(parent, ()))
             content = there.get(name)
             if content is not None and line.digest == f"sha256={_text(content)}":
@@ -189,6 +214,13 @@ class _Compared:
     def paths(self) -> bytes:
         """Of the files that were looked at here, with NUL between."""
         return b"\0".join(self._paths)
+
+
+def _mark(lines: bytes, there: Iterable[tuple[Folder, Digests]]) -> bytes:
+    found = hashlib.blake2b(lines, digest_size=16)
+    for folder, contents in there:
+        found.update(b"\0\0" + folder.text.encode("utf-8", "surrogateescape") + b"\0\0" + contents.joined)
+    return found.digest()
 
 
 def _fault(file: Path, line: Recorded) -> Fault | None:

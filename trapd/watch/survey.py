@@ -283,7 +283,7 @@ class Surveyor:
                     folder = folder.without(known)
                 contents = self._hasher.folder(folder)
                 written = max(written, contents.written)
-                there.append((replace(folder, path=path), contents.joined))
+                there.append((replace(folder, path=path, text=contents.text, looks=b""), contents.joined))
         return [part for path in sorted(parts) for part in parts[path]], tuple(sorted(roots)), written
 
     def _incomplete(self, scene: _Scene, answer: Answer) -> str:

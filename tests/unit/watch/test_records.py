@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,9 +11,14 @@ import pytest
 
 from tests.support.rights import closed
 from tests.support.site_packages import install
+from trapd.folders import Files
+from trapd.watch import record_file
 from trapd.watch import records as module
+from trapd.watch.fingerprint import Hasher
 from trapd.watch.record_file import read_record
 from trapd.watch.records import Fault, Records
+from trapd.watch.tree import walk
+from trapd.watch.walked import Walked
 
 FILES = {"numpy/__init__.py": "x = 1\n", "numpy/core.py": "y = 2\n", "numpy/notes.txt": "z"}
 INFO = "numpy-2.0.dist-info"
@@ -135,3 +142,78 @@ def test_nor_does_one_without_a_digest_escape(site: Path) -> None:
         (fault,) = look(Records(), site) or ()
     assert (fault.path, fault.unreadable) == ("numpy/made.py", True)
     assert look(Records(), site) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/__init__.py,sha256=x,1\na/b.py,,\nc.py,,\n__init__.py,,\n",
+        "a/__init__.py,sha256=x,1\r\na/b/c.py,,\r\na/d.py,,\r\n",  # as pip writes it, one folder in two parts
+        '"a,b/__init__.py",,\na/c.py,,\n',
+        "../../bin/a,,\n/etc/a,,\na/../b.py,,\n./c/__init__.py,,\nd//e.py,,\nf/./g.py,,\nh/,,\ni/.hidden,,\n",
+        "\n\n",
+        "a/b.py",
+        "a\rb,,\n",
+        "a\0/b.py,,\n",
+        "\N{LATIN SMALL LETTER E WITH ACUTE}/__init__.py,,\n",
+        "",
+    ],
+)
+def test_a_record_is_the_same_by_sections_and_by_lines(tmp_path: Path, text: str) -> None:
+    for content in (text.encode(), text.encode("latin-1")):
+        (tmp_path / "RECORD").write_bytes(content)
+        lines = list(record_file.read_record(tmp_path))
+        layout = record_file.Layouts().of(tmp_path)
+        folders = {line.path.rpartition("/")[0] for line in lines}
+        packages = {f for f, _, n in (line.path.rpartition("/") for line in lines) if n.startswith("__init__.")}
+        assert (layout.folders, set(layout.packages)) == (folders, packages - {""})
+        parts = record_file.sections(tmp_path)
+        assert parts is None or [line for _, part in parts for line in record_file.read_section(part)] == lines
+
+
+def test_of_a_new_record_only_the_folders_that_changed_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"a/__init__.py": "", "a/b.py": "b = 1\n", "a/c/__init__.py": "", "a/c/d.py": "d = 1\n"}
+    for name, content in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    info = tmp_path / "a-1.dist-info"
+    info.mkdir()
+
+    def record(**told: str) -> None:
+        lines = [f"{name},{line(told.get(name, content))}" for name, content in texts.items()]
+        (info / "RECORD").write_text("\n".join(lines) + "\n")
+
+    def line(content: str) -> str:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
+        return f"sha256={digest},{len(content)}"
+
+    compared = list[bytes]()
+    read = record_file.read_section
+
+    def note(lines: bytes) -> object:
+        compared.append(lines)
+        return read(lines)
+
+    monkeypatch.setattr(module, "read_section", note)
+    known, hasher = Records(), Hasher(racy=0)
+
+    def faults() -> list[str]:
+        known.begin()
+        hasher.begin(fresh=False)
+        compared.clear()
+        walked = Walked(Files(tuple(walk(tmp_path / "a", "a", compiled=False).files)), hasher)
+        return [fault.path for fault in known.faults(tmp_path, info.name, walked=walked) or ()]
+
+    record()
+    assert faults() == []
+    assert len(compared) == 2
+    texts["a/c/d.py"] = "d = 22\n"
+    (tmp_path / "a/c/d.py").write_text(texts["a/c/d.py"])
+    record()
+    assert (faults(), len(compared)) == ([], 1)
+    record(**{"a/b.py": "b = 333\n"})
+    assert (faults(), len(compared)) == (["a/b.py"], 1)
+    (tmp_path / "a/c/d.py").write_text("another\n")
+    assert (faults(), len(compared)) == (["a/b.py", "a/c/d.py"], 2)
