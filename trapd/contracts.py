@@ -111,6 +111,10 @@ class Accounts(Protocol):
         tasks of that name that are delivered from then on, and answers with these counts as long as it is asked.
     A7  ``registered`` returns the worker's registered tasks, each with the digest of its signature, from before it
         takes its first task on; None if it does not tell them, or not yet.
+    A8  ``admit`` lets a worker serve that waits for trapd before it does; False if it does not answer, or not yet.
+    A9  ``waiting`` returns how many messages of these tasks are in each of the worker's queues, as the worker counted
+        them last, and under an empty name how many it has reserved; None where only the broker knows, and instead of
+        all if the worker has not counted them yet.
     """
 
     async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work: ...
@@ -121,6 +125,8 @@ class Accounts(Protocol):
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]: ...
     async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None: ...
+    async def admit(self, instance: str, pid: int) -> bool: ...
+    async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None: ...
 
 
 class MemoryGauge(Protocol):

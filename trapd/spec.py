@@ -28,6 +28,11 @@ class Promotion(StrEnum):
     MANUAL = "manual"
 
 
+class OnMissingTasks(StrEnum):
+    WARN = "warn"
+    HOLD = "hold"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How one pool is rolled. Durations in seconds; ``drain_timeout`` None means: as long as the task takes."""
@@ -44,6 +49,7 @@ class Policy:
     canary_time: float | None = None  # None: min_ready
     canary_tasks: int = 100
     probation: float = 600.0
+    on_missing_tasks: OnMissingTasks = OnMissingTasks.WARN
 
 
 @dataclass(frozen=True, slots=True)

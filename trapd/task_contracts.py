@@ -1,7 +1,8 @@
 """Have a generation's registered tasks told by the first worker that can, and compared with those of the code before.
 
-A worker answers before it takes its first task on, and reports with a status that it does. So the names are known
-before the new code serves, and nothing asks regularly: each generation is asked once.
+A worker answers before it takes its first task on, and reports with a status that it does; nothing asks regularly, and
+each generation is asked once. Where a pool holds rollouts that drop or alter tasks, its workers wait for the word that
+they may serve; and while such a rollout waits, an old worker is asked now and then whether their messages are gone.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ from dataclasses import replace
 from trapd.contracts import Accounts
 from trapd.controller import Controller
 from trapd.errors import HistoryError
+from trapd.event import Event, EventKind
 from trapd.model import Instance, InstanceState
-from trapd.rollout import task_changes
+from trapd.rollout import task_changes, want
+from trapd.rollout.gates import Gate, before_canary
+from trapd.rollout.view import PoolView
+from trapd.spec import OnMissingTasks
 
+LOOK_EVERY = 10.0  # s between two questions for messages, while a rollout waits for their end
 _CAN_TELL = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING})
 
 
@@ -24,6 +30,7 @@ class TaskContracts:
 
     def __init__(self, controller: Controller, accounts: Accounts) -> None:
         self._controller, self._accounts = controller, accounts
+        self._admitted: set[int] = set()  # processes
         self._asked: set[tuple[int, str]] = set()  # processes, and what they said when they were asked
 
     async def run(self) -> None:
@@ -33,7 +40,10 @@ class TaskContracts:
             while instances := self._to_be_asked():
                 await asyncio.gather(*map(self._ask, instances))
             self._compare()
-            await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+            await asyncio.gather(*map(self._admit, self._to_be_admitted()))
+            held = [view for view in self._controller.pools() if before_canary(view.gate)]
+            await asyncio.gather(*map(self._open, held))
+            await asyncio.wait([changed], timeout=LOOK_EVERY if held else None)  # everybody's: not to be cancelled
 
     def _to_be_asked(self) -> list[Instance]:
         """A worker of each generation whose tasks are not known; the same worker again only once it says more."""
@@ -68,6 +78,48 @@ class TaskContracts:
             with contextlib.suppress(HistoryError):  # trapctl status has it; compared again at the next change
                 controller.save([state], events)
                 controller.wake(name)
+
+    def _to_be_admitted(self) -> list[Instance]:
+        controller, found = self._controller, []
+        for view in controller.pools():
+            if view.spec.policy.on_missing_tasks is OnMissingTasks.HOLD:
+                found += [
+                    instance
+                    for instance in view.instances
+                    if instance.state is InstanceState.STARTING
+                    and instance.pid not in {None, *self._admitted}
+                    and task_changes.may_serve(
+                        controller.state(view.spec.name), controller.generations, instance.id.generation
+                    )
+                ]
+        return found
+
+    async def _admit(self, instance: Instance) -> None:
+        assert instance.pid is not None
+        if await self._accounts.admit(instance.id.name, instance.pid):
+            self._admitted.add(instance.pid)
+
+    async def _open(self, view: PoolView) -> None:
+        """Let a rollout go on once the old workers have no message of the tasks that it drops or alters, and find none
+        in their queues."""
+        rollout, controller, pool = view.state.rollout, self._controller, view.spec.name
+        if rollout is None or rollout.tasks is None or Gate.TASKS in rollout.opened:  # the next pass is to come
+            return
+        names = (*rollout.tasks.missing, *rollout.tasks.altered)
+        old = [(i, i.pid) for i in view.instances if i.state is InstanceState.READY and i.pid is not None]
+        asked = (
+            self._accounts.waiting(i.id.name, pid, names) for i, pid in old if i.id.generation != rollout.generation
+        )
+        answers = await asyncio.gather(*asked)
+        state = controller.state(pool)
+        free = all(answer and not any(count != 0 for count in answer.values()) for answer in answers)
+        if not answers or not free or state.rollout != rollout:
+            return
+        reason = f"no message of {', '.join(names[: task_changes.SHOWN])} is in the queues, or reserved, any more"
+        event = Event(controller.clock.wall(), EventKind.OPENED, reason, "trapd", pool, rollout.id, rollout.generation)
+        with contextlib.suppress(HistoryError):  # trapctl status has it; opened at the next look
+            controller.save([want.opened(state, Gate.TASKS, controller.clock.now())], [event])
+            controller.wake(pool)
 
 
 def _phase(instance: Instance) -> str:

@@ -126,6 +126,12 @@ class Labour(Accounts):
     async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
         return None
 
+    async def admit(self, instance: str, pid: int) -> bool:
+        return False
+
+    async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None:
+        return None
+
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
         return ()
 

@@ -26,10 +26,20 @@ def survey(ship):
     open(ship, "w").close()
 
 
+@app.task(name="shipyard.moor")
+def moor(released):
+    while not os.path.exists(released):
+        time.sleep(0.1)
+
+
 @app.task(name="shipyard.paint")
 def paint(ship, colour): ...
 """
 AFTER = """
+@app.task(name="shipyard.moor")
+def moor(released): ...
+
+
 from trapd.worker import unknown
 
 unknown.PATIENCE = unknown.LOOK_RARELY = 1.0
@@ -96,3 +106,33 @@ def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
         daemon.wait_until(
             "its end", lambda status: surveyed.exists() and not any(words in one for one in pool(status)["problems"])
         )
+
+
+@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+def test_a_rollout_is_held_until_the_old_code_has_run_what_waits(
+    kind: str, application: Application, short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    setting = Setting(make_broker(kind, request), acks_late=False, workers=1, concurrency=1)
+    tables = {**setting.tables(application), "rollout": {"min_ready": "1s", "on_missing_tasks": "hold"}}
+    application.install(application.wheel("1.0", version("1.0", BEFORE)))
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon, setting.broker.app() as app:
+        daemon.wait_until("workers", settled_on("1.0", 1))
+        surveyed, released = short_path / "surveyed", short_path / "released"
+        for _ in range(2):  # one runs, one is reserved: what is sent then stays in the queue
+            app.send_task("shipyard.moor", (str(released),), ignore_result=True)
+        app.send_task("shipyard.survey", (str(surveyed),), ignore_result=True)
+        application.install(application.wheel("2.0", version("2.0", AFTER)))
+        seen = daemon.wait_until(
+            "a held rollout", lambda status: "on_missing_tasks" in pool(status)["waiting"], every=0.1
+        )
+        assert MISSING in pool(seen)["waiting"]
+        assert not surveyed.exists()
+        released.touch()
+        daemon.wait_until("the new code", settled_on("2.0", 1), timeout=90)
+        assert surveyed.exists()
+        assert "parked in" not in daemon.words()
+        everything = json.loads(daemon.ctl("events", "--json", "--limit", "200").stdout)["events"]
+        [opened] = [event for event in everything if event["kind"] == "opened"]
+        assert opened["reason"].startswith("no message of shipyard.survey, shipyard.paint is in the queues")
+        ready = [event for event in everything if event["kind"] == "ready" and event["generation"] == 2]
+        assert min(event["id"] for event in ready) > opened["id"]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+
+import pytest
 
 from tests.support.fake_backend import Behaviour, FakeBackend
 from tests.support.no_accounts import NoAccounts
 from tests.unit.test_controller import SETTLED, RealTime, triggers
+from trapd import task_contracts
 from trapd.event import EventKind
 from trapd.model import Instance, TaskChanges
+from trapd.spec import OnMissingTasks
 from trapd.task_contracts import TaskContracts
 from trapd.triggers import Triggers
 
@@ -22,10 +26,21 @@ class Told(NoAccounts):
 
     def __init__(self, tasks: Mapping[int, Mapping[str, str]]) -> None:
         self.tasks, self.asked = dict(tasks), list[str]()
+        self.admitted = list[str]()
+        self.counted = 0
+        self.messages: dict[str, int | None] | None = None
 
     async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
         self.asked.append(instance)
         return self.tasks.get(int(instance.partition("@")[2].partition("-")[0]))
+
+    async def admit(self, instance: str, pid: int) -> bool:
+        self.admitted.append(instance)
+        return True
+
+    async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None:
+        self.counted += 1
+        return self.messages
 
 
 class WithStatus(FakeBackend):
@@ -96,3 +111,32 @@ async def test_a_worker_that_cannot_tell_yet_is_asked_again_when_it_says_more() 
         backend.status = "connecting, 0 active"
         orders.controller.wake()
         await until(orders, lambda: orders.controller.generations[1].tasks == {"a": "1"})
+
+
+async def test_a_held_rollout_goes_on_when_the_old_workers_find_no_message_of_the_lost_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_contracts, "LOOK_EVERY", 0.01)
+    backend = WithStatus(RealTime(), behaviours={number: Behaviour(start=0.01, drain=0.01) for number in (1, 2)})
+    orders, accounts = triggers(backend), Told({1: {"a": "1"}, 2: {}})
+    controller = orders.controller
+    pool = controller.specs["p"]
+    held = replace(pool, policy=replace(pool.policy, on_missing_tasks=OnMissingTasks.HOLD, min_ready=0.0))
+    controller.specs = {"p": held}
+    async with running(orders, accounts):
+        await orders.disk_changed(SETTLED)
+        await until(orders, lambda: controller.state("p").last_good == 1)
+        assert {"p@1-1", "p@1-2"} <= {*accounts.admitted}
+        await orders.disk_changed(replace(SETTLED, fingerprint="two"))
+        await until(orders, lambda: controller.pool("p").gate is not None)
+        no: list[dict[str, int | None] | None] = [None, {"q": 2, "": 0}, {"q": None, "": 0}, {"q": 0, "": 1}]
+        for messages in no:
+            accounts.messages, before = messages, accounts.counted
+            await until(orders, lambda before=before: accounts.counted >= before + 2)  # type: ignore[misc]
+            assert controller.pool("p").gate is not None
+        assert "p@2-1" not in accounts.admitted
+        accounts.messages = {"q": 0, "": 0}
+        await until(orders, lambda: controller.state("p").last_good == 2)
+        assert "p@2-1" in accounts.admitted
+    kinds = [event.kind for event in controller.history.events(pool="p", limit=1000)]
+    assert kinds.count(EventKind.OPENED) == 1

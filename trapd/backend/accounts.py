@@ -24,7 +24,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A7. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A9. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
@@ -63,6 +63,18 @@ class WorkerAccounts(Accounts):
             answer = await ask(self._runtime.task_socket(instance), pid, {"ask": "registered"}, LOOKING)
             told = list(answer["registered"].items())[:_MOST_TASKS]
             return {_word(name): _word(digest) for name, digest in told}
+        return None
+
+    async def admit(self, instance: str, pid: int) -> bool:
+        with contextlib.suppress(NoAnswerError):
+            return "done" in await ask(self._runtime.task_socket(instance), pid, {"serve": True}, LOOKING)
+        return False
+
+    async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None:
+        question = {"ask": "waiting", "tasks": list(tasks)}
+        with contextlib.suppress(NoAnswerError, *_UNREADABLE):
+            found = (await ask(self._runtime.task_socket(instance), pid, question, LOOKING))["waiting"]
+            return {_word(queue): None if count is None else int(count) for queue, count in found.items()}
         return None
 
 

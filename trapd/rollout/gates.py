@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trapd.model import Rollout
+from trapd.rollout import task_changes
 from trapd.rollout.trial import delay
 from trapd.rollout.truth import unproven_because
 from trapd.rollout.world import World
-from trapd.spec import Promotion
+from trapd.spec import OnMissingTasks, Promotion
 
 
 class Gate(StrEnum):
+    TASKS = "tasks"  # the generation drops or alters tasks, and on_missing_tasks = "hold": before the canary
     PROMOTION = "promotion"  # the canary has proved the generation, and promote = "manual"
 
 
@@ -27,9 +29,22 @@ class Closed:
 def closed(world: World, now: float) -> Closed | None:
     """Return the gate before which the rollout under way waits now; None if nothing but time or work is awaited."""
     rollout = world.rollout
-    if rollout is None or world.proven or world.held or world.tentative or world.fallback is None:
+    if rollout is None or world.proven or world.held or world.fallback is None:
         return None
-    return _promotion(world, rollout, now)
+    return _tasks(world, rollout) or (None if world.tentative else _promotion(world, rollout, now))
+
+
+def before_canary(gate: Closed | None) -> bool:
+    """Return whether no worker of the generation may serve before the gate is open."""
+    return gate is not None and gate.gate is Gate.TASKS
+
+
+def _tasks(world: World, rollout: Rollout) -> Closed | None:
+    if world.spec.policy.on_missing_tasks is not OnMissingTasks.HOLD or Gate.TASKS in rollout.opened:
+        return None
+    if not rollout.tasks:
+        return None
+    return Closed(Gate.TASKS, f'on_missing_tasks = "hold", and {task_changes.sentence(rollout)}')
 
 
 def _promotion(world: World, rollout: Rollout, now: float) -> Closed | None:

@@ -20,14 +20,14 @@ from trapd.rollout import backoff, worker_orders
 from trapd.rollout.actions import Action, Advance, Clear, Finish, Plan, Renew, Start, Suspect, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, speaks_of_environment, witness_failure
 from trapd.rollout.budget import budget
-from trapd.rollout.gates import closed
+from trapd.rollout.gates import before_canary, closed
 from trapd.rollout.instances import Desire, restart_at, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.relief import relief
 from trapd.rollout.trial import compared, delay, figures, find, look_again, retried, witness
 from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline, report_deadline, verdict
-from trapd.rollout.world import World, none_wanted, ready
+from trapd.rollout.world import World, none_wanted, of_strength, ready, trusted
 
 LOOK_AGAIN = 1.0  # s, for the sign of life that proves a worker: nothing but a look tells of it (B15)
 
@@ -243,7 +243,9 @@ def _await_quiet(draft: _Draft, target: int, fallback: int | None) -> None:
         draft.want(Desire.RUN, instance, _again(instance))
     if fallback is not None:
         draft.start(fallback, draft.wanted - len(others), "keeps the pool at strength")
-    if draft.budget.surge and not world.staying(target=True):
+    if before_canary(draft.gate):
+        _withdraw(draft, world.staying(target=True))
+    elif draft.budget.surge and not world.staying(target=True):
         draft.start(target, 1, f"canary of generation {target}, tentatively", "the canary")
     draft.waiting.append("the quiet period to end")
 
@@ -307,16 +309,16 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     failed = failed_canary(world, draft.now)
     judged = None if failed is None else blame(world, failed)
     asking = judged is Blame.UNKNOWN
-    base = [i for i in world.staying(target=False) if _serves(world, i)]
+    base = [i for i in world.staying(target=False) if of_strength(world, i)]
     for instance in world.staying(target=False):
         if instance not in base:
             draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
     # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
-    full = draft.wanted if draft.budget.surge else draft.wanted - 1
+    full = draft.wanted if draft.budget.surge or before_canary(draft.gate) else draft.wanted - 1
     wanted_base = max(full + (1 if asking else 0), 1 if retried(world) else 0)
     evidence = {i.id for i in base if failed is not None and speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
-    kept = sorted(base, key=lambda i: (not _trusted(world, i), *draft.worth_keeping(i)))[:wanted_base]
+    kept = sorted(base, key=lambda i: (not trusted(world, i), *draft.worth_keeping(i)))[:wanted_base]
     if asking and all(i.state is InstanceState.READY for i in kept):
         kept = kept[:full]  # they started long ago: only a fresh start answers
     doubtful = fallback not in world.state.good  # and fails itself: it must not lose its pauses by being forgotten
@@ -335,7 +337,7 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
     draft.drain_spare(spare, lambda _: "makes room for the canary")
     draft.serving += len(ready(mine))
     draft.drain_spare([i for i in mine if i is not trial], lambda _: "one is enough to try the generation")
-    if failed is None:
+    if failed is None or before_canary(draft.gate):
         _canary(draft, target, trial)
     elif judged is Blame.DOUBT:
         draft.want(Desire.RUN, failed, f"generation {fallback} starts now: once more, to be sure")
@@ -343,19 +345,17 @@ def _try_out(draft: _Draft, target: int, fallback: int) -> None:
         _retry_after_outage(draft, failed, [i for i in base if i.id in evidence])
 
 
-def _serves(world: World, instance: Instance) -> bool:
-    """Part of the pool's strength: of a good generation, or at work already, whatever it is."""
-    return _trusted(world, instance) or instance.state is InstanceState.READY
-
-
-def _trusted(world: World, instance: Instance) -> bool:
-    return instance.id.generation in (*world.state.good, world.fallback)
+def _withdraw(draft: _Draft, workers: Sequence[Instance]) -> None:
+    for instance in workers:
+        draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} has to wait before it serves")
 
 
 def _canary(draft: _Draft, target: int, trial: Instance | None) -> None:
-    if trial is None:
-        if draft.gate is None:
-            draft.start(target, 1, f"canary of generation {target}", "the canary")
+    if before_canary(draft.gate):
+        _withdraw(draft, [trial] if trial is not None else [])
+    elif trial is None and draft.gate is None:
+        draft.start(target, 1, f"canary of generation {target}", "the canary")
+    if trial is None or before_canary(draft.gate):
         return
     draft.want(Desire.RUN, trial, _again(trial))
     if draft.healthy(trial) and draft.gate is None:

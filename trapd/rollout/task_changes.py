@@ -13,6 +13,7 @@ from trapd.event import Event, EventKind
 from trapd.model import Generation, PoolState, Rollout, TaskChanges
 
 SHOWN = 6  # names in a sentence; the documents have all
+GATE = "tasks"  # rollout/gates.py
 PARKED = "QUEUE.trapd-parked"  # worker/parking.py
 
 
@@ -41,6 +42,17 @@ def compared(
     about = (state.pool, rollout.id, rollout.generation)
     event = Event(wall, EventKind.TASKS_CHANGED, sentence(rollout), "worker", *about)
     return replace(state, rollout=rollout), (event,) if found else ()
+
+
+def may_serve(state: PoolState, generations: Mapping[int, Generation], number: int) -> bool:
+    """May a worker of this generation take tasks, in a pool that holds rollouts which drop or alter tasks? Not the
+    first one, until its tasks have been compared; and not before the gate while they differ."""
+    rollout = state.rollout
+    if rollout is None or rollout.state.over or rollout.generation != number or number in state.good:
+        return True
+    if rollout.tasks is None:
+        return _tasks(generations, rollout.previous) is None
+    return not rollout.tasks or GATE in rollout.opened
 
 
 def sentence(rollout: Rollout | None) -> str:

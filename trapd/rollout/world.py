@@ -181,6 +181,15 @@ def scaled_otherwise(spec: PoolSpec, state: PoolState, when: Callable[[float], s
     )
 
 
+def of_strength(world: World, instance: Instance) -> bool:
+    """Part of the pool's strength: of a good generation, or at work already, whatever it is."""
+    return trusted(world, instance) or instance.state is InstanceState.READY
+
+
+def trusted(world: World, instance: Instance) -> bool:
+    return instance.id.generation in (*world.state.good, world.fallback)
+
+
 def ready(instances: Iterable[Instance]) -> list[Instance]:
     return [i for i in instances if i.state is InstanceState.READY]
 

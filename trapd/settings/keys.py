@@ -16,7 +16,7 @@ from typing import Any
 from trapd import durations, layout
 from trapd.environment import BACKENDS_OWN
 from trapd.event import EventKind
-from trapd.spec import Amount, Metrics, Notify, OnFailure, Policy, PoolSpec, Promotion
+from trapd.spec import Amount, Metrics, Notify, OnFailure, OnMissingTasks, Policy, PoolSpec, Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +248,12 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _POLICY.promote,
             'When the first new worker has proved the new code: the others follow ("auto"), or wait for'
             ' `trapctl rollout promote` ("manual")',
+        ),
+        "on_missing_tasks": Key(
+            _choice(*OnMissingTasks),
+            _POLICY.on_missing_tasks,
+            'If the new code drops tasks or alters their signatures: say so, and go on ("warn"), or wait until none of'
+            ' their messages is in the queues, or for `trapctl rollout promote` ("hold")',
         ),
     },
     "metrics": {

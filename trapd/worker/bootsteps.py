@@ -10,7 +10,7 @@ from celery.bootsteps import CLOSE
 from celery.worker import state
 from celery.worker.control import inspect_command
 
-from trapd.worker import counting, leaving, prefetch, report, revokes, unknown
+from trapd.worker import admission, counting, leaving, prefetch, report, revokes, unknown
 from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
@@ -49,6 +49,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
             account.begin(worker)
             reporter.enter(Phase.CONNECTING)
             reporter.start()
+            admission.wait(job.settings, lambda: account.admitted)
 
         def stop(self, worker: Any) -> None:
             pass

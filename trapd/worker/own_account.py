@@ -18,6 +18,7 @@ from trapd.worker.health import Reporter
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
 from trapd.worker.tally import Run, Tally
+from trapd.worker.task_messages import TaskMessages
 from trapd.worker.task_socket import TaskSocket
 
 SCHEMA = 1
@@ -33,6 +34,8 @@ class OwnAccount:
         self.tally, self.queues = Tally(), queues.Queues()
         self.consumption = Consumption(self.tally)
         self.aside = Aside()
+        self.admitted = False  # trapd lets it serve
+        self._messages = TaskMessages()
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None
@@ -78,6 +81,11 @@ class OwnAccount:
                 return {**self._head(), "registered": dict(self._registered)}
             case {"interrupt": "tasks"}:
                 return {**self._head(), "interrupted": end_task.interrupt(self._worker, self.tally)}
+            case {"ask": "waiting", "tasks": list(names)} if self._worker is not None:
+                return {**self._head(), "waiting": self._messages.look(self._worker, [str(name) for name in names])}
+            case {"serve": True} if self._worker is not None:
+                self.admitted = True
+                return {**self._head(), "done": "it serves"}
             case {"end": str(id), "now": bool(now)}:
                 return {**self._head(), **self._end(id, now)}
             case _:

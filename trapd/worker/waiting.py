@@ -14,7 +14,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 PATIENCE = 10.0  # s for each step of the question
-_TIMEOUTS = {
+TIMEOUTS = {
     **dict.fromkeys(("read_timeout", "write_timeout"), PATIENCE),  # py-amqp's names
     **dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE),  # redis-py's
 }
@@ -26,7 +26,7 @@ def waiting(connection: Any, queues: Iterable[Any]) -> Mapping[str, int] | None:
     ``connection``: the consumer's, to whose very broker another one is made. ``queues``: kombu's, as consumed.
     """
     found: dict[str, int] = {}
-    options = {**(connection.transport_options or {}), **_TIMEOUTS}
+    options = {**(connection.transport_options or {}), **TIMEOUTS}
     own = connection.clone(alternates=[], heartbeat=0, connect_timeout=PATIENCE, transport_options=options)
     try:
         own.connect()

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting, world
-from trapd.model import Ailment, CodeReport, FailureKind, Instance, PoolState, RolloutState, WorkerOrder
+from trapd.model import Ailment, CodeReport, FailureKind, Instance, PoolState, RolloutState, TaskChanges, WorkerOrder
 from trapd.rollout.actions import Renew
 from trapd.rollout.plan import plan
 from trapd.rollout.world import World
+from trapd.spec import OnMissingTasks
 
 R = RolloutState
 
@@ -502,3 +503,33 @@ def test_failed_to_start_is_not_said_of_what_was_ready(was_ready: bool, words: s
     state = replace(state, rollout=replace(state.rollout, progressed_at=NOW - 10))
     (verdict,) = plan(world(spec(), state, one("1-1"), one("1-2"), canary), NOW).actions
     assert verdict.why.startswith(words)
+
+
+def holding(*instances: Instance, surge: int = 1, phase: R = R.PREFLIGHT, opened: tuple[str, ...] = ()) -> World:
+    """Generation 2 has lost a task of generation 1, and the pool holds such rollouts."""
+    pool = spec(surge=surge, unavailable=1 - surge)
+    pool = replace(pool, policy=replace(pool.policy, on_missing_tasks=OnMissingTasks.HOLD))
+    state = wanting(2, 1, phase=phase)
+    assert state.rollout is not None
+    rollout = replace(state.rollout, tasks=TaskChanges(("proj.gone",)), opened=opened)
+    return world(pool, replace(state, rollout=rollout), *instances)
+
+
+@pytest.mark.parametrize("surge", [0, 1])
+@pytest.mark.parametrize("phase", [R.PREFLIGHT, R.WAITING, R.TENTATIVE])
+def test_a_rollout_that_loses_tasks_is_held_before_its_canary_with_the_old_workers_at_full_strength(
+    surge: int, phase: R
+) -> None:
+    held = holding(one("1-1"), one("1-2"), surge=surge, phase=phase)
+    assert short(held) == []
+    waiting = plan(held, NOW).waiting
+    assert "generation 2 does not have task proj.gone" in waiting
+    assert "trapctl rollout promote p lets the rollout go on" in waiting
+    assert short(holding(one("1-1"), one("1-2"), one("2-1", "starting"), surge=surge, phase=phase)) == ["drain 2-1"]
+    assert short(holding(one("1-1"), surge=surge, phase=phase)) == ["start 1-2"]
+
+
+def test_a_held_rollout_goes_on_once_it_is_opened() -> None:
+    assert short(holding(one("1-1"), one("1-2"), phase=R.WAITING, opened=("tasks",))) == ["start 2-1"]
+    healthy = holding(one("1-1"), one("1-2"), one("2-1", ago=9), phase=R.CANARY, opened=("tasks",))
+    assert short(healthy) == ["promote 2"]

@@ -8,7 +8,7 @@ import pytest
 
 from trapd.event import EventKind
 from trapd.model import Generation, PoolState, Rollout, RolloutState, TaskChanges
-from trapd.rollout.task_changes import between, compared, sentence
+from trapd.rollout.task_changes import between, compared, may_serve, sentence
 
 
 def generation(number: int, tasks: dict[str, str] | None) -> Generation:
@@ -73,3 +73,18 @@ def test_of_many_names_the_first_are_shown() -> None:
     assert rollout is not None
     text = sentence(replace(rollout, tasks=TaskChanges(tuple(f"t{number}" for number in range(9)))))
     assert "tasks t0, t1, t2, t3, t4, t5 and 3 more:" in text
+
+
+def test_a_worker_may_serve_unless_its_tasks_are_to_be_compared_or_differ_behind_a_closed_gate() -> None:
+    known = {1: generation(1, {"a": "1"}), 2: generation(2, None)}
+    begun, rollout = state(), state().rollout
+    assert rollout is not None
+    differs = replace(begun, rollout=replace(rollout, tasks=TaskChanges(("a",))))
+    assert not may_serve(begun, known, 2)
+    assert may_serve(begun, known, 1)
+    assert may_serve(begun, {1: generation(1, None)}, 2)
+    assert may_serve(replace(begun, rollout=replace(rollout, tasks=TaskChanges())), known, 2)
+    assert not may_serve(differs, known, 2)
+    assert may_serve(replace(begun, rollout=replace(rollout, tasks=TaskChanges(("a",)), opened=("tasks",))), known, 2)
+    assert may_serve(replace(differs, good=(1, 2)), known, 2)
+    assert may_serve(state(RolloutState.COMPLETE), known, 2)
