@@ -122,6 +122,7 @@ class Application:
     # Where no pool is meant (the watch, `trapctl check`, `trapctl celery`): as a worker of the first pool has it.
     environment: Mapping[str, str] = field(default_factory=dict, compare=False)
     environment_file: str | None = field(default=None, compare=False)  # as in PoolSpec
+    numba_cache: str = field(default="auto", compare=False)  # "auto", "true" or "false"; the pools' environment has it
 
     @property
     def identity(self) -> str:

@@ -22,6 +22,7 @@ MOVES = {
     "trapd/generations/filling.py": "puts a link in the place of a file with the same content",
     "trapd/generations/kept.py": "moves a whole generation",
     "trapd/generations/maker.py": "gives a whole generation its name, or takes it",
+    "trapd/worker/compiled_folder.py": "publishes a folder, and sets aside one that cannot be used",
     "trapd/worker/account.py": "the file is locked before it gets its name",
     "trapd/worker/file_broker.py": "sets aside what somebody else has written half",
 }

@@ -436,3 +436,12 @@ def test_the_examples_of_the_shipped_file_load(write: Write) -> None:
     assert settings.application.smoke_test == "mypipeline.checks:smoke"
     assert settings.pools[0].policy.drain_timeout == 3600
     assert settings.pools[0].unit == {"MemoryMax": "8G"}
+
+
+@pytest.mark.parametrize(("written", "environment"), [("true", "true"), ("false", "false"), ('"auto"', None)])
+def test_the_setting_of_numbas_cache_reaches_the_workers(tmp_path: Path, written: str, environment: str | None) -> None:
+    path = tmp_path / "trapd.toml"
+    path.write_text(f"[app]\nnumba_cache = {written}\n")
+    settings = load(path)
+    assert settings.pools[0].environment.get("TRAPD_NUMBA_CACHE") == environment
+    assert settings.application.environment.get("TRAPD_NUMBA_CACHE") == environment

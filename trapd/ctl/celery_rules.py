@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trapd.ctl import rules_accounts, rules_beat, rules_consumer_timeout, rules_options, rules_quorum, rules_settings
+from trapd.ctl import (
+    rules_accounts,
+    rules_beat,
+    rules_consumer_timeout,
+    rules_numba,
+    rules_options,
+    rules_quorum,
+    rules_settings,
+)
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.ctl.rules_redelivery import redelivery
 
@@ -257,6 +265,7 @@ RULES: tuple[Rule, ...] = (
     *rules_beat.RULES,
     *rules_quorum.RULES,
     *rules_consumer_timeout.RULES,
+    *rules_numba.RULES,
 )
 
 

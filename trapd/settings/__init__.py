@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def load(path: Path) -> Settings:
             _unknown(document, "", name, list(_TABLES))
     trapd, watch, rollout = (_section(document, name, name) for name in ("trapd", "watch", "rollout"))
     defaults = _policy(document, "rollout", rollout)
-    pools = _pools(document, defaults)
+    pools = _with_cache(document, _pools(document, defaults))
     settings = Settings(
         file=document.file,
         application=_application(document, trapd, pools[0]),
@@ -123,6 +123,14 @@ def _application(document: Document, trapd: Mapping[str, Any], pool: PoolSpec) -
         environment={**folders, **pool.environment},
         environment_file=pool.environment_file,
     )
+
+
+def _with_cache(document: Document, pools: tuple[PoolSpec, ...]) -> tuple[PoolSpec, ...]:
+    """The workers learn of [app] numba_cache by a variable, and a change of it starts them anew."""
+    wanted = _section(document, "app", "app")["numba_cache"]
+    if wanted == "auto":
+        return pools
+    return tuple(replace(pool, environment={**pool.environment, environment.NUMBA_CACHE: wanted}) for pool in pools)
 
 
 def _unknown(document: Document, path: str, name: str, known: list[str]) -> None:

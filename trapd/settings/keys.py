@@ -133,6 +133,10 @@ def _flag(value: Any, _folder: Path) -> bool:
     return bool(value)
 
 
+def _flag_or_auto(value: Any, folder: Path) -> str:
+    return "auto" if value == "auto" else str(_flag(value, folder)).lower()
+
+
 def _environment(value: Any, _folder: Path) -> dict[str, str]:
     _require(isinstance(value, dict))
     for name, text in value.items():  # messages never show a value: it may be a password
@@ -184,6 +188,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "python": Key(_PATH_TEXT, sys.executable, "The interpreter of the application"),
         "smoke_test": Key(
             _REFERENCE, None, "A function without arguments, called before a worker reports that it is ready"
+        ),
+        "numba_cache": Key(
+            Kind('true, false or "auto"', _flag_or_auto), "auto", "Whether workers keep what numba has compiled"
         ),
     },
     "watch": {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd import environment
-from trapd.worker import green, imports, oldest_celery, output, report, sudden_exit
+from trapd.worker import green, imports, numba_cache, oldest_celery, output, report, sudden_exit
 from trapd.worker.job import Job
 from trapd.worker.launch import EX_CONFIG, LaunchError
 from trapd.worker.lines import log_line
@@ -42,14 +42,17 @@ def main(arguments: list[str]) -> int:
     imports.blind_finders(job.packages, job.code)
     notifier = Notifier()
     notifier.send({"STATUS": "importing"})
+    cache = numba_cache.wanted(job.shared, os.environ)
     try:
         with sudden_exit.reported(job):
             running = _program(job)(job, notifier, watchdog_seconds(), time.monotonic())
     except (Exception, SystemExit) as error:
+        cache.abandon()
         failure = report.failure_report(job, error)
         report.write(job, failure)
         log_line(f"cannot load the code\n{failure['failure']['detail']}".rstrip(), "ERROR")
         return EX_SOFTWARE
+    cache.publish()
     return running.run()
 
 

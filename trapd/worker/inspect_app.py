@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -93,10 +94,18 @@ def inspect(
         ("backend", lambda: parts["app"].backend),
         ("Celery pool", lambda: _libraries(parts["app"], celery_pools)),
     ]
+    from trapd.worker import numba_cache
+
     started = time.monotonic()
-    if failure := _first_failure(steps, ConfigurationError):
+    # in a folder of its own: the workers' cache is code that only their user may write, and only they should run
+    with tempfile.TemporaryDirectory(prefix="trapd-check-") as folder:
+        cache = numba_cache.wanted(Path(folder), {**os.environ, "NUMBA_CACHE_DIR": folder})
+        failure = _first_failure(steps, ConfigurationError)
+        cache.abandon()
+    if failure:
         return report | failure
     report["seconds"] = round(time.monotonic() - started, 2)
+    report["numba"] = cache.document()
     if not parts["app"].conf.task_always_eager and (failure := _first_failure(needed, ConfigurationError)):
         return report | failure
     return report | _look(parts["app"]) | _said(parts["app"], parts["overlay"], vars(parts["config"]))
