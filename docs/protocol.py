@@ -54,8 +54,9 @@ echo '{"jsonrpc":"2.0","id":1,"method":"status"}' | nc -NU /run/trapd/control.so
 ## Rights
 
 Everybody on the machine may connect; the kernel tells trapd which user it is (SO_PEERCRED). Commands marked **admin**
-are for root, trapd's own user and the members of group `trapd`, primary or supplementary. The other commands are for
-everybody. No answer contains a password: passwords in URLs are replaced by stars.
+are for root, trapd's own user and the members of group `trapd`, primary or supplementary. Commands marked **submit**
+are for these and for the members of group `trapd-submit`. The other commands are for everybody. No answer contains a
+password: passwords in URLs are replaced by stars.
 
 ## Errors
 
@@ -66,7 +67,7 @@ An error has a `code`, a `message` for people (what, why, what to do), and somet
 | 1 | the command cannot be carried out now: nothing to undo, trapd stops |
 | 2 | a name or a number is unknown: no such pool, worker or rollout |
 | 4 | the caller may not do this |
-| 75 | the wait timed out; `data` is the [Progress](#progress) or [RolloutStatus](#rolloutstatus) until then |
+| 75 | the wait timed out, or a person has to act first; `data` is what a progress would have said |
 | -32700, -32600 | not JSON; not a request |
 | -32601, -32602 | no such command; wrong params |
 | -32603 | an error in trapd; its log has the traceback |
@@ -187,9 +188,9 @@ def page() -> str:
 
 def _command(row: Any) -> str:
     answer = get_type_hints(row.handler)["return"]
-    admin = "**admin**. " if row.access is Access.ADMIN else ""
+    rights = {Access.ADMIN: "**admin**. ", Access.SUBMIT: "**submit**. "}.get(row.access, "")
     sentences = " ".join(docstring(row.handler).split())
-    text = f"\n### `{row.name}`\n\n" + _folded(f"{admin}{sentences} Answers with {_words(answer)}.")
+    text = f"\n### `{row.name}`\n\n" + _folded(f"{rights}{sentences} Answers with {_words(answer)}.")
     rows = []
     for param in PARAMETERS[row.name]:
         default = (

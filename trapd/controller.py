@@ -18,7 +18,7 @@ from trapd.contracts import STANDSTILL, Accounts, Backend, Clock, Cost, History,
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
-from trapd.rollout import changes, intent, story, want
+from trapd.rollout import changes, intent, pin, story, want
 from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.events import interruptions
 from trapd.rollout.intent import CopyOf, Received, Situation
@@ -204,6 +204,7 @@ class Controller:
             room=room,
             works=self._works.get(name, {}),
             interrupted=self._orders_of(name).interrupted,
+            pinned=pin.allowed(state, self.generations) if state.pins else None,
         )
 
     def _other_settings(self, name: str) -> str:

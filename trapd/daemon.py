@@ -34,6 +34,7 @@ from trapd.history import SqliteHistory
 from trapd.listening import keep_listening
 from trapd.masking import mask
 from trapd.model import InstanceId
+from trapd.pins import Pins
 from trapd.rollout import changes, condition
 from trapd.rollout.absence import absence
 from trapd.rollout.boot import at_boot
@@ -90,7 +91,7 @@ class Daemon:
             booted=booted(),
         )
         self.triggers = Triggers(self.controller)
-        self.tending = Tending(self.controller, self.triggers)
+        self.tending, self.pins = Tending(self.controller, self.triggers), Pins(self.controller, self.triggers)
         self.watch, self._saved = self._make_watch(), Saved(settings)
         self.triggers.take_as_it_is = lambda: self.watch.take_as_it_is()
         self.troubles = Troubles(
@@ -157,6 +158,7 @@ class Daemon:
             accounts=self.controller.accounts,
             notifier=self.notifier,
             counts=EventCounts(self.history),
+            pins=self.pins,
         )
 
     def _make_watch(self) -> Watch:
@@ -208,7 +210,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 works = [self.controller.run(), self._feed_watchdog(), self._follow(), self._keep_listening()]
                 works += [self.tending.run(), TaskContracts(self.controller, self.controller.accounts).run()]
-                works += [self.notifier.run(), self.textfile.run()]
+                works += [self.notifier.run(), self.textfile.run(), self.pins.run()]
                 works += [self.systemd.kept_connected()] if self.systemd else []
                 keeping = [tasks.create_task(work) for work in works]
                 self.state = "running"

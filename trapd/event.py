@@ -115,6 +115,8 @@ class EventKind(StrEnum):
     RESUMED = "resumed", About.POOL, "the pool goes on"
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
     OPENED = "opened", About.POOL, "a person promoted a rollout that waited for it"
+    PINNED = "pinned", About.POOL, "a run holds the code of the pool"
+    UNPINNED = "unpinned", About.POOL, "a run holds the code of the pool no more", "since the run held it"
     RETRIED = "retried", About.POOL, "code that was refused may be tried again"
 
     RELIEVED = "relieved", About.POOL, "workers that run and take no tasks are replaced, new before old"

@@ -20,7 +20,18 @@ from trapd.contracts import History
 from trapd.errors import HistoryError
 from trapd.event import Event, EventKind
 from trapd.migrations import SCHEMA, migrate
-from trapd.model import Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope, TaskChanges, WorkerOrder
+from trapd.model import (
+    Generation,
+    Pin,
+    PoolState,
+    Refusal,
+    Retrial,
+    Rollout,
+    RolloutState,
+    Scope,
+    TaskChanges,
+    WorkerOrder,
+)
 
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
@@ -290,7 +301,7 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 
 def _record(value: Any) -> dict[str, Any]:
-    values = Refusal | Content | TaskChanges | Retrial | WorkerOrder
+    values = Refusal | Content | Pin | TaskChanges | Retrial | WorkerOrder
     return asdict(value) if isinstance(value, values) else dict(value)  # mappings that are not dict
 
 
@@ -324,7 +335,10 @@ def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
     refused = tuple(Refusal(**one | {"scope": Scope(one["scope"])}) for one in record["refused"])
     # a pool of an earlier trapd has no orders
     of = {name: tuple(WorkerOrder(**one) for one in record.get(name, ())) for name in ("drained", "recycled")}
-    return PoolState(**record | of | {"good": tuple(record["good"]), "refused": refused, "rollout": latest})
+    pins = tuple(Pin(**pin) for pin in record.get("pins", ()))
+    return PoolState(
+        **record | of | {"good": tuple(record["good"]), "refused": refused, "rollout": latest, "pins": pins}
+    )
 
 
 def _event(record: dict[str, Any], columns: dict[str, Any]) -> Event:

@@ -330,6 +330,21 @@ class WorkerOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """A run that holds the code of a pool, so that no part of the run meets other code (rollout/pin.py)."""
+
+    id: str
+    actor: str
+    reason: str  # what runs, in one line; may be empty
+    generation: int  # the wanted one when it began
+    wall: float  # since when
+    at: float  # the same moment of CLOCK_MONOTONIC
+    until: float  # of CLOCK_MONOTONIC: it ends then at the latest
+    until_wall: float
+    away_since: float | None = None  # of CLOCK_MONOTONIC: since when nobody holds it; None: its holder is there
+
+
+@dataclass(frozen=True, slots=True)
 class PoolState:
     """What is wanted of one pool. Only triggers, and the planner's verdicts, change it; it survives a crash."""
 
@@ -349,6 +364,7 @@ class PoolState:
     rounds: int = 0
     drained: tuple[WorkerOrder, ...] = ()  # until they are undrained, so many workers fewer are wanted
     recycled: tuple[WorkerOrder, ...] = ()  # workers to be replaced, new before old; until they leave
+    pins: tuple[Pin, ...] = ()  # oldest first
 
     @property
     def last_good(self) -> int | None:

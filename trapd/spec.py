@@ -50,6 +50,7 @@ class Policy:
     canary_tasks: int = 100
     probation: float = 600.0
     on_missing_tasks: OnMissingTasks = OnMissingTasks.WARN
+    longest_pin: float = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

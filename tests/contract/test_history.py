@@ -26,7 +26,7 @@ from trapd.errors import TrapdError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
-from trapd.model import Generation, PoolState, Refusal, Rollout, RolloutState, Scope, TaskChanges
+from trapd.model import Generation, Pin, PoolState, Refusal, Rollout, RolloutState, Scope, TaskChanges
 
 Reopen = Callable[[], History]
 
@@ -95,6 +95,7 @@ def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
         paused=True,
         workers=0,
         rollout=replace(rollout(4, "gpu"), previous=5, detail="Traceback", ended_wall=9.0),
+        pins=(Pin("a1", "alice (uid 1001)", "trap-run 'a b'", 5, 1.0, 2.0, 3.0, 4.0, away_since=2.5),),
     )
     said = event(
         "no",

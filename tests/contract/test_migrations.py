@@ -62,6 +62,7 @@ def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHist
     new |= {"trouble", "relief", "tentative", "task-ended", "relieved", "waiting", "opened", "tasks-changed"}
     new |= {"interrupted", "set-aside", "suspected", "cleared"}
     new |= {"drained", "undrained", "recycled", "remote-control"}
+    new |= {"pinned", "unpinned"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}
 
 

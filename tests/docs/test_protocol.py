@@ -27,6 +27,7 @@ PARAMS: Mapping[str, object] = {
     "id": 1,
     "workers": "3",
     "subject": "default",
+    "pin": "an-id",
     "before": 7,
     "after": 8,
     "task": "an-id",
@@ -79,7 +80,13 @@ def test_what_a_command_answers_fits_the_schema(row: Any, state: RolloutState) -
         return  # it would wait
     controller = eventful(state)
     commands = Commands(
-        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+        controller,
+        controller,
+        about=about(),
+        clock=VirtualClock(),
+        look=controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+        pins=controller,
     )
     params = {param.name: PARAMS[param.name] for param in PARAMETERS[row.name] if param.required}
     try:

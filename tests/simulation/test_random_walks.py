@@ -22,6 +22,7 @@ from tests.support.fake_backend import Behaviour
 from tests.support.fake_gauge import PLENTY
 from tests.support.repetitions import times
 from trapd.errors import HistoryError
+from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
@@ -75,12 +76,13 @@ def is_bad(fingerprint: str, name: str) -> bool:
     return fingerprint.startswith(("bad-" + name, *(f"bad{digit}" for digit in range(10))))
 
 
-def walk(seed: int, pools: int = 1) -> Universe:
-    """One life. Returns a universe whose story is over, at rest on good code if there ever was any."""
+def walk(seed: int, pools: int = 1, *, runs: bool = False) -> Universe:
+    """One life. Returns a universe whose story is over, at rest on good code if there ever was any. ``runs``: now and
+    then somebody's run pins the code."""
     r = random.Random(seed)
     universe = Universe(pool(r), seed, other=replace(pool(r), name=OTHER) if pools == 2 else None)
     try:
-        live(universe)
+        live(universe, runs=runs)
         universe.check_history()
     except Exception as error:
         replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py  (pools: {pools})"
@@ -88,7 +90,7 @@ def walk(seed: int, pools: int = 1) -> Universe:
     return universe
 
 
-def live(universe: Universe) -> None:
+def live(universe: Universe, *, runs: bool = False) -> None:
     r = universe.random
     universe.orphans_drain = r.random() < 0.5
     universe.lossy = r.choice((0.0, 0.0, 0.2, 0.5))
@@ -99,6 +101,10 @@ def live(universe: Universe) -> None:
             universe.kill_in = r.randrange(1, 30)
         with contextlib.suppress(HistoryError):  # an order that could not be written down
             step(universe, number)
+        if runs and universe.chances.random() < 0.5:
+            universe.begin_run(
+                universe.chances.choice(universe.specs).name, universe.chances.choice((5.0, 300.0, 3000.0))
+            )
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
     universe.outage, universe.kill_in, universe.history.failure = False, None, None  # events go on being lost
     universe.gauge.capacity = PLENTY
@@ -209,6 +215,17 @@ def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int)
     chosen = os.environ.get("TRAPD_SEED")
     for seed in [int(chosen)] if chosen else range(first, first + BATCH):
         walk(seed, pools=2)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pools", [1, 2])
+def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int) -> None:
+    """That no worker of other code starts while a run holds the code is a promise that every life keeps."""
+    chosen = os.environ.get("TRAPD_SEED")
+    lives = [walk(seed, pools, runs=True) for seed in ([int(chosen)] if chosen else range(SEEDS // 20))]
+    told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
+    assert chosen or told[EventKind.PINNED] > SEEDS // 40
+    assert told[EventKind.PINNED] == told[EventKind.UNPINNED]
 
 
 def test_two_pools_part_ways_on_one_generation() -> None:

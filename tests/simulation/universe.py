@@ -7,6 +7,7 @@ promises are checked; when all faults are over, ``settle`` checks that the pool 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -26,9 +27,22 @@ from trapd.controller import Controller
 from trapd.errors import BackendError, HistoryError, RefusedError
 from trapd.event import Event
 from trapd.generations.collect import removable
-from trapd.model import Disk, DiskState, FailureKind, Generation, Instance, InstanceId, InstanceState, Memory, PoolState
+from trapd.model import (
+    Disk,
+    DiskState,
+    FailureKind,
+    Generation,
+    Instance,
+    InstanceId,
+    InstanceState,
+    Memory,
+    Pin,
+    PoolState,
+)
+from trapd.pins import Pins
 from trapd.rollout import backoff, want
 from trapd.rollout.budget import budget
+from trapd.rollout.pin_begin import Later
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.world import wanted_workers
 from trapd.spec import PoolSpec
@@ -71,6 +85,8 @@ class Universe:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self.chances = random.Random(self.seed + 1)  # of runs: lives without any go on as they did
+        self.runs: dict[str, str] = {}  # pins by id -> the code that they hold
         self.application = application()
         self.clock = VirtualClock()
         self.backend = FakeBackend(self.clock)
@@ -87,6 +103,7 @@ class Universe:
         self._order = 0
         self._timers: dict[str, int] = {}  # pool -> number of its latest pass
         self._stands_until = 0.0
+        self._look_number = 0
         self.boot()
 
     # -- trapd's life ----------------------------------------------------------------------------------------------
@@ -106,9 +123,14 @@ class Universe:
             application=self.application,
         )
         self.triggers = Triggers(self.controller)
+        self.pins = Pins(self.controller, self.triggers)
         self.triggers.compare(self.backend.seen())
         self._pass_all()
         self.at(0, self._first_look)
+        for state in list(self.controller.states.values()):
+            for held in state.pins:
+                self.at(self.chances.choice((1.0, 30.0, 90.0)), lambda p=state.pool, i=held.id: self._take_up(p, i))  # type: ignore[misc]
+        self._look_at_pins()
 
     @property
     def specs(self) -> list[PoolSpec]:
@@ -300,6 +322,38 @@ class Universe:
         verb = getattr(self.triggers, name)
         self._tell(verb(*args, actor="somebody", **more))
 
+    def begin_run(self, pool: str, seconds: float) -> None:
+        """Somebody's run pins the code of the pool for so long, if that may be now."""
+        self.boot_again()
+        held: Pin | Later | None = None
+        with contextlib.suppress(HistoryError):
+            held = self._run(self.pins.begin(pool, actor="somebody", reason="run"))
+        if isinstance(held, Pin):
+            self.say(f"{pool} is pinned for {seconds:g} s on generation {held.generation}")
+            self.runs[held.id] = self.history.generations()[held.generation].fingerprint
+            self.at(seconds, lambda: self._end_run(pool, held.id), outlives=True)
+        self._look_at_pins()
+
+    def _end_run(self, pool: str, id: str) -> None:
+        self.say(f"a run in {pool} has ended")
+        if not self.dead:  # else nobody takes the pin up
+            self.pins.give_up(pool, id, "its run has ended")
+            self._look_at_pins()
+        self.runs.pop(id)
+
+    def _take_up(self, pool: str, id: str) -> None:
+        if id in self.runs:
+            with contextlib.suppress(RefusedError):
+                self._run(self.pins.take_up(pool, id, actor="somebody"))
+
+    def _look_at_pins(self) -> None:
+        """What its loop does, whenever anything has changed."""
+        if not self.dead:
+            mine = self._look_number = self._look_number + 1
+            wait = self._run(self.pins._pass())
+            if wait is not None:
+                self.at(wait, lambda: self._look_at_pins() if mine == self._look_number else None)
+
     def behaviour(self, id: InstanceId) -> Behaviour:
         if self.outage:
             return Behaviour(start=1.0, failure=self.random.choice(FAILURES))
@@ -335,6 +389,10 @@ class Universe:
             raise BrokenPromiseError(f"starting {id} without its snapshot")
         if self.controller.stopping:
             raise BrokenPromiseError(f"starting {id} while stopping")
+        for held in self.controller.state(id.pool).pins:
+            code, holds = self.history.generations()[id.generation].fingerprint, self.runs.get(held.id)
+            if holds is not None and holds != code:
+                raise BrokenPromiseError(f"starting {id} of {code}, while a run holds {holds}")
         known = any(event.kind == "started" for event in self.history.events(instance=id.name, limit=5))
         if not known and self.history.failure is None:
             raise BrokenPromiseError(f"starting {id}, of which history knows nothing")

@@ -36,12 +36,14 @@ from trapd.model import (
     InstanceId,
     InstanceState,
     Memory,
+    Pin,
     PoolState,
     Rollout,
     RolloutState,
 )
 from trapd.rollout.actions import Start
 from trapd.rollout.intent import Cause, Nothing
+from trapd.rollout.pin_begin import Later
 from trapd.rollout.view import PoolView
 from trapd.spec import PoolSpec
 
@@ -193,6 +195,30 @@ class FakeController:
     async def recycle_worker(self, worker: str, *, actor: str, reason: str) -> None:
         self.asked.append(("recycle worker", worker, actor, reason))
 
+    def find(self, pool: str, id: str) -> Pin | None:
+        return next((pin for pin in self._views[pool].state.pins if pin.id == id), None)
+
+    async def begin(self, pool: str, *, actor: str, reason: str) -> Pin | Later:
+        self.asked.append(("pin", pool, actor, reason))
+        raise RefusedError("nothing is pinned here")
+
+    async def take_up(self, pool: str, id: str, *, actor: str) -> Pin:
+        raise RefusedError("nothing is pinned here")
+
+    def keep(self, id: str) -> None:
+        self.asked.append(("keep", id))
+
+    def heard_at(self, id: str) -> float:
+        return 0.0
+
+    def give_up(self, pool: str, id: str, why: str) -> None: ...
+
+    def why_ended(self, id: str) -> str:
+        return "it has ended"
+
+    async def override(self, pool: str, *, actor: str) -> None:
+        self.asked.append(("override", pool, actor))
+
     def changed(self) -> asyncio.Future[None]:
         self.looked.set()
         if self._future is None or self._future.done():
@@ -314,6 +340,7 @@ async def _serve(path: Path, scenario: str, pace: float) -> None:
         clock=clock,
         look=controller.look_at_disk,
         accounts=NO_ACCOUNTS,
+        pins=controller,
     )
     server = ControlServer(path, commands=commands)
     ended = asyncio.Event()

@@ -18,8 +18,9 @@ from trapd.control.following import events, follow, notify_test
 from trapd.control.handlers import Call, Document
 from trapd.control.methods import Answer, Given, Method
 from trapd.control.metrics import metrics
-from trapd.control.needs import About, Context, Controller, Counts, Notifier, Triggers
+from trapd.control.needs import About, Context, Controller, Counts, Notifier, Pins, Triggers
 from trapd.control.parameters import Param, parameters, read
+from trapd.control.pinning import keep, pin
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
 from trapd.control.tasks import end_task, tasks
@@ -30,6 +31,7 @@ from trapd.masking import masked
 
 class Access(StrEnum):
     READ = "read"  # everybody who reaches the socket
+    SUBMIT = "submit"  # those, and group trapd-submit; what they asked for ends with their connection
     ADMIN = "admin"  # root, trapd's own user, group trapd
 
 
@@ -49,13 +51,14 @@ class Command(Generic[Given, Answer]):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a name for history, and whether they may change anything."""
+    """Who asks: a name for history, whether they may change anything, and whether they may hold code for a run."""
 
     actor: str
     admin: bool
+    submits: bool = False
 
 
-_R, _A = Access.READ, Access.ADMIN
+_R, _S, _A = Access.READ, Access.SUBMIT, Access.ADMIN
 TABLE = (
     Command(methods.PING, _R, handlers.ping, "status"),
     Command(methods.STATUS, _R, handlers.show_status, "status"),
@@ -69,6 +72,8 @@ TABLE = (
     Command(methods.PAUSE, _A, handlers.pause, "rollout pause"),
     Command(methods.RESUME, _A, handlers.resume, "rollout resume"),
     Command(methods.PROMOTE, _A, handlers.promote, "rollout promote"),
+    Command(methods.PIN, _S, pin, "pin"),
+    Command(methods.PIN_KEEP, _S, keep, "pin"),
     Command(methods.UNDO, _A, handlers.undo, "rollout undo"),
     Command(methods.HISTORY, _R, handlers.history, "rollout history"),
     Command(methods.GENERATIONS, _R, handlers.generations, "generations"),
@@ -99,11 +104,12 @@ class Commands:
         clock: Clock,
         look: Callable[[], Awaitable[object]],
         accounts: Accounts,
+        pins: Pins,
         notifier: Notifier | None = None,
         counts: Counts | None = None,
     ) -> None:
         self.context = Context(about, controller, clock, look, accounts, notifier=notifier, counts=counts)
-        self._triggers = triggers
+        self._triggers, self._pins = triggers, pins
         self._changes: set[asyncio.Task[Document]] = set()
 
     async def call(self, request: Request, caller: Caller, report: Callable[[Document], Awaitable[None]]) -> Document:
@@ -120,12 +126,17 @@ class Commands:
                 f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
                 "group trapd"
             )
+        if command.access is Access.SUBMIT and not (caller.admin or caller.submits):
+            raise NotPermittedError(
+                f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
+                "group trapd-submit or trapd"
+            )
         params = read(command.name, PARAMETERS[command.name], request)
 
         async def report_masked(document: Document) -> None:
             await report(masked(document))
 
-        work = command.handler(Call(self.context, self._triggers, params, caller.actor, report_masked))
+        work = command.handler(Call(self.context, self._triggers, self._pins, params, caller.actor, report_masked))
         return masked(await (self._to_its_end(work) if command.access is Access.ADMIN else work))
 
     def _to_its_end(self, work: Coroutine[Any, Any, Document]) -> asyncio.Future[Document]:

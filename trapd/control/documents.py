@@ -216,6 +216,17 @@ class OpenProblem(TypedDict):
     seconds: Annotated[float, "its age"]
 
 
+class Pin(TypedDict):
+    """A run that holds the code of a pool: until it ends no other code is rolled out."""
+
+    actor: Annotated[str, "the user whose run it is"]
+    reason: Annotated[str, "what runs, in one line"]
+    generation: Annotated[int, "the wanted one when the run began"]
+    since: float
+    until: Annotated[float, "it ends then at the latest"]
+    away: Annotated[bool, "trapd was started anew, and the holder is not connected again yet"]
+
+
 class Pool(TypedDict):
     """A pool that is configured, or still has workers."""
 
@@ -232,6 +243,7 @@ class Pool(TypedDict):
     held_back: Annotated[str, "code that is installed and is not wanted, and why; empty if there is none"]
     rollout: Annotated[Rollout | None, "the latest"]
     instances: Annotated[list[Instance], "the newest generation first"]
+    pins: Annotated[list[Pin], "the runs that hold its code, oldest first"]
     problems: Annotated[list[str], "sentences; all is as desired if there are none"]
     last_event: Event | None
 
@@ -389,6 +401,28 @@ class Wanted(_Answer):
     pool: str
     paused: bool
     wanted: Annotated[int, "workers"]
+
+
+class PinProgress(TypedDict):
+    """Whether a run holds the code of a pool yet."""
+
+    pool: str
+    pin: Annotated[str | None, "the pin's id, for `pin.keep` and to take it up again; null: the run has to wait"]
+    generation: Annotated[int | None, "that is held; null: the run has to wait"]
+    digest: Annotated[_Digest | None, "of that generation"]
+    until: Annotated[float | None, "the pin ends then at the latest"]
+    message: Annotated[str, "all of it in one line"]
+
+
+class Unpinned(_Answer):
+    """A pin has ended, though its holder was there."""
+
+    pool: str
+    message: Annotated[str, "why, in one line"]
+
+
+class Kept(_Answer):
+    """A sign of life has arrived."""
 
 
 class Scaled(Wanted):

@@ -17,7 +17,7 @@ from trapd.contracts import Cost
 from trapd.control import documents, requests
 from trapd.control.drains import waits
 from trapd.control.methods import Given
-from trapd.control.needs import Context, Triggers
+from trapd.control.needs import Context, Pins, Triggers
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe, status
@@ -39,6 +39,7 @@ class Call(Generic[Given]):
 
     context: Context
     triggers: Triggers
+    pins: Pins
     params: Given
     actor: str
     report: Callable[[Document], Awaitable[None]]
@@ -83,36 +84,41 @@ async def undo(call: Call[requests.OfUndo]) -> documents.Rollouts:
     """Take `pool` back to the good code before, or to generation `to`. The celeryconfig in force stays in force, unless
     `settings` are taken back as well. Code that is undone is not rolled out again by itself, whatever settings change,
     but by `retry` or by a second undo, which takes back the first. The answer comes at once."""
-    name, params = _find(call, call.params["pool"]), call.params
+    name, params = find_pool(call, call.params["pool"]), call.params
     rollout = await call.triggers.undo(name, actor=call.actor, to=params["to"], settings=params["settings"])
     return _rollouts([rollout])
 
 
 async def pause(call: Call[requests.OfPool]) -> documents.Wanted:
     """Hold `pool` until it is resumed. Its workers are kept running."""
-    name = _find(call, call.params["pool"])
+    name = find_pool(call, call.params["pool"])
     await call.triggers.pause(name, actor=call.actor)
     return answer_wanted(call.context, name)
 
 
 async def resume(call: Call[requests.OfPool]) -> documents.Wanted:
     """Resume `pool`, which was paused."""
-    name = _find(call, call.params["pool"])
+    name = find_pool(call, call.params["pool"])
     await call.triggers.resume(name, actor=call.actor)
     return answer_wanted(call.context, name)
 
 
 async def promote(call: Call[requests.OfPool]) -> documents.Wanted:
-    """Let the rollout of `pool` go on, which waits for a person: `waiting` in the status says why."""
-    name = _find(call, call.params["pool"])
-    await call.triggers.promote(name, actor=call.actor)
+    """Let the rollout of `pool` go on, which waits for a person: `waiting` in the status says why. If none does, and
+    runs hold the pool's code, their pins end, and what waited for them is rolled out."""
+    name = find_pool(call, call.params["pool"])
+    controller = call.context.controller
+    if controller.pool(name).state.pins and (await controller.observe(name)).gate is None:
+        await call.pins.override(name, actor=call.actor)
+    else:
+        await call.triggers.promote(name, actor=call.actor)
     return answer_wanted(call.context, name)
 
 
 async def scale(call: Call[requests.OfScale]) -> documents.Scaled:
     """Set the number of workers of `pool`. `workers` is a text: "4" is the number itself, "+1" one more, "-1" one less,
     "reset" the number of trapd.toml. The number holds until the pool is scaled again."""
-    name = _find(call, call.params["pool"])
+    name = find_pool(call, call.params["pool"])
     view = call.context.controller.pool(name)
     before = full_strength(view.spec, view.state)  # not the last pass's: two requests may come between passes
     text = call.params["workers"]
@@ -179,7 +185,7 @@ async def explain(call: Call[requests.OfWhy]) -> documents.Why:
 # --- the pieces ---
 
 
-def _find(call: Call[Given], name: str) -> str:
+def find_pool(call: Call[Given], name: str) -> str:
     known = [view.spec.name for view in call.context.controller.pools()]
     if name in known:
         return name
@@ -190,12 +196,12 @@ def _find(call: Call[Given], name: str) -> str:
 
 def past(call: Call[Given], name: str | None) -> str | None:
     """The pool asked for, be it one that was removed; None means all."""
-    return name if name is None or name in call.context.controller.history.pools() else _find(call, name)
+    return name if name is None or name in call.context.controller.history.pools() else find_pool(call, name)
 
 
 def _named(call: Call[Given], names: Sequence[str]) -> list[str]:
     """The pools asked for, each once."""
-    return [_find(call, name) for name in dict.fromkeys(names)]
+    return [find_pool(call, name) for name in dict.fromkeys(names)]
 
 
 def named_or_all(call: Call[Given], names: Sequence[str]) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from trapd.contracts import Accounts, Clock, Cost, History, Snapshots
 from trapd.control import documents
-from trapd.model import Disk, Generation, InstanceId, Memory, Rollout
+from trapd.model import Disk, Generation, InstanceId, Memory, Pin, Rollout
 from trapd.problem import Ages
+from trapd.rollout.pin_begin import Later
 from trapd.rollout.view import PoolView
 from trapd.spec import PoolSpec
 
@@ -82,6 +83,31 @@ class Triggers(Protocol):
     async def undrain(self, worker: str, *, actor: str) -> None: ...
     async def recycle_worker(self, worker: str, *, actor: str, reason: str) -> None: ...
     async def scale(self, pool: str, workers: int, *, actor: str) -> None: ...
+
+
+class Pins(Protocol):
+    """The runs that hold the code of pools."""
+
+    def find(self, pool: str, id: str) -> Pin | None:
+        """This pin, as long as it holds."""
+        ...
+
+    async def begin(self, pool: str, *, actor: str, reason: str) -> Pin | Later:
+        """Pin the code of the pool, or say why that has to wait."""
+        ...
+
+    async def take_up(self, pool: str, id: str, *, actor: str) -> Pin:
+        """Raises RefusedError if the pin has ended meanwhile."""
+        ...
+
+    def keep(self, id: str) -> None:
+        """Its holder gives a sign of life."""
+        ...
+
+    def heard_at(self, id: str) -> float: ...
+    def give_up(self, pool: str, id: str, why: str) -> None: ...
+    def why_ended(self, id: str) -> str: ...
+    async def override(self, pool: str, *, actor: str) -> None: ...
 
 
 async def _none() -> Sequence[str]:

@@ -7,7 +7,7 @@ from trapd.rollout.intent import Cause, Nothing
 from trapd.rollout.view import PoolView
 
 _LEAVING = frozenset({InstanceState.DRAINING, InstanceState.STOPPING})
-_NOT_HELD = frozenset({Cause.SAME, Cause.UNSETTLED, Cause.STOPPING})
+_NOT_HELD = frozenset({Cause.SAME, Cause.UNSETTLED, Cause.STOPPING, Cause.PINNED})  # a pin ends by itself
 
 
 def coming(view: PoolView) -> str:

@@ -97,6 +97,16 @@ class OfScale(TypedDict):
     workers: Annotated[str, "N, +N, -N or reset"]
 
 
+class OfPin(TypedDict):
+    pool: Annotated[str | None, Default(None), "a pool's name; null: the only one"]
+    reason: Annotated[str, Default(""), "what runs, in one line"]
+    pin: Annotated[str | None, Default(None), "take up this pin again, after trapd was started anew; null: a new one"]
+
+
+class OfKeep(TypedDict):
+    pin: Annotated[str, "the pin's id"]
+
+
 class OfTasks(TypedDict):
     subject: Annotated[str | None, Default(None), "only this pool, or this worker such as default@7-1"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from trapd.control.commands import Caller
 from trapd.peer import Peer
 
-GROUP = "trapd"
+GROUP, SUBMITTERS = "trapd", "trapd-submit"
 
 
 def user_name(uid: int) -> str | None:
@@ -42,10 +42,12 @@ def groups_of(uid: int) -> Collection[int]:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """root, trapd's own user and the members of group ``trapd`` may all; everybody else may look."""
+    """root, trapd's own user and the members of group ``trapd`` may all; those of group ``trapd-submit`` may hold code
+    for their runs; everybody else may look."""
 
     own_uid: int
     group: str = GROUP
+    submitters: str = SUBMITTERS
     user_name: Callable[[int], str | None] = user_name
     group_number: Callable[[str], int | None] = group_number
     groups_of: Callable[[int], Collection[int]] = groups_of
@@ -54,8 +56,9 @@ class Rights:
         """May block."""
         name = self.user_name(peer.uid)
         actor = f"{name} (uid {peer.uid})" if name and peer.uid != 0 else name or f"uid {peer.uid}"
-        return Caller(actor, peer.uid in (0, self.own_uid) or self._is_member(peer))
+        admin = peer.uid in (0, self.own_uid) or self._is_member(peer, self.group)
+        return Caller(actor, admin, submits=admin or self._is_member(peer, self.submitters))
 
-    def _is_member(self, peer: Peer) -> bool:
-        number = self.group_number(self.group)
+    def _is_member(self, peer: Peer, group: str) -> bool:
+        number = self.group_number(group)
         return number is not None and (peer.gid == number or number in self.groups_of(peer.uid))

@@ -7,6 +7,7 @@ import asyncio
 from trapd.control import documents, requests
 from trapd.control.handlers import Call, Document, StillGoingError, named_or_all
 from trapd.control.needs import Context
+from trapd.control.pinned import awaited
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import describe_disk
@@ -92,4 +93,4 @@ def _message(view: PoolView, standing: Standing, why: str, mine: Rollout | None)
         case Standing.REFUSED:
             return f"pool {view.spec.name}: what is installed does not serve: {why}"
         case _:
-            return f"pool {view.spec.name}: waiting: {why}"
+            return f"pool {view.spec.name}: waiting: {awaited(view) or why}"

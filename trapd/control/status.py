@@ -8,6 +8,7 @@ from trapd.control import documents
 from trapd.control.drains import Waits, described
 from trapd.control.needs import Context
 from trapd.control.outlook import coming, held_back
+from trapd.control.pinned import awaited_in_status, described_pin
 from trapd.control.problems import collect, ready
 from trapd.control.protocol import SCHEMA
 from trapd.control.withheld import ago
@@ -153,11 +154,12 @@ def _pool(context: Context, view: PoolView, problems: Sequence[Problem], memory:
         "versions": dict(wanted.versions) if wanted else {},
         "last_good": state.last_good,
         "paused": state.paused,
-        "waiting": view.waiting,
+        "waiting": "; ".join(filter(None, (view.waiting, awaited_in_status(view)))),
         "next": coming(view),
         "held_back": held_back(context.controller.disk, view),
         "rollout": describe(state.rollout) if state.rollout else None,
         "instances": [_instance(context, instance, state.wanted, memory, waits) for instance in instances],
+        "pins": [described_pin(pin) for pin in state.pins],
         "problems": [problem.text for problem in problems if problem.pool == view.spec.name],
         "last_event": event(latest[-1]) if latest else None,
     }

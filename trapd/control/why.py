@@ -9,6 +9,7 @@ from trapd.control import documents
 from trapd.control.documents import Step
 from trapd.control.drains import Waits, sentence
 from trapd.control.needs import Context
+from trapd.control.pinned import line
 from trapd.control.protocol import SCHEMA
 from trapd.errors import UsageError
 from trapd.event import OWN_ACTORS, Event
@@ -214,6 +215,7 @@ def _now(view: PoolView) -> list[Step]:
         steps.append(_step(None, "waiting", f"waits for {view.waiting}"))
     if view.room is not None and not view.short:
         steps.append(_step(None, "memory", _room(view, view.room)))
+    steps += [_step(held.wall, "pinned", line(held)) for held in view.state.pins]
     if view.state.paused:
         steps.append(_step(None, "paused", f"trapctl rollout resume {view.spec.name} lets it go on"))
     return steps

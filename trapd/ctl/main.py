@@ -29,6 +29,7 @@ VERBS = (
     "logs",
     "metrics",
     "notify",
+    "pin",
     "plan",
     "recycle",
     "retry",

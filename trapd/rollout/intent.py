@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from trapd.model import Disk, DiskState, Generation, PoolState, Refusal, Scope
-from trapd.rollout import celeryconfig, changes, want
+from trapd.rollout import celeryconfig, changes, pin, want
 from trapd.rollout.refusals import Candidate, candidate, refusal
 from trapd.rollout.want import launch_digest, news
 from trapd.spec import PoolSpec
@@ -38,6 +38,7 @@ class Cause(StrEnum):
     REFUSED = "refused"  # it failed before, or somebody undid it
     NOT_REFUSED = "not refused"  # there is nothing to try again
     PAUSED = "paused"
+    PINNED = "pinned"  # a run holds the code
     NO_OTHER = "no other"  # no good generation to go back to
     REJECTED = "rejected"  # nothing to undo: what was installed never served
     FLAWED = "flawed"  # no worker could start from that generation
@@ -206,11 +207,23 @@ def after_disk(situation: Situation) -> Nothing | GoBack | Confirm | FromDisk:
     if situation.stopping:
         return STOPPING
     meant = _after_disk(situation)
+    if not isinstance(meant, Nothing) and not _keeps_code(situation, meant):
+        return Nothing(Cause.PINNED, pin.sentence(situation.state))
     if want.is_tentative(situation.state):
         return _of_tentative(situation, meant)
     if situation.disk.state is DiskState.TENTATIVE and not isinstance(meant, Nothing) and not situation.at_rest:
         return Nothing(Cause.UNSETTLED, "what is installed counts when the quiet period is over")
     return meant
+
+
+def _keeps_code(situation: Situation, meant: GoBack | FromDisk) -> bool:
+    """Whether this is allowed while runs hold the pool's code: other settings, another celeryconfig, files anew."""
+    if not situation.state.pins or situation.wanted is None:
+        return True
+    if isinstance(meant, GoBack):
+        return meant.generation in pin.allowed(situation.state, situation.generations)
+    same = situation.wanted.application == situation.application
+    return same and celeryconfig.is_code_of(situation.wanted, situation.disk)
 
 
 def _of_tentative(situation: Situation, meant: Nothing | GoBack | FromDisk) -> Nothing | GoBack | Confirm | FromDisk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trapd.model import Generation, RolloutState
-from trapd.rollout import celeryconfig
+from trapd.rollout import celeryconfig, pin
 from trapd.rollout.intent import STOPPING, Cause, CopyOf, Forgive, Nothing, ReturnTo, Situation, unsettled
 from trapd.rollout.refusals import refusal
 from trapd.rollout.want import backwards, label, launch_digest, undo_target
@@ -49,6 +49,9 @@ def to_undo(
     elif target is None:
         return _no_other(situation, current, flaws, settings)
     goal = situation.generations[to or target or 0]
+    if state.pins and goal.number not in pin.allowed(state, situation.generations):
+        override = f"trapctl rollout promote {situation.spec.name} ends that"
+        return Nothing(Cause.PINNED, f"{pin.sentence(state)}; {override}")
     reason = f"undo of generation {current.number}: {backwards(current, goal)}"
     if situation.under_way and goal.number in (target, state.last_good) and not settings:
         return ReturnTo(goal.number, reason)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from trapd.content import CELERYCONFIG, normalise
 from trapd.model import Disk, Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope
-from trapd.rollout import celeryconfig, changes
+from trapd.rollout import celeryconfig, changes, pin
 from trapd.rollout.actions import Advance, Clear, Doubt, Fail, Finish, Promote, Reject, Suspect, Verdict
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
 from trapd.spec import OnFailure, PoolSpec
@@ -164,8 +164,9 @@ def retimed(state: PoolState, before: PoolState, now: float, wall: float) -> Poo
 
 
 def after_boot(state: PoolState, now: float, wall: float) -> PoolState:
-    """CLOCK_MONOTONIC begins anew at each boot: then the wall clock has to tell how long ago its rollout began."""
-    rollout = state.rollout
+    """CLOCK_MONOTONIC begins anew at each boot: then the wall clock has to tell how long ago its rollout began. And
+    nobody is connected yet, so nobody holds its pins."""
+    rollout, state = state.rollout, pin.abandoned(state, now)
     if state.relieved_at is not None and state.relieved_at > now:
         state = replace(state, relieved_at=None, rounds=0)
     state = replace(state, recycled=tuple(order for order in state.recycled if order.at <= now))
@@ -341,7 +342,8 @@ def _refuse(
     others = tuple(g for g in state.good if g != verdict.generation)
     good = others or state.good
     before = state.rollout.previous if state.rollout is not None else None
-    serves = good[-1] if good else before
+    held = pin.allowed(state, generations) if state.pins else None
+    serves = next((number for number in reversed((before, *good)) if held is None or number in held), None)
     known = generations.get(verdict.generation)
     if known is not None:
         # what failed is the code as this application; where that is good under other settings, it is these

@@ -45,6 +45,7 @@ class World:
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
     ``works``: what those of its workers account for that were asked (rollout/trial.py).
+    ``pinned``: the generations with the code that runs hold; None: no run holds any.
     ``room``: for how many more workers there is memory; None: that is asked only when a plan would use it.
     ``interrupted``: when the tasks of a draining worker were interrupted; -inf: none of its tasks could be.
     """
@@ -61,6 +62,7 @@ class World:
     room: Room | None = None
     interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
     works: Mapping[InstanceId, Work] = field(default_factory=dict)
+    pinned: frozenset[int] | None = None
 
     @property
     def wanted_workers(self) -> int:
@@ -73,11 +75,13 @@ class World:
     @property
     def fallback(self) -> int | None:
         """The generation that serves while the wanted one is not proven: the last good one. Where none ever was good,
-        the one before: what serves, however doubtful, is worth more than what has not even started."""
+        the one before: what serves, however doubtful, is worth more than what has not even started. While runs hold
+        the code, none that has other code."""
+        usable = self.usable if self.pinned is None else self.usable & self.pinned
         if self.state.good:
-            return next((g for g in reversed(self.state.good) if g != self.state.wanted and g in self.usable), None)
+            return next((g for g in reversed(self.state.good) if g != self.state.wanted and g in usable), None)
         previous = self.rollout.previous if self.rollout is not None else None
-        return previous if previous != self.state.wanted and previous in self.usable else None
+        return previous if previous != self.state.wanted and previous in usable else None
 
     @property
     def rollout(self) -> Rollout | None:

@@ -262,6 +262,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             'If the new code drops tasks or alters their signatures: say so, and go on ("warn"), or wait until none of'
             ' their messages is in the queues, or for `trapctl rollout promote` ("hold")',
         ),
+        "longest_pin": Key(_duration(), _POLICY.longest_pin, "How long a run may hold the code of a pool"),
     },
     "metrics": {
         "textfile": Key(_PATH_TEXT, _METRICS.textfile, "A file for node_exporter"),

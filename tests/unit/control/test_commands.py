@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +22,7 @@ from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
 from trapd.errors import NotPermittedError, RefusedError
 from trapd.event import Event, EventKind
-from trapd.model import InstanceId, PoolState, Refusal, Rollout, RolloutState, Scope
+from trapd.model import InstanceId, Pin, PoolState, Refusal, Rollout, RolloutState, Scope
 from trapd.rollout.actions import Start
 from trapd.spec import PoolSpec
 
@@ -33,7 +35,13 @@ def call(controller: FakeController, method: str, caller: Caller = ROOT, **param
     async def report(_: object) -> None: ...
 
     commands = Commands(
-        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+        controller,
+        controller,
+        about=about(),
+        clock=VirtualClock(),
+        look=controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+        pins=controller,
     )
     return cast(dict[str, Any], asyncio.run(commands.call(Request(method, params), caller, report)))
 
@@ -52,6 +60,27 @@ def test_what_changes_anything_is_for_administrators_and_the_refusal_says_what_t
     with pytest.raises(NotPermittedError, match=r"cannot .*: bob \(uid 1002\) may only look; run it as root or"):
         call(controller, command.name, GUEST, **params)
     assert controller.asked == []
+
+
+@pytest.mark.parametrize("method", ["pin", "pin.keep"])
+def test_pins_are_for_submitters_and_administrators(method: str) -> None:
+    controller, params = settled(VirtualClock()), {"pin": "an-id"} if method == "pin.keep" else {}
+    with pytest.raises(
+        NotPermittedError, match=r"cannot run trapctl pin: bob .* member of group trapd-submit or trapd"
+    ):
+        call(controller, method, GUEST, **params)
+    assert controller.asked == []
+    with contextlib.suppress(RefusedError):
+        call(controller, method, Caller("carol", admin=False, submits=True), **params)
+    assert controller.asked == [("keep", "an-id") if params else ("pin", "default", "carol", "")]
+
+
+def test_promote_ends_the_pins_where_no_rollout_waits_for_a_person() -> None:
+    controller = settled(VirtualClock())
+    held = Pin("a", "alice", "", 7, 0.0, 0.0, 9e9, 9e9)
+    controller.put("default", state=replace(controller.pool("default").state, pins=(held,)))
+    call(controller, "rollout.promote", pool="default")
+    assert controller.asked[-1] == ("override", "default", "root")
 
 
 @pytest.mark.parametrize(

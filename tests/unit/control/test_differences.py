@@ -14,7 +14,7 @@ from tests.support.fake_controller import FakeController, about, settled
 from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
 from trapd.content import Content
-from trapd.control import documents
+from trapd.control import documents, requests
 from trapd.control.differences import MOST_FILES, generations_diff
 from trapd.control.handlers import Call
 from trapd.control.needs import Context
@@ -52,7 +52,8 @@ def diff(controller: FakeController, before: int = 7, after: int = 8) -> Mapping
         raise AssertionError(document)
 
     context = Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS)
-    return asyncio.run(generations_diff(Call(context, controller, {"before": before, "after": after}, "alice", report)))
+    params: requests.OfDiff = {"before": before, "after": after}
+    return asyncio.run(generations_diff(Call(context, controller, controller, params, "alice", report)))
 
 
 def explain(subject: str) -> documents.Why:

@@ -7,18 +7,19 @@ import socket
 
 import pytest
 
+from trapd.control.commands import Caller
 from trapd.control.rights import Rights, groups_of, user_name
 from trapd.peer import Peer, peer_of
 
-TRAPD, USERS = 900, 100
+TRAPD, SUBMITTERS, USERS = 900, 901, 100
 
 
 def rights(group: int | None = TRAPD) -> Rights:
     return Rights(
         own_uid=999,
-        user_name={0: "root", 999: "trapd", 1001: "alice", 1002: "bob"}.get,
-        group_number=lambda name: group if name == "trapd" else None,
-        groups_of=lambda uid: {1001: [USERS, TRAPD], 1002: [USERS]}.get(uid, []),
+        user_name={0: "root", 999: "trapd", 1001: "alice", 1002: "bob", 1003: "carol"}.get,
+        group_number=lambda name: {"trapd": group, "trapd-submit": SUBMITTERS}[name],
+        groups_of=lambda uid: {1001: [USERS, TRAPD], 1002: [USERS], 1003: [USERS, SUBMITTERS]}.get(uid, []),
     )
 
 
@@ -37,6 +38,14 @@ def rights(group: int | None = TRAPD) -> Rights:
 def test_root_trapd_and_members_of_its_group_may_all_and_others_look(peer: Peer, admin: bool, actor: str) -> None:
     caller = rights().caller(peer)
     assert (caller.admin, caller.actor) == (admin, actor)
+
+
+def test_members_of_trapd_submit_hold_code_for_their_runs_and_change_nothing_else() -> None:
+    known = rights()
+    assert known.caller(Peer(1, 1003, USERS)) == Caller("carol (uid 1003)", admin=False, submits=True)
+    assert known.caller(Peer(1, 1002, SUBMITTERS)) == Caller("bob (uid 1002)", admin=False, submits=True)
+    assert known.caller(Peer(1, 1001, USERS)).submits  # who may all, may this
+    assert not known.caller(Peer(1, 1002, USERS)).submits
 
 
 def test_where_there_is_no_group_trapd_nobody_is_a_member_of_it() -> None:

@@ -46,7 +46,13 @@ async def serving(
 ) -> AsyncIterator[ControlServer]:
     controller = controller or settled(VirtualClock())
     commands = Commands(
-        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+        controller,
+        controller,
+        about=about(),
+        clock=VirtualClock(),
+        look=controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+        pins=controller,
     )
     server = ControlServer(path / "control.sock", commands=commands, patience=patience, rights=rights)
     await server.open()
@@ -194,6 +200,7 @@ async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest
             clock=VirtualClock(),
             look=controller.look_at_disk,
             accounts=NO_ACCOUNTS,
+            pins=controller,
         )
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
@@ -537,7 +544,13 @@ async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> Non
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
     controller = settled(VirtualClock())
     commands = Commands(
-        controller, controller, about=about(), clock=VirtualClock(), look=controller.look_at_disk, accounts=NO_ACCOUNTS
+        controller,
+        controller,
+        about=about(),
+        clock=VirtualClock(),
+        look=controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+        pins=controller,
     )
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())
 

@@ -41,6 +41,7 @@ class Asking:
             clock=VirtualClock(),
             look=look or controller.look_at_disk,
             accounts=NO_ACCOUNTS,
+            pins=controller,
         )
 
     async def __call__(self, **params: Any) -> dict[str, Any]:

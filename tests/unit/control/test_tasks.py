@@ -84,7 +84,7 @@ def call(accounts: Accounts, controller: FakeController, **params: Any) -> Call[
     async def report(_: Mapping[str, object]) -> None: ...
 
     context = Context(about(), controller, CLOCK, controller.look_at_disk, accounts)
-    return Call(context, controller, params, "alice", report)
+    return Call(context, controller, controller, params, "alice", report)
 
 
 def test_each_worker_tells_its_tasks_and_a_silent_one_has_its_table() -> None:

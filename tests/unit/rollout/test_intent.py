@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import rollout, spec, wanting
-from trapd.model import Disk, DiskState, Generation, PoolState, Refusal, RolloutState, Scope
+from trapd.model import Disk, DiskState, Generation, Pin, PoolState, Refusal, RolloutState, Scope
 from trapd.rollout import intent, orders
 from trapd.rollout.intent import Cause, CopyOf, Forgive, FromDisk, GoBack, Intent, Nothing, ReturnTo, Situation
 from trapd.rollout.want import launch_digest
@@ -45,6 +45,10 @@ def means(what: Intent) -> Cause | tuple[type[Intent], int | None]:
     return what.cause if isinstance(what, Nothing) else (type(what), getattr(what, "generation", None))
 
 
+def pinned(state: PoolState) -> PoolState:
+    return replace(state, pins=(Pin("a", "alice", "trap-run", state.wanted or 0, 0.0, 0.0, 9e9, 9e9),))
+
+
 AT_ONE, AT_TWO = wanting(1, 1, phase=REST), wanting(2, 1, 2, phase=REST)
 HALF_MADE = wanting(2, 1, phase=RolloutState.CANARY)
 
@@ -67,6 +71,13 @@ HALF_MADE = wanting(2, 1, phase=RolloutState.CANARY)
             *(Cause.REFUSED, "before under these settings: it raised"),
         ),
         (situation(refusing(AT_ONE, Scope.APPLICATION, "two", APP), application=OTHER_APP), (FromDisk, None), "pkg"),
+        (situation(pinned(AT_ONE)), Cause.PINNED, "the code is pinned by alice, for trap-run"),
+        (situation(pinned(AT_ONE), application=OTHER_APP), Cause.PINNED, "pinned by alice"),
+        (situation(pinned(AT_TWO)), Cause.SAME, "generation 2 is what is installed"),
+        (situation(pinned(AT_TWO), application=OTHER_APP), Cause.PINNED, "pinned by alice"),
+        (situation(pinned(AT_TWO), spec=OTHER), (FromDisk, None), "settings of the pool changed"),
+        (situation(pinned(AT_TWO), usable=frozenset({1})), (FromDisk, None), "files of generation 2 are damaged"),
+        (situation(pinned(HALF_MADE), installed("one")), Cause.PINNED, "pinned by alice"),
         (situation(HALF_MADE, installed("one")), (GoBack, 1), "the last good generation's again"),
         (situation(HALF_MADE, installed("one"), usable=frozenset({2})), (FromDisk, None), "pkg two -> one"),
         (situation(wanting(2, 1, 2, phase=REST), installed("one")), (FromDisk, None), "pkg two -> one"),
@@ -104,6 +115,7 @@ REFUSED_OTHER = refusing(AT_ONE, Scope.SETTINGS, "one", launch_digest(OTHER, APP
         (situation(refusing(AT_ONE, Scope.CODE, "two", ""), spec=OTHER), (CopyOf, 1)),
         (situation(AT_ONE, installed("one")), Cause.SAME),
         (situation(AT_ONE, spec=OTHER), Cause.DISK_FIRST),
+        (situation(pinned(AT_ONE), spec=OTHER), (CopyOf, 1)),  # settings go on, of the code that is held
         (situation(REFUSED_OTHER, installed("one"), spec=OTHER), Cause.REFUSED),
         (situation(AT_ONE, Disk(DiskState.CHANGING), spec=OTHER), Cause.UNSETTLED),
         (situation(AT_ONE, installed("one"), spec=OTHER, usable=frozenset({2})), Cause.FLAWED),
@@ -117,6 +129,7 @@ def test_settings_that_were_left_behind(now: Situation, expected: object) -> Non
 
 def test_a_recycle() -> None:
     assert orders.to_recycle(situation(AT_ONE), "memory") == CopyOf(1, "memory")
+    assert orders.to_recycle(situation(pinned(AT_ONE)), "memory") == CopyOf(1, "memory")  # a pin holds code
     assert means(orders.to_recycle(situation(AT_ONE, stopping=True), "memory")) is Cause.STOPPING
     assert means(orders.to_recycle(situation(PoolState("p")), "memory")) is Cause.UNSETTLED
 
@@ -127,6 +140,7 @@ def test_a_recycle() -> None:
         (situation(AT_TWO), (CopyOf, 1)),
         (situation(HALF_MADE), (ReturnTo, 1)),
         (situation(replace(AT_TWO, paused=True)), Cause.PAUSED),
+        (situation(pinned(AT_TWO)), Cause.PINNED),
         (situation(AT_ONE), Cause.NO_OTHER),
         (situation(AT_TWO, stopping=True), Cause.STOPPING),
         (situation(PoolState("p")), Cause.UNSETTLED),

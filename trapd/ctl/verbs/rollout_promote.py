@@ -15,8 +15,8 @@ from trapd.ctl.session import Session
 @options.json
 @click.pass_obj
 def verb(session: Session, pool: str) -> int:
-    """Let a rollout go on that waits for a person.
+    """Let a rollout go on that waits for a person, or for a pin.
 
-    `trapctl status` shows that it waits, and why.
+    `trapctl status` shows that it waits, and why. If runs hold the pool's code (trapctl pin), their pins end.
     """
     return change(session, methods.PROMOTE({"pool": pool}), lambda answer: f"pool {answer['pool']}: promoted, goes on")

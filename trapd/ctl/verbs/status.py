@@ -13,7 +13,7 @@ from trapd.ctl import options
 from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.words import Cell, Row, Word, last_lines, short, since, transition, versions
+from trapd.ctl.words import Cell, Row, Word, last_lines, moment, short, since, transition, versions
 from trapd.problem import ProblemKind
 from trapd.sizes import amount
 from trapd.units import running
@@ -120,6 +120,8 @@ def _pool(screen: Screen, pool: documents.Pool, now: float, ages: _Ages) -> None
             f"rollout {rollout['id']} ", Word(rollout["state"]), f" after {took}: {rollout['reason']}", indent=2
         )
         screen.lines(last_lines(rollout["detail"]), indent=6)
+    for pin in pool.get("pins", []):  # a trapd from before the upgrade knows none
+        screen.entry("pinned", _pin(pin), indent=2, column=_LABEL)
     for label, text in (("waits for", pool["waiting"]), ("next", pool["next"])):
         if text:
             screen.entry(label, text, indent=2, column=_LABEL)
@@ -147,6 +149,13 @@ def _verdict(pool: documents.Pool, now: float) -> list[Cell]:
         return [Word(rollout["state"]), f" for {since(rollout['started'], now)}{ready}{on_new}"]
     state = Word("not as desired") if pool["problems"] else Word("as desired")
     return [state, f"{ready}, {code}{mark}"]
+
+
+def _pin(pin: documents.Pin) -> str:
+    away = "; its holder is not connected again yet" if pin["away"] else ""
+    reason = f", for {pin['reason']}" if pin["reason"] else ""
+    until = f"until {moment(pin['until'])} at the latest"
+    return f"generation {pin['generation']} by {pin['actor']}, since {moment(pin['since'])}, {until}{reason}{away}"
 
 
 def _change(rollout: documents.Rollout) -> str:
