@@ -126,6 +126,8 @@ class EventKind(StrEnum):
     UNDRAINED = "undrained", About.POOL, "a worker may take the place of the one that a person had drained"
     RECYCLED = "recycled", About.POOL, "a person had one worker replaced by one with the same code, new before old"
 
+    POISONED = "poisoned", About.POOL, "a task that kills its process or its worker again and again is set aside"
+    RELEASED = "released", About.POOL, "a person had a poisoned task tried again, or dropped"
     TASK_ENDED = "task-ended", About.POOL, "somebody ended one task of a worker"
 
     STARTED = "started", About.WORKER, "a worker is started"

@@ -105,12 +105,15 @@ class RemoteCommand:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Messages of one task that no worker knows, as a worker counts them."""
+    """Messages of one task that no worker knows, as a worker counts them; or with ``id`` one task that killed its
+    process or its worker so often that it does not run again."""
 
     task: str
     queue: str  # the parking queue; empty: there is none on this broker, and they were discarded
     messages: int
     wall: float  # since when
+    id: str = ""
+    kills: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class ProblemKind(StrEnum):
     LEAVING = "leaving", "a worker leaves by itself when its tasks have ended"
     REMOTE = "remote-control", "a worker was changed by Celery's remote control", True
     SET_ASIDE = "set-aside", "messages of a task that no worker knows wait in a parking queue, or were discarded", True
+    POISONED = "poisoned", "a task that kills its process or its worker again and again is set aside", True
     SHORT = "short-of-memory", "a pool waits for memory", True
 
 

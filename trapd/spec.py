@@ -77,6 +77,7 @@ class PoolSpec:
     exclude_queues: tuple[str, ...] = ()
     statedb: str | None = None
     max_memory: int | None = None  # bytes, of the main process; None: no limit
+    poison_after: int | None = None  # kills; None: 3 (worker/poison.py)
     max_age: float | None = None
     environment_file: str | None = None  # read when a process starts; its content is nowhere else
 
@@ -104,7 +105,7 @@ class PoolSpec:
 # In ``launch`` only where trapd.toml says something: generations of an earlier trapd have none of them.
 _OPTIONS = (
     *("prefetch_multiplier", "time_limit", "soft_time_limit", "max_memory_per_child", "loglevel", "optimization"),
-    *("exclude_queues", "statedb", "environment_file", "max_memory"),
+    *("exclude_queues", "statedb", "environment_file", "max_memory", "poison_after"),
 )
 
 

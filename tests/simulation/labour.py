@@ -120,6 +120,9 @@ class Labour(Accounts):
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         return [await self.work(one.instance, one.pid, one.retrials) for one in asked]
 
+    async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
+        raise NotImplementedError
+
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         raise RefusedError("nobody ends a task here")
 

@@ -18,6 +18,9 @@ class NoAccounts(Accounts):
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         return [await self.work(one.instance, one.pid) for one in asked]
 
+    async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
+        return "goes back"
+
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         raise RefusedError("it is not asked")
 

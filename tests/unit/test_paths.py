@@ -24,6 +24,7 @@ MOVES = {
     "trapd/generations/maker.py": "gives a whole generation its name, or takes it",
     "trapd/worker/compiled_folder.py": "publishes a folder, and sets aside one that cannot be used",
     "trapd/worker/account.py": "the file is locked before it gets its name",
+    "trapd/worker/poison.py": "several workers may write the same one at once",
     "trapd/worker/file_broker.py": "sets aside what somebody else has written half",
 }
 

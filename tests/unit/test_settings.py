@@ -108,6 +108,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
         max_memory_per_child = 400000
         max_memory = "512M"
         max_age = "1d"
+        poison_after = 0
         loglevel = "DEBUG"
         optimization = "fair"
         exclude_queues = ["slow"]
@@ -128,7 +129,7 @@ def test_every_key_can_be_set(write: Write, tmp_path: Path) -> None:
     gpu = Policy(Amount(2), Amount(1), None, 0.0, 5400.0, None, OnFailure.HOLD)
     more: dict[str, Any] = {"loglevel": "DEBUG", "optimization": "fair", "exclude_queues": ("slow",)}
     more |= {"prefetch_multiplier": 0, "time_limit": 3600.0, "soft_time_limit": 3300.0, "max_memory_per_child": 400000}
-    more |= {"max_memory": 512 << 20, "max_age": 86400.0}
+    more |= {"max_memory": 512 << 20, "max_age": 86400.0, "poison_after": 0}
     more |= {"statedb": "%n.state", "environment_file": str(tmp_path / "gpu.env")}
     unit: dict[str, str | int | bool] = {"MemoryMax": "8G", "Nice": 5, "PrivateTmp": True}
     assert load(file) == Settings(

@@ -24,7 +24,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A9. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A10. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
@@ -42,8 +42,14 @@ class WorkerAccounts(Accounts):
         return await asyncio.gather(*(self.work(one.instance, one.pid, one.retrials) for one in asked))
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
+        return await self._do(instance, pid, {"end": id, "now": now})
+
+    async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
+        return await self._do(instance, pid, {"poison": order, "id": id})
+
+    async def _do(self, instance: str, pid: int, order: Mapping[str, object]) -> str:
         try:
-            answer = await ask(self._runtime.task_socket(instance), pid, {"end": id, "now": now})
+            answer = await ask(self._runtime.task_socket(instance), pid, order)
         except NoAnswerError as error:
             raise RefusedError(f"{instance} does not answer: {error}") from None
         if "done" in answer:

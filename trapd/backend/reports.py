@@ -52,7 +52,10 @@ def _parse(text: bytes) -> Report:
         RemoteCommand(mask(str(command["command"])), float(command["wall"])) for command in document.get("remote", ())
     )
     aside = tuple(
-        SetAside(mask(str(one["task"])), str(one["queue"]), int(one["messages"]), float(one["since"]))
+        SetAside(
+            *(mask(str(one["task"])), str(one["queue"]), int(one["messages"]), float(one["since"])),
+            *(mask(str(one.get("id", ""))), int(one.get("kills", 0))),
+        )
         for one in document.get("aside", ())
     )
     slots = None if document.get("slots") is None else int(document["slots"])

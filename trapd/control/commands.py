@@ -21,6 +21,7 @@ from trapd.control.metrics import metrics
 from trapd.control.needs import About, Context, Controller, Counts, Notifier, Pins, Triggers
 from trapd.control.parameters import Param, parameters, read
 from trapd.control.pinning import keep, pin
+from trapd.control.poisoned import drop_task, poisoned, retry_task
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.control.serving import rollout_status
 from trapd.control.tasks import end_task, tasks
@@ -82,6 +83,9 @@ TABLE = (
     Command(methods.PLAN, _R, handlers.plan, "plan"),
     Command(methods.TASKS, _R, tasks, "tasks"),
     Command(methods.END_TASK, _A, end_task, "tasks end"),
+    Command(methods.POISONED, _R, poisoned, "tasks poisoned"),
+    Command(methods.RETRY_TASK, _A, retry_task, "tasks retry"),
+    Command(methods.DROP_TASK, _A, drop_task, "tasks drop"),
     Command(methods.WHY, _R, handlers.explain, "why"),
     Command(methods.METRICS, _R, metrics, "metrics"),
     Command(methods.NOTIFY, _A, notify_test, "notify"),

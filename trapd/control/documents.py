@@ -472,18 +472,24 @@ class Plan(_Answer):
 
 
 class SetAside(TypedDict):
-    """Messages of a task that no worker knows."""
+    """Messages of a task that no worker knows; or with an `id` one task that killed its process too often."""
 
     pool: str
     task: str
     queue: Annotated[str, "the parking queue; empty if the broker has none and the messages were discarded"]
     messages: int
     since: float
+    id: Annotated[str, "of a task that is set aside for its kills; else empty"]
+    kills: Annotated[int, "that this host has counted"]
 
 
 class Tasks(_Answer):
     workers: list[WorkerTasks]
     aside: Annotated[list[SetAside], "as workers of these pools report it"]
+
+
+class Poisoned(_Answer):
+    tasks: Annotated[list[SetAside], "as workers report it"]
 
 
 class TaskEnded(_Answer):

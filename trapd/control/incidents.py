@@ -74,11 +74,13 @@ def _remote(context: Context, view: PoolView) -> Iterator[Problem]:
 
 def _aside(context: Context, view: PoolView) -> Iterator[Problem]:
     for aside in set_aside.merged(view.instances):
-        remedy = ""
-        if aside.queue:
+        remedy, kind = "", ProblemKind.POISONED if aside.id else ProblemKind.SET_ASIDE
+        if aside.id:
+            remedy = f"; trapctl tasks retry {aside.id} runs it again, trapctl tasks drop {aside.id} gives it up"
+        elif aside.queue:
             remedy = f"; install code that has the task, or drop them: trapctl celery purge -Q {aside.queue}"
         text = f"{set_aside.sentence(aside)}, for {age(context.clock.wall() - aside.wall)}{remedy}"
-        yield Problem(ProblemKind.SET_ASIDE, text, view.spec.name, about=aside.task, since=aside.wall)
+        yield Problem(kind, text, view.spec.name, about=aside.id or aside.task, since=aside.wall)
 
 
 def _short(context: Context, view: PoolView) -> Iterator[Problem]:

@@ -111,6 +111,10 @@ class OfTasks(TypedDict):
     subject: Annotated[str | None, Default(None), "only this pool, or this worker such as default@7-1"]
 
 
+class OfTask(TypedDict):
+    task: Annotated[str, "the task's id"]
+
+
 class OfEnd(TypedDict):
     task: Annotated[str, "the task's id"]
     now: Annotated[bool, Default(False), "kill it"]

@@ -33,10 +33,10 @@ async def tasks(call: Call[requests.OfTasks]) -> documents.Tasks:
     found = [_worker(instance, work, like[id.pool], now) for id, (instance, work) in working.items()]
     pools = {id.pool for id in working}
     views = [view for view in call.context.controller.pools() if view.spec.name in pools]
-    return {"schema": SCHEMA, "workers": found, "aside": [one for view in views for one in _aside(view)]}
+    return {"schema": SCHEMA, "workers": found, "aside": [one for view in views for one in described_aside(view)]}
 
 
-def _aside(view: PoolView) -> list[documents.SetAside]:
+def described_aside(view: PoolView) -> list[documents.SetAside]:
     return [
         {
             "pool": view.spec.name,
@@ -44,6 +44,8 @@ def _aside(view: PoolView) -> list[documents.SetAside]:
             "queue": aside.queue,
             "messages": aside.messages,
             "since": aside.wall,
+            "id": aside.id,
+            "kills": aside.kills,
         }
         for aside in set_aside.merged(view.instances)
     ]

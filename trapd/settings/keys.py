@@ -314,6 +314,11 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             _POOL.max_memory,
             "A worker whose main process has more memory than this is replaced",
         ),
+        "poison_after": Key(
+            Kind("a whole number, 0 or more", _whole(0)),
+            _POOL.poison_after,
+            "A task that has killed its process or its worker so many times is set aside",
+        ),
         "max_age": Key(
             _duration(least=60.0, none=True),
             _POOL.max_age,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trapd.worker.poison import Poison
+
 DISCARDED = ""  # the queue of messages for which the broker has no parking queue
 _MOST = 100  # names that are told; of one application a few are missing, and a stranger may invent any number
 
@@ -25,7 +27,9 @@ class Count:
 class Aside:
     """Of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, poison: Poison | None = None) -> None:
+        """``poison``: tasks that are set aside beside them, for another reason."""
+        self._poison = poison
         self._known: Mapping[tuple[str, str], Count] = {}  # queue and task
 
     def walked(self, queue: str, met: Mapping[str, Count], *, whole: bool) -> None:
@@ -43,12 +47,14 @@ class Aside:
 
     @property
     def messages(self) -> int:
-        return sum(count.messages for count in self._known.values())
+        poison = len(self._poison.told()) if self._poison is not None else 0
+        return poison + sum(count.messages for count in self._known.values())
 
     def told(self) -> list[dict[str, Any]]:
         """In plain values, for the report: the tasks with most messages first."""
         found = sorted(self._known.items(), key=lambda item: (-item[1].messages, item[0]))[:_MOST]
-        return [
+        poison = self._poison.told() if self._poison is not None else []
+        return poison + [
             {"queue": queue, "task": task, "messages": count.messages, "since": count.since}
             for (queue, task), count in found
         ]

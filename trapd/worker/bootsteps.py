@@ -57,7 +57,8 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
         terminate = stop
 
     app.steps["worker"].update({Connecting, leaving.Leaving})
-    app.steps["consumer"].update({_stamping(reporter), unknown.step(job.generation, account.aside), prefetch.Room})
+    unknowns = unknown.step(job.generation, account.aside, account.poison)
+    app.steps["consumer"].update({_stamping(reporter), unknowns, prefetch.Room})
     app.steps["consumer"].add(counting.step(account.tally, account.queues))
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)

@@ -15,7 +15,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
-from celery.worker import strategy
+from celery.worker import state, strategy
 from celery.worker.request import ExceptionWithTraceback
 
 from trapd.worker.queues import Queues
@@ -24,8 +24,9 @@ from trapd.worker.tally import Run, Tally
 log = get_logger("trapd.worker")
 
 
-def install(tally: Tally) -> None:
-    """Count from now on. Before the consumer is made."""
+def install(tally: Tally, killed: Callable[[str, str], None]) -> None:
+    """Count from now on. Before the consumer is made. ``killed`` hears of each task, by id and name, whose process was
+    killed, before its message goes back to the broker."""
     make = getattr(strategy, "create_request_cls", None)
     if make is None:  # one of Celery's inner parts
         log.error("cannot count tasks: this Celery makes its requests in another way")
@@ -33,7 +34,8 @@ def install(tally: Tally) -> None:
     gone: set[str] = set()  # ids whose end was counted before Celery announced that they were terminated
 
     def create_request_cls(base: Any, task: Any, *arguments: Any, **options: Any) -> Any:
-        return _counted(make(base, task, *arguments, **options), task.name, tally, gone)
+        made = _watched(make(base, task, *arguments, **options), task.name, killed)
+        return _counted(made, task.name, tally, gone)
 
     def revoked(sender: Any, request: Any, **_: Any) -> None:
         if request.id in gone:
@@ -47,6 +49,16 @@ def install(tally: Tally) -> None:
 
     strategy.create_request_cls = create_request_cls
     signals.task_revoked.connect(revoked, weak=False)
+
+
+def _watched(base: Any, name: str, killed: Callable[[str, str], None]) -> Any:
+    class Watched(base):  # type: ignore[misc]
+        def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(_raised(exc_info), WorkerLostError) and state.should_terminate is None:
+                killed(self.id, name)
+            return super().on_failure(exc_info, *arguments, **options)
+
+    return Watched
 
 
 def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:

@@ -71,7 +71,7 @@ class Health:
         self.late = 0  # distributions that it has loaded since it became ready
         self.replaced = 0  # modules that are newer than others of their distribution
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
-        self.aside = 0  # messages that no worker knows
+        self.aside = 0  # messages that are set aside
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
@@ -212,7 +212,7 @@ class Health:
                 more += f", {self.strays} stray modules" if self.strays else ""
                 more += f", {self.late} distributions imported late" if self.late else ""
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
-                more += f", {self.aside} messages that no worker knows" if self.aside else ""
+                more += f", {self.aside} messages set aside" if self.aside else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"
             case _:

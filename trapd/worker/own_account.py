@@ -17,6 +17,7 @@ from trapd.worker.green import sleep
 from trapd.worker.health import Reporter
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
+from trapd.worker.poison import AFTER, DROP, RETRY, Poison
 from trapd.worker.tally import Run, Tally
 from trapd.worker.task_messages import TaskMessages
 from trapd.worker.task_socket import TaskSocket
@@ -33,9 +34,11 @@ class OwnAccount:
         self._job = job
         self.tally, self.queues = Tally(), queues.Queues()
         self.consumption = Consumption(self.tally)
-        self.aside = Aside()
         self.admitted = False  # trapd lets it serve
         self._messages = TaskMessages()
+        limit = job.settings.get("poison_after", AFTER)
+        self.poison = Poison(job.shared / ".poison", job.pool, job.host, limit)
+        self.aside = Aside(self.poison)
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None
@@ -51,13 +54,14 @@ class OwnAccount:
     def install(self, reporter: Reporter) -> None:
         """Before the worker is made."""
         self._reporter = reporter
-        counting.install(self.tally)
+        counting.install(self.tally, self.poison.killed)
 
     def begin(self, worker: Any) -> None:
         """The pool has started, and runs no task yet."""
         self._worker = worker
         self.consumption.begin(worker)
         slots = max(worker.pool.num_processes or 0, worker.max_concurrency or 0)
+        self.poison.recall(self._job.task_table)
         try:
             self.tally.rows = TaskTable(self._job.task_table, slots + SPARE_ROWS)
         except OSError as error:
@@ -86,6 +90,8 @@ class OwnAccount:
             case {"serve": True} if self._worker is not None:
                 self.admitted = True
                 return {**self._head(), "done": "it serves"}
+            case {"poison": str(order), "id": str(id)} if order in (RETRY, DROP):
+                return {**self._head(), **self._order(order, id)}
             case {"end": str(id), "now": bool(now)}:
                 return {**self._head(), **self._end(id, now)}
             case _:
@@ -123,6 +129,12 @@ class OwnAccount:
         if request is None:  # it has just ended
             return None
         return {"id": request.id, "name": run.name, "since": run.since, "queue": self.queues.of(request.message)}
+
+    def _order(self, order: str, id: str) -> dict[str, Any]:
+        try:
+            return {"done": f"{self.poison.order(id, order)} at the next look into its parking queue, within a minute"}
+        except KeyError:
+            return {"error": "no task of this id is set aside on this host"}
 
     def _end(self, id: str, now: bool) -> dict[str, Any]:
         if self._worker is None or self._reporter is None:

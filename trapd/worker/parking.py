@@ -38,6 +38,7 @@ class Verdict(Enum):
     """What becomes of a parked message."""
 
     STAYS = "stays"  # at the end of the parking queue
+    DROPPED = "dropped"  # it is acknowledged, and gone: a person ordered that
     BACK = "back"  # to its queue, as it came
 
 
@@ -56,8 +57,9 @@ class Parking:
         self._channel: Any = None
         self._made: set[str] = set()
 
-    def park(self, message: Any, queue: Any, id: str, task: str) -> None:
-        """Move it from ``queue`` (kombu's), of which it was received. The caller acknowledges it afterwards."""
+    def park(self, message: Any, queue: Any, id: str, task: str, more: Mapping[str, Any] | None = None) -> None:
+        """Move it from ``queue`` (kombu's), of which it was received. The caller acknowledges it afterwards. ``more``
+        is added to its mark."""
         info = message.delivery_info or {}
         mark = {
             "id": id,
@@ -68,6 +70,7 @@ class Parking:
             "routing_key": info.get("routing_key") or queue.name,
             "redelivered": bool(info.get("redelivered")),
             "expiration": str((message.properties or {}).get("expiration") or ""),  # ms; it would expire unseen here
+            **(more or {}),
         }
         self._open()
         self._declare(queue)
@@ -115,7 +118,7 @@ class Parking:
         verdict = judge(mark) if mark else Verdict.BACK
         if verdict is Verdict.STAYS:
             self._publish(queue.name + SUFFIX, message, mark)
-        else:
+        elif verdict is Verdict.BACK:
             self._return(queue.name, message, mark)
         message.ack()
         return verdict is not Verdict.STAYS

@@ -23,6 +23,7 @@ from celery.utils.log import get_logger
 from trapd.worker import parking, returns
 from trapd.worker.aside import Aside, Count
 from trapd.worker.parking import Parking, Verdict
+from trapd.worker.poison import MARK, Poison
 
 log = get_logger("trapd.worker")
 
@@ -40,7 +41,8 @@ _REMEMBERED = 100_000  # 20 MB; of more at once, each would be forgotten before 
 class Unknown:
     """Consumer.on_unknown_task of one worker. Runs in the consumer's loop."""
 
-    def __init__(self, consumer: Any, generation: Path, lot: Parking, aside: Aside) -> None:
+    def __init__(self, consumer: Any, generation: Path, lot: Parking, aside: Aside, poison: Poison) -> None:
+        self._poison = poison
         self._consumer, self._generation, self._lot, self._aside = consumer, generation, lot, aside
         self._discard = consumer.on_unknown_task
         self._hand_back = HandBack(consumer, self.patience)
@@ -56,14 +58,16 @@ class Unknown:
             self._aside.discarded(_id_and_name(message)[1], time.time())
             self._discard(body, message, error)
 
-    def judge(self, mark: Mapping[str, Any]) -> Verdict:
-        """Of a message that is parked, by anybody. Raises KeyError for a mark that is none of ours."""
+    def judge(self, mark: Mapping[str, Any], queue: str = "") -> Verdict:
+        """Of a message that is parked in ``queue``, by anybody. Raises KeyError for a mark that is none of ours."""
+        if MARK in mark:
+            return self._poison.judge(mark, queue)
         return Verdict.BACK if mark["task"] in self._consumer.strategies else Verdict.STAYS
 
     def set_aside(self, mark: Mapping[str, Any]) -> bool:
         """Is it parked for so long that no worker that comes by itself will know it? What lay there before this worker
         came may wait for the generation after this one."""
-        return bool(time.time() - max(mark["since"], self._began) >= self.patience())
+        return MARK not in mark and bool(time.time() - max(mark["since"], self._began) >= self.patience())
 
     def _park(self, message: Any) -> bool:
         queue = queue_of(self._consumer, message)
@@ -177,7 +181,7 @@ class Looks:
         def judge(mark: Mapping[str, Any]) -> Verdict:
             nonlocal judged
             judged += 1
-            verdict = self._unknown.judge(mark)
+            verdict = self._unknown.judge(mark, queue.name + parking.SUFFIX)
             if verdict is Verdict.STAYS and self._unknown.set_aside(mark):
                 before = met.get(mark["task"], Count(0, mark["since"]))
                 met[mark["task"]] = Count(before.messages + 1, min(before.since, mark["since"]))
@@ -222,8 +226,8 @@ def queue_of(consumer: Any, message: Any) -> Any:
     return next((queues[name] for name in names if name in queues), None)
 
 
-def step(generation: Path, aside: Aside) -> type[bootsteps.StartStopStep]:
-    """The consumer's step that installs it. ``aside`` hears what no worker knows."""
+def step(generation: Path, aside: Aside, poison: Poison) -> type[bootsteps.StartStopStep]:
+    """The consumer's step that installs it. ``aside`` hears what no worker knows; ``poison`` says what is not run."""
 
     class UnknownStep(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -231,8 +235,10 @@ def step(generation: Path, aside: Aside) -> type[bootsteps.StartStopStep]:
         def __init__(self, consumer: Any, **options: Any) -> None:
             super().__init__(consumer, **options)
             lot = Parking(consumer.app)
-            consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot, aside)
-            consumer.create_task_handler = _restoring(consumer, consumer.create_task_handler)
+            consumer.on_unknown_task = unknown = Unknown(consumer, generation, lot, aside, poison)
+            consumer.create_task_handler = _restoring(
+                consumer, _without_poison(consumer, consumer.create_task_handler, lot, poison)
+            )
             self._looks = Looks(consumer, lot, unknown, aside)
 
         def start(self, consumer: Any) -> None:
@@ -259,6 +265,39 @@ def _restoring(consumer: Any, make: Callable[..., Any]) -> Callable[..., Any]:
             handle(message)
 
         return on_task_received
+
+    return create_task_handler
+
+
+def _without_poison(consumer: Any, make: Callable[..., Any], lot: Parking, poison: Poison) -> Callable[..., Any]:
+    """A task that has killed often enough is set aside and does not run. Without a parking queue it runs."""
+
+    def create_task_handler(*arguments: Any, **options: Any) -> Callable[[Any], None]:
+        handle = make(*arguments, **options)
+
+        def on_task_received(message: Any) -> None:
+            id = message.headers.get("id") if message.headers else None
+            if id is None or not poison.is_due(id) or not set_aside(message, id):
+                handle(message)
+
+        return on_task_received
+
+    def set_aside(message: Any, id: str) -> bool:
+        queue, name = queue_of(consumer, message), str(message.headers.get("task"))
+        if queue is None:
+            return False
+        try:
+            lot.park(message, queue, id, name, poison.mark())
+        except Exception as error:  # each transport has errors of its own
+            lot.close()
+            log.error("cannot set aside task %s[%s], which kills its processes: %r; it runs again", name, id, error)
+            return False
+        poison.parked(id, name, queue.name + parking.SUFFIX)
+        log.error(
+            "task %s[%s] has killed its process too often: set aside in %s", name, id, queue.name + parking.SUFFIX
+        )
+        message.ack_log_error(log, consumer.connection_errors)
+        return True
 
     return create_task_handler
 

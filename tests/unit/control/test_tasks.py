@@ -47,6 +47,9 @@ class FakeAccounts(Accounts):
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         return [await self.work(one.instance, one.pid) for one in asked]
 
+    async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
+        return "goes back to its queue"
+
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         self.ended.append((instance, id, now))
         if id not in [run.id for run in self.found.get(instance, Work()).running]:

@@ -12,6 +12,7 @@ import pytest
 from trapd.worker import unknown
 from trapd.worker.aside import Aside
 from trapd.worker.parking import Judge, Verdict
+from trapd.worker.poison import Poison
 
 
 class Message:
@@ -93,7 +94,9 @@ class Case:
         self.consumer = Consumer(hub)
         self.lot = Lot()
         self.aside = Aside()
-        self.unknown = unknown.Unknown(self.consumer, folder / "7", self.lot, self.aside)  # type: ignore[arg-type]
+        lot: Any = self.lot
+        poison = Poison(folder / ".poison", "default", "here", 3)
+        self.unknown = unknown.Unknown(self.consumer, folder / "7", lot, self.aside, poison)
 
     def receive(self, message: Message) -> Message:
         self.unknown(None, message, KeyError("naps.new"))

@@ -203,7 +203,7 @@ class EmbeddedBackend:
     # -- the start of an instance ----------------------------------------------------------------------------------
 
     def _prepare(self, id: InstanceId) -> tuple[list[str], dict[str, str], int]:
-        self._records.remove(id)
+        self._records.remove(id, keep_tasks=True)  # the worker itself reads what an earlier run was killed with
         argv, env = self._command(id)
         running = {instance.name for instance in list(self._runs)}
         output = self._records.open_log(id, running)

@@ -11,7 +11,7 @@ from trapd.control import methods
 from trapd.ctl import complete, options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.verbs import tasks_end
+from trapd.ctl.verbs import tasks_drop, tasks_end, tasks_poisoned, tasks_retry
 from trapd.ctl.words import Row, Word, since, versions
 from trapd.durations import age
 
@@ -40,7 +40,7 @@ class _WithSubject(click.Group):
 @click.group(
     cls=_WithSubject,
     invoke_without_command=True,
-    subcommand_metavar="[POOL | WORKER | end ID]",
+    subcommand_metavar="[POOL | WORKER | end ID | poisoned | retry ID | drop ID]",
 )
 @options.json
 @click.pass_context
@@ -56,7 +56,10 @@ def verb(context: click.Context) -> int:
     return Exit.OK
 
 
+verb.add_command(tasks_drop.verb, "drop")
 verb.add_command(tasks_end.verb, "end")
+verb.add_command(tasks_poisoned.verb, "poisoned")
+verb.add_command(tasks_retry.verb, "retry")
 
 
 def show(screen: Screen, document: documents.Tasks, now: float | None = None) -> None:
@@ -72,6 +75,10 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
     for aside in document.get("aside", []):  # a trapd from before the upgrade does not tell them
         where = f"in {aside['queue']}" if aside["queue"] else "discarded"
         known = f"no worker knows the task, for {since(aside['since'], now)}"
+        if aside.get("id"):
+            killed = f"it has killed its process {aside['kills']} times"
+            screen.line(f"set aside: task {aside['task']}[{aside['id']}], {where}: {killed}")
+            continue
         screen.line(f"set aside: {aside['messages']} of task {aside['task']}, {where}: {known}")
     for worker in document["workers"]:
         if worker["unanswered"]:
