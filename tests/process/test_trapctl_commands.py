@@ -404,7 +404,7 @@ def test_a_locale_without_a_character_is_no_reason_to_fail(running: Trapd) -> No
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("trapctl recycle ", ["default"]),
+        ("trapctl recycle ", ["default", "default@7-1", "default@7-2"]),
         ("trapctl recycle default ", []),
         ("trapctl rollout pause d", ["default"]),
         ("trapctl why default@", ["default@7-1", "default@7-2"]),

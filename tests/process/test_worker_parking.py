@@ -154,7 +154,7 @@ async def test_a_task_that_nobody_knows_stays_parked_and_is_reported_until_a_wor
         expected = [("naps.jobs.new", here.queue.name + SUFFIX, 2)]
         await lab.until(lambda seen: told(seen, ONE) == expected)
         assert "Received unregistered task" not in lab.told()
-        assert "2 messages that no worker knows" in {i.id: i for i in await lab.backend.observe()}[ONE].status
+        assert "2 messages set aside" in {i.id: i for i in await lab.backend.observe()}[ONE].status
         await lab.start(NEWER)
         for result in sent:
             await lab.result(result)

@@ -53,6 +53,11 @@ def pools_and_workers(context: click.Context, _: click.Parameter, begun: str) ->
     return _begun(begun, _names(context))
 
 
+def pools_or_worker(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Return what ``recycle`` takes: some pools, or one worker."""
+    return (pools if context.params.get("pools") else pools_and_workers)(context, parameter, begun)
+
+
 def subjects(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
     """Return the names that ``why`` explains: pools, workers and rollouts by number."""
     answer = _ask(context, methods.HISTORY({"pool": None, "limit": 20}))

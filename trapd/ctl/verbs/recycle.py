@@ -15,7 +15,7 @@ _DONE = "{worker} is replaced by another worker with the same code; trapctl why 
 
 
 @click.command()
-@click.argument("pools", nargs=-1, metavar="[POOL]... | WORKER", shell_complete=complete.pools_and_workers)
+@click.argument("pools", nargs=-1, metavar="[POOL]... | WORKER", shell_complete=complete.pools_or_worker)
 @click.option("--reason", default="", metavar="TEXT", help="Record this reason in the history.")
 @options.waiting
 @options.json
