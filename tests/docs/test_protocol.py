@@ -11,11 +11,10 @@ from typing import Any, get_type_hints
 import pytest
 
 from docs import protocol
-from tests.support.fake_controller import TRACEBACK, FakeController, about, settled, worker
+from tests.support.fake_controller import TRACEBACK, FakeController, commands_of, settled, worker
 from tests.support.json_schema import faults
-from tests.support.no_accounts import NO_ACCOUNTS
 from tests.support.virtual_clock import VirtualClock
-from trapd.control.commands import PARAMETERS, TABLE, Caller, Commands
+from trapd.control.commands import PARAMETERS, TABLE, Caller
 from trapd.control.protocol import Request
 from trapd.ctl.verbs.schema import FILE
 from trapd.errors import RefusedError
@@ -79,15 +78,7 @@ def test_what_a_command_answers_fits_the_schema(row: Any, state: RolloutState) -
     if row.name == "events.follow" or (row.name == "rollout.wait" and not state.over):
         return  # it would wait
     controller = eventful(state)
-    commands = Commands(
-        controller,
-        controller,
-        about=about(),
-        clock=VirtualClock(),
-        look=controller.look_at_disk,
-        accounts=NO_ACCOUNTS,
-        pins=controller,
-    )
+    commands = commands_of(controller)
     params = {param.name: PARAMS[param.name] for param in PARAMETERS[row.name] if param.required}
     try:
         answer = asyncio.run(commands.call(Request(row.name, params), Caller("root", admin=True), report))

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.support.fake_history import FakeHistory
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.support.no_accounts import NO_ACCOUNTS
+from tests.support.virtual_clock import VirtualClock
 from trapd.contracts import Clock, Cost
 from trapd.control.commands import Commands
 from trapd.control.documents import Backend
@@ -327,21 +328,32 @@ class Stage:
         await self.controller.recycle([rollout.pool], actor="watch", reason="trap 1.4.0")
 
 
+def commands_of(
+    controller: FakeController,
+    *,
+    look: Callable[[], Awaitable[object]] | None = None,
+    me: About | None = None,
+    clock: Clock | None = None,
+) -> Commands:
+    """Return the table of commands over this controller, which stands for trapd's other parts, too."""
+    return Commands(
+        controller,
+        controller,
+        about=me or about(),
+        clock=clock or VirtualClock(),
+        look=look or controller.look_at_disk,
+        accounts=NO_ACCOUNTS,
+        pins=controller,
+    )
+
+
 async def _serve(path: Path, scenario: str, pace: float) -> None:
     clock = RealClock()
     controller = settled(clock)
     controller.follows = True
     controller.play = getattr(Stage(controller, pace), scenario)
     controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
-    commands = Commands(
-        controller,
-        controller,
-        about=about(pid=os.getpid()),
-        clock=clock,
-        look=controller.look_at_disk,
-        accounts=NO_ACCOUNTS,
-        pins=controller,
-    )
+    commands = commands_of(controller, me=about(pid=os.getpid()), clock=clock)
     server = ControlServer(path, commands=commands)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)

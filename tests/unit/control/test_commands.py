@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fake_controller import FakeController, about, settled, worker
-from tests.support.no_accounts import NO_ACCOUNTS
+from tests.support.fake_controller import FakeController, commands_of, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.contracts import Cost
-from trapd.control.commands import PARAMETERS, TABLE, Access, Caller, Commands
+from trapd.control.commands import PARAMETERS, TABLE, Access, Caller
 from trapd.control.parameters import Kind, read
 from trapd.control.protocol import Code, ProtocolError, Request
 from trapd.ctl import main
@@ -34,15 +33,7 @@ EXAMPLES |= {"task": "an-id", "worker": "default@7-1"}
 def call(controller: FakeController, method: str, caller: Caller = ROOT, **params: Any) -> dict[str, Any]:
     async def report(_: object) -> None: ...
 
-    commands = Commands(
-        controller,
-        controller,
-        about=about(),
-        clock=VirtualClock(),
-        look=controller.look_at_disk,
-        accounts=NO_ACCOUNTS,
-        pins=controller,
-    )
+    commands = commands_of(controller)
     return cast(dict[str, Any], asyncio.run(commands.call(Request(method, params), caller, report)))
 
 

@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from tests.support.fake_controller import FakeController, about, settled
-from tests.support.no_accounts import NO_ACCOUNTS
+from tests.support.fake_controller import FakeController, commands_of, settled
 from tests.support.virtual_clock import VirtualClock
 from trapd.control import connection
 from trapd.control import server as module
-from trapd.control.commands import Commands
 from trapd.control.connection import Patience
 from trapd.control.protocol import MAX_REQUEST, Code
 from trapd.control.rights import Rights
@@ -45,15 +43,7 @@ async def serving(
     path: Path, controller: FakeController | None = None, patience: Patience = PATIENT, rights: Rights | None = None
 ) -> AsyncIterator[ControlServer]:
     controller = controller or settled(VirtualClock())
-    commands = Commands(
-        controller,
-        controller,
-        about=about(),
-        clock=VirtualClock(),
-        look=controller.look_at_disk,
-        accounts=NO_ACCOUNTS,
-        pins=controller,
-    )
+    commands = commands_of(controller)
     server = ControlServer(path / "control.sock", commands=commands, patience=patience, rights=rights)
     await server.open()
     try:
@@ -193,15 +183,7 @@ async def test_rights_come_from_the_kernel(short_path: Path, monkeypatch: pytest
 
     async with nothing_running_after():
         controller = settled(VirtualClock())
-        commands = Commands(
-            controller,
-            controller,
-            about=about(),
-            clock=VirtualClock(),
-            look=controller.look_at_disk,
-            accounts=NO_ACCOUNTS,
-            pins=controller,
-        )
+        commands = commands_of(controller)
         server = ControlServer(short_path / "control.sock", commands=commands, rights=guest)
         await server.open()
         async with client(short_path) as one:
@@ -543,15 +525,7 @@ async def test_the_socket_of_a_successor_is_not_removed(short_path: Path) -> Non
 
 def test_closing_what_was_never_opened_does_nothing(short_path: Path) -> None:
     controller = settled(VirtualClock())
-    commands = Commands(
-        controller,
-        controller,
-        about=about(),
-        clock=VirtualClock(),
-        look=controller.look_at_disk,
-        accounts=NO_ACCOUNTS,
-        pins=controller,
-    )
+    commands = commands_of(controller)
     asyncio.run(ControlServer(short_path / "control.sock", commands=commands).close())
 
 

@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.fake_controller import FakeController, about, settled
-from tests.support.no_accounts import NO_ACCOUNTS
+from tests.support.fake_controller import FakeController, commands_of, settled
 from tests.support.virtual_clock import VirtualClock
-from trapd.control.commands import Caller, Commands
+from trapd.control.commands import Caller
 from trapd.control.handlers import StillGoingError
 from trapd.control.protocol import Request
 from trapd.model import Disk, DiskState, PoolState, RolloutState
@@ -34,15 +33,7 @@ class Asking:
         self.told: list[dict[str, Any]] = []
         self.news = asyncio.Event()
         self.controller = controller
-        self.commands = Commands(
-            controller,
-            controller,
-            about=about(),
-            clock=VirtualClock(),
-            look=look or controller.look_at_disk,
-            accounts=NO_ACCOUNTS,
-            pins=controller,
-        )
+        self.commands = commands_of(controller, look=look)
 
     async def __call__(self, **params: Any) -> dict[str, Any]:
         async def report(document: Any) -> None:
