@@ -58,6 +58,9 @@ class Caller:
     admin: bool
     submits: bool = False
 
+    def may(self, access: Access) -> bool:
+        return access is Access.READ or self.admin or (access is Access.SUBMIT and self.submits)
+
 
 _R, _S, _A = Access.READ, Access.SUBMIT, Access.ADMIN
 TABLE = (
@@ -125,15 +128,11 @@ class Commands:
         command = COMMANDS.get(request.method)
         if command is None:
             raise ProtocolError(Code.UNKNOWN_METHOD, f"cannot do {request.method[:60]!r}: no such command", request.id)
-        if command.access is Access.ADMIN and not caller.admin:
+        if not caller.may(command.access):
+            groups = "trapd-submit or trapd" if command.access is Access.SUBMIT else "trapd"
             raise NotPermittedError(
                 f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
-                "group trapd"
-            )
-        if command.access is Access.SUBMIT and not (caller.admin or caller.submits):
-            raise NotPermittedError(
-                f"cannot run trapctl {command.verb}: {caller.actor} may only look; run it as root or as a member of "
-                "group trapd-submit or trapd"
+                f"group {groups}"
             )
         params = read(command.name, PARAMETERS[command.name], request)
 

@@ -56,10 +56,9 @@ def _described(change: Change) -> documents.ChangedDistribution:
 def _tasks(before: Mapping[str, str] | None, after: Mapping[str, str] | None) -> list[documents.ChangedTask]:
     if before is None or after is None:
         return []
-    found: list[documents.ChangedTask] = [
-        {"name": name, "change": "missing"} for name in task_changes.between(before, after).missing
-    ]
-    found += [{"name": name, "change": "altered"} for name in task_changes.between(before, after).altered]
+    lost = task_changes.between(before, after)
+    found: list[documents.ChangedTask] = [{"name": name, "change": "missing"} for name in lost.missing]
+    found += [{"name": name, "change": "altered"} for name in lost.altered]
     found += [{"name": name, "change": "added"} for name in task_changes.between(after, before).missing]
     return sorted(found, key=lambda task: task["name"])
 
