@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
+from trapd.worker.owners import normalise
+
 COMPILER = ("numba", "llvmlite", "numpy")
 UNUSED = 60 * 86400.0  # s after which a folder that nobody used is removed
 UNFINISHED = 86400.0  # s after which a private folder is one of a process that was killed
@@ -88,7 +90,7 @@ def _add(name: str, digest: hashlib._Hash) -> None:
 
 def _normal(requirement: str) -> str:
     found = _NAME.match(requirement)
-    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
+    return normalise(found[0]) if found else ""
 
 
 class Folder:

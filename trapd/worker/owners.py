@@ -18,6 +18,11 @@ from urllib.parse import unquote
 _METADATA = re.compile(r"(?P<name>.+?)(?:-\d[^-]*(?:-py\d.*)?)?\.(?:dist|egg)-info")
 
 
+def normalise(name: str) -> str:
+    """As trapd.content.normalise, which does not travel with generations."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 @dataclass
 class Site:
     """One folder of the import path."""
@@ -90,7 +95,7 @@ def _read(entry: str) -> Site:
         return site
     for folder in found:
         if match := _METADATA.fullmatch(folder):
-            name, metadata = re.sub(r"[-_.]+", "-", match["name"]).lower(), f"{entry.rstrip('/')}/{folder}"
+            name, metadata = normalise(match["name"]), f"{entry.rstrip('/')}/{folder}"
             if name in site.records:  # left by an installer that was killed
                 continue
             tops = _tops(f"{metadata}/RECORD")
