@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median_low
 
 import psutil
 import pytest
@@ -68,8 +69,8 @@ def test_many_upgrades_in_a_row_lose_nothing_and_leave_nothing(
     assert served == {f"{number}.0" for number in range(1, count + 2)}
     middle = (WARM_UP + count) // 2  # a pool of threads starts one more when it needs it
     earlier, later = (
-        {name: max(asdict(size)[name] for size in part) for name in asdict(sizes[0])}
+        {name: median_low(asdict(size)[name] for size in part) for name in asdict(sizes[0])}
         for part in (sizes[WARM_UP:middle], sizes[middle:])
     )
     assert later.pop("rss") <= GROWTH * earlier.pop("rss")
-    assert all(later[name] <= earlier[name] for name in later), f"at most {earlier}, and then {later}"
+    assert all(later[name] <= earlier[name] for name in later), f"usually {earlier}, and then {later}"
