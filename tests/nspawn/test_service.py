@@ -322,6 +322,38 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     service.install(version, files)
 
 
+def test_a_rollout_waits_for_memory_that_the_slice_does_not_leave(service: Service) -> None:
+    """Where a control group limits all workers, the kernel would kill a good one for one more."""
+    version, before = service.next_version(), service.workers()
+    used = service.machine.sh(USED_BY_WORKERS).check()
+    limit(service, str(int(used) + (8 << 20)))  # a worker takes more than that
+    service.install(version)
+    told = service.wait_until("what it waits for", lambda status: "memory for" in json.dumps(status["pools"]))
+    assert "are free, and a worker needs" in json.dumps(told["pools"])
+    assert service.ctl("rollout", "status", "--timeout", "1s").code == 75
+    assert service.workers() == before
+    limit(service, "infinity")
+    service.wait_until("workers on the new code", lambda status: at_rest(status) and versions(status) == {version})
+    assert not [
+        event for name in before for event in service.events(name) if event["kind"] in ("crashed", "oom-killed")
+    ]
+
+
+USED_BY_WORKERS = """python3 -c '  # without pages of files, which the kernel takes back
+import pathlib
+(slice, *_) = pathlib.Path("/sys/fs/cgroup").rglob("trapd.slice/trapd-workers.slice/memory.stat")
+fields = dict(map(str.split, slice.read_text().splitlines()))
+used = [slice.parent / name for name in ("memory.usage_in_bytes", "memory.current")]
+(used,) = (int(file.read_text()) for file in used if file.exists())
+total = "total_" if "total_active_file" in fields else ""
+print(used - int(fields[total + "active_file"]) - int(fields[total + "inactive_file"]))'
+"""
+
+
+def limit(service: Service, amount: str) -> None:
+    service.machine.systemctl("set-property", "--runtime", "trapd-workers.slice", f"MemoryMax={amount}")
+
+
 HOLDS_UP = """
 
 from celery.signals import worker_ready
