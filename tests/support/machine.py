@@ -352,6 +352,10 @@ class Machine:
     def exists(self, path: str) -> bool:
         return self.run("test", "-e", path).code == 0
 
+    def socket(self, path: str) -> Path:
+        """Where a socket of the machine can be reached from here; no part of its path may be a link."""
+        return Path(f"/proc/{self.leader}/root{path}")
+
     def copy_in(self, source: Path, into: str) -> None:
         """Copy a file or a tree from here into a folder of the machine; owned by root there."""
         self.run("mkdir", "-p", into).check()

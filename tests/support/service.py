@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from tests.support import unit_files
 from tests.support.brokers import Broker, on_rabbitmq, on_redis
-from tests.support.daemon import Status, Table, toml
+from tests.support.daemon import Status, Table, ask_status, toml
 from tests.support.installation import Installation, make_environment
 from tests.support.load import Sent
 from tests.support.machine import Done, Machine, MachineError
@@ -65,6 +65,7 @@ _TABLES: Mapping[str, Table] = {
     "rollout": {"min_ready": "1s"},
     "pools.default": {"workers": 2, "concurrency": 2},
 }
+_CONTROL = "/run/trapd/control.sock"
 _PIP = f"{PLACE}/bin/python -m pip --quiet --disable-pip-version-check"
 _RABBITMQ = "echo NODENAME=rabbit@localhost >/etc/rabbitmq/rabbitmq-env.conf"
 
@@ -215,11 +216,7 @@ class Service:
 
     def status(self) -> Status:
         """An empty dict while trapd does not answer."""
-        try:
-            answer = json.loads(self.ctl("status", "--json").out)
-        except ValueError:
-            return {}
-        return answer if "pools" in answer else {}
+        return ask_status(self.machine.socket(_CONTROL))
 
     def wait(self, what: str, true: Callable[[], object], timeout: float = PATIENCE, every: float = 0.2) -> None:
         """Raises AssertionError with the end of the journal if it does not come true."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from tests.support import brokers
 from tests.support.brokers import Broker
@@ -22,8 +22,7 @@ from tests.support.daemon import Daemon, Table
 from tests.support.sample import APP, NAME, NAP, Entry, parse_ledger
 from trapd.control import methods
 from trapd.control.protocol import MOST_LINES
-from trapd.ctl.client import Client, UnreachableError
-from trapd.layout import Runtime
+from trapd.ctl.client import Client
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -168,15 +167,11 @@ class Stage:
 
     def status(self) -> documents.Status | None:
         """None while trapd does not answer."""
-        try:
-            with self._client() as client:
-                return client.ask(methods.STATUS({}))
-        except UnreachableError:
-            return None
+        return cast("documents.Status", self.daemon.status()) or None
 
     def events(self, after: int = 0) -> list[documents.Event]:
         """The events with a higher number, oldest first."""
-        with self._client() as client:
+        with Client(self.daemon.control) as client:
             answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "since": None, "limit": MOST_LINES}))
         return [event for event in answer["events"] if event["id"] > after]
 
@@ -192,9 +187,6 @@ class Stage:
     def lives(self) -> bool:
         """Whether trapd runs."""
         return self.daemon.process is not None and self.daemon.process.poll() is None
-
-    def _client(self) -> Client:
-        return Client(Runtime(self.daemon.runtime).control)
 
     def wait_until(self, what: str, true: Callable[[documents.Pool], bool], timeout: float = PATIENCE) -> None:
         """Ask for the pool's part of the status until it is so."""
