@@ -55,6 +55,7 @@ def service(machine_with_trapd: Service) -> Iterator[Service]:
     service.configure()
     service.drop_in("trapd.service", None)
     service.drop_in("trapd-worker-.service", None)
+    limit(service, "infinity")
     service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl start trapd").check()
     service.reload()
 
