@@ -57,7 +57,7 @@ def at_work(prefix: str, proc: Path, *, of_system: bool) -> Iterator[Installer]:
 
 
 def _is_pip(words: Sequence[str]) -> bool:
-    script = Path(words[1]).name if words[1:] else ""  # the second is what `pip --python` runs in the other environment
+    script = _file(words[1]) if words[1:] else ""  # the second is what `pip --python` runs in the other environment
     called = "\0-m\0pip\0" in "\0".join(words[:6]) or script.startswith(("pip", "__pip-runner__"))
     return called and bool({"install", "uninstall"} & set(words[2:8]))
 
@@ -65,7 +65,7 @@ def _is_pip(words: Sequence[str]) -> bool:
 def _tool(words: Sequence[str]) -> str:
     """Which installer this is, if it was told to change an environment: a program, a script, or ``python -m``."""
     for place, word in enumerate(words[:6]):
-        name = word if place and words[place - 1] == "-m" else Path(word).name if place < 2 or "/" in word else ""
+        name = word if place and words[place - 1] == "-m" else _file(word) if place < 2 or "/" in word else ""
         if tool := _NAMES.get(name):
             for following in words[place + 1 : place + 9]:
                 if following in _RUNS:
@@ -74,6 +74,11 @@ def _tool(words: Sequence[str]) -> str:
                     return tool
             return ""
     return ""
+
+
+def _file(word: str) -> str:
+    """Its name. Not by pathlib, which interns the words of every process on the machine."""
+    return word.rstrip("/").rpartition("/")[2]
 
 
 def _works_on(prefix: str, tool: str, process: Path, words: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ the virtual environment, and of the system's packages those that are needed."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from trapd.content import Environment
@@ -27,6 +27,10 @@ class Describer:
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[object, frozenset[str]]] = {}  # metadata -> stamp of its RECORD, names
+
+    def keep(self, described: Collection[Path]) -> None:
+        """Forget what is not among this metadata: of a version that is gone nobody asks again."""
+        self._read = {info: known for info, known in self._read.items() if info in described}
 
     def describe(
         self,

@@ -9,7 +9,7 @@ import csv
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -162,6 +162,10 @@ class Layouts:
     """Remembers layouts for as long as the RECORD looks the same."""
 
     _known: dict[str, tuple[object, Layout]] = field(default_factory=dict)
+
+    def keep(self, described: Collection[Path]) -> None:
+        """Forget what is not among this metadata: of a version that is gone nobody asks again."""
+        self._known = {info: known for info, known in self._known.items() if Path(info) in described}
 
     def of(self, info: Path) -> Layout:
         """Empty where there is no RECORD."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,11 @@ def scan(paths: Iterable[str]) -> list[Site]:
     return list(sites.values())
 
 
+def described(sites: Iterable[Site]) -> frozenset[Path]:
+    """All metadata that is there: folders, and distutils' single files."""
+    return frozenset(site.path / name for site in sites for names in site.metadata.values() for name in names)
+
+
 def find(sites: Iterable[Site], name: str) -> tuple[Site, str] | None:
     """Where the metadata of a distribution is; the first on the path wins, as in importlib.metadata."""
     for site in sites:
@@ -142,6 +147,13 @@ def read_metadata(path: Path) -> Metadata:
         except OSError:
             continue
     return Metadata()
+
+
+def forget_metadata(kept: Collection[Path]) -> None:
+    """Forget what was read of metadata elsewhere. A folder of metadata has the version in its name: nobody asks for it
+    again after the next upgrade, and what is remembered of it would grow with each."""
+    for file in [file for file in _cache if file not in kept and file.parent not in kept]:
+        _cache.pop(file, None)
 
 
 def _parse(text: str) -> Metadata:

@@ -26,7 +26,7 @@ from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
 from trapd.watch.remedies import again, readable
 from trapd.watch.requirements import Requirements, Requirer
-from trapd.watch.sites import Site, closure, find, normalise, required, scan
+from trapd.watch.sites import Site, closure, described, find, forget_metadata, normalise, required, scan
 from trapd.watch.walked import Remembered, Walked
 
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
@@ -122,7 +122,14 @@ class Surveyor:
             scene = _Scene(sites, found, absent, needed, unrecorded)
             if not arm(places(self._python, self._celeryconfig, answer.paths, sites, [*found, *scene.edited], absent)):
                 break
+        self._keep(described(scene.sites))
         return scene
+
+    def _keep(self, metadata: frozenset[Path]) -> None:
+        """Forget what was read of other metadata than this."""
+        forget_metadata(metadata)
+        self._contents.layouts.keep(metadata)
+        self._describer.keep(metadata)
 
     def _read(self, scene: _Scene, answer: Answer, wall: float, fresh: bool, meant: Meant) -> Survey:
         condition = meant.condition
