@@ -38,6 +38,7 @@ KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300
 # loop stands still: `trapctl status` took 3 to 10 s. What could not be written is tried again at the next pass.
 _PATIENCE = 100  # ms
 _LOG_PAGES = 64  # of 4 KiB, after which the write-ahead log is put into the file; the default of 1,000 is 4 MiB
+_CACHE = 256  # KiB of pages that are kept in memory; by default it grows to 2 MiB, one row of an event at a time
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _COLUMNS = ("id", "kind", "pool", "rollout", "generation", "instance")  # of an event; the rest is its value
 _ALL = ", ".join((*_COLUMNS, "value"))
@@ -199,6 +200,7 @@ class SqliteHistory(History):
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        run(f"PRAGMA cache_size = -{_CACHE}")
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise self._damaged("open", verdict)

@@ -425,6 +425,13 @@ def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
     history.close()
 
 
+def test_few_pages_are_kept_in_memory(tmp_path: Path) -> None:
+    """SQLite's 2 MiB fill slowly: over many upgrades trapd looked like one that leaks. A negative number counts KiB."""
+    history = SqliteHistory(tmp_path / "history.sqlite")
+    assert -512 <= history._database.execute("PRAGMA cache_size").fetchone()[0] < 0
+    history.close()
+
+
 def test_the_oldest_events_are_forgotten_when_there_are_too_many(tmp_path: Path) -> None:
     history = SqliteHistory(tmp_path / "history.sqlite", keep_events=3)
     for n in range(5):
