@@ -53,7 +53,8 @@ class Triggers:
 
     def compare(self, seen: Sequence[Instance]) -> None:
         """At the start: the history with what is there. If the history lost its end, nothing that runs is undone."""
-        known, wall = self.controller, self.controller.clock.wall()
+        known, clock = self.controller, self.controller.clock
+        now, wall = clock.now(), clock.wall()
         last = known.history.last_generation()
         newest = lost_end.newest(last, known.snapshots.present() | {instance.id.generation for instance in seen})
         if newest is None:
@@ -67,7 +68,9 @@ class Triggers:
             of = {name: [instance for instance in seen if instance.id.pool == name] for name in known.specs}
             before = [known.state(name) for name in known.specs]
             after = [lost_end.as_seen(state, last, of[state.pool], wall) for state in before]
-            events = [event for pair in zip(before, after, strict=True) for event in gave_way(*pair, "trapd", wall)]
+            events = [
+                event for pair in zip(before, after, strict=True) for event in gave_way(*pair, "trapd", now, wall)
+            ]
             known.save(after, events)
 
     @property
@@ -129,10 +132,11 @@ class Triggers:
         return named
 
     def _go_back(self, name: str, what: GoBack, actor: str) -> None:
-        known, wall = self.controller, self.controller.clock.wall()
+        known, clock = self.controller, self.controller.clock
+        now, wall = clock.now(), clock.wall()
         before = known.state(name)
         state = want.go_back(before, what.why, wall)
-        known.save([state], gave_way(before, state, actor, wall))
+        known.save([state], gave_way(before, state, actor, now, wall))
         known.wake(name)
 
     def _confirm(self, name: str, what: Confirm, actor: str) -> None:
@@ -161,10 +165,11 @@ class Triggers:
 
     def _removed(self, name: str) -> None:
         """Nothing is rolled out there any more."""
-        known, wall, why = self.controller, self.controller.clock.wall(), "the pool was removed from the configuration"
+        known, clock, why = self.controller, self.controller.clock, "the pool was removed from the configuration"
+        now, wall = clock.now(), clock.wall()
         before = known.state(name)
         for state in want.supersede(before, why, wall):
-            known.save([state], gave_way(before, state, "reload", wall))
+            known.save([state], gave_way(before, state, "reload", now, wall))
 
     async def _renew(self, pool: str, action: Renew) -> None:
         known = self.controller
@@ -361,7 +366,7 @@ class Triggers:
                 )
                 states[-1] = want.tentatively(states[-1]) if tentative else states[-1]
             turned = [state.rollout for state in states if state.rollout is not None]
-            events = [superseded(r, r.reason, actor, wall) if r.state.over else begun(r) for r in turned]
+            events = [superseded(r, r.reason, actor, now, wall) if r.state.over else begun(r) for r in turned]
             known.save(states, events, [generation])
         except HistoryError:
             if generation.number not in known.generations:  # nobody would ever use its snapshot

@@ -10,13 +10,18 @@ class VirtualClock:
 
     def __init__(self, now: float = 1000.0) -> None:
         self._now = now
+        self._epoch = EPOCH
 
     def now(self) -> float:
         return self._now
 
     def wall(self) -> float:
-        return EPOCH + self._now
+        return self._epoch + self._now
 
     def move_to(self, now: float) -> None:
         assert now >= self._now, f"time goes forward: {now} < {self._now}"
         self._now = now
+
+    def set(self, seconds: float) -> None:
+        """Somebody sets the clock on the wall forward by this, or back."""
+        self._epoch += seconds

@@ -153,18 +153,23 @@ def begun(rollout: Rollout) -> Event:
     return Event(rollout.started_wall, EventKind.WANTED, rollout.reason, rollout.actor, *of)
 
 
-def gave_way(before: PoolState, after: PoolState, actor: str, wall: float) -> list[Event]:
+def gave_way(before: PoolState, after: PoolState, actor: str, now: float, wall: float) -> list[Event]:
     """The end of the rollout that was under way ``before``, if a trigger has made that void; none that was over ends
     again."""
     under_way, ended = before.rollout is not None and not before.rollout.state.over, after.rollout
-    return [superseded(ended, ended.reason, actor, wall)] if under_way and ended and ended.state.over else []
+    return [superseded(ended, ended.reason, actor, now, wall)] if under_way and ended and ended.state.over else []
 
 
-def superseded(rollout: Rollout, why: str, actor: str, wall: float) -> Event:
+def superseded(rollout: Rollout, why: str, actor: str, now: float, wall: float) -> Event:
     """A rollout that a trigger makes void."""
     of = (rollout.pool, rollout.id, rollout.generation)
-    lasted = round(max(0.0, wall - rollout.started_wall), 3)
-    return Event(wall, EventKind.SUPERSEDED, why, actor, *of, duration=lasted)
+    duration = round(max(0.0, _age(rollout, now, wall)), 3)
+    return Event(wall, EventKind.SUPERSEDED, why, actor, *of, duration=duration)
+
+
+def _age(rollout: Rollout, now: float, wall: float) -> float:
+    """By the clock that nobody sets, where that is known: the other one may have been set a moment ago."""
+    return wall - rollout.started_wall if rollout.began_at is None else now - rollout.began_at
 
 
 class _Previous:
@@ -303,7 +308,7 @@ def of_action(action: Action, view: PoolView) -> Event:
         and state.rollout is not None
         and state.rollout.generation == generation
     ):
-        lasted = view.wall - state.rollout.started_wall
+        lasted = _age(state.rollout, view.at, view.wall)
     return Event(
         wall=view.wall,
         kind=EventKind(action.state) if isinstance(action, Advance) else _KINDS[action.verb],

@@ -172,11 +172,11 @@ def test_a_worker_of_before_the_containers_start_is_lost_though_the_clock_went_o
 
 def test_a_rollout_that_a_trigger_makes_void_ends_once() -> None:
     rolling = wanting(2, 1, phase=RolloutState.ROLLING)
-    (event,) = gave_way(rolling, want.go_back(rolling, "the good code is installed again", WALL), "watch", WALL)
+    (event,) = gave_way(rolling, want.go_back(rolling, "the good code is installed again", WALL), "watch", NOW, WALL)
     assert (event.kind, event.reason) == (EventKind.SUPERSEDED, "the good code is installed again")
     held = wanting(2, 1, phase=RolloutState.FAILED)
-    assert gave_way(held, want.go_back(held, "the good code is installed again", WALL), "watch", WALL) == []
-    assert gave_way(rolling, rolling, "watch", WALL) == []
+    assert gave_way(held, want.go_back(held, "the good code is installed again", WALL), "watch", NOW, WALL) == []
+    assert gave_way(rolling, rolling, "watch", NOW, WALL) == []
 
 
 def under_control(instance: Instance, *commands: tuple[str, float]) -> Instance:
