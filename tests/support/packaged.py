@@ -3,15 +3,16 @@ Celery and has never heard of trapd."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.daemon import ask_status
 from tests.support.installation import make_environment
 from tests.support.machine import Done, Machine
 from tests.support.sample import APP, NAME, NAP, Entry, good, parse_ledger
+from tests.support.service import CONTROL, at_rest
 from tests.support.wheels import write_wheel
 
 PLACE = "/opt/trap"
@@ -118,9 +119,8 @@ class Host:
         return int(self.machine.show("trapd", "MainPID")["MainPID"])
 
     def status(self) -> dict[str, Any]:
-        """``trapctl status --json``; empty while nobody answers."""
-        answer = json.loads(self.machine.run("trapctl", "status", "--json").out)
-        return answer if "pools" in answer else {}
+        """Empty while nobody answers, or one of another version does."""
+        return ask_status(self.machine.socket(CONTROL))
 
     def generation(self) -> int:
         pools: Sequence[dict[str, Any]] = self.status()["pools"]
@@ -134,5 +134,10 @@ class Host:
             time.sleep(0.2)
 
     def wait_current(self, timeout: float = PATIENCE) -> None:
-        """Until trapd says that everything is as desired."""
-        self.wait("current workers", lambda: self.machine.run("trapctl", "status").code == 0, timeout)
+        """Until trapctl says that everything is as desired. It is not asked while trapd itself says otherwise."""
+
+        def current() -> bool:
+            status = self.status()
+            return (not status or at_rest(status)) and self.machine.run("trapctl", "status").code == 0
+
+        self.wait("current workers", current, timeout)

@@ -65,7 +65,7 @@ _TABLES: Mapping[str, Table] = {
     "rollout": {"min_ready": "1s"},
     "pools.default": {"workers": 2, "concurrency": 2},
 }
-_CONTROL = "/run/trapd/control.sock"
+CONTROL = "/run/trapd/control.sock"
 _PIP = f"{PLACE}/bin/python -m pip --quiet --disable-pip-version-check"
 _RABBITMQ = "echo NODENAME=rabbit@localhost >/etc/rabbitmq/rabbitmq-env.conf"
 
@@ -216,7 +216,7 @@ class Service:
 
     def status(self) -> Status:
         """An empty dict while trapd does not answer."""
-        return ask_status(self.machine.socket(_CONTROL))
+        return ask_status(self.machine.socket(CONTROL))
 
     def wait(self, what: str, true: Callable[[], object], timeout: float = PATIENCE, every: float = 0.2) -> None:
         """Raises AssertionError with the end of the journal if it does not come true."""
