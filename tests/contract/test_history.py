@@ -491,6 +491,34 @@ def test_a_damaged_file_is_refused_when_it_is_opened(tmp_path: Path) -> None:
     assert "move it away" in refused(file)
 
 
+def test_a_file_that_was_cut_off_is_refused_wherever_that_was(tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    with closing(SqliteHistory(file)) as history:
+        history.save(events=[event("x" * 3000) for _ in range(40)])
+    whole = file.read_bytes()
+    for size in (50, 4096, len(whole) // 2, len(whole) - 4096):
+        file.write_bytes(whole[:size])
+        assert "move it away" in refused(file), f"{size} of {len(whole)} bytes"
+    file.write_bytes(whole[:-100])  # which SQLite takes for zeros
+    with closing(SqliteHistory(file)) as history, pytest.raises(TrapdError, match="move it away"):
+        history.events(limit=100)
+
+
+def test_a_backup_that_was_put_back_is_an_older_history_that_is_whole(tmp_path: Path) -> None:
+    """What is made of it: test_a_history_that_lost_its_end_undoes_nothing_that_runs."""
+    file = tmp_path / "history.sqlite"
+    with closing(SqliteHistory(file)) as history:
+        history.save(events=[event("before")])
+    backup = file.read_bytes()
+    with closing(SqliteHistory(file)) as history:
+        assert history.next_generation() == 1
+        history.save(events=[event("after")])
+    file.write_bytes(backup)
+    with closing(SqliteHistory(file)) as history:
+        assert [seen.reason for seen in history.events()] == ["before"]
+        assert history.last_generation() == 0
+
+
 def test_a_record_that_cannot_be_understood_is_said_to_be_damage(tmp_path: Path) -> None:
     history = SqliteHistory(tmp_path / "history.sqlite")
     history.save(generations=[generation(1)])

@@ -1,10 +1,11 @@
-"""The state directory's file system is full to the last byte."""
+"""The state directory's file system is full to the last byte, or read-only."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support import file_systems
 from tests.support.daemon import Daemon, Status, settled_on
-from tests.support.sample import Application, good
+from tests.support.sample import APP, Application, good
 from tests.support.upgrade import Setting
 
 SIZE = "96m"  # the first copy of the application's environment takes half of it
@@ -66,3 +67,13 @@ def test_a_worker_that_is_killed_is_back_and_drains_and_an_upgrade_says_how_much
     words = log.read_text()
     assert "exited with status" not in words
     assert f"cannot make generation 2: {small}/generations: no space left on device; " in words
+
+
+def test_a_trapd_that_cannot_write_its_state_says_so_and_starts_nobody(short_path: Path, small: Path) -> None:
+    """The history would not know of a worker that it started; and a worker that runs needs no trapd."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    with Daemon(short_path, celeryconfig="broker_url = 'memory://'\n", tables={"app": {"app": APP}}) as daemon:
+        assert daemon.process is not None
+        assert daemon.process.wait(60) not in (0, None)
+        assert "read-only file system" in daemon.words().lower()
+        assert daemon.living() == set()
