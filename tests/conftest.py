@@ -24,7 +24,7 @@ from redis import Redis
 from xdist.remote import Producer
 
 from tests.support import brokers, machine, processes, sample
-from tests.support.lanes import Lanes
+from tests.support.lanes import Lanes, usual_seconds
 from trapd import history
 
 HERE = Path(__file__).parent
@@ -39,8 +39,6 @@ REAL = (
 # what fails soonest comes first
 FAST = ("unit", "contract", "simulation", "docs")
 ORDER = (*FAST, *REAL)
-# Of what several processes share, what takes longest comes first: at the end all others would wait for it.
-SHARED_ORDER = (*FAST, "faults", "system", "applications", "nspawn", "upgrades", "process")
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 PATIENCE = 300.0  # s for a slow test: its machine is busy, and it may have to wait for pip in another process
@@ -64,8 +62,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    order = SHARED_ORDER if hasattr(config, "workerinput") else ORDER
-    items.sort(key=lambda item: order.index(folder(item.path)) if folder(item.path) in order else len(order))
+    items.sort(key=lambda item: ORDER.index(folder(item.path)) if folder(item.path) in ORDER else len(ORDER))
+    if hasattr(config, "workerinput"):  # in one of several processes
+        items.sort(key=lambda item: -usual_seconds(item.nodeid))
     for item in items:
         if folder(item.path) in ("upgrades", "faults", "applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
@@ -74,8 +73,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(PATIENCE), append=False)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds", type=Path, help="file to write into how long the tests took that share lanes")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes | None:
-    return Lanes(config, log) if config.getoption("dist") == "loadgroup" else None
+    if config.getoption("dist") != "loadgroup":
+        return None
+    lanes, path = Lanes(config, log), config.getoption("seconds")
+    if path is not None:
+        config.add_cleanup(lambda: lanes.write(path))
+    return lanes
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.where import WHERE
 from tests.support import pointers
+from tests.support.lanes import measured
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "trapd"
@@ -224,6 +226,20 @@ def test_tests_use_fakes_not_mocks() -> None:
         or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("unittest", "mock")))
     ]
     assert not wrong
+
+
+def test_what_is_known_to_take_long_is_there() -> None:
+    """Under another name a test would begin last, and all others would wait for it."""
+    for scope in measured():
+        file, _, test = scope.partition("::")
+        text = (ROOT / file).read_text() if (ROOT / file).exists() else ""
+        assert f"def {test.partition('[')[0] or 'test'}" in text, f"{scope} is gone: correct tests/support/seconds.json"
+
+
+def test_each_fault_has_a_test() -> None:
+    for fault, tests in WHERE.items():
+        for file, _, test in (one.partition("::") for one in tests):
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{fault}: {file} has no {test}"
 
 
 def test_fast_tests_never_sleep() -> None:
