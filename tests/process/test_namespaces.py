@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import application
+from tests.support.repetitions import rows
 from tests.support.site_packages import install, install_editable, make_old
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Generation
@@ -148,22 +149,25 @@ class Installation:
         return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("init", STYLES.values(), ids=STYLES.keys())
-@pytest.mark.parametrize(
-    ("mine", "other"),
-    [
-        ("wheel", "wheel"),
-        ("wheel", "editable by path"),
-        ("wheel", "editable by finder"),
-        ("editable by path", "wheel"),
-        ("editable by finder", "wheel"),
-        ("editable by finder", "editable by finder"),
-    ],
+WHEELS, FINDERS = ("wheel", "wheel"), ("editable by finder", "editable by finder")
+MIXED = [
+    ("wheel", "editable by path"),
+    ("wheel", "editable by finder"),
+    ("editable by path", "wheel"),
+    ("editable by finder", "wheel"),
+]
+NATIVE, *OTHERS = STYLES
+PARTS = rows(
+    usual=[*((style, *pair) for style in STYLES for pair in (WHEELS, FINDERS)), *((NATIVE, *pair) for pair in MIXED)],
+    more=[(style, *pair) for style in OTHERS for pair in MIXED],
 )
+
+
+@pytest.mark.parametrize(("style", "mine", "other"), PARTS)
 def test_a_part_of_another_distribution_is_read_where_it_is_and_is_no_stray(
-    tmp_path: Path, init: str | None, mine: str, other: str
+    tmp_path: Path, style: str, mine: str, other: str
 ) -> None:
-    installation = Installation(tmp_path, init)
+    installation = Installation(tmp_path, STYLES[style])
     installation.put("mine", mine)
     installation.put("other", other)
     snapshot = installation.snapshot()

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker
+from tests.support.repetitions import rows
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import Ailment
@@ -51,7 +52,10 @@ async def idle(lab: WorkerLab) -> str:
     return (await lab.until(lambda seen: seen[ONE].ailment is Ailment.IDLE))[ONE].status
 
 
-LOST = [("rabbitmq", "prefork"), ("redis", "eventlet"), ("embedded", "threads"), ("rabbitmq", "gevent")]
+LOST = rows(
+    usual=[("rabbitmq", "prefork"), ("redis", "eventlet"), ("embedded", "threads")],
+    more=[("rabbitmq", "gevent")],
+)
 
 
 @pytest.mark.parametrize(("kind", "celery_pool"), LOST)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import make_broker
 from tests.support.brokers import Broker
+from tests.support.repetitions import rows
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import InstanceId, InstanceState
 from trapd.spec import PoolSpec
@@ -83,9 +84,24 @@ async def test_a_drained_worker_finishes_what_runs_and_hands_back_the_rest(short
         assert len(ledger.read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("size", [1, 1_000_000], ids=["all of it", "more than a pipe takes"])
-@pytest.mark.parametrize("late", [False, True], ids=["early acknowledgement", "late acknowledgement"])
-@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
+ALL_OF_IT, MORE_THAN_A_PIPE_TAKES = 1, 1_000_000
+ACCEPTED = rows(
+    usual=[
+        ("redis", False, MORE_THAN_A_PIPE_TAKES),
+        ("redis", True, ALL_OF_IT),
+        ("rabbitmq", False, ALL_OF_IT),
+        ("rabbitmq", True, MORE_THAN_A_PIPE_TAKES),
+    ],
+    more=[
+        ("redis", False, ALL_OF_IT),
+        ("redis", True, MORE_THAN_A_PIPE_TAKES),
+        ("rabbitmq", False, MORE_THAN_A_PIPE_TAKES),
+        ("rabbitmq", True, ALL_OF_IT),
+    ],
+)
+
+
+@pytest.mark.parametrize(("name", "late", "size"), ACCEPTED)
 async def test_a_task_that_a_process_has_but_has_not_accepted_when_the_drain_begins_is_not_run_twice(
     short_path: Path, request: pytest.FixtureRequest, name: str, late: bool, size: int
 ) -> None:
@@ -200,13 +216,31 @@ async def test_a_message_that_redis_gives_to_a_worker_whose_drain_has_begun_does
         await lab.until(lambda seen: ONE not in seen)
 
 
-@pytest.mark.parametrize("celery_pool", ["prefork", "solo", "threads", "eventlet", "gevent"])
+# Each Celery pool and each broker; all pairs only now and then.
+PAIRS = rows(
+    usual=[
+        *(("prefork", kind) for kind in ("rabbitmq", "redis", "embedded")),
+        ("solo", "redis"),
+        ("threads", "embedded"),
+        ("eventlet", "rabbitmq"),
+        ("gevent", "redis"),
+    ],
+    more=[
+        *(("solo", kind) for kind in ("rabbitmq", "embedded")),
+        *(("threads", kind) for kind in ("rabbitmq", "redis")),
+        *(("eventlet", kind) for kind in ("redis", "embedded")),
+        *(("gevent", kind) for kind in ("rabbitmq", "embedded")),
+    ],
+)
+
+
+@pytest.mark.parametrize(("celery_pool", "kind"), PAIRS)
 async def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothing(
-    short_path: Path, broker: Broker, celery_pool: str
+    short_path: Path, request: pytest.FixtureRequest, celery_pool: str, kind: str
 ) -> None:
     """Of many tasks some run, some wait in the worker and some in the queue when the drain begins."""
     spec = PoolSpec("default", celery_pool=celery_pool, concurrency=2)
-    lab = WorkerLab(short_path, broker, spec=spec)
+    lab = WorkerLab(short_path, make_broker(kind, request), spec=spec)
     ledger = short_path / "ledger"
 
     async with lab:
@@ -223,8 +257,13 @@ async def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothi
         assert "cannot tell" not in lab.told() + lab.told(TWO)
 
 
-@pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-@pytest.mark.parametrize("celery_pool", ["solo", "threads", "eventlet", "gevent"])
+NOT_BEGUN = rows(
+    usual=[("solo", "redis"), ("threads", "rabbitmq"), ("eventlet", "redis"), ("gevent", "rabbitmq")],
+    more=[("solo", "rabbitmq"), ("threads", "redis"), ("eventlet", "rabbitmq"), ("gevent", "redis")],
+)
+
+
+@pytest.mark.parametrize(("celery_pool", "name"), NOT_BEGUN)
 async def test_what_other_celery_pools_have_not_begun_does_not_wait_for_the_end_of_a_drain(
     short_path: Path, request: pytest.FixtureRequest, name: str, celery_pool: str
 ) -> None:

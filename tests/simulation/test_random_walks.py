@@ -26,7 +26,7 @@ from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
-SEEDS, BATCH = times(800, 10_000), 100
+SEEDS, BATCH = times(400, 10_000), 100
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 

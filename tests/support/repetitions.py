@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,12 @@ Last run: {date}, {processors} processors, Python {python}. {outcome}
 
 def times(short: int, long: int) -> int:
     return long if LONG else short
+
+
+def rows(usual: Sequence[object], more: Sequence[object]) -> list[object]:
+    """Parameters of a test that has many: one of each kind is ``usual``, and only ``make test-long`` runs ``more``."""
+    long = [pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.long) for row in more]
+    return [*usual, *(long if LONG else ())]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -58,7 +58,7 @@ ROWS = [
         reason=CONTENT,
     ),
     Row("an editor that leaves backup files (vim, `backup`)", vim_backup, wait=Wait.QUIET, reason=CONTENT),
-    Row("`sed -i`", sed_i, wait=Wait.QUIET, reason=CONTENT),
+    Row("`sed -i`", sed_i, wait=Wait.QUIET, reason=CONTENT, on_demand=True),
     Row(
         "`git pull` in the work tree of an editable install",
         git_pull,

@@ -50,7 +50,7 @@ FOLDERS = [
         wait=Wait.QUIET,
         reason=CONTENT,
     ),
-    Row("`current -> releases/N`, replaced by `ln -sfn`", ln_sfn, wait=Wait.QUIET, reason=CONTENT),
+    Row("`current -> releases/N`, replaced by `ln -sfn`", ln_sfn, wait=Wait.QUIET, reason=CONTENT, on_demand=True),
     Row("`mount --bind` over the project", bind_mount, wait=Wait.QUIET, reason=CONTENT),
 ]
 ENVIRONMENTS = [

@@ -50,7 +50,7 @@ def compileall(stage: Environment, version: str) -> None:
 ROWS = [
     Row("`pip install`, with the pip of Python's `venv`", pip_install, wait=Wait.FACTS),
     Row("`pip install`, pip 20.3.4, the oldest in use", pip_of_debian_11, wait=Wait.FACTS),
-    Row("`pip install`, the newest pip", pip_newest, wait=Wait.FACTS),
+    Row("`pip install`, the newest pip", pip_newest, wait=Wait.FACTS, on_demand=True),
     Row("`pip uninstall`, then `pip install`", pip_uninstall_and_install),
     Row("`pip install` of one version, then at once of another", pip_twice),
     Row("`pip install --force-reinstall` of the same code", pip_same_again, Outcome.UNCHANGED, Wait.NOTHING),

@@ -53,7 +53,7 @@ ROWS = [
     Row("`rsync -a`, which renames each file into its place", rsync, wait=Wait.QUIET, reason=CONTENT),
     Row("`rsync -a --inplace`", rsync_in_place, wait=Wait.QUIET, reason=CONTENT),
     Row("`cp -r` over the project", cp_r, wait=Wait.QUIET, reason=CONTENT),
-    Row("`tar x` over the project", tar_x, wait=Wait.QUIET, reason=CONTENT),
+    Row("`tar x` over the project", tar_x, wait=Wait.QUIET, reason=CONTENT, on_demand=True),
     Row("the project's folder swapped by `mv`", folder_swapped_by_mv, wait=Wait.QUIET, reason=COMMIT),
 ]
 

@@ -37,7 +37,10 @@ ROWS = [
     Row("`uv pip install --link-mode=hardlink`", uv_hardlink, wait=Wait.FACTS),
     Row("`uv pip install --link-mode=symlink`", uv_symlink, wait=Wait.FACTS),
     Row(
-        "`uv pip install --link-mode=clone`, which copies where the file system cannot clone", uv_clone, wait=Wait.FACTS
+        "`uv pip install --link-mode=clone`, which copies where the file system cannot clone",
+        uv_clone,
+        wait=Wait.FACTS,
+        on_demand=True,
     ),
     Row("`uv pip install --compile-bytecode`", uv_compiles),
 ]
