@@ -15,7 +15,7 @@ IN_LANES := --numprocesses=$(LANES) --dist=loadgroup
 FAST := tests/unit tests/contract tests/simulation tests/docs
 SLOW := tests/process tests/upgrades tests/faults tests/applications tests/system tests/nspawn
 # The package, the services and the units as on a Debian 13, whose root tests/support/release.py makes: systemd 257, Python 3.13.
-ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest $(IN_LANES) tests/nspawn
+ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest tests/nspawn
 
 .PHONY: help venv run test test-long test-debian13 check unit system mutants bench deb format clean python packages dev
 
@@ -39,15 +39,17 @@ run: venv
 # What fails soonest comes first.
 test: packages check
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(FAST)
-	$(BIN)/python -m pytest $(IN_LANES) $(SLOW)
-	$(ON_DEBIAN13) -m debian13
+	@echo "the tests on Debian 13 run beside the others, and speak after them"; \
+	words=$$(mktemp); $(ON_DEBIAN13) -m debian13 >$$words 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest $(IN_LANES) $(SLOW); slow=$$?; \
+	wait $$beside; beside=$$?; cat $$words; rm $$words; exit $$((slow || beside))
 
 # What repeats something by chance, far more often; docs/repetitions.md has what came of it.
 test-long: packages dev
 	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
 
 test-debian13: packages dev
-	$(ON_DEBIAN13)
+	$(ON_DEBIAN13) $(IN_LANES)
 
 check: dev
 	$(BIN)/ruff check .
