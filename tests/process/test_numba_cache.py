@@ -30,11 +30,33 @@ import lens
 result = lens.bend(2.0)
 cache.publish()
 hits = sum(sum(function.stats.cache_hits.values()) for function in (lens.bend, lens.double, lens.apply))
-print(json.dumps(cache.document() | {{"result": result, "hits": hits}}))
+print(json.dumps(cache.document() | {{"result": result, "hits": hits, "refused": [lens.tilt(1), lens.turn(0.0)]}}))
 """
+REFUSED = {  # and are compiled at each start
+    "lens.tilt": "it uses dynamic globals (such as ctypes pointers and large global arrays)",
+    "lens.made.<locals>.turn": "ValueError: ctypes objects containing pointers cannot be pickled",
+}
 LENS = """
+import ctypes
+import numpy
 from numba import njit
 from glass import FACTOR, thick
+
+MANY = numpy.full(200_000, 5.0)
+
+@njit("float64(int64)")
+def tilt(place):
+    return MANY[place]
+
+def made(cosine):
+    @njit("float64(float64)")
+    def turn(x):
+        return cosine(x)
+    return turn
+
+cosine = ctypes.CDLL("libm.so.6").cos
+cosine.argtypes, cosine.restype = [ctypes.c_double], ctypes.c_double
+turn = made(cosine)
 
 @njit("float64(float64)")
 def double(x):
@@ -104,10 +126,12 @@ def site(python: Path, tmp_path: Path) -> Site:
 
 def test_a_second_start_compiles_nothing_until_called_code_changes(site: Site) -> None:
     first = site.start()
-    assert (first["result"], first["hits"], first["not_kept"], first["problem"]) == (10.0, 0, {}, "")
+    assert (first["result"], first["hits"], first["not_kept"], first["problem"]) == (10.0, 0, REFUSED, "")
     before = site.folders
     second = site.start()
-    assert (second["result"], second["hits"]) == (10.0, HITS)
+    assert (second["result"], second["hits"], second["not_kept"]) == (10.0, HITS, REFUSED)
+    assert first["refused"] == second["refused"] == [5.0, 1.0]
+    assert "numba compiles lens.tilt at each start: it uses dynamic globals" in second["output"]
 
     site.install("other", "2.0", {"other.py": "NEW = 1"})
     assert site.start()["hits"] == HITS, "whatever numba does not compile does not count"

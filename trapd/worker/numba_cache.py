@@ -148,16 +148,19 @@ class Cache(MetaPathFinder):
         def checked(implementation: Any, data: Any) -> bool:
             if not _is_ours(implementation.locator):
                 return check(implementation, data)
+            name = implementation.locator.function
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
-                kept = check(implementation, data)
-            name = implementation.locator.function
+                try:
+                    kept = check(implementation, data)
+                except Exception as error:  # whatever it is about, the function is compiled and can be called
+                    self.not_kept[name] = _one_line(error)
+                    return False
             if kept:
                 self.kept.add(name)
             else:
-                reason = str(told[-1].message) if told else "numba does not say why"
-                words = " ".join(reason.split())
-                self.not_kept[name] = re.sub(r"^Cannot cache compiled function .*? as it ", "it ", words)
+                words = " ".join(str(told[-1].message).split()) if told else "numba does not say why"
+                self.not_kept.setdefault(name, re.sub(r"^Cannot cache compiled function .*? as it ", "it ", words))
             return kept
 
         return checked
@@ -171,9 +174,13 @@ class Cache(MetaPathFinder):
                 try:
                     save(cache, signature, data)
                 except OSError as error:  # a full disk must not fail the start
-                    self.not_kept[locator.function] = f"cannot write it: {error.strerror}"
-            elif locator.function not in self.kept and not locator.folder.told:
-                self.not_kept[locator.function] = "the process that filled the cache had not compiled it"
+                    self._refused(locator.function, f"cannot write it: {error.strerror}")
+                except Exception as error:  # what a closure holds may not be pickled, for one
+                    self._refused(locator.function, _one_line(error))
+            elif locator.function in self.kept or locator.function in self.not_kept or locator.folder.told:
+                return
+            elif cache._impl.check_cachable(data):  # else that has told why
+                self._refused(locator.function, "the process that filled the cache had not compiled it")
 
         return saved
 
@@ -185,13 +192,20 @@ class Cache(MetaPathFinder):
             except Exception as error:
                 if not _is_ours(locator):
                     raise
-                locator.folder.discard(f"{locator.function}: {type(error).__name__}: {error}")
+                if not _has_key(cache, signature, target):
+                    self.not_kept[locator.function] = _one_line(error)
+                elif locator.folder.full:
+                    locator.folder.discard(f"{locator.function}: {_one_line(error)}")
                 return None
             if result is not None and _is_ours(locator):
                 self.kept.add(locator.function)
             return result
 
         return loaded
+
+    def _refused(self, function: str, why: str) -> None:
+        self.kept.discard(function)
+        self.not_kept[function] = why
 
     # -- folders -------------------------------------------------------------------------------------------------------
 
@@ -253,6 +267,19 @@ def _is_ours(locator: Any) -> bool:
     return hasattr(locator, "folder")  # numba's own have none
 
 
+def _has_key(cache: Any, signature: Any, target: Any) -> bool:
+    """Whether numba can make the key of a function, for which it pickles what the function's closure holds."""
+    try:
+        cache._index_key(signature, target.codegen())
+    except Exception:
+        return False
+    return True
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _locator(cache: Cache, base: type) -> type:
     """Numba names a function by the whole path and the time of its file. Here the path is that inside the environment,
     and in place of the time there is the content of the file with the constants of its module, which are compiled in.
@@ -260,7 +287,8 @@ def _locator(cache: Cache, base: type) -> type:
 
     class Locator(base):  # type: ignore[misc]
         def __init__(self, function: Any, file: str, folder: Folder) -> None:
-            self.folder, self._file, self._code = folder, file, function.__code__
+            self.folder, self._code = folder, function.__code__
+            self._py_file = file  # numba names it when it refuses to keep the function
             self.function = f"{function.__module__}.{function.__qualname__}"
             self._inner = _place(file, cache.record(file)) or ""
             self._constants = _constants(function)
@@ -269,7 +297,7 @@ def _locator(cache: Cache, base: type) -> type:
             return str(self.folder.path / Path(self._inner).parent)
 
         def get_source_stamp(self) -> str:
-            return hashlib.sha256(Path(self._file).read_bytes() + self._constants).hexdigest()
+            return hashlib.sha256(Path(self._py_file).read_bytes() + self._constants).hexdigest()
 
         def get_disambiguator(self) -> str:
             return str(self._code.co_firstlineno)
@@ -287,8 +315,8 @@ def _locator(cache: Cache, base: type) -> type:
 
 def _place(file: str, record: str) -> str | None:
     """The path inside site-packages; None if RECORD does not list the file."""
-    site = str(Path(record).parents[1]) + os.sep
-    if not record or not file.startswith(site):
+    site = str(Path(record).parents[1]) + os.sep if record else ""
+    if not site or not file.startswith(site):
         return None
     inner = file[len(site) :]
     try:

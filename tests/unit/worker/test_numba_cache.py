@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,3 +52,40 @@ def test_a_numba_that_lacks_what_is_needed_stays_as_it_is(tmp_path: Path, monkey
     cache = numba_cache.wanted(tmp_path, {})
     assert importlib.import_module("numba").njit(len) is len
     assert cache.problem.startswith("numba 0.70.0 is not one that trapd knows (AttributeError: ")
+
+
+class Locator:
+    """As one of Numba's, and of a folder of ours."""
+
+    folder, function = "a folder", "lens.bend"
+
+
+class Refused:
+    """What numba knows of a function that it compiles."""
+
+    locator = Locator()
+
+
+def test_a_function_that_numba_refuses_to_keep_is_named_and_ends_no_start(tmp_path: Path) -> None:
+    def refuse(of: Refused, data: object) -> bool:
+        warnings.warn('Cannot cache compiled function "bend" as it uses dynamic globals', stacklevel=2)
+        return False
+
+    def fail(of: Refused, data: object) -> bool:
+        raise AttributeError("a locator\nlacks something")
+
+    cache = numba_cache.Cache(tmp_path)
+    assert cache._checked(refuse)(Refused(), None) is False
+    assert cache.document()["not_kept"] == {"lens.bend": "it uses dynamic globals"}
+    assert cache._checked(fail)(Refused(), None) is False
+    assert cache.document()["not_kept"] == {"lens.bend": "AttributeError: a locator lacks something"}
+
+
+def test_the_locator_has_what_numba_reads_when_it_refuses(tmp_path: Path) -> None:
+    file = tmp_path / "lens.py"
+    locator = numba_cache._locator(numba_cache.Cache(tmp_path), object)(len_of, str(file), None)
+    assert locator._py_file == str(file)
+
+
+def len_of(text: str) -> int:
+    return len(text)
