@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, SnapshotError
@@ -18,6 +19,7 @@ from trapd.model import Pin
 from trapd.rollout import pin
 from trapd.rollout.intent import Cause, Nothing
 from trapd.rollout.pin_begin import Later, later
+from trapd.rollout.view import PoolView
 from trapd.triggers import Triggers
 
 log = logging.getLogger("trapd.pins")
@@ -39,25 +41,39 @@ class Pins:
         held = self._controller.state(pool).pins
         return None if id in self._given_up else next((pin for pin in held if pin.id == id), None)
 
-    async def begin(self, pool: str, *, actor: str, reason: str) -> Pin | Later:
-        """Pin the code of the pool, or say why that has to wait. Raises HistoryError if it cannot be written down."""
+    async def begin(self, pools: Sequence[str], *, actor: str, reason: str) -> Mapping[str, Pin] | Later:
+        """Pin the code of all these pools in one step, or say why that has to wait: then none is pinned, so that a run
+        which waits for one pool holds up no other. Raises HistoryError if it cannot be written down."""
         known = self._controller
         async with known.making:  # what makes a generation has decided already to roll it out
-            view = await known.observe(pool)
-            if (wait := later(view, known.generations, stopping=known.stopping)) is not None:
-                return wait
-            state, now, wall = known.state(pool), known.clock.now(), known.clock.wall()
-            installed = known.pool(pool).installed
-            waits = isinstance(installed, Nothing) and installed.cause is Cause.PINNED
-            until = pin.longest(state, view.spec.policy.longest_pin, now, waits=waits)
-            generation = state.wanted or 0
-            fresh = Pin(secrets.token_hex(8), actor, reason, generation, wall, now, until, wall + until - now)
-            why = f"generation {generation}{f', for {reason}' if reason else ''}, for {until - now:.0f} s at most"
-            known.save([pin.added(state, fresh)], [Event(wall, EventKind.PINNED, why, actor, pool)])
-        log.info("%s: pinned by %s: %s", pool, actor, why, extra={"fields": {"POOL": pool}})
-        known.wake(pool)
+            views = {name: await known.observe(name) for name in pools}
+            waits = {
+                n: w for n, view in views.items() if (w := later(view, known.generations, stopping=known.stopping))
+            }
+            for name in sorted(waits, key=lambda name: not waits[name].person):
+                return replace(waits[name], pool=name)
+            begun = {name: self._fresh(view, actor, reason) for name, view in views.items()}
+            events = [self._pinned(name, held) for name, held in begun.items()]
+            known.save([pin.added(known.state(name), held) for name, held in begun.items()], events)
+        for event in events:
+            words = "%s: pinned by %s: %s"
+            log.info(words, event.pool, actor, event.reason, extra={"fields": {"POOL": event.pool}})
+            known.wake(event.pool)
         known.notify()
-        return fresh
+        return begun
+
+    def _fresh(self, view: PoolView, actor: str, reason: str) -> Pin:
+        known, state = self._controller, view.state
+        now, wall = known.clock.now(), known.clock.wall()
+        installed = known.pool(view.spec.name).installed
+        waits = isinstance(installed, Nothing) and installed.cause is Cause.PINNED
+        until = pin.longest(state, view.spec.policy.longest_pin, now, waits=waits)
+        return Pin(secrets.token_hex(8), actor, reason, state.wanted or 0, wall, now, until, wall + until - now)
+
+    def _pinned(self, pool: str, held: Pin) -> Event:
+        reason = f", for {held.reason}" if held.reason else ""
+        why = f"generation {held.generation}{reason}, for {held.until - held.at:.0f} s at most"
+        return Event(held.wall, EventKind.PINNED, why, held.actor, pool)
 
     async def take_up(self, pool: str, id: str, *, actor: str) -> Pin:
         """Its holder is connected again. Raises RefusedError if the pin has ended meanwhile."""

@@ -325,10 +325,11 @@ class Universe:
     def begin_run(self, pool: str, seconds: float) -> None:
         """Somebody's run pins the code of the pool for so long, if that may be now."""
         self.boot_again()
-        held: Pin | Later | None = None
+        begun: Mapping[str, Pin] | Later | None = None
         with contextlib.suppress(HistoryError):
-            held = self._run(self.pins.begin(pool, actor="somebody", reason="run"))
-        if isinstance(held, Pin):
+            begun = self._run(self.pins.begin([pool], actor="somebody", reason="run"))
+        if isinstance(begun, Mapping):
+            held = begun[pool]
             self.say(f"{pool} is pinned for {seconds:g} s on generation {held.generation}")
             self.runs[held.id] = self.history.generations()[held.generation].fingerprint
             self.at(seconds, lambda: self._end_run(pool, held.id), outlives=True)

@@ -199,8 +199,8 @@ class FakeController:
     def find(self, pool: str, id: str) -> Pin | None:
         return next((pin for pin in self._views[pool].state.pins if pin.id == id), None)
 
-    async def begin(self, pool: str, *, actor: str, reason: str) -> Pin | Later:
-        self.asked.append(("pin", pool, actor, reason))
+    async def begin(self, pools: Sequence[str], *, actor: str, reason: str) -> Mapping[str, Pin] | Later:
+        self.asked.append(("pin", *pools, actor, reason))
         raise RefusedError("nothing is pinned here")
 
     async def take_up(self, pool: str, id: str, *, actor: str) -> Pin:

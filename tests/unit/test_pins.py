@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,15 +37,16 @@ def disk(code: str) -> Disk:
 
 
 class Trapd:
-    """One pool p of code 1.0, in virtual time; ``restarted`` is the next one on the same history and workers."""
+    """Pools of code 1.0, in virtual time; ``Trapd(before)`` is the next one on the same history and workers."""
 
-    def __init__(self, before: Trapd | None = None) -> None:
+    def __init__(self, before: Trapd | None = None, pools: Sequence[str] = ("p",)) -> None:
+        self.pools: Sequence[str] = before.pools if before else pools
         self.clock: VirtualClock = before.clock if before else VirtualClock()
         self.history: FakeHistory = before.history if before else FakeHistory()
         self.backend: FakeBackend = before.backend if before else FakeBackend(self.clock)
         self.snapshots: FakeSnapshots = before.snapshots if before else FakeSnapshots()
         self.known = Controller(
-            [spec()],
+            [replace(spec(), name=name) for name in self.pools],
             backend=self.backend,
             snapshots=self.snapshots,
             history=self.history,
@@ -63,7 +65,8 @@ class Trapd:
         while self.clock.now() < until:
             self.clock.move_to(min(until, self.clock.now() + stride))
             self.backend.advance(self.clock.now())
-            await self.known.step("p")
+            for name in self.pools:
+                await self.known.step(name)
             await self.pins._pass()
 
     async def upgraded(self, code: str) -> None:
@@ -85,9 +88,9 @@ async def running() -> Trapd:
 
 
 async def begun(trapd: Trapd) -> Pin:
-    held = await trapd.pins.begin("p", actor="alice", reason="trap-run")
-    assert isinstance(held, Pin)
-    return held
+    held = await trapd.pins.begin(["p"], actor="alice", reason="trap-run")
+    assert not isinstance(held, Later)
+    return held["p"]
 
 
 async def test_other_code_waits_until_the_run_has_ended_and_all_else_goes_on() -> None:
@@ -169,8 +172,8 @@ async def test_a_run_that_begins_in_a_rollout_waits_for_its_end() -> None:
     trapd = await running()
     await trapd.orders.disk_changed(disk("2.0"))
     await trapd.after(2.0)
-    wait = await trapd.pins.begin("p", actor="alice", reason="")
-    assert wait == Later("the run begins when rollout 2 to generation 2 has ended")
+    wait = await trapd.pins.begin(["p"], actor="alice", reason="")
+    assert wait == Later("the run begins when rollout 2 to generation 2 has ended", pool="p")
     await trapd.after(60.0)
     held = await begun(trapd)
     assert held.generation == 2
@@ -196,6 +199,36 @@ async def test_a_pool_that_is_removed_loses_its_pins() -> None:
     await trapd.orders.reconfigure([replace(spec(), name="q")], application=application())
     await trapd.pins._pass()
     assert trapd.events(EventKind.UNPINNED) == [("the pool was removed from the configuration", "alice")]
+
+
+async def test_a_run_holds_all_its_pools_or_none() -> None:
+    trapd = Trapd(pools=("p", "q"))
+    await trapd.upgraded("1.0")
+    await trapd.orders.disk_changed(disk("2.0"))
+    await trapd.after(2.0)
+    await trapd.orders.pause("q", actor="root")
+    await trapd.after(58.0)  # p has come to the end of its rollout
+    wait = await trapd.pins.begin(["p", "q"], actor="alice", reason="")
+    assert isinstance(wait, Later)
+    assert (wait.pool, wait.person, trapd.known.state("p").pins) == ("q", True, ())
+    await trapd.orders.resume("q", actor="root")
+    await trapd.after(60.0)
+    held = await trapd.pins.begin(["q", "p"], actor="alice", reason="")
+    assert not isinstance(held, Later)
+    assert ([*held], held["p"].id == held["q"].id) == (["q", "p"], False)
+    await trapd.upgraded("3.0")
+    assert trapd.code == "2.0"
+
+
+async def test_who_waits_for_a_person_is_named_before_who_only_waits() -> None:
+    trapd = Trapd(pools=("p", "q"))
+    await trapd.upgraded("1.0")
+    await trapd.orders.disk_changed(disk("2.0"))
+    await trapd.after(2.0)
+    await trapd.orders.pause("q", actor="root")
+    wait = await trapd.pins.begin(["p", "q"], actor="alice", reason="")
+    assert isinstance(wait, Later)
+    assert (wait.pool, wait.person) == ("q", True)
 
 
 # --- on the wire ------------------------------------------------------------------------------------------------------
@@ -253,7 +286,7 @@ async def test_a_run_is_told_that_it_waits_and_begins_by_itself() -> None:
     trapd = await running()
     await trapd.orders.disk_changed(disk("2.0"))
     await trapd.after(2.0)
-    asking = Asking(trapd, pool="p")
+    asking = Asking(trapd, pools=["p"])
     await asking.told_of("pool p: waiting: the run begins when rollout 2 to generation 2 has ended")
     await trapd.after(60.0)
     await asking.told_of("generation 2 is pinned")
@@ -286,3 +319,37 @@ async def test_whose_time_is_over_is_told() -> None:
     await trapd.pins.override("p", actor="root")
     async with asyncio.timeout(5):
         assert (await asking.task)["message"] == "overridden by root"
+
+
+async def test_a_run_over_two_pools_ends_with_the_first_pin_that_ends_and_takes_up_both_again() -> None:
+    trapd = Trapd(pools=("p", "q"))
+    await trapd.upgraded("1.0")
+    asking = Asking(trapd, pools=["p", "q"])
+    told = [await asking.told_of(f"pool {name}: generation") for name in ("p", "q")]
+    assert [len(trapd.known.state(name).pins) for name in ("p", "q")] == [1, 1]
+
+    after = Trapd(trapd)
+    again = Asking(after, pools=["p", "q"], pins=[one["pin"] for one in told])
+    await again.told_of("pool q: generation")
+    assert [held.away_since for name in ("p", "q") for held in after.known.state(name).pins] == [None, None]
+    await after.pins.override("q", actor="root")
+    async with asyncio.timeout(5):
+        answer = await again.task
+    assert (answer["pool"], answer["message"]) == ("q", "overridden by root")
+    await after.pins._pass()
+    assert [after.known.state(name).pins for name in ("p", "q")] == [(), ()]
+    await asking.gone()
+
+
+async def test_a_pin_that_has_ended_is_not_taken_up_and_takes_the_others_with_it() -> None:
+    trapd = Trapd(pools=("p", "q"))
+    await trapd.upgraded("1.0")
+    asking = Asking(trapd, pools=["p", "q"])
+    told = await asking.told_of("pool p: generation")
+    await asking.told_of("pool q: generation")
+    after = Trapd(trapd)
+    with pytest.raises(RefusedError, match="cannot take up the pin of pool q again: it has ended"):
+        await Asking(after, pools=["p", "q"], pins=[told["pin"], "another"]).task
+    await after.pins._pass()
+    assert after.known.state("p").pins == ()
+    await asking.gone()

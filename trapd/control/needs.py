@@ -92,8 +92,8 @@ class Pins(Protocol):
         """This pin, as long as it holds."""
         ...
 
-    async def begin(self, pool: str, *, actor: str, reason: str) -> Pin | Later:
-        """Pin the code of the pool, or say why that has to wait."""
+    async def begin(self, pools: Sequence[str], *, actor: str, reason: str) -> Mapping[str, Pin] | Later:
+        """Pin the code of all these pools, or say why that has to wait."""
         ...
 
     async def take_up(self, pool: str, id: str, *, actor: str) -> Pin:

@@ -1,15 +1,16 @@
-"""`pin` and `pin.keep`: a run holds the code of a pool while its connection is there and gives signs of life."""
+"""`pin` and `pin.keep`: a run holds the code of pools while its connection is there and gives signs of life."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from trapd.control import documents, requests
 from trapd.control.handlers import Call, StillGoingError, find_pool, one_line
 from trapd.control.needs import Context
 from trapd.control.pinned import clock_time
 from trapd.control.protocol import SCHEMA
-from trapd.errors import UsageError
+from trapd.errors import RefusedError, UsageError
 from trapd.model import Pin
 from trapd.rollout.pin_begin import Later
 
@@ -18,21 +19,23 @@ UNANSWERED = 3  # questions in a row without a sign of life: the holder is stopp
 
 
 async def pin(call: Call[requests.OfPin]) -> documents.Unpinned:
-    """Hold the code of `pool` until the connection is closed: no other code is rolled out, while recycles of the same
-    code, restarts and `scale` go on. Sends a [PinProgress](#pinprogress): why the run has to wait, and when the code is
-    held. The latter is sent again every 20 s, and the holder answers with `pin.keep`; if it does not for a minute, the
-    pin ends. Answers only if the pin ends before the connection: after `[rollout] longest_pin`, or because an operator
-    overrides it. If a rollout waits for a person, that is error 75 at once. After a restart trapd keeps the pin for
-    60 s, in which `pin` takes it up again."""
-    name = _pool(call)
-    if call.params["pin"] is None:
-        held = await _begin(call, name)
-    else:
-        held = await call.pins.take_up(name, call.params["pin"], actor=call.actor)
+    """Hold the code of `pools` until the connection is closed: no other code is rolled out, while recycles of the same
+    code, restarts and `scale` go on. Sends [PinProgress](#pinprogress)es: why the run has to wait, and, for each pool,
+    when all are held; as long as one has to wait none is. The latter are sent again every 20 s, and the holder answers
+    each with `pin.keep`; if it does not for a minute, the pins end. Answers only if a pin ends before the connection:
+    after `[rollout] longest_pin`, or because an operator overrides it; the others end with it. If a rollout waits for a
+    person, that is error 75 at once. After a restart trapd keeps pins for 60 s, in which `pin` takes them up again."""
+    names = _pools(call)
+    held: dict[str, Pin] = {}
     try:
-        return await _hold(call, name, held)
+        if call.params["pins"] is None:
+            held.update(await _begin(call, names))
+        else:
+            await _take_up(call, dict(zip(names, call.params["pins"], strict=False)), held)
+        return await _hold(call, held)
     finally:  # the connection is gone, be it with trapd, which then writes nothing down any more
-        call.pins.give_up(name, held.id, "its run has ended")
+        for name, one in held.items():
+            call.pins.give_up(name, one.id, "its run has ended")
 
 
 async def keep(call: Call[requests.OfKeep]) -> documents.Kept:
@@ -41,51 +44,67 @@ async def keep(call: Call[requests.OfKeep]) -> documents.Kept:
     return {"schema": SCHEMA}
 
 
-def _pool(call: Call[requests.OfPin]) -> str:
-    if call.params["pool"] is not None:
-        return find_pool(call, call.params["pool"])
+def _pools(call: Call[requests.OfPin]) -> list[str]:
+    """Each once, in the order in which they were named."""
+    if call.params["pools"]:
+        return [find_pool(call, name) for name in dict.fromkeys(call.params["pools"])]
     known = sorted(call.context.controller.specs)
     if len(known) != 1:
         raise UsageError(f"cannot pin without the name of a pool: there are {', '.join(known)}; use --pool")
-    return known[0]
+    return known
 
 
-async def _begin(call: Call[requests.OfPin], name: str) -> Pin:
+async def _begin(call: Call[requests.OfPin], names: Sequence[str]) -> Mapping[str, Pin]:
     reason, told = one_line(call.params["reason"]), ""
     while True:
         changed = call.context.controller.changed()  # taken before the look, so that no change falls between
-        begun = await call.pins.begin(name, actor=call.actor, reason=reason)
+        begun = await call.pins.begin(names, actor=call.actor, reason=reason)
         if not isinstance(begun, Later):
             return begun
-        waits = _waits(name, begun)
+        waits = _waits(begun)
         if begun.person:
-            raise StillGoingError(f"cannot pin pool {name}: {begun.why}", waits)
-        if told != begun.why:
-            told = begun.why
+            raise StillGoingError(f"cannot pin pool {begun.pool}: {begun.why}", waits)
+        if told != waits["message"]:
+            told = waits["message"]
             await call.report(waits)
         await asyncio.wait([changed])  # everybody's: not to be cancelled with us
 
 
-async def _hold(call: Call[requests.OfPin], name: str, held: Pin) -> documents.Unpinned:
-    clock, silent = call.context.clock, 0
+async def _take_up(call: Call[requests.OfPin], ids: Mapping[str, str], held: dict[str, Pin]) -> None:
+    """Raises RefusedError if one has ended; the others are in ``held``, and can be given up."""
+    refused: RefusedError | None = None
+    for name, id in ids.items():
+        try:
+            held[name] = await call.pins.take_up(name, id, actor=call.actor)
+        except RefusedError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
+async def _hold(call: Call[requests.OfPin], held: Mapping[str, Pin]) -> documents.Unpinned:
+    """Until one of them ends. Returns which, and why."""
+    clock, pins, silent = call.context.clock, call.pins, 0
     asked = ask_at = clock.now()
-    while call.pins.find(name, held.id) is not None:
+    while not (over := [name for name, one in held.items() if pins.find(name, one.id) is None]):
         changed = call.context.controller.changed()
         if clock.now() >= ask_at:
             if silent >= UNANSWERED:
-                call.pins.give_up(name, held.id, f"its holder was silent for {ASKED_EVERY * UNANSWERED:g} s")
-                break
+                for name, one in held.items():
+                    pins.give_up(name, one.id, f"its holder was silent for {ASKED_EVERY * UNANSWERED:g} s")
+                continue
             asked, ask_at = clock.now(), clock.now() + ASKED_EVERY
-            await call.report(_held(call.context, name, held))
+            for name, one in held.items():
+                await call.report(_held(call.context, name, one))
         await asyncio.wait([changed], timeout=max(0.0, ask_at - clock.now()))
         if clock.now() >= ask_at:
-            silent = 0 if call.pins.heard_at(held.id) >= asked else silent + 1
-    return {"schema": SCHEMA, "pool": name, "message": call.pins.why_ended(held.id)}
+            silent = 0 if all(pins.heard_at(one.id) >= asked for one in held.values()) else silent + 1
+    return {"schema": SCHEMA, "pool": over[0], "message": pins.why_ended(held[over[0]].id)}
 
 
-def _waits(name: str, later: Later) -> documents.PinProgress:
-    message = f"pool {name}: waiting: {later.why}"
-    return {"pool": name, "pin": None, "generation": None, "digest": None, "until": None, "message": message}
+def _waits(later: Later) -> documents.PinProgress:
+    message = f"pool {later.pool}: waiting: {later.why}"
+    return {"pool": later.pool, "pin": None, "generation": None, "digest": None, "until": None, "message": message}
 
 
 def _held(context: Context, name: str, held: Pin) -> documents.PinProgress:

@@ -98,9 +98,15 @@ class OfScale(TypedDict):
 
 
 class OfPin(TypedDict):
-    pool: Annotated[str | None, Default(None), "a pool's name; null: the only one"]
+    pools: Annotated[
+        list[str] | None, Default(None), "names of pools, all of which are held or none; null: the only one"
+    ]
     reason: Annotated[str, Default(""), "what runs, in one line"]
-    pin: Annotated[str | None, Default(None), "take up this pin again, after trapd was started anew; null: a new one"]
+    pins: Annotated[
+        list[str] | None,
+        Default(None),
+        "take up these pins again, one of each of `pools`, after trapd was started anew; null: new ones",
+    ]
 
 
 class OfKeep(TypedDict):

@@ -1,10 +1,10 @@
-"""The holder of a pin: keeps the connection, answers trapd's questions, and takes the pin up again after a restart."""
+"""The holder of pins: keeps the connection, answers trapd's questions, and takes them up again after a restart."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from trapd.control import methods
@@ -23,26 +23,31 @@ class Holder:
     def __init__(self, connect: Callable[[], Client], tell: Callable[[str], None]) -> None:
         self._connect, self._tell = connect, tell
         self._client = connect()
-        self._held: documents.PinProgress | None = None
+        self._held: dict[str, documents.PinProgress] = {}  # by pool
         self._id = 0  # of the request
         self._lost = ""
         self._ended = threading.Event()
 
-    def begin(self, pool: str | None, reason: str) -> documents.PinProgress:
-        """Return when the code is held. Raises AnswerError if it cannot be, UnreachableError if trapd is not there."""
+    def begin(self, pools: Sequence[str], reason: str) -> Mapping[str, documents.PinProgress]:
+        """Return when the code of all these pools is held, by pool and in this order; none: of the only pool.
+
+        Raises AnswerError if it cannot be, UnreachableError if trapd is not there.
+        """
         self._client.__enter__()
-        self._id = self._client.send(methods.PIN({"pool": pool, "reason": reason, "pin": None}))
-        while True:
+        names = list(dict.fromkeys(pools))
+        self._id = self._client.send(methods.PIN({"pools": names or None, "reason": reason, "pins": None}))
+        while len(self._held) < max(1, len(names)):
             match self._client.receive(None):
                 case Progress(_, params):
                     progress = cast("documents.PinProgress", params)
-                    if progress["pin"] is not None:
-                        self._held = progress
+                    if progress["pin"] is None:
+                        self._tell(progress["message"])
+                    else:
+                        self._held[progress["pool"]] = progress
                         self._answer(progress)
-                        return progress
-                    self._tell(progress["message"])
                 case Failed(answered) as failed if answered in (self._id, None):
                     raise AnswerError(failed)
+        return self._held
 
     def keep(self) -> None:
         """Hold on in a thread of its own, which ends with the process."""
@@ -71,12 +76,11 @@ class Holder:
             return
 
     def _take_up(self) -> None:
-        held = self._held
         self._client.__exit__(None, None, None)
         self._client = self._connect()
         self._client.__enter__()
-        if held is not None:
-            self._id = self._client.send(methods.PIN({"pool": held["pool"], "reason": "", "pin": held["pin"]}))
+        pins = [held["pin"] or "" for held in self._held.values()]
+        self._id = self._client.send(methods.PIN({"pools": list(self._held), "reason": "", "pins": pins}))
 
     def _listen(self, away: bool) -> str:
         """Return why the pin has ended."""
@@ -95,3 +99,11 @@ class Holder:
     def _answer(self, progress: documents.PinProgress) -> None:
         if progress["pin"] is not None:
             self._client.send(methods.PIN_KEEP({"pin": progress["pin"]}))
+
+
+def different(held: Mapping[str, documents.PinProgress]) -> str:
+    """That these pools are on different code; empty if they are not."""
+    if len({progress["digest"] for progress in held.values()}) < 2:
+        return ""
+    generations = ", ".join(f"{name} on generation {progress['generation']}" for name, progress in held.items())
+    return f"these pools are on different code: {generations}"

@@ -18,6 +18,7 @@ class Later:
 
     why: str
     person: bool = False
+    pool: str = ""  # that it is about, if the run asked for several
 
 
 def later(view: PoolView, generations: Mapping[int, Generation], *, stopping: bool = False) -> Later | None:
