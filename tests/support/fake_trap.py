@@ -11,7 +11,10 @@ SOURCE_FINDER = "0.7.0"  # version of radio-pyse
 ARITHMETIC = {"numba": "0.61.2", "numpy": "2.2.6"}  # metadata alone
 _SOURCE_EXTRACTION = '''
 import datetime
+import logging
 import os
+
+PYSE_OUT_COLUMNS_LEGACY = {"ra": "ra", "peak_flux": "peak"}
 
 
 class Number:
@@ -44,11 +47,18 @@ def read_pyse_image(path, **options):
     rejected = Number("rejected" in text)
     layer = os.environ["NUMBA_THREADING_LAYER"]
     meta = {"rms": Number(0.5), "taustart_ts": datetime.datetime(2026, 1, 2), "layer": layer, "freq_band": 0}
-    return text.split(), meta, rejected.item()
+    meta |= {"freq_eff": 5, "freq_bw": 1}
+    if "warn" in text:
+        logging.getLogger("TraP").warning("no bandwidth in %s", path)
+    return [word for word in text.split() if word != "warn"], meta, rejected.item()
 
 
 def sources_from_fits_pyse(image, rejected):
     return Table([] if rejected else [{"ra": Number(10.0), "peak_flux": Number(float(one))} for one in image])
+
+
+def force_fit(image, positions):
+    return Table([{"ra": Number(ra), "peak_flux": Number(0.125)} for ra, dec in positions]), list(range(len(positions)))
 '''
 
 

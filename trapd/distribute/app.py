@@ -15,6 +15,9 @@ from celery import Celery
 
 TASKS = "trapd.distribute.tasks"
 EXTRACT_SOURCES = "trapd.distribute.extract_sources"  # the task's registered name: submitters send by name
+# The tasks of a whole run (trapd.distribute.run): their answers are exact, but only Trap's environment can read them.
+EXTRACT_TABLE = "trapd.distribute.extract_table"
+FIT_POSITIONS = "trapd.distribute.fit_positions"
 
 app = Celery("trapd", loader="default", include=[TASKS])
 app.conf.update(

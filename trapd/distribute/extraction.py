@@ -17,6 +17,7 @@ from typing import Any
 # process. A value that is set in the environment stays, for instance for a pool of another kind.
 os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
 
+from trap import source_extraction
 from trap.source_extraction import read_pyse_image, sources_from_fits_pyse
 
 from trapd.distribute import provenance
@@ -50,6 +51,41 @@ def extract(path: str, **options: Any) -> dict[str, Any]:
         "rms": plain(meta["rms"]),
         "meta": {name: value for name, value in plain(meta).items() if name != _NOT_MEASURED},
     }
+
+
+def extract_table(path: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Find the sources of the image at ``path``, exactly as trap-run has them: see trapd.distribute.exact.
+
+    Returns ``table`` (the sources), ``meta`` and ``rejected`` as Trap's functions return them, and ``header``: the
+    image's coordinates. Raises Trap's own exception for an image that Trap cannot read.
+    """
+    from trapd.distribute import exact
+
+    _look(path)
+    with _turn:
+        image, meta, rejected = read_pyse_image(path, **options)
+        table = sources_from_fits_pyse(image, rejected=rejected)
+    return {
+        "table": exact.table(table),
+        "meta": exact.scalars(meta),
+        "rejected": bool(rejected),
+        "header": exact.header(image),
+    }
+
+
+def fit_positions(path: str, options: dict[str, Any], positions: list[list[float]]) -> dict[str, Any]:
+    """Measure the image at these positions (degrees), as trap-run does where it misses a source.
+
+    The image is read again: the extraction was most likely in another process, and to keep images for a fit that may
+    not come would cost memory. Returns ``table``, and ``fitted``: the indices of the positions that could be measured.
+    """
+    from trapd.distribute import exact
+
+    _look(path)
+    with _turn:
+        image, _, _ = read_pyse_image(path, **options)
+        table, fitted = source_extraction.force_fit(image, positions=exact.array(positions))
+    return {"table": exact.table(table), "fitted": [int(index) for index in fitted]}
 
 
 def _look(path: str) -> None:

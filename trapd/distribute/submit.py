@@ -21,11 +21,23 @@ from trapd.distribute.app import EXTRACT_SOURCES
 
 log = logging.getLogger("trapd.distribute")
 
+Fault = Literal["", "image", "machine"]
+
 POLL = 0.1  # s between looks at a result backend that sends no messages (files, databases)
 ATTEMPTS = 3  # how many times an image is sent, if the machine and not the image is at fault
 PATIENCE = 600.0  # s without any answer, after which answers may be lost: longer than a rollout of Trap takes
 LINGER = 10.0  # s for the images that workers process when the submitter gives up
 QUIET = 2.0  # s without a new result of a revoked task: by then a worker that is not busy has discarded the tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One task about one image."""
+
+    image: str  # as the submitter names it in answers
+    task: str  # the task's registered name
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]  # the task's keyword arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +52,26 @@ class Answer:
     error: str  # why there are no sources; empty if they were extracted
     # "image": Trap cannot use the image. "machine": a process was killed, a time limit, a lost answer, a revoked task;
     # the image may be good.
-    fault: Literal["", "image", "machine"] = ""
+    fault: Fault = ""
     attempts: int = 1  # how many times the image was sent
+    request: Request | None = None  # the one that it answers
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """An image without an answer."""
+    """A request without an answer."""
 
     result: AsyncResult
-    image: str
+    request: Request
     sent: float  # seconds since the epoch, the first time
     attempts: int = 1
+
+    @property
+    def image(self) -> str:
+        return self.request.image
+
+    def answer(self, task: str, answered: float, result: Mapping[str, Any] | None, error: str, fault: Fault) -> Answer:
+        return Answer(task, self.image, self.sent, answered, result, error, fault, self.attempts, self.request)
 
 
 class Submitter:
@@ -61,10 +81,11 @@ class Submitter:
     submits it. That needs Trap in this process: ModuleNotFoundError if it is not installed.
     """
 
-    def __init__(self, app: Celery, *, options: Mapping[str, Any] | None = None) -> None:
-        """``options`` go with every image to Trap's ``read_pyse_image``."""
+    def __init__(self, app: Celery, *, options: Mapping[str, Any] | None = None, queue: str | None = None) -> None:
+        """``options`` go with every image to Trap's ``read_pyse_image``. ``queue``: None is Celery's default queue."""
         self.app = app
         self.options = dict(options or {})
+        self._queue = {} if queue is None else {"queue": queue}
         self._waiting: dict[str, _Waiting] = {}
         if app.conf.task_always_eager:
             app.loader.import_default_modules()  # registers the tasks: Celery ignores the setting for a mere name
@@ -76,14 +97,19 @@ class Submitter:
 
     def send(self, image: str) -> str:
         """Submit one image, under its absolute path; returns the task's id."""
+        path = str(Path(image).absolute())
+        return self.ask(Request(image, EXTRACT_SOURCES, (path,), self.options))
+
+    def ask(self, request: Request) -> str:
+        """Submit a task about an image; returns the task's id."""
         sent = time.time()
-        result = self._submit(image)
-        self._waiting[str(result.id)] = _Waiting(result, image, sent)
+        result = self._submit(request)
+        self._waiting[str(result.id)] = _Waiting(result, request, sent)
         return str(result.id)
 
-    def _submit(self, image: str, **options: Any) -> AsyncResult:
-        path = str(Path(image).absolute())
-        result = self.app.signature(EXTRACT_SOURCES, args=(path,), kwargs=self.options).apply_async(**options)
+    def _submit(self, request: Request, **options: Any) -> AsyncResult:
+        signature = self.app.signature(request.task, args=request.args, kwargs=request.options)
+        result = signature.apply_async(**options, **self._queue)
         if not self.app.conf.task_always_eager:
             self.app.backend.add_pending_result(result)
         return result
@@ -107,13 +133,13 @@ class Submitter:
             if self._is_stored(waiting.result):
                 continue
             if waiting.attempts < ATTEMPTS:
-                self._submit(waiting.image, task_id=task)
+                self._submit(waiting.request, task_id=task)
                 self._waiting[task] = replace(waiting, attempts=waiting.attempts + 1)
                 continue
             del self._waiting[task]
             _forget(waiting.result)
             words = f"cannot process {waiting.image}: it was sent {waiting.attempts} times and no answer came"
-            answer = Answer(task, waiting.image, waiting.sent, time.time(), None, words, "machine", waiting.attempts)
+            answer = waiting.answer(task, time.time(), None, words, "machine")
             given_up.append(answer)
         if given_up:
             self._revoke([answer.task for answer in given_up])
@@ -204,16 +230,16 @@ class Submitter:
         _forget(waiting.result)
         image, attempts = waiting.image, waiting.attempts
         if not failed:
-            fault: Literal["", "image"] = "image" if value["error"] else ""
-            return Answer(task, image, waiting.sent, now, value, value["error"] or "", fault, attempts)
+            fault: Fault = "image" if value["error"] else ""
+            return waiting.answer(task, now, value, value["error"] or "", fault)
         if isinstance(value, WorkerLostError) and attempts < ATTEMPTS:
-            result = self._submit(image)  # under a new id: the old one has failed for everybody who knows it
+            result = self._submit(waiting.request)  # under a new id: the old one has failed for everybody who knows it
             self._waiting[str(result.id)] = replace(waiting, result=result, attempts=attempts + 1)
             return None
         words = f"cannot process {image}: {type(value).__name__}: {value}"
         if attempts > 1:
             words += f"; it was sent {attempts} times"
-        return Answer(task, image, waiting.sent, now, None, words, "machine", attempts)
+        return waiting.answer(task, now, None, words, "machine")
 
 
 def _forget(result: AsyncResult) -> None:

@@ -16,6 +16,7 @@ _PASSENGERS = ("worker", "distribute")  # and what they need beside themselves
 _MODULES = (
     "__init__.py",
     "atomic.py",
+    "durations.py",
     "environment.py",
     "environment_file.py",
     "layout.py",

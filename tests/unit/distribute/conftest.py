@@ -11,14 +11,18 @@ from types import ModuleType
 import pytest
 from celery import Celery, signals
 
-from tests.support import fake_trap
+from tests.support import fake_main_line
 
-FRESH = ("trapd.distribute.app", "trapd.distribute.extraction", "trapd.distribute.tasks", "trap")
+STAND_INS = ("trap", "dask", "astropy")
 
 
 def drop() -> dict[str, ModuleType]:
-    """Take the modules that depend on Trap out of ``sys.modules``."""
-    return {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith(FRESH)}
+    """Take the modules that depend on Trap out of ``sys.modules``, with their package, which holds them too."""
+    return {
+        name: sys.modules.pop(name)
+        for name in [*sys.modules]
+        if name.startswith("trapd.distribute") or name.partition(".")[0] in STAND_INS
+    }
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
 
     Whoever runs them keeps a ledger at ``ledger`` in tmp_path.
     """
-    monkeypatch.syspath_prepend(fake_trap.write(tmp_path / "site", "9.8.7"))
+    monkeypatch.syspath_prepend(fake_main_line.write(tmp_path / "site", "9.8.7"))
     monkeypatch.setenv("TRAPD_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.setenv("NUMBA_THREADING_LAYER", "")  # so that it is put back to what it was
     monkeypatch.delenv("NUMBA_THREADING_LAYER")

@@ -1,0 +1,64 @@
+"""Answers on disk, so that a run that was interrupted goes on where it was.
+
+See docs/adr/0043-a-run-keeps-its-answers.md.
+
+An answer belongs to an image (path, size and time of its last change), to the options of the extraction, and to the
+code that gave it. One file for each answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trapd import atomic
+from trapd.distribute.codes import Code
+from trapd.distribute.endings import OccupiedError
+from trapd.distribute.submit import Request
+
+_LOCK = "lock"
+
+
+class Kept:
+    """The answers in one folder, for one run at a time."""
+
+    def __init__(self, folder: Path, own: Code) -> None:
+        """Make the folder if it is not there. ``own``: answers of code that does not suit it are not used. Raises
+        OccupiedError if another run has the folder, OSError."""
+        self.folder, self._own = folder, own
+        self.wanted: Code | None = None  # only answers of this code are used
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise OccupiedError(
+                f"cannot use the answers in {folder}: another run uses them; wait for its end, or give another --keep"
+            ) from None
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def name(self, request: Request, image: os.stat_result) -> str:
+        """Return the name of the file for the answer to this request; ``image``: the state of its image."""
+        about = [request.task, request.args, dict(request.options), image.st_size, image.st_mtime_ns]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:40] + ".json"
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """Return the answer, if there is one of the right code."""
+        try:
+            answer: dict[str, Any] = json.loads((self.folder / name).read_bytes())
+            code = Code.of_answer(answer)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # of a computer that lost its power, say
+            return None
+        return answer if code.suits(self._own) and self.wanted in (None, code) else None
+
+    def keep(self, name: str, answer: dict[str, Any]) -> None:
+        """Raises OSError."""
+        # Not fsynced, which costs 10 ms and more: after a power cut the image is extracted again.
+        atomic.write(self.folder / name, json.dumps(answer), lasting=False)
