@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from trapd.event import Event
+from trapd.event import Event, EventKind, TaskEnd
 from trapd.model import (
     Disk,
     Failure,
@@ -98,6 +98,21 @@ class Asked:
     retrials: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run of a worker that has ended. ``pid``: its main process; None: not known, and then every run counts that was
+    there ``since`` (seconds since the epoch) and is not ``now``, the process that has its place."""
+
+    instance: str
+    pid: int | None
+    since: float
+    now: int | None = None
+
+    def is_of(self, pid: int, wall: float) -> bool:
+        """Was this file written by that run, at that time?"""
+        return pid == self.pid if self.pid is not None else pid != self.now and wall >= self.since
+
+
 class Accounts(Protocol):
     """What workers themselves say of their tasks. Each question goes to one worker; nothing asks regularly.
 
@@ -117,6 +132,10 @@ class Accounts(Protocol):
         all if the worker has not counted them yet.
     A10 ``poison`` has a task that is set aside for its kills tried again ("retry") or dropped ("drop"). Returns what
         will be done. Raises RefusedError if no such task is set aside on this host.
+    A11 ``left`` returns the tasks that a run of a worker had when it was asked to leave, or when it ended, each with
+        what became of it, from the files that the run has left. A task of which these do not say more is unknown.
+    A12 ``settle`` removes the receipt of a worker that has ended, and if the worker is ``gone`` its task table. Where
+        the folder is not trapd's own, the workers themselves remove receipts after a week.
     """
 
     async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work: ...
@@ -126,6 +145,8 @@ class Accounts(Protocol):
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str: ...
     async def poison(self, instance: str, pid: int, id: str, order: str) -> str: ...
+    async def left(self, ended: Ended) -> Sequence[TaskEnd]: ...
+    async def settle(self, instance: str, *, gone: bool) -> None: ...
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]: ...
     async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None: ...
     async def admit(self, instance: str, pid: int) -> bool: ...
@@ -239,6 +260,7 @@ class History(Protocol):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        kind: EventKind | None = None,
         since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:

@@ -76,6 +76,7 @@ class Controller:
         self._views, self._works = dict[str, PoolView](), dict[str, Mapping[InstanceId, Work]]()
         self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them
         self._recordings, self._orders = dict[str, Recording](), dict[str, Orders]()
+        self._ends: dict[str, asking.Ends] = {}
         self._wakes, self._passes = dict[str, asyncio.Event](), dict[str, asyncio.Lock]()
         self._refusals: dict[str, int] = {}  # passes in a row in which the backend refused something
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -284,13 +285,17 @@ class Controller:
         # written before it is done: a crash in between repeats a step that the next pass would take anyway;
         # and while nothing could be written, something is at each pass, to see whether that is over
         recording, orders = self._recording_of(name), self._orders_of(name)
-        events = recording.events(view, planned, orders.refused)
+        ends = self._ends.setdefault(name, asking.Ends(self.accounts))
+        events = await ends.told(recording.events(view, planned, orders.refused), recording.before, view)
         kept = self._remember([state] if state != view.state or self.trouble else [], [*recording.pending, *events])
         lost = not kept and any(isinstance(action, Verdict) for action in planned.actions)
         if lost:  # then it is none. Anything else is derived again from what is seen, and has to go on
             view, planned = await self._weigh(name, seen, now, held=True)
-            state, events = view.state, recording.events(view, planned, orders.refused)
+            state, told = view.state, recording.events(view, planned, orders.refused)
+            events = await ends.told(told, recording.before, view)
         recording.recorded(view, events, written=kept)
+        if kept:
+            await ends.settle()
         self._views[name] = replace(view, state=state)
         done = await orders.carry_out(self._views[name], planned)
         recording.done(view, done, written=kept)

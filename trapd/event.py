@@ -170,6 +170,23 @@ _FAILURES = frozenset({EventKind.FAILED, EventKind.CRASHED, EventKind.OOM_KILLED
 _OVER = frozenset({EventKind.GONE, EventKind.LOST, EventKind.FORGOT})
 
 
+class Became(StrEnum):
+    """What became of a task that a worker had when it was asked to leave, or when it ended."""
+
+    FINISHED = "finished"  # it ended there, well or not
+    RETURNED = "handed back"  # the broker has its message again
+    UNKNOWN = "unknown"  # the worker ended while it had the task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnd:
+    """A task that a worker had, by id and name, and what became of it."""
+
+    id: str
+    name: str
+    became: Became
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of history. Nothing happens without a ``reason``, and ``actor`` is who caused it."""
@@ -184,4 +201,5 @@ class Event:
     instance: str | None = None
     detail: str = ""
     duration: float | None = None  # seconds; the kind says from when
+    tasks: tuple[TaskEnd, ...] = ()  # of a worker that ended: the receipt of its drain, or what it ran
     id: int = 0  # given when it is saved, and then only grows; 0: not saved

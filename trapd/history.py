@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from trapd.content import Content
 from trapd.contracts import History
 from trapd.errors import HistoryError
-from trapd.event import Event, EventKind
+from trapd.event import Became, Event, EventKind, TaskEnd
 from trapd.migrations import SCHEMA, migrate
 from trapd.model import (
     Generation,
@@ -133,10 +133,11 @@ class SqliteHistory(History):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        kind: EventKind | None = None,
         since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
-        wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance}
+        wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance, "kind": kind}
         rows = self._latest("events", _ALL, wanted, limit, after=since)
         return [self._event(row) for row in (rows if since is not None else reversed(rows))]
 
@@ -303,7 +304,7 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 
 def _record(value: Any) -> dict[str, Any]:
-    values = Refusal | Content | Pin | TaskChanges | Retrial | WorkerOrder
+    values = TaskEnd | Refusal | Content | Pin | TaskChanges | Retrial | WorkerOrder
     return asdict(value) if isinstance(value, values) else dict(value)  # mappings that are not dict
 
 
@@ -344,4 +345,6 @@ def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
 
 
 def _event(record: dict[str, Any], columns: dict[str, Any]) -> Event:
-    return Event(**record | columns | {"kind": EventKind(columns["kind"])})
+    # an event of an earlier trapd has no tasks
+    tasks = tuple(TaskEnd(**task | {"became": Became(task["became"])}) for task in record.get("tasks", ()))
+    return Event(**record | columns | {"kind": EventKind(columns["kind"]), "tasks": tasks})

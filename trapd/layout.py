@@ -126,6 +126,10 @@ class Runtime:
         """The tasks that the worker runs, or ran when it was killed."""
         return self.instances / f"{instance}.tasks"
 
+    def receipt(self, instance: str) -> Path:
+        """What became of the tasks that the worker held when its drain began."""
+        return self.instances / f"{instance}.receipt"
+
     def process(self, instance: str) -> Path:
         """Its main process, for the trapd that starts after this one was killed (embedded backend)."""
         return self.instances / f"{instance}.pid"

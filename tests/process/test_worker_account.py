@@ -17,7 +17,9 @@ from tests.support import brokers
 from tests.support.repetitions import rows
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd import task_table
+from trapd.backend.accounts import WorkerAccounts
 from trapd.backend.task_socket import NoAnswerError, ask
+from trapd.event import Became
 from trapd.layout import Runtime
 from trapd.model import InstanceState
 from trapd.spec import PoolSpec
@@ -121,6 +123,8 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         if not interrupted:
             (short_path / "held.go").touch()
         await lab.until(lambda seen: ONE not in seen)
+        assert await lab.receipt() == {held.id: Became.FINISHED}
+        await WorkerAccounts(lab.runtime).settle(ONE.name, gone=True)
     assert not list((short_path / "run/instances").iterdir())
 
 
@@ -152,7 +156,10 @@ async def test_a_task_is_ended_by_its_id_while_the_worker_drains_and_its_broker_
                 await lab.account_when(lambda account: not begun(account))
 
 
-async def test_what_a_killed_worker_ran_stands_in_its_table(short_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("drains", [False, True])
+async def test_what_a_killed_worker_ran_stands_in_its_table(
+    short_path: Path, request: pytest.FixtureRequest, drains: bool
+) -> None:
     lab = make(short_path, make_broker("embedded", request), "prefork")
 
     async with lab:
@@ -161,8 +168,12 @@ async def test_what_a_killed_worker_ran_stands_in_its_table(short_path: Path, re
         held = await lab.send("hold", str(short_path / "held"))
         await asyncio.to_thread(wait, (short_path / "held.started").exists)
         await lab.account_when(lambda account: begun(account) == [held.id])
+        if drains:
+            await lab.backend.drain(ONE)
+            await asyncio.to_thread(wait, (lab.runtime / f"instances/{ONE}.receipt").exists)
         os.kill(worker.pid, signal.SIGKILL)
-        await lab.until(lambda seen: seen[ONE].state is InstanceState.FAILED)
+        await lab.until(lambda seen: ONE not in seen or seen[ONE].state is InstanceState.FAILED)
+        assert await lab.receipt() == {held.id: Became.UNKNOWN}
         table = Runtime(lab.runtime).task_table(ONE.name).read_bytes()
         pid, [task] = task_table.parse(table)
         assert (pid, task.id, task.name) == (worker.pid, held.id, "naps.jobs.hold")

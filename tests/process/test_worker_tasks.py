@@ -14,6 +14,7 @@ from tests.conftest import make_broker
 from tests.support.brokers import Broker
 from tests.support.repetitions import rows
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
+from trapd.event import Became
 from trapd.model import InstanceId, InstanceState
 from trapd.spec import PoolSpec
 from trapd.worker.bootsteps import STAMP_EVERY
@@ -147,7 +148,7 @@ async def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
 
     async with lab:
         await lab.start()
-        await lab.send("hold", str(short_path / "ledger"))
+        held = await lab.send("hold", str(short_path / "ledger"))
         await appears(short_path / "ledger.started")
         limited = [await lab.send("limited", str(short_path / "limited")) for _ in range(2)]
         scheduled = await lab.send("nap", 0, str(short_path / "scheduled"), countdown=2)
@@ -165,6 +166,8 @@ async def test_what_was_only_reserved_does_not_wait_for_the_end_of_a_drain(
         assert len((short_path / "reserved").read_text().splitlines()) == 3
         assert len((short_path / "scheduled").read_text().splitlines()) == 1
         assert len((short_path / "limited").read_text().splitlines()) == 2
+        back = dict.fromkeys((sent.id for sent in [*reserved, scheduled, *limited]), Became.RETURNED)
+        assert await lab.receipt() == {held.id: Became.FINISHED, **back}
 
 
 async def test_a_drain_that_outlasts_the_heartbeats_repeats_no_task(
@@ -254,6 +257,12 @@ async def test_every_celery_pool_works_on_every_broker_and_its_drain_loses_nothi
             assert await lab.result(result)
         assert len(ledger.read_text().splitlines()) == 12
         await lab.drain(TWO)
+        first, second = await lab.receipt(), await lab.receipt(TWO)
+        finished = [id for found in (first, second) for id in found if found[id] is Became.FINISHED]
+        assert Became.FINISHED in first.values()
+        assert Became.UNKNOWN not in [*first.values(), *second.values()]
+        assert len(finished) == len({*finished})
+        assert {*first, *second} <= {result.id for result in sent}
         assert "cannot tell" not in lab.told() + lab.told(TWO)
 
 

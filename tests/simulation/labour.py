@@ -13,7 +13,8 @@ from random import Random
 from typing import Any
 
 from tests.simulation.universe import Universe
-from trapd.contracts import Accounts, Asked
+from tests.support.no_accounts import NoAccounts
+from trapd.contracts import Asked
 from trapd.errors import RefusedError
 from trapd.model import InstanceId, InstanceState
 from trapd.work import TaskCounts, TaskRun, Work
@@ -38,7 +39,7 @@ class _Worker:
 
 
 @dataclass
-class Labour(Accounts):
+class Labour(NoAccounts):
     """``pace``: tasks that a worker ends in a second, in the mean. ``breaks``: fingerprint -> tasks that this code
     always fails. ``messages``: None if there is none now."""
 

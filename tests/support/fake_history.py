@@ -59,6 +59,7 @@ class FakeHistory(History):
         rollout: int | None = None,
         generation: int | None = None,
         instance: str | None = None,
+        kind: EventKind | None = None,
         since: int | None = None,
         limit: int = 100,
     ) -> Sequence[Event]:
@@ -69,6 +70,7 @@ class FakeHistory(History):
             and rollout in (None, event.rollout)
             and generation in (None, event.generation)
             and instance in (None, event.instance)
+            and kind in (None, event.kind)
             and event.id > (since or 0)
         )
         latest = list(islice(found, max(limit, 0)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trapd.contracts import Accounts, Asked
+from trapd.contracts import Accounts, Asked, Ended
 from trapd.errors import RefusedError
+from trapd.event import TaskEnd
 from trapd.work import TaskRun, Work
 
 
@@ -20,6 +21,12 @@ class NoAccounts(Accounts):
 
     async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
         return "goes back"
+
+    async def left(self, ended: Ended) -> Sequence[TaskEnd]:
+        return ()
+
+    async def settle(self, instance: str, *, gone: bool) -> None:
+        pass
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         raise RefusedError("it is not asked")

@@ -16,6 +16,9 @@ import pytest
 from tests.support.brokers import Broker
 from tests.support.snapshots import make_generation
 from tests.support.stages import PATIENCE, EmbeddedStage, Seen
+from trapd.backend.accounts import WorkerAccounts
+from trapd.contracts import Ended
+from trapd.event import Became
 from trapd.model import Failure, Instance, InstanceId, InstanceState
 from trapd.spec import PoolSpec
 from trapd.worker import launch
@@ -86,6 +89,11 @@ class WorkerLab(EmbeddedStage):
         await self.backend.drain(id)
         seen = await self.until(lambda seen: id not in seen or seen[id].state is InstanceState.FAILED)
         assert id not in seen, self.told(id)
+
+    async def receipt(self, id: InstanceId = ONE) -> dict[str, Became]:
+        """What became of the tasks of a run that has ended, by id."""
+        tasks = await WorkerAccounts(self.runtime).left(Ended(id.name, None, 0.0))
+        return {task.id: task.became for task in tasks}
 
     async def send(self, task: str, *arguments: object, **options: Any) -> Any:
         """Send a task; the result to be waited for with ``result``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 from trapd import task_table
 from trapd.backend import reports
 from trapd.backend.task_socket import NoAnswerError, ask
-from trapd.contracts import Accounts, Asked
+from trapd.contracts import Accounts, Asked, Ended
 from trapd.errors import RefusedError
+from trapd.event import Became, TaskEnd
 from trapd.layout import Runtime
 from trapd.masking import mask
 from trapd.work import TaskCounts, TaskRun, Work
@@ -20,11 +23,12 @@ from trapd.work import TaskCounts, TaskRun, Work
 LOOKING = 2.0  # s that a worker has for an answer: one that stands still gives none
 _MOST_TASKS = 10_000  # of one application that are remembered; an answer may have any number
 _WORDS = 250  # characters of a name or an id that are shown
+_BECAME = {"held": Became.UNKNOWN, "finished": Became.FINISHED, "returned": Became.RETURNED}
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A10. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A12. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
@@ -55,6 +59,29 @@ class WorkerAccounts(Accounts):
         if "done" in answer:
             return mask(str(answer["done"]))
         raise RefusedError(mask(str(answer.get("error", "it gives no reason"))))
+
+    async def left(self, ended: Ended) -> Sequence[TaskEnd]:
+        return await asyncio.to_thread(self._left, ended)
+
+    def _left(self, ended: Ended) -> Sequence[TaskEnd]:
+        found: dict[str, TaskEnd] = {}
+        with contextlib.suppress(OSError, *_UNREADABLE, RecursionError):
+            found = receipt(reports.content(self._runtime.receipt(ended.instance)), ended)
+        with contextlib.suppress(OSError, ValueError):
+            path = self._runtime.task_table(ended.instance)
+            writer, tasks = task_table.parse(reports.content(path))
+            for task in tasks if ended.is_of(writer, math.inf) else ():
+                found.setdefault(task.id, TaskEnd(_word(task.id), _word(task.name), Became.UNKNOWN))
+        return list(found.values())
+
+    async def settle(self, instance: str, *, gone: bool) -> None:
+        await asyncio.to_thread(self._settle, instance, gone)
+
+    def _settle(self, instance: str, gone: bool) -> None:
+        files = [self._runtime.receipt(instance), *([self._runtime.task_table(instance)] if gone else [])]
+        for file in files:
+            with contextlib.suppress(OSError):  # under systemd the folder is the workers'
+                file.unlink(missing_ok=True)
 
     def written(self, instance: str, pid: int) -> tuple[TaskRun, ...]:
         """See A5; empty if the table is of another process."""
@@ -93,6 +120,23 @@ async def interrupt(instances: Path, instance: str, pid: int) -> bool:
     except NoAnswerError:
         return False
     return bool(answer.get("interrupted"))
+
+
+def receipt(content: bytes, ended: Ended) -> dict[str, TaskEnd]:
+    """Read a worker's receipt (worker/receipt.py), which anybody may have written; a task that is only held is unknown.
+    Empty if it is of another run. A line that was cut by the end of the worker counts for nothing. Raises what wrong
+    values raise."""
+    found: dict[str, TaskEnd] = {}
+    first, *lines = content.rpartition(b"\n")[0].split(b"\n")
+    head = json.loads(first)
+    if not ended.is_of(int(head["pid"]), float(head["wall"])):
+        return found
+    for line in lines:
+        said = json.loads(line)
+        for word, became in _BECAME.items():
+            if word in said:
+                found[str(said[word])] = TaskEnd(_word(said[word]), _word(said["name"]), became)
+    return found
 
 
 def parse(answer: Mapping[str, Any]) -> Work:

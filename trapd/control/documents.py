@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
 
-from trapd.event import EventKind
+from trapd.event import Became, EventKind
 from trapd.model import DiskState, FailureKind, InstanceState, RolloutState
 from trapd.problem import ProblemKind
 
@@ -189,6 +189,14 @@ class Instance(TypedDict):
     remote: list[RemoteCommand]
 
 
+class TaskEnd(TypedDict):
+    """A task that a worker had when it was asked to leave, or when it ended."""
+
+    id: str
+    name: str
+    became: Annotated[str, Became, ""]
+
+
 class Event(TypedDict):
     """One line of the history; docs/events.md has the kinds."""
 
@@ -203,6 +211,7 @@ class Event(TypedDict):
     reason: str
     detail: Annotated[str, "the traceback or the last lines of the log, where there are any"]
     duration: Annotated[float | None, "seconds; the kind of the event says from when"]
+    tasks: Annotated[list[TaskEnd], "of a worker that ended: the receipt of its drain, or what it ran; 200 at most"]
 
 
 class OpenProblem(TypedDict):
@@ -376,8 +385,18 @@ class Status(_Answer):
     warnings: Annotated[list[str], "sentences on what this machine does not allow; they change no exit status"]
 
 
+class Drains(TypedDict):
+    """What became of the tasks of the workers that a rollout drained, in numbers."""
+
+    rollout: int
+    finished: int
+    returned: Annotated[int, "tasks that were handed back to the broker"]
+    unknown: Annotated[int, "tasks of workers that were killed in the drain"]
+
+
 class Rollouts(_Answer):
     rollouts: list[Rollout]
+    drains: Annotated[list[Drains], "of those rollouts whose drains had tasks to finish or to hand back"]
 
 
 class RolloutStatus(_Answer):
@@ -486,6 +505,7 @@ class SetAside(TypedDict):
 class Tasks(_Answer):
     workers: list[WorkerTasks]
     aside: Annotated[list[SetAside], "as workers of these pools report it"]
+    ended: Annotated[list[Event], "if one worker is asked for: the ends of its runs that cost or left tasks"]
 
 
 class Poisoned(_Answer):

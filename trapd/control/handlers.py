@@ -20,6 +20,7 @@ from trapd.control.methods import Given
 from trapd.control.needs import Context, Pins, Triggers
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
+from trapd.control.receipts import drains
 from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
@@ -154,8 +155,9 @@ async def rollout_wait(call: Call[requests.OfWait]) -> documents.Waited:
 
 async def history(call: Call[requests.OfHistory]) -> documents.Rollouts:
     """List past rollouts of `pool` or of all, newest first, `limit` at most."""
-    rollouts = call.context.controller.history.rollouts(past(call, call.params["pool"]), call.params["limit"])
-    return _rollouts(rollouts)
+    history = call.context.controller.history
+    rollouts = history.rollouts(past(call, call.params["pool"]), call.params["limit"])
+    return {**_rollouts(rollouts), "drains": drains(history, rollouts)}
 
 
 async def generations(call: Call[requests.Nothing]) -> documents.Generations:
@@ -231,7 +233,7 @@ def _amount(text: str, before: int, pool: str) -> int:
 
 
 def _rollouts(rollouts: Sequence[Rollout]) -> documents.Rollouts:
-    return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts]}
+    return {"schema": SCHEMA, "rollouts": [describe(rollout) for rollout in rollouts], "drains": []}
 
 
 def answer_wanted(context: Context, name: str) -> documents.Wanted:

@@ -125,6 +125,7 @@ def event(event: Event) -> documents.Event:
         "reason": event.reason,
         "detail": event.detail,
         "duration": event.duration,
+        "tasks": [{"id": task.id, "name": task.name, "became": task.became.value} for task in event.tasks],
     }
 
 

@@ -12,6 +12,8 @@ from trapd.control.handlers import Call
 from trapd.control.methods import Given
 from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
+from trapd.control.receipts import ended
+from trapd.control.status import event
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Instance, InstanceId
@@ -33,7 +35,9 @@ async def tasks(call: Call[requests.OfTasks]) -> documents.Tasks:
     found = [_worker(instance, work, like[id.pool], now) for id, (instance, work) in working.items()]
     pools = {id.pool for id in working}
     views = [view for view in call.context.controller.pools() if view.spec.name in pools]
-    return {"schema": SCHEMA, "workers": found, "aside": [one for view in views for one in described_aside(view)]}
+    aside = [one for view in views for one in described_aside(view)]
+    ends = ended(call.context.controller.history, call.params["subject"])
+    return {"schema": SCHEMA, "workers": found, "aside": aside, "ended": [event(one) for one in ends]}
 
 
 def described_aside(view: PoolView) -> list[documents.SetAside]:
@@ -96,7 +100,7 @@ async def _working(call: Call[Given], subject: str | None) -> Working:
     if subject is not None:
         pools = [view.spec.name for view in views]
         instances = [i for i in instances if subject in (i.id.pool, i.id.name)]
-        if not instances and subject not in pools:
+        if not instances and subject not in pools and not ended(call.context.controller.history, subject):
             raise UsageError(f"cannot find {subject!r}: name a pool ({', '.join(pools)}) or a worker (POOL@G-S)")
     asked = [instance for instance in instances if instance.pid is not None]
     works = await call.context.accounts.works([Asked(i.id.name, i.pid) for i in asked if i.pid is not None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from trapd.control import documents
@@ -12,11 +12,12 @@ from trapd.control.needs import Context
 from trapd.control.pinned import line
 from trapd.control.protocol import SCHEMA
 from trapd.errors import UsageError
-from trapd.event import OWN_ACTORS, Event
+from trapd.event import OWN_ACTORS, Became, Event
 from trapd.model import Generation, Instance, InstanceId, Rollout
 from trapd.rollout.budget import budget
 from trapd.rollout.changes import changes
 from trapd.rollout.intent import GoBack, Nothing, Received, Trigger
+from trapd.rollout.receipts import named
 from trapd.rollout.room import Room
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
@@ -133,10 +134,13 @@ def _of_instance(context: Context, id: InstanceId) -> tuple[list[Step], str]:
     instance = next((i for i in view.instances if i.id == id), None)
     if instance is None and not mine:
         raise UsageError(f"cannot explain {id}: no such worker runs, and history has none; see trapctl status")
-    chain = _generation(context, id.generation, _previous(context, mine)) + [_event(event) for event in mine]
+    told = [step for event in mine for step in (_event(event), *_tasks(event))]
+    chain = _generation(context, id.generation, _previous(context, mine)) + told
     if instance is None:
-        told = bool(mine) and mine[-1].kind.over
-        return chain if told else [*chain, _step(None, "gone", f"{id} is not there any more")], ""
+        return chain if mine and mine[-1].kind.over else [
+            *chain,
+            _step(None, "gone", f"{id} is not there any more"),
+        ], ""
     chain.append(_step(None, instance.state.value, _instance_now(context, instance, view.state.wanted)))
     chain += [_step(None, "next", str(action)) for action in view.actions if action.instance == id]
     if id.name in view.waiting:
@@ -182,6 +186,13 @@ def _received(received: Received) -> Step:
 def _event(event: Event) -> Step:
     text = f"{event.instance}: {event.reason}" if event.instance else event.reason
     return _step(event.wall, event.kind, text + (f" (by {event.actor})" if event.actor not in OWN_ACTORS else ""))
+
+
+def _tasks(event: Event) -> Iterator[Step]:
+    """What became of the tasks that an ended worker had, by id."""
+    for became in Became:
+        if found := [task for task in event.tasks if task.became is became]:
+            yield _step(event.wall, became, named(found, len(found)))
 
 
 def _instance_now(context: Context, instance: Instance, wanted: int | None) -> str:

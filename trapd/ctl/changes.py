@@ -63,7 +63,8 @@ def _await(session: Session, rollouts: Sequence[int], timeout: float | None, the
         well = not any(status["rollout"]["state"] in _WENT_WRONG for status in ended)
         found = waiting.installed(then) if well and then is not None else None
     if session.as_json:
-        answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": [status["rollout"] for status in ended]}
+        found_rollouts = [status["rollout"] for status in ended]
+        answer: documents.Rollouts = {"schema": SCHEMA, "rollouts": found_rollouts, "drains": []}
         session.print_json(answer)
     else:
         for status in ended:

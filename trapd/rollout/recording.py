@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from trapd.event import Event
-from trapd.model import InstanceId
+from trapd.model import Instance, InstanceId
 from trapd.rollout.actions import Action, Plan, Renew
 from trapd.rollout.events import between, recalled
 from trapd.rollout.view import PoolView
@@ -23,6 +23,12 @@ class Recording:
         self._unfinished, self._booted = unfinished, booted
         self._recorded: PoolView | None = None  # the last pass, with what was done in it
         self._written: PoolView | None = None  # the last pass of which all was written down
+
+    @property
+    def before(self) -> tuple[Instance, ...]:
+        """The workers as the last pass left them; of a trapd that has just begun, once it was asked for events, as
+        history knows them."""
+        return self._recorded.instances if self._recorded is not None else ()
 
     def events(self, view: PoolView, plan: Plan, refused: Container[tuple[str, InstanceId | None]]) -> list[Event]:
         """What is to be told of this pass, after ``pending``. ``refused``: verbs and workers of attempts that were told

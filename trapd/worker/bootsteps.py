@@ -56,7 +56,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
 
         terminate = stop
 
-    app.steps["worker"].update({Connecting, leaving.Leaving})
+    app.steps["worker"].update({Connecting, leaving.step(account.receipt)})
     unknowns = unknown.step(job.generation, account.aside, account.poison)
     app.steps["consumer"].update({_stamping(reporter), unknowns, prefetch.Room})
     app.steps["consumer"].add(counting.step(account.tally, account.queues))

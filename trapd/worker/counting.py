@@ -19,14 +19,15 @@ from celery.worker import state, strategy
 from celery.worker.request import ExceptionWithTraceback
 
 from trapd.worker.queues import Queues
+from trapd.worker.receipt import Receipt
 from trapd.worker.tally import Run, Tally
 
 log = get_logger("trapd.worker")
 
 
-def install(tally: Tally, killed: Callable[[str, str], None]) -> None:
+def install(tally: Tally, killed: Callable[[str, str], None], receipt: Receipt) -> None:
     """Count from now on. Before the consumer is made. ``killed`` hears of each task, by id and name, whose process was
-    killed, before its message goes back to the broker."""
+    killed, before its message goes back to the broker; ``receipt`` of each that ends in a drain."""
     make = getattr(strategy, "create_request_cls", None)
     if make is None:  # one of Celery's inner parts
         log.error("cannot count tasks: this Celery makes its requests in another way")
@@ -35,7 +36,7 @@ def install(tally: Tally, killed: Callable[[str, str], None]) -> None:
 
     def create_request_cls(base: Any, task: Any, *arguments: Any, **options: Any) -> Any:
         made = _watched(make(base, task, *arguments, **options), task.name, killed)
-        return _counted(made, task.name, tally, gone)
+        return _counted(made, task.name, tally, gone, receipt)
 
     def revoked(sender: Any, request: Any, **_: Any) -> None:
         if request.id in gone:
@@ -61,9 +62,10 @@ def _watched(base: Any, name: str, killed: Callable[[str, str], None]) -> Any:
     return Watched
 
 
-def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
+def _counted(base: Any, name: str, tally: Tally, gone: set[str], receipt: Receipt) -> Any:
     class Counted(base):  # type: ignore[misc]
         trapd_run: Run | None = None
+        trapd_back = False  # its message goes back to the broker
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self.trapd_retrial = tally.received(name)
@@ -82,7 +84,11 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
                 else:  # a greenlet was killed: Celery calls that a success, and announces the revoke afterwards
                     tally.revoked(run, monotonic() - run.began)
                     gone.add(self.id)
-            return super().on_success(failed__retval__runtime, **options)
+            try:
+                return super().on_success(failed__retval__runtime, **options)
+            finally:
+                if receipt.due:
+                    receipt.ended(self, back=self.trapd_back)
 
         def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> Any:
             run, error = self.trapd_run, _raised(exc_info)
@@ -94,11 +100,20 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
             finally:
                 if run is not None and terminated:  # a revoke was announced just now, or the connection was lost
                     tally.withdrawn(run, monotonic() - run.began)
+                if receipt.due:
+                    receipt.ended(self, back=self.trapd_back)
+
+        def reject(self, requeue: bool = False) -> Any:
+            self.trapd_back = requeue
+            return super().reject(requeue=requeue)
 
         def on_timeout(self, soft: bool, timeout: float) -> Any:
             if not soft and (run := self.trapd_run) is not None:
                 tally.failed(run, monotonic() - run.began, TimeLimitExceeded.__name__)
-            return super().on_timeout(soft, timeout)
+            result = super().on_timeout(soft, timeout)
+            if receipt.due and not soft:
+                receipt.ended(self, back=self.trapd_back)
+            return result
 
     return Counted
 

@@ -136,3 +136,7 @@ class Job:
     @property
     def task_table(self) -> Path:
         return Runtime(self.runtime).task_table(self.instance)
+
+    @property
+    def receipt(self) -> Path:
+        return Runtime(self.runtime).receipt(self.instance)

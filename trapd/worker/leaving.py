@@ -26,6 +26,7 @@ from celery.worker import state
 from celery.worker.request import Request
 
 from trapd.worker import returns
+from trapd.worker.receipt import Receipt
 
 log = get_logger("trapd.worker")
 
@@ -38,6 +39,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
     """Of the worker: closed before its consumer is, and stopped between consumer and pool."""
 
     requires = ("celery.worker.components:Pool",)
+    receipt: Receipt
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
@@ -56,6 +58,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
     def close(self, worker: Any) -> None:
         if state.should_terminate is not None:
             return  # the pool is about to be killed
+        self.receipt.hold([*state.reserved_requests])
         if worker.consumer.task_consumer is None:
             return  # it has not reached its broker yet
         try:
@@ -66,12 +69,18 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]
     def _begin(self, worker: Any, consumer: Any) -> None:
         consumer.task_consumer.on_message = self._back.append  # whatever else comes until it is cancelled
         held = {*_unbegun(worker), *_scheduled(consumer.timer), *_limited(consumer.task_buckets)}
+        self.receipt.hold(held)
         self._back += [request.message for request in held - {*state.active_requests}]
         _read_last_of_redis(consumer.task_consumer.channel)
 
     def stop(self, worker: Any) -> None:
         """Only a consumer that is cancelled does not get them itself."""
-        returns.give_back(self._back, worker.consumer)
+        returns.give_back(self._back, worker.consumer, self.receipt.returned)
+
+
+def step(receipt: Receipt) -> type[Leaving]:
+    """The worker's step, with the receipt to fill in."""
+    return type("Leaving", (Leaving,), {"receipt": receipt})
 
 
 def _unbegun(worker: Any) -> Collection[Request]:

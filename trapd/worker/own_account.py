@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from celery import signals
 from celery.worker import state
 
 from trapd.task_table import TaskTable
@@ -18,6 +19,7 @@ from trapd.worker.health import Reporter
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
 from trapd.worker.poison import AFTER, DROP, RETRY, Poison
+from trapd.worker.receipt import Receipt
 from trapd.worker.tally import Run, Tally
 from trapd.worker.task_messages import TaskMessages
 from trapd.worker.task_socket import TaskSocket
@@ -39,6 +41,7 @@ class OwnAccount:
         limit = job.settings.get("poison_after", AFTER)
         self.poison = Poison(job.shared / ".poison", job.pool, job.host, limit)
         self.aside = Aside(self.poison)
+        self.receipt = Receipt(job.receipt)
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None
@@ -54,7 +57,8 @@ class OwnAccount:
     def install(self, reporter: Reporter) -> None:
         """Before the worker is made."""
         self._reporter = reporter
-        counting.install(self.tally, self.poison.killed)
+        signals.worker_shutting_down.connect(self.receipt.begin, weak=False)
+        counting.install(self.tally, self.poison.killed, self.receipt)
 
     def begin(self, worker: Any) -> None:
         """The pool has started, and runs no task yet."""
@@ -62,6 +66,7 @@ class OwnAccount:
         self.consumption.begin(worker)
         slots = max(worker.pool.num_processes or 0, worker.max_concurrency or 0)
         self.poison.recall(self._job.task_table)
+        self.receipt.tidy()
         try:
             self.tally.rows = TaskTable(self._job.task_table, slots + SPARE_ROWS)
         except OSError as error:
@@ -70,6 +75,7 @@ class OwnAccount:
     def close(self) -> None:
         """The worker has drained, and exits."""
         self._socket.remove()
+        self.receipt.close()
         if isinstance(self.tally.rows, TaskTable):
             self.tally.rows.remove()
 

@@ -8,7 +8,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -33,12 +33,17 @@ def note_origin(message: Any, queue: Any) -> None:
         setattr(message, _ORIGIN, queue.name)
 
 
-def give_back(messages: Iterable[Any], consumer: Any) -> None:
-    """Those that are not settled yet. Called when nothing more is consumed: else the worker gets them itself."""
+def give_back(messages: Iterable[Any], consumer: Any, returned: Callable[[Any], None] = lambda message: None) -> None:
+    """Those that are not settled yet; ``returned`` hears of each. Called when nothing more is consumed: else the worker
+    gets them itself."""
     lot = Parking(consumer.app)
     for message in messages:
-        if not message.acknowledged and not _renewed(message, lot, consumer):
+        if message.acknowledged:
+            continue
+        if not _renewed(message, lot, consumer):
             message.reject_log_error(log, consumer.connection_errors, requeue=True)
+        if message.acknowledged:
+            returned(message)
     lot.close()
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.json_schema import faults
+from tests.support.no_accounts import NoAccounts
 from tests.support.virtual_clock import VirtualClock
-from trapd.contracts import Accounts, Asked
+from trapd.contracts import Asked
 from trapd.control.drains import waits
 from trapd.control.handlers import Call
 from trapd.control.needs import Context
@@ -34,7 +35,7 @@ HELD = TaskRun("id-1", "proj.hold", NOW - 190.0, "red")
 COUNTS = TaskCounts(received=20, started=19, succeeded=15, failed={"KeyError": 2}, revoked=2, unbegun=1, longest=3.0)
 
 
-class FakeAccounts(Accounts):
+class FakeAccounts(NoAccounts):
     """Each worker has this work; ``ended`` is what was asked to end."""
 
     def __init__(self, works: Mapping[str, Work] | None = None) -> None:
@@ -47,9 +48,6 @@ class FakeAccounts(Accounts):
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         return [await self.work(one.instance, one.pid) for one in asked]
 
-    async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
-        return "goes back to its queue"
-
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         self.ended.append((instance, id, now))
         if id not in [run.id for run in self.found.get(instance, Work()).running]:
@@ -58,15 +56,6 @@ class FakeAccounts(Accounts):
 
     def written(self, instance: str, pid: int) -> Sequence[TaskRun]:
         return self.found.get(instance, Work()).running
-
-    async def registered(self, instance: str, pid: int) -> Mapping[str, str] | None:
-        return None
-
-    async def admit(self, instance: str, pid: int) -> bool:
-        return False
-
-    async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None:
-        return None
 
 
 BUSY = FakeAccounts(
@@ -83,7 +72,7 @@ def draining() -> FakeController:
     return controller
 
 
-def call(accounts: Accounts, controller: FakeController, **params: Any) -> Call[Any]:
+def call(accounts: FakeAccounts, controller: FakeController, **params: Any) -> Call[Any]:
     async def report(_: Mapping[str, object]) -> None: ...
 
     context = Context(about(), controller, CLOCK, controller.look_at_disk, accounts)

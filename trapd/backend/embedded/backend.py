@@ -303,7 +303,7 @@ class EmbeddedBackend:
             if self._relay:
                 self._relay.end(run.id.name)
             if run.left_as_asked(exit_status):
-                await asyncio.to_thread(self._records.remove, run.id)
+                await asyncio.to_thread(self._records.remove, run.id, keep_tasks=True)  # the controller settles them
                 self._gone(run)
                 return
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trapd.model import InstanceId
 log = logging.getLogger("trapd.backend.embedded")
 _TAIL = 32 * 1024  # bytes that are read at the end of a log
 _LOGS_KEPT = 100
+_KEPT = 7 * 86400.0  # s, as long as a worker keeps receipts (worker/receipt.py)
 LOG_LIMIT = 32 * 1024 * 1024  # bytes
 
 
@@ -55,17 +57,21 @@ class Records:
                 yield id, process
             else:
                 path.unlink(missing_ok=True)
-        for path in [*self.instances.glob("*.json"), *self.instances.glob("*.sock"), *self.instances.glob("*.tasks")]:
+        for path in [*self.instances.glob("*.json"), *self.instances.glob("*.sock")]:
             if not path.with_suffix(".pid").exists():
+                path.unlink(missing_ok=True)
+        for path in [*self.instances.glob("*.tasks"), *self.instances.glob("*.receipt")]:
+            # of a worker that ended while no trapd ran: the controller reads and removes them, if it knows the worker
+            if not path.with_suffix(".pid").exists() and _age(path) < time.time() - _KEPT:
                 path.unlink(missing_ok=True)
 
     def remove(self, id: InstanceId, *, keep_tasks: bool = False) -> None:
         """Remove the files of an instance. One that cannot be removed is logged; its readers see that it is old.
 
-        ``keep_tasks``: leave the tasks that it ran when it was killed."""
+        ``keep_tasks``: leave the tasks that it ran when it was killed, and the receipt of its drain."""
         runtime, name = self._runtime, id.name
         own = [runtime.process(name), runtime.report(name), runtime.task_socket(name)]
-        for path in own if keep_tasks else [*own, runtime.task_table(name)]:
+        for path in own if keep_tasks else [*own, runtime.task_table(name), runtime.receipt(name)]:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

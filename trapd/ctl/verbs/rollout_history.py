@@ -32,13 +32,18 @@ def show(screen: Screen, document: documents.Rollouts) -> None:
     """Print a row for each rollout."""
     if not document["rollouts"]:
         return screen.line("nothing was ever rolled out")
+    drains = {found["rollout"]: found for found in document.get("drains", ())}  # a trapd from before tells none
     columns = ("ROLLOUT", "WHEN", "POOL", "FROM -> TO", "BY", "RESULT")
     return screen.table(
-        columns, [_row(rollout) for rollout in document["rollouts"]], lead=3, bare=("FROM -> TO", "RESULT"), prose=True
+        columns,
+        [_row(one, drains.get(one["id"])) for one in document["rollouts"]],
+        lead=3,
+        bare=("FROM -> TO", "RESULT"),
+        prose=True,
     )
 
 
-def _row(rollout: documents.Rollout) -> Row:
+def _row(rollout: documents.Rollout, drains: documents.Drains | None = None) -> Row:
     previous = "-" if rollout["previous"] is None else str(rollout["previous"])
     change = transition(rollout["previous_versions"], rollout["versions"])
     numbers = f"{previous} -> {rollout['generation']}"
@@ -51,7 +56,11 @@ def _row(rollout: documents.Rollout) -> Row:
         _result(rollout),
     ]
     tasks = rollout.get("tasks")  # a trapd from before the upgrade does not compare them
-    return Row(cells, [tasks["text"]] if tasks and tasks["text"] else [])
+    notes = [tasks["text"]] if tasks and tasks["text"] else []
+    if drains is not None:
+        counts = f"{drains['finished']} finished, {drains['returned']} handed back, {drains['unknown']} unknown"
+        notes.append(f"tasks of the workers that it drained: {counts}")
+    return Row(cells, notes)
 
 
 def _result(rollout: documents.Rollout) -> str:

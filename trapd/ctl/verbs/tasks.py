@@ -12,7 +12,7 @@ from trapd.ctl import complete, options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.verbs import tasks_drop, tasks_end, tasks_poisoned, tasks_retry
-from trapd.ctl.words import Row, Word, since, versions
+from trapd.ctl.words import Row, Word, moment, since, versions
 from trapd.durations import age
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
         screen.table(columns, [_row(worker, task, now) for worker, task in found], lead=3)
     else:
         screen.line("no task runs")
+    for event in document.get("ended", []):
+        _ended(screen, event)
     for aside in document.get("aside", []):  # a trapd from before the upgrade does not tell them
         where = f"in {aside['queue']}" if aside["queue"] else "discarded"
         known = f"no worker knows the task, for {since(aside['since'], now)}"
@@ -84,6 +86,13 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
         if worker["unanswered"]:
             where = "its tasks are those of its task table" if worker["running"] else "its tasks are not known"
             screen.line(Word("problem"), f": {worker['worker']} does not answer ({worker['unanswered']}); {where}")
+
+
+def _ended(screen: Screen, event: documents.Event) -> None:
+    """Print the receipt of a worker that ended: a row for each task that it had."""
+    screen.line(f"{event['instance']} at {moment(event['at'])}: {event['reason']}")
+    rows = [Row([task["name"], task["id"], Word(task["became"])]) for task in event["tasks"]]
+    screen.table(("TASK", "ID", "BECAME"), rows)
 
 
 def _row(worker: documents.WorkerTasks, task: documents.TaskRun, now: float) -> Row:
