@@ -18,7 +18,7 @@ from tests.support.daemon import Daemon, settled_on
 from tests.support.sample import make_application
 from tests.support.upgrade import Setting
 
-RSS_MB, CPU_SECONDS, SWITCHES = 40.0, 0.01, 1.0  # at most: MB, seconds a minute, voluntary context switches a second
+RSS_MB, CPU_SECONDS, SWITCHES = 35.0, 0.01, 1.0  # at most: MB, seconds a minute, voluntary context switches a second
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from trapd import asyncio_without_ssl  # noqa: F401  first: see there
+
+# isort: split
+
 import argparse
 import asyncio
 import contextlib

@@ -230,7 +230,8 @@ def needrestart_leaves_workers_to_trapd(host: Host, packages: Sequence[Path]) ->
     assert "/etc/needrestart/restart.d/trapd.service" in told.out, told
     assert host.trapd() not in (0, trapd)
     assert (host.workers(), rollouts(machine), redis) == (before, ["complete"], machine.show("redis-server", "MainPID"))
-    replace_library(machine, "libssl.so.3")
+    for library in ("libssl.so.3", "libcrypto.so.3"):  # of workers and the broker, and of trapd too
+        replace_library(machine, library)
     told = needrestart(machine)
     assert not re.search(r"^ systemctl restart .*trapd-worker", told.out.partition("deferred")[0], re.MULTILINE), told
     assert machine.show("redis-server", "MainPID") != redis
