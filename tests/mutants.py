@@ -140,19 +140,19 @@ MUTANTS = (
     # --- the rollout ---
     Mutant(
         "never fewer ready than the floor: a drain waits for enough others",
-        "trapd.rollout.plan:_Draft.drain_spare",
+        "trapd.rollout.draft:Draft.drain_spare",
         never("floor"),
         (_PROPERTIES, _STORIES),
     ),
     Mutant(
         "never more alive than the ceiling: draining ones count",
-        "trapd.rollout.plan:_Draft.__init__",
+        "trapd.rollout.draft:Draft.__init__",
         Change(ast.Compare, "FAILED", "$0 not in (InstanceState.FAILED, InstanceState.DRAINING)"),
         (_PROPERTIES,),
     ),
     Mutant(
         "no worker beyond the wanted number without memory for it",
-        "trapd.rollout.plan:_Draft.room",
+        "trapd.rollout.draft:Draft.room",
         Change(ast.IfExp, "_memory", "$1"),
         (_PROPERTIES, "simulation/test_drains.py"),
     ),
