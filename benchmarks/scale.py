@@ -2,8 +2,10 @@
 
 ``python -m benchmarks.scale``: an application as pip installs it, or with ``--editable`` in a source tree; one worker.
 ``--python PYTHON`` takes a virtual environment that has the application of ``--app`` and ``--watch`` instead, for
-example Trap's. Looks are timed in a process of their own, memory is that of a real trapd: its highest resident set
-(VmHWM) after the first digest and after ten upgrades of one file, and that of its short-lived processes, told apart.
+example Trap's. Each upgrade changes one file: a real pip installs a wheel of the small distribution that has it, in
+place; in a source tree the file is replaced. Looks are timed in a process of their own, memory is that of a real trapd:
+its highest resident set (VmHWM) after the first digest and after ten upgrades, and that of its short-lived processes,
+told apart.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import csv
 import hashlib
 import json
 import os
@@ -20,7 +23,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +34,14 @@ from tests.support.brokers import on_files
 from tests.support.daemon import Daemon, Status, pool
 from tests.support.fake_controller import RealClock
 from tests.support.sample import APP, CELERY, NAME, good
+from tests.support.wheels import write_wheel
 from trapd.model import Disk, DiskState
 from trapd.watch import Watch
 from trapd.watch.survey import Surveyor
 
 FOLDERS, MODULES, UPGRADES = 1000, 100, 10
+PARTS = "shipyard_parts"  # the distribution that has the modules
+_MADE_BY_PIP = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 REGULAR = 15.0  # seconds after which the regular look comes, in the process that times looks
 _PADDING = "".join(f"# line {number} of a module that is as long as a short one\n" for number in range(14))
 
@@ -48,19 +55,23 @@ class Application:
 
     python: Path
     app: str
-    watched: str
+    watched: tuple[str, ...]
     module: Path
-    info: Path | None  # the metadata folder whose RECORD has that file; None in a source tree
+    info: Path | None  # the metadata of the distribution that has the file; None in a source tree
 
-    def upgrade(self, number: int) -> float:
-        """Replace the file, as an installer does; returns when that was over, in seconds since the epoch."""
+    def prepare(self, number: int, directory: Path) -> Callable[[], float]:
+        """Make another version; returns what installs it, and tells when that was over, in seconds since the epoch."""
         text = f"{self.module.read_text().partition('# upgrade')[0]}# upgrade {number} of {time.time()}\n"
-        replace(self.module, text)
-        if self.info is not None:
-            record, path = self.info / "RECORD", str(self.module.relative_to(self.info.parent))
-            lines = [line for line in record.read_text().splitlines() if line.partition(",")[0] != path]
-            replace(record, "\n".join([*lines, recorded(path, text)]) + "\n")
-        return time.time()
+
+        def upgrade() -> float:
+            if self.info is None:
+                replace(self.module, text)
+            else:
+                environments.pip(self.python, "install", "--no-index", "--no-deps", "--force-reinstall", str(wheel))
+            return time.time()
+
+        wheel = wheel_of(self.info, {self.module: text.encode()}, directory / "wheels") if self.info else None
+        return upgrade
 
 
 def replace(file: Path, text: str) -> None:
@@ -69,9 +80,25 @@ def replace(file: Path, text: str) -> None:
     fresh.replace(file)
 
 
-def recorded(path: str, text: str) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-    return f"{path},sha256={digest},{len(text.encode())}"
+def wheel_of(info: Path, changed: Mapping[Path, bytes], directory: Path) -> Path:
+    """A wheel of an installed distribution, with the content of some files changed."""
+    site, record = info.parent, list[str]()
+    directory.mkdir(exist_ok=True)
+    wheel = directory / f"{info.stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, *_ in csv.reader((info / "RECORD").read_text().splitlines()):
+            made_by_pip = path.startswith(f"{info.name}/") and Path(path).name in _MADE_BY_PIP
+            if not (made_by_pip or path.startswith("..") or path.endswith(".pyc")):
+                content = changed.get(site / path) or (site / path).read_bytes()
+                archive.writestr(path, content)
+                record.append(recorded(path, content))
+        archive.writestr(f"{info.name}/RECORD", "\n".join([*record, f"{info.name}/RECORD,,"]) + "\n")
+    return wheel
+
+
+def recorded(path: str, content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(content)}"
 
 
 def make(directory: Path, folders: int, modules: int, *, editable: bool) -> Application:
@@ -83,28 +110,32 @@ def make(directory: Path, folders: int, modules: int, *, editable: bool) -> Appl
         file = home / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-        lines.append(recorded(path, text))
-    site_packages.make_old(home / NAME)
-    module = home / NAME / "part0000" / "module0001.py"
+        lines.append(recorded(path, text.encode()))
+    site_packages.make_old(home / PARTS)
     if editable:
-        site_packages.install_editable(site, home, NAME, "1.0", top_level=[NAME])
-        return Application(python, APP, NAME, module, None)
-    info = site / f"{NAME}-1.0.dist-info"
+        for path, text in good("1.0").items():
+            (home / path).parent.mkdir(exist_ok=True)
+            (home / path).write_text(text)
+        site_packages.make_old(home / NAME)
+        site_packages.install_editable(site, home, NAME, "1.0", top_level=[NAME, PARTS])
+        return Application(python, APP, (NAME,), home / PARTS / "part0000/module0001.py", None)
+    info = site / f"{PARTS}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PARTS}\nVersion: 1.0\n")
     (info / "INSTALLER").write_text("pip\n")
     (info / "RECORD").write_text("\n".join([*lines, f"{info.name}/METADATA,,", f"{info.name}/RECORD,,"]) + "\n")
     site_packages.make_old(info)
-    return Application(python, APP, NAME, module, info)
+    environments.pip(python, "install", "--no-index", str(write_wheel(directory / "wheels", NAME, "1.0", good("1.0"))))
+    return Application(python, APP, (NAME, PARTS), site / NAME / "hull.py", site / f"{NAME}-1.0.dist-info")
 
 
 def texts(folders: int, modules: int) -> Iterator[tuple[str, str]]:
-    yield from good("1.0").items()
+    """Of the distribution that has them all, and that stays as it is."""
     for folder in range(folders):
         for module in range(modules):
             name = f"module{module:04}" if module else "__init__"
             yield (
-                f"{NAME}/part{folder:04}/{name}.py",
+                f"{PARTS}/part{folder:04}/{name}.py",
                 f'"""Module {module} of folder {folder}."""\n\n{_PADDING}VALUE = {module}\n',
             )
 
@@ -112,7 +143,7 @@ def texts(folders: int, modules: int) -> Iterator[tuple[str, str]]:
 def existing(python: Path, app: str, watched: str, module: str) -> Application:
     site = next((python.parent.parent / "lib").glob("python3*/site-packages"))
     info = next(site.glob(f"{watched.replace('-', '_')}-*.dist-info"))
-    return Application(python, app, watched, site / module, info)
+    return Application(python, app, (watched,), site / module, info)
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -138,14 +169,15 @@ class Looks:
         if disk.state is DiskState.SETTLED:
             self.settled.set()
 
-    async def follow(self, watch: Watch, application: Application) -> dict[str, tuple[float, float]]:
+    async def follow(self, watch: Watch, application: Application, directory: Path) -> dict[str, tuple[float, float]]:
         running, results = asyncio.create_task(watch.run()), {}
         await self.settled.wait()
         self.settled.clear()
         results["first look"] = self.taken[0]
         self.taken.clear()
+        upgrade = application.prepare(0, directory)
         if not os.fork():  # whose memory is not counted
-            application.upgrade(0)
+            upgrade()
             os._exit(0)
         await self.settled.wait()
         results["look after one file changed"] = max(self.taken)
@@ -162,7 +194,7 @@ def time_looks(application: Application, celeryconfig: Path, snapshot: str) -> N
     watch = Watch(
         python=application.python,
         celeryconfig=celeryconfig,
-        distributions=[application.watched],
+        distributions=application.watched,
         quiet_period=2,
         ceiling=120,
         clock=RealClock(),
@@ -171,7 +203,7 @@ def time_looks(application: Application, celeryconfig: Path, snapshot: str) -> N
         full_look=REGULAR,
         snapshot=snapshot,
     )
-    results = asyncio.run(looks.follow(watch, application))
+    results = asyncio.run(looks.follow(watch, application, celeryconfig.parent))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     results["memory, MB, before and at its highest"] = (before / 1024, after / 1024)
     for what, (wall, cpu) in results.items():
@@ -225,7 +257,7 @@ def run(application: Application, directory: Path, upgrades: int, snapshot: str)
     broker = on_files(directory / "broker")
     tables: dict[str, dict[str, object]] = {
         "app": {"app": application.app, "python": str(application.python)},
-        "watch": {"distributions": [application.watched], "snapshot": snapshot},
+        "watch": {"distributions": list(application.watched), "snapshot": snapshot},
         "rollout": {"min_ready": "1s"},
         "pools.default": {"workers": 1, "concurrency": 1},
     }
@@ -248,7 +280,8 @@ def run(application: Application, directory: Path, upgrades: int, snapshot: str)
                 flush=True,
             )
             for number in range(1, upgrades + 1):
-                cpu, over = _cpu(memory.pid), application.upgrade(number)
+                upgrade = application.prepare(number, directory)
+                cpu, over = _cpu(memory.pid), upgrade()
                 daemon.wait_until("a new worker", serves(number + 1), timeout=600, every=1)
                 started = first_start(daemon, over)
                 cost = f"CPU {_cpu(memory.pid) - cpu:.2f} s; trapd: {memory.own():.1f} MB"
