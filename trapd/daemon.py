@@ -382,7 +382,8 @@ class Daemon:
         ]
 
     def _warnings(self) -> list[str]:
-        return [w for w in (unsealed(self.settings), self.watch.mode(), *self.watch.warnings()) if w]
+        others = [*self.watch.warnings(), *self.tending.warnings()]
+        return [w for w in (unsealed(self.settings), self.watch.mode(), *others) if w]
 
 
 def _write(path: Path, text: str) -> None:

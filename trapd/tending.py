@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trapd.controller import Controller
 from trapd.errors import HistoryError, SnapshotError
 from trapd.triggers import Triggers
 
 log = logging.getLogger("trapd.tending")
+_SHOWN = 2  # paths in a sentence
 AGAIN = 300.0  # seconds until a generation on which starts go on failing is read once more
 
 
@@ -49,6 +50,17 @@ class Tending:
             if number in wanted
         ]
 
+    def warnings(self) -> list[str]:
+        """What wanted generations do not have, in sentences for people."""
+        wanted = {state.wanted for state in self._controller.states.values() if state.wanted is not None}
+        without = {number: self._controller.snapshots.left_out(number) for number in sorted(wanted)}
+        return [
+            f"cannot read {_in_short(files)}: permission denied; generation {number} is made without; let trapd read "
+            "what your code needs of it, before the next upgrade"
+            for number, files in without.items()
+            if files
+        ]
+
     def _newly_failed(self) -> set[int]:
         """Generations on which a start has failed that was not looked into."""
         found = set()
@@ -68,3 +80,8 @@ class Tending:
             await self._triggers.disk_changed(self._controller.disk, actor="trapd")
         except (HistoryError, SnapshotError) as error:
             log.error("%s; trying again when what is installed has been looked at", error)
+
+
+def _in_short(files: Sequence[str]) -> str:
+    more = len(files) - _SHOWN
+    return ", ".join(files) if more <= 0 else f"{', '.join(files[:_SHOWN])} and {more} more"

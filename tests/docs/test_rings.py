@@ -43,6 +43,7 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
     """Everything from ``rollout`` down is pure, but for what names itself here."""
     effects = {
         "access": "looks at the rights of files",
+        "asyncio_without_ssl": "imports asyncio",
         "atomic": "writes files",
         "environment": "asks for our process id",
         "environment_file": "reads a file",

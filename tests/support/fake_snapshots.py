@@ -27,6 +27,7 @@ class FakeSnapshots(Snapshots):
         self.harmed: dict[int, str] = {}  # number -> what is wrong with it, once somebody looks
         self.found: dict[int, str] = {}
         self.compiled: list[int] = []
+        self.unreadable: dict[int, list[str]] = {}  # number -> what it does not have
         self._read = read
 
     async def make(
@@ -76,6 +77,9 @@ class FakeSnapshots(Snapshots):
 
     def damaged(self) -> Mapping[int, str]:
         return self.found
+
+    def left_out(self, number: int) -> Sequence[str]:
+        return self.unreadable.get(number, ())
 
     def making(self) -> tuple[int, int] | None:
         return None

@@ -98,3 +98,15 @@ async def test_each_new_generation_is_compiled_once() -> None:
         await until(orders, lambda: snapshots(orders).compiled == [1])
         await orders.disk_changed(replace(SETTLED, fingerprint="other"))
         await until(orders, lambda: snapshots(orders).compiled == [1, 2])
+
+
+async def test_what_a_generation_was_made_without_is_a_warning_while_it_is_wanted() -> None:
+    orders = triggers()
+    await orders.disk_changed(SETTLED)
+    tending = Tending(orders.controller, orders)
+    assert tending.warnings() == []
+    snapshots(orders).unreadable = {1: ["/s/a.py", "/s/b.py", "/s/c", "/s/d"], 2: ["/s/other.py"]}
+    assert tending.warnings() == [
+        "cannot read /s/a.py, /s/b.py and 2 more: permission denied; generation 1 is made without; let trapd read what "
+        "your code needs of it, before the next upgrade"
+    ]

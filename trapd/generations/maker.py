@@ -66,6 +66,7 @@ class Maker:
                 watched=importable.watched(names, [filling.folder / place for place in places], generation.versions),
                 import_path=[*code, manifest.RUNTIME],
                 environment=disk.environment,
+                left_out=found.closed,
             )
             self._complete(filling, about)
         if disk.environment:

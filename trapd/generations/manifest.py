@@ -40,6 +40,7 @@ class Manifest:
     pools: Mapping[str, Mapping[str, object]]  # pool -> PoolSpec.launch()
     import_path: Sequence[str] = (CODE, RUNTIME)  # folders of the snapshot, first to last
     environment: Mapping[str, Any] | None = None  # model.Environment of which ``env`` is a copy; None: there is none
+    left_out: Sequence[str] = ()  # installed files and folders that trapd could not read
 
 
 def describe(
@@ -50,6 +51,7 @@ def describe(
     watched: Mapping[str, Sequence[str]],
     import_path: Sequence[str] = (CODE, RUNTIME),
     environment: Environment | None = None,
+    left_out: Sequence[str] = (),
 ) -> Manifest:
     """The manifest of a new snapshot."""
     return Manifest(
@@ -65,6 +67,7 @@ def describe(
         pools=_launches(pools),
         import_path=tuple(import_path),
         environment=_described(environment) if environment else None,
+        left_out=tuple(left_out),
     )
 
 
@@ -99,8 +102,9 @@ def write(manifest: Manifest, folder: Path, *, group: int) -> None:
     Only ``group`` may read it: a pool's environment may hold passwords.
     """
     content = asdict(manifest) | {"digest": manifest.fingerprint, "celeryconfig": CELERYCONFIG}
-    if not content["environment"]:
-        del content["environment"]
+    for key in ("environment", "left_out"):
+        if not content[key]:
+            del content[key]
     text = json.dumps({"schema": SCHEMA if manifest.environment else WITHOUT_ENVIRONMENT, **content}, indent=1)
     with (folder / NAME).open("x", encoding="utf-8") as file:
         close_to_others(file.fileno(), group)
@@ -116,7 +120,8 @@ def read(folder: Path) -> Manifest:
         found: Any = json.loads(path.read_text("utf-8"))
         schema = found["schema"]
         if schema in (SCHEMA, WITHOUT_ENVIRONMENT):
-            found = {"environment": None, **found, "import_path": tuple(found["import_path"])}
+            found = {"environment": None, "left_out": (), **found}
+            found |= {key: tuple(found[key]) for key in ("import_path", "left_out")}
             return Manifest(**{key: found[key] for key in Manifest.__slots__})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"cannot read {path}: {error}; trapctl retry makes it anew of what is installed") from error

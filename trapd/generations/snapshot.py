@@ -51,6 +51,7 @@ class SnapshotStore(Snapshots):
         self._kept = kept.Kept(State(directory.parent).kept)
         self._sweep()
         self._present = self._scan()
+        self._left_out = {number: self._not_readable(number) for number in self._present}
         self._compare_sizes()
 
     async def make(
@@ -127,6 +128,10 @@ class SnapshotStore(Snapshots):
         """Snapshots that are there and not as they were copied, each with what is wrong with it."""
         return self._damaged
 
+    def left_out(self, number: int) -> Sequence[str]:
+        """The installed files that a snapshot does not have because they could not be read."""
+        return self._left_out.get(number, ())
+
     def making(self) -> tuple[int, int] | None:
         """Number of the snapshot that is being made now, and how many bytes are copied for it; None if none is."""
         return next(iter([*self._needed.items()]), None)
@@ -155,6 +160,7 @@ class SnapshotStore(Snapshots):
             log.warning("%s; but generation %d is there and whole", error, number)
         finally:
             del self._needed[number]
+        self._left_out[number] = await asyncio.to_thread(self._not_readable, number)
         self._present |= {number}
 
     async def _is_whole(self, number: int) -> bool:
@@ -192,6 +198,11 @@ class SnapshotStore(Snapshots):
     def _compare_sizes(self) -> None:
         examiner = Examiner(self._store, content=False)
         self._note(dict(examiner.damaged(self.directory, self._present)))
+
+    def _not_readable(self, number: int) -> Sequence[str]:
+        with suppress(SnapshotError):
+            return manifest.read(self.directory / str(number)).left_out
+        return ()
 
     def _flaw(self, number: int) -> str:
         if number in self._damaged:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import application
+from tests.support.rights import closed
 from trapd.content import Environment
 from trapd.errors import SnapshotError
 from trapd.folders import Copies, Folder, join
@@ -234,3 +235,15 @@ def test_a_change_while_it_is_made_is_seen_unless_all_that_is_copied_is_older(
             make(snapshots, 2, disk)
     else:
         assert (make(snapshots, 2, disk) / "env" / SITE / "numpy/__init__.py").read_text() == "y = 1\n"
+
+
+def test_what_could_not_be_read_is_remembered_until_it_can(snapshots: SnapshotStore, site: Path) -> None:
+    """Of copies too, and by the next trapd."""
+    make(snapshots, 1, looked(site))
+    with closed(site / "six.py"):
+        assert not (make(snapshots, 2, looked(site)) / "env" / SITE / "six.py").exists()
+    asyncio.run(snapshots.copy(Generation(3, "f", {"trap": "1.0"}, {}, "a test", "tests", 1.0), 2, []))
+    make(snapshots, 4, looked(site))
+    left = [[], [str(site / "six.py")], [str(site / "six.py")], []]
+    for some in (snapshots, SnapshotStore(snapshots.directory)):
+        assert [list(some.left_out(number)) for number in (1, 2, 3, 4)] == left
