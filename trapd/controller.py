@@ -57,7 +57,7 @@ class Controller:
         self.specs: Mapping[str, PoolSpec] = {spec.name: spec for spec in specs}
         self.application = application
         self.backend, self.snapshots, self.history, self.clock = backend, snapshots, history, clock
-        self.gauge, self.accounts = gauge, accounts
+        self.gauge, self.accounts, self._collect = gauge, accounts, collect
         self._growing = asyncio.Lock()  # one pool at a time takes of the memory that is left
         self.disk = Disk(DiskState.CHANGING, reason="not looked at yet")
         self.settled: Disk | None = None  # the disk as it was when it last was whole and at rest
@@ -71,7 +71,6 @@ class Controller:
         self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
         self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
-        self._collect = collect
         # The last pass of each pool, and what its workers accounted for when it asked them.
         self._views, self._works = dict[str, PoolView](), dict[str, Mapping[InstanceId, Work]]()
         self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them

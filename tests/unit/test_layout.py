@@ -100,11 +100,11 @@ def heirs(paths: Iterable[Path]) -> dict[str, set[str]]:
     classes: dict[str, set[str]] = {}  # by name: two of one name are taken for one
     for node in (node for path in paths for node in walk(path) if isinstance(node, ast.ClassDef)):
         classes.setdefault(node.name, set()).update(base_names(node))
-    abstract = own_errors() | {name for name, bases in classes.items() if "Protocol" in bases or name.startswith("_")}
-    records = {"TypedDict"}
-    while more := {name for name, bases in classes.items() if bases & records} - records:
-        records |= more
-    return {name: found for name, bases in classes.items() if (found := bases & (classes.keys() - abstract - records))}
+    abstract = {name for name, bases in classes.items() if "Protocol" in bases or name.startswith("_")}
+    families = {"Exception", "TypedDict"}
+    while more := {name for name, bases in classes.items() if bases & families} - families:
+        families |= more
+    return {name: found for name, bases in classes.items() if (found := bases & (classes.keys() - abstract - families))}
 
 
 def test_no_concrete_class_inherits_another() -> None:

@@ -74,7 +74,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-class Database:
+class _Database:
     """Where one run writes. ``kept``: the usual folder for its answers."""
 
     mark = "?"  # of a parameter in a statement
@@ -144,7 +144,7 @@ class Database:
         return dict(zip([column[0] for column in cursor.description], row, strict=True)) if row else {}
 
 
-class SQLite(Database):
+class SQLite(_Database):
     def __init__(self, params: dict[str, Any]) -> None:
         super().__init__(params)
         self.file = Path(self.name)
@@ -180,7 +180,7 @@ class SQLite(Database):
         return [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
 
 
-class PostgreSQL(Database):
+class PostgreSQL(_Database):
     mark = "%s"
 
     def __init__(self, params: dict[str, Any]) -> None:
@@ -236,7 +236,7 @@ class PostgreSQL(Database):
         return [name for (name,) in cursor.fetchall()]
 
 
-def database(params: dict[str, Any]) -> Database:
+def database(params: dict[str, Any]) -> SQLite | PostgreSQL:
     """Return the database that these options of Trap name. Raises RunError."""
     if params.get("db_name") is None:
         raise RunError("cannot begin: no --db_name was given; name the database that is to be written")

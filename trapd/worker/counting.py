@@ -36,7 +36,7 @@ def install(tally: Tally, killed: Callable[[str, str], None], receipt: Receipt) 
 
     def create_request_cls(base: Any, task: Any, *arguments: Any, **options: Any) -> Any:
         made = _watched(make(base, task, *arguments, **options), task.name, killed)
-        return _counted(made, task.name, tally, gone, receipt)
+        return _receipted(_counted(made, task.name, tally, gone), receipt)
 
     def revoked(sender: Any, request: Any, **_: Any) -> None:
         if request.id in gone:
@@ -62,10 +62,9 @@ def _watched(base: Any, name: str, killed: Callable[[str, str], None]) -> Any:
     return Watched
 
 
-def _counted(base: Any, name: str, tally: Tally, gone: set[str], receipt: Receipt) -> Any:
+def _counted(base: Any, name: str, tally: Tally, gone: set[str]) -> Any:
     class Counted(base):  # type: ignore[misc]
         trapd_run: Run | None = None
-        trapd_back = False  # its message goes back to the broker
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self.trapd_retrial = tally.received(name)
@@ -84,11 +83,7 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str], receipt: Receip
                 else:  # a greenlet was killed: Celery calls that a success, and announces the revoke afterwards
                     tally.revoked(run, monotonic() - run.began)
                     gone.add(self.id)
-            try:
-                return super().on_success(failed__retval__runtime, **options)
-            finally:
-                if receipt.due:
-                    receipt.ended(self, back=self.trapd_back)
+            return super().on_success(failed__retval__runtime, **options)
 
         def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> Any:
             run, error = self.trapd_run, _raised(exc_info)
@@ -100,22 +95,46 @@ def _counted(base: Any, name: str, tally: Tally, gone: set[str], receipt: Receip
             finally:
                 if run is not None and terminated:  # a revoke was announced just now, or the connection was lost
                     tally.withdrawn(run, monotonic() - run.began)
-                if receipt.due:
-                    receipt.ended(self, back=self.trapd_back)
+
+        def on_timeout(self, soft: bool, timeout: float) -> Any:
+            if not soft and (run := self.trapd_run) is not None:
+                tally.failed(run, monotonic() - run.began, TimeLimitExceeded.__name__)
+            return super().on_timeout(soft, timeout)
+
+    return Counted
+
+
+def _receipted(base: Any, receipt: Receipt) -> Any:
+    class Receipted(base):  # type: ignore[misc]
+        trapd_back = False  # its message goes back to the broker
 
         def reject(self, requeue: bool = False) -> Any:
             self.trapd_back = requeue
             return super().reject(requeue=requeue)
 
+        def on_success(self, failed__retval__runtime: Any, **options: Any) -> Any:
+            try:
+                return super().on_success(failed__retval__runtime, **options)
+            finally:
+                self._trapd_ended()
+
+        def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> Any:
+            try:
+                return super().on_failure(exc_info, *arguments, **options)
+            finally:
+                self._trapd_ended()
+
         def on_timeout(self, soft: bool, timeout: float) -> Any:
-            if not soft and (run := self.trapd_run) is not None:
-                tally.failed(run, monotonic() - run.began, TimeLimitExceeded.__name__)
             result = super().on_timeout(soft, timeout)
-            if receipt.due and not soft:
-                receipt.ended(self, back=self.trapd_back)
+            if not soft:
+                self._trapd_ended()
             return result
 
-    return Counted
+        def _trapd_ended(self) -> None:
+            if receipt.due:
+                receipt.ended(self, back=self.trapd_back)
+
+    return Receipted
 
 
 def _begun(name: str, request: Any, accepted: float) -> Run:

@@ -18,6 +18,7 @@ def test_the_worker_and_traps_tasks_travel_and_nothing_else_of_trapd() -> None:
     assert tops == {
         "trapd/__init__.py",
         "trapd/atomic.py",
+        "trapd/durations.py",
         "trapd/environment.py",
         "trapd/environment_file.py",
         "trapd/layout.py",
