@@ -72,6 +72,7 @@ class Remote:
         """Forget everything: the main line begins, or begins again."""
         self.failures = Failures(total, in_flight)
         self.work: dict[str, Work] = {}
+        self._over: RunError | None = None  # why the run stops: Trap's other threads ask for no more images
 
     # -- Trap's names --------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,19 @@ class Remote:
     # -- answers -------------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request, work: Work) -> dict[str, Any] | None:
-        """Return the answer, kept or fresh; None: the image failed, and the run goes on without it."""
+        """Return the answer, kept or fresh; None: the image failed, and the run goes on without it.
+
+        Raises RunError if the run cannot go on, in this thread and from then on in all of Trap's threads.
+        """
+        if self._over is not None:
+            raise self._over
+        try:
+            return self._kept_or_fresh(request, work)
+        except RunError as error:
+            self._over = error
+            raise
+
+    def _kept_or_fresh(self, request: Request, work: Work) -> dict[str, Any] | None:
         name = self._kept.name(request, Path(request.image).stat())
         answer = self._kept.find(name)
         if answer is not None:

@@ -20,7 +20,7 @@ from watchdog.observers.inotify import InotifyEmitter
 from trapd.watch.observer import Observer, _Handler
 from trapd.watch.places import Places
 
-PATIENCE = 5  # seconds until a missing event fails a test
+PATIENCE = 60  # seconds until a missing event fails a test
 
 
 class Listener:
