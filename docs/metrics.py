@@ -12,6 +12,7 @@ FILE = Path(__file__).with_name("metrics.md")
 HEAD = """# Metrics
 
 `trapctl metrics` shows the figures of trapd, its pools, its workers and their tasks, in the text format of OpenMetrics.
+The file for node_exporter is in the older text format of Prometheus, because node_exporter reads no other.
 trapd has no network, so no server can ask it. There are two ways to Prometheus:
 
 * A file for node_exporter. trapd writes the file at each change, at most once in `[metrics] every`, and at rest every 5

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as read_older
 
 from tests.support.fake_controller import FakeController, about, settled, worker
 from tests.support.no_accounts import NO_ACCOUNTS
@@ -18,7 +19,7 @@ from trapd.control.exposition import FAMILIES
 from trapd.control.metrics import EventCounts, Textfile, exposition
 from trapd.control.needs import Context
 from trapd.event import Event, EventKind
-from trapd.model import Rollout, RolloutState
+from trapd.model import Rollout, RolloutState, SetAside
 from trapd.spec import Metrics
 from trapd.work import TaskCounts, TaskRun, Work
 
@@ -67,6 +68,35 @@ def test_every_metric_is_parsed_with_its_type_its_unit_and_its_meaning() -> None
     for family in FAMILIES:
         seen = families[family.name]
         assert (seen.type, seen.unit, seen.documentation) == (family.kind, family.unit, family.meaning)
+
+
+def test_the_file_for_node_exporter_has_the_same_figures_in_the_older_format() -> None:
+    """In which a counter's type is that of the name with _total; node_exporter 1.5.0 takes it for untyped otherwise."""
+    context = context_of(settled(CLOCK))
+    text = asyncio.run(exposition(context, older=True))
+    assert "# TYPE trapd_tasks_total counter\n" in text
+    assert "# EOF" not in text
+    older = {family.name: family for family in read_older(text)}
+    assert {name: older[name].type for name in older} == {family.name: family.kind for family in FAMILIES}
+    found = {s.name: s.value for family in older.values() for s in family.samples}
+    assert found.keys() == figures(settled(CLOCK), context).keys()
+
+
+def test_messages_that_are_set_aside_are_counted_by_task_and_reason() -> None:
+    controller = settled(CLOCK)
+    aside = (
+        SetAside("proj.gone", "red.trapd-parked", 3, 5.0),
+        SetAside("proj.kill", "red.trapd-parked", 1, 5.0, id="a", kills=3),
+        SetAside("proj.kill", "red.trapd-parked", 1, 5.0, id="b", kills=3),
+    )
+    one = worker(CLOCK, "default@7-1")
+    assert one.report is not None
+    controller.put("default", instances=(replace(one, report=replace(one.report, aside=aside)),))
+    labels = {"pool": "default", "queue": "red.trapd-parked"}
+    assert figures(controller)["trapd_messages_set_aside"] == {
+        of(**labels, task="proj.gone", why="unknown"): 3,
+        of(**labels, task="proj.kill", why="poison"): 2,
+    }
 
 
 def test_tasks_are_counted_by_worker_name_and_outcome() -> None:
@@ -151,4 +181,4 @@ def test_the_file_is_written_at_a_change_and_not_oftener_than_wanted(tmp_path: P
         running.cancel()
 
     asyncio.run(live())
-    assert parsed(file.read_text())["trapd_pool_workers_ready"] == {of(pool="default"): 2}
+    assert 'trapd_pool_workers_ready{pool="default"} 2\n' in file.read_text()

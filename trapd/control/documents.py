@@ -70,6 +70,7 @@ class Rollout(TypedDict):
     previous_versions: Annotated[_Versions, "of the one before; empty if its record is not kept any more"]
     detail: Annotated[str, "the end of the traceback, where there is one"]
     tasks: Annotated[TaskChanges | None, "null until the tasks of both generations are known"]
+    suspected: Annotated[list[str], "names of tasks that are being compared with those of old workers"]
 
 
 class Failure(TypedDict):

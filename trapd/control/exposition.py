@@ -1,4 +1,8 @@
-"""The metrics, from the documents that trapctl shows: which there are, and their text in the format of OpenMetrics.
+"""The metrics, from the documents that trapctl shows: which there are, and their text, in the format of OpenMetrics or
+in the older format of Prometheus (0.0.4).
+
+node_exporter reads its text files in the older format. There the type of a counter is that of the name with ``_total``:
+node_exporter 1.5.0, that of Debian 12, takes each counter of OpenMetrics for an untyped figure.
 
 Pure: no second bookkeeping. docs/metrics.md is made from ``FAMILIES``.
 """
@@ -79,9 +83,22 @@ ENDED = Family("trapd_tasks", "counter", "tasks that ended in this run of the wo
 FAILED = Family("trapd_task_failures", "counter", "of the failed tasks, by class of exception", (*_TASK, "exception"))
 SECONDS = Family("trapd_task_run_seconds", "counter", "seconds that the tasks that ended had run", _TASK)
 
+ASIDE = Family(
+    "trapd_messages_set_aside",
+    "gauge",
+    "messages in parking queues: no worker knows their task (unknown), or the task kills its process (poison)",
+    ("pool", "task", "queue", "why"),
+)
+SUSPECTED = Family(
+    "trapd_rollout_tasks_suspected",
+    "gauge",
+    "task names that fail more often with new code and are compared with those of old workers",
+    _POOL,
+)
+
 FAMILIES = (
     *(BUILD, WRITTEN, RUNNING, DISK, BROKEN, PROBLEM, EVENTS),
-    *(WANTED, READY, WORKERS, GENERATION, STALE, PAUSED, HELD_BACK, UNDER_WAY, BEGAN, FOR_A_PERSON),
+    *(WANTED, READY, WORKERS, GENERATION, STALE, PAUSED, HELD_BACK, UNDER_WAY, BEGAN, FOR_A_PERSON, SUSPECTED, ASIDE),
     *(UP, RESTARTS, MEMORY, RUNS, RESERVED, OLDEST, ENDED, FAILED, SECONDS),
 )
 
@@ -91,12 +108,25 @@ def text(
     workers: Iterable[documents.WorkerTasks],
     events: Mapping[tuple[str, str], int],
     now: float,
+    aside: Iterable[documents.SetAside] = (),
+    *,
+    older: bool = False,
 ) -> str:
-    """Return all metrics. ``events``: kind and pool ("" for none) -> how many."""
+    """Return all metrics. ``events``: kind and pool ("" for none) -> how many. ``older``: in Prometheus' older format."""
     found = {family: list(samples) for family, samples in _of_status(status, events, now)}
     found |= {family: list(samples) for family, samples in _of_tasks(list(workers))}
-    lines = [line for family in FAMILIES for line in _lines(family, found.get(family, []))]
-    return "".join(f"{line}\n" for line in [*lines, "# EOF"])
+    found[ASIDE] = list(_aside(aside).items())
+    lines = [line for family in FAMILIES for line in _lines(family, found.get(family, []), older)]
+    return "".join(f"{line}\n" for line in [*lines, *([] if older else ["# EOF"])])
+
+
+def _aside(aside: Iterable[documents.SetAside]) -> Mapping[tuple[str, ...], float]:
+    """A task that kills is in the documents once for each of its messages."""
+    found: dict[tuple[str, ...], float] = {}
+    for one in aside:
+        labels = (one["pool"], one["task"], one["queue"], "poison" if one["id"] else "unknown")
+        found[labels] = found.get(labels, 0) + one["messages"]
+    return found
 
 
 def _of_status(
@@ -142,6 +172,7 @@ _GAUGES: Mapping[Family, Callable[[documents.Pool], float]] = {
     PAUSED: lambda pool: pool["paused"],
     HELD_BACK: lambda pool: bool(pool["held_back"]),
     UNDER_WAY: _under_way,
+    SUSPECTED: lambda pool: len(pool["rollout"]["suspected"]) if pool["rollout"] is not None else 0,
     FOR_A_PERSON: _waits,
 }
 
@@ -173,12 +204,13 @@ def _of_tasks(workers: list[documents.WorkerTasks]) -> Iterator[tuple[Family, Sa
     yield SECONDS, [(labels, each["seconds"]) for labels, each in counts]
 
 
-def _lines(family: Family, samples: Samples) -> Iterator[str]:
-    yield f"# TYPE {family.name} {family.kind}"
-    if family.unit:
-        yield f"# UNIT {family.name} {family.unit}"
-    yield f"# HELP {family.name} {_escaped(family.meaning)}"
+def _lines(family: Family, samples: Samples, older: bool) -> Iterator[str]:
     name = f"{family.name}_total" if family.kind == "counter" else family.name
+    of = name if older else family.name
+    yield f"# HELP {of} {_escaped(family.meaning)}"
+    yield f"# TYPE {of} {family.kind}"
+    if family.unit and not older:
+        yield f"# UNIT {of} {family.unit}"
     for values, number in samples:
         pairs = zip(family.labels, values, strict=True)
         labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs)

@@ -17,7 +17,7 @@ from trapd.control.handlers import Call
 from trapd.control.needs import Context
 from trapd.control.protocol import SCHEMA
 from trapd.control.status import status
-from trapd.control.tasks import of_all_workers
+from trapd.control.tasks import described_aside, of_all_workers
 from trapd.masking import mask
 from trapd.spec import Metrics
 
@@ -41,8 +41,8 @@ class EventCounts:
         return self._counts
 
 
-async def exposition(context: Context) -> str:
-    """Return all metrics as text. Raises HistoryError."""
+async def exposition(context: Context, *, older: bool = False) -> str:
+    """Return all metrics as text, see ``exposition.text``. Raises HistoryError."""
     controller = context.controller
     views, memory, troubles = await asyncio.gather(controller.look(), controller.memory(), context.about.troubles())
     document = status(context, views, memory, troubles, await waits(context, views))
@@ -50,7 +50,9 @@ async def exposition(context: Context) -> str:
         counts: Mapping[tuple[str, str], int] = {}
     else:
         counts = context.counts.now()
-    return mask(text(document, await of_all_workers(context, views), counts, context.clock.wall()))
+    aside = [one for view in views for one in described_aside(view)]
+    workers = await of_all_workers(context, views)
+    return mask(text(document, workers, counts, context.clock.wall(), aside, older=older))
 
 
 async def metrics(call: Call[requests.Nothing]) -> documents.Metrics:
@@ -60,7 +62,7 @@ async def metrics(call: Call[requests.Nothing]) -> documents.Metrics:
 
 
 class Textfile:
-    """Writes the metrics to a file at each change, once in ``every`` seconds at most. ``trouble``: why it cannot."""
+    """Writes the metrics to a file for node_exporter at each change, once in ``every`` seconds at most. ``trouble``: why it cannot."""
 
     def __init__(self, context: Callable[[], Context], settings: Metrics) -> None:
         self.settings, self.trouble = settings, ""
@@ -78,7 +80,7 @@ class Textfile:
             await asyncio.wait([changed])  # everybody's: not to be cancelled with us
 
     async def _write(self, path: Path) -> None:
-        content = await exposition(self._context())
+        content = await exposition(self._context(), older=True)
         try:
             await asyncio.to_thread(atomic.write, path, content, mode=0o644, lasting=False)
         except OSError as error:

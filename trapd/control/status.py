@@ -100,6 +100,7 @@ def describe(rollout: Rollout) -> documents.Rollout:
         "previous_versions": dict(rollout.previous_versions),
         "detail": rollout.detail[-_DETAIL:],
         "tasks": _task_changes(rollout),
+        "suspected": [retrial.task for retrial in rollout.retrials if not retrial.over],
     }
 
 
