@@ -236,8 +236,8 @@ class History(Protocol):
     J5  ``save`` gives each event an id, larger than any id before, over any crash, and returns the events with their
         ids; no other event ever has the same id, even after events were forgotten.
     J6  ``unfinished`` returns, for each instance that is not over by its latest event, that event, its last failure
-        and its last command by remote control if there are any, in the order in which they were saved. It skips errors,
-        and the orders that they are about.
+        and the last of each kind that the worker itself reports (EventKind.reported) if there are any, in the order in
+        which they were saved. It skips errors, and the orders that they are about.
     J7  ``failures`` counts the failed runs of an instance since it was last over, and returns the last of them.
     J8  ``note`` returns the text that was last saved under a name, in the same ``save`` as events or not; empty if none
         ever was.

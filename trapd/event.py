@@ -146,6 +146,12 @@ class EventKind(StrEnum):
         "since it was asked to exit",
     )
     REMOTE = "remote-control", About.WORKER, "somebody changed or ended the worker by Celery's remote control"
+    CHILD_LOST = "child-lost", About.WORKER, "a process of the worker's Celery pool was killed while it ran a task"
+    CHILD_OOM_KILLED = (
+        "child-oom-killed",
+        About.WORKER,
+        "the kernel killed a process of the worker's Celery pool: out of memory",
+    )
     GONE = "gone", About.WORKER, "the worker exited after its drain", "since it was asked to exit"
     LOST = "lost", About.WORKER, "the machine went down with the worker"
     FAILED = "failed", About.WORKER, "its code raised, or READY did not come in time", "since it was started"
@@ -161,12 +167,18 @@ class EventKind(StrEnum):
         return self in _OVER
 
     @property
+    def reported(self) -> bool:
+        """The worker itself reports it, and goes on: it says nothing of how the worker is."""
+        return self in _REPORTED
+
+    @property
     def failure(self) -> bool:
         """The worker's run failed; another run of the same worker may follow."""
         return self in _FAILURES
 
 
 _FAILURES = frozenset({EventKind.FAILED, EventKind.CRASHED, EventKind.OOM_KILLED, EventKind.HUNG})
+_REPORTED = frozenset({EventKind.REMOTE, EventKind.CHILD_LOST, EventKind.CHILD_OOM_KILLED})
 _OVER = frozenset({EventKind.GONE, EventKind.LOST, EventKind.FORGOT})
 
 

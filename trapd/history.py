@@ -44,11 +44,12 @@ _COLUMNS = ("id", "kind", "pool", "rollout", "generation", "instance")  # of an 
 _ALL = ", ".join((*_COLUMNS, "value"))
 _INSERT = f"INSERT INTO events ({_ALL}) VALUES (NULL, ?, ?, ?, ?, ?, ?) RETURNING id"
 _FAILURES = ", ".join(f"'{kind}'" for kind in EventKind if kind.failure)
+_REPORTED = ", ".join(f"'{kind}'" for kind in EventKind if kind.reported)
 _OVER = ", ".join(f"'{kind}'" for kind in EventKind if kind.over)
 _UNFINISHED = f"""
     WITH told AS (
         SELECT id, instance, kind, lead(kind, 1, '') OVER (PARTITION BY instance ORDER BY id) AS next FROM events
-        WHERE instance IS NOT NULL AND kind <> '{EventKind.REMOTE}'
+        WHERE instance IS NOT NULL AND kind NOT IN ({_REPORTED})
     ), latest AS (
         SELECT max(id) AS id FROM told WHERE '{EventKind.ERROR}' NOT IN (kind, next) GROUP BY instance
     ), there AS (
@@ -58,7 +59,7 @@ _UNFINISHED = f"""
         WHERE instance IN (SELECT instance FROM there) AND kind IN ({_FAILURES}) GROUP BY instance
     ), commanded AS (
         SELECT max(id) AS id FROM events
-        WHERE instance IN (SELECT instance FROM there) AND kind = '{EventKind.REMOTE}' GROUP BY instance
+        WHERE instance IN (SELECT instance FROM there) AND kind IN ({_REPORTED}) GROUP BY instance, kind
     )
     SELECT {_ALL} FROM there UNION SELECT {_ALL} FROM events NATURAL JOIN failed
     UNION SELECT {_ALL} FROM events NATURAL JOIN commanded ORDER BY id

@@ -117,6 +117,17 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class LostChild:
+    """A process of a Celery pool that was killed while it ran a task. ``memory``: the kernel had none left."""
+
+    task: str
+    id: str
+    how: str  # signal 9 (SIGKILL)
+    wall: float
+    memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes that a worker uses with its children, and may use; ``limit`` None: it has no limit of its own."""
 
@@ -138,6 +149,7 @@ class CodeReport:
     loaded: tuple[str, ...] = ()  # distributions, by normalised name, that it or its children have loaded modules of
     aside: tuple[SetAside, ...] = ()
     replaced: tuple[str, ...] = ()  # files that changed while modules of their distribution were loaded, old and new
+    lost: tuple[LostChild, ...] = ()  # the oldest first
 
     @property
     def mixed(self) -> bool:

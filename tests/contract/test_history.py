@@ -231,9 +231,10 @@ def test_j6_unfinished_tells_the_last_of_each_worker_that_is_not_over(reopen: Re
     for name, end in (("p@1-3", kinds.GONE), ("p@1-4", kinds.LOST), ("p@1-5", kinds.FORGOT)):
         history.save(events=[worker(name, kinds.STARTED), worker(name, kinds.CRASHED), worker(name, end)])
     history.save(events=[worker("p@1-6", kinds.OOM_KILLED)])
-    for name in ("p@1-3", "p@1-2", "p@1-2"):  # a command by remote control is no state, and of a worker that is over
-        history.save(events=[worker(name, kinds.REMOTE)])
-    told = ["p@1-1 hung", "p@1-1 started", "p@1-2 ready", "p@1-6 oom-killed", "p@1-2 remote-control"]
+    for name in ("p@1-3", "p@1-2", "p@1-2"):  # what a worker reports is no state
+        history.save(events=[worker(name, kinds.REMOTE), worker(name, kinds.CHILD_LOST)])
+    told = ["p@1-1 hung", "p@1-1 started", "p@1-2 ready", "p@1-6 oom-killed"]
+    told += ["p@1-2 remote-control", "p@1-2 child-lost"]
     assert [one.reason for one in reopen().unfinished()] == told
 
 

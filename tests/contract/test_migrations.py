@@ -63,7 +63,7 @@ def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHist
     new |= {"interrupted", "set-aside", "suspected", "cleared"}
     new |= {"drained", "undrained", "recycled", "remote-control"}
     new |= {"pinned", "unpinned"}
-    new |= {"poisoned", "released"}
+    new |= {"poisoned", "released", "child-lost", "child-oom-killed"}
     assert set(kinds) == {kind for kind in EventKind if kind not in new}
 
 

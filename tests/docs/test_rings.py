@@ -54,6 +54,7 @@ def test_what_decides_is_below_what_acts_and_is_in_the_contract_of_the_pure() ->
         "layout": "joins paths",
         "locks": "reads who holds them",
         "mount_table": "reads it",
+        "memory_events": "reads the kernel's files",
         "peer": "asks the kernel",
         "process_stat": "reads /proc",
         "task_table": "maps a file",

@@ -68,6 +68,9 @@ async def test_a_task_that_kills_its_process_is_set_aside_and_freed(
         assert await lab.call("nap", 0)
         if whom == "worker":
             return
+        report = (await lab.until(lambda seen: ONE in seen))[ONE].report
+        assert report is not None
+        assert [(one.task, one.id, one.how) for one in report.lost] == [(told.task, sent.id, "signal 9 (SIGKILL)")] * 2
         accounts, pid = WorkerAccounts(lab.runtime), (await lab.until(lambda seen: ONE in seen))[ONE].pid
         assert pid is not None
         with pytest.raises(RefusedError, match="no task of this id is set aside"):

@@ -82,15 +82,16 @@ class FakeHistory(History):
     def unfinished(self) -> Sequence[Event]:
         told = dict[str, list[Event]]()
         for event in self._events:
-            if event.instance is not None and event.kind is not EventKind.REMOTE:
+            if event.instance is not None and not event.kind.reported:
                 told.setdefault(event.instance, []).append(event)
         found = dict[int, Event]()
         for mine in told.values():
             following = [*(event.kind for event in mine[1:]), None]
             real = [e for e, then in zip(mine, following, strict=True) if EventKind.ERROR not in (e.kind, then)]
             if real and not real[-1].kind.over:
-                commands = [e for e in self._events if (e.instance, e.kind) == (mine[0].instance, EventKind.REMOTE)]
-                last = [real[-1], *[event for event in mine if event.kind.failure][-1:], *commands[-1:]]
+                told_itself = [e for e in self._events if e.instance == mine[0].instance and e.kind.reported]
+                latest = {event.kind: event for event in told_itself}.values()
+                last = [real[-1], *[event for event in mine if event.kind.failure][-1:], *latest]
                 found |= {event.id: event for event in last}
         return [found[id] for id in sorted(found)]
 

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trapd.masking import mask
-from trapd.model import CodeReport, Failure, FailureKind, RemoteCommand, SetAside
+from trapd.model import CodeReport, Failure, FailureKind, LostChild, RemoteCommand, SetAside
 
 _LIMIT = 1 << 20  # bytes; a report has a few hundred. Tasks can write these files too.
 
@@ -70,6 +72,7 @@ def _parse(text: bytes) -> Report:
         slots,
         loaded,
         aside=aside,
+        lost=tuple(_lost(one) for one in document.get("lost", ())),
         replaced=replaced,
     )
     failure = None
@@ -77,3 +80,8 @@ def _parse(text: bytes) -> Report:
         summary, detail = str(document["failure"]["summary"]), str(document["failure"]["detail"])
         failure = Failure(FailureKind(document["failure"]["kind"]), mask(summary), mask(detail), 0.0)
     return Report(int(document["pid"]), code, failure)
+
+
+def _lost(entry: Mapping[str, Any]) -> LostChild:
+    task, id, how = (mask(str(entry[key])) for key in ("task", "id", "how"))
+    return LostChild(task, id, how, float(entry["wall"]), entry["memory"] is True)

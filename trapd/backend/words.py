@@ -92,6 +92,9 @@ def last_status(status: str) -> str:
     return f"; its last status: {status}" if status else ""
 
 
+OUT_OF_MEMORY = "was killed by the kernel: out of memory"
+
+
 def ending(exit_status: int | None, number: int, asked: bool) -> str:
     """Return how a process ended. ``exit_status``: minus the signal's number if it was killed, None if not known.
 

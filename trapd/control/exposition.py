@@ -112,7 +112,7 @@ def text(
     *,
     older: bool = False,
 ) -> str:
-    """Return all metrics. ``events``: kind and pool ("" for none) -> how many. ``older``: in Prometheus' older format."""
+    """Return all metrics. ``events``: kind and pool ("" for none) -> how many. ``older``: in the older format."""
     found = {family: list(samples) for family, samples in _of_status(status, events, now)}
     found |= {family: list(samples) for family, samples in _of_tasks(list(workers))}
     found[ASIDE] = list(_aside(aside).items())

@@ -62,7 +62,9 @@ async def metrics(call: Call[requests.Nothing]) -> documents.Metrics:
 
 
 class Textfile:
-    """Writes the metrics to a file for node_exporter at each change, once in ``every`` seconds at most. ``trouble``: why it cannot."""
+    """Writes the metrics to a file for node_exporter at each change, once in ``every`` seconds at most.
+
+    ``trouble``: why it cannot."""
 
     def __init__(self, context: Callable[[], Context], settings: Metrics) -> None:
         self.settings, self.trouble = settings, ""

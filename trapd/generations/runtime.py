@@ -21,6 +21,7 @@ _MODULES = (
     "environment_file.py",
     "layout.py",
     "masking.py",
+    "memory_events.py",
     "mount_table.py",
     "task_table.py",
 )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from trapd.event import Event, EventKind
+from trapd.event import Became, Event, EventKind, TaskEnd
 from trapd.model import (
     CodeReport,
     Failure,
@@ -18,6 +18,7 @@ from trapd.model import (
     Instance,
     InstanceId,
     InstanceState,
+    LostChild,
     PoolState,
     RemoteCommand,
     Rollout,
@@ -101,22 +102,29 @@ def recalled(events: Iterable[Event], now: float, wall: float, booted: float) ->
     ``booted`` says when that was.
     """
     failures: dict[str, Failure] = {}
-    reports: dict[str, CodeReport] = {}
+    remote: dict[str, RemoteCommand] = {}
+    lost: dict[str, LostChild] = {}
     found: dict[str, Instance] = {}
     for event in events:
         if event.kind is EventKind.REMOTE:
-            told = (RemoteCommand(event.reason, event.wall),)
-            reports[str(event.instance)] = CodeReport(event.generation or 0, "", {}, remote=told)
+            remote[str(event.instance)] = RemoteCommand(event.reason, event.wall)
+        elif event.kind.reported:
+            lost[str(event.instance)] = LostChild("", "", "", event.wall)
     for event in events:
-        if event.kind is EventKind.REMOTE:
+        if event.kind.reported:
             continue
         name, at = str(event.instance), now - (wall - event.wall)
         at = at if at >= booted else at - booted
         if event.kind.failure:
             kind = next(kind for kind, recorded in FAILURES.items() if recorded is event.kind)
             failures[name] = Failure(kind, event.reason, event.detail, at)
-        failure, report = failures.get(name), reports.get(name)
-        found[name] = Instance(InstanceId.parse(name), _STATES[event.kind], at, failure=failure, report=report)
+        report = None
+        if name in remote or name in lost:
+            commands = (remote[name],) if name in remote else ()
+            children = (lost[name],) if name in lost else ()
+            report = CodeReport(event.generation or 0, "", {}, remote=commands, lost=children)
+        state, failure = _STATES[event.kind], failures.get(name)
+        found[name] = Instance(InstanceId.parse(name), state, at, failure=failure, report=report)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -219,6 +227,7 @@ class _Worker:
         if now.state is not InstanceState.FAILED:
             yield from self._running(was if alive else None, now, again="again " if failed else "")
             yield from self._remote(was if alive else None, now)
+            yield from self._lost(was if alive else None, now)
 
     def _running(self, was: Instance | None, now: Instance, again: str) -> Iterator[Event]:
         """``was``: the same run, or None if no run was known."""
@@ -246,6 +255,17 @@ class _Worker:
         for command in _commands(now):
             if command.wall > told:
                 yield replace(self._event(EventKind.REMOTE, command.command, OUTSIDE), wall=command.wall)
+
+    def _lost(self, was: Instance | None, now: Instance) -> Iterator[Event]:
+        """Processes of its pool that were killed since."""
+        told = max((child.wall for child in _lost_children(was)), default=-math.inf)
+        for child in _lost_children(now):
+            if child.wall > told:
+                kind = EventKind.CHILD_OOM_KILLED if child.memory else EventKind.CHILD_LOST
+                why = "was killed by the kernel: out of memory" if child.memory else f"ended by {child.how}"
+                tasks = (TaskEnd(child.id, child.task, Became.UNKNOWN),)
+                reason = f"the process that ran {child.task}[{child.id}] {why}"
+                yield replace(self._event(kind, reason, WORKER), wall=child.wall, tasks=tasks)
 
     def _failed_anew(self, was: Instance | None, now: Instance) -> bool:
         if now.state is InstanceState.FAILED and was is not None and was.state is not InstanceState.FAILED:
@@ -347,6 +367,10 @@ def _other_run(was: Instance, now: Instance) -> bool:
 
 def _commands(instance: Instance | None) -> tuple[RemoteCommand, ...]:
     return instance.report.remote if instance is not None and instance.report is not None else ()
+
+
+def _lost_children(instance: Instance | None) -> tuple[LostChild, ...]:
+    return instance.report.lost if instance is not None and instance.report is not None else ()
 
 
 def _ready_at(instance: Instance) -> float | None:

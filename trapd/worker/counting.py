@@ -25,9 +25,9 @@ from trapd.worker.tally import Run, Tally
 log = get_logger("trapd.worker")
 
 
-def install(tally: Tally, killed: Callable[[str, str], None], receipt: Receipt) -> None:
+def install(tally: Tally, killed: Callable[[str, str, str], None], receipt: Receipt) -> None:
     """Count from now on. Before the consumer is made. ``killed`` hears of each task, by id and name, whose process was
-    killed, before its message goes back to the broker; ``receipt`` of each that ends in a drain."""
+    killed, with Celery's words, before its message goes back; ``receipt`` of each that ends in a drain."""
     make = getattr(strategy, "create_request_cls", None)
     if make is None:  # one of Celery's inner parts
         log.error("cannot count tasks: this Celery makes its requests in another way")
@@ -52,11 +52,12 @@ def install(tally: Tally, killed: Callable[[str, str], None], receipt: Receipt) 
     signals.task_revoked.connect(revoked, weak=False)
 
 
-def _watched(base: Any, name: str, killed: Callable[[str, str], None]) -> Any:
+def _watched(base: Any, name: str, killed: Callable[[str, str, str], None]) -> Any:
     class Watched(base):  # type: ignore[misc]
         def on_failure(self, exc_info: Any, *arguments: Any, **options: Any) -> Any:
-            if isinstance(_raised(exc_info), WorkerLostError) and state.should_terminate is None:
-                killed(self.id, name)
+            error = _raised(exc_info)
+            if isinstance(error, WorkerLostError) and state.should_terminate is None:
+                killed(self.id, name, str(error))
             return super().on_failure(exc_info, *arguments, **options)
 
     return Watched

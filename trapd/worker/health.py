@@ -72,6 +72,7 @@ class Health:
         self.replaced = 0  # modules that are newer than others of their distribution
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.aside = 0  # messages that are set aside
+        self.lost = 0  # processes of the pool that were killed
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
@@ -110,7 +111,7 @@ class Health:
             self._away,
             bool(place),
             (
-                *(self.strays, self.late, self.replaced, self.remote, self.aside),
+                *(self.strays, self.late, self.replaced, self.remote, self.aside + self.lost),
                 *(self.idle is not None, bool(self.outgrown)),
             ),
             active,
@@ -213,6 +214,7 @@ class Health:
                 more += f", {self.late} distributions imported late" if self.late else ""
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
                 more += f", {self.aside} messages set aside" if self.aside else ""
+                more += f", {self.lost} processes lost" if self.lost else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"
             case _:

@@ -1,5 +1,6 @@
 """Modules may be imported late, by a worker's main process too: is there a stray among them now? And what has reached
-the worker by remote control since? And which messages does no worker know?"""
+the worker by remote control since? And which messages does no worker know,
+and which processes of its pool were killed?"""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from trapd.worker import report
 from trapd.worker.aside import Aside
 from trapd.worker.health import Health, Phase
 from trapd.worker.job import Job
+from trapd.worker.lost import Lost
 
 Commands = list[dict[str, Any]]
 
@@ -19,28 +21,36 @@ Commands = list[dict[str, Any]]
 class LateImports:
     """Keeps the report file up to date. ``look`` is called by the reporter's thread, before it speaks: a report with
     news is written before the status that tells of it. ``remote`` gives the remote commands that stand, ``aside`` the
-    messages that are set aside."""
+    messages that are set aside, ``lost`` the processes that were killed."""
 
-    def __init__(self, job: Job, remote: Callable[[], Commands] = list, aside: Aside | None = None) -> None:
-        self._job, self._remote, self._aside = job, remote, aside or Aside()
+    def __init__(
+        self,
+        job: Job,
+        remote: Callable[[], Commands] = list,
+        aside: Aside | None = None,
+        lost: Lost | None = None,
+    ) -> None:
+        self._job, self._remote, self._aside, self._lost = job, remote, aside or Aside(), lost or Lost()
         self._modules = 0
         self._first: int | None = None  # distributions that were loaded when it became ready
-        self._written: tuple[Commands, Commands] = ([], [])
+        self._written: tuple[Commands, Commands, Commands] = ([], [], [])
 
     def look(self, health: Health) -> None:
         remote, aside, loaded = self._remote(), self._aside.told(), self._job.loaded
+        told = remote, aside, self._lost.told()
         if health.phase is not Phase.READY:
             return
         if self._first is None:
             self._first = len(loaded.names)
         news = loaded.look()
-        if len(sys.modules) == self._modules and (remote, aside) == self._written and not news:
+        if len(sys.modules) == self._modules and told == self._written and not news:
             return
         self._modules = len(sys.modules)
-        found = report.code_report(self._job, health.slots) | {"remote": remote, "aside": aside}
-        if news or len(found["strays"]) != health.strays or (remote, aside) != self._written:
+        found = report.code_report(self._job, health.slots) | {"remote": remote, "aside": aside, "lost": told[2]}
+        if news or len(found["strays"]) != health.strays or told != self._written:
             report.write(self._job, found)
-            self._written = remote, aside
+            self._written = told
+            health.lost = self._lost.processes
             health.strays, health.remote, health.aside = len(found["strays"]), _latest(remote), self._aside.messages
             health.late, health.replaced = len(loaded.names) - self._first, len(loaded.replaced)
 

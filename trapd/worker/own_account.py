@@ -18,6 +18,7 @@ from trapd.worker.green import sleep
 from trapd.worker.health import Reporter
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
+from trapd.worker.lost import Lost
 from trapd.worker.poison import AFTER, DROP, RETRY, Poison
 from trapd.worker.receipt import Receipt
 from trapd.worker.tally import Run, Tally
@@ -42,6 +43,7 @@ class OwnAccount:
         self.poison = Poison(job.shared / ".poison", job.pool, job.host, limit)
         self.aside = Aside(self.poison)
         self.receipt = Receipt(job.receipt)
+        self.lost = Lost()
         self._reporter: Reporter | None = None
         self._worker: Any = None
         self._registered: Mapping[str, str] | None = None
@@ -58,7 +60,7 @@ class OwnAccount:
         """Before the worker is made."""
         self._reporter = reporter
         signals.worker_shutting_down.connect(self.receipt.begin, weak=False)
-        counting.install(self.tally, self.poison.killed, self.receipt)
+        counting.install(self.tally, self._killed, self.receipt)
 
     def begin(self, worker: Any) -> None:
         """The pool has started, and runs no task yet."""
@@ -78,6 +80,10 @@ class OwnAccount:
         self.receipt.close()
         if isinstance(self.tally.rows, TaskTable):
             self.tally.rows.remove()
+
+    def _killed(self, id: str, name: str, why: str) -> None:
+        self.poison.killed(id, name)
+        self.lost.add(id, name, why)
 
     # --- in the socket's thread ---
 

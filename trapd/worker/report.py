@@ -41,6 +41,7 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "live": live(str(job.generation), job.prefix),
         "remote": [],
         "aside": [],
+        "lost": [],
         "slots": slots,
         "failure": None,
         "wall": time.time(),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import NOW, failure, one, spec, wanting
-from trapd.event import Event, EventKind
+from trapd.event import Became, Event, EventKind, TaskEnd
 from trapd.model import (
     CodeReport,
     Failure,
@@ -16,6 +16,7 @@ from trapd.model import (
     Instance,
     InstanceId,
     InstanceState,
+    LostChild,
     RemoteCommand,
     RolloutState,
 )
@@ -230,3 +231,26 @@ def test_a_trapd_that_is_started_again_tells_only_the_commands_that_came_since()
     after = view(under_control(READY, LIMIT, CANCEL))
     reasons = [e.reason for e in between(view(was), after, Plan()) if e.kind is EventKind.REMOTE]
     assert reasons == [CANCEL[0]]
+
+
+def test_processes_that_were_killed_are_told_once_also_after_a_restart_of_trapd() -> None:
+    def with_lost(*children: LostChild) -> Instance:
+        return replace(READY, report=CodeReport(2, "", {}, lost=children))
+
+    first = LostChild("proj.add", "id-1", "signal 11 (SIGSEGV)", WALL - 9)
+    second = LostChild("proj.hold", "id-2", "signal 9 (SIGKILL)", WALL - 8, memory=True)
+    lost, killed = between(view(READY), view(with_lost(first, second)), Plan())
+    assert (lost.kind, lost.wall, lost.reason) == (
+        EventKind.CHILD_LOST,
+        WALL - 9,
+        "the process that ran proj.add[id-1] ended by signal 11 (SIGSEGV)",
+    )
+    assert lost.tasks == (TaskEnd("id-1", "proj.add", Became.UNKNOWN),)
+    assert killed.kind is EventKind.CHILD_OOM_KILLED
+    assert killed.reason == "the process that ran proj.hold[id-2] was killed by the kernel: out of memory"
+    assert between(view(with_lost(first)), view(with_lost(first)), Plan()) == ()
+    ready = Event(WALL - 50, EventKind.READY, "", pool="p", generation=2, instance="p@2-1")
+    (known,) = recalled([ready, lost, killed], NOW, WALL, 0.0)
+    third = replace(second, wall=WALL - 1)
+    (again,) = between(view(known), view(with_lost(first, second, third)), Plan())
+    assert again.wall == WALL - 1

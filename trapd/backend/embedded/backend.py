@@ -30,6 +30,7 @@ from trapd.backend.embedded.run import Run
 from trapd.backend.words import REFUSED, hangs_on, last_status, silence, with_reason
 from trapd.contracts import STOP_TIME, Clock
 from trapd.layout import Runtime
+from trapd.memory_events import MemoryKills
 from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState, Memory
 
 log = logging.getLogger("trapd.backend.embedded")
@@ -70,12 +71,14 @@ class EmbeddedBackend:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._deadlines: Deadlines
+        self._memory_kills: MemoryKills
 
     async def open(self) -> None:
         """Listen, and adopt workers of an earlier trapd. Raises OSError."""
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._runs.values, self._notify.drain, self._over)
         await asyncio.to_thread(self._records.make_folders)
+        self._memory_kills = await asyncio.to_thread(MemoryKills)  # workers are in trapd's own control group
         if self._relay:
             self._relay.open()
         await asyncio.to_thread(self._notify.open)
@@ -308,7 +311,8 @@ class EmbeddedBackend:
                 return
             report = await asyncio.to_thread(self._records.report, run.id, run.pid)
             reported = report.failure if report else None
-            kind, summary = run.explain(exit_status, reported)
+            memory = exit_status == -signal.SIGKILL and await asyncio.to_thread(self._memory_kills.rose)
+            kind, summary = run.explain(exit_status, reported, memory=memory)
             own_words = reported is not None and kind is reported.kind
             detail = (
                 reported.detail if reported and own_words else await asyncio.to_thread(self._records.last_words, run.id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from trapd.backend.embedded.notify import microseconds
 from trapd.backend.embedded.spawn import Process
-from trapd.backend.words import active_tasks, ailment, ending
+from trapd.backend.words import OUT_OF_MEMORY, active_tasks, ailment, ending
 from trapd.contracts import fresh_after
 from trapd.masking import mask
 from trapd.model import Ailment, CodeReport, Failure, FailureKind, Instance, InstanceId, InstanceState
@@ -95,10 +95,15 @@ class Run:
         """Whether it ended because it was asked to, and not by a failure (B5, B7)."""
         return self.asked and (self.killed or exit_status in _CLEAN)
 
-    def explain(self, exit_status: int | None, reported: Failure | None) -> tuple[FailureKind, str]:
-        """Return kind and summary of its failure; ``reported`` is the worker's own report, if it left one."""
+    def explain(
+        self, exit_status: int | None, reported: Failure | None, *, memory: bool = False
+    ) -> tuple[FailureKind, str]:
+        """Return kind and summary of its failure; ``reported`` is the worker's own report, if it left one; ``memory``:
+        the kernel has killed a process for lack of memory."""
         if self.verdict:
             return self.verdict
         if reported:
             return reported.kind, reported.summary
+        if memory:
+            return FailureKind.MEMORY, OUT_OF_MEMORY
         return FailureKind.CRASH, ending(exit_status, self.errno, self.asked)

@@ -14,11 +14,12 @@ State of the unit (the job is the one that PID 1 has queued for the unit), and s
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trapd.backend.words import REFUSED, ending, last_status
+from trapd.backend.words import OUT_OF_MEMORY, REFUSED, ending, last_status
 from trapd.model import Failure, FailureKind, InstanceState
 
 SERVICE_PROPERTIES = (
@@ -151,13 +152,19 @@ def explain(facts: Facts, reported: Failure | None, *, asked: bool, killed: bool
         case "timeout":
             return FailureKind.CRASH, "was ended by systemd: no sign of life in its time to stop"
         case "oom-kill":
-            return FailureKind.MEMORY, "was killed by the kernel: out of memory"
+            return FailureKind.MEMORY, OUT_OF_MEMORY
         case "start-limit-hit":
             return FailureKind.CRASH, "was started too often in too short a time"
         case "success" | "exit-code" | "signal" | "core-dump" | "protocol":
             return _how_it_ended(facts, reported, asked)
         case other:
             return FailureKind.CRASH, f"systemd could not run it: {other}"
+
+
+def may_be_memory(facts: Facts) -> bool:
+    """Was the main process killed by a SIGKILL that the unit's result does not explain? With OOMPolicy=continue the
+    result is "signal" also where the kernel had no memory, and the journal alone says so."""
+    return facts.result == "signal" and facts.exit_status == -signal.SIGKILL
 
 
 def _how_it_ended(facts: Facts, reported: Failure | None, asked: bool) -> tuple[FailureKind, str]:

@@ -21,6 +21,16 @@ _ENDS = (
 )
 
 
+# "A process of this unit has been killed by the OOM killer", also of a process that is not the main one.
+_MEMORY = "MESSAGE_ID=fe6faa94e7774663a0da52717891d8ef"
+
+
+async def out_of_memory(journalctl: Sequence[str], invocation: str) -> bool:
+    """Return whether systemd has logged that the kernel killed a process of this run for lack of memory. systemd knows
+    that from memory.events, so on control groups of version 2 alone."""
+    return bool(await _lines(journalctl, f"INVOCATION_ID={invocation}", _MEMORY))
+
+
 async def of_run(journalctl: Sequence[str], invocation: str) -> str:
     """Return the last lines of the run's processes; if there are none, systemd's lines about the run. Empty if the
     journal cannot be read."""

@@ -14,10 +14,10 @@ from trapd.backend.systemd import facts as meaning
 from trapd.backend.systemd import journal
 from trapd.backend.systemd.facts import Facts
 from trapd.backend.systemd.record import Record
-from trapd.backend.words import with_reason, without_counts
+from trapd.backend.words import OUT_OF_MEMORY, with_reason, without_counts
 from trapd.contracts import Clock
 from trapd.masking import mask
-from trapd.model import Failure, Instance, InstanceId, InstanceState
+from trapd.model import Failure, FailureKind, Instance, InstanceId, InstanceState
 
 log = logging.getLogger("trapd.backend.systemd")
 
@@ -163,6 +163,12 @@ class Known:
         report = await asyncio.to_thread(reports.read, self._file(record.id), facts.last_pid)
         reported = report.failure if report else None
         kind, summary = meaning.explain(facts, reported, asked=asked, killed=killed)
+        if (
+            not killed
+            and meaning.may_be_memory(facts)
+            and await journal.out_of_memory(self._journalctl, facts.invocation)
+        ):
+            kind, summary = FailureKind.MEMORY, OUT_OF_MEMORY
         if reported is not None and kind is reported.kind:
             detail = reported.detail
         else:
