@@ -14,6 +14,7 @@ from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker
 from tests.support.repetitions import rows
 from tests.support.snapshots import NAPS
+from tests.support.stages import PATIENCE, look
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
 from trapd.model import Ailment
 from trapd.spec import PoolSpec
@@ -94,6 +95,22 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
         pid = (await lab.start()).pid
         await lab.call("nap", 0)
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        await lab.send("hold", str(short_path / "held"))
+        await asyncio.to_thread(wait, (short_path / "held.started").exists)
+        [[[held]]] = [list(answer.values()) for answer in await lab.ask("active")]
+        free = next(child for child in map(int, children) if child != held["worker_pid"])
+        os.kill(free, signal.SIGSTOP)
+        try:
+            await lab.send("nap", 0, str(short_path / "stuck"))
+            await asyncio.to_thread(wait, lambda: lab.told().count("received") == 3)
+            (short_path / "held.go").touch()
+            async with asyncio.timeout(PATIENCE):
+                while "1 process of its pool did not begin the task" not in (await look(lab.backend))[ONE].status:
+                    await lab.call("nap", 0)  # the other child works on
+        finally:
+            os.kill(free, signal.SIGCONT)
+        await asyncio.to_thread(wait, (short_path / "stuck").exists)
+        await lab.until(lambda seen: seen[ONE].ailment is None)
         for child in map(int, children):
             os.kill(child, signal.SIGSTOP)
         try:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.worker import state
 
-from trapd.worker import queues, waiting
+from trapd.worker import queues, unfed, waiting
 from trapd.worker.consuming import Consuming, Seen
 from trapd.worker.health import Health, Phase
 from trapd.worker.standing import BROKER
-from trapd.worker.tally import Tally
+from trapd.worker.tally import Tally, far_beyond
+from trapd.worker.unfed import Unbegun, Unfed
+from trapd.worker.waiting import fed_evenly
 
 
 class Consumption:
@@ -27,7 +29,7 @@ class Consumption:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._judge = Consuming(time.monotonic())
+        self._judge, self._unfed, self._unbegun = Consuming(time.monotonic()), Unfed(time.monotonic()), Unbegun()
         self._worker: Any = None
         self._configured: frozenset[str] = frozenset()
         self._asking = False
@@ -40,33 +42,82 @@ class Consumption:
     def look(self, health: Health) -> None:
         """In the reporter's thread, before it speaks."""
         now, consumer = time.monotonic(), getattr(self._worker, "consumer", None)
+        health.overdue = False
         serves = health.phase is Phase.READY and health.away in ("", BROKER)
-        if not serves or consumer is None or consumer.task_consumer is None:
-            self._judge.serve_not(now)
+        if health.phase is Phase.RECONNECTING and consumer is not None and _connects(consumer):
+            self._unfed.begin_anew()
+            self._look_for_broker(now)
+        elif not serves or consumer is None or consumer.task_consumer is None:
+            self._serve_not(now)
         elif health.away and consumer.connection.transport.driver_type == "amqp":
             # RabbitMQ may stop reading what it is sent (a memory alarm), and answers others all the same; a dead
             # connection ends by heartbeats and by py-amqp's TCP_USER_TIMEOUT
-            self._judge.serve_not(now)
-        elif self._judge.look(self._seen(bool(health.away)), now) and not self._asking:
-            self._judge.asked(now)
-            if waiting.has_room(consumer):
-                self._asking = True
-                threading.Thread(target=self._ask, args=(consumer, now), name="trapd-look", daemon=True).start()
-            else:
-                self._judge.answered(None, now)
-        health.idle = (self._judge.trouble, self._judge.since) if self._judge.trouble else None
+            self._serve_not(now)
+        else:
+            self._look(consumer, self._seen(bool(health.away)), now)
+            health.overdue = self._overdue(now)
+        troubled = next((each for each in (self._judge, self._unbegun, self._unfed) if each.trouble), None)
+        health.idle = (troubled.trouble, troubled.since) if troubled is not None else None
 
-    def _ask(self, consumer: Any, asked_at: float) -> None:
+    def _serve_not(self, now: float) -> None:
+        self._judge.serve_not(now)
+        self._unfed.begin_anew()
+        self._unbegun.look((), now)
+
+    def _look(self, consumer: Any, seen: Seen, now: float) -> None:
+        consumed = {name: self._tally.by_queue.get(name) for name in queues.consumed(self._worker)}
+        self._unbegun.look(unfed.given(self._worker.pool), now)
+        idle = self._judge.look(seen, now)
+        lost = self._unfed.look(consumed, self._free(consumer, seen, len(consumed)), now)
+        if not (idle or lost) or self._asking:
+            return
+        self._judge.asked(now)
+        self._unfed.asked(now)
+        if waiting.has_room(consumer):
+            asked = [queue for queue in consumer.task_consumer.queues if queue.name in consumed]
+            self._ask(lambda: consumer.connection, asked, now, of_all=idle)
+        elif idle:
+            self._judge.answered(None, now)
+
+    def _free(self, consumer: Any, seen: Seen, queues: int) -> bool:
+        """Would each of several queues give its next message at once, and is it known which of them gave the others?"""
+        known = queues > 1 and None not in self._tally.by_queue and fed_evenly(consumer)
+        return known and seen.free and not seen.unstarted and not seen.cut_off and waiting.has_room(consumer)
+
+    def _look_for_broker(self, now: float) -> None:
+        """It tries to connect. If other connections are answered, again and again, then its own try stands still."""
+        pool = self._worker.pool
+        self._unbegun.look((), now)
+        away = Seen(slots=pool.num_processes or 1, active=len(state.active_requests), cut_off=True)
+        if self._judge.look(away, now) and not self._asking:
+            self._judge.asked(now)
+            self._ask(self._worker.app.connection_for_read, [], now, of_all=True)
+
+    def _ask(self, connection: Callable[[], Any], asked: list[Any], now: float, *, of_all: bool) -> None:
+        """``of_all``: nothing came from any queue."""
+        self._asking = True
+        of = (connection, asked, now, of_all)
+        threading.Thread(target=self._answer, args=of, name="trapd-look", daemon=True).start()
+
+    def _answer(self, connection: Callable[[], Any], asked: list[Any], asked_at: float, of_all: bool) -> None:
         found: Mapping[str, int] | None = None
         try:
-            consumed = queues.consumed(self._worker)
-            asked = [queue for queue in consumer.task_consumer.queues if queue.name in consumed]
-            found = waiting.waiting(consumer.connection, asked)
+            found = waiting.waiting(connection(), asked)
         except Exception:  # the connection was lost meanwhile: proves nothing either
             found = None
         finally:
-            self._judge.answered(found, asked_at)
+            if of_all:
+                self._judge.answered(found, asked_at)
+            self._unfed.answered(found, asked_at)
             self._asking = False
+
+    def _overdue(self, now: float) -> bool:
+        """Are all slots taken by tasks that run far beyond their like? Then it takes no more; a person may end them."""
+        running, slots = self._tally.running(), self._worker.pool.num_processes or 0
+        if not slots or len(running) < slots:
+            return False
+        counts = self._tally.counts()
+        return all(far_beyond(counts[run.name], now - run.began) for run in running if run.name in counts)
 
     def _seen(self, cut_off: bool) -> Seen:
         pool = self._worker.pool
@@ -84,3 +135,9 @@ class Consumption:
             cut_off=cut_off,
             starting=ready is not None and len(ready) <= active,
         )
+
+
+def _connects(consumer: Any) -> bool:
+    """Does it stand in the making of a connection? One that RabbitMQ has accepted may wait for the end of a memory
+    alarm, while another one that sends nothing is answered; without an alarm heartbeats end it."""
+    return consumer.connection is None or consumer.connection.transport.driver_type != "amqp"

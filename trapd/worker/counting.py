@@ -186,8 +186,9 @@ def step(tally: Tally, queues: Queues) -> type[bootsteps.StartStopStep]:
                 handle = make(*arguments, **options)
 
                 def on_message(message: Any) -> None:
-                    tally.delivered = time()
+                    tally.delivered = now = time()
                     queues.follow(consumer.task_consumer)
+                    tally.by_queue[queues.of(message)] = now
                     handle(message)
 
                 return on_message

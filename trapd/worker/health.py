@@ -35,7 +35,7 @@ DEFAULT_PERIOD = 20.0  # s, without a watchdog
 
 # A change of this is told at the next look: phase, stalled, whom it waits for, whether it stands, imports and remote
 # commands, and running tasks. A worker at rest, or busy all the time, tells nothing.
-_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str, int, bool, bool], int]
+_About = tuple["Phase", bool, str, bool, tuple[int, int, int, str, int, bool, int], int]
 
 
 class Phase(StrEnum):
@@ -76,9 +76,11 @@ class Health:
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
+        self.overdue = False  # all its slots are taken by tasks that run far beyond their like
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
         self._about: _About = (self.phase, False, "", False, (0, 0, 0, "", 0, False, False), 0)
-        self._said_about, self._said, self._said_at = self._about, "", now - STATUS_EVERY
+        self._said_about: _About = self._about
+        self._said, self._said_at = "", now - STATUS_EVERY
         self._pinged = self._extended = now - 3600.0
         self._busy_at = self._looked = self._excused = self._first_ready = now
 
@@ -112,7 +114,7 @@ class Health:
             bool(place),
             (
                 *(self.strays, self.late, self.replaced, self.remote, self.aside + self.lost),
-                *(self.idle is not None, bool(self.outgrown)),
+                *(self.idle is not None, bool(self.outgrown) + 2 * self.overdue),
             ),
             active,
         )
@@ -192,7 +194,7 @@ class Health:
 
     def _text(self, now: float, active: int, reserved: int, place: str) -> str:
         count = f"{active} active"
-        if self.phase is Phase.READY and self.idle is not None:
+        if self.phase in (Phase.READY, Phase.RECONNECTING) and self.idle is not None:
             told = f", by remote control: {self.remote}" if self.remote else ""
             return f"not consuming for {now - self.idle[1]:.0f} s: {self.idle[0]}, {count}{told}"
         if self._away:
@@ -215,6 +217,7 @@ class Health:
                 more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
                 more += f", {self.aside} messages set aside" if self.aside else ""
                 more += f", {self.lost} processes lost" if self.lost else ""
+                more += ", every slot runs a task far beyond its like" if self.overdue else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"
             case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,9 @@ class Queues:
             return
         self._consumer, self._number = consumer, len(consumer._active_tags)
         self._tags = {tag: name for name, tag in consumer._active_tags.items()}
-        self._routes = {(queue.exchange.name, queue.routing_key): queue.name for queue in consumer.queues}
+        routes = [((queue.exchange.name, queue.routing_key), queue.name) for queue in consumer.queues]
+        shared = Counter(route for route, _ in routes)
+        self._routes = {route: name for route, name in routes if shared[route] == 1}
 
     def of(self, message: Any) -> str | None:
         """The name of the queue that a message came from; None where that cannot be told."""
@@ -30,7 +33,7 @@ class Queues:
             return found
         # kombu's own transports say only how the message was sent
         route = str(info.get("exchange") or ""), str(info.get("routing_key") or "")
-        names = set(self._routes.values())
+        names = set(self._tags.values())
         if found := self._routes.get(route) or (route[1] if route[0] == "" and route[1] in names else None):
             return found
         return next(iter(names)) if len(names) == 1 else None

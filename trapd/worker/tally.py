@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 MOST_ERRORS = 50  # classes of exceptions for each task name; further classes are counted as OTHER
 OTHER = "(other)"
+ENOUGH = 10  # tasks of a name that have ended, to call another one unlike them; as in work.py
 MOST_ROOTS = 1000  # roots of failures that are remembered, for each task name; the oldest is forgotten, and counts anew
 
 
@@ -64,6 +65,12 @@ class Counts:
         self.roots[key] = self.roots.get(key, 0) + 1
 
 
+def far_beyond(counts: Counts, seconds: float) -> bool:
+    """Does a task that has run for so long run far beyond its like? As trapd judges it (work.py)."""
+    ended = counts.succeeded + sum(counts.failed.values()) + counts.retried + counts.withdrawn
+    return ended >= ENOUGH and seconds > max(3 * counts.longest, counts.longest + 60.0)
+
+
 class Run:
     """A task that runs. ``since``: seconds since the epoch; ``began``: the same moment of CLOCK_MONOTONIC.
 
@@ -96,6 +103,7 @@ class Tally:
         self._retrials: dict[str, tuple[str, Counts]] = {}  # task name -> mark and counts; replaced, never changed
         self.rows: Rows | None = None  # none before the size of the Celery pool is known
         self.delivered: float | None = None  # seconds since the epoch: when the latest message came
+        self.by_queue: dict[str | None, float] = {}  # the same, of each queue; None: the queue is not known
 
     # --- what happens ---
 

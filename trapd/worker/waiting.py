@@ -66,6 +66,15 @@ def shared_unevenly(queue: Any) -> bool:
     return bool(queue.name.endswith(".fifo"))
 
 
+def fed_evenly(consumer: Any) -> bool:
+    """Does the broker give of each queue in turn? Redis may be told to empty one before it looks into the next, and a
+    priority of consumers (RabbitMQ) prefers others."""
+    options = consumer.connection.transport_options or {}
+    if options.get("queue_order_strategy") in ("priority", "sorted"):
+        return False
+    return not any("x-priority" in (queue.consumer_arguments or {}) for queue in consumer.task_consumer.queues)
+
+
 def has_room(consumer: Any) -> bool:
     """Would the broker deliver more? Not if tasks with an ETA, or that a rate limit holds back, fill the prefetch."""
     limit = consumer.qos.value if consumer.qos is not None else 0

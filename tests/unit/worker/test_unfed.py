@@ -1,0 +1,106 @@
+"""One queue of several that gives nothing, one process of several that begins nothing: in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+
+from trapd.worker.consuming import QUIET
+from trapd.worker.unfed import Unbegun, Unfed, given
+
+
+class Case:
+    """Two queues, looked at once a second: ``red`` gives a message each second, ``blue`` gives none."""
+
+    def __init__(self, waiting: Mapping[str, int] | None = None) -> None:
+        self.now, self.waiting, self.judge = 100.0, waiting or {}, Unfed(100.0)
+        self.asked: list[float] = []
+
+    def run(self, seconds: float, *, room: bool = True, blue: object = None, queues: Collection[str] = ()) -> str:
+        for _ in range(round(seconds)):
+            self.now += 1
+            marks = {"red": self.now, "blue": blue}
+            delivered = {name: marks[name] for name in queues or marks}
+            if self.judge.look(delivered, room, self.now):
+                self.asked.append(self.now)
+                self.judge.asked(self.now)
+                self.judge.answered(self.waiting, self.now)
+        return self.judge.trouble
+
+
+def test_a_lost_queue_is_noticed_within_three_minutes_though_another_one_gives() -> None:
+    case = Case({"blue": 3, "red": 9})
+    assert case.run(QUIET + 30) == ""
+    assert case.run(110) == "messages wait (3 in blue), and none comes, while other queues give theirs"
+    assert case.judge.since == 101.0
+    assert case.run(1, blue=1) == ""
+
+
+def test_an_empty_queue_is_asked_for_once_a_minute_and_is_well() -> None:
+    case = Case({"red": 9})
+    assert case.run(600) == ""
+    assert min(b - a for a, b in zip(case.asked, case.asked[1:], strict=False)) >= QUIET
+
+
+def test_a_queue_that_gives_now_and_then_is_well() -> None:
+    case = Case({"blue": 3})
+    for number in range(20):
+        assert case.run(100, blue=number) == ""
+
+
+def test_without_room_nobody_is_asked_and_a_moment_of_room_proves_nothing() -> None:
+    case = Case({"blue": 3})
+    for _ in range(100):
+        assert case.run(6, room=False) == ""
+        case.run(3)
+    assert case.asked == []
+
+
+def test_a_single_queue_is_not_its_concern() -> None:
+    case = Case({"blue": 3})
+    assert case.run(600, queues=["blue"]) == ""
+    assert case.asked == []
+
+
+def test_messages_that_waited_once_do_not_count() -> None:
+    case = Case({"blue": 3})
+    case.run(QUIET + 5)
+    case.waiting = {}
+    case.run(QUIET)
+    case.waiting = {"blue": 3}
+    assert case.run(QUIET + 1) == ""
+
+
+def test_a_broker_that_is_away_makes_it_begin_anew() -> None:
+    case = Case({"blue": 3})
+    assert case.run(200) != ""
+    case.judge.begin_anew()
+    assert case.judge.trouble == ""
+    assert case.run(QUIET + 5) == ""
+
+
+def test_a_process_that_does_not_begin_its_task_is_noticed_though_others_work() -> None:
+    judge = Unbegun()
+    for second in range(round(QUIET)):
+        judge.look({"stuck", second}, float(second))
+    assert judge.trouble == ""
+    judge.look({"stuck"}, QUIET)
+    assert (judge.trouble, judge.since) == ("1 process of its pool did not begin the task that it was given", 0.0)
+    judge.look((), QUIET + 1)
+    assert judge.trouble == ""
+
+
+def test_what_processes_were_given_is_seen_in_a_fair_pool_alone() -> None:
+    def job(number: int, *, accepted: bool, alive: bool | None) -> SimpleNamespace:
+        process = None if alive is None else SimpleNamespace(_is_alive=lambda: alive)
+        return SimpleNamespace(_job=number, _accepted=accepted, _write_to=process)
+
+    jobs = {
+        0: job(0, accepted=False, alive=True),
+        1: job(1, accepted=True, alive=True),
+        2: job(2, accepted=False, alive=False),
+        3: job(3, accepted=False, alive=None),
+    }
+    assert given(SimpleNamespace(_pool=SimpleNamespace(sched_strategy=4, _cache=jobs))) == [0]
+    assert given(SimpleNamespace(_pool=SimpleNamespace(sched_strategy=1, _cache=jobs))) == []
+    assert given(SimpleNamespace()) == []

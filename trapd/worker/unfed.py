@@ -1,0 +1,105 @@
+"""One queue of several that gives nothing although messages wait in it and others give theirs; and one process of
+several that does not begin what it was given. Both pure; times are seconds of CLOCK_MONOTONIC.
+
+The whole worker works meanwhile, so what worker/consuming.py asks of it does not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from trapd.worker import consuming
+
+_FAIR = 4  # SCHED_STRATEGY_FAIR of celery.concurrency.asynpool
+STEADY = 5.0  # s for which there was room before an answer counts: with a full prefetch there is none but for moments
+
+
+class Unfed:
+    """Of the queues of one worker. One thread calls ``look`` again and again; any thread ``answered``."""
+
+    def __init__(self, now: float) -> None:
+        self._seen: dict[str, tuple[object, float]] = {}  # queue -> its latest delivery, and since when that is so
+        self._waited: dict[str, float] = {}  # queue -> when the broker first named messages in it since then
+        self._roomy_since: float | None = None
+        self._asked_at = now
+        self._answer: tuple[Mapping[str, int], float] | None = None
+        self._waiting: dict[str, int] = {}
+        self.trouble, self.since = "", now
+
+    def begin_anew(self) -> None:
+        """It is not ready, drains, or its broker is away: nothing is expected of it."""
+        self._seen, self._waited, self._waiting = {}, {}, {}
+        self._roomy_since = self._answer = None
+        self.trouble = ""
+
+    def look(self, delivered: Mapping[str, object], room: bool, now: float) -> bool:
+        """Judge; return whether to ask the broker now. ``delivered``: the queues that are consumed, each with what
+        changes at a delivery; ``room``: the worker has a free slot, and would get another message."""
+        for queue, mark in delivered.items():
+            if self._seen.get(queue, (self, 0.0))[0] != mark:
+                self._forget(queue)
+                self._seen[queue] = mark, now
+        for queue in self._seen.keys() - delivered.keys():  # consuming.py says that it is missed
+            del self._seen[queue]
+            self._forget(queue)
+        self._roomy_since = (self._roomy_since if self._roomy_since is not None else now) if room else None
+        if self._answer is not None:
+            self._take(*self._answer)
+        late = sorted(queue for queue in self._waiting if queue in self._waited)
+        named = ", ".join(f"{self._waiting[queue]} in {queue}" for queue in late)
+        self.trouble = f"messages wait ({named}), and none comes, while other queues give theirs" if late else ""
+        if late:
+            self.since = min(self._seen[queue][1] for queue in late)
+        steady = self._roomy_since is not None and now - self._roomy_since >= STEADY
+        quiet = any(now - since >= consuming.QUIET for _, since in self._seen.values())
+        return len(delivered) > 1 and steady and quiet and now - self._asked_at >= consuming.QUIET
+
+    def asked(self, now: float) -> None:
+        self._asked_at = now
+
+    def answered(self, waiting: Mapping[str, int] | None, asked_at: float) -> None:
+        """``waiting``: see Consuming.answered."""
+        if waiting is not None:
+            self._answer = waiting, asked_at
+
+    def _take(self, waiting: Mapping[str, int], asked_at: float) -> None:
+        self._answer = None
+        if self._roomy_since is None or self._roomy_since > asked_at:
+            return
+        for queue, (_, since) in self._seen.items():
+            if not waiting.get(queue) or since > asked_at - consuming.QUIET:
+                self._forget(queue)
+            elif queue not in self._waited:
+                self._waited[queue] = asked_at
+            elif asked_at - self._waited[queue] >= consuming.QUIET:
+                self._waiting[queue] = waiting[queue]
+
+    def _forget(self, queue: str) -> None:
+        self._waited.pop(queue, None)
+        self._waiting.pop(queue, None)
+
+
+class Unbegun:
+    """Of the processes of one worker's pool. From one thread."""
+
+    def __init__(self) -> None:
+        self._given: dict[object, float] = {}  # task that a process was given and has not begun -> since when
+        self.trouble, self.since = "", 0.0
+
+    def look(self, given: Collection[object], now: float) -> None:
+        self._given = {task: self._given.get(task, now) for task in given}
+        late = [since for since in self._given.values() if now - since >= consuming.QUIET]
+        many = "1 process" if len(late) == 1 else f"{len(late)} processes"
+        self.trouble = f"{many} of its pool did not begin the task that it was given" if late else ""
+        self.since = min(late, default=now)
+
+
+def given(pool: Any) -> list[object]:
+    """Return the tasks that processes of Celery's prefork pool were given, as free processes, and have not begun. None
+    in other pools, and where a process may be given a task while it runs another one (``-O fast``)."""
+    inner: Any = getattr(pool, "_pool", None)
+    if getattr(inner, "sched_strategy", None) != _FAIR or not hasattr(inner, "_cache"):
+        return []
+    jobs = list(inner._cache.values())
+    return [job._job for job in jobs if not job._accepted and job._write_to is not None and job._write_to._is_alive()]
