@@ -20,19 +20,19 @@ async def poisoned(call: Call[requests.Nothing]) -> documents.Poisoned:
 
 
 async def retry_task(call: Call[requests.OfTask]) -> documents.TaskEnded:
-    """Put a poisoned task back into its queue; its kills are forgotten. A worker does that within a minute."""
+    """Put a poisoned task back into its queue; its kills are forgotten. A worker does that in a moment."""
     return await _order(call, "retry")
 
 
 async def drop_task(call: Call[requests.OfTask]) -> documents.TaskEnded:
-    """Drop a poisoned task for good. A worker does that within a minute."""
+    """Drop a poisoned task for good. A worker does that in a moment."""
     return await _order(call, "drop")
 
 
 async def _order(call: Call[requests.OfTask], order: str) -> documents.TaskEnded:
     id, context = call.params["task"], call.context
     for view in await context.controller.look():
-        if not any(aside["id"] == id for aside in described_aside(view)):
+        if not any(aside["id"] and aside["id"] == id for aside in described_aside(view)):
             continue
         for instance in view.instances:
             if instance.state is not InstanceState.READY or instance.pid is None:

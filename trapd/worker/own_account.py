@@ -144,7 +144,7 @@ class OwnAccount:
 
     def _order(self, order: str, id: str) -> dict[str, Any]:
         try:
-            return {"done": f"{self.poison.order(id, order)} at the next look into its parking queue, within a minute"}
+            return {"done": f"{self.poison.order(id, order)} in a moment"}
         except KeyError:
             return {"error": "no task of this id is set aside on this host"}
 

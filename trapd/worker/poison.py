@@ -44,6 +44,7 @@ class Poison:
         self._lock = threading.Lock()
         self._read_at = 0
         self._known: Mapping[str, Record] = {}  # by id; replaced, never changed
+        self.ordered = False  # since the last look into the parking queues
 
     # --- what happens ---
 
@@ -73,6 +74,7 @@ class Poison:
             if not record.get("queue"):
                 raise KeyError(id)
             self._save({**record, "order": order})
+        self.ordered = True
         return "goes back to its queue" if order == RETRY else "is dropped"
 
     # --- what follows ---

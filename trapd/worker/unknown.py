@@ -31,6 +31,7 @@ PATIENCE = 30.0  # s: until a change that was just installed has become a genera
 PATIENCE_WHEN_OLD = 600.0  # s: until the recycle has got to the workers
 # Seconds between two looks: while nothing is parked; after one that found something; at most after some in vain.
 LOOK_EVERY, LOOK_AGAIN, LOOK_RARELY = 2.0, 0.1, 30.0
+ORDERS_EVERY = 1.0  # s; an order about a poisoned task does not wait for the next look
 WALK_FOR = 0.25  # s at most that the loop stands still for a look
 # Seconds for which a message is held: it must not run in circles. Every second time they double, and no two are quite
 # alike: workers poll in steady cycles (Redis: each second), so that at even pauses it is the same one that wins always.
@@ -135,16 +136,21 @@ class HandBack:
 class Looks:
     """Looks into the parking queues of what one worker reads, at its READY and then for as long as it is connected."""
 
-    def __init__(self, consumer: Any, lot: Parking, unknown: Unknown, aside: Aside) -> None:
-        self._consumer, self._lot, self._unknown, self._aside = consumer, lot, unknown, aside
+    def __init__(self, consumer: Any, lot: Parking, unknown: Unknown, aside: Aside, poison: Poison) -> None:
+        self._consumer, self._lot, self._unknown, self._aside, self._poison = consumer, lot, unknown, aside, poison
         self._pause = LOOK_EVERY
         self._told = set[str]()  # tasks
         self._timer: Any = None
+        self._orders: Any = None
 
     def start(self) -> None:
         self._next(0.0)
+        self._orders = self._consumer.timer.call_repeatedly(ORDERS_EVERY, self._obey)
 
     def stop(self) -> None:
+        if self._orders is not None:
+            self._consumer.timer.cancel(self._orders)
+            self._orders = None
         if self._timer is not None:
             self._consumer.timer.cancel(self._timer)
             self._timer = None
@@ -155,6 +161,13 @@ class Looks:
         # Without a hub the timer is a thread of its own; only the loop may speak to the broker.
         look = self._look if consumer.hub else lambda: consumer.call_soon(self._look)
         self._timer = consumer.timer.call_after(seconds * random.uniform(1 - SPREAD, 1 + SPREAD), look)
+
+    def _obey(self) -> None:
+        """Look now, and not when the pause is over, if a person has given an order."""
+        if self._poison.ordered and self._timer is not None:
+            self._poison.ordered = False
+            self._consumer.timer.cancel(self._timer)
+            self._next(0.0)
 
     def _look(self) -> None:
         if self._timer is None:
@@ -239,7 +252,7 @@ def step(generation: Path, aside: Aside, poison: Poison) -> type[bootsteps.Start
             consumer.create_task_handler = _restoring(
                 consumer, _without_poison(consumer, consumer.create_task_handler, lot, poison)
             )
-            self._looks = Looks(consumer, lot, unknown, aside)
+            self._looks = Looks(consumer, lot, unknown, aside, poison)
 
         def start(self, consumer: Any) -> None:
             self._looks.start()

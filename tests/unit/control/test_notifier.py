@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -111,6 +112,12 @@ def test_only_chosen_kinds_are_told_each_to_the_command_and_to_the_unit_in_order
         "command 4",
         "trapd-notify-mail@4.service",
     ]
+
+
+def test_a_poisoned_task_is_told_where_that_is_chosen(stage: Stage) -> None:
+    stage.settings = replace(BOTH, unit="", on=("poisoned",))
+    stage.happen(EventKind.REJECTED, EventKind.POISONED, EventKind.RELEASED)
+    assert stage.told == ["command 2"]
 
 
 def test_over_a_restart_none_is_missed_and_none_that_was_told_comes_again(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from trapd.contracts import Asked
 from trapd.control.drains import waits
 from trapd.control.handlers import Call
 from trapd.control.needs import Context
+from trapd.control.receipts import drains
 from trapd.control.status import status
 from trapd.control.tasks import end_task, tasks
 from trapd.control.why import why
@@ -24,8 +26,8 @@ from trapd.ctl.render import Screen
 from trapd.ctl.verbs.status import show as show_status
 from trapd.ctl.verbs.tasks import show
 from trapd.errors import RefusedError, UsageError
-from trapd.event import EventKind
-from trapd.model import InstanceId
+from trapd.event import Became, Event, EventKind, TaskEnd
+from trapd.model import InstanceId, Rollout, RolloutState
 from trapd.work import ENOUGH, Like, TaskCounts, TaskRun, Work
 
 CLOCK = VirtualClock()
@@ -181,3 +183,28 @@ def test_unlike_is_three_times_and_a_minute_longer_than_enough_others(
     ended: int, longest: float, seconds: float, far: bool
 ) -> None:
     assert Like(ended, longest).exceeded_by(seconds) is far
+
+
+def test_a_worker_that_ended_has_a_receipt() -> None:
+    controller = draining()
+    ends = [TaskEnd("id-1", "proj.hold", Became.UNKNOWN), TaskEnd("id-2", "proj.add", Became.FINISHED)]
+    of: Any = {"pool": "default", "generation": 6, "rollout": 3, "instance": "default@6-1"}
+    gone = Event(NOW - 60, EventKind.GONE, "was ended; of 2 tasks 1 finished, 1 unknown", **of, tasks=tuple(ends))
+    controller.history.save(events=[Event(NOW - 90, EventKind.DRAINING, "goes", **of), gone])
+    document = asyncio.run(tasks(call(BUSY, controller, subject="default@6-1")))
+    assert faults(document, "Tasks") == []
+    assert (document["workers"], [event["reason"] for event in document["ended"]]) == ([], [gone.reason])
+    stream = io.StringIO()
+    show(Screen(stream), document, NOW)
+    lines = [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    assert lines[0].endswith(": was ended; of 2 tasks 1 finished, 1 unknown")
+    assert lines[1:] == ["TASK ID BECAME", "proj.hold id-1 unknown", "proj.add id-2 finished"]
+    steps = why(call(BUSY, controller).context, "default@6-1")["chain"]
+    assert [(step["what"], step["text"]) for step in steps[-2:]] == [
+        ("finished", "proj.add[id-2]"),
+        ("unknown", "proj.hold[id-1]"),
+    ]
+    rollout = Rollout(3, "default", 7, 6, RolloutState.COMPLETE, "it is", "watch", NOW, 0.0)
+    assert drains(controller.history, [rollout, replace(rollout, id=4)]) == [
+        {"rollout": 3, "finished": 1, "returned": 0, "unknown": 1}
+    ]

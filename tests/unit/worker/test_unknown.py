@@ -57,6 +57,13 @@ class Consumer:
         self.later.append((seconds, function))
         return self.later[-1]
 
+    def call_repeatedly(self, seconds: float, function: Callable[[], None]) -> object:
+        self.each = function
+        return self.each
+
+    def cancel(self, entry: Any) -> None:
+        self.later = [call for call in self.later if call is not entry]
+
     def call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         self.soon.append(lambda: function(*arguments))
 
@@ -95,7 +102,7 @@ class Case:
         self.lot = Lot()
         self.aside = Aside()
         lot: Any = self.lot
-        poison = Poison(folder / ".poison", "default", "here", 3)
+        self.poison = poison = Poison(folder / ".poison", "default", "here", 3)
         self.unknown = unknown.Unknown(self.consumer, folder / "7", lot, self.aside, poison)
 
     def receive(self, message: Message) -> Message:
@@ -290,7 +297,8 @@ class Round:
         case.consumer.connection = SimpleNamespace(transport=SimpleNamespace(driver_type="amqp"))
         queue = SimpleNamespace(name="q", auto_delete=False, exclusive=False)
         case.consumer.task_consumer = SimpleNamespace(queues=[queue])
-        self.looks = unknown.Looks(case.consumer, case.lot, case.unknown, case.aside)  # type: ignore[arg-type]
+        looks: Any = unknown.Looks
+        self.looks = looks(case.consumer, case.lot, case.unknown, case.aside, case.poison)
         self.looks.start()
 
     def pauses(self, count: int) -> list[float]:
@@ -314,6 +322,19 @@ def test_while_a_look_finds_something_the_next_one_follows(case: Case) -> None:
     round = Round(case)
     case.lot.holds = case.lot.finds = 1
     assert round.pauses(3) == [0.0, 0.1, 0.1]
+
+
+def test_an_order_about_a_poisoned_task_does_not_wait_for_the_next_look(case: Case) -> None:
+    round = Round(case)
+    case.lot.holds = 1
+    assert round.pauses(3) == [0.0, 4.0, 8.0]
+    case.consumer.each()
+    assert [seconds for seconds, _ in case.consumer.later] == [16.0]
+    case.poison.parked("id-1", "naps.kill", "q.trapd-parked")
+    case.poison.order("id-1", "retry")
+    for _ in range(2):
+        case.consumer.each()
+        assert [seconds for seconds, _ in case.consumer.later] == [0.0]  # and no look beside that
 
 
 def test_a_broker_that_does_not_answer_is_told_once_and_asked_rarely(

@@ -70,7 +70,7 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
     if found:
         columns = ("TASK", "ID", "RUNS FOR", "WORKER", "STATE", "CODE", "QUEUE")
         screen.table(columns, [_row(worker, task, now) for worker, task in found], lead=3)
-    else:
+    elif not document.get("ended"):
         screen.line("no task runs")
     for event in document.get("ended", []):
         _ended(screen, event)
