@@ -20,6 +20,7 @@ from tests.support import sample
 from tests.support.daemon import Daemon, pool, settled_on
 from tests.support.sample import Application, Entry
 from tests.support.upgrade import Setting
+from trapd.event import Became, EventKind
 from trapd.history import SqliteHistory
 
 pytestmark = pytest.mark.timeout(120)
@@ -58,6 +59,8 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
         assert {entry.id for entry in entries("end")} == sent
         assert len(entries("start")) == len(NAPS), "a task ran twice"
         assert pool(after)["generation"] == pool(before)["generation"]
+        assert not [*daemon.runtime.rglob("*.receipt")], "what is in the history is removed"
+        ran = {entry.id for entry in entries("start")[:4]}
     with closing(SqliteHistory(daemon.state / "history.sqlite")) as history:
         events = history.events(limit=1000)
     chronicle.check(events)
@@ -67,6 +70,11 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
     assert events[-1].reason == "every worker has finished its tasks and left"
     left = [event.kind for event in events if event.instance == f"default@{pool(before)['generation']}-1"]
     assert left[:5] == ["started", "ready", "gone", "started", "ready"], "it drained while no trapd was there"
+    gone = [event for event in events if event.kind is EventKind.GONE][:2]
+    receipts = {task.id: task.became for event in gone for task in event.tasks}
+    assert ran <= receipts.keys() <= sent, "the next trapd reads their receipts"
+    assert {became for id, became in receipts.items() if id in ran} == {Became.FINISHED}
+    assert {became for id, became in receipts.items() if id not in ran} <= {Became.RETURNED}
 
 
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
