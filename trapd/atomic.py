@@ -8,13 +8,14 @@ links.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 UNFINISHED = ".new"  # the end of the name of a file that a killed process did not finish; the name begins with a dot
 
 
-def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting: bool = True) -> None:
-    """Replace ``path`` by this content; text is written as UTF-8.
+def write(path: Path, content: str | bytes | Iterable[bytes], *, mode: int | None = None, lasting: bool = True) -> None:
+    """Replace ``path`` by this content; text is written as UTF-8, and a large one may come in parts.
 
     Raises OSError; then nothing has changed, and nothing is left beside it.
 
@@ -27,7 +28,7 @@ def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting:
         with fresh.open("wb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.writelines([content.encode()] if isinstance(content, str) else _parts(content))
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
@@ -37,6 +38,10 @@ def write(path: Path, content: str | bytes, *, mode: int | None = None, lasting:
         raise
     if lasting:
         sync_folder(path.parent)
+
+
+def _parts(content: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    return [content] if isinstance(content, bytes) else content
 
 
 def sync_folder(folder: Path) -> None:

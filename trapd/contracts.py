@@ -187,6 +187,8 @@ class Snapshots(Protocol):
     S6  ``examine`` compares snapshots with the files that were copied. A damaged snapshot is not present from then on,
         and ``damaged`` names the damage. ``copy`` makes no snapshot from a damaged one.
     S7  after ``compile`` workers of a snapshot compile nothing that they import from it; nothing else of it changes.
+    S8  ``link_ahead`` lets the next ``make`` take less time, and changes nothing else. It ends at once when something
+        else is ordered, and does not begin before that is over; it returns False then.
     """
 
     async def make(
@@ -212,6 +214,7 @@ class Snapshots(Protocol):
 
     async def examine(self, numbers: Iterable[int]) -> frozenset[int]: ...
     async def compile(self, number: int) -> None: ...
+    async def link_ahead(self) -> bool: ...
     def present(self) -> frozenset[int]: ...
     def damaged(self) -> Mapping[int, str]: ...
     def left_out(self, number: int) -> Sequence[str]:

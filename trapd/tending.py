@@ -1,4 +1,5 @@
-"""Looks after generations that are there already: compares them with what was copied, and has them compiled.
+"""Looks after generations that are there already: compares them with what was copied, has them compiled, and has links
+made ahead of them for the next one.
 
 All is compared when trapd starts, and a generation when a start on it fails. A damaged one is as good as gone: what is
 installed is made anew if it is the same code, else the last good generation serves, and the problem is named.
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from trapd.controller import Controller
 from trapd.errors import HistoryError, SnapshotError
+from trapd.model import DiskState
 from trapd.triggers import Triggers
 
 log = logging.getLogger("trapd.tending")
@@ -25,6 +27,7 @@ class Tending:
     def __init__(self, controller: Controller, triggers: Triggers) -> None:
         self._controller, self._triggers = controller, triggers
         self._compiled: set[int] = set()
+        self._linked: frozenset[int] | None = None  # what there was when links were made ahead
         self._failed: dict[int, float] = {}  # generation -> the failed start that it was last examined for
 
     async def run(self) -> None:
@@ -39,7 +42,16 @@ class Tending:
                 self._compiled.add(number)
                 await snapshots.compile(number)
             if not (snapshots.present() - self._compiled):
+                await self._link_ahead()
                 await asyncio.wait([changed])  # everybody's: not to be cancelled with us
+
+    async def _link_ahead(self) -> None:
+        """For the next generation, once after each change of what there is, while nothing else is to be done."""
+        known, present = self._controller, self._controller.snapshots.present()
+        rolling = any(state.rollout and not state.rollout.state.over for state in known.states.values())
+        busy = rolling or known.making.locked() or known.stopping or known.disk.state is not DiskState.SETTLED
+        if present != self._linked and not busy and await known.snapshots.link_ahead():
+            self._linked = present
 
     def troubles(self) -> list[str]:
         """What is wrong with generations that are wanted, in sentences for people."""

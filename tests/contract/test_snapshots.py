@@ -1,4 +1,4 @@
-"""The promises of contracts.Snapshots, S1 to S4, on every implementation."""
+"""The promises of contracts.Snapshots on every implementation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.builders import application
 from tests.support.fake_snapshots import FakeSnapshots
+from trapd.content import Environment
 from trapd.contracts import Snapshots
 from trapd.errors import SnapshotError
 from trapd.generations.snapshot import SnapshotStore
@@ -29,7 +31,7 @@ class Installed:
     """Installed files that can be changed under a snapshot, and the snapshots made of them."""
 
     def __init__(self, home: Path) -> None:
-        self.source = home / "installed"
+        self.source, self.in_environment = home / "installed", False
         for path, text in {**FILES, UNCOUNTED: "prose"}.items():
             self.write(path, text)
 
@@ -43,7 +45,11 @@ class Installed:
             for path in FILES
         ]
         files.append(TreeFile(UNCOUNTED, str(self.source / UNCOUNTED), ""))
-        return Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.3.0"}, files=tuple(files))
+        disk = Disk(DiskState.SETTLED, fingerprint="f1", versions={"trap": "1.3.0"}, files=tuple(files))
+        if not self.in_environment:
+            return disk
+        (self.source / "bin").mkdir(exist_ok=True)
+        return replace(disk, environment=Environment(str(self.source), "python", {"site": str(self.source / "code")}))
 
 
 class Store:
@@ -258,6 +264,48 @@ def test_s7_compiling_changes_no_file(kept: Store | Fake, installed: Installed) 
     assert {path: kept.read(7, path) for path in FILES} == FILES
     assert kept.snapshots.present() == {7}
     assert kept.traces() == []
+
+
+def test_s8_linking_ahead_changes_no_snapshot_and_the_next_one_is_as_it_would_be(
+    kept: Store | Fake, installed: Installed
+) -> None:
+    async def check() -> None:
+        snapshots = kept.snapshots
+        assert await snapshots.link_ahead(), "there is none yet"
+        await snapshots.make(generation(7), installed.disk(), POOLS, application())
+        assert await snapshots.link_ahead()
+        assert snapshots.present() == {7}
+        installed.write(HARMED, "other\n")
+        await snapshots.make(generation(8), installed.disk(), POOLS, application())
+        assert snapshots.present() == {7, 8}
+        assert await snapshots.link_ahead()
+        await snapshots.copy(generation(9), 7, POOLS)
+        await snapshots.remove(8)
+        assert snapshots.present() == {7, 9}
+
+    installed.in_environment = True
+    run(check())
+    for number in (7, 9):
+        assert {path: kept.read(number, path) for path in FILES} == FILES
+    assert kept.traces() == []
+
+
+def test_s8_what_is_linked_ahead_never_changes_with_what_is_installed(kept: Store | Fake, installed: Installed) -> None:
+    """S2 and S3, of files that are taken over."""
+
+    async def check() -> None:
+        await kept.snapshots.make(generation(7), installed.disk(), POOLS, application())
+        assert await kept.snapshots.link_ahead()
+        seen = installed.disk()
+        installed.write(HARMED, "changed\n")
+        with pytest.raises(SnapshotError, match="has changed since it was looked at"):
+            await kept.snapshots.make(generation(8), seen, POOLS, application())
+        assert kept.snapshots.present() == {7}
+
+    installed.in_environment = True
+    run(check())
+    assert kept.traces() == []
+    assert {path: kept.read(7, path) for path in FILES} == FILES
 
 
 def test_the_fake_fails_when_it_is_told_to(installed: Installed) -> None:

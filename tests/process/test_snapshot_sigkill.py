@@ -1,5 +1,5 @@
-"""S1 and S4 under SIGKILL and on a full disk: a child that makes, copies or removes a snapshot is killed, or finds no
-room any more, at chosen system calls."""
+"""S1, S4 and S8 under SIGKILL and on a full disk: a child that makes, copies or removes a snapshot, or links ahead, is
+killed, or finds no room any more, at chosen system calls."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import maker_in_process
 from tests.support.builders import application
 from trapd.content import Environment
 from trapd.generations.snapshot import SnapshotStore
@@ -100,6 +101,8 @@ def operate(operation: str, store: SnapshotStore, source: str | Path, number: in
             asyncio.run(store.copy(generation(8), 7, []))
         case "remove":
             asyncio.run(store.remove(7))
+        case "link ahead":
+            asyncio.run(store.link_ahead())
 
 
 class Child:
@@ -159,6 +162,44 @@ def source(tmp_path: Path, environment: bool) -> Path:
 @pytest.fixture
 def earlier(tmp_path: Path, environment: bool) -> Path:
     return installation(tmp_path / "earlier", changed=10, environment=environment)
+
+
+@pytest.mark.parametrize("environment", [True])
+@pytest.mark.parametrize("operation", ["link ahead", "make"])
+def test_links_made_ahead_are_whole_or_not_used(
+    tmp_path: Path, source: Path, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who makes them is killed, or one who takes them over: the next generation is as it would be without them."""
+    maker_in_process.use(monkeypatch)  # what nobody kills
+    operate("make", store_in(tmp_path / "whole"), source, 7)
+    expected = content(tmp_path / "whole/generations/7")
+
+    def directory(name: str) -> Path:
+        operate("make", store_in(tmp_path / name), source, 7)
+        if operation == "make":
+            operate("link ahead", store_in(tmp_path / name), source)
+        return tmp_path / name
+
+    with Child(operation, source, "killed") as child:
+        total, _ = child.run(directory("all"), 0)
+        assert total > 10
+        for part in PARTS[::2]:
+            where = directory(f"killed-at-{part}")
+            assert child.run(where, max(1, round(part * total)))[1] == -9
+            store = store_in(where)
+            assert store.present() in ({7}, {7, 8})
+            if store.present() == {7}:
+                operate("make", store, source)
+            operate("link ahead", store, source)
+            operate("make", store, source, 9)
+            assert {path.name for path in store.directory.iterdir()} == {"7", "8", "9"}
+            for number in (7, 8, 9):
+                found = content(store.directory / str(number))
+                assert {path for path in expected.keys() | found if expected.get(path) != found.get(path)} <= {
+                    "files.jsonl",
+                    "manifest.json",
+                }
+            assert_objects_are_what_their_names_say(where / "store")
 
 
 def assert_objects_are_what_their_names_say(store: Path) -> None:

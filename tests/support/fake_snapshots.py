@@ -27,6 +27,7 @@ class FakeSnapshots(Snapshots):
         self.harmed: dict[int, str] = {}  # number -> what is wrong with it, once somebody looks
         self.found: dict[int, str] = {}
         self.compiled: list[int] = []
+        self.linked_ahead: list[frozenset[int]] = []  # present, each time
         self.unreadable: dict[int, list[str]] = {}  # number -> what it does not have
         self._read = read
 
@@ -71,6 +72,10 @@ class FakeSnapshots(Snapshots):
 
     async def compile(self, number: int) -> None:
         self.compiled.append(number)
+
+    async def link_ahead(self) -> bool:
+        self.linked_ahead.append(self.present())
+        return True
 
     def present(self) -> frozenset[int]:
         return frozenset(self.kept.keys() - self.found.keys())

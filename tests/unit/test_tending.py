@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from tests.support.fake_snapshots import FakeSnapshots
 from tests.unit.test_controller import SETTLED, triggers
 from trapd.model import Disk, DiskState
@@ -110,3 +112,34 @@ async def test_what_a_generation_was_made_without_is_a_warning_while_it_is_wante
         "cannot read /s/a.py, /s/b.py and 2 more: permission denied; generation 1 is made without; let trapd read what "
         "your code needs of it, before the next upgrade"
     ]
+
+
+@pytest.mark.parametrize("busy", ["rollout", "changing", "making", "stopping"])
+async def test_links_are_made_ahead_once_when_there_is_nothing_else_to_do(busy: str) -> None:
+    orders = triggers()
+    known, done = orders.controller, snapshots(orders).linked_ahead
+    await orders.disk_changed(SETTLED)  # begins a rollout
+    if busy != "rollout":
+        known.states = {name: replace(state, rollout=None) for name, state in known.states.items()}
+    known.disk = replace(SETTLED, state=DiskState.CHANGING if busy == "changing" else DiskState.SETTLED)
+    known.stopping = busy == "stopping"
+    if busy == "making":
+        await known.making.acquire()
+    tending = asyncio.create_task(Tending(known, orders).run())
+    await until(orders, lambda: snapshots(orders).compiled == [1])
+    for _ in range(5):
+        known.notify()
+        await asyncio.sleep(0.002)
+    assert done == []
+    known.states = {name: replace(state, rollout=None) for name, state in known.states.items()}
+    known.disk, known.stopping = SETTLED, False
+    if busy == "making":
+        known.making.release()
+    known.notify()
+    await until(orders, lambda: done == [{1}])
+    for _ in range(5):
+        known.notify()
+        await asyncio.sleep(0.002)
+    assert done == [{1}], "once"
+    tending.cancel()
+    await asyncio.gather(tending, return_exceptions=True)

@@ -9,6 +9,7 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
@@ -39,7 +40,13 @@ class Rights:
     @classmethod
     def of(cls, status: os.stat_result, group: int) -> Rights:
         """As the original has them. What its owner has closed to others is for this group, the workers', only."""
-        return cls(bool(status.st_mode & 0o111), None if status.st_mode & 0o004 else group)
+        return cls._one(bool(status.st_mode & 0o111), None if status.st_mode & 0o004 else group)
+
+    @classmethod
+    @cache
+    def _one(cls, executable: bool, group: int | None) -> Rights:
+        """One object for all files that have the same."""
+        return cls(executable, group)
 
 
 @dataclass(frozen=True, slots=True)

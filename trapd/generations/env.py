@@ -97,13 +97,17 @@ def seen(found: Contents, memory: Memory, entries: Iterable[Entry]) -> Iterator[
     """What is worth remembering of each installed folder. ``entries``: of the snapshot's table, for the files that were
     copied as they were listed. ``memory``: what ``contents`` had."""
     digests = {entry.path: entry.digest for entry in entries}
-    folders: dict[str, dict[str, tuple[Stamp, str]]] = {source: {} for source in found.marks}
+    folders: dict[str, list[TreeFile]] = {source: [] for source in found.marks}
     for file in found.files:
-        mark = found.stamps.get(file.source)
-        if mark and (digest := digests.get(file.path)) and settled(mark[2], found.began):
-            folder, _, name = file.source.rpartition("/")
-            folders.setdefault(folder, {})[name] = mark, digest
-    yield from ((source, Seen.of(found.marks.get(source, ""), files)) for source, files in folders.items())
+        folders.setdefault(file.source.rpartition("/")[0], []).append(file)
+    for folder, files in folders.items():
+        known: dict[str, tuple[Stamp, str]] = {}
+        for file in files:
+            mark = found.stamps.get(file.source)
+            if mark and (digest := digests.get(file.path)) and settled(mark[2], found.began):
+                known[file.source[len(folder) + 1 :]] = mark, digest
+        if known or folder in found.marks:
+            yield folder, Seen.of(found.marks.get(folder, ""), known)
     yield from ((folder.source, memory.folders[folder.source]) for folder in found.same)
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from trapd.contracts import Cost
 from trapd.errors import SnapshotError
 from trapd.generations import compiled, table
+from trapd.generations.ahead import Ahead
 from trapd.generations.copying import CACHE, Rights, copy_file, sync_file_system, write_file
+from trapd.generations.linking import link_files
 from trapd.generations.order import Tell
 from trapd.generations.room import Room
-from trapd.generations.store import NO_LINK, Store, name_of
+from trapd.generations.store import Store, name_of
 from trapd.generations.table import Entry
 from trapd.model import TreeFile
 
@@ -37,7 +39,7 @@ class Filling:
         self._lines: list[bytes] = []  # of the table, of folders that are taken over
         self._size = 0  # bytes of what is in these folders
         self._folders: set[str] = set()
-        self._fresh: dict[str, Path] = {}  # object -> the first file that has its content
+        self._fresh: dict[str, str] = {}  # object -> the first file that has its content
 
     def add(self, files: Iterable[TreeFile], *, closed: frozenset[str] = frozenset()) -> None:
         """Put these files into the folder. ``closed``: paths of those that hold secrets, whatever their modes.
@@ -64,17 +66,25 @@ class Filling:
             self._copy(file, rights)
         self._add_compiled({file.path: file.source for file in caches}, sources)
 
-    def take_over(self, generation: Path, folders: Mapping[str, str]) -> None:
+    def take_over(self, generation: Path, folders: Mapping[str, str], linked: Ahead | None = None) -> None:
         """Put in what another generation has in these folders, compiled files included; not what is in their folders.
 
         ``folders``: place -> where the same files are installed. A file that is missing in the generation, or has
-        another size there, is copied from where it is installed; a compiled one is left out.
+        another size there, is copied from where it is installed; a compiled one is left out. ``linked``: what is in
+        ``folder`` already, of the same generation.
         """
+        wanted = dict(folders) | {f"{place}/{CACHE}": f"{source}/{CACHE}" for place, source in folders.items()}
+        if linked is not None:
+            lines, size = linked.keep(wanted)
+            self._lines += lines
+            self._size += size
+            wanted = {place: source for place, source in wanted.items() if place in linked.lacking}
+        if not wanted:
+            return
         there, lacking = table.Sections(generation), list[TreeFile]()
-        for place, source in folders.items():
-            for inner, installed in ((place, source), (f"{place}/{CACHE}", f"{source}/{CACHE}")):
-                if entries := there.entries(inner):
-                    lacking += self._take_folder(generation, inner, installed, entries, there.lines(inner))
+        for place, source in wanted.items():
+            if entries := there.entries(place):
+                lacking += self._take_folder(generation, place, source, entries, there.lines(place))
         self.add(lacking)
 
     def write(self, path: str, content: bytes) -> None:
@@ -84,15 +94,17 @@ class Filling:
 
     def entries(self) -> Iterator[Entry]:
         """Every file but those that were taken over, folder by folder."""
-        return (self._entries[path] for path in sorted(self._entries, key=_by_folder))
+        folders: dict[str, list[str]] = {}
+        for path in self._entries:
+            folders.setdefault(path.rpartition("/")[0], []).append(path)
+        return (self._entries[path] for folder in sorted(folders) for path in sorted(folders[folder]))
 
     def keep(self) -> None:
         """Wait until all is on the disk, let the store have what is new, and write the table."""
         sync_file_system(self.folder)
         added = 0
         for name, path in self._fresh.items():
-            added += path.stat().st_size
-            self._store.take(name, path)
+            added += self._store.take(name, Path(path))
         size = self._size + sum(entry.size for entry in self._entries.values())
         cost = Cost(size, added, round(time.monotonic() - self._began, 3))
         table.write(self.folder, self.entries(), cost, group=self._group, lines=self._lines)
@@ -101,25 +113,8 @@ class Filling:
         self, generation: Path, place: str, installed: str, entries: list[Entry], lines: bytes
     ) -> list[TreeFile]:
         """Returns what the generation, whose table has these lines, does not have itself."""
-        lacking = list[Entry]()
         self._target(f"{place}/")
-        old, new = (os.open(f"{top}/{place}", os.O_RDONLY | os.O_DIRECTORY) for top in (generation, self.folder))
-        try:
-            for entry in entries:
-                name = entry.path[len(place) + 1 :]
-                try:
-                    if os.stat(name, dir_fd=old, follow_symlinks=False).st_size == entry.size:
-                        os.link(name, name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
-                        continue
-                except FileNotFoundError:
-                    pass
-                except OSError as error:
-                    if error.errno not in NO_LINK:
-                        raise
-                lacking.append(entry)
-        finally:
-            os.close(old)
-            os.close(new)
+        lacking = link_files(generation, self.folder, place, entries)
         if not lacking:
             self._lines.append(lines)
             self._size += sum(entry.size for entry in entries)
@@ -156,7 +151,7 @@ class Filling:
 
     def _copy(self, file: TreeFile, rights: Rights) -> None:
         name = name_of(file.digest, rights)
-        if (twin := self._fresh.get(name)) and self._place(name, twin.stat().st_size, file.path):
+        if (twin := self._fresh.get(name)) and self._place(name, Path(twin).stat().st_size, file.path):
             return
         arrived = copy_file(Path(file.source), Path(self._target(file.path)), file.digest, rights)
         self._arrived(file.path, arrived.digest, arrived.size, rights)
@@ -165,7 +160,7 @@ class Filling:
         """A new file is in its place; perhaps there was one like it, which its digest tells only now."""
         name = name_of(digest, rights)
         if not self._place(name, size, path, over=True):
-            self._fresh.setdefault(name, Path(self._target(path)))
+            self._fresh.setdefault(name, self._target(path))
             self._entries[path] = Entry(path, name, size)
 
     def _target(self, path: str) -> str:
@@ -210,8 +205,3 @@ class Filling:
     def _is_as(self, entry: Entry) -> bool:
         mine = self._entries.get(entry.path)
         return mine is not None and mine.object == entry.object
-
-
-def _by_folder(path: str) -> tuple[str, str]:
-    folder, _, name = path.rpartition("/")
-    return folder, name

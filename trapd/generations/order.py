@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAKING, REMOVING, COMPILING = ".making-", ".removing-", ".compiling-"  # how folders begin whose work is not over
+AHEAD = ".ahead-"  # links for the next generation, made ahead
 Tell = Callable[[int], None]  # how many bytes are to be copied
 
 

@@ -54,12 +54,24 @@ async def run(order: Order, tell: Tell) -> Any:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await _gone(process)
     if "error" in answer:
         raise SnapshotError(answer["error"])
     if "done" not in answer:
         raise SnapshotError(f"cannot {order.what}: {_ended(status)}")
     return answer["done"]
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    """Wait for its end, also while others cancel us: whoever comes next works in the same folders."""
+    ending, cancelled = asyncio.ensure_future(process.wait()), False
+    while not ending.done():
+        try:
+            await asyncio.wait([ending])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _send(writing: int, order: Order) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from trapd.atomic import sync_folder
 from trapd.contracts import Cost, Snapshots
 from trapd.errors import SnapshotError
-from trapd.generations import kept, manifest, short_lived, table
+from trapd.generations import ahead, kept, manifest, short_lived, table
 from trapd.generations.copying import discard
 from trapd.generations.examination import Examiner
 from trapd.generations.order import COMPILING, MAKING, REMOVING, Order, Tell
@@ -49,6 +49,9 @@ class SnapshotStore(Snapshots):
         self._store = Store(State(directory.parent).store)
         self._damaged: dict[int, str] = {}
         self._kept = kept.Kept(State(directory.parent).kept)
+        self._orders = 0  # that are under way, but that to link ahead
+        self._linking: asyncio.Task[Any] | None = None
+        ahead.invalidate(directory)
         self._sweep()
         self._present = self._scan()
         self._left_out = {number: self._not_readable(number) for number in self._present}
@@ -103,6 +106,25 @@ class SnapshotStore(Snapshots):
                 log.info("compiled %d file(s) for generation %d", count, number)
         except SnapshotError as error:
             log.warning("cannot compile for generation %d, so that its workers do at each start: %s", number, error)
+
+    async def link_ahead(self) -> bool:
+        """Link what the next snapshot will take over. It changes no snapshot, and every other order ends it.
+
+        Returns False if something else is under way, or has ended it: try again later.
+        """
+        if self._orders or self._linking is not None:
+            return False
+        self._linking = asyncio.create_task(self._carry_out("link_ahead", "ahead"))
+        try:
+            await asyncio.wait([self._linking])
+            if self._linking.cancelled():
+                return False
+            if error := self._linking.exception():
+                log.warning("%s; the next generation takes longer to make", error)
+            return True
+        finally:
+            await self._stop_linking()
+            self._linking = None
 
     async def flaw(self, number: int) -> str:
         """Why no worker could start from a snapshot, and what to do; empty where nothing speaks against it."""
@@ -171,7 +193,25 @@ class SnapshotStore(Snapshots):
         return not await self._order("examine", number, [number])
 
     async def _order(self, act: str, what: object, *arguments: object, aside: str = "", tell: Tell = _nobody) -> Any:
-        """Have it done. ``aside``: the folder in which that is prepared; it is gone afterwards, however that ends."""
+        """Have it done, once nobody links ahead any more: two who work in one folder would spoil it."""
+        self._orders += 1
+        try:
+            await self._stop_linking()
+            return await self._carry_out(act, what, *arguments, aside=aside, tell=tell)
+        finally:
+            self._orders -= 1
+
+    async def _stop_linking(self) -> None:
+        """Returns when its process is gone. A second cancellation would end the wait for that."""
+        if (linking := self._linking) is not None and not linking.done():
+            if not linking.cancelling():
+                linking.cancel()
+            await asyncio.wait([linking])
+
+    async def _carry_out(
+        self, act: str, what: object, *arguments: object, aside: str = "", tell: Tell = _nobody
+    ) -> Any:
+        """``aside``: the folder in which it is prepared, which is gone afterwards, however that ends."""
         order = Order(act, str(self.directory), self._present, arguments, f"{act} generation {what}")
         folders = {self.directory / aside} if aside else set[Path]()
         self._in_work |= folders

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from trapd import atomic
@@ -74,32 +75,44 @@ class Memory:
 NOTHING = Memory()
 
 
+def generation(file: Path, directory: Path, *, group: int) -> Path | None:
+    """The generation of which something was kept; None: it is not there any more, or another one by now."""
+    with suppress(OSError, ValueError, TypeError, LookupError, AttributeError), file.open(encoding="ascii") as lines:
+        return _told(lines.readline(), directory, group)
+    return None
+
+
 def read(file: Path, directory: Path, *, group: int) -> Memory:
     """What was kept; nothing if it cannot be read. ``directory``: of the generations. ``group``: the workers'."""
     with suppress(OSError, ValueError, TypeError, LookupError, AttributeError), file.open(encoding="ascii") as lines:
-        head = json.loads(lines.readline())
-        folder = directory / str(int(head["generation"]))
-        is_there = head == _head(folder, group)
+        folder = _told(lines.readline(), directory, group)
         folders = {}
         for line in lines:
             path, mark, files = line.split("\t")
             folders[json.loads(path)] = Seen(mark, files.rstrip("\n"))
-        return Memory(folder if is_there else None, folders)
+        return Memory(folder, folders)
     return NOTHING
 
 
 def keep(file: Path, generation: Path, folders: Iterable[tuple[str, Seen]], *, group: int) -> None:
     """Keep what was installed when ``generation`` was made. Nothing is kept where the disk is full."""
     with suppress(OSError):
-        head = json.dumps(_head(generation, group))
-        lines = (f"{json.dumps(path)}\t{seen.mark}\t{seen.files}\n" for path, seen in folders)
-        atomic.write(file, "".join([f"{head}\n", *lines]), mode=0o600, lasting=False)
+        head = json.dumps(_head(generation, group)).encode()
+        lines = (f"{json.dumps(path)}\t{seen.mark}\t{seen.files}\n".encode() for path, seen in folders)
+        atomic.write(file, chain([head, b"\n"], lines), mode=0o600, lasting=False)
 
 
 def forget(file: Path) -> None:
     """No generation is taken over as it is any more: of one there is a damaged file, which others may have too."""
     with suppress(OSError):
         file.unlink(missing_ok=True)
+
+
+def _told(line: str, directory: Path, group: int) -> Path | None:
+    """The generation that the first line names, if it is still that one."""
+    head = json.loads(line)
+    folder = directory / str(int(head["generation"]))
+    return folder if head == _head(folder, group) else None
 
 
 def _head(generation: Path, group: int) -> dict[str, object]:

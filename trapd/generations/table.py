@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import groupby
 from pathlib import Path
 
 from trapd.contracts import Cost
@@ -20,6 +20,9 @@ from trapd.generations.store import digest_of
 
 NAME, FORMER = "files.jsonl", "files.json"
 SCHEMA = 1
+Span = tuple[int, int]  # of bytes in a table
+_RUN = re.compile(rb'\["([^"]*)/[^/"]*", .*\n(?:\["\1/[^/"]*", .*\n)*')  # lines of files of one folder
+_LINE = re.compile(rb'\["((?:[^"\\]|\\.)*)/(?:[^/"\\]|\\.)*", .*\n')  # one, where a name may have a quotation mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +43,35 @@ class Sections:
     """A table by folder, as its lines are, for one who needs only a few of 100,000 entries. Raises as ``read`` does."""
 
     def __init__(self, folder: Path) -> None:
-        self._lines: dict[bytes, bytes] = {}
-        with (folder / NAME).open("rb") as file:
-            _head(file.readline())
-            for place, lines in groupby(file, _folder_of):
-                self._lines[place] = self._lines.get(place, b"") + b"".join(lines)
+        self._data = (folder / NAME).read_bytes()
+        self._spans: dict[str, list[Span]] = {}
+        for place, span in spans(self._data):
+            self._spans.setdefault(place, []).append(span)
 
     def lines(self, folder: str) -> bytes:
         """Of the files of one folder; empty if there are none."""
-        return self._lines.get(json.dumps(folder).encode()[1:-1], b"")
+        return b"".join(self._data[start:end] for start, end in self._spans.get(folder, ()))
 
     def entries(self, folder: str) -> list[Entry]:
         """The files of one folder."""
-        lines = self.lines(folder)
-        found = json.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
-        return [Entry(path, name, size) for path, name, size in found]
+        return parsed(self.lines(folder))
 
 
-def _folder_of(line: bytes) -> bytes:
-    """The folder of the path that a line begins with, as it is written there."""
-    return line[2 : line.rfind(b"/", 0, line.index(b'", "'))]
+def spans(data: bytes) -> Iterator[tuple[str, Span]]:
+    """Each folder of a table, and where the lines of its files are; a folder may come again. Raises ValueError."""
+    start = data.index(b"\n") + 1
+    _head(data[:start])
+    run = _RUN if b'\\"' not in data else _LINE
+    while start < len(data):
+        if (found := run.match(data, start)) is None:
+            raise ValueError(f"it has no line at byte {start}")
+        yield json.loads(b'"' + found[1] + b'"'), found.span()
+        start = found.end()
+
+
+def parsed(lines: bytes) -> list[Entry]:
+    """The entries of some lines."""
+    return [Entry(path, name, size) for path, name, size in json.loads(b"[" + lines[:-1].replace(b"\n", b",") + b"]")]
 
 
 def write(folder: Path, entries: Iterable[Entry], cost: Cost, *, group: int, lines: Iterable[bytes] = ()) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import py_compile
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,7 @@ def changes(site: Path) -> dict[str, Callable[[], object]]:
         "a file more": lambda: put(site / "numpy/more.py"),
         "a folder more": lambda: put(site / "numpy/more/__init__.py"),
         "a file less": lambda: (site / "trap/data/table.csv").unlink(),
+        "a folder less": lambda: shutil.rmtree(site / "numpy"),
         "renamed": lambda: (site / "numpy/core").rename(site / "numpy/_core"),
         "a program": lambda: (site / "trap/run.py").chmod(0o755),
         "closed to others": lambda: (site / "numpy/__init__.py").chmod(0o640),
@@ -162,12 +164,15 @@ def changes(site: Path) -> dict[str, Callable[[], object]]:
     }
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["", "linked ahead"])
 @pytest.mark.parametrize("what", changes(Path()))
-def test_it_is_as_if_all_had_been_copied(snapshots: SnapshotStore, site: Path, what: str) -> None:
+def test_it_is_as_if_all_had_been_copied(snapshots: SnapshotStore, site: Path, what: str, *, linked: bool) -> None:
     make(snapshots, 1, looked(site))
+    assert not linked or asyncio.run(snapshots.link_ahead())
     changes(site)[what]()
     disk = looked(site)
     mine = make(snapshots, 2, disk)
+    assert not linked or asyncio.run(snapshots.link_ahead())
     again = make(snapshots, 3, disk)  # from 2
     (snapshots.directory.parent / "stamps.jsonl").unlink()
     other = make(snapshots, 4, disk)
