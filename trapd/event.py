@@ -89,6 +89,11 @@ class EventKind(StrEnum):
         About.ROLLOUT,
         "tasks of one name fail more often than before: they are compared with those of old workers",
     )
+    VERIFIED = (
+        "verified",
+        About.ROLLOUT,
+        "the comparison speaks against the generation: the old code takes these tasks alone",
+    )
     CLEARED = "cleared", About.ROLLOUT, "the comparison of tasks has proved nothing against the generation"
     FINISHED = "finished", About.ROLLOUT, "every wanted worker runs the generation", "since it was wanted"
     REJECTED = (

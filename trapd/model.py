@@ -286,6 +286,10 @@ class Retrial:
     since: float
     why: str  # the suspicion
     over: bool = False
+    # What the comparison has found, once it speaks against the new code (rollout/judge.py); empty before that.
+    compared: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""  # the class of most of the exceptions
+    alone_since: float | None = None  # since when the old code takes these tasks alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def test_the_history_that_is_read_has_every_word_of_schema_1(history: SqliteHist
     new = {"trapd-started", "trapd-stopped", "ready", "failed", "crashed", "hung", "oom-killed", "lost", "no-effect"}
     new |= {"problem", "problem-over", "notify-test", "trapd-lost", "rebooted"}
     new |= {"trouble", "relief", "tentative", "task-ended", "relieved", "waiting", "opened", "tasks-changed"}
-    new |= {"interrupted", "set-aside", "suspected", "cleared"}
+    new |= {"interrupted", "set-aside", "suspected", "verified", "cleared"}
     new |= {"drained", "undrained", "recycled", "remote-control"}
     new |= {"pinned", "unpinned"}
     new |= {"poisoned", "released", "child-lost", "child-oom-killed"}

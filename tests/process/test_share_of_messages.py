@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings, wait
+from trapd.backend.accounts import WorkerAccounts
 from trapd.model import InstanceId
 from trapd.spec import PoolSpec
 
@@ -36,8 +37,31 @@ def note(number, path):
 """
 
 
+async def alone(lab: WorkerLab, ledger: Path) -> None:
+    """The second worker is asked to take no tasks (A13), and then takes them again."""
+    pids = {instance.id: instance.pid for instance in await lab.backend.observe()}
+    paused, accounts = pids[TWO], WorkerAccounts(lab.runtime)
+    assert paused is not None
+
+    async def takers(count: int, *, pause: bool) -> set[str]:
+        async with asyncio.timeout(30):
+            while bool((await accounts.work(TWO.name, paused, {}, pause=pause)).queues) is pause:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        before = len(ledger.read_text().splitlines())
+        for number in range(count):
+            lab.client.send_task("naps.jobs.note", (number, str(ledger)))
+        async with asyncio.timeout(60):
+            while len(lines := ledger.read_text().splitlines()) < before + count:
+                await accounts.work(TWO.name, paused, {}, pause=pause)  # it lasts 5 s
+                await asyncio.sleep(0.1)
+        return {line.split()[1] for line in lines[before:]}
+
+    assert str(paused) not in await takers(40, pause=True)
+    assert str(paused) in await takers(100, pause=False)
+
+
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
-async def test_a_worker_refills_its_prefetch_message_by_message(
+async def test_a_worker_refills_its_prefetch_message_by_message_and_takes_none_while_it_is_paused(
     kind: str,
     short_path: Path,
     request: pytest.FixtureRequest,
@@ -56,7 +80,8 @@ async def test_a_worker_refills_its_prefetch_message_by_message(
         for number in range(MESSAGES):
             lab.client.send_task("naps.jobs.note", (number, str(ledger)))
         await asyncio.to_thread(wait, lambda: ledger.exists() and ledger.read_text().count("\n") == MESSAGES)
-    taken = dict(line.split() for line in ledger.read_text().splitlines())
+        taken = dict(line.split() for line in ledger.read_text().splitlines())
+        await alone(lab, ledger)
     order = [taken[str(number)] for number in range(2 * HELD, MESSAGES)]
     runs = [len(list(run)) for _, run in itertools.groupby(order)]
     record_property("runs", runs)

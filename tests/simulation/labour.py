@@ -20,6 +20,7 @@ from trapd.model import InstanceId, InstanceState
 from trapd.work import TaskCounts, TaskRun, Work
 from trapd.worker.tally import Run, Tally
 
+PAUSE = 5.0  # s, A13
 WATCH, SELDOM = 1.0, 20.0  # s between two looks for workers that are ready, with messages and without
 
 
@@ -34,6 +35,7 @@ class Message:
 class _Worker:
     pid: int
     fingerprint: str
+    paused_until: float = 0.0
     tally: Tally = field(default_factory=Tally)
     held: deque[tuple[Message, Run]] = field(default_factory=deque)
 
@@ -41,7 +43,8 @@ class _Worker:
 @dataclass
 class Labour(NoAccounts):
     """``pace``: tasks that a worker ends in a second, in the mean. ``breaks``: fingerprint -> tasks that this code
-    always fails. ``messages``: None if there is none now."""
+    always fails. ``messages``: None if there is none now. ``turns``: s between two messages, which the broker gives to
+    one worker after the other in turn, as it does where workers are idle; 0: each worker takes what it has room for."""
 
     universe: Universe
     messages: Iterator[Message | None]
@@ -49,6 +52,8 @@ class Labour(NoAccounts):
     prefetch: int = 4
     breaks: dict[str, set[str]] = field(default_factory=dict)
     on: bool = True  # are there messages?
+    turns: float = 0.0
+    sent: deque[Message] = field(default_factory=deque)  # and taken by nobody yet
     idle: set[InstanceId] = field(default_factory=set)
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # fingerprint and task
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -58,7 +63,10 @@ class Labour(NoAccounts):
         self.workers: dict[InstanceId, _Worker] = {}
         self.universe.accounts = self
         self.universe.controller.accounts = self
+        self._served = 0
         self._look()
+        if self.turns:
+            self._send()
 
     # --- the workers ---
 
@@ -84,17 +92,38 @@ class Labour(NoAccounts):
         current = self.universe.backend.get(id)
         if current is None or current.pid != worker.pid:
             return
-        while current.state is InstanceState.READY and len(worker.held) < self.prefetch:
+        while not self.turns and self._has_room(id, worker):
             message = next(self.messages) if self.on else None
             if message is None:
                 break
-            retrial = worker.tally.received(message.task)
-            worker.held.append((message, Run(message.task, 0.0, 0.0, None, message.root, retrial)))
+            self._give(worker, message)
         if not worker.held:
             self.idle.add(id)
             return
         delay = self.random.expovariate(self.pace)
         self.universe.at(delay, lambda: self._end(id, worker), outlives=True)
+
+    def _has_room(self, id: InstanceId, worker: _Worker) -> bool:
+        current = self.universe.backend.get(id)
+        takes = current is not None and current.pid == worker.pid and current.state is InstanceState.READY
+        return takes and len(worker.held) < self.prefetch and self.universe.clock.now() >= worker.paused_until
+
+    def _give(self, worker: _Worker, message: Message) -> None:
+        retrial = worker.tally.received(message.task)
+        worker.held.append((message, Run(message.task, 0.0, 0.0, None, message.root, retrial)))
+
+    def _send(self) -> None:
+        """One more message, and whatever waits, to the workers in turn."""
+        if self.on and (message := next(self.messages)) is not None:
+            self.sent.append(message)
+        while self.sent and (free := [i for i in sorted(self.workers) if self._has_room(i, self.workers[i])]):
+            self._served += 1
+            id = free[self._served % len(free)]
+            self._give(self.workers[id], self.sent.popleft())
+            if id in self.idle:
+                self.idle.discard(id)
+                self._next(id, self.workers[id])
+        self.universe.at(self.turns, self._send, outlives=True)
 
     def _end(self, id: InstanceId, worker: _Worker) -> None:
         if self.workers.get(id) is not worker:
@@ -111,15 +140,19 @@ class Labour(NoAccounts):
 
     # --- their accounts ---
 
-    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
+    async def work(
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+    ) -> Work:
         worker = self.workers.get(InstanceId.parse(instance))
         if worker is None or worker.pid != pid:
             return Work(unanswered="nobody there")
+        if retrials is not None:
+            worker.paused_until = self.universe.clock.now() + PAUSE if pause else 0.0
         apart = {} if retrials is None else worker.tally.retrials(retrials)
         return Work(counts=_plain(worker.tally.counts()), retrials=_plain(apart))
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
-        return [await self.work(one.instance, one.pid, one.retrials) for one in asked]
+        return [await self.work(one.instance, one.pid, one.retrials, pause=one.pause) for one in asked]
 
     async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
         raise NotImplementedError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from random import Random
 from statistics import median
 
@@ -24,14 +25,17 @@ GOOD = Behaviour(start=3, drain=1)
 WHOLE = 900.0  # s: a rollout with its probation
 
 
-def at_work(pool: PoolSpec | None = None, seed: int = 0, *, rate: float = 0.01, bursts: float = 0.0) -> Labour:
-    """A universe in which version one has worked for a while. ``bursts``: of 1,000 messages so many begin one."""
+def at_work(
+    pool: PoolSpec | None = None, seed: int = 0, *, rate: float = 0.01, bursts: float = 0.0, turns: float = 0.0
+) -> Labour:
+    """A universe in which version one has worked for a while. ``bursts``: of 1,000 messages so many begin one.
+    ``turns``: see Labour."""
     universe = Universe(pool or spec(), seed)
     random = Random(seed)
     messages = stream(random, TASKS, rate, lambda: random.random() < bursts / 1000)
     universe.install("one", GOOD)
     universe.run(30)
-    labour = Labour(universe, messages)
+    labour = Labour(universe, messages, turns=turns, pace=4 / turns if turns else 1.0)  # in turn, and mostly idle
     universe.run(300)
     return labour
 
@@ -200,6 +204,44 @@ ALIKE = {
     "bursts, one worker": (ONE, 0.01, 5.0),
     "bursts, no surge": (spec(1, surge=0, unavailable=1), 0.01, 5.0),
 }
+
+
+IN_TURN = {
+    "one worker": ONE,
+    "two workers": TWO,
+    "no surge": spec(1, surge=0, unavailable=1),
+    "three workers, one by one": spec(3, surge=0, unavailable=1),
+    "three workers": spec(3),
+}
+
+
+def in_turn(random: Random) -> Iterator[Message]:
+    """Good inputs; and from time to time good and bad ones of one task strictly in turn, for a while."""
+    for number in count():
+        if random.random() < 1 / 200:
+            yield from (Message(BROKEN, f"{number}-{each}", bad=each % 2 == 1) for each in range(200))
+        yield Message(random.choice(TASKS), str(number))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200 if LONG else 120)
+@pytest.mark.parametrize("pool", IN_TURN.values(), ids=IN_TURN)
+def test_inputs_that_a_broker_deals_out_in_turn_convict_nobody(
+    pool: PoolSpec, record_property: Callable[[str, object], None]
+) -> None:
+    """Idle workers get messages in turn: of bad and good inputs in turn one worker gets all bad ones."""
+    rollouts = times(2, 100)
+    record_property("times", rollouts)
+    wrong = verified = 0
+    for seed in range(rollouts):
+        labour = at_work(policy(pool, canary_time=60.0), seed, turns=0.5)
+        labour.messages = in_turn(Random(seed))
+        labour.universe.install("two", GOOD)
+        labour.universe.run(WHOLE)
+        wrong += labour.universe.history.rollouts(POOL)[0].state is not RolloutState.COMPLETE
+        verified += EventKind.VERIFIED in kinds(labour)
+    print(f"{wrong} of {rollouts} rejected, the last word asked in {verified}")
+    assert wrong <= rollouts / 1000
 
 
 @pytest.mark.long

@@ -13,7 +13,9 @@ from trapd.work import TaskRun, Work
 class NoAccounts(Accounts):
     """Of workers that nobody asks: nothing is known of their tasks."""
 
-    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
+    async def work(
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+    ) -> Work:
         return Work(unanswered="it is not asked")
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:

@@ -28,13 +28,17 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 class WorkerAccounts(Accounts):
-    """Keeps A1 to A12. ``runtime``: the folder of the workers' files."""
+    """Keeps A1 to A13. ``runtime``: the folder of the workers' files."""
 
     def __init__(self, runtime: Path) -> None:
         self._runtime = Runtime(runtime)
 
-    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
-        question = {"ask": "tasks"} if retrials is None else {"ask": "tasks", "retrials": retrials}
+    async def work(
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+    ) -> Work:
+        question: dict[str, object] = {"ask": "tasks"}
+        if retrials is not None:
+            question |= {"retrials": retrials, "pause": pause}
         try:
             return parse(await ask(self._runtime.task_socket(instance), pid, question, LOOKING))
         except NoAnswerError as error:
@@ -43,7 +47,7 @@ class WorkerAccounts(Accounts):
             return Work(unanswered=f"its answer cannot be read ({type(error).__name__})")
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
-        return await asyncio.gather(*(self.work(one.instance, one.pid, one.retrials) for one in asked))
+        return await asyncio.gather(*(self.work(one.instance, one.pid, one.retrials, pause=one.pause) for one in asked))
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         return await self._do(instance, pid, {"end": id, "now": now})

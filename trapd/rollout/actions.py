@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from trapd.model import InstanceId, RolloutState
@@ -135,6 +135,15 @@ class Suspect(_OnTask):
     verb = "suspect"
 
 
+@dataclass(frozen=True, slots=True)
+class Verify(_OnTask):
+    """The comparison speaks against the new code: the old code takes these tasks alone."""
+
+    compared: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+    verb: ClassVar[str] = "verify"
+
+
 class Clear(_OnTask):
     """A retrial is over, and has proved nothing."""
 
@@ -143,7 +152,7 @@ class Clear(_OnTask):
 
 Effect = Start | Drain | Interrupt | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict | Renew | Relieve | Suspect | Clear
+Action = Effect | Advance | Verdict | Renew | Relieve | Suspect | Verify | Clear
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
-from trapd.rollout.actions import Action, Advance, Clear, Plan, Start, Suspect
+from trapd.rollout.actions import Action, Advance, Clear, Plan, Start, Suspect, Verify
 from trapd.rollout.budget import budget
 from trapd.rollout.gates import closed
 from trapd.rollout.instances import Desire, step
 from trapd.rollout.phases import MEANS, phase
-from trapd.rollout.trial import compared, figures, find, look_again, retried
+from trapd.rollout.trial import as_record, compared, figures, find, look_again, retried
 from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline
 from trapd.rollout.world import World
@@ -118,6 +118,11 @@ class Draft:
         target = self.world.state.wanted or 0
         self.actions += [Suspect(target, task, f"{task}: {why}") for task, why in self.found.suspects]
         self.actions += [Clear(target, task, f"{task}: {why}") for task, why in self.found.cleared]
+        for evidence in self.found.proved:
+            why = f"{evidence}; the old code takes these tasks alone"
+            self.actions.append(Verify(target, evidence.task, why, as_record(evidence), evidence.canary.error))
+        if self.found.suspects or self.found.proved:
+            self.wakes.append(self.now)  # the workers are told by the next questions
         if self.found.open:
             self.waiting.append(compared(self.found))
         if (at := look_again(self.world, self.now)) is not None:

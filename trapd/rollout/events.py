@@ -36,6 +36,7 @@ from trapd.rollout.actions import (
     Relieve,
     Start,
     Suspect,
+    Verify,
 )
 from trapd.rollout.view import PoolView
 
@@ -74,6 +75,7 @@ _KINDS = {
     "doubt": EventKind.DOUBTED,
     "relieve": EventKind.RELIEVED,
     "suspect": EventKind.SUSPECTED,
+    "verify": EventKind.VERIFIED,
     "clear": EventKind.CLEARED,
 }
 
@@ -324,7 +326,7 @@ def of_action(action: Action, view: PoolView) -> Event:
         seen = next((i for i in view.instances if i.id == instance), None)
         lasted = _lasted(action, seen, view.at)
     elif (
-        not isinstance(action, Advance | Relieve | Suspect | Clear)
+        not isinstance(action, Advance | Relieve | Suspect | Verify | Clear)
         and state.rollout is not None
         and state.rollout.generation == generation
     ):

@@ -9,7 +9,11 @@ one-sided. Only tasks that were delivered after the suspicion count: what a work
 any more.
 
 The limits are for somebody who looks after each task that ends. tests/simulation/test_judge.py has the chance of a
-wrong rejection, added up exactly over all looks, and the simulated rollouts.
+wrong result, added up exactly over all looks, and the simulated rollouts.
+
+Where workers are idle, a broker serves them in turn, and then nothing is left to chance: of bad and good inputs that
+are sent in turn one worker gets the bad ones. So the old code has the last word: it takes the tasks of that name alone
+for a while. If it fails them as both codes did together, the inputs are to blame.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import comb
+from math import ceil, comb
 
 from trapd.work import TaskCounts
 
 WRONG = 1e-3  # of all rollouts may be rejected though both codes fail alike
+COMPARISON = 1e-2  # of all rollouts may come to the last word though both codes fail alike; it stops nearly all of them
+ALONE = 20  # failures that the last word would show if the inputs were to blame
 SUSPICIOUS = 1e-3  # chance of figures as bad as these, if nothing had changed since the old code's
 # The share of a retrial is for its first looks, nearly whole. The limit falls with the square of the tasks compared, so
 # all later looks together add little: a limit that stays is passed by chance sooner or later.
@@ -81,11 +87,11 @@ def outcomes(counts: Iterable[TaskCounts]) -> Outcomes:
 def limit(compared: int, retrial: int) -> float:
     """The chance below which figures of so many tasks, of both sides together, are evidence.
 
-    ``retrial``: the number of this one in its rollout. The first has two thirds of ``WRONG``, the second a sixth, the
-    third an eighteenth: however many there are, together they have no more than the whole.
+    ``retrial``: the number of this one in its rollout. The first has two thirds of ``COMPARISON``, the second a sixth,
+    the third an eighteenth: however many there are, together they have no more than the whole.
     """
     share = 2 / 3 if retrial == 1 else 1 / (3 * retrial * (retrial - 1))
-    return WRONG * share * _PART * min(1.0, _FIRST / max(compared, 1)) ** 2
+    return COMPARISON * share * _PART * min(1.0, _FIRST / max(compared, 1)) ** 2
 
 
 def compare(task: str, canary: Outcomes, others: Outcomes, retrial: int = 1) -> Evidence | None:
@@ -93,6 +99,20 @@ def compare(task: str, canary: Outcomes, others: Outcomes, retrial: int = 1) -> 
     allowed = limit(canary.ended + others.ended, retrial)
     found = chance(canary, others, allowed)
     return Evidence(task, canary, others, chance=found) if found <= allowed else None
+
+
+def needed_alone(evidence: Evidence) -> int:
+    """How many tasks the old code has to end alone: so many that ``ALONE`` of them fail if the inputs are to blame."""
+    together = evidence.canary.ended + evidence.others.ended
+    return ceil(ALONE * together / (evidence.canary.failures + evidence.others.failures))
+
+
+def alike(evidence: Evidence, alone: Outcomes) -> bool:
+    """Does the old code alone fail rather as often as both codes did together, than as it did beside the new code?"""
+    canary, others = evidence.canary, evidence.others
+    together = (canary.failures + others.failures) / (canary.ended + others.ended)
+    beside = others.failures / others.ended
+    return alone.ended > 0 and alone.failures / alone.ended > (together + beside) / 2
 
 
 def suspicious(new: Outcomes, before: Outcomes) -> bool:

@@ -25,6 +25,7 @@ from trapd.rollout.actions import (
     Renew,
     Start,
     Suspect,
+    Verify,
 )
 from trapd.rollout.view import PoolView
 
@@ -57,6 +58,8 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 state = replace(state, relieved_at=action.at, rounds=action.number)
             case Suspect():
                 state = _unless_over(want.suspected(state, action, now), now)
+            case Verify():
+                state = _unless_over(want.verified(state, action, now), now)
             case Clear():
                 state = _unless_over(want.cleared(state, action), now)
             case Interrupt() | Kill() | Forget() | Renew():

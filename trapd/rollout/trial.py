@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
-from trapd.rollout.judge import Evidence, Outcomes, compare, outcomes, suspicious
+from trapd.rollout.judge import Evidence, Outcomes, alike, compare, needed_alone, outcomes, suspicious
 from trapd.rollout.world import World
 
 LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
+ALONE_TIME, WITNESS_TIME = 120.0, 60.0  # s that new workers take no tasks: for the last word; until an old one starts
 FEW = 10  # the old code's share of the tasks that end a retrial: a tenth of the new code's
 MOST_RETRIALS = 8  # open at a time; a worker's question has room for so many names
 _NAMES = 200  # task names whose figures are remembered
@@ -31,6 +32,7 @@ class Finding:
     suspects: tuple[tuple[str, str], ...] = ()
     cleared: tuple[tuple[str, str], ...] = ()
     open: tuple[str, ...] = ()  # how far each open retrial is
+    proved: tuple[Evidence, ...] = ()  # comparisons that speak against the new code: the old code has the last word
 
 
 NOTHING = Finding()
@@ -90,11 +92,26 @@ def questions(world: World, now: float) -> Mapping[InstanceId, Mapping[str, str]
 
 
 def _marks(world: World, rollout: Rollout) -> Mapping[str, str]:
-    """None without a witness: what new code does alone proves nothing. With another one all begin anew."""
+    """None without a witness: what new code does alone proves nothing. With another one all begin anew, and once more
+    when the old code takes the tasks alone."""
     beside = witness(world)
     if beside is None or beside.state is not InstanceState.READY:
         return {}
-    return {retrial.task: f"{rollout.id}.{retrial.number}.{beside.pid}" for retrial in retrials(rollout)}
+    return {
+        retrial.task: f"{rollout.id}.{retrial.number}.{beside.pid}{'' if retrial.alone_since is None else '.alone'}"
+        for retrial in retrials(rollout)
+    }
+
+
+def paused(world: World, now: float) -> bool:
+    """Are the new workers to take no tasks now (A13)? While the old code takes suspected tasks alone; and in a pool
+    that has no room for both, until an old worker has started, since all that new code does alone proves nothing."""
+    rollout = on_trial(world, now)
+    if rollout is None:
+        return False
+    beside = witness(world)
+    awaited = not world.proven and (beside is None or beside.state is not InstanceState.READY)
+    return any(r.alone_since is not None or (awaited and 0 <= now - r.since < WITNESS_TIME) for r in retrials(rollout))
 
 
 def _workers(world: World, generation: int | None) -> list[Instance]:
@@ -130,28 +147,89 @@ def find(world: World, now: float) -> Finding:
     rollout = on_trial(world, now)
     if rollout is None:
         return NOTHING
-    target, new = world.state.wanted, {name: _of_name(world, world.state.wanted, name) for name in _names(world, None)}
-    cleared, going = [], []
-    for retrial in retrials(rollout):
-        mine, others = (_of_retrial(world, generation, retrial.task) for generation in (target, world.fallback))
-        if evidence := compare(retrial.task, mine, others, retrial.number):
-            return Finding(evidence=evidence)
-        told = f"{_figures(mine)} failed, and {_figures(others)} of the old code's meanwhile"
-        if min(mine.ended, FEW * others.ended) >= world.spec.policy.canary_tasks:
-            cleared.append((retrial.task, told))
-        elif not 0 <= now - retrial.since < min(RETRIAL_TIME, world.spec.policy.progress_deadline / 2):
-            cleared.append((retrial.task, f"too few tasks came to decide: {told}"))
-        else:
-            going.append(f"{retrial.task}: {told}")
+    new = {name: _of_name(world, world.state.wanted, name) for name in _names(world, None)}
+    weighed = [_weigh(world, retrial, now) for retrial in retrials(rollout)]
+    for one in weighed:
+        if one.convicts:
+            return Finding(evidence=one.evidence)
     known = {retrial.task for retrial in rollout.retrials}
     suspects = [(name, why) for name, side in new.items() if name not in known and (why := _worse(world, name, side))]
-    room = MOST_RETRIALS - len(going)
-    ended = sum(side.ended for side in new.values())
-    return Finding(ended, None, tuple(suspects[:room]), tuple(cleared), tuple(going))
+    going = tuple(f"{one.task}: {one.told}" for one in weighed if one.over is None)
+    return Finding(
+        sum(side.ended for side in new.values()),
+        None,
+        tuple(suspects[: MOST_RETRIALS - len(going)]),
+        tuple((one.task, f"{one.over}{one.told}") for one in weighed if one.over is not None),
+        going,
+        tuple(one.evidence for one in weighed if one.evidence is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """How far one retrial is. ``told``: its figures; ``over``: why it is over without a result, to be put before them.
+
+    ``evidence``: what the comparison has just found, or with ``convicts`` what the old code has confirmed.
+    """
+
+    task: str
+    told: str
+    over: str | None = None
+    evidence: Evidence | None = None
+    convicts: bool = False
+
+
+def _weigh(world: World, retrial: Retrial, now: float) -> _Weighed:
+    mine, others = (_of_retrial(world, generation, retrial.task) for generation in (world.state.wanted, world.fallback))
+    if retrial.alone_since is not None:
+        return _last_word(retrial, others, now)
+    told = f"{_figures(mine)} failed, and {_figures(others)} of the old code's meanwhile"
+    if evidence := compare(retrial.task, mine, others, retrial.number):
+        return _Weighed(retrial.task, told, evidence=evidence)
+    if min(mine.ended, FEW * others.ended) >= world.spec.policy.canary_tasks:
+        return _Weighed(retrial.task, told, over="")
+    if not 0 <= now - retrial.since < min(RETRIAL_TIME, world.spec.policy.progress_deadline / 2):
+        return _Weighed(retrial.task, told, over="too few tasks came to decide: ")
+    return _Weighed(retrial.task, told)
+
+
+def _last_word(retrial: Retrial, alone: Outcomes, now: float) -> _Weighed:
+    """What the old code makes of these tasks alone."""
+    evidence, told = _recorded(retrial), f"{_figures(alone)} failed with the old code alone"
+    if alone.ended < needed_alone(evidence) and 0 <= now - (retrial.alone_since or 0.0) < ALONE_TIME:
+        return _Weighed(retrial.task, told)
+    if alike(evidence, alone):
+        return _Weighed(retrial.task, told, over="the inputs are to blame: ")
+    return _Weighed(retrial.task, told, evidence=evidence, convicts=True)
+
+
+def as_record(evidence: Evidence) -> Mapping[str, int]:
+    """Its figures, to be remembered in the retrial."""
+    canary, others = evidence.canary, evidence.others
+    return {
+        "canary_failed": canary.failures,
+        "canary_ended": canary.ended,
+        "others_failed": others.failures,
+        "others_ended": others.ended,
+    }
+
+
+def _recorded(retrial: Retrial) -> Evidence:
+    canary, others = (
+        _outcomes(retrial.compared[f"{side}_ended"], retrial.compared[f"{side}_failed"], retrial.error)
+        for side in ("canary", "others")
+    )
+    return Evidence(retrial.task, canary, others)
+
+
+def _outcomes(ended: int, failed: int, error: str = "") -> Outcomes:
+    return Outcomes(ended - failed, {error: failed} if failed else {})
 
 
 def _worse(world: World, name: str, new: Outcomes) -> str:
     """Why the new code's tasks of this name are suspicious; empty if they are not."""
+    if not new.failures:
+        return ""
     before = _before(world, name)
     if not suspicious(new, before):
         return ""
@@ -168,7 +246,7 @@ def _before(world: World, name: str) -> Outcomes:
         ended, failed = now.ended, now.failures
     if ended > most:
         ended, failed = most, round(failed * most / ended)
-    return Outcomes(ended - failed, {"": failed} if failed else {})
+    return _outcomes(ended, failed)
 
 
 def _names(world: World, generation: int | None) -> Iterable[str]:

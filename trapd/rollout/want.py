@@ -10,7 +10,7 @@ from dataclasses import replace
 from trapd.content import CELERYCONFIG, normalise
 from trapd.model import Disk, Generation, PoolState, Refusal, Retrial, Rollout, RolloutState, Scope
 from trapd.rollout import celeryconfig, changes, pin
-from trapd.rollout.actions import Advance, Clear, Doubt, Fail, Finish, Promote, Reject, Suspect, Verdict
+from trapd.rollout.actions import Advance, Clear, Doubt, Fail, Finish, Promote, Reject, Suspect, Verdict, Verify
 from trapd.rollout.refusals import candidate, covers, forgive, refuse
 from trapd.spec import OnFailure, PoolSpec
 
@@ -209,6 +209,17 @@ def suspected(state: PoolState, action: Suspect, now: float) -> PoolState:
         return state
     known = state.rollout.retrials
     retrials = (*known, Retrial(action.task, len(known) + 1, now, action.why))
+    return replace(state, rollout=replace(state.rollout, retrials=retrials))
+
+
+def verified(state: PoolState, action: Verify, now: float) -> PoolState:
+    """From now on the old code takes these tasks alone."""
+    if state.rollout is None:
+        return state
+    retrials = tuple(
+        replace(r, compared=action.compared, error=action.error, alone_since=now) if r.task == action.task else r
+        for r in state.rollout.retrials
+    )
     return replace(state, rollout=replace(state.rollout, retrials=retrials))
 
 

@@ -15,6 +15,7 @@ from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
 from trapd.worker.own_account import OwnAccount
+from trapd.worker.pause import Pause
 from trapd.worker.unread import unread
 
 POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
@@ -58,7 +59,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
 
     app.steps["worker"].update({Connecting, leaving.step(account.receipt)})
     unknowns = unknown.step(job.generation, account.aside, account.poison)
-    app.steps["consumer"].update({_stamping(reporter), unknowns, prefetch.Room})
+    app.steps["consumer"].update({_stamping(reporter, account.pause), unknowns, prefetch.Room})
     app.steps["consumer"].add(counting.step(account.tally, account.queues))
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)
@@ -66,7 +67,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
     answer(job)
 
 
-def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
+def _stamping(reporter: Reporter, pause: Pause) -> type[bootsteps.StartStopStep]:
     class Stamping(bootsteps.StartStopStep):  # type: ignore[misc]
         """Of the consumer: started again with every connection, after its tasks and before its loop."""
 
@@ -78,14 +79,12 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
             # asks the loop to stamp, which that does once a cycle, every 2 s at most.
             self.asked = False
             reporter.main.follow_greenlet()
+            self.consumer = consumer
             stamp = self._stamp if consumer.hub else lambda: self._ask(consumer)
             self.timer = consumer.timer.call_repeatedly(STAMP_EVERY, stamp)
             if not consumer.hub:
                 _turn_faster(consumer.connection)
-            if reporter.health.was_ready:  # the first time it is Celery that says so, once its loop turns
-                reporter.enter(Phase.READY)
-            elif reporter.health.held_up:  # Celery has said so, and cancels timers with the connection
-                ready_with_pool(consumer, reporter)
+            _connected(consumer, reporter)
 
         def stop(self, consumer: Any) -> None:
             if self.timer is not None:
@@ -99,6 +98,8 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
         def _stamp(self) -> None:
             self.asked = False
             reporter.stamp()
+            if pause.on and state.should_stop is None and state.should_terminate is None:
+                pause.turn(self.consumer)
 
         def _ask(self, consumer: Any) -> None:
             if not self.asked:
@@ -106,6 +107,13 @@ def _stamping(reporter: Reporter) -> type[bootsteps.StartStopStep]:
                 consumer.call_soon(self._stamp)
 
     return Stamping
+
+
+def _connected(consumer: Any, reporter: Reporter) -> None:
+    if reporter.health.was_ready:  # the first time it is Celery that says so, once its loop turns
+        reporter.enter(Phase.READY)
+    elif reporter.health.held_up:  # Celery has said so, and cancels timers with the connection
+        ready_with_pool(consumer, reporter)
 
 
 def _turn_faster(connection: Any) -> None:

@@ -44,7 +44,9 @@ class FakeAccounts(NoAccounts):
         self.found = works or {}
         self.ended: list[tuple[str, str, bool]] = []
 
-    async def work(self, instance: str, pid: int, retrials: Mapping[str, str] | None = None) -> Work:
+    async def work(
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+    ) -> Work:
         return self.found.get(instance, Work())
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:

@@ -6,7 +6,18 @@ from math import comb, isclose
 
 import pytest
 
-from trapd.rollout.judge import WRONG, Outcomes, chance, compare, limit, outcomes, suspicious
+from trapd.rollout.judge import (
+    COMPARISON,
+    Evidence,
+    Outcomes,
+    alike,
+    chance,
+    compare,
+    limit,
+    needed_alone,
+    outcomes,
+    suspicious,
+)
 from trapd.work import TaskCounts
 
 
@@ -41,12 +52,26 @@ def test_the_chance_is_the_sum_over_all_figures_as_bad() -> None:
 
 
 def test_later_retrials_of_a_rollout_need_more() -> None:
-    assert compare("app.add", of(7, 7), of(7, 0), retrial=1) is not None
-    assert compare("app.add", of(7, 7), of(7, 0), retrial=5) is None
+    assert compare("app.add", of(5, 5), of(5, 0), retrial=1) is not None
+    assert compare("app.add", of(5, 5), of(5, 0), retrial=5) is None
 
 
-def test_all_retrials_together_have_no_more_than_may_be_wrong() -> None:
-    assert sum(limit(0, retrial) for retrial in range(1, 1000)) <= WRONG
+def test_all_retrials_together_have_no_more_than_the_comparison_may() -> None:
+    assert sum(limit(0, retrial) for retrial in range(1, 1000)) <= COMPARISON
+
+
+@pytest.mark.parametrize(
+    ("alone", "inputs"),
+    [(of(20, 10), True), (of(20, 7), True), (of(20, 0), False), (of(20, 2), False), (of(0, 0), False)],
+)
+def test_the_old_code_has_the_last_word(alone: Outcomes, inputs: bool) -> None:
+    """Of 6 bad and 6 good inputs in turn one worker has got all bad ones: alone the old code fails half of them."""
+    assert alike(Evidence("app.add", of(6, 6), of(6, 0)), alone) is inputs
+
+
+def test_the_last_word_takes_so_many_tasks_that_twenty_would_fail() -> None:
+    assert needed_alone(Evidence("app.add", of(6, 6), of(6, 0))) == 40
+    assert needed_alone(Evidence("app.add", of(4, 4), of(36, 0))) == 200
 
 
 def test_the_limit_falls_with_the_square_of_the_tasks_compared() -> None:

@@ -8,9 +8,22 @@ import pytest
 
 from tests.support.builders import NOW, one, spec, wanting, world
 from trapd.model import Ailment, Instance, PoolState, Retrial, RolloutState
-from trapd.rollout.actions import Clear, Fail, Finish, Promote, Reject, Start, Suspect
+from trapd.rollout import want
+from trapd.rollout.actions import Clear, Fail, Finish, Promote, Reject, Start, Suspect, Verify
 from trapd.rollout.plan import plan
-from trapd.rollout.trial import LOOK, LOOK_SELDOM, MOST_RETRIALS, RETRIAL_TIME, figures, find, look_again, questions
+from trapd.rollout.trial import (
+    ALONE_TIME,
+    LOOK,
+    LOOK_SELDOM,
+    MOST_RETRIALS,
+    RETRIAL_TIME,
+    WITNESS_TIME,
+    figures,
+    find,
+    look_again,
+    paused,
+    questions,
+)
 from trapd.rollout.world import World
 from trapd.spec import OnFailure, PoolSpec, Promotion
 from trapd.work import TaskCounts, Work
@@ -128,11 +141,49 @@ def test_what_is_not_suspicious_is_promoted(new: TaskCounts) -> None:
 
 def test_evidence_rejects_a_canary_and_gives_up_what_was_good() -> None:
     sides = (counts(0, 12), counts(239, 1))
-    (verdict,) = plan(trying(retrial=sides), NOW).actions
+    before = trying(retrial=sides)
+    [asked] = [action for action in plan(before, NOW).actions if isinstance(action, Verify)]
+    assert asked.why == (
+        "add: canary 12 of 12 failed, KeyError; others 1 of 240 meanwhile; the old code takes these tasks alone"
+    )
+    assert not paused(before, NOW)
+    going = alone(before, asked, counts(10, 0))
+    assert paused(going, NOW)
+    assert questions(going, NOW) == {id: {"add": "1.1.11.alone"} for id in (CANARY.id, OLD.id)}
+    assert "add: 0 of 10 failed with the old code alone" in plan(going, NOW).waiting
+    (verdict,) = plan(alone(before, asked, counts(500, 2)), NOW).actions
     assert verdict == Reject(2, "add: canary 12 of 12 failed, KeyError; others 1 of 240 meanwhile")
+    assert plan(going, NOW + ALONE_TIME).actions == (verdict,), "as far as the old code has come"
     for phase in (RolloutState.ROLLING, RolloutState.COMPLETE):
-        (verdict,) = plan(trying(retrial=sides, phase=phase, good=(1, 2)), NOW).actions
+        proven = alone(trying(retrial=sides, phase=phase, good=(1, 2)), asked, counts(500, 2))
+        (verdict,) = plan(proven, NOW).actions
         assert verdict == Fail(2, "add: new workers 12 of 12 failed, KeyError; others 1 of 240 meanwhile")
+
+
+def test_inputs_that_the_old_code_fails_as_well_convict_nobody() -> None:
+    before = trying(retrial=(counts(0, 7), counts(7, 0)))
+    [asked] = [action for action in plan(before, NOW).actions if isinstance(action, Verify)]
+    found = find(alone(before, asked, counts(20, 20)), NOW)
+    assert (found.evidence, found.cleared) == (
+        None,
+        (("add", "the inputs are to blame: 20 of 40 failed with the old code alone"),),
+    )
+
+
+def test_new_workers_wait_for_an_old_one_to_compare_with_but_not_for_long() -> None:
+    began = trying(retrial=(counts(0, 0), counts(0, 0)))
+    assert not paused(began, NOW)
+    nobody = replace(began, instances=(CANARY,))
+    assert paused(nobody, NOW)
+    assert not paused(nobody, NOW + WITNESS_TIME)
+    assert not paused(replace(nobody, state=replace(nobody.state, good=(1, 2))), NOW), "a whole pool would stand still"
+    assert not paused(replace(nobody, state=replace(nobody.state, paused=True)), NOW)
+
+
+def alone(world: World, action: Verify, old: TaskCounts) -> World:
+    """The old code takes the tasks alone, and has come so far."""
+    state = want.verified(world.state, action, NOW)
+    return replace(world, state=state, works={CANARY.id: Work(), OLD.id: Work(retrials={"add": old})})
 
 
 def test_a_retrial_is_over_after_enough_tasks_or_some_time() -> None:
