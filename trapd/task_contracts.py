@@ -37,6 +37,7 @@ class TaskContracts:
         """Until cancelled."""
         while True:
             changed = self._controller.changed()  # taken before the look
+            self._forget_who_left()
             while instances := self._to_be_asked():
                 await asyncio.gather(*map(self._ask, instances))
             self._compare()
@@ -44,6 +45,12 @@ class TaskContracts:
             held = [view for view in self._controller.pools() if before_canary(view.gate)]
             await asyncio.gather(*map(self._open, held))
             await asyncio.wait([changed], timeout=LOOK_EVERY if held else None)  # everybody's: not to be cancelled
+
+    def _forget_who_left(self) -> None:
+        """The system gives their numbers to others, who have to be asked and admitted in their turn."""
+        there = {instance.pid for view in self._controller.pools() for instance in view.instances}
+        self._admitted &= there
+        self._asked = {asked for asked in self._asked if asked[0] in there}
 
     def _to_be_asked(self) -> list[Instance]:
         """A worker of each generation whose tasks are not known; the same worker again only once it says more."""

@@ -36,6 +36,7 @@ class Tending:
         await self._examine(snapshots.present())
         while True:
             changed = self._controller.changed()  # taken before the look
+            self._compiled &= snapshots.present()
             if failed := self._newly_failed():
                 await self._examine(failed)
             for number in sorted(snapshots.present() - self._compiled, reverse=True)[:1]:

@@ -10,21 +10,23 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.fake_backend import Behaviour, FakeBackend
+from tests.support.fake_backend import NEVER, Behaviour, FakeBackend
 from tests.support.no_accounts import NoAccounts
 from tests.unit.test_controller import SETTLED, RealTime, triggers
 from trapd import task_contracts
 from trapd.event import EventKind
-from trapd.model import Instance, TaskChanges
+from trapd.model import Instance, InstanceId, TaskChanges
 from trapd.spec import OnMissingTasks
 from trapd.task_contracts import TaskContracts
 from trapd.triggers import Triggers
 
 
 class Told(NoAccounts):
-    """``tasks``: of each generation, once its workers tell them."""
+    """``tasks``: of each generation, once its workers tell them. ``waiting_to_serve``: the workers of this backend do
+    not get ready before they are admitted."""
 
-    def __init__(self, tasks: Mapping[int, Mapping[str, str]]) -> None:
+    def __init__(self, tasks: Mapping[int, Mapping[str, str]], waiting_to_serve: FakeBackend | None = None) -> None:
+        self._backend = waiting_to_serve
         self.tasks, self.asked = dict(tasks), list[str]()
         self.admitted = list[str]()
         self.counted = 0
@@ -36,6 +38,8 @@ class Told(NoAccounts):
 
     async def admit(self, instance: str, pid: int) -> bool:
         self.admitted.append(instance)
+        if self._backend is not None:
+            self._backend.go_on(InstanceId.parse(instance))
         return True
 
     async def waiting(self, instance: str, pid: int, tasks: Sequence[str]) -> Mapping[str, int | None] | None:
@@ -117,8 +121,8 @@ async def test_a_held_rollout_goes_on_when_the_old_workers_find_no_message_of_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(task_contracts, "LOOK_EVERY", 0.01)
-    backend = WithStatus(RealTime(), behaviours={number: Behaviour(start=0.01, drain=0.01) for number in (1, 2)})
-    orders, accounts = triggers(backend), Told({1: {"a": "1"}, 2: {}})
+    backend = WithStatus(RealTime(), behaviours={number: Behaviour(start=NEVER, drain=0.01) for number in (1, 2)})
+    orders, accounts = triggers(backend), Told({1: {"a": "1"}, 2: {}}, waiting_to_serve=backend)
     controller = orders.controller
     pool = controller.specs["p"]
     held = replace(pool, policy=replace(pool.policy, on_missing_tasks=OnMissingTasks.HOLD, min_ready=0.0))
@@ -140,3 +144,22 @@ async def test_a_held_rollout_goes_on_when_the_old_workers_find_no_message_of_th
         assert "p@2-1" in accounts.admitted
     kinds = [event.kind for event in controller.history.events(pool="p", limit=1000)]
     assert kinds.count(EventKind.OPENED) == 1
+
+
+async def test_a_worker_with_the_number_of_a_process_that_left_is_admitted_too() -> None:
+    backend = WithStatus(RealTime(), behaviours={1: Behaviour(start=NEVER, drain=0.01)})
+    orders, accounts = triggers(backend), Told({1: {"a": "1"}}, waiting_to_serve=backend)
+    controller = orders.controller
+    pool = controller.specs["p"]
+    held = replace(pool, policy=replace(pool.policy, on_missing_tasks=OnMissingTasks.HOLD, min_ready=0.0))
+    controller.specs = {"p": held}
+    async with running(orders, accounts):
+        await orders.disk_changed(SETTLED)
+        await until(orders, lambda: controller.state("p").last_good == 1)
+        controller.specs = {"p": replace(held, workers=0)}
+        controller.wake()
+        await until(orders, lambda: not controller.pool("p").instances)
+        backend._pids = 1000
+        controller.specs = {"p": held}
+        controller.wake()
+        await until(orders, lambda: accounts.admitted.count("p@1-1") == 2)
