@@ -48,11 +48,11 @@ def become(session: Session, arguments: Sequence[str]) -> NoReturn:
         raise TrapdError(f"cannot run {python}: {error.strerror}; see [app] python in trapd.toml") from None
 
 
-def usable(session: Session) -> tuple[Path, dict[str, Any]] | None:
-    """Return folder and manifest of the generation to use: the one that the running trapd reports as good, else the
-    newest; None if there is none."""
+def usable(session: Session, wanted: int | None = None) -> tuple[Path, dict[str, Any]] | None:
+    """Return folder and manifest of the generation to use: ``wanted``, else the one that the running trapd reports as
+    good, else the newest; None if there is none."""
     generations = State(session.settings.state_directory).generations
-    for number in [*_asked(session), *_newest_first(generations)]:
+    for number in [wanted] if wanted is not None else [*_asked(session), *_newest_first(generations)]:
         try:
             manifest = json.loads((generations / str(number) / "manifest.json").read_bytes())
         except (OSError, ValueError):  # being made, removed a moment ago, or not readable for this user

@@ -39,6 +39,7 @@ VERBS = (
     "rollout resume",
     "rollout status",
     "rollout undo",
+    "run",
     "scale",
     "schema",
     "status",

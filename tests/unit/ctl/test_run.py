@@ -1,0 +1,131 @@
+"""`trapctl run`: on which code, with which settings, and with which options Trap's main line is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trapd.ctl import run
+from trapd.ctl.holder import Holder
+from trapd.ctl.session import Session
+from trapd.ctl.verbs import run as verb
+from trapd.errors import NotPermittedError, TrapdError
+
+PROGRESS = {"pool": "default", "pin": "1", "generation": 3, "digest": "d", "until": 1.0, "message": "it is pinned"}
+
+
+class Started:
+    """In place of the run itself, and of trapd."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> None:
+        self.status, self.argv, self.environ = status, list[str](), dict[str, str]()
+        self.pools: list[Sequence[str]] = []
+        monkeypatch.setattr(run, "run", self._run)
+        monkeypatch.setattr(run, "find_program", str)
+        monkeypatch.setattr(Holder, "begin", self._begin)
+        monkeypatch.setattr(Session, "ask", lambda self, question: {"pools": [{"name": "default", "generation": 4}]})
+
+    def _run(self, program: str, argv: Sequence[str], environ: Mapping[str, str], meanwhile: Any) -> int:
+        self.argv, self.environ = list(argv), dict(environ)
+        return self.status
+
+    def _begin(self, pools: Sequence[str], reason: str) -> Mapping[str, Any]:
+        self.pools.append(pools)
+        return {"default": PROGRESS}
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return configured(tmp_path)
+
+
+def configured(folder: Path, app: str = run.APPLICATION, pool: str = "") -> Session:
+    (folder / "celeryconfig.py").write_text("broker_url = 'memory://'\n")
+    (folder / "trapd.toml").write_text(
+        f'[trapd]\nbackend = "embedded"\nstate_directory = "state"\nruntime_directory = "run"\n'
+        f'[app]\napp = "{app}"\nceleryconfig = "celeryconfig.py"\npython = "/opt/trap/bin/python"\n'
+        f"[pools.default]\n{pool}\n"
+    )
+    return Session(str(folder / "trapd.toml"), None, {"PATH": "/bin"})
+
+
+def made(folder: Path, number: int, *, with_run: bool = True) -> Path:
+    generation = folder / "state/generations" / str(number)
+    module = generation / "runtime/trapd/distribute/run.py"
+    module.parent.mkdir(parents=True)
+    if with_run:
+        module.touch()
+    manifest = {"schema": 2, "python": "/opt/trap/bin/python", "import_path": ["code", "runtime"]}
+    (generation / "manifest.json").write_text(json.dumps(manifest))
+    return generation
+
+
+def tail(argv: Sequence[str]) -> list[str]:
+    """What stands behind the file that lends trapd to the interpreter."""
+    return [*argv[argv.index("-P") + 2 :]]
+
+
+def test_it_runs_on_the_generation_that_is_held(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, generation = Started(monkeypatch, 23), made(tmp_path, 3)
+    made(tmp_path, 4)
+    given = ["--in-flight", "2", "--keep", "kept", "--", "-i", "a.fits", "--on-error", "x"]
+    result = CliRunner().invoke(verb.verb, given, obj=session, standalone_mode=False)
+    assert result.return_value == 23, result
+    assert started.argv[0] == "/opt/trap/bin/python"
+    options = ["--on-error", "reject", "--in-flight", "2", "--keep", "kept", "--on-upgrade", "pin"]
+    trap = ["--", "-i", "a.fits", "--on-error", "x"]
+    assert tail(started.argv) == [run.AS_SERVICE, run.MODULE, *options, *trap]
+    assert started.environ["TRAPD_GENERATION"] == str(generation)
+    assert started.environ["PYTHONPATH"] == f"{generation}/code:{generation}/runtime"
+    assert started.pools == [[]]
+
+
+def test_without_a_pin_it_runs_on_what_the_pool_is_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = configured(tmp_path, pool='queues = ["cpu", "gpu"]')
+    started, generation = Started(monkeypatch), made(tmp_path, 4)
+    made(tmp_path, 3)
+    assert run.start(session, "default", "redo", [], ["-i", "a.fits"]) == 0
+    assert tail(started.argv)[2:] == ["--on-upgrade", "redo", "--queue", "cpu", "--", "-i", "a.fits"]
+    assert started.environ["TRAPD_GENERATION"] == str(generation)
+    assert started.pools == []
+
+
+def test_a_generation_of_an_older_trapd_is_refused(session: Session, tmp_path: Path) -> None:
+    made(tmp_path, 3, with_run=False)
+    with pytest.raises(TrapdError, match="an older trapd made it; trapctl recycle makes a new one"):
+        run.place(session, 3)
+
+
+def test_another_application_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrapdError, match=r"cannot run Trap: \[app\] app is harbour:app, and"):
+        run.place(configured(tmp_path, "harbour:app"), 3)
+
+
+def test_before_the_first_generation_it_runs_on_what_is_installed(session: Session, tmp_path: Path) -> None:
+    found = run.place(session, 3)
+    assert found.environ["TRAPD_CELERYCONFIG"] == str(tmp_path / "celeryconfig.py")
+    assert found.note == "no generation is there; using what is installed now"
+
+
+def test_who_may_not_read_the_password_of_the_service_uses_an_account_of_their_own(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, 3)
+    monkeypatch.setattr(run, "_shut", lambda session: "user ann may not read it")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(NotPermittedError, match=r"user ann may not read it; put a celeryconfig.py of your own into"):
+        run.place(session, 3)
+    (tmp_path / "elsewhere/celeryconfig.py").touch()
+    found = run.place(session, 3)
+    assert (found.leading, "TRAPD_GENERATION" in found.environ) == ((run.MODULE,), False)
+    assert found.note == (
+        "using what is installed now, with your own celeryconfig.py, because user ann may not read it"
+    )
