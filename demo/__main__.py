@@ -1,8 +1,9 @@
-"""``make run``: upgrade the real Trap under running workers, and prove that the upgrade disturbed no task.
+"""``make run``: upgrade the real Trap under running workers and in the middle of a run of its whole pipeline, and prove
+that the upgrade disturbed no task, and that the run has one version and the database of trap-run.
 
 ``python -m demo [IMAGE...]`` in the checkout takes the user's images; without any it makes its own series of images.
-Exit status 0: no task lost, none run twice, every image answered, all workers current; 1: one of these failed; 2: no
-such image; 130: interrupted.
+Exit status 0: no task lost, none run twice, every image answered, the databases equal, all workers current; 1: one of
+these failed; 2: no such image; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo import images, summary
+from demo import images, pipeline, summary
 from demo.drive import NEW, OLD, Drive
 from demo.processes import DemoError, Interrupted
 from demo.show import Show, choose
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     wrong += [f"left running, and killed: {words}" for words in world.left]
     print()
-    verdict = [f"NOT GOOD: {words}" for words in wrong] or ["All good: the upgrade disturbed no task."]
+    verdict = [f"NOT GOOD: {words}" for words in wrong] or [
+        "All good: the upgrade disturbed no task, and the run has one version."
+    ]
     print(*verdict, sep="\n")
     return 1 if wrong else 0
 
@@ -72,9 +75,14 @@ def run(world: World, show: Show, own: Sequence[str]) -> list[str]:
     workers = ("workers current at the end", f"{WORKERS - len(stale)} of {WORKERS}")
     show.table("Computed from the answers, the workers' ledger and trapctl status", [
         *summary.lines(tasks, found, OLD, NEW),
+        *pipeline.lines(drive.outcome, drive.waited),
         workers,
     ])  # fmt: skip
-    return summary.problems(tasks, found, stale)
+    wrong = pipeline.problems(drive.outcome, len(series), OLD)
+    if own and wrong:  # Trap may reject the user's images, or find nothing to compare
+        show.event(f"the series: {'; '.join(wrong)}")
+        wrong = []
+    return summary.problems(tasks, found, stale) + wrong
 
 
 if __name__ == "__main__":

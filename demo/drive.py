@@ -9,6 +9,7 @@ from itertools import cycle
 
 from demo import status, summary
 from demo.images import Image
+from demo.pipeline import Outcome, Pipeline
 from demo.processes import DemoError
 from demo.show import Show
 from demo.view import View
@@ -32,6 +33,9 @@ class Drive:
         self.tasks: list[str] = []
         self.answers: list[Answer] = []
         self.images = images
+        self.pipeline = Pipeline(world, images)
+        self.outcome: Outcome | None = None  # of the run of the series
+        self.waited = 0.0  # s for which the upgrade waited for the run
         self._next_image = cycle(images)
         self._due: float | None = None  # when to send the next image; None: not now
         self._count_at = 0.0  # of CLOCK_MONOTONIC
@@ -44,6 +48,8 @@ class Drive:
         self.stage("starting the workers")
         self.world.start_trapd()
         self.until(lambda: self._settled(OLD), START_PATIENCE, "the workers did not become ready")
+        self.stage("trap-run on the same images, for a database to compare with")
+        self._finish("trap-run", self.pipeline.begin_reference)
         self.stage("working")
         self._due = time.monotonic()
         self.until(lambda: bool(self.answers), ANSWER_PATIENCE, "no image was answered")
@@ -60,20 +66,41 @@ class Drive:
         self.world.stop_trapd(self._show)
         return times, stale
 
+    def _finish(self, name: str, begin: Callable[[], None]) -> int:
+        """Begin a child and work until it has ended. Returns its exit status."""
+        begin()
+        self.until(lambda: self.world.processes.ended(name) is not None, START_PATIENCE, f"{name} did not end")
+        status = self.world.processes.ended(name)
+        assert status is not None
+        return status
+
     def _upgrade(self, steady: float) -> summary.Times:
-        self.stage(f"pip install trap=={NEW}")
         rollouts = self.status.rollout_id if self.status else 0
+        self.stage(f"trapctl run: Trap's whole pipeline on {self.pipeline.total} images")
+        self.pipeline.begin()
+        self.view.series = (0, self.pipeline.total)
+        self.until(self._pinned, ANSWER_PATIENCE, "the run did not begin")
+        self.stage(f"pip install trap=={NEW}, while the run goes on")
         began = time.time()
         pip = self.world.trap.upgrade(NEW)
         self.until(lambda: pip.poll() is not None, START_PATIENCE, "pip did not end")
         ended = time.time()
         self.world.trap.upgraded()
         self.show.event(f"pip has ended after {ended - began:.1f} s")
+        self.stage("the upgrade waits for the end of the run")
+        status = self._finish("series", lambda: None)
+        ran, self.view.series = time.time(), None
+        self.outcome, self.waited = self.pipeline.outcome(status), ran - ended
+        ended = max(ended, ran)
+        self.show.event(f"the run has ended with status {status}")
         self.stage("trapd recycles the workers")
         self.until(lambda: self._settled(NEW), ROLLOUT_PATIENCE, "the recycle did not come to its end")
         now = self.status
         assert now is not None
         return summary.Times(steady, began, ended, now.rollout_ended or time.time(), now.rollout_id - rollouts)
+
+    def _pinned(self) -> bool:
+        return bool(self.status and self.status.pins) or self.world.processes.ended("series") is not None
 
     def _gather_the_rest(self) -> None:
         deadline = time.monotonic() + ANSWER_PATIENCE
@@ -142,6 +169,8 @@ class Drive:
         if self.tasks and now >= self._count_at:
             runs, gone = self.world.runs_and_gone()
             self.view.tasks, self.view.rate = summary.tally(self.tasks, runs, gone), summary.rate(runs, time.time())
+            if self.view.series:
+                self.view.series = (self.pipeline.answered(), self.pipeline.total)
             self._count_at = now + COUNT_EVERY
 
     def _ask(self) -> None:

@@ -91,6 +91,10 @@ class Processes:
             time.sleep(STEP)
         self.must_have_succeeded(name)
 
+    def ended(self, name: str) -> int | None:
+        """The exit status of a child; None while it runs."""
+        return self._children[name].poll()
+
     def must_have_succeeded(self, name: str) -> None:
         """Raise DemoError if the ended child ``name`` failed."""
         status = self._children[name].returncode

@@ -30,6 +30,7 @@ class Status:
     rollout_reason: str
     rollout_id: int
     rollout_ended: float | None  # seconds since the epoch
+    pins: int  # runs that hold the code
     workers: tuple[Worker, ...]
 
     @classmethod
@@ -55,6 +56,7 @@ class Status:
             rollout["reason"] or "",
             rollout["id"],
             rollout.get("ended"),
+            len(pool["pins"]),
             tuple(workers),
         )
 
@@ -82,6 +84,8 @@ def changes(old: Status | None, new: Status) -> Iterator[str]:
     if old is None or old.disk != new.disk or old.installed != new.installed:
         reason = f": {new.disk_reason}" if new.disk_reason else ""
         yield f"on disk: trap {new.installed}, {new.disk}{reason}"
+    if (old.pins if old else 0) != new.pins:
+        yield "the code is pinned by a run" if new.pins else "the run has ended, and its pin with it"
     if new.rollout and (old is None or old.rollout != new.rollout):
         yield f"rollout {new.rollout}" + (f": {new.rollout_reason}" if new.rollout_reason else "")
     before = {one.name: one for one in old.workers} if old else {}

@@ -25,7 +25,7 @@ class Times:
 
     steady: float  # the workers were warm
     upgrade: float  # pip began
-    upgraded: float  # pip ended
+    upgraded: float  # pip ended, and so did the run that held the code: from then on trapd may roll out
     complete: float | None  # trapd says so
     rollouts: int = 1  # that this upgrade has caused
 
@@ -50,8 +50,8 @@ class Account:
     failed: tuple[str, ...]  # the task itself failed: why
     gap_before: float  # s
     gap_during: float  # s
-    first_new: float | None  # s from pip's end to the first task on the new version
-    complete: float | None  # s from pip's end to the end of the recycle
+    first_new: float | None  # s from the moment at which trapd may roll out to the first task on the new version
+    complete: float | None  # s from the same moment to the end of the recycle
     rollouts: int  # that the one upgrade has caused
 
     @property
@@ -187,8 +187,8 @@ def lines(tasks: Account, images: Sequence[Found], old: str, new: str) -> list[t
         (f"ran on trap {new}", str(tasks.tally.versions.get(new, 0))),
         ("longest gap without a completed task, before", _seconds(tasks.gap_before)),
         ("the same during the recycle", f"{_seconds(tasks.gap_during)}  ({tasks.ratio:.1f} times)"),
-        (f"from pip's exit to the first task on {new}", _seconds(tasks.first_new)),
-        (f"from pip's exit to all workers on {new}", _seconds(tasks.complete)),
+        (f"from the run's end to the first task on {new}", _seconds(tasks.first_new)),
+        (f"from the run's end to all workers on {new}", _seconds(tasks.complete)),
         ("rollouts for the one upgrade", str(tasks.rollouts)),
         *_images(images),
     ]

@@ -20,6 +20,7 @@ class View:
     rate: float = 0.0  # finished tasks per second
     status: Status | None = None
     last_start: float | None = None  # seconds from a worker's start to its READY, the last time; None: not known yet
+    series: tuple[int, int] | None = None  # answers so far and images of the run; None: it has not begun
 
 
 def lines(view: View, now: float, width: int) -> list[str]:
@@ -27,6 +28,8 @@ def lines(view: View, now: float, width: int) -> list[str]:
     found = [stage(view, now)]
     if view.tasks:
         found += [counters(view.tasks, view.rate), versions(view.tasks)]
+    if view.series:
+        found.append(series(view.series))
     if view.status:
         found.append(trapd(view.status))
         column = max((len(worker.name) for worker in view.status.workers), default=0)
@@ -48,6 +51,8 @@ def one_line(view: View, now: float) -> str:
         parts.append(counters(view.tasks, view.rate))
         if on := versions(view.tasks):
             parts.append(on)
+    if view.series:
+        parts.append(series(view.series))
     if view.status:
         parts += [f"{worker.name} {activity(worker, now, view.last_start)}" for worker in view.status.workers]
     return "; ".join(parts)
@@ -64,6 +69,11 @@ def counters(tasks: Tally, rate: float) -> str:
         f"{tasks.done} of {tasks.submitted} tasks done, {len(tasks.lost)} lost, {len(tasks.twice)} run twice, "
         f"{rate:.1f} tasks per second"
     )
+
+
+def series(answered: tuple[int, int]) -> str:
+    """How far the run of the series is. Some images have two answers: a source that was missed is measured."""
+    return f"trapctl run: {answered[0]} answers for {answered[1]} images"
 
 
 def versions(tasks: Tally) -> str:

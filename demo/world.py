@@ -53,7 +53,7 @@ class World:
         self.trap = TrapEnvironment(trap or default_place(self.work), self.processes)
         self.ledger = self.work / "ledger"
         self.left: list[str] = []  # processes that did not end as they should, known after leaving
-        configuration = self.work / "trapd.toml"
+        self.configuration = configuration = self.work / "trapd.toml"
         self.status = Trapctl(self.processes, configuration, "status", "pools")
         self.events = Trapctl(self.processes, configuration, "events", "events", "--limit", "100")
 
@@ -78,8 +78,12 @@ class World:
         values = {"python": self.trap.python, "ledger": self.ledger}
         quoted = {name: json.dumps(str(path)) for name, path in values.items()}
         configuration = CONFIGURATION.format(workers=WORKERS, variable=ledger.VARIABLE, **quoted)
-        (self.work / "trapd.toml").write_text(configuration)
+        self.configuration.write_text(configuration)
         os.environ["TRAPD_STATE_DIRECTORY"] = str(self.work / "state")  # for us, and for trapd and its workers
+        # for all who import Trap here, so that numba compiles it once; the compiled code depends on the second, which
+        # the workers set for themselves
+        os.environ["NUMBA_CACHE_DIR"] = str(self.work / "numba")
+        os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
         sys.path.insert(0, str(self.work))  # there Celery's default loader finds celeryconfig
         return app
 

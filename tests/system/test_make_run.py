@@ -40,6 +40,16 @@ def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: P
         "unanswered": "0",
         "rollouts for the one upgrade": "1",
     }
+    assert figures["images of the series, by trapctl run"] == "12", words
+    assert "12  (all on trap 1.3.0)" in words, "the upgrade was installed in the middle of the run"
+    assert re.search(r"its database and that of trap-run +equal ", words)
+    order = (
+        "the code is pinned by a run",
+        "pip has ended after",
+        "the run has ended with status 0",
+        "rollout preflight: ",
+    )
+    assert sorted(order, key=words.index) == [*order]
     assert figures["tasks submitted"] == figures["done"]
     assert int(figures["ran on trap 1.3.0"]) > 80  # 20 s before the upgrade, and while the new ones start
     assert int(figures["ran on trap 1.4.0"]) > 50  # 15 s after the recycle

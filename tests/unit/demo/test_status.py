@@ -15,11 +15,22 @@ def worker(name: str, state: str = "ready", code: str = "current", version: str 
 
 
 def answer(
-    *workers: dict[str, Any], rollout: str | None = "complete", disk: str = "settled", reason: str = ""
+    *workers: dict[str, Any],
+    rollout: str | None = "complete",
+    disk: str = "settled",
+    reason: str = "",
+    pins: int = 0,
 ) -> Status:
     state = {"id": 3, "state": rollout, "reason": reason, "ended": 5.0} if rollout else None
     ready = sum(one["state"] == "ready" for one in workers)
-    pool = {"name": "default", "wanted": 2, "ready": ready, "rollout": state, "instances": list(workers)}
+    pool = {
+        "name": "default",
+        "wanted": 2,
+        "ready": ready,
+        "rollout": state,
+        "instances": list(workers),
+        "pins": [{}] * pins,
+    }
     return Status.of({"disk": {"state": disk, "reason": "", "versions": {"trap": "1.3.0"}}, "pools": [pool]})
 
 
@@ -86,3 +97,9 @@ def test_the_duration_of_each_workers_last_start_in_the_order_of_time() -> None:
     ]
     assert list(starts({"events": events}).items()) == [("b", 36.0), ("a", None)]
     assert starts({"events": []}) == {}
+
+
+def test_the_begin_and_the_end_of_a_pin_are_changes() -> None:
+    before, during = answer(worker("a")), answer(worker("a"), pins=1)
+    assert [*changes(before, during)] == ["the code is pinned by a run"]
+    assert [*changes(during, before)] == ["the run has ended, and its pin with it"]

@@ -18,7 +18,7 @@ WORKERS = (
     Worker("default@2-1", "ready", NOW - 29, "current", "1.4.0", 0),
     Worker("default@1-1", "ready", NOW - 90, "stale", "1.3.0", 1),
 )
-STATUS = Status("settled", "", "1.4.0", 2, 2, "rolling", "trap 1.3.0 -> 1.4.0", 2, None, WORKERS)
+STATUS = Status("settled", "", "1.4.0", 2, 2, "rolling", "trap 1.3.0 -> 1.4.0", 2, None, 0, WORKERS)
 TASKS = Tally(400, 398, (), (), {"1.3.0": 340, "1.4.0": 58})
 VIEW = View("trapd recycles the workers", NOW - 62, None, TASKS, 4.9, STATUS, 34.6)
 
@@ -108,3 +108,9 @@ def test_before_there_is_anything_to_count_only_the_stage_is_shown() -> None:
         "working, 0 s",
         "0 of 1 tasks done, 0 lost, 0 run twice, 0.0 tasks per second",
     ]
+
+
+def test_a_run_of_the_series_is_shown_as_long_as_it_goes_on() -> None:
+    view = replace(VIEW, series=(7, 12))
+    assert "trapctl run: 7 answers for 12 images" in lines(view, NOW, 80)
+    assert "; trapctl run: 7 answers for 12 images; " in one_line(view, NOW)
