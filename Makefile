@@ -46,6 +46,7 @@ test: packages check
 
 # What repeats something by chance, far more often; docs/repetitions.md has what came of it.
 test-long: packages dev
+	@bash .ci/packages postgresql
 	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
 
 test-debian13: packages dev

@@ -7,6 +7,7 @@ stands in ``seconds.json``, which pytest writes with ``--seconds tests/support/s
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no annotati
 def scope(nodeid: str) -> str:
     """What one process runs without a break: a test, or a module."""
     file = nodeid.partition("::")[0]
-    return file if _shares(file) else nodeid
+    return _shared(file) or nodeid
 
 
 def usual_seconds(nodeid: str) -> int:
@@ -74,7 +75,10 @@ def measured() -> dict[str, int]:
 
 
 @cache
-def _shares(file: str) -> bool:
-    """By a fixture of the module's scope, or by the mark ``together``."""
+def _shared(file: str) -> str:
+    """By a fixture of the module's scope, or by the mark ``together``; empty if its tests share nothing. A module that
+    shares with another one names it: ``TOGETHER_WITH = "tests/system/test_other.py"``."""
     text = (ROOT / file).read_text("utf-8")
-    return 'scope="module"' in text or "pytest.mark.together" in text
+    if other := re.search(r'^TOGETHER_WITH = "([^"]+)"', text, re.MULTILINE):
+        return other[1]
+    return file if 'scope="module"' in text or "pytest.mark.together" in text else ""

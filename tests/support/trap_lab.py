@@ -1,0 +1,205 @@
+"""A run of the real Trap over one worker, and trap-run beside it.
+
+Importing Trap is what costs here, so one process of trap-run makes all references, with the cache of numba that workers
+have. Trap's environment is that of ``make run``, and one process at a time may use it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from demo import databases, images
+from demo.processes import Processes
+from demo.trapenv import TrapEnvironment, default_place
+from tests.conftest import make_broker
+from tests.support.brokers import Broker
+from trapd.distribute import sky
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared/data/GRB201006A_final_2min_srcs-t0002-image-pb_cutout.fits"
+OPTIONS = ("--max_nr_consecutive_force_fits", "5")
+RUNS_TRAP = """
+import os, sys
+from pathlib import Path
+from trapd.worker import numba_cache
+
+cache = numba_cache.wanted(Path(os.environ["NUMBA_CACHE_DIR"]), os.environ)
+from trap import cli, run
+
+cache.publish()
+for arguments in sys.argv[1:]:
+    sys.argv[1:] = arguments.split()
+    cli.run_batch()
+"""
+WORKS = """
+import os, sys
+from pathlib import Path
+from trapd.worker import numba_cache
+
+cache = numba_cache.wanted(Path(os.environ["NUMBA_CACHE_DIR"]), os.environ)
+from trapd.distribute import tasks
+
+cache.publish()
+from celery.__main__ import main
+
+node = ["-n", "default-7-1@host", "-c", sys.argv[1], "--without-mingle", "--without-gossip"]
+sys.argv[1:] = ["-A", "trapd.distribute.app:app", "worker", *node]
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Series:
+    name: str
+    options: tuple[str, ...]
+
+    def arguments(self, place: Path, database: str) -> list[str]:
+        """``database``: its name, followed by other options if it is not of SQLite."""
+        log = ("--log_dir", str(place / "logs"))
+        return ["-i", str(place / self.name), "--db_name", *database.split(), *OPTIONS, *log, *self.options]
+
+
+def transient(place: Path) -> Series:
+    """Twelve images: a source comes and goes, so it is measured by forced fits where it is missing."""
+    images.make(place / "transient")
+    return Series("transient", ())
+
+
+def bands(place: Path) -> Series:
+    """Six images of two frequencies, one of which Trap rejects, and two places that are always measured."""
+    folder = place / "bands"
+    folder.mkdir()
+    for number in range(6):
+        rms = images.RMS if number != 3 else 3 * images.RMS
+        faint = sky.Source(*images.WHERE, 0.040)
+        sources = (*images.FIELD, faint) if number in (1, 4) else images.FIELD[: 8 - number % 2]
+        path = folder / f"{number}.fits"
+        pixels = sky.draw(images.SIZE, sources, rms, seed=number)
+        sky.write(path, pixels, images.SIZE, images.START + number // 2 * timedelta(minutes=2))
+        if number % 2:
+            path.write_bytes(path.read_bytes().replace(b"1.5000000000000E+08", b"1.8000000000000E+08", 1))
+    where = "[[180.0,52.0],[180.05,52.1]]"
+    return Series("bands", ("--monitor_loc", where, "--rms_max", str(2 * images.RMS)))
+
+
+def real(place: Path) -> Series:
+    """Four copies of an image of LOFAR, two of them without a part of the sky."""
+    folder = place / "real"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.fits").write_bytes(REAL.read_bytes())
+    return Series("real", ("--im_radius", "200"))
+
+
+class Lab:
+    """Trap's environment, a broker, and a folder."""
+
+    def __init__(self, python: Path, broker: Broker, place: Path, cache: Path) -> None:
+        self.python, self.place = python, place
+        (place / "celeryconfig.py").write_text(broker.celeryconfig())
+        self.ledger = place / "ledger"
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": f"{place}:{ROOT}",
+            "NUMBA_CACHE_DIR": str(cache),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def reference(self, *series: Series, database: str = "") -> None:
+        """Run trap-run for each series."""
+        runs = [" ".join(one.arguments(self.place, database or self._database(one, ".trap-run.db"))) for one in series]
+        self._finish([str(self.python), "-c", RUNS_TRAP, *runs])
+
+    def run(self, series: Series, *options: str, database: str = "") -> subprocess.Popen[str]:
+        arguments = series.arguments(self.place, database or self._database(series, ".db"))
+        return subprocess.Popen(
+            [str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments],
+            env=self.env,
+            cwd=self.place,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def _database(self, series: Series, ending: str) -> str:
+        return str(self.place / f"{series.name}{ending}")
+
+    def _finish(self, command: list[str]) -> None:
+        done = subprocess.run(
+            command, env=self.env, cwd=self.place, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+
+    @contextmanager
+    def worker(self) -> Iterator[psutil.Process]:
+        with (self.place / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [str(self.python), "-c", WORKS, "1"],
+                env={**self.env, "TRAPD_LEDGER": str(self.ledger)},
+                cwd=self.place,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def begun(self) -> int:
+        return self.ledger.read_text().count('"begin"') if self.ledger.exists() else 0
+
+    def is_equal(self, series: Series) -> None:
+        mine, its = (self.place / f"{series.name}{ending}" for ending in (".db", ".trap-run.db"))
+        assert databases.differences(mine, its) == []
+        assert databases.rows(mine)["extracted_sources"] > 20
+
+    def rows(self, series: Series, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self._database(series, ".db"))) as connection:
+            return connection.execute(query).fetchall()
+
+
+def wait(true: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 300) -> None:
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
+def succeeds(run: subprocess.Popen[str]) -> None:
+    errors = run.communicate(timeout=300)[1]
+    assert run.returncode == 0, errors
+
+
+def kill_child(worker: psutil.Process) -> None:
+    """SIGKILL the process that extracts, with a task in it."""
+    [child] = [child for child in worker.children() if child.name() != "resource_tracker"]
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(1)  # if it had no task the next one reaches it now
+    child.kill()
+
+
+@contextmanager
+def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    assert request.config.cache is not None
+    trap = TrapEnvironment(default_place(place), Processes(place))
+    trap.prepare(version, lambda: None)
+    try:
+        yield Lab(trap.python, make_broker("redis", request), place, request.config.cache.mkdir("numba"))
+    finally:
+        trap.close()
