@@ -173,7 +173,7 @@ class Lab:
             return connection.execute(query).fetchall()
 
 
-def wait(true: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 300) -> None:
+def wait(true: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 600) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline
@@ -182,7 +182,7 @@ def wait(true: Callable[[], bool], process: subprocess.Popen[str], timeout: floa
 
 
 def succeeds(run: subprocess.Popen[str]) -> None:
-    errors = run.communicate(timeout=300)[1]
+    errors = run.communicate(timeout=600)[1]
     assert run.returncode == 0, errors
 
 
@@ -200,6 +200,6 @@ def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Itera
     trap = TrapEnvironment(default_place(place), Processes(place))
     trap.prepare(version, lambda: None)
     try:
-        yield Lab(trap.python, make_broker("redis", request), place, request.config.cache.mkdir("numba"))
+        yield Lab(trap.python, make_broker("rabbitmq", request), place, request.config.cache.mkdir("numba"))
     finally:
         trap.close()

@@ -32,7 +32,7 @@ def test_a_run_into_postgresql_goes_on_after_it_was_killed(short_path: Path, req
             assert postgresql.query(port, "mine", "select state from trapd_run") == "running\n"
             succeeds(lab.run(series, database=f"mine {where}"))
             again = lab.run(series, database=f"mine {where}")
-            assert "has this run already" in again.communicate(timeout=300)[1]
+            assert "has this run already" in again.communicate(timeout=600)[1]
         assert postgresql.query(port, "mine", "select state from trapd_run") == "complete\n"
         assert int(postgresql.query(port, "mine", "select count(*) from trapd_provenance where attempts = 0")) >= 3
         types = (
