@@ -25,6 +25,7 @@ from demo import databases, images
 from demo.processes import Processes
 from demo.trapenv import TrapEnvironment, default_place
 from tests.conftest import make_broker
+from tests.support import environments
 from tests.support.brokers import Broker
 from trapd.distribute import sky
 
@@ -196,10 +197,13 @@ def kill_child(worker: psutil.Process) -> None:
 
 @contextmanager
 def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Waits for other processes of pytest that have one: `make test-long` shares tests out one by one."""
     assert request.config.cache is not None
-    trap = TrapEnvironment(default_place(place), Processes(place))
-    trap.prepare(version, lambda: None)
-    try:
-        yield Lab(trap.python, make_broker("rabbitmq", request), place, request.config.cache.mkdir("numba"))
-    finally:
-        trap.close()
+    cache = request.config.cache.mkdir("numba")
+    with environments.alone(cache):
+        trap = TrapEnvironment(default_place(place), Processes(place))
+        trap.prepare(version, lambda: None)
+        try:
+            yield Lab(trap.python, make_broker("embedded", request), place, cache)
+        finally:
+            trap.close()

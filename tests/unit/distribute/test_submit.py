@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,51 +12,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import WorkerLostError
 
+from tests.support.fake_celery import FakeApp
 from trapd.distribute import ledger, submit
-
-
-class FakeResult:
-    """A result that is there when the test says so, or not readable yet."""
-
-    def __init__(self, id: str, value: object) -> None:
-        self.id, self.result = id, value
-        self.looks: deque[bool | Exception] = deque([True])
-        self.forgotten = False
-
-    def ready(self) -> bool:
-        look = self.looks.popleft() if len(self.looks) > 1 else self.looks[0]
-        if isinstance(look, Exception):
-            raise look
-        return look
-
-    def successful(self) -> bool:
-        return not isinstance(self.result, Exception)
-
-    def forget(self) -> None:
-        self.forgotten = True
-
-
-class FakeApp:
-    """A Celery application whose tasks are done at once, with what ``answer`` makes of the path."""
-
-    def __init__(self, answer: Callable[[str], object]) -> None:
-        self.conf = SimpleNamespace(task_always_eager=False)
-        self.backend = SimpleNamespace(is_async=False, add_pending_result=lambda result: None)
-        self.answer = answer
-        self.results: list[FakeResult] = []
-        self.sent: list[tuple[str, tuple[str, ...], dict[str, Any]]] = []
-        self.ids: list[str] = []
-        self.revoked: list[str] = []
-        self.control = SimpleNamespace(revoke=self.revoked.extend)
-
-    def signature(self, name: str, args: tuple[str, ...], kwargs: dict[str, Any]) -> Any:
-        def apply_async(task_id: str | None = None) -> FakeResult:
-            self.sent.append((name, args, kwargs))
-            self.results.append(FakeResult(task_id or str(len(self.results)), self.answer(args[0])))
-            self.ids.append(self.results[-1].id)
-            return self.results[-1]
-
-        return SimpleNamespace(apply_async=apply_async)
 
 
 def good(path: str) -> dict[str, object]:

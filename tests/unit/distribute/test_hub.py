@@ -1,0 +1,112 @@
+"""Threads that wait for the answers of workers, and the thread that gets them."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from celery.exceptions import WorkerLostError
+from kombu.exceptions import OperationalError
+
+from tests.support.fake_celery import FakeApp
+from trapd.distribute import submit
+from trapd.distribute.endings import UnreachableError
+from trapd.distribute.hub import Hub
+from trapd.distribute.submit import Request
+
+
+def good(path: str) -> dict[str, object]:
+    return {"image": path, "error": None}
+
+
+def request(path: str) -> Request:
+    return Request(path, "a.task", (path, {"margin": 1}), {})
+
+
+def hub(app: FakeApp, **options: Any) -> Hub:
+    made = Hub(cast(Celery, app), **options)
+    made.start()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "LINGER", 0.2)
+    monkeypatch.setattr(submit.Submitter.withdraw, "__defaults__", (0.2,))
+
+
+def test_each_thread_gets_the_answer_to_its_own_request() -> None:
+    app = FakeApp(good)
+    made = hub(app)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [*threads.map(lambda n: made.ask(request(f"/{n}")), range(20))]
+    made.close()
+    assert [answer.image for answer in answers] == [f"/{n}" for n in range(20)]
+    assert ("a.task", ("/3", {"margin": 1}), {}) in app.sent
+
+
+def test_a_killed_process_is_not_an_answer() -> None:
+    outcomes: deque[object] = deque([WorkerLostError("signal 9"), good("/a")])
+    made = hub(FakeApp(lambda path: outcomes.popleft()))
+    answer = made.ask(request("/a"))
+    made.close()
+    assert (answer.error, answer.attempts) == ("", 2)
+
+
+def test_the_end_of_a_run_wakes_whoever_waits_and_revokes_what_waits() -> None:
+    app = FakeApp(good)
+    app.looks = deque([False])
+    made = hub(app)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(made.ask, request("/a"))
+        while not app.sent:
+            pass
+        made.close(KeyboardInterrupt())
+        assert isinstance(waiting.exception(10), KeyboardInterrupt)
+    assert app.revoked == app.ids
+    with pytest.raises(KeyboardInterrupt):
+        made.ask(request("/b"))
+
+
+def test_workers_that_never_answer_end_the_run_and_are_no_bad_images() -> None:
+    app = FakeApp(good)
+    app.looks = deque([False])
+    made = hub(app, patience=0.05)
+    with pytest.raises(UnreachableError, match=r"no answer for 0 s, 1 images unanswered; see with `trapctl status`"):
+        made.ask(request("/a"))
+    made.close()
+    assert len(app.sent) == submit.ATTEMPTS
+
+
+def test_a_broker_that_goes_away_ends_the_run() -> None:
+    def gone(path: str) -> object:
+        raise OperationalError("connection refused")
+
+    made = hub(FakeApp(gone))
+    with pytest.raises(UnreachableError, match="the broker does not answer: connection refused") as raised:
+        made.ask(request("/a"))
+    made.close()
+    assert raised.value.status == 75
+
+
+def test_tasks_go_to_the_queue_of_the_pool() -> None:
+    queues: list[str | None] = []
+    app = FakeApp(good)
+    signature = app.signature
+
+    def noting(name: str, args: tuple[str, ...], kwargs: dict[str, Any]) -> Any:
+        def apply_async(task_id: str | None = None, queue: str | None = None) -> Any:
+            queues.append(queue)
+            return signature(name, args, kwargs).apply_async(task_id)
+
+        return SimpleNamespace(apply_async=apply_async)
+
+    app.signature = noting  # type: ignore[method-assign]
+    made = hub(app, queue_name="gpu")
+    made.ask(request("/a"))
+    made.close()
+    assert queues == ["gpu"]
