@@ -77,7 +77,7 @@ def measured() -> dict[str, int]:
 @cache
 def _shared(file: str) -> str:
     """By a fixture of the module's scope, or by the mark ``together``; empty if its tests share nothing. A module that
-    shares with another one names it: ``TOGETHER_WITH = "tests/system/test_other.py"``."""
+    shares with another one names it: ``TOGETHER_WITH = "tests/system/test_make_run.py"``."""
     text = (ROOT / file).read_text("utf-8")
     if other := re.search(r'^TOGETHER_WITH = "([^"]+)"', text, re.MULTILINE):
         return other[1]

@@ -19,6 +19,7 @@ MOVES = {
     "trapd/backend/embedded/records.py": "turns a worker's log, as logrotate does",
     "trapd/ctl/placing.py": "replaces a symbolic link",
     "trapd/distribute/trap_database.py": "gives a database its name when it is whole",
+    "trapd/generations/ahead.py": "moves links that were made ahead into the generation that takes them over",
     "trapd/generations/compiling.py": "moves what was compiled into a folder that nobody may write",
     "trapd/generations/filling.py": "puts a link in the place of a file with the same content",
     "trapd/generations/kept.py": "moves a whole generation",

@@ -76,7 +76,7 @@ async def make(store: SnapshotStore, number: int) -> None:
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("order", ["make", "remove", "compile", "examine"])
