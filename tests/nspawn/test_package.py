@@ -95,6 +95,7 @@ def test_it_brings_users_units_commands_pages_and_completions(installed: tuple[M
     machine, _ = installed
     assert machine.run("dpkg", "--verify", "trapd").check() == ""
     assert machine.run("getent", "passwd", *USERS).check().count("nologin") == 2
+    assert machine.run("getent", "group", "trapd-submit").check().startswith("trapd-submit:")
     assert machine.exists("/run/systemd/generator/trapd-worker-default@.service")
     for command in ("trapd", "trapctl"):
         assert machine.run(command, "--version", user="nobody").check().startswith(command)
