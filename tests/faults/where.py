@@ -41,7 +41,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_deadline",
     ),
     "a worker's children all stand still": (
-        "process/test_worker_consuming.py::test_children_that_stand_still_are_noticed",
+        "process/test_worker_consuming.py::test_children_that_all_stand_still_are_noticed",
     ),
     # -- the broker
     "all packets of a busy worker to its broker are dropped": (

@@ -135,7 +135,8 @@ async def test_in_any_order_of_events_turns_are_kept(store: SnapshotStore, proce
                 running.add(asyncio.create_task(make(store, made)))
             case 4:
                 processes.goes_on.set()
-                await asyncio.sleep(0.001 * chance.randrange(3))
+                for _ in range(chance.randrange(3)):
+                    await asyncio.sleep(0)
             case 5:
                 processes.goes_on.clear()
         for _ in range(chance.randrange(4)):
