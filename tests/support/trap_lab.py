@@ -112,6 +112,7 @@ class Lab:
         self.python, self.place = python, place
         (place / "celeryconfig.py").write_text(broker.celeryconfig())
         self.ledger = place / "ledger"
+        self._runs: list[subprocess.Popen[str]] = []
         self.env = {
             **os.environ,
             "PYTHONPATH": f"{place}:{ROOT}",
@@ -126,7 +127,7 @@ class Lab:
 
     def run(self, series: Series, *options: str, database: str = "") -> subprocess.Popen[str]:
         arguments = series.arguments(self.place, database or self._database(series, ".db"))
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments],
             env=self.env,
             cwd=self.place,
@@ -134,6 +135,15 @@ class Lab:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
+        self._runs.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test that failed left."""
+        for process in self._runs:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def _database(self, series: Series, ending: str) -> str:
         return str(self.place / f"{series.name}{ending}")
@@ -203,7 +213,9 @@ def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Itera
     with environments.alone(cache):
         trap = TrapEnvironment(default_place(place), Processes(place))
         trap.prepare(version, lambda: None)
+        lab = Lab(trap.python, make_broker("embedded", request), place, cache)
         try:
-            yield Lab(trap.python, make_broker("embedded", request), place, cache)
+            yield lab
         finally:
+            lab.close()
             trap.close()

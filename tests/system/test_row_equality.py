@@ -11,7 +11,7 @@ from tests.support.trap_lab import REAL, bands, kill_child, real, succeeds, tran
 
 TOGETHER_WITH = "tests/system/test_make_run.py"  # Trap's environment
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 
 @pytest.mark.parametrize("version", ["1.4.0", "1.3.0"] if LONG else ["1.4.0"])

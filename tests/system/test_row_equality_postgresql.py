@@ -11,7 +11,7 @@ from tests.support.trap_lab import succeeds, transient, trap_lab, wait
 
 TOGETHER_WITH = "tests/system/test_make_run.py"  # Trap's environment
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 TABLES = ("images", "extracted_sources", "variability", "_variability_running_averages", "frequencybands")
 
