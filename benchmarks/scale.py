@@ -280,6 +280,7 @@ def run(application: Application, directory: Path, upgrades: int, snapshot: str)
                 flush=True,
             )
             for number in range(1, upgrades + 1):
+                wait_until_at_rest(directory, number)
                 upgrade = application.prepare(number, directory)
                 cpu, over = _cpu(memory.pid), upgrade()
                 daemon.wait_until("a new worker", serves(number + 1), timeout=600, every=1)
@@ -292,6 +293,15 @@ def run(application: Application, directory: Path, upgrades: int, snapshot: str)
             memory.stop.set()
             follower.join()
     assert config.exists()
+
+
+def wait_until_at_rest(directory: Path, generation: int) -> None:
+    """Until everything is compiled, and what the next generation takes over is linked: upgrades are hours apart."""
+    linked, limit = directory / f"state/generations/.ahead-{generation}/ahead.json", time.monotonic() + 300
+    while not linked.exists() and time.monotonic() < limit:
+        time.sleep(0.2)
+    if not linked.exists():
+        print("nothing is linked ahead", flush=True)
 
 
 def serves(generation: int) -> Any:
