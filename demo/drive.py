@@ -49,7 +49,7 @@ class Drive:
         self.world.start_trapd()
         self.until(lambda: self._settled(OLD), START_PATIENCE, "the workers did not become ready")
         self.stage("trap-run on the same images, for a database to compare with")
-        self._finish("trap-run", self.pipeline.begin_reference)
+        self.pipeline.reference_ended(self._finish("trap-run", self.pipeline.begin_reference))
         self.stage("working")
         self._due = time.monotonic()
         self.until(lambda: bool(self.answers), ANSWER_PATIENCE, "no image was answered")

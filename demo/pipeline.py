@@ -59,6 +59,11 @@ class Pipeline:
         own = ["--in-flight", "1", "--keep", str(self._kept)]
         self._world.processes.start("series", [*trapctl, "run", *own, "--", *self._options(self._database)])
 
+    def reference_ended(self, status: int) -> None:
+        """What a trap-run that failed has left is nothing to compare with."""
+        if status:
+            self._reference.unlink(missing_ok=True)
+
     def answered(self) -> int:
         """How many answers have come so far: one for each image, and one for each that was measured once more."""
         return sum(1 for _ in self._kept.glob("*.json"))
@@ -83,7 +88,7 @@ class Pipeline:
 
     def _options(self, database: Path) -> list[str]:
         images = [word for image in self._images for word in ("-i", image.path)]
-        return [*images, "--db_name", str(database), "--log_dir", str(database.with_suffix(".logs")), *OPTIONS]
+        return [*images, "--db_name", str(database), "--log_dir", str(self._world.work / "trap-logs"), *OPTIONS]
 
 
 def problems(outcome: Outcome | None, total: int, old: str) -> list[str]:

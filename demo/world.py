@@ -80,10 +80,7 @@ class World:
         configuration = CONFIGURATION.format(workers=WORKERS, variable=ledger.VARIABLE, **quoted)
         self.configuration.write_text(configuration)
         os.environ["TRAPD_STATE_DIRECTORY"] = str(self.work / "state")  # for us, and for trapd and its workers
-        # for all who import Trap here, so that numba compiles it once; the compiled code depends on the second, which
-        # the workers set for themselves
-        os.environ["NUMBA_CACHE_DIR"] = str(self.work / "numba")
-        os.environ.setdefault("NUMBA_THREADING_LAYER", "forksafe")
+        os.environ["NUMBA_CACHE_DIR"] = str(self.work / "numba")  # for all who import Trap here
         sys.path.insert(0, str(self.work))  # there Celery's default loader finds celeryconfig
         return app
 

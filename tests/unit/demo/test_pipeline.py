@@ -51,6 +51,10 @@ def test_the_outcome_is_read_from_the_databases(tmp_path: Path) -> None:
     _database(tmp_path / "series.sqlite", 1.0)
     assert one.outcome(0).differences == ("trap-run wrote none: its last words",)
     _database(tmp_path / "trap-run.sqlite", 2.0)
+    one.reference_ended(134)  # it left half a database
+    assert one.outcome(0).differences == ("trap-run wrote none: its last words",)
+    _database(tmp_path / "trap-run.sqlite", 2.0)
+    one.reference_ended(0)
     outcome = one.outcome(0)
     assert (outcome.images, outcome.versions, outcome.rows) == (2, ("1.3.0", "1.3.0"), 1), "two codes of one version"
     assert outcome.differences == ("extracted_source.flux: 1 rows differ; row 0: (2.0, 'real') and (1.0, 'real')",)
