@@ -34,7 +34,7 @@ class Method(Generic[Given, Answer]):
 PING: Method[requests.Nothing, documents.Pong] = Method("ping")
 STATUS: Method[requests.Nothing, documents.Status] = Method("status")
 RECYCLE: Method[requests.OfRecycle, documents.Rollouts] = Method("recycle")
-RECYCLE_WORKER: Method[requests.OfWorkerAndReason, documents.OrderedWorker] = Method("worker.recycle")
+RECYCLE_WORKER: Method[requests.OfWorkerRecycle, documents.OrderedWorker] = Method("worker.recycle")
 DRAIN: Method[requests.OfWorkerAndReason, documents.OrderedWorker] = Method("worker.drain")
 UNDRAIN: Method[requests.OfWorker, documents.OrderedWorker] = Method("worker.undrain")
 RETRY: Method[requests.OfPools, documents.Rollouts] = Method("retry")

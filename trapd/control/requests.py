@@ -53,6 +53,11 @@ class OfWorkerAndReason(OfWorker):
     reason: Annotated[str, Default(""), "one line for the history: why"]
 
 
+class OfWorkerRecycle(OfWorkerAndReason):
+    wait: Annotated[bool, Default(False), "answer only when this run of the worker is gone"]
+    timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]
+
+
 class OfWait(TypedDict):
     id: Annotated[int, "the rollout's number"]
     timeout: Annotated[float | None, Default(None), "seconds after which the wait is given up; null waits for ever"]

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 _WENT_WRONG = ("rejected", "failed", "superseded")
 
 
-def change(session: Session, question: Question[Answer], sentence: Callable[[Answer], str]) -> Exit:
-    """Send a command that has ended when the answer comes; ``sentence`` makes the line for users from the answer."""
-    document = session.ask(question, patience=CHANGING)
+def change(
+    session: Session, question: Question[Answer], sentence: Callable[[Answer], str], *, patience: float = CHANGING
+) -> Exit:
+    """Send a command that has ended when the answer comes, within ``patience`` seconds; ``sentence`` makes the line for
+    users from the answer."""
+    document = session.ask(question, patience=patience)
     session.answer(document, lambda screen, answer: screen.line(sentence(answer)))
     return Exit.OK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import click
@@ -9,9 +10,11 @@ import click
 from trapd.control import methods
 from trapd.ctl import complete, options
 from trapd.ctl.changes import change, roll
+from trapd.ctl.client import CHANGING
 from trapd.ctl.session import Session
 
-_DONE = "{worker} is replaced by another worker with the same code; trapctl why {worker} shows how far that is"
+_BEGUN = "{worker} is replaced by another worker with the same code; trapctl why {worker} shows how far that is"
+_DONE = "{worker} was replaced by another worker with the same code"
 
 
 @click.command()
@@ -25,14 +28,15 @@ def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeou
 
     Recycle the named pools, or all pools. The progress is shown, then the outcome; after a rejection, the traceback.
 
-    Or recycle one worker, such as default@7-1: it is replaced, new before old. This does not wait for the end;
-    `trapctl why default@7-1` shows how far it is.
+    Or recycle one worker, such as default@7-1: it is replaced, new before old. The wait is over when the old worker
+    has ended its tasks and is gone; `trapctl why default@7-1` shows how far that is.
     """
     if workers := [name for name in pools if "@" in name]:
         if len(pools) > 1:
             raise click.UsageError("name pools, or one worker")
-        question = methods.RECYCLE_WORKER({"worker": workers[0], "reason": reason})
-        return change(session, question, lambda answer: _DONE.format(**answer))
+        question = methods.RECYCLE_WORKER({"worker": workers[0], "reason": reason, "wait": wait, "timeout": timeout})
+        words, patience = (_DONE, math.inf) if wait else (_BEGUN, CHANGING)  # trapd itself keeps to the timeout
+        return change(session, question, lambda answer: words.format(**answer), patience=patience)
     return roll(
         session, methods.RECYCLE({"pools": list(pools), "reason": reason}), wait=wait, timeout=timeout, then=pools
     )
