@@ -36,7 +36,7 @@ _SEEN = {
     InstanceState.STOPPING: {"starting", "ready", "draining", "killed"},
     InstanceState.FAILED: {"failed"},
 }
-_PROBATION = {_K.SUSPECTED, _K.CLEARED}
+_PROBATION = {_K.SUSPECTED, _K.VERIFIED, _K.CLEARED}
 _END = {_K.FINISHED, _K.REJECTED, _K.GIVEN_UP, _K.SUPERSEDED}
 
 
