@@ -16,6 +16,8 @@ import pytest
 from tests.support.builders import application
 from trapd.content import Environment
 from trapd.errors import SnapshotError
+from trapd.generations import short_lived
+from trapd.generations.order import Order
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 
@@ -122,6 +124,25 @@ def test_one_whose_work_nobody_wants_any_more_ends_at_once(home: Path) -> None:
 
     assert gone(asyncio.run(cancel()))
     assert not list(store.directory.iterdir())
+
+
+def test_one_that_is_cancelled_at_any_moment_leaves_no_descriptor(home: Path) -> None:
+    """The first moments are those in which the process is begun, and in which a thread tells it what to do."""
+    order = Order("examine", str(home), frozenset(), ([],), "examine")
+
+    async def cancel() -> tuple[set[Path], set[Path]]:
+        await short_lived.run(order, lambda needed: None)  # the loop opens what it keeps
+        before = set(Path("/proc/self/fd").iterdir())
+        for turns in range(10):
+            task = asyncio.create_task(short_lived.run(order, lambda needed: None))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return before, set(Path("/proc/self/fd").iterdir())
+
+    before, after = asyncio.run(cancel())
+    assert len(after) == len(before), after - before
 
 
 def test_it_ends_with_trapd(home: Path) -> None:

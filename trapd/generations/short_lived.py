@@ -37,10 +37,14 @@ async def run(order: Order, tell: Tell) -> Any:
     except OSError as error:
         os.close(writing)
         raise SnapshotError(f"cannot {order.what}: no process: {(error.strerror or str(error)).lower()}") from error
+    except asyncio.CancelledError:
+        os.close(writing)
+        raise
     finally:
         os.close(reading)
     try:
-        await asyncio.to_thread(_send, writing, replace(order, by=os.getpid()))
+        sending = asyncio.to_thread(_send, writing, replace(order, by=os.getpid()))
+        await asyncio.shield(sending)  # a thread that is cancelled before it begins would leave the pipe open
         assert process.stdout is not None
         answer: dict[str, Any] = {}
         async for line in process.stdout:
