@@ -80,7 +80,7 @@ def test_a_rollouts_lines_are_its_story_from_the_trigger_to_the_verdict(service:
 def test_lines_have_their_priority_and_nothing_but_their_message(service: Service) -> None:
     entries = [entry for entry in service.machine.entries("-u", "trapd") if entry["SYSLOG_IDENTIFIER"] == "trapd"]
     priorities = {entry["PRIORITY"] for entry in entries if "LOGGER" in entry}
-    assert priorities == {INFO, ERROR}
+    assert priorities == {INFO, ERROR}, [entry["MESSAGE"] for entry in entries if entry["PRIORITY"] == "4"]
     errors = [entry["MESSAGE"] for entry in service.machine.entries("-u", "trapd", "--priority=err")]
     assert sorted(line.partition(": default@")[0].partition(": extra@")[0] for line in errors) == [
         "default: reject generation 2",

@@ -36,6 +36,7 @@ _SEEN = {
     InstanceState.STOPPING: {"starting", "ready", "draining", "killed"},
     InstanceState.FAILED: {"failed"},
 }
+_OF_CHILDREN = {_K.CHILD_LOST, _K.CHILD_OOM_KILLED}  # the worker itself goes on
 _PROBATION = {_K.SUSPECTED, _K.VERIFIED, _K.CLEARED}
 _END = {_K.FINISHED, _K.REJECTED, _K.GIVEN_UP, _K.SUPERSEDED}
 
@@ -56,6 +57,8 @@ class Workers:
         state = self.states.get(name, "absent")
         if event.kind is _K.ERROR:
             self.states[name] = self._before.get(name, state)
+            return
+        if event.kind in _OF_CHILDREN and state not in ("absent", "failed"):
             return
         if event.kind not in NEXT[state]:
             raise UntrueError(f"{name} was {state}, and then {event}")

@@ -15,7 +15,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,7 +247,8 @@ def main() -> None:
         return
     logging.basicConfig(level=logging.INFO, handlers=[_Lines()])
     if order.act == Maker.link_ahead.__name__:
-        os.nice(_NICE)
+        with suppress(PermissionError):  # the unit's SystemCallFilter= has no @resources
+            os.nice(_NICE)
     try:
         _say(done=perform(order, lambda needed: _say(needed=needed)))
     except SnapshotError as error:
