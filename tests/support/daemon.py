@@ -120,7 +120,7 @@ class Daemon:
 
     # -- what it says ----------------------------------------------------------------------------------------------
 
-    def ctl(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def ctl(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """``trapctl`` with this configuration."""
         return subprocess.run(
             [str(BIN / "trapctl"), "--config", str(self.config), *arguments],
