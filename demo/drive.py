@@ -19,7 +19,7 @@ from trapd.distribute.submit import Answer, Submitter
 OLD, NEW = "1.3.0", "1.4.0"
 RATE, JITTER = 5.0, 0.3  # images per second; each pause is this part shorter or longer
 STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
-START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 240.0, 360.0, 60.0  # s
+START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 600.0, 600.0, 60.0  # s
 COUNT_EVERY = 1.0  # s between two looks at the workers' ledger: each takes 7 ms for 620 tasks
 
 

@@ -24,10 +24,10 @@ ROOT = Path(__file__).parents[2]
 FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 
-@pytest.mark.timeout(960)
+@pytest.mark.timeout(1860)
 def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: Path) -> None:
     with demonstration(short_path) as run:
-        status = run.process.wait(900)
+        status = run.process.wait(1800)
     words = run.words()
     # beside five other lanes of tests the processors decide how long nobody has one to end a task with
     complaints = [line for line in words.splitlines() if line.startswith("NOT GOOD") and "the longest gap" not in line]
