@@ -90,6 +90,7 @@ async def test_what_was_compiled_is_whole_and_serves_later_generations(short_pat
     entries = list(table.read(lab.generations / "9"))
     assert {*names} < {entry.path for entry in entries}
     assert compiling.sources(entries, [0]) == ["code/naps/template.py"]
+    assert [entry.path for entry in entries if entry.path.startswith("etc/")] == ["etc/celeryconfig.py"]  # no password
     assert await store.examine([8, 9]) == frozenset()
     folders = {path for path in (lab.generations / "8/code").rglob("*") if path.is_dir()}
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o555}

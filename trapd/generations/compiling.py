@@ -16,6 +16,7 @@ from pathlib import Path
 from trapd.contracts import Cost
 from trapd.generations import compile_files, compiled, table
 from trapd.generations.copying import FOLDER, sync_file_system, write_file
+from trapd.generations.manifest import CELERYCONFIG
 from trapd.generations.store import Store, name_of, rights_of
 from trapd.generations.table import Entry
 
@@ -34,10 +35,11 @@ def levels(pools: Mapping[str, Mapping[str, object]]) -> list[int]:
 
 
 def sources(entries: Iterable[Entry], wanted: list[int]) -> list[str]:
-    """Modules of a generation that lack a compiled file of one of these levels."""
+    """Modules of a generation that lack a compiled file of one of these levels; not the celeryconfig, whose passwords
+    would then stand in one file more."""
     modules, there = list[str](), set[tuple[str, int]]()
     for entry in entries:
-        if entry.path.endswith(".py"):
+        if entry.path.endswith(".py") and entry.path != CELERYCONFIG:
             modules.append(entry.path)
         elif module := compiled.source_of(entry.path):
             there.add((module, compiled.level_of(entry.path)))
