@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 3600))]
 COUNTS = 20, 200
 WARM_UP = 5  # upgrades after which trapd has seen everything once: caches are full, and old generations are removed
 GROWTH = 1.10  # of its memory, from then on, at most
+BY_CHANCE = 1  # of anything: what is under way at the moment of a look (a generation that is removed, a connection)
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,4 @@ def test_many_upgrades_in_a_row_lose_nothing_and_leave_nothing(
         for part in (sizes[WARM_UP:middle], sizes[middle:])
     )
     assert later.pop("rss") <= GROWTH * earlier.pop("rss")
-    assert all(later[name] <= earlier[name] for name in later), f"usually {earlier}, and then {later}"
+    assert all(later[name] <= earlier[name] + BY_CHANCE for name in later), f"usually {earlier}, and then {later}"
