@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,6 +19,7 @@ from trapd.errors import SnapshotError
 FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
 _READABLE, _PRIVATE, FOLDER = 0o444, 0o440, 0o555
 _CHUNK = 1 << 20
+_TRIES = 9  # to remove a folder, before the last one
 CACHE = "__pycache__"
 
 
@@ -128,8 +130,18 @@ def freeze(top: Path) -> None:
 
 
 def discard(top: Path) -> None:
-    """Remove a folder, read-only or not; nothing happens if it is not there."""
-    for folder, _, _ in os.walk(top):
-        Path(folder).chmod(0o700)
-    if top.exists():
-        shutil.rmtree(top)
+    """Remove a folder, read-only or not; nothing happens if it is not there. Raises OSError.
+
+    Who wrote there for a trapd that was killed may write one file more before it sees that: so it is tried again.
+    """
+    for last in [False] * _TRIES + [True]:
+        try:
+            for folder, _, _ in os.walk(top):
+                Path(folder).chmod(0o700)
+            if top.exists():
+                shutil.rmtree(top)
+        except OSError as error:
+            if last or error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
+        else:
+            return

@@ -263,7 +263,10 @@ class SnapshotStore(Snapshots):
         for path in self.directory.glob(".*"):
             if path.name.startswith((MAKING, REMOVING, COMPILING)) and path not in self._in_work:
                 log.info("removing %s, which was left unfinished", path)
-                discard(path)
+                try:
+                    discard(path)
+                except OSError as error:  # it costs room, and is no reason not to start
+                    log.error("cannot remove %s: %s", error.filename, (error.strerror or str(error)).lower())
         self._store.collect()
 
     def _scan(self) -> frozenset[int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +213,28 @@ def test_leftovers_of_one_who_was_killed_are_removed_and_are_no_snapshots(store:
     again = SnapshotStore(store.directory)
     assert again.present() == {7}
     assert {path.name for path in store.directory.iterdir()} == {"7", "12"}
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_leftover_in_which_somebody_still_writes_does_not_keep_trapd_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Whoever compiles for a trapd that was killed sees that before its next file only."""
+    left, remove, written = tmp_path / "generations/.compiling-3", shutil.rmtree, 0
+
+    def while_somebody_writes(top: Path) -> None:
+        nonlocal written
+        remove(top)
+        if written < times:
+            written += 1
+            (top / "code").mkdir(parents=True)
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(top))
+
+    left.mkdir(parents=True)
+    monkeypatch.setattr(shutil, "rmtree", while_somebody_writes)
+    SnapshotStore(tmp_path / "generations")
+    assert written >= 1
+    assert left.exists() == (times > 1)
 
 
 def test_sweeping_leaves_alone_what_is_being_made(
