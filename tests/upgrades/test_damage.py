@@ -367,7 +367,7 @@ ROWS = [
     Row("lock of an editor in the package, a link to nowhere", leave_an_editors_lock, Outcome.UNCHANGED, Wait.NOTHING),
     Row("`pip install` whose download is cut off", interrupt_a_download, Outcome.UNCHANGED, Wait.NOTHING),
     Row("`pip install` that cannot write a file, as on a full disk", run_out_of_room, Outcome.UNCHANGED, Wait.NOTHING),
-    Row("`pip install` three times in a loop", pip_in_a_loop),
+    Row("`pip install` three times in a loop", pip_in_a_loop, reason=" -> {new}"),  # on a slow machine, from the second
     Row("two `pip install` at once", two_pips_at_once, on_demand=True),
     Row("files older than those before, as from `rsync -a`", of_times("files_of_last_year", YEAR)),
     Row("files from the future, as after a wrong clock", of_times("files_of_next_year", -YEAR), on_demand=True),
