@@ -1,8 +1,9 @@
 """Have a generation's registered tasks told by the first worker that can, and compared with those of the code before.
 
 A worker answers before it takes its first task on, and reports with a status that it does; nothing asks regularly, and
-each generation is asked once. Where a pool holds rollouts that drop or alter tasks, its workers wait for the word that
-they may serve; and while such a rollout waits, an old worker is asked now and then whether their messages are gone.
+each generation is asked once. The first worker of a generation waits for the word that it may serve, and where a pool
+holds rollouts that drop or alter tasks, each worker does. While such a rollout waits, an old worker is asked now and
+then whether their messages are gone.
 """
 
 from __future__ import annotations
@@ -89,16 +90,15 @@ class TaskContracts:
     def _to_be_admitted(self) -> list[Instance]:
         controller, found = self._controller, []
         for view in controller.pools():
-            if view.spec.policy.on_missing_tasks is OnMissingTasks.HOLD:
-                found += [
-                    instance
-                    for instance in view.instances
-                    if instance.state is InstanceState.STARTING
-                    and instance.pid not in {None, *self._admitted}
-                    and task_changes.may_serve(
-                        controller.state(view.spec.name), controller.generations, instance.id.generation
-                    )
-                ]
+            state, holds = controller.state(view.spec.name), view.spec.policy.on_missing_tasks is OnMissingTasks.HOLD
+            found += [
+                instance
+                for instance in view.instances
+                if instance.state is InstanceState.STARTING
+                and instance.pid not in {None, *self._admitted}
+                and (holds or instance.id.slot == 1)  # worker/admission.py
+                and task_changes.may_serve(state, controller.generations, instance.id.generation, holds=holds)
+            ]
         return found
 
     async def _admit(self, instance: Instance) -> None:

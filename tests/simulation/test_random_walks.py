@@ -76,13 +76,13 @@ def is_bad(fingerprint: str, name: str) -> bool:
     return fingerprint.startswith(("bad-" + name, *(f"bad{digit}" for digit in range(10))))
 
 
-def walk(seed: int, pools: int = 1, *, runs: bool = False) -> Universe:
+def walk(seed: int, pools: int = 1, *, runs: bool = False, orders: bool = False) -> Universe:
     """One life. Returns a universe whose story is over, at rest on good code if there ever was any. ``runs``: now and
-    then somebody's run pins the code."""
+    then somebody's run pins the code; ``orders``: somebody drains, undrains or recycles single workers."""
     r = random.Random(seed)
     universe = Universe(pool(r), seed, other=replace(pool(r), name=OTHER) if pools == 2 else None)
     try:
-        live(universe, runs=runs)
+        live(universe, runs=runs, orders=orders)
         universe.check_history()
     except Exception as error:
         replay = f"TRAPD_SEED={seed} pytest tests/simulation/test_random_walks.py  (pools: {pools})"
@@ -90,7 +90,7 @@ def walk(seed: int, pools: int = 1, *, runs: bool = False) -> Universe:
     return universe
 
 
-def live(universe: Universe, *, runs: bool = False) -> None:
+def live(universe: Universe, *, runs: bool = False, orders: bool = False) -> None:
     r = universe.random
     universe.orphans_drain = r.random() < 0.5
     universe.lossy = r.choice((0.0, 0.0, 0.2, 0.5))
@@ -105,11 +105,15 @@ def live(universe: Universe, *, runs: bool = False) -> None:
             universe.begin_run(
                 universe.chances.choice(universe.specs).name, universe.chances.choice((5.0, 300.0, 3000.0))
             )
+        if orders:
+            order_one(universe)
         universe.run(r.choice((0.0, 1.0, 7.0, 30.0, 200.0, 3000.0)))
     universe.outage, universe.kill_in, universe.history.failure = False, None, None  # events go on being lost
     universe.gauge.capacity = PLENTY
     for each in universe.specs:
         universe.order("resume", each.name)
+        for drained in universe.controller.state(each.name).drained:
+            universe.order("undrain", drained.worker)
         if universe.workers_of(each.name) == 0:
             universe.order("scale", each.name, each.workers)
     if r.random() < 0.5 or not universe.disk.whole:
@@ -124,6 +128,19 @@ def live(universe: Universe, *, runs: bool = False) -> None:
             universe.run(11 * 3600.0)
         for each in universe.specs:
             rest(universe, each.name)
+
+
+def order_one(universe: Universe) -> None:
+    """Somebody drains or recycles one of the workers, or has one back that was drained."""
+    chances = universe.chances
+    there = [instance.id for instance in universe.backend.seen()]
+    drained = [order.worker for each in universe.specs for order in universe.controller.state(each.name).drained]
+    with contextlib.suppress(HistoryError):
+        if drained and chances.random() < 0.5:
+            universe.order("undrain", chances.choice(drained))
+        elif there:
+            verb = chances.choice(("drain", "recycle_worker"))
+            universe.order(verb, chances.choice(there).name, reason="chaos")
 
 
 def rest(universe: Universe, name: str) -> None:
@@ -226,6 +243,16 @@ def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int
     told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
     assert chosen or told[EventKind.PINNED] > SEEDS // 40
     assert told[EventKind.PINNED] == told[EventKind.UNPINNED]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pools", [1, 2])
+def test_every_life_in_which_single_workers_are_drained_and_recycled_comes_to_rest(pools: int) -> None:
+    chosen = os.environ.get("TRAPD_SEED")
+    lives = [walk(seed, pools, orders=True) for seed in ([int(chosen)] if chosen else range(SEEDS // 20 // pools))]
+    told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
+    for kind in (EventKind.DRAINED, EventKind.UNDRAINED, EventKind.RECYCLED):
+        assert chosen or told[kind]
 
 
 def test_two_pools_part_ways_on_one_generation() -> None:

@@ -402,6 +402,8 @@ class Universe:
         victim, state = self.backend.get(id), self.controller.state(id.pool)
         if victim is None or self.controller.stopping:
             return
+        if id.name in {order.worker for order in state.drained}:
+            return  # a person may do that at any time
         ordered = self.workers_of(id.pool) == 0
         if want.is_tentative(state) and id.generation != state.wanted and not ordered:
             raise BrokenPromiseError(f"draining {id} before the quiet period is over")

@@ -17,7 +17,7 @@ from trapd.errors import SnapshotError
 from trapd.generations.copying import close_to_others
 from trapd.model import Generation
 from trapd.rollout import celeryconfig
-from trapd.spec import Application, OnMissingTasks, PoolSpec
+from trapd.spec import Application, PoolSpec
 
 NAME = "manifest.json"
 SCHEMA, WITHOUT_ENVIRONMENT = 2, 1
@@ -90,10 +90,8 @@ def describe_copy(generation: Generation, pools: Sequence[PoolSpec], source: Man
 
 
 def _launches(pools: Sequence[PoolSpec]) -> dict[str, Mapping[str, object]]:
-    """With ``waits_to_serve``, which a change of the setting alone does not bring to workers that run."""
-    waits = {"waits_to_serve": True}
-    held = OnMissingTasks.HOLD
-    return {p.name: p.launch() | (waits if p.policy.on_missing_tasks is held else {}) for p in pools}
+    """With ``on_missing_tasks``, for worker/admission.py: a change of it alone does not reach workers that run."""
+    return {p.name: {**p.launch(), "on_missing_tasks": p.policy.on_missing_tasks.value} for p in pools}
 
 
 def write(manifest: Manifest, folder: Path, *, group: int) -> None:

@@ -44,15 +44,15 @@ def compared(
     return replace(state, rollout=rollout), (event,) if found else ()
 
 
-def may_serve(state: PoolState, generations: Mapping[int, Generation], number: int) -> bool:
-    """May a worker of this generation take tasks, in a pool that holds rollouts which drop or alter tasks? Not the
-    first one, until its tasks have been compared; and not before the gate while they differ."""
+def may_serve(state: PoolState, generations: Mapping[int, Generation], number: int, *, holds: bool) -> bool:
+    """May a worker of this generation take tasks? Not the first one, until its tasks have been compared; and where the
+    pool ``holds`` rollouts that drop or alter tasks, not before the gate while they differ."""
     rollout = state.rollout
     if rollout is None or rollout.state.over or rollout.generation != number or number in state.good:
         return True
     if rollout.tasks is None:
         return _tasks(generations, rollout.previous) is None
-    return not rollout.tasks or GATE in rollout.opened
+    return not holds or not rollout.tasks or GATE in rollout.opened
 
 
 def sentence(rollout: Rollout | None) -> str:

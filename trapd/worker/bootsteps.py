@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -50,7 +51,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
             account.begin(worker)
             reporter.enter(Phase.CONNECTING)
             reporter.start()
-            admission.wait(job.settings, lambda: account.admitted)
+            admission.wait(admission.patience(job, time.time()), lambda: account.admitted)
 
         def stop(self, worker: Any) -> None:
             pass

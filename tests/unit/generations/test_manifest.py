@@ -49,6 +49,7 @@ def test_what_is_written_is_what_workers_and_people_rely_on(tmp_path: Path) -> N
                 "celery_pool": None,
                 "max_tasks_per_child": None,
                 "environment": {"OMP_NUM_THREADS": "1"},
+                "on_missing_tasks": "warn",
             }
         },
     }

@@ -80,11 +80,15 @@ def test_a_worker_may_serve_unless_its_tasks_are_to_be_compared_or_differ_behind
     begun, rollout = state(), state().rollout
     assert rollout is not None
     differs = replace(begun, rollout=replace(rollout, tasks=TaskChanges(("a",))))
-    assert not may_serve(begun, known, 2)
-    assert may_serve(begun, known, 1)
-    assert may_serve(begun, {1: generation(1, None)}, 2)
-    assert may_serve(replace(begun, rollout=replace(rollout, tasks=TaskChanges())), known, 2)
-    assert not may_serve(differs, known, 2)
-    assert may_serve(replace(begun, rollout=replace(rollout, tasks=TaskChanges(("a",)), opened=("tasks",))), known, 2)
-    assert may_serve(replace(differs, good=(1, 2)), known, 2)
-    assert may_serve(state(RolloutState.COMPLETE), known, 2)
+    assert not may_serve(begun, known, 2, holds=True)
+    assert not may_serve(begun, known, 2, holds=False), "not yet compared"
+    assert may_serve(differs, known, 2, holds=False)
+    assert may_serve(begun, known, 1, holds=True)
+    assert may_serve(begun, {1: generation(1, None)}, 2, holds=True)
+    assert may_serve(replace(begun, rollout=replace(rollout, tasks=TaskChanges())), known, 2, holds=True)
+    assert not may_serve(differs, known, 2, holds=True)
+    assert may_serve(
+        replace(begun, rollout=replace(rollout, tasks=TaskChanges(("a",)), opened=("tasks",))), known, 2, holds=True
+    )
+    assert may_serve(replace(differs, good=(1, 2)), known, 2, holds=True)
+    assert may_serve(state(RolloutState.COMPLETE), known, 2, holds=True)
