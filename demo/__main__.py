@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from demo import images, pipeline, summary
-from demo.drive import NEW, OLD, Drive
+from demo.drive import NEW, OLD, RATE, Drive
 from demo.processes import DemoError, Interrupted
 from demo.show import Show, choose
 from demo.view import View
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make run", description="Upgrade Trap under running workers, and watch.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="radio images (FITS); none: made by the command")
     parser.add_argument("--trap", type=Path, metavar="DIR", help="Trap's virtual environment (default: in trapd's own)")
+    parser.add_argument("--rate", type=float, default=RATE, metavar="N", help="images a second (default: %(default)g)")
     options = parser.parse_args(arguments)
     for image in options.images:
         if not Path(image).is_file():
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     world = World(options.trap and options.trap.absolute())
     try:
         with world.processes.signals(), world:
-            wrong = attempt(world, show, options.images)
+            wrong = attempt(world, show, options.images, options.rate)
     finally:
         show.close()
     if wrong is None:
@@ -50,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def attempt(world: World, show: Show, own: Sequence[str]) -> list[str] | None:
+def attempt(world: World, show: Show, own: Sequence[str], rate: float) -> list[str] | None:
     """Run the demonstration; return what was wrong, or None if it was interrupted."""
     try:
-        return run(world, show, own)
+        return run(world, show, own, rate)
     except DemoError as error:
         return [str(error)]
     except Interrupted:
@@ -61,14 +62,14 @@ def attempt(world: World, show: Show, own: Sequence[str]) -> list[str] | None:
         return None
 
 
-def run(world: World, show: Show, own: Sequence[str]) -> list[str]:
+def run(world: World, show: Show, own: Sequence[str], rate: float) -> list[str]:
     """Prepare, drive, account. Returns what was wrong."""
     view = View(f"pip install trap=={OLD} celery (Trap's own virtual environment)", time.time())
     show.event(f"{view.stage}: {world.trap.place}")
     world.trap.prepare(OLD, lambda: show.update(view))
     series = images.own(own) if own else images.make(world.work / "images")
     show.event(f"{len(series)} images, {WORKERS} workers, a broker of files in {world.work}")
-    drive = Drive(world, show, series, Submitter(world.configure()))
+    drive = Drive(world, show, series, Submitter(world.configure()), rate)
     times, stale = drive.run()
     tasks = summary.account(drive.tasks, drive.answers, world.runs(), times, NEW)
     found = summary.found(series, drive.answers)

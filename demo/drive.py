@@ -17,7 +17,7 @@ from demo.world import World
 from trapd.distribute.submit import Answer, Submitter
 
 OLD, NEW = "1.3.0", "1.4.0"
-RATE, JITTER = 5.0, 0.3  # images per second; each pause is this part shorter or longer
+RATE, JITTER = 5.0, 0.3  # images per second, where nobody asks for another rate; each pause is this part off
 STEADY, AFTER = 20.0, 15.0  # s of work before the upgrade, and after the recycle
 START_PATIENCE, ROLLOUT_PATIENCE, ANSWER_PATIENCE = 600.0, 600.0, 60.0  # s
 COUNT_EVERY = 1.0  # s between two looks at the workers' ledger: each takes 7 ms for 620 tasks
@@ -26,8 +26,8 @@ COUNT_EVERY = 1.0  # s between two looks at the workers' ledger: each takes 7 ms
 class Drive:
     """One run, in one thread: ``step`` does what is due, and all waiting consists of steps."""
 
-    def __init__(self, world: World, show: Show, images: Sequence[Image], submitter: Submitter) -> None:
-        self.world, self.show, self.submitter = world, show, submitter
+    def __init__(self, world: World, show: Show, images: Sequence[Image], submitter: Submitter, rate: float) -> None:
+        self.world, self.show, self.submitter, self.rate = world, show, submitter, rate
         self.view = View()
         self.status: status.Status | None = None
         self.tasks: list[str] = []
@@ -152,7 +152,7 @@ class Drive:
         now = time.monotonic()
         if self._due is not None and now >= self._due:
             self.tasks.append(self.submitter.send(next(self._next_image).path))
-            pause = self._chance.uniform(1 - JITTER, 1 + JITTER) / RATE
+            pause = self._chance.uniform(1 - JITTER, 1 + JITTER) / self.rate
             self._due = max(self._due + pause, now)  # late once is late once: no burst afterwards
         self.answers += self.submitter.gather(0.05)
         if not self.submitter.waiting:

@@ -26,7 +26,7 @@ FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 @pytest.mark.timeout(1860)
 def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: Path) -> None:
-    with demonstration(short_path) as run:
+    with demonstration(short_path, "--rate", "2") as run:  # images take processor time from the tests beside
         status = run.process.wait(1800)
     words = run.words()
     # beside five other lanes of tests the processors decide how long nobody has one to end a task with
@@ -51,8 +51,8 @@ def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: P
     )
     assert sorted(order, key=words.rindex) == [*order], words  # the first start is a rollout, too
     assert figures["tasks submitted"] == figures["done"]
-    assert int(figures["ran on trap 1.3.0"]) > 80  # 20 s before the upgrade, and while the new ones start
-    assert int(figures["ran on trap 1.4.0"]) > 50  # 15 s after the recycle
+    assert int(figures["ran on trap 1.3.0"]) > 40  # 20 s before the upgrade, and while the new ones start
+    assert int(figures["ran on trap 1.4.0"]) > 20  # 15 s after the recycle
     assert "8 to 9  (12 of 12 images exactly as made)" in words
     assert re.search(r"workers current at the end +2 of 2", words)
     assert run.left_behind() == []
