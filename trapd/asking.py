@@ -8,7 +8,7 @@ from trapd.contracts import Accounts, Asked, Ended
 from trapd.event import Event
 from trapd.model import Instance, InstanceId
 from trapd.rollout import receipts
-from trapd.rollout.trial import paused, questions
+from trapd.rollout.trial import abstaining, questions
 from trapd.rollout.view import PoolView
 from trapd.rollout.world import World
 from trapd.work import Work
@@ -19,7 +19,7 @@ _SLACK = 2.0  # s by which a file of a run may seem older than what history last
 async def works(accounts: Accounts, world: World, now: float) -> Mapping[InstanceId, Work]:
     """Return the accounts of those that are asked and answer; of nobody if nothing is on trial."""
     pids = {instance.id: instance.pid for instance in world.instances}
-    holds = paused(world, now)  # all new workers
+    holds = abstaining(world, now)  # all new workers
     asked = [
         (id, Asked(id.name, pid, marks, holds and id.generation == world.state.wanted))
         for id, marks in questions(world, now).items()

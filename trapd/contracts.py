@@ -91,12 +91,12 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question to one worker; ``retrials`` see A6, ``pause`` see A13."""
+    """A question to one worker; ``retrials`` see A6, ``abstain`` see A13."""
 
     instance: str
     pid: int
     retrials: Mapping[str, str] | None = None
-    pause: bool = False
+    abstain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +137,12 @@ class Accounts(Protocol):
         what became of it, from the files that the run has left. A task of which these do not say more is unknown.
     A12 ``settle`` removes the receipt of a worker that has ended, and if the worker is ``gone`` its task table. Where
         the folder is not trapd's own, the workers themselves remove receipts after a week.
-    A13 ``pause``: a worker that is asked with it takes no task for the next 5 s; it goes on with those that it has.
+    A13 ``abstain``: a worker that is asked with it takes no task for the next 5 s; it goes on with those that it has.
         By itself it takes tasks again when nobody has asked so for that time, or when it is asked without it.
     """
 
     async def work(
-        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, abstain: bool = False
     ) -> Work: ...
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         """Ask several workers at once."""

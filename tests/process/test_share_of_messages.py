@@ -43,21 +43,21 @@ async def alone(lab: WorkerLab, ledger: Path) -> None:
     paused, accounts = pids[TWO], WorkerAccounts(lab.runtime)
     assert paused is not None
 
-    async def takers(count: int, *, pause: bool) -> set[str]:
+    async def takers(count: int, *, abstain: bool) -> set[str]:
         async with asyncio.timeout(30):
-            while bool((await accounts.work(TWO.name, paused, {}, pause=pause)).queues) is pause:  # noqa: ASYNC110
+            while bool((await accounts.work(TWO.name, paused, {}, abstain=abstain)).queues) is abstain:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         before = len(ledger.read_text().splitlines())
         for number in range(count):
             lab.client.send_task("naps.jobs.note", (number, str(ledger)))
         async with asyncio.timeout(60):
             while len(lines := ledger.read_text().splitlines()) < before + count:
-                await accounts.work(TWO.name, paused, {}, pause=pause)  # it lasts 5 s
+                await accounts.work(TWO.name, paused, {}, abstain=abstain)  # it lasts 5 s
                 await asyncio.sleep(0.1)
         return {line.split()[1] for line in lines[before:]}
 
-    assert str(paused) not in await takers(40, pause=True)
-    assert str(paused) in await takers(100, pause=False)
+    assert str(paused) not in await takers(40, abstain=True)
+    assert str(paused) in await takers(100, abstain=False)
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])

@@ -60,13 +60,13 @@ class Asked(WorkerLab):
     async def account(self) -> dict[str, Any]:
         return await self.ask_worker(ask="tasks")
 
-    async def pause_and_go_on(self) -> None:
+    async def abstain_and_go_on(self) -> None:
         """A13."""
         async with asyncio.timeout(30):
-            while (await self.ask_worker(ask="tasks", retrials={}, pause=True))["queues"]:  # noqa: ASYNC110
+            while (await self.ask_worker(ask="tasks", retrials={}, abstain=True))["queues"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             nap = await self.send("nap", 0)
-            while not (await self.ask_worker(ask="tasks", retrials={}, pause=False))["queues"]:  # noqa: ASYNC110
+            while not (await self.ask_worker(ask="tasks", retrials={}, abstain=False))["queues"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await self.result(nap)
 
@@ -110,7 +110,7 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         await lab.account_when(lambda account: sum(account["tasks"]["naps.jobs.fail"]["failed"].values()) == 4)
         counts = (await lab.ask_worker(ask="tasks", retrials={"naps.jobs.fail": "1"}))["retrials"]["naps.jobs.fail"]
         assert (counts["received"], counts["failed"], counts["roots"]) == (3, {"KeyError": 3}, {"KeyError": 1})
-        await lab.pause_and_go_on()
+        await lab.abstain_and_go_on()
         held = await lab.send("hold", str(short_path / "held"))
         await asyncio.to_thread(wait, (short_path / "held.started").exists)
         ended = {"naps.jobs.nap", "naps.jobs.fail", "naps.jobs.again"}

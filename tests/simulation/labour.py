@@ -20,7 +20,7 @@ from trapd.model import InstanceId, InstanceState
 from trapd.work import TaskCounts, TaskRun, Work
 from trapd.worker.tally import Run, Tally
 
-PAUSE = 5.0  # s, A13
+LEASE = 5.0  # s, A13
 WATCH, SELDOM = 1.0, 20.0  # s between two looks for workers that are ready, with messages and without
 
 
@@ -35,7 +35,7 @@ class Message:
 class _Worker:
     pid: int
     fingerprint: str
-    paused_until: float = 0.0
+    abstains_until: float = 0.0
     tally: Tally = field(default_factory=Tally)
     held: deque[tuple[Message, Run]] = field(default_factory=deque)
 
@@ -106,7 +106,7 @@ class Labour(NoAccounts):
     def _has_room(self, id: InstanceId, worker: _Worker) -> bool:
         current = self.universe.backend.get(id)
         takes = current is not None and current.pid == worker.pid and current.state is InstanceState.READY
-        return takes and len(worker.held) < self.prefetch and self.universe.clock.now() >= worker.paused_until
+        return takes and len(worker.held) < self.prefetch and self.universe.clock.now() >= worker.abstains_until
 
     def _give(self, worker: _Worker, message: Message) -> None:
         retrial = worker.tally.received(message.task)
@@ -141,18 +141,18 @@ class Labour(NoAccounts):
     # --- their accounts ---
 
     async def work(
-        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, abstain: bool = False
     ) -> Work:
         worker = self.workers.get(InstanceId.parse(instance))
         if worker is None or worker.pid != pid:
             return Work(unanswered="nobody there")
         if retrials is not None:
-            worker.paused_until = self.universe.clock.now() + PAUSE if pause else 0.0
+            worker.abstains_until = self.universe.clock.now() + LEASE if abstain else 0.0
         apart = {} if retrials is None else worker.tally.retrials(retrials)
         return Work(counts=_plain(worker.tally.counts()), retrials=_plain(apart))
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
-        return [await self.work(one.instance, one.pid, one.retrials, pause=one.pause) for one in asked]
+        return [await self.work(one.instance, one.pid, one.retrials, abstain=one.abstain) for one in asked]
 
     async def poison(self, instance: str, pid: int, id: str, order: str) -> str:
         raise NotImplementedError

@@ -83,7 +83,7 @@ class Rollout:
         self.retrials: dict[str, Retrial] = {}
         self.judged: set[str] = set()  # names on which the old code had the last word
         self.number = self.delivered = 0
-        self.paused = False
+        self.abstained = False
         self.found: Evidence | None = None  # since when the old code takes the tasks of that name alone
         self.held: dict[int, deque[tuple[int, str, bool]]] = {}
         self.ends: list[tuple[float, int]] = []
@@ -103,7 +103,7 @@ class Rollout:
 
     def _take(self, worker: int) -> None:
         if worker == CANARY and self.found is not None:
-            self.paused = True
+            self.abstained = True
             return
         held = self.held.setdefault(worker, deque())
         while len(held) < self.row.prefetch:  # at first all at once, later one for each task that ends
@@ -153,8 +153,8 @@ class Rollout:
         self.found = None
         self.judged.add(task)
         self._clear(task)
-        if self.paused:
-            self.paused = False
+        if self.abstained:
+            self.abstained = False
             self._take(CANARY)
         return None
 

@@ -14,7 +14,7 @@ class NoAccounts(Accounts):
     """Of workers that nobody asks: nothing is known of their tasks."""
 
     async def work(
-        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, abstain: bool = False
     ) -> Work:
         return Work(unanswered="it is not asked")
 

@@ -34,11 +34,11 @@ class WorkerAccounts(Accounts):
         self._runtime = Runtime(runtime)
 
     async def work(
-        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, abstain: bool = False
     ) -> Work:
         question: dict[str, object] = {"ask": "tasks"}
         if retrials is not None:
-            question |= {"retrials": retrials, "pause": pause}
+            question |= {"retrials": retrials, "abstain": abstain}
         try:
             return parse(await ask(self._runtime.task_socket(instance), pid, question, LOOKING))
         except NoAnswerError as error:
@@ -47,7 +47,9 @@ class WorkerAccounts(Accounts):
             return Work(unanswered=f"its answer cannot be read ({type(error).__name__})")
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
-        return await asyncio.gather(*(self.work(one.instance, one.pid, one.retrials, pause=one.pause) for one in asked))
+        return await asyncio.gather(
+            *(self.work(one.instance, one.pid, one.retrials, abstain=one.abstain) for one in asked)
+        )
 
     async def end(self, instance: str, pid: int, id: str, *, now: bool) -> str:
         return await self._do(instance, pid, {"end": id, "now": now})

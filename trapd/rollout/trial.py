@@ -103,7 +103,7 @@ def _marks(world: World, rollout: Rollout) -> Mapping[str, str]:
     }
 
 
-def paused(world: World, now: float) -> bool:
+def abstaining(world: World, now: float) -> bool:
     """Are the new workers to take no tasks now (A13)? While the old code takes suspected tasks alone; and in a pool
     that has no room for both, until an old worker has started, since all that new code does alone proves nothing."""
     rollout = on_trial(world, now)

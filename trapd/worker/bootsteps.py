@@ -12,11 +12,11 @@ from celery.worker import state
 from celery.worker.control import inspect_command
 
 from trapd.worker import admission, counting, leaving, prefetch, report, revokes, unknown
+from trapd.worker.abstention import Abstention
 from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
 from trapd.worker.own_account import OwnAccount
-from trapd.worker.pause import Pause
 from trapd.worker.unread import unread
 
 POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
@@ -60,7 +60,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
 
     app.steps["worker"].update({Connecting, leaving.step(account.receipt)})
     unknowns = unknown.step(job.generation, account.aside, account.poison)
-    app.steps["consumer"].update({_stamping(reporter, account.pause), unknowns, prefetch.Room})
+    app.steps["consumer"].update({_stamping(reporter, account.abstention), unknowns, prefetch.Room})
     app.steps["consumer"].add(counting.step(account.tally, account.queues))
     app.steps["consumer"].add(revokes.step(Account(job.shared, job.instance)))
     _listen(job, reporter)
@@ -68,7 +68,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
     answer(job)
 
 
-def _stamping(reporter: Reporter, pause: Pause) -> type[bootsteps.StartStopStep]:
+def _stamping(reporter: Reporter, abstention: Abstention) -> type[bootsteps.StartStopStep]:
     class Stamping(bootsteps.StartStopStep):  # type: ignore[misc]
         """Of the consumer: started again with every connection, after its tasks and before its loop."""
 
@@ -99,8 +99,8 @@ def _stamping(reporter: Reporter, pause: Pause) -> type[bootsteps.StartStopStep]
         def _stamp(self) -> None:
             self.asked = False
             reporter.stamp()
-            if pause.on and state.should_stop is None and state.should_terminate is None:
-                pause.turn(self.consumer)
+            if abstention.on and state.should_stop is None and state.should_terminate is None:
+                abstention.turn(self.consumer)
 
         def _ask(self, consumer: Any) -> None:
             if not self.asked:

@@ -16,9 +16,9 @@ from typing import Any
 from celery.worker import state
 
 from trapd.worker import queues, unfed, waiting
+from trapd.worker.abstention import Abstention
 from trapd.worker.consuming import Consuming, Seen
 from trapd.worker.health import Health, Phase
-from trapd.worker.pause import Pause
 from trapd.worker.standing import BROKER
 from trapd.worker.tally import Tally, far_beyond
 from trapd.worker.unfed import Unbegun, Unfed
@@ -28,8 +28,8 @@ from trapd.worker.waiting import fed_evenly
 class Consumption:
     """Begins when the pool has started."""
 
-    def __init__(self, tally: Tally, pause: Pause) -> None:
-        self._tally, self._pause = tally, pause
+    def __init__(self, tally: Tally, abstention: Abstention) -> None:
+        self._tally, self._abstention = tally, abstention
         self._judge, self._unfed, self._unbegun = Consuming(time.monotonic()), Unfed(time.monotonic()), Unbegun()
         self._worker: Any = None
         self._configured: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class Consumption:
         if health.phase is Phase.RECONNECTING and consumer is not None and _connects(consumer):
             self._unfed.begin_anew()
             self._look_for_broker(now)
-        elif not serves or self._pause.on or consumer is None or consumer.task_consumer is None:
+        elif not serves or self._abstention.on or consumer is None or consumer.task_consumer is None:
             self._serve_not(now)
         elif health.away and consumer.connection.transport.driver_type == "amqp":
             # RabbitMQ may stop reading what it is sent (a memory alarm), and answers others all the same; a dead

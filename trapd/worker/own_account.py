@@ -12,6 +12,7 @@ from celery.worker import state
 
 from trapd.task_table import TaskTable
 from trapd.worker import counting, end_task, queues, signatures
+from trapd.worker.abstention import Abstention
 from trapd.worker.aside import Aside
 from trapd.worker.consumption import Consumption
 from trapd.worker.green import sleep
@@ -19,7 +20,6 @@ from trapd.worker.health import Reporter
 from trapd.worker.job import Job
 from trapd.worker.lines import log_line
 from trapd.worker.lost import Lost
-from trapd.worker.pause import Pause
 from trapd.worker.poison import AFTER, DROP, RETRY, Poison
 from trapd.worker.receipt import Receipt
 from trapd.worker.tally import Run, Tally
@@ -37,8 +37,8 @@ class OwnAccount:
     def __init__(self, job: Job) -> None:
         self._job = job
         self.tally, self.queues = Tally(), queues.Queues()
-        self.pause = Pause()
-        self.consumption = Consumption(self.tally, self.pause)
+        self.abstention = Abstention()
+        self.consumption = Consumption(self.tally, self.abstention)
         self.admitted = False  # trapd lets it serve
         self._messages = TaskMessages()
         limit = job.settings.get("poison_after", AFTER)
@@ -92,8 +92,8 @@ class OwnAccount:
     def answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         match question:
             case {"ask": "tasks"}:
-                if "pause" in question:
-                    self.pause.ask(question["pause"] is True)
+                if "abstain" in question:
+                    self.abstention.ask(question["abstain"] is True)
                 return {**self._head(), **self._tasks(), **self._retrials(question.get("retrials"))}
             case {"ask": "registered"} if self._worker is not None:
                 if self._registered is None:

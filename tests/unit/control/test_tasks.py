@@ -45,7 +45,7 @@ class FakeAccounts(NoAccounts):
         self.ended: list[tuple[str, str, bool]] = []
 
     async def work(
-        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, pause: bool = False
+        self, instance: str, pid: int, retrials: Mapping[str, str] | None = None, *, abstain: bool = False
     ) -> Work:
         return self.found.get(instance, Work())
 

@@ -18,10 +18,10 @@ from trapd.rollout.trial import (
     MOST_RETRIALS,
     RETRIAL_TIME,
     WITNESS_TIME,
+    abstaining,
     figures,
     find,
     look_again,
-    paused,
     questions,
 )
 from trapd.rollout.world import World
@@ -146,9 +146,9 @@ def test_evidence_rejects_a_canary_and_gives_up_what_was_good() -> None:
     assert asked.why == (
         "add: canary 12 of 12 failed, KeyError; others 1 of 240 meanwhile; the old code takes these tasks alone"
     )
-    assert not paused(before, NOW)
+    assert not abstaining(before, NOW)
     going = alone(before, asked, counts(10, 0))
-    assert paused(going, NOW)
+    assert abstaining(going, NOW)
     assert questions(going, NOW) == {id: {"add": "1.1.11.alone"} for id in (CANARY.id, OLD.id)}
     assert "add: 0 of 10 failed with the old code alone" in plan(going, NOW).waiting
     (verdict,) = plan(alone(before, asked, counts(500, 2)), NOW).actions
@@ -172,12 +172,12 @@ def test_inputs_that_the_old_code_fails_as_well_convict_nobody() -> None:
 
 def test_new_workers_wait_for_an_old_one_to_compare_with_but_not_for_long() -> None:
     began = trying(retrial=(counts(0, 0), counts(0, 0)))
-    assert not paused(began, NOW)
+    assert not abstaining(began, NOW)
     nobody = replace(began, instances=(CANARY,))
-    assert paused(nobody, NOW)
-    assert not paused(nobody, NOW + WITNESS_TIME)
-    assert not paused(replace(nobody, state=replace(nobody.state, good=(1, 2))), NOW), "a whole pool would stand still"
-    assert not paused(replace(nobody, state=replace(nobody.state, paused=True)), NOW)
+    assert abstaining(nobody, NOW)
+    assert not abstaining(nobody, NOW + WITNESS_TIME)
+    assert not abstaining(replace(nobody, state=replace(nobody.state, good=(1, 2))), NOW), "a pool would stand still"
+    assert not abstaining(replace(nobody, state=replace(nobody.state, paused=True)), NOW)
 
 
 def alone(world: World, action: Verify, old: TaskCounts) -> World:

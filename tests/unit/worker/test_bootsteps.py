@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from celery.bootsteps import CLOSE, RUN
 
+from trapd.worker.abstention import Abstention
 from trapd.worker.bootsteps import _stamping
 from trapd.worker.health import Health, Phase, Reporter
-from trapd.worker.pause import Pause
 from trapd.worker.standing import Standing
 
 TIMER = SimpleNamespace(call_repeatedly=lambda every, do: do, cancel=lambda entry: None)
@@ -30,7 +30,7 @@ def consumer(state: int = RUN) -> Any:
 
 
 def test_until_celery_says_ready_a_lost_connection_is_still_the_first_one(reporter: Reporter) -> None:
-    step = _stamping(reporter, Pause())(consumer())
+    step = _stamping(reporter, Abstention())(consumer())
     for _ in range(2):
         step.start(consumer())
         assert reporter.health.phase is Phase.CONNECTING
@@ -42,7 +42,7 @@ def test_until_celery_says_ready_a_lost_connection_is_still_the_first_one(report
 
 
 def test_after_that_it_is_ready_again_as_soon_as_it_is_connected(reporter: Reporter) -> None:
-    step = _stamping(reporter, Pause())(consumer())
+    step = _stamping(reporter, Abstention())(consumer())
     step.start(consumer())
     reporter.enter(Phase.READY)
     step.stop(consumer())

@@ -13,13 +13,13 @@ from typing import Any
 LEASE = 5.0  # s
 
 
-class Pause:
+class Abstention:
     """``ask`` and ``over`` may be called in any thread, ``turn`` in the consumer's loop."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._until = 0.0
-        self._paused: Any = None  # kombu's consumer whose queues were cancelled here
+        self._taken_from: Any = None  # kombu's consumer whose queues were cancelled here
 
     def ask(self, wanted: bool) -> None:
         self._until = self._now() + LEASE if wanted else 0.0
@@ -27,18 +27,18 @@ class Pause:
     @property
     def on(self) -> bool:
         """Are no tasks taken, or are none to be taken?"""
-        return self._paused is not None or self._now() < self._until
+        return self._taken_from is not None or self._now() < self._until
 
     def turn(self, consumer: Any) -> None:
         """Do what was asked. Called with each stamp: what consumes again meanwhile is cancelled once more."""
         tasks, wanted = consumer.task_consumer, self._now() < self._until
         if tasks is None:  # it has no connection; the next one consumes
-            self._paused = None
+            self._taken_from = None
         elif wanted:
-            self._paused = tasks
+            self._taken_from = tasks
             if tasks._active_tags:
                 tasks.cancel()
-        elif self._paused is not None:
-            again, self._paused = tasks is self._paused, None
+        elif self._taken_from is not None:
+            again, self._taken_from = tasks is self._taken_from, None
             if again:
                 tasks.consume()
