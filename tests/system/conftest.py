@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from tests.support.repetitions import LONG
 
-collect_ignore = [] if LONG else ["test_whole_trap.py", "test_row_equality.py", "test_row_equality_postgresql.py"]
+collect_ignore = [] if LONG else ["test_whole_trap.py", "test_row_equality_postgresql.py"]
