@@ -29,7 +29,7 @@ def _identities(path: Path, mounts: Collection[Mount]) -> Iterator[str]:
     except OSError:
         return
     yield f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    if (mount := mount_table.nearest(path, mounts)) is not None:
+    if (mount := mount_table.nearest(path, mount_table.by_place(mounts))) is not None:
         major, _, minor = mount.identity[1].partition(":")
         yield f"{int(major):02x}:{int(minor):02x}:{found.st_ino}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,22 @@ def read(table: Path = Path("/proc/self/mountinfo")) -> list[Mount]:
     return found
 
 
-def nearest(path: Path, mounts: Collection[Mount]) -> Mount | None:
-    """The mount that ``path`` lies on; None if there is none."""
-    above = [mount for mount in mounts if path.is_relative_to(mount.place)]
-    return max(reversed(above), key=lambda mount: len(mount.place.parts)) if above else None
+def by_place(mounts: Iterable[Mount]) -> dict[str, Mount]:
+    """The mount that is seen at each place: the one on top."""
+    return {str(mount.place): mount for mount in mounts}
+
+
+def nearest(path: Path, places: Mapping[str, Mount]) -> Mount | None:
+    """The mount that ``path`` lies on; None if there is none. ``places``: see ``by_place``.
+
+    By text, folder by folder: pathlib takes half a second for 1,000 folders and 50 mounts, at each look.
+    """
+    folder, inner = str(path), ""
+    while folder != inner:
+        if folder in places:
+            return places[folder]
+        folder, inner = os.path.dirname(folder), folder  # noqa: PTH120
+    return None
 
 
 def is_noexec(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import select
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from trapd.mount_table import Mount, nearest
+from trapd.mount_table import Mount, by_place, nearest
 from trapd.watch.places import Places
 
 # By the type that proc(5)'s mountinfo names. Not overlay: what a container changes through its overlay is reported.
@@ -21,10 +21,10 @@ _SILENT = frozenset(
 
 def under(places: Places, mounts: Collection[Mount]) -> frozenset[Mount]:
     """The mounts that these places lie on, and those that cover something in them."""
-    found: set[Mount] = set()
+    found, seen = set[Mount](), by_place(mounts)
     whole = {*places.trees, *(folder for folder, names in places.folders.items() if names is None)}
     for path in {*places.trees, *places.folders}:
-        if (mount := nearest(path, mounts)) is not None:
+        if (mount := nearest(path, seen)) is not None:
             found.add(mount)
     return frozenset(found | {m for m in mounts if any(m.place.is_relative_to(path) for path in whole)})
 
