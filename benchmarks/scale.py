@@ -131,6 +131,7 @@ def make(directory: Path, folders: int, modules: int, *, editable: bool) -> Appl
 
 def texts(folders: int, modules: int) -> Iterator[tuple[str, str]]:
     """Of the distribution that has them all, and that stays as it is."""
+    yield f"{PARTS}/__init__.py", ""  # else it would be a namespace, of which trapd watches each part by itself
     for folder in range(folders):
         for module in range(modules):
             name = f"module{module:04}" if module else "__init__"
