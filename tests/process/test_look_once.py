@@ -92,7 +92,7 @@ def test_what_is_called_whole_runs_from_a_snapshot(tmp_path: Path, form: Form, k
     interpreter = Interpreter(Path(sys.executable), tmp_path / "celeryconfig.py", environment=environment)
     config = tmp_path / "celeryconfig.py"
     surveyor = Surveyor(Path(sys.executable), config, ["naps"], snapshot="distributions")
-    disk = surveyor.look(asyncio.run(interpreter.ask()), lambda places: False, wall=time.time(), fresh=True).disk
+    disk = surveyor.look(asyncio.run(interpreter.ask()), lambda places: (), wall=time.time(), fresh=True).disk
     (tmp_path / "generations").mkdir()
     store = SnapshotStore(tmp_path / "generations")
     generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)

@@ -130,7 +130,7 @@ class Installation:
             celeryconfig=hashlib.sha256(b"").hexdigest(),
         )
         surveyor = Surveyor(self.home / "python", self.home / "celeryconfig.py", ["ns-mine"])
-        survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
+        survey = surveyor.look(answer, lambda places: (), wall=time.time(), fresh=True)
         assert survey.finding.reason == ""
         store = SnapshotStore(self.home / "generations")
         generation = Generation(1, survey.disk.fingerprint, survey.disk.versions, {}, "a test", "tests", 0.0)

@@ -111,7 +111,7 @@ def snapshot(home: Path, layout: Layout) -> Path:
     empty = hashlib.sha256(b"").hexdigest()
     answer = Answer(paths=(str(root), str(site)), identity="python", celeryconfig=empty)
     surveyor = Surveyor(home / "python", home / "celeryconfig.py", [name])
-    disk = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True).disk
+    disk = surveyor.look(answer, lambda places: (), wall=time.time(), fresh=True).disk
     store = SnapshotStore(home / "generations")
     generation = Generation(1, disk.fingerprint, disk.versions, {}, "a test", "tests", 0.0)
     asyncio.run(store.make(generation, disk, [], application(python=sys.executable)))

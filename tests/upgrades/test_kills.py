@@ -137,7 +137,7 @@ class Environment:
             celeryconfig=hashlib.sha256(self.celeryconfig.read_bytes()).hexdigest(),
         )
         meant = Meant(condition=self.condition)
-        return self.surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True, meant=meant)
+        return self.surveyor.look(answer, lambda places: (), wall=time.time(), fresh=True, meant=meant)
 
     def look(self) -> str:
         finding = self.survey().finding

@@ -23,7 +23,7 @@ from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
-from trapd.watch.survey import Meant, Survey, Surveyor
+from trapd.watch.survey import Arm, Meant, Survey, Surveyor
 
 if TYPE_CHECKING:
     from trapd.watch.observer import Observer
@@ -259,12 +259,12 @@ class Watch:
             self._update(survey)
             self._tell_troubles()
 
-    def _arming(self) -> Callable[[Places], bool]:
+    def _arming(self) -> Arm:
         observer = self._observer
 
-        def arm(places: Places) -> bool:
+        def arm(places: Places) -> frozenset[Path]:
             self._places, self._mounts = places, under(places, read())
-            return observer is not None and observer.arm(places, renew=False)
+            return observer.arm(places, renew=False) if observer else frozenset()
 
         return arm
 

@@ -150,8 +150,8 @@ class Observer:
             return _cannot_watch(str(path), error)
         return ""
 
-    def arm(self, places: Places, *, renew: bool) -> bool:
-        """Watch these places and no others; returns whether any of them is watched anew, and so has to be looked at.
+    def arm(self, places: Places, *, renew: bool) -> frozenset[Path]:
+        """Watch these places and no others; returns those that are watched anew, and so have to be looked at.
 
         ``renew``: watch all of them again, whatever they look like. What was replaced keeps its path but not its
         watches, and new inodes may have the old numbers.
@@ -179,7 +179,7 @@ class Observer:
             _warn(str(path), self._unwatched[path])
         if any(wanted[place].recursive for place in new):
             self._check_limit(places)
-        return bool(new)
+        return frozenset(path for path, _ in new)
 
     def stop(self) -> None:
         """Forget everything and end the threads."""

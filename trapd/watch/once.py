@@ -46,7 +46,7 @@ def look(
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
     answer = asyncio.run(interpreter.ask())
     surveyor = Surveyor(Path(python), Path(celeryconfig), distributions, snapshot=snapshot)
-    survey = surveyor.look(answer, lambda places: False, wall=time.time(), fresh=True)
+    survey = surveyor.look(answer, lambda places: (), wall=time.time(), fresh=True)
     finding, whole = survey.finding, survey.disk.environment is not None
     return {
         "state": finding.verdict.name.lower(),

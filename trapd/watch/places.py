@@ -24,6 +24,11 @@ class Places:
     folders: Mapping[Path, frozenset[str] | None] = field(default_factory=dict)
     above: Mapping[Path, frozenset[str]] = field(default_factory=dict)
 
+    @property
+    def all(self) -> frozenset[Path]:
+        """Every folder in which anything matters."""
+        return frozenset((*self.trees, *self.folders, *self.above))
+
 
 def places(
     python: Path,

@@ -32,7 +32,7 @@ from trapd.watch.walked import Remembered, Walked
 _ALWAYS_REQUIRED = ("celery",)  # Trap's metadata does not name it, and no worker is without it
 _AS_IT_IS = "or take it as it is with trapctl retry"
 _ATTEMPTS = 5  # folders come and go while an installer works; what it does later, it is heard doing
-Arm = Callable[[Places], bool]  # listen there from now on; whether anything is listened to anew
+Arm = Callable[[Places], Collection[Path]]  # listen there from now on; returns what is listened to anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +109,24 @@ class Surveyor:
             return Survey(Finding(Verdict.BROKEN, f"cannot read {os.fsdecode(error.filename or '')}: {why}"))
 
     def _locate(self, answer: Answer, arm: Arm, loaded: Collection[str]) -> _Scene:
-        """Listen first, look afterwards: what changes in between is then either seen or heard."""
+        """Listen first, look afterwards: what changes in between is then either seen or heard. What was listened to
+        before need not be located once more: pip, at work on one distribution, leaves the others alone."""
+        heard: dict[str, Distribution] = {}
         for _ in range(_ATTEMPTS):
             sites = scan(answer.paths)
             layouts = self._contents.layouts
-            located = {name: locate(name, sites, answer.editable, layouts) for name in self._names}
+            located = {name: heard.get(name) or locate(name, sites, answer.editable, layouts) for name in self._names}
             found = [distribution for distribution in located.values() if distribution]
             absent = [name for name, distribution in located.items() if not distribution]
             watched = set(map(normalise, self._names))
             needed = frozenset({*required(sites, (*self._names, *_ALWAYS_REQUIRED)), *watched, *loaded})
             unrecorded = self._contents.unrecorded(sites, answer.editable, sorted(needed - watched))
             scene = _Scene(sites, found, absent, needed, unrecorded)
-            if not arm(places(self._python, self._celeryconfig, answer.paths, sites, [*found, *scene.edited], absent)):
+            around = self._python, self._celeryconfig, answer.paths, sites
+            new = arm(places(*around, [*found, *scene.edited], absent))
+            if not new:
                 break
+            heard = {d.name: d for d in found if places(*around, [d]).all.isdisjoint(new)}
         self._keep(described(scene.sites))
         return scene
 

@@ -485,9 +485,9 @@ class StandIn:
 
     last: StandIn
 
-    def arm(self, places: Places, *, renew: bool) -> bool:
+    def arm(self, places: Places, *, renew: bool) -> frozenset[Path]:
         self.renewals.append(renew)
-        return False
+        return frozenset()
 
     def stop(self) -> None:
         pass

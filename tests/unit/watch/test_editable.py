@@ -151,9 +151,9 @@ def test_an_editable_install_is_found_listened_to_counted_and_copied(tmp_path: P
     )
     surveyor = Surveyor(tmp_path / "python", tmp_path / "celeryconfig.py", ["trap"])
 
-    def arm(places: Places) -> bool:
+    def arm(places: Places) -> frozenset[Path]:
         armed.append(places)
-        return False
+        return frozenset()
 
     found = surveyor.look(answer, arm, wall=time.time(), fresh=False)
     assert (found.finding.verdict, found.finding.reason) == (Verdict.WHOLE, "")

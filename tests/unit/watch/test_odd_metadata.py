@@ -56,8 +56,8 @@ def look(site: Path, names: tuple[str, ...] = ("trap",)) -> Survey:
     surveyor = Surveyor(site.parent / "python", config, names)
     surveyor._requirer = REQUIRER
 
-    def arm(places: Places) -> bool:
-        return False
+    def arm(places: Places) -> frozenset[Path]:
+        return frozenset()
 
     return surveyor.look(answer, arm, wall=time.time(), fresh=True)
 

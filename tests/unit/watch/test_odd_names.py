@@ -43,8 +43,8 @@ def look(home: Path, *paths: Path) -> Survey:
     make_old(config)
     answer = Answer(tuple(map(str, paths)), "python", str(home), celeryconfig=hashlib.sha256(b"").hexdigest())
 
-    def arm(places: Places) -> bool:
-        return False
+    def arm(places: Places) -> frozenset[Path]:
+        return frozenset()
 
     return Surveyor(home / "python", config, ["trap"]).look(answer, arm, wall=time.time(), fresh=True)
 

@@ -24,7 +24,7 @@ from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places
 from trapd.watch.quiet import Verdict
 from trapd.watch.sites import _cache
-from trapd.watch.survey import Meant, Survey, Surveyor
+from trapd.watch.survey import Arm, Meant, Survey, Surveyor
 
 FILES = {"trap/__init__.py": "x = 1\n", "trap/run.py": "y = 2\n", "trap/data.csv": "1;2\n"}
 
@@ -50,7 +50,7 @@ class Machine:
         self,
         *,
         fresh: bool = False,
-        arm: Callable[[Places], bool] = lambda places: False,
+        arm: Arm = lambda places: (),
         loaded: frozenset[str] = frozenset(),
     ) -> Survey:
         config = self.celeryconfig.read_bytes() if self.celeryconfig.exists() else b""
@@ -288,9 +288,9 @@ def test_the_source_tree_of_an_editable_dependency_is_listened_to_and_its_commit
     at("a")(machine)
     heard: list[Places] = []
 
-    def arm(places: Places) -> bool:
+    def arm(places: Places) -> frozenset[Path]:
         heard.append(places)
-        return False
+        return frozenset()
 
     machine.look(arm=arm)
     assert source / "numpy" in heard[0].trees
@@ -380,15 +380,15 @@ def test_an_interpreter_that_says_nothing_is_broken(machine: Machine) -> None:
 
 def test_a_celeryconfig_that_changed_since_it_was_executed_is_unfinished(machine: Machine) -> None:
     answer = replace(machine.answer, celeryconfig="another digest")
-    finding = machine.surveyor.look(answer, lambda places: False, wall=time.time(), fresh=False).finding
+    finding = machine.surveyor.look(answer, lambda places: (), wall=time.time(), fresh=False).finding
     assert finding.verdict is Verdict.UNFINISHED
     assert "changed while it was read" in finding.reason
 
 
 def test_files_that_vanish_under_the_look_make_it_unfinished(machine: Machine) -> None:
-    def vanish(places: Places) -> bool:
+    def vanish(places: Places) -> frozenset[Path]:
         (machine.site / "trap/data.csv").unlink(missing_ok=True)
-        return False
+        return frozenset()
 
     with (machine.site / "trap-1.3.0.dist-info/RECORD").open("w") as record:
         record.write("trap/__init__.py,,\n")  # data.csv is there, but nobody expects it
@@ -426,11 +426,11 @@ def test_compiled_files_that_cannot_be_read_are_not_missed(machine: Machine) -> 
 def test_it_looks_again_at_what_it_only_now_listens_to(machine: Machine) -> None:
     asked: list[Places] = []
 
-    def arm(places: Places) -> bool:
+    def arm(places: Places) -> frozenset[Path]:
         asked.append(places)
         if len(asked) == 1:  # written after it was found, and before it was listened to
             (machine.site / "trap/late.py").write_text("")
-        return len(asked) < 3
+        return places.all if len(asked) < 3 else frozenset()
 
     files = {file.path for file in machine.look(arm=arm).disk.files}
     assert len(asked) == 3
@@ -440,12 +440,32 @@ def test_it_looks_again_at_what_it_only_now_listens_to(machine: Machine) -> None
 def test_folders_that_never_stop_changing_do_not_hold_a_look_up(machine: Machine) -> None:
     asked: list[Places] = []
 
-    def arm(places: Places) -> bool:
+    def arm(places: Places) -> frozenset[Path]:
         asked.append(places)
-        return True
+        return places.all
 
     machine.look(arm=arm)
     assert len(asked) == 5
+
+
+@pytest.mark.parametrize(("changed", "seen"), [("trap", True), ("rope", False)])
+def test_what_was_listened_to_before_is_not_located_once_more(machine: Machine, changed: str, seen: bool) -> None:
+    """Its change is heard."""
+    asked = 0
+
+    def arm(places: Places) -> frozenset[Path]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            (machine.site / changed / "late.py").write_text("")
+        return frozenset({machine.site / "trap"} if asked == 1 else ())
+
+    install(machine.site, "rope", "1.0", {"rope/__init__.py": ""})
+    machine.surveyor = Surveyor(machine.home / "bin/python", machine.celeryconfig, ["trap", "rope"])
+    files = {file.path for file in machine.look(arm=arm).disk.files}
+    assert asked == 2
+    assert {"code/trap/__init__.py", "code/rope/__init__.py"} < files
+    assert (f"code/{changed}/late.py" in files) is seen
 
 
 # --- what the watched ones require ----------------------------------------------------------------------------------
