@@ -54,14 +54,17 @@ class Codes:
         """Begin anew: the main line runs again."""
         self._images: dict[str, set[Code]] = {}
         self._first: Code | None = None
-        self.latest: Code | None = None
+        self.latest: Code | None = None  # of the answers that are no kept ones: what the workers have
 
-    def take(self, image: str, code: Code) -> None:
-        """Note that ``code`` answered for ``image``. Raises OtherCodeError if the policy is to have one code only."""
+    def take(self, image: str, code: Code, *, fresh: bool) -> None:
+        """Note that ``code`` answered for ``image``: ``fresh``, or earlier, and the answer was kept.
+
+        Raises OtherCodeError if the policy is to have one code only.
+        """
         with self._lock:
             self._images.setdefault(image, set()).add(code)
             first = self._first = self._first or code
-            self.latest = code
+            self.latest = code if fresh else self.latest
         if self.policy != "pin":
             return
         if not code.suits(self.own):

@@ -128,7 +128,7 @@ class Remote:
         answer = self._kept.find(name)
         if answer is not None:
             work.kept = True
-            self._codes.take(request.image, Code.of_answer(answer))
+            self._codes.take(request.image, Code.of_answer(answer), fresh=False)
             self.failures.succeeded()
             return answer
         work.kept = False
@@ -139,7 +139,7 @@ class Remote:
         assert given.result is not None
         answer = dict(given.result)
         self._tell(request.image, answer.pop("warnings", []), answer["worker"])
-        self._codes.take(request.image, Code.of_answer(answer))
+        self._codes.take(request.image, Code.of_answer(answer), fresh=True)
         self.failures.succeeded()
         self._kept.keep(name, answer)
         return answer
