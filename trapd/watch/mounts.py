@@ -26,7 +26,7 @@ def under(places: Places, mounts: Collection[Mount]) -> frozenset[Mount]:
     for path in {*places.trees, *places.folders}:
         if (mount := nearest(path, seen)) is not None:
             found.add(mount)
-    return frozenset(found | {m for m in mounts if any(m.place.is_relative_to(path) for path in whole)})
+    return frozenset(found | {m for m in mounts if not whole.isdisjoint((m.place, *m.place.parents))})
 
 
 def is_silent(mount: Mount) -> bool:
