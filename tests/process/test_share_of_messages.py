@@ -40,28 +40,28 @@ def note(number, path):
 async def alone(lab: WorkerLab, ledger: Path) -> None:
     """The second worker is asked to take no tasks (A13), and then takes them again."""
     pids = {instance.id: instance.pid for instance in await lab.backend.observe()}
-    paused, accounts = pids[TWO], WorkerAccounts(lab.runtime)
-    assert paused is not None
+    abstainer, accounts = pids[TWO], WorkerAccounts(lab.runtime)
+    assert abstainer is not None
 
     async def takers(count: int, *, abstain: bool) -> set[str]:
         async with asyncio.timeout(30):
-            while bool((await accounts.work(TWO.name, paused, {}, abstain=abstain)).queues) is abstain:  # noqa: ASYNC110
+            while bool((await accounts.work(TWO.name, abstainer, {}, abstain=abstain)).queues) is abstain:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         before = len(ledger.read_text().splitlines())
         for number in range(count):
             lab.client.send_task("naps.jobs.note", (number, str(ledger)))
         async with asyncio.timeout(60):
             while len(lines := ledger.read_text().splitlines()) < before + count:
-                await accounts.work(TWO.name, paused, {}, abstain=abstain)  # it lasts 5 s
+                await accounts.work(TWO.name, abstainer, {}, abstain=abstain)  # it lasts 5 s
                 await asyncio.sleep(0.1)
         return {line.split()[1] for line in lines[before:]}
 
-    assert str(paused) not in await takers(40, abstain=True)
-    assert str(paused) in await takers(100, abstain=False)
+    assert str(abstainer) not in await takers(40, abstain=True)
+    assert str(abstainer) in await takers(100, abstain=False)
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
-async def test_a_worker_refills_its_prefetch_message_by_message_and_takes_none_while_it_is_paused(
+async def test_a_worker_refills_its_prefetch_message_by_message_and_takes_none_while_it_abstains(
     kind: str,
     short_path: Path,
     request: pytest.FixtureRequest,

@@ -64,7 +64,8 @@ class Codes:
         with self._lock:
             self._images.setdefault(image, set()).add(code)
             first = self._first = self._first or code
-            self.latest = code if fresh else self.latest
+            if fresh:
+                self.latest = code
         if self.policy != "pin":
             return
         if not code.suits(self.own):

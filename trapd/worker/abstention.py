@@ -14,7 +14,7 @@ LEASE = 5.0  # s
 
 
 class Abstention:
-    """``ask`` and ``over`` may be called in any thread, ``turn`` in the consumer's loop."""
+    """``ask`` and ``on`` may be called in any thread, ``turn`` in the consumer's loop."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

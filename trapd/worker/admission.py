@@ -34,13 +34,13 @@ def patience(job: Job, now: float) -> float:
             return 0.0
 
 
-def wait(patience: float, admitted: Callable[[], bool]) -> None:
-    """In the main thread, before the consumer is made. Raises WorkerShutdown if the worker is to exit."""
-    deadline = time.monotonic() + patience
-    while patience and not admitted():
+def wait(at_most: float, admitted: Callable[[], bool]) -> None:
+    """In the main thread, before there is a consumer. Raises WorkerShutdown if the worker is to exit."""
+    deadline = time.monotonic() + at_most
+    while at_most and not admitted():
         if state.should_stop is not None or state.should_terminate is not None:
             raise WorkerShutdown(0)
         if time.monotonic() > deadline:
-            log_line(f"trapd did not answer within {patience:g} s: serving without its word", "WARNING")
+            log_line(f"trapd did not answer within {at_most:g} s: serving without its word", "WARNING")
             return
         sleep(LOOK_EVERY)

@@ -19,7 +19,7 @@ def test_it_waits_until_trapd_lets_it_serve() -> None:
 
 
 def test_elsewhere_nobody_waits() -> None:
-    admission.wait(0.0, lambda: False)
+    admission.wait(0.0, lambda: pytest.fail("trapd is asked"))
 
 
 @pytest.mark.parametrize(
