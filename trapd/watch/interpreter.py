@@ -23,6 +23,7 @@ from trapd.watch import hanging, probe
 Trust = Callable[[Path, os.stat_result], None]  # raises SettingsError if strangers may write that file
 _MARK = probe.MARK.encode()
 _PATH_FILES = (".pth", ".egg-link")  # besides names, what these contain decides where imports come from
+_METADATA = (".dist-info", ".egg-info")  # how names end that only a celeryconfig could ask for
 _START_UP = ("sitecustomize.py", "usercustomize.py")
 _REST = 10  # times the timeout: so long one that hung is not asked again while nothing changes
 
@@ -46,6 +47,7 @@ class Answer:
     libraries: tuple[str, ...] = ()  # folders that installers put packages into
     place: str = ""  # below the prefix of a virtual environment, where its packages are
     shared: tuple[str, ...] = ()  # folders of packages outside the virtual environment; without one: all; real paths
+    depends: bool = True  # what the celeryconfig says may depend on what is installed: it imports some of that
 
 
 class Interpreter:
@@ -114,7 +116,7 @@ class Interpreter:
                 listed = sorted((e.name, _stamp(e) if _decides(e) else None) for e in Path(path).iterdir())
             except OSError:
                 listed = []
-            seen.append((os.path.realpath(path), listed))
+            seen.append((os.path.realpath(path), [e for e in listed if self._answer.depends or not _describes(e[0])]))
         return repr(seen)
 
     async def _run(self, digest: str) -> Answer:
@@ -194,6 +196,7 @@ class Interpreter:
             editable=where["editable"],
             markers=where.get("markers", {}),
             eager=bool(config and config.get("eager")),
+            depends=bool(config is None or config.get("depends", True)),
             celeryconfig=digest,
             problem=problem,
         )
@@ -205,6 +208,11 @@ def _object(line: bytes) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(line)
         return found
     return None
+
+
+def _describes(name: str) -> bool:
+    """Whether it is metadata, or what pip has put aside."""
+    return name.startswith("~") or name.endswith(_METADATA)
 
 
 def _decides(path: Path) -> bool:

@@ -116,15 +116,30 @@ def passed_over() -> list[str]:
 
 
 def settings(file: str) -> dict[str, object]:
-    """Whether the celeryconfig makes every task run in its caller's process, or why it cannot be loaded."""
+    """Whether the celeryconfig makes every task run in its caller's process, and whether what it says may depend on
+    what is installed; or why it cannot be loaded."""
     module = types.ModuleType("celeryconfig")
     module.__file__ = file
     sys.modules["celeryconfig"] = module
+    before = set(sys.modules)
     try:
         exec(compile(Path(file).read_bytes(), file, "exec"), module.__dict__)
     except BaseException as error:  # sys.exit() in a celeryconfig stops a worker as well
         return {"error": _last_line(error), "at": _line_in(file, error)}
-    return {"eager": any(bool(getattr(module, name, False)) for name in EAGER)}
+    eager = any(bool(getattr(module, name, False)) for name in EAGER)
+    return {"eager": eager, "depends": asks_of_installed(set(sys.modules) - before)}
+
+
+def asks_of_installed(modules: set[str]) -> bool:
+    """Whether one of these modules is installed, or tells what is."""
+    standard = tuple(f"{os.path.realpath(sysconfig.get_path(name))}/" for name in ("stdlib", "platstdlib"))
+    apart = tuple(f"{os.path.realpath(folder)}/" for folder in site.getsitepackages())  # may be below these
+    for name in modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        place = os.path.realpath(file) if file else ""
+        if name == "importlib.metadata" or (place and (not place.startswith(standard) or place.startswith(apart))):
+            return True
+    return False
 
 
 def _last_line(error: BaseException) -> str:

@@ -279,6 +279,41 @@ async def test_it_is_asked_again_only_when_something_changed_that_it_depends_on(
         assert runs(fake_python) == count, path
 
 
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("import os, json, ssl, kombu", 2),
+        ("import os, json, ssl, xml.dom", 1),
+        ("from importlib.metadata import version", 2),
+        ("__import__('plugin')", 2),
+    ],
+)
+async def test_metadata_that_changes_matters_only_to_a_celeryconfig_that_asks_what_is_installed(
+    celeryconfig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: int
+) -> None:
+    site = environment(tmp_path)
+    (site / "plugin.py").touch()
+    (site / "kombu.py").touch()
+    celeryconfig.write_text(f"{text}\n")
+    interpreter, count = Interpreter(tmp_path / "venv/bin/python", celeryconfig), 0
+    run = interpreter._run
+
+    async def counted(digest: str) -> Answer:
+        nonlocal count
+        count += 1
+        return await run(digest)
+
+    monkeypatch.setattr(interpreter, "_run", counted)
+    assert (await interpreter.ask()).problem == ""
+    (site / "trap-1.4.dist-info").mkdir()
+    (site / "~rap-1.3.dist-info").mkdir()
+    await interpreter.ask(changed=True)
+    assert count == asked
+    (site / "another.py").touch()
+    await interpreter.ask(changed=True)
+    assert count == asked + 1
+
+
 async def test_a_celeryconfig_edited_while_it_is_executed_is_asked_again(fake_python: Path, celeryconfig: Path) -> None:
     edit = f"[ -e {fake_python}.edited ] || {{ echo '# more' >> {celeryconfig}; touch {fake_python}.edited; }}\n"
     fake_python.write_text(fake_python.read_text().replace("cat ", edit + "cat "))
