@@ -12,7 +12,6 @@ import hashlib
 import os
 from contextlib import suppress
 from importlib.util import source_from_cache
-from pathlib import Path
 
 _HASH, _CHECKED = 0b01, 0b10  # flags in the header
 _HEADER = 16  # bytes: magic number, flags, then time and size of the source or a hash of it
@@ -31,16 +30,16 @@ def level_of(path: str) -> int:
     return int(mark.removeprefix("opt-")) if mark.startswith("opt-") else 0
 
 
-def unchecked(source: Path, compiled: Path, digest: str) -> bytes | None:
+def unchecked(source: str, compiled: str, digest: str) -> bytes | None:
     """The content of a .pyc that is valid however old its source looks; None if it is not of this source.
 
     ``digest``: sha256 of what the source must be. Raises OSError.
     """
-    with source.open("rb") as file:
+    with open(source, "rb") as file:  # noqa: PTH123 - a Path takes as long as the rest
         status, text = os.fstat(file.fileno()), file.read()
     if hashlib.sha256(text).hexdigest() != digest:
         return None
-    with compiled.open("rb") as file:
+    with open(compiled, "rb") as file:  # noqa: PTH123 - as above
         made, code = os.fstat(file.fileno()), file.read()
     if len(code) <= _HEADER:
         return None

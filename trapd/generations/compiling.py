@@ -73,7 +73,7 @@ def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
             continue
         code, rights = file.read_bytes(), rights_of(source.object)
         file.unlink()
-        write_file(file, code, rights)
+        write_file(str(file), code, rights)
         entries[path] = Entry(path, name_of(hashlib.sha256(code).hexdigest(), rights), len(code))
         fresh[path] = file
     if not fresh:
@@ -85,7 +85,7 @@ def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
     sync_file_system(staged)
     for path, file in fresh.items():
         if path in sizes:
-            store.take(entries[path].object, file)
+            store.take(entries[path].object, str(file))
         _put(folder / path, file)
     folder.chmod(_WRITABLE)
     try:

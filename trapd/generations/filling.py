@@ -89,7 +89,7 @@ class Filling:
 
     def write(self, path: str, content: bytes) -> None:
         """Make a file that is no copy of an installed one; everybody may read it."""
-        write_file(Path(self._target(path)), content, Rights())
+        write_file(self._target(path), content, Rights())
         self._arrived(path, hashlib.sha256(content).hexdigest(), len(content), Rights())
 
     def entries(self) -> Iterator[Entry]:
@@ -104,7 +104,7 @@ class Filling:
         sync_file_system(self.folder)
         added = 0
         for name, path in self._fresh.items():
-            added += self._store.take(name, Path(path))
+            added += self._store.take(name, path)
         size = self._size + sum(entry.size for entry in self._entries.values())
         cost = Cost(size, added, round(time.monotonic() - self._began, 3))
         table.write(self.folder, self.entries(), cost, group=self._group, lines=self._lines)
@@ -153,7 +153,7 @@ class Filling:
         name = name_of(file.digest, rights)
         if (twin := self._fresh.get(name)) and self._place(name, Path(twin).stat().st_size, file.path):
             return
-        arrived = copy_file(Path(file.source), Path(self._target(file.path)), file.digest, rights)
+        arrived = copy_file(file.source, self._target(file.path), file.digest, rights)
         self._arrived(file.path, arrived.digest, arrived.size, rights)
 
     def _arrived(self, path: str, digest: str, size: int, rights: Rights) -> None:
@@ -186,10 +186,10 @@ class Filling:
             if path in self._entries or module not in sources:
                 continue
             with suppress(FileNotFoundError, PermissionError):  # Python replaces them as it likes, and needs none
-                code = compiled.unchecked(Path(sources[module]), Path(installed), self._entries[module].digest)
+                code = compiled.unchecked(sources[module], installed, self._entries[module].digest)
                 if code is not None:
-                    rights = Rights.of(Path(installed).stat(), self._group)
-                    write_file(Path(self._target(path)), code, rights)
+                    rights = Rights.of(os.stat(installed), self._group)  # noqa: PTH116
+                    write_file(self._target(path), code, rights)
                     self._arrived(path, hashlib.sha256(code).hexdigest(), len(code), rights)
 
     def _take_over_compiled(self, folder: Path, sources: Iterable[str]) -> None:

@@ -88,7 +88,7 @@ class Contents:
         files, now, youngest = sorted(files), time.time_ns(), 0
         stamps = hashlib.sha256()
         for path, source in files:
-            stat = Path(source).stat()
+            stat = os.stat(source)  # noqa: PTH116 - a Path for each file of the standard library takes longer than this
             youngest = max(youngest, stat.st_ctime_ns)
             seen = (path, *identity(stat))
             stamps.update(repr(seen).encode("utf-8", "surrogateescape"))

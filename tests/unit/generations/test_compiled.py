@@ -37,7 +37,7 @@ def compile_it(source: Path, mode: MODE = MODE.TIMESTAMP, optimize: int = 0) -> 
 
 
 def convert(source: Path, compiled: Path) -> bytes | None:
-    return unchecked(source, compiled, hashlib.sha256(source.read_bytes()).hexdigest())
+    return unchecked(str(source), str(compiled), hashlib.sha256(source.read_bytes()).hexdigest())
 
 
 @pytest.mark.parametrize("mode", MODE)
@@ -71,7 +71,7 @@ def test_a_source_that_was_written_in_the_same_second_and_is_as_long_is_another(
 
 
 def test_a_source_that_is_not_what_was_looked_at_has_no_compiled_file(source: Path) -> None:
-    assert unchecked(source, compile_it(source), "0" * 64) is None
+    assert unchecked(str(source), str(compile_it(source)), "0" * 64) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no code", b"\0" * 16])

@@ -115,7 +115,7 @@ def test_programs_in_a_package_stay_programs(tmp_path: Path) -> None:
     source = tmp_path / "tool"
     source.write_text("#!/bin/sh\n")
     source.chmod(0o755)
-    copy_file(source, tmp_path / "copy", "", Rights.of(source.stat(), os.getegid()))
+    copy_file(str(source), str(tmp_path / "copy"), "", Rights.of(source.stat(), os.getegid()))
     assert mode(tmp_path / "copy") == 0o555
 
 

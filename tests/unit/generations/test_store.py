@@ -162,7 +162,7 @@ def test_what_an_object_says_of_itself_is_not_believed_when_it_has_to_be_copied(
     (tmp_path / "file").write_text("right")
     name = name_of(hashlib.sha256(b"right").hexdigest(), Rights())
     objects = Store(tmp_path / "store")
-    objects.take(name, tmp_path / "file")
+    objects.take(name, str(tmp_path / "file"))
     (tmp_path / "file").write_text("wrong")
 
     def refuse(*_: object) -> None:

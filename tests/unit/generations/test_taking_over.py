@@ -115,8 +115,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         found.add(target.removesuffix(".another").partition(f"{SITE}/")[2])
         return give(self, name, size, target)
 
-    def copied(source: Path, *more: Any) -> object:
-        found.add(str(source).partition(f"{SITE}/")[2])
+    def copied(source: str, *more: Any) -> object:
+        found.add(source.partition(f"{SITE}/")[2])
         return copy(source, *more)
 
     monkeypatch.setattr(store.Store, "give", giving)
