@@ -178,6 +178,7 @@ class Daemon:
             environment=variables.of(application),
             loaded=lambda: changes.loaded(self.controller.generations.values()),
             on_trouble=lambda: self.controller.notify(),
+            on_installer=lambda at_work: self.snapshots.expect(make=at_work),
             earlier=lambda: not all(g.distributions for g in self.controller.generations.values()),
         )
 

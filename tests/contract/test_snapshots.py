@@ -290,6 +290,28 @@ def test_s8_linking_ahead_changes_no_snapshot_and_the_next_one_is_as_it_would_be
     assert kept.traces() == []
 
 
+def test_s9_what_is_expected_changes_no_snapshot_whether_it_comes_or_not(
+    kept: Store | Fake, installed: Installed
+) -> None:
+    async def check() -> None:
+        snapshots = kept.snapshots
+        for expected in (True, True, False, False, True):
+            await snapshots.expect(make=expected)
+        assert await snapshots.link_ahead()
+        await snapshots.make(generation(7), installed.disk(), POOLS, application())
+        await snapshots.expect(make=True)
+        await snapshots.copy(generation(8), 7, POOLS)
+        await snapshots.remove(7)
+        await snapshots.make(generation(9), installed.disk(), POOLS, application())
+        await snapshots.expect(make=False)
+        assert snapshots.present() == {8, 9}
+
+    run(check())
+    for number in (8, 9):
+        assert {path: kept.read(number, path) for path in FILES} == FILES
+    assert kept.traces() == []
+
+
 def test_s8_what_is_linked_ahead_never_changes_with_what_is_installed(kept: Store | Fake, installed: Installed) -> None:
     """S2 and S3, of files that are taken over."""
 

@@ -145,6 +145,48 @@ def test_one_that_is_cancelled_at_any_moment_leaves_no_descriptor(home: Path) ->
     assert len(after) == len(before), after - before
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_one_that_was_begun_before_makes_it(home: Path, *, killed: bool) -> None:
+    store = store_at(home)
+    (home / "file").write_text("x = 1\n")
+
+    async def expect() -> bool:
+        await store.expect(make=True)
+        waiting = store._begun
+        assert waiting is not None
+        if killed:
+            waiting.process.kill()
+            await waiting.process.wait()
+        await making(store, home / "file")
+        return waiting.process.returncode == 0
+
+    assert asyncio.run(expect()) is not killed
+    assert store.present() == {7}
+
+
+def test_one_that_waits_for_an_order_ends_with_trapd(home: Path) -> None:
+    script = "import sys; from tests.process.test_short_lived import wait; wait(sys.argv[1])"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script, str(home)], stdout=pipe, stderr=pipe) as trapd:
+        assert trapd.stdout is not None
+        assert trapd.stderr is not None
+        pid = int(trapd.stdout.readline())
+        trapd.kill()
+        assert gone(pid)
+        assert trapd.stderr.read() == b"", "it has nothing to say"
+
+
+def wait(home: str) -> None:
+    async def forever() -> None:
+        store = store_at(Path(home))
+        await store.expect(make=True)
+        assert store._begun is not None
+        print(store._begun.process.pid, flush=True)
+        await asyncio.sleep(600)
+
+    asyncio.run(forever())
+
+
 def test_it_ends_with_trapd(home: Path) -> None:
     trapd = subprocess.Popen([sys.executable, "-c", MAKE, str(home)])
     try:

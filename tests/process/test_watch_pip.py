@@ -88,6 +88,7 @@ class Watched:
         self.celeryconfig.write_text("broker_url = 'memory://'\n")
         make_old(self.celeryconfig)
         self.told: list[tuple[float, Disk]] = []
+        self.installers: list[bool] = []  # whether one is at work, each time that this is told
         self.arrived = asyncio.Event()
         self.watch = Watch(
             python=python or environment.python,
@@ -99,7 +100,11 @@ class Watched:
             on_disk=self.on_disk,
             trust=trust,
             condition=lambda: condition(settled[-1]) if (settled := self.settled()) else None,
+            on_installer=self.on_installer,
         )
+
+    async def on_installer(self, at_work: bool) -> None:
+        self.installers.append(at_work)
 
     async def on_disk(self, disk: Disk) -> None:
         self.told.append((time.monotonic(), disk))
@@ -176,6 +181,8 @@ async def test_what_pip_left_is_tentative_when_pip_has_ended(environment: Enviro
         print(f"tentative {at - ended:.3f} s after pip's exit")
         assert at < ended + 10, "long before the quiet period was over"
         assert disk.versions == {"demo": "3.0"}
+        assert watched.installers[-1], "what copies can be prepared"
+    assert not watched.installers[-1], "and is not needed any more"
     assert await snapshot(disk, tmp_path) == {"VERSION = '3.0'"}
 
 

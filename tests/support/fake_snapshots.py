@@ -28,6 +28,7 @@ class FakeSnapshots(Snapshots):
         self.found: dict[int, str] = {}
         self.compiled: list[int] = []
         self.linked_ahead: list[frozenset[int]] = []  # present, each time
+        self.expected: list[bool] = []  # whether an order to make one is, each time
         self.unreadable: dict[int, list[str]] = {}  # number -> what it does not have
         self._read = read
 
@@ -72,6 +73,9 @@ class FakeSnapshots(Snapshots):
 
     async def compile(self, number: int) -> None:
         self.compiled.append(number)
+
+    async def expect(self, *, make: bool) -> None:
+        self.expected.append(make)
 
     async def link_ahead(self) -> bool:
         self.linked_ahead.append(self.present())

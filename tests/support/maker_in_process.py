@@ -11,7 +11,7 @@ from trapd.generations import maker, short_lived
 from trapd.generations.order import Order, Tell
 
 
-async def run(order: Order, tell: Tell) -> Any:
+async def run(order: Order, tell: Tell, begun: object) -> Any:
     return await asyncio.to_thread(maker.perform, order, tell)
 
 

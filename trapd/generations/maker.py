@@ -242,7 +242,10 @@ def main() -> None:
     """Do what is asked, and end with trapd if it ends first."""
     gc.disable()  # what it makes it needs to the end
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    order: Order = pickle.load(sys.stdin.buffer)
+    try:
+        order: Order = pickle.load(sys.stdin.buffer)
+    except EOFError:  # there is nothing to do after all
+        return
     if os.getppid() != order.by:
         return
     logging.basicConfig(level=logging.INFO, handlers=[_Lines()])

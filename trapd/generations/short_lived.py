@@ -13,7 +13,7 @@ import pickle
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trapd.errors import SnapshotError
@@ -23,8 +23,26 @@ _COMMAND = ("-P", "-m", "trapd.generations.maker")
 _LINE = 1 << 24  # bytes of one line of its answer
 
 
-async def run(order: Order, tell: Tell) -> Any:
-    """Return what the order's method returned. Raises SnapshotError as it did, and if the process came to no end."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A process that waits for its order. To import what it needs takes it as long as to link 5,000 files."""
+
+    process: asyncio.subprocess.Process
+    writing: int  # the descriptor through which it gets the order
+
+    @property
+    def alive(self) -> bool:
+        """Whether an order can be given to it."""
+        return self.process.returncode is None
+
+    async def end(self) -> None:
+        """Return when it is gone: nobody needs it any more."""
+        os.close(self.writing)
+        await _gone(self.process)
+
+
+async def begin() -> Begun:
+    """Raises OSError. Whoever has it has to end it, or to hand it to ``run``; with trapd it ends by itself."""
     reading, writing = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -32,18 +50,25 @@ async def run(order: Order, tell: Tell) -> Any:
             stdin=reading,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE,
-            process_group=0,  # with what it starts: see ``finally``
+            process_group=0,  # with what it starts: see ``run``
         )
-    except OSError as error:
-        os.close(writing)
-        raise SnapshotError(f"cannot {order.what}: no process: {(error.strerror or str(error)).lower()}") from error
-    except asyncio.CancelledError:
+    except BaseException:
         os.close(writing)
         raise
     finally:
         os.close(reading)
+    return Begun(process, writing)
+
+
+async def run(order: Order, tell: Tell, begun: Begun | None = None) -> Any:
+    """Return what the order's method returned. Raises SnapshotError as it did, and if the process came to no end."""
     try:
-        sending = asyncio.to_thread(_send, writing, replace(order, by=os.getpid()))
+        begun = begun or await begin()
+    except OSError as error:
+        raise SnapshotError(f"cannot {order.what}: no process: {(error.strerror or str(error)).lower()}") from error
+    process = begun.process
+    try:
+        sending = asyncio.to_thread(_send, begun.writing, replace(order, by=os.getpid()))
         await asyncio.shield(sending)  # a thread that is cancelled before it begins would leave the pipe open
         assert process.stdout is not None
         answer: dict[str, Any] = {}

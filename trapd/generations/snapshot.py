@@ -51,6 +51,7 @@ class SnapshotStore(Snapshots):
         self._kept = kept.Kept(State(directory.parent).kept)
         self._orders = 0  # that are under way, but that to link ahead
         self._linking: asyncio.Task[Any] | None = None
+        self._begun: short_lived.Begun | None = None  # waits for the order to make a generation
         ahead.invalidate(directory)
         self._sweep()
         self._present = self._scan()
@@ -106,6 +107,16 @@ class SnapshotStore(Snapshots):
                 log.info("compiled %d file(s) for generation %d", count, number)
         except SnapshotError as error:
             log.warning("cannot compile for generation %d, so that its workers do at each start: %s", number, error)
+
+    async def expect(self, *, make: bool) -> None:
+        """Begin the process that makes the next snapshot, or end it: nothing will be made for the time being."""
+        begun = self._begun
+        if make and begun is None:
+            with suppress(OSError):  # there will be one, or the order says why there is none
+                self._begun = await short_lived.begin()
+        elif not make and begun is not None:
+            self._begun = None
+            await begun.end()
 
     async def link_ahead(self) -> bool:
         """Link what the next snapshot will take over. It changes no snapshot, and every other order ends it.
@@ -216,11 +227,18 @@ class SnapshotStore(Snapshots):
         folders = {self.directory / aside} if aside else set[Path]()
         self._in_work |= folders
         try:
-            return await short_lived.run(order, tell)
+            return await short_lived.run(order, tell, await self._take_begun() if act == "make" else None)
         finally:
             for folder in folders:
                 await asyncio.to_thread(discard, folder)
             self._in_work -= folders
+
+    async def _take_begun(self) -> short_lived.Begun | None:
+        begun, self._begun = self._begun, None
+        if begun is not None and not begun.alive:  # killed, while it waited: then another one is begun
+            await begun.end()
+            return None
+        return begun
 
     async def _compare(self, numbers: Sequence[int]) -> frozenset[int]:
         """As ``examine``. Raises SnapshotError if nobody could tell."""

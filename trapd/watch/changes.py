@@ -37,6 +37,10 @@ _FEW = 3  # warnings that `trapctl status` has room for
 DEAF_LOOK = 30.0  # the same where something cannot be watched
 
 
+async def _nobody(at_work: bool) -> None:
+    """Is told of installers."""
+
+
 class Watch:
     """Watches the named distributions of the application's interpreter, its celeryconfig and the interpreter itself.
 
@@ -45,7 +49,12 @@ class Watch:
     every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
     loaded them, by normalised name; ``condition`` for that of what is wanted now: None takes all as it is.
     ``on_trouble`` is called when ``troubles`` has changed. ``earlier``: whether there are generations without a table.
+    ``on_installer`` is awaited with True while an installer is at work, and with False when what it did is reported.
     """
+
+    _observer: Observer | None = None
+    _reported: Disk | None = None
+    _settled: Disk | None = None  # the last that did
 
     def __init__(
         self,
@@ -65,19 +74,18 @@ class Watch:
         loaded: Callable[[], Collection[str]] = frozenset,
         on_trouble: Callable[[], object] = lambda: None,
         earlier: Callable[[], bool] = lambda: True,
+        on_installer: Callable[[bool], Awaitable[object]] = _nobody,
         snapshot: str = AUTO,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
         self._quiet_period, self._ceiling, self._earlier = quiet_period, ceiling, earlier
+        self._on_installer = on_installer
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
         self._quiet, self._inbox = Quiet(quiet_period, ceiling, clock.now()), Inbox(clock)
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
-        self._reported: Disk | None = None
-        self._settled: Disk | None = None  # the last that did
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
-        self._observer: Observer | None = None
         self._warned, self._troubled = dict[str, str](), list[str]()  # of what settled; at the last ``on_trouble``
         self._endings = Endings(clock, at_work=self._installers, ended=self._installers_ended)
         self._renew, self._changed, self._broken = False, False, False  # the last: what the last look saw
@@ -133,6 +141,7 @@ class Watch:
             observer, self._observer = self._observer, None
             if observer:
                 await asyncio.to_thread(observer.stop)
+            await self._rest()
 
     async def look(self) -> Disk:
         """Look again now, reading every file; return when ``on_disk`` knows what that changed.
@@ -219,7 +228,15 @@ class Watch:
 
     async def _installers(self) -> frozenset[int]:
         async with self._looking:
-            return await asyncio.to_thread(self._surveyor.at_work)
+            found = await asyncio.to_thread(self._surveyor.at_work)
+        if found:
+            await self._on_installer(True)
+        return found
+
+    async def _rest(self) -> None:
+        async with self._looking:
+            await asyncio.to_thread(self._surveyor.rest)
+        await self._on_installer(False)
 
     def _installers_ended(self) -> None:
         self._quiet.hurry(self._clock.now())
@@ -304,6 +321,8 @@ class Watch:
             self._event(self._clock.now() + later, str(error))
             self._wake.set()
             self._tell_troubles()
+        if disk.state in {DiskState.SETTLED, DiskState.BROKEN}:
+            await self._rest()
 
     def _tell_troubles(self) -> None:
         if (now := self.troubles()) != self._troubled:

@@ -7,6 +7,7 @@ that lives for a moment has it, and is run only when a version or a requirement 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
@@ -35,17 +36,37 @@ class Requirer:
 
     def __init__(self) -> None:
         self._asked, self._answer = "", Requirements()
+        self._begun: subprocess.Popen[bytes] | None = None  # waits for its question
+
+    def expect(self) -> None:
+        """A question will probably come soon: begin the process that answers it, half of whose time is to begin."""
+        if self._begun is None:
+            with contextlib.suppress(OSError):  # whoever asks is told why
+                self._begun = _begin()
+
+    def rest(self) -> None:
+        """No question will come for the time being."""
+        if begun := self._begun:
+            self._begun = None
+            _end(begun)
 
     def ask(self, sites: list[Site], roots: Collection[str], markers: Mapping[str, str]) -> Requirements | None:
         """``markers``: those of the application's interpreter, as PEP 508 names them. None if nobody can tell; that is
         logged."""
         question = _question(sites, roots, markers)
         if question != self._asked:
-            answer = _run(question)
+            answer = _run(question, self._take_begun())
             if answer is None:
                 return None
             self._asked, self._answer = question, answer
         return self._answer
+
+    def _take_begun(self) -> subprocess.Popen[bytes] | None:
+        begun, self._begun = self._begun, None
+        if begun is not None and begun.poll() is not None:  # killed, while it waited
+            begun.communicate()
+            return None
+        return begun
 
 
 def _question(sites: list[Site], roots: Collection[str], markers: Mapping[str, str]) -> str:
@@ -58,19 +79,30 @@ def _question(sites: list[Site], roots: Collection[str], markers: Mapping[str, s
     return json.dumps({"markers": dict(markers), "roots": names, "distributions": distributions}, sort_keys=True)
 
 
-def _run(question: str) -> Requirements | None:
+def _begin() -> subprocess.Popen[bytes]:
+    # -I: of the folder that the script is in, and of our variables, nothing is meant for it
+    command, pipe = [sys.executable, "-I", str(_SCRIPT)], subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _run(question: str, begun: subprocess.Popen[bytes] | None) -> Requirements | None:
+    """``begun``: a process that waits for a question."""
+    last = ""
     try:
-        done = subprocess.run(
-            # -I: of the folder that the script is in, and of our variables, nothing is meant for it
-            [sys.executable, "-I", str(_SCRIPT)],
-            input=question.encode(),
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=True,
-        )
-        answer = json.loads(done.stdout)
+        process = begun or _begin()
+        try:
+            said, complaint = process.communicate(question.encode(), _PATIENCE)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise
+        last = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        answer = json.loads(said)
         return Requirements(tuple(answer["satisfied"]), answer["unsatisfied"])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        last = (getattr(error, "stderr", b"") or b"").decode("utf-8", "replace").strip().rpartition("\n")[2]
         log.warning("cannot tell whether requirements are satisfied: %s", last or error)
         return None

@@ -250,8 +250,15 @@ class Surveyor:
         self._needed, self._settled = survey.needed, survey.disk.distributions
 
     def at_work(self) -> frozenset[int]:
-        """The processes of installers that are at work on what the last look saw."""
-        return self._installers.at_work(self._sites, self._needed, prefix=self._prefix)
+        """The processes of installers that are at work on what the last look saw. Then the next look is prepared."""
+        found = self._installers.at_work(self._sites, self._needed, prefix=self._prefix)
+        if found:
+            self._requirer.expect()
+        return found
+
+    def rest(self) -> None:
+        """No change is under way: what was prepared for the next look is given back."""
+        self._requirer.rest()
 
     def _vouched(self, scene: _Scene, disk: Disk, whole: Wholeness) -> bool:
         if self._settled is None:

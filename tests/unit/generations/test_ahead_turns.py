@@ -34,7 +34,7 @@ class Processes:
         self.goes_on = asyncio.Event()
         self.turns = 3  # of the loop that one needs to end, also when it is killed
 
-    async def run(self, order: Order, tell: Tell) -> Any:
+    async def run(self, order: Order, tell: Tell, begun: object) -> Any:
         assert AHEAD not in self.now, f"{order.act} while links are made ahead"
         assert order.act != AHEAD or not self.now, f"links are made ahead while {self.now}"
         self.now.append(order.act)
@@ -151,7 +151,7 @@ async def test_in_any_order_of_events_turns_are_kept(store: SnapshotStore, proce
 async def test_what_goes_wrong_is_no_error_of_the_next_order(
     store: SnapshotStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def killed(order: Order, tell: Tell) -> None:
+    async def killed(order: Order, tell: Tell, begun: object) -> None:
         raise SnapshotError("cannot link ahead: its process was killed")
 
     monkeypatch.setattr(short_lived, "run", killed)

@@ -240,7 +240,7 @@ def test_a_leftover_in_which_somebody_still_writes_does_not_keep_trapd_from_star
 def test_sweeping_leaves_alone_what_is_being_made(
     store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def sweep(order: Order, tell: Tell) -> None:
+    async def sweep(order: Order, tell: Tell, begun: object) -> None:
         folder = store.directory / ".making-7"
         await asyncio.to_thread(folder.mkdir)
         await store.sweep()

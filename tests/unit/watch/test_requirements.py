@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,9 @@ def test_the_process_is_run_only_when_something_changed(site: Path, monkeypatch:
     runs: list[str] = []
     run = requirements._run
 
-    def counted(question: str) -> Requirements | None:
+    def counted(question: str, begun: subprocess.Popen[bytes] | None) -> Requirements | None:
         runs.append(question)
-        return run(question)
+        return run(question, begun)
 
     monkeypatch.setattr(requirements, "_run", counted)
     install(site, "held", "1.0", {"held/__init__.py": ""}, requires=["depa"])
@@ -122,6 +123,36 @@ def test_where_nobody_can_tell_that_is_logged_and_asked_again(
     assert "cannot tell whether requirements are satisfied: " in caplog.text
     monkeypatch.undo()
     assert requirer.ask(sites, ["held"], {}) == Requirements()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_one_that_was_begun_before_answers_as_any_other(site: Path, *, killed: bool) -> None:
+    install(site, "held", "1.0", {"held/__init__.py": ""}, requires=["depa"])
+    requirer = Requirer()
+    requirer.expect()
+    waiting = requirer._begun
+    assert waiting is not None
+    requirer.expect()
+    assert requirer._begun is waiting, "one is enough"
+    if killed:
+        waiting.kill()
+        waiting.wait(10)
+    answer = requirer.ask(scan([str(site)]), ["held"], {})
+    assert answer is not None
+    assert answer.unsatisfied
+    assert waiting.returncode == (-signal.SIGKILL if killed else 0)
+
+
+def test_one_that_nobody_asks_is_ended(site: Path) -> None:
+    requirer = Requirer()
+    requirer.rest()
+    requirer.expect()
+    waiting = requirer._begun
+    assert waiting is not None
+    requirer.rest()
+    assert waiting.returncode == -signal.SIGKILL
+    install(site, "held", "1.0", {"held/__init__.py": ""})
+    assert requirer.ask(scan([str(site)]), ["held"], {}) == Requirements()
 
 
 def test_the_daemon_does_not_import_the_library() -> None:
