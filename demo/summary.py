@@ -38,7 +38,7 @@ class Tally:
     done: int
     lost: tuple[str, ...]  # no worker finished it
     twice: tuple[str, ...]  # begun more than once
-    versions: Mapping[str, int]  # finished executions on each version of Trap
+    versions: Mapping[str, int]  # their finished executions on each version of Trap
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,12 @@ class Found:
 
 
 def tally(tasks: Sequence[str], runs: Sequence[Run], gone: Container[int] | None = None) -> Tally:
-    """Count what the ledger says of ``tasks``.
+    """Count what the ledger says of ``tasks``; it has others too, those of the series.
 
     ``gone``: pids of processes that do not live any more, so that they finish no task; None: nothing runs any more.
     """
+    submitted = set(tasks)
+    runs = [run for run in runs if run.task in submitted]
     begun = Counter(run.task for run in runs)
     finished = {run.task for run in runs if run.finished is not None}
     coming: set[str] = set()  # tasks that a process runs, or may begin

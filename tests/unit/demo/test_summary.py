@@ -86,6 +86,13 @@ def test_a_lost_task_that_begins_again_is_not_lost_any_more_and_runs_twice() -> 
     assert (again.lost, again.twice) == ((), ("77",))
 
 
+def test_the_tasks_of_the_series_are_not_counted_among_the_submitted_ones() -> None:
+    of_the_series = [run(88, 15, "old"), run(89, 25, "new")]
+    result = account([*GOOD, *of_the_series], tasks=[one.task for one in GOOD])
+    assert result.tally.versions == {"old": 6, "new": 3}
+    assert sum(result.tally.versions.values()) == result.tally.submitted
+
+
 def test_the_rate_is_that_of_the_last_five_seconds() -> None:
     assert summary.rate([*ends(1, 5.5, 7, 10), run(4, None)], 10.0) == pytest.approx(3 / 5)
 
