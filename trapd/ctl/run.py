@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MODULE, AS_SERVICE = "trapd.distribute.run", "trapd.worker.as_service"
 APPLICATION = "trapd.distribute.app:app"
-PIN = "pin"  # of --on-upgrade; the other words need no pin
+PIN, REDO = "pin", "redo"  # of --on-upgrade; the words but for the first need no pin
+OTHER_CODE = 25  # exit status of trapd.distribute.run: see trapd/distribute/endings.py
+_MOVES = 3  # to another generation, at most: each is an upgrade in the middle of one run
 _CONFIG = "CELERY_CONFIG_MODULE"  # of Celery's default loader
 _LONGEST = 200  # characters of the options that others see
 
@@ -43,7 +45,7 @@ def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence
     queues = next((spec.queues for spec in session.settings.pools if spec.name == pool), ())
     own = [*options, "--on-upgrade", on_upgrade, *(["--queue", queues[0]] if queues else [])]
     if on_upgrade != PIN:
-        return _run(place(session, _wanted(session, pool)), session, [*own, "--", *trap], None)
+        return _unpinned(session, pool, [*own, "--", *trap], _MOVES if on_upgrade == REDO else 0)
     holder = Holder(session.client, session.note)
     held = holder.begin([pool] if pool else [], " ".join(["trapctl run --", *trap])[:_LONGEST])
     if words := different(held):
@@ -53,6 +55,18 @@ def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence
     found = place(session, first["generation"])
     # its exit status stands, even if the pin has ended before it: it compares the code of all answers itself
     return _run(found, session, [*own, "--", *trap], holder)
+
+
+def _unpinned(session: Session, pool: str | None, arguments: Sequence[str], moves: int) -> int:
+    """Run on what the pool is to run; and again, if that is other code when the run has met two, ``moves`` times at
+    most: Trap's main line has to be of the code of the answers, and uses those that are kept."""
+    generation = _wanted(session, pool)
+    status = _run(place(session, generation), session, arguments, None)
+    while status == OTHER_CODE and moves and (now := _wanted(session, pool)) != generation:
+        session.note(f"generation {now} is the one to run by now: the run goes on there, from the kept answers")
+        generation, moves = now, moves - 1
+        status = _run(place(session, generation), session, arguments, None)
+    return status
 
 
 def _run(found: Place, session: Session, arguments: Sequence[str], holder: Holder | None) -> int:

@@ -26,7 +26,7 @@ import trapd
 from trapd.distribute import endings, provenance, trap_database
 from trapd.distribute.app import app
 from trapd.distribute.codes import Code, Codes
-from trapd.distribute.endings import RunError
+from trapd.distribute.endings import OtherCodeError, RunError
 from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
 from trapd.distribute.main_line import AHEAD, Remote, images_at_once, replaced, threads, unreadable
@@ -205,17 +205,37 @@ class Run:
             self.remote.begin(len(paths), in_flight)
             with threads(in_flight):
                 self.traps_main(image_paths, **arguments)
-            if self.options.on_upgrade != "redo" or len(counts := self.codes.counts()) < 2 or attempt == ROUNDS - 1:
+            if (wanted := self._again(attempt)) is None:
                 break
-            self.kept.wanted = counts.most_common(1)[0][0] if attempt == 0 else self.codes.latest
-            self.progress.say(f"{self.codes.told()}: what is not of {self.kept.wanted} is done again")
+            self.kept.wanted = wanted
+            self.progress.say(f"{self.codes.told()}: what is not of {wanted} is done again")
             self.codes.forget()
             self.database.drop(self.database.tables() - before)
         self._end(paths)
 
+    def _again(self, attempt: int) -> Code | None:
+        """Return the code of which all answers are to be, for --on-upgrade redo; None: the run is at its end.
+
+        Raises OtherCodeError if workers have other code by now than this process: Trap's main line writes the database,
+        and that of another Trap has other values and types in it (1.3.0 and 1.4.0 differ in two tables)."""
+        counts = self.codes.counts()
+        if self.options.on_upgrade != "redo" or not counts:
+            return None
+        majority = counts.most_common(1)[0][0]
+        latest = self.codes.latest or majority
+        if not latest.suits(self.own):
+            raise OtherCodeError(
+                f"cannot end this run here: workers answer with {latest} by now, and Trap's main line runs with "
+                f"{self.own}; with the same versions here, the same command goes on from the kept answers"
+            )
+        if len(counts) < 2 or attempt == ROUNDS - 1:
+            return None
+        return majority if attempt == 0 and majority.suits(self.own) else latest
+
     def _end(self, paths: list[str]) -> None:
         failed = self.remote.failures.reasons | self.rejected
-        mixed = len(self.codes.counts()) > 1
+        codes = self.codes.counts()
+        mixed = len(codes) > 1 or not all(code.suits(self.own) for code in codes)
         state = "mixed" if mixed else "partial" if failed else trap_database.COMPLETE
         self.database.write("trapd_provenance", [*self._provenance(paths)])
         self._write_run(state, paths)
@@ -224,7 +244,9 @@ class Run:
         self.progress.close()
         self.progress.say(f"{self.database.name}: {len(paths)} images, {self.codes.told() or 'none extracted'}")
         if mixed:
-            self.progress.say("NOT COMPARABLE: answers are of more than one version; trapd_provenance has which")
+            self.progress.say(
+                "NOT COMPARABLE: more than one version did this run; trapd_provenance and trapd_run have which"
+            )
         for image, reason in sorted(failed.items()):
             self.progress.say(f"REJECTED {image}: {reason}")
 

@@ -14,6 +14,7 @@ from trapd.ctl import run
 from trapd.ctl.holder import Holder
 from trapd.ctl.session import Session
 from trapd.ctl.verbs import run as verb
+from trapd.distribute import endings
 from trapd.errors import NotPermittedError, TrapdError
 
 PROGRESS = {"pool": "default", "pin": "1", "generation": 3, "digest": "d", "until": 1.0, "message": "it is pinned"}
@@ -23,16 +24,23 @@ class Started:
     """In place of the run itself, and of trapd."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, status: int = 0) -> None:
-        self.status, self.argv, self.environ = status, list[str](), dict[str, str]()
+        self.statuses, self.argv, self.environ = [status], list[str](), dict[str, str]()
+        self.generations: list[str] = []
         self.pools: list[Sequence[str]] = []
         monkeypatch.setattr(run, "run", self._run)
         monkeypatch.setattr(run, "find_program", str)
         monkeypatch.setattr(Holder, "begin", self._begin)
-        monkeypatch.setattr(Session, "ask", lambda self, question: {"pools": [{"name": "default", "generation": 4}]})
+        self.wanted = [4]  # generations, one after the other; the last one stays
+        monkeypatch.setattr(Session, "ask", self._ask)
+
+    def _ask(self, question: Any) -> Any:
+        generation = self.wanted.pop(0) if self.wanted[1:] else self.wanted[0]
+        return {"pools": [{"name": "default", "generation": generation}]}
 
     def _run(self, program: str, argv: Sequence[str], environ: Mapping[str, str], meanwhile: Any) -> int:
         self.argv, self.environ = list(argv), dict(environ)
-        return self.status
+        self.generations.append(Path(environ.get("TRAPD_GENERATION", "")).name)
+        return self.statuses.pop(0) if self.statuses[1:] else self.statuses[0]
 
     def _begin(self, pools: Sequence[str], reason: str) -> Mapping[str, Any]:
         self.pools.append(pools)
@@ -95,6 +103,45 @@ def test_without_a_pin_it_runs_on_what_the_pool_is_to_run(tmp_path: Path, monkey
     assert tail(started.argv)[2:] == ["--on-upgrade", "redo", "--queue", "cpu", "--", "-i", "a.fits"]
     assert started.environ["TRAPD_GENERATION"] == str(generation)
     assert started.pools == []
+
+
+def test_a_run_to_be_redone_moves_to_the_code_that_an_upgrade_has_brought(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = Started(monkeypatch)
+    for number in (3, 4, 5):
+        made(tmp_path, number)
+    assert run.OTHER_CODE == endings.OTHER_CODE
+    started.statuses, started.wanted = [25, 0], [3, 4]
+    assert run.start(session, None, "redo", [], []) == 0
+    assert started.generations == ["3", "4"]
+    assert "generation 4 is the one to run by now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("on_upgrade", "statuses", "wanted", "generations"),
+    [
+        pytest.param("redo", [25], [3], ["3"], id="the same generation would meet the same"),
+        pytest.param("redo", [23], [3, 4], ["3"], id="an image was rejected"),
+        pytest.param("redo", [25], [3, 4, 5, 3, 4, 5], ["3", "4", "5", "3"], id="not without end"),
+        pytest.param("mix", [25], [3, 4], ["3"], id="a mixture was asked for"),
+    ],
+)
+def test_a_run_moves_only_where_that_helps(
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_upgrade: str,
+    statuses: list[int],
+    wanted: list[int],
+    generations: list[str],
+) -> None:
+    started = Started(monkeypatch)
+    for number in (3, 4, 5):
+        made(tmp_path, number)
+    started.statuses, started.wanted = statuses, wanted
+    assert run.start(session, None, on_upgrade, [], []) == statuses[0]
+    assert started.generations == generations
 
 
 def test_a_generation_of_an_older_trapd_is_refused(session: Session, tmp_path: Path) -> None:

@@ -390,6 +390,37 @@ def test_redo_takes_the_code_that_workers_have_if_the_other_one_is_gone(workers:
     assert workers.rows("select distinct digest from trapd_provenance") == [("new",)]
 
 
+def test_redo_does_not_end_on_the_main_line_of_another_trap(workers: World, capsys: pytest.CaptureFixture[str]) -> None:
+    workers.images(a="1", b="2", c="3")
+    workers.change = lambda task, image, times: other_code() if image != "a" else {}
+    assert workers("--on-upgrade", "redo", "--in-flight", "1") == 25
+    assert "workers answer with numba 0.61.2" in capsys.readouterr().err
+    assert not (workers.place / "a.db").exists()
+    assert len([*(workers.place / "a.db.answers").glob("*.json")]) == 3, "the run on the other Trap uses them"
+
+
+def test_redo_does_not_call_a_run_complete_whose_answers_are_all_of_another_trap(workers: World) -> None:
+    workers.images(a="1")
+    workers.change = lambda task, image, times: other_code()
+    assert workers("--on-upgrade", "redo") == 25
+    assert not (workers.place / "a.db").exists()
+
+
+def test_a_run_that_begins_on_the_next_trap_asks_the_old_answers_again(workers: World) -> None:
+    workers.images(a="1", b="2", c="3")
+    workers.change = lambda task, image, times: other_code("9.7") if image != "c" and times == 1 else {}
+    assert workers("--on-upgrade", "redo", "--in-flight", "1") == 0
+    assert workers.rows("select distinct trap from trapd_provenance") == [("9.8.7",)]
+    assert workers.rows("select state, codes from trapd_run") == [("complete", 1)]
+
+
+def test_answers_of_another_trap_than_that_of_the_main_line_are_a_mixture(workers: World) -> None:
+    workers.images(a="1")
+    workers.change = lambda task, image, times: other_code()
+    assert workers("--on-upgrade", "mix") == 25
+    assert workers.rows("select state, codes, trap from trapd_run") == [("mixed", 1, "9.8.7")]
+
+
 def test_a_mixture_is_told_in_the_database_and_by_the_status(
     workers: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
