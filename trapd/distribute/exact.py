@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
 
-_PLAIN_KINDS = "fiub"  # floats, integers, booleans: bytes without pointers
+_PLAIN_KINDS = "fiubMm"  # floats, integers, booleans, times: bytes without pointers
 
 
 def table(frame: Any) -> dict[str, Any]:
