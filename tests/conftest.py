@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -57,6 +58,10 @@ def folder(path: Path) -> str:
 def pytest_configure() -> None:
     name, _, value = MARK.partition("=")
     os.environ[name] = value  # children and their children inherit it: so we find those who lost their parent
+    # Images of containers often set it. Each trapd, trapctl and worker would then compile trapd anew, which is half of
+    # the second that a trapd works until it has said a word; and each process of pytest all tests, 5 s of work.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # A shell that runs us in the background has it ignored, and our children would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
