@@ -44,6 +44,7 @@ class Tasks:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, name="tasks")
         self._offset = self.ledger.stat().st_size if self.ledger.exists() else 0
+        self._entries: list[Entry] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -67,12 +68,14 @@ class Tasks:
                 self.sent.append(app.send_task(NAP, (NAP_TIME, str(self.ledger)), ignore_result=True).id)
 
     def entries(self) -> list[Entry]:
-        if not self.ledger.exists():
-            return []
-        with self.ledger.open("rb") as lines:
-            lines.seek(self._offset)
-            whole, _, _ = lines.read().rpartition(b"\n")
-        return parse_ledger(whole.decode())
+        """Each line is read once: who waits asks ten times a second, and a ledger may have thousands of them."""
+        if self.ledger.exists():
+            with self.ledger.open("rb") as lines:
+                lines.seek(self._offset)
+                whole, end, _ = lines.read().rpartition(b"\n")
+            self._offset += len(whole + end)
+            self._entries += parse_ledger(whole.decode())
+        return [*self._entries]
 
     def ended(self) -> list[Entry]:
         return [entry for entry in self.entries() if entry.event == "end"]
