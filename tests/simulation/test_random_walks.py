@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -222,16 +222,44 @@ def test_every_life_keeps_the_promises_and_comes_to_rest(
 ) -> None:
     record_property("times", BATCH)
     chosen = os.environ.get("TRAPD_SEED")
-    for seed in [int(chosen)] if chosen else range(first, first + BATCH):
-        walk(seed)
+    lives = [walk(seed) for seed in ([int(chosen)] if chosen else range(first, first + BATCH))]
+    if not chosen and first == 0:
+        # the last end is rare, 1 walk in 400: another seed has it, if what is drawn by chance has changed
+        they_reach_the_interesting_places([*lives, walk(193)])
+
+
+def they_reach_the_interesting_places(lives: Sequence[Universe]) -> None:
+    ends = [rollout.state.value for u in lives for rollout in u.history.rollouts(limit=100)]
+    happened = {event.kind for u in lives for event in u.history.events(limit=1_000_000)}
+    assert {"complete", "rejected", "superseded"} <= set(ends)
+    assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
+    assert {"ready", "failed", "crashed", "hung", "forgot", "retrial", "rolling", "finished"} <= happened
+    assert sum(u.kills for u in lives) > 50
+    rests = Counter(end for u in lives for end in u.ends)
+    assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("first", range(0, SEEDS // 20, BATCH))
 def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
-    for seed in [int(chosen)] if chosen else range(first, first + BATCH):
-        walk(seed, pools=2)
+    lives = [walk(seed, pools=2) for seed in ([int(chosen)] if chosen else range(first, first + BATCH))]
+    if not chosen:
+        they_part_ways_on_one_generation(lives)
+
+
+def they_part_ways_on_one_generation(lives: Sequence[Universe]) -> None:
+    """Else the walks of two pools would be walks of one pool, twice."""
+    shared = parted = 0
+    for universe in lives:
+        by_generation: dict[int, dict[str, RolloutState]] = {}
+        for rollout in universe.history.rollouts(limit=1000):
+            by_generation.setdefault(rollout.generation, {})[rollout.pool] = rollout.state
+        both = [states for states in by_generation.values() if len(states) == 2]
+        shared += len(both)
+        parted += sum(set(states.values()) == {RolloutState.COMPLETE, RolloutState.REJECTED} for states in both)
+    assert shared > 120
+    assert parted > 3
 
 
 @pytest.mark.timeout(120)
@@ -253,31 +281,3 @@ def test_every_life_in_which_single_workers_are_drained_and_recycled_comes_to_re
     told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
     for kind in (EventKind.DRAINED, EventKind.UNDRAINED, EventKind.RECYCLED):
         assert chosen or told[kind]
-
-
-def test_two_pools_part_ways_on_one_generation() -> None:
-    """Else the walks above would be walks of one pool, twice."""
-    shared = parted = 0
-    for seed in range(80, 130):
-        universe = walk(seed, pools=2)
-        by_generation: dict[int, dict[str, RolloutState]] = {}
-        for rollout in universe.history.rollouts(limit=1000):
-            by_generation.setdefault(rollout.generation, {})[rollout.pool] = rollout.state
-        both = [states for states in by_generation.values() if len(states) == 2]
-        shared += len(both)
-        parted += sum(set(states.values()) == {RolloutState.COMPLETE, RolloutState.REJECTED} for states in both)
-    assert shared > 60
-    assert parted > 5
-
-
-def test_the_walks_reach_the_interesting_places() -> None:
-    # the last end is rare, 1 walk in 400: another seed has it, if what is drawn by chance has changed
-    stories = [walk(seed) for seed in (*range(150), 193)]
-    ends = [rollout.state.value for u in stories for rollout in u.history.rollouts(limit=100)]
-    happened = {event.kind for u in stories for event in u.history.events(limit=1_000_000)}
-    assert {"complete", "rejected", "superseded"} <= set(ends)
-    assert {"promoted", "rejected", "paused", "scaled", "error", "started", "draining", "gone", "killed"} <= happened
-    assert {"ready", "failed", "crashed", "hung", "forgot", "retrial", "rolling", "finished"} <= happened
-    assert sum(u.kills for u in stories) > 50
-    rests = Counter(end for u in stories for end in u.ends)
-    assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}
