@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from kombu import Queue
 
 from tests.conftest import make_broker
 from tests.support.black_hole import BlackHole
@@ -42,6 +43,12 @@ def lose(state):
 )
 
 
+PRIORITIES = """
+from kombu import Queue
+task_queues = [Queue({queue!r}, queue_arguments={{"x-max-priority": 9}})]
+"""
+
+
 def make(directory: Path, broker: Broker, celery_pool: str = "prefork", **options: object) -> WorkerLab:
     spec = PoolSpec("default", celery_pool=celery_pool, concurrency=2)
     files = {"naps/jobs.py": JOBS}
@@ -54,7 +61,7 @@ async def idle(lab: WorkerLab) -> str:
 
 
 LOST = rows(
-    usual=[("rabbitmq", "prefork"), ("redis", "eventlet"), ("embedded", "threads")],
+    usual=[("rabbitmq with priorities", "prefork"), ("redis", "eventlet"), ("embedded", "threads")],
     more=[("rabbitmq", "gevent")],
 )
 
@@ -63,7 +70,12 @@ LOST = rows(
 async def test_a_consumer_that_is_lost_is_noticed_by_the_messages_that_wait(
     short_path: Path, request: pytest.FixtureRequest, kind: str, celery_pool: str
 ) -> None:
-    lab = make(short_path, broker := make_broker(kind, request), celery_pool)
+    broker, config = make_broker(kind.partition(" ")[0], request), ""
+    if kind.endswith("priorities"):
+        config = PRIORITIES.format(queue=broker.queue)
+    lab = make(short_path, broker, celery_pool, celeryconfig=config)
+    if config:
+        lab.client.conf.task_queues = [Queue(broker.queue, queue_arguments={"x-max-priority": 9})]
     async with lab:
         await lab.start()
         await lab.call("nap", 0)

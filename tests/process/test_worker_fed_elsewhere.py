@@ -22,6 +22,15 @@ from kombu import Queue
 task_queues = [Queue({queue!r}, queue_arguments={{"x-single-active-consumer": True}})]
 worker_prefetch_multiplier = 1
 """
+# Celery consumes a stream only without its global QoS, which it gives up where it has a quorum queue too.
+STREAM = """
+from kombu import Queue
+task_queues = [
+    Queue({queue!r}, queue_arguments={{"x-queue-type": "stream"}}),
+    Queue({queue!r} + "-quorum", queue_arguments={{"x-queue-type": "quorum"}}),
+]
+worker_prefetch_multiplier = 1
+"""
 LIMITED = """
 
 @app.task(rate_limit="1/h")
@@ -53,6 +62,23 @@ async def test_the_passive_consumer_of_a_queue_with_a_single_active_one(
         assert (seen[TWO].ailment, seen[TWO].active_tasks) == (None, 0)
         for number in range(4):
             (short_path / f"held{number}.go").touch()
+
+
+async def test_a_stream_that_keeps_what_was_read(short_path: Path, request: pytest.FixtureRequest) -> None:
+    """RabbitMQ counts its messages, read or not, and no consumer of it."""
+    broker = make_broker("rabbitmq", request)
+    config = STREAM.format(queue=broker.queue)
+    lab = WorkerLab(short_path, broker, files={"naps/jobs.py": JOBS}, celeryconfig=config)
+    lab.client.conf.task_queues = [Queue(broker.queue, queue_arguments={"x-queue-type": "stream"})]
+    async with lab:
+        await lab.start()
+        await lab.call("nap", 0)
+        with lab.client.connection_for_write() as connection:
+            channel = connection.channel()  # its number is 5 s old
+            await asyncio.to_thread(wait, lambda: channel.queue_declare(broker.queue, passive=True).message_count == 1)
+        await asyncio.sleep(4 * QUIET)
+        (seen,) = await lab.backend.observe()
+        assert (seen.id, seen.ailment) == (ONE, None)
 
 
 async def test_a_worker_whose_prefetch_is_full_of_tasks_that_a_rate_limit_holds_back(
