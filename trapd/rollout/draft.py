@@ -24,14 +24,16 @@ class Draft:
     def __init__(self, world: World, now: float) -> None:
         self.world, self.now = world, now
         self.wanted = world.wanted_workers
+        self.found = find(world, now)
+        closing = self.found.cleared and not self.found.open and not self.found.suspects
+        self.retried = retried(world) and not closing  # when this plan is carried out
         sized = world.room is None or world.room.workers is not None
-        self.budget = budget(world.spec, self.wanted, sized=sized, retrial=retried(world))
+        self.budget = budget(world.spec, self.wanted, sized=sized, retrial=self.retried)
         self.live = sum(i.state is not InstanceState.FAILED for i in world.instances)
         self.actions: list[Action] = []
         self.wakes: list[float] = []
         self.waiting: list[str] = []
         self.gate = closed(world, now)
-        self.found = find(world, now)
         self.short = ""  # what a worker could not be started for, though the ceiling allows it
         self.idle: frozenset[InstanceId] = frozenset()  # ready ones that are not among those that serve
         self.serving = 0  # consumers that are ready and stay so, as far as this plan goes
@@ -121,7 +123,7 @@ class Draft:
         for evidence in self.found.proved:
             why = f"{evidence}; the old code takes these tasks alone"
             self.actions.append(Verify(target, evidence.task, why, as_record(evidence), evidence.canary.error))
-        if self.found.suspects or self.found.proved:
+        if self.found.suspects or self.found.proved or self.found.cleared:
             self.wakes.append(self.now)  # the workers are told by the next questions
         if self.found.open:
             self.waiting.append(compared(self.found))

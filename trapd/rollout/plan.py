@@ -23,7 +23,7 @@ from trapd.rollout.draft import Draft
 from trapd.rollout.gates import before_canary
 from trapd.rollout.instances import Desire, restart_at
 from trapd.rollout.relief import relief
-from trapd.rollout.trial import delay, retried, witness
+from trapd.rollout.trial import delay, witness
 from trapd.rollout.verdict import report_deadline, verdict
 from trapd.rollout.world import World, none_wanted, of_strength, ready, trusted
 
@@ -123,7 +123,7 @@ def _roll(draft: Draft, target: int) -> None:
 def _keep_witness(draft: Draft) -> Instance | None:
     """While a retrial is open, a worker of the good generation stays or starts beside the new ones."""
     world = draft.world
-    if not retried(world) or world.fallback is None:
+    if not draft.retried or world.fallback is None:
         return None
     if (beside := witness(world)) is not None:
         draft.want(Desire.RUN, beside, _again(beside))
@@ -164,7 +164,7 @@ def _try_out(draft: Draft, target: int, fallback: int) -> None:
             draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
     # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
     full = draft.wanted if draft.budget.surge or before_canary(draft.gate) else draft.wanted - 1
-    wanted_base = max(full + (1 if asking else 0), 1 if retried(world) else 0)
+    wanted_base = max(full + (1 if asking else 0), 1 if draft.retried else 0)
     evidence = {i.id for i in base if failed is not None and speaks_of_environment(world, failed, i)}
     # of those that serve, the good generation's first: what was superseded never proved itself, busy or not
     kept = sorted(base, key=lambda i: (not trusted(world, i), *draft.worth_keeping(i)))[:wanted_base]

@@ -240,6 +240,20 @@ def test_a_worker_of_the_good_generation_starts_for_a_retrial_though_there_is_no
     assert not [action for action in plan(beside, NOW).actions if action.verb == "drain"], "and stays"
 
 
+def test_the_place_for_the_comparison_is_gone_with_the_last_retrial() -> None:
+    """Three workers without a surge: while one is open there may be four, and none is started as the fourth when it is
+    over in the same plan."""
+    seen = (OLD, one("1-2"), CANARY)
+    at_work = {"pool": spec(3, surge=0, unavailable=1), "phase": RolloutState.ROLLING, "good": (1, 2), "seen": seen}
+    going = trying(retrial=(counts(0, 3), counts(0, 3)), **at_work)  # type: ignore[arg-type]
+    assert [action.verb for action in plan(going, NOW).actions].count("start") == 1
+    over = trying(retrial=(counts(0, 3), counts(0, 3)), since=NOW - RETRIAL_TIME, **at_work)  # type: ignore[arg-type]
+    planned = plan(over, NOW)
+    assert [action for action in planned.actions if isinstance(action, Clear)]
+    assert not [action for action in planned.actions if isinstance(action, Start)]
+    assert planned.wake_at == NOW
+
+
 def test_what_is_held_after_its_probation_was_convicted_stays() -> None:
     held = policy(spec(1), on_failure=OnFailure.HOLD)
     failed = trying(pool=held, phase=RolloutState.FAILED, seen=(CANARY,))
