@@ -629,3 +629,79 @@ def test_a_new_state_directory_says_what_is_to_be_done_until_it_is(service: Serv
     service.configure()
     machine.sh("systemctl daemon-reload && systemctl restart trapd").check()
     service.wait_until("workers that are current", at_rest)
+
+
+# --- what becomes of tasks ------------------------------------------------------------------------------------------
+
+SURVEYED, RELEASED, KILLED = (f"/var/lib/trapd-worker/{name}" for name in ("surveyed", "released", "killed"))
+DROPPED = f"""
+
+@app.task(name="shipyard.survey")
+def survey():
+    open("{SURVEYED}", "w").close()
+
+
+@app.task(name="shipyard.moor")
+def moor():
+    while not os.path.exists("{RELEASED}"):
+        time.sleep(0.1)
+"""
+KEPT = f"""
+
+from trapd.worker import unknown
+
+unknown.PATIENCE = unknown.LOOK_RARELY = 1.0
+
+
+@app.task(name="shipyard.kill", acks_late=True, reject_on_worker_lost=True)
+def kill():
+    with open("{KILLED}", "a") as file:
+        file.write("killed ")
+    time.sleep(0.5)  # until the main process has noted the start
+    os.kill(os.getpid(), 9)
+    time.sleep(60)
+"""
+
+
+def test_a_rollout_waits_for_a_dropped_task_a_drain_leaves_its_receipt_and_what_cannot_run_is_set_aside(
+    service: Service,
+) -> None:
+    extra = {**POOLS["pools.extra"], "concurrency": 1, "poison_after": 2}
+    service.configure(rollout={"min_ready": "1s", "on_missing_tasks": "hold"}, **{"pools.extra": extra})
+    service.reload()
+    jobs = good(old := service.next_version())["shipyard/jobs.py"]
+    service.install(old, {**good(old), "shipyard/jobs.py": jobs + DROPPED + KEPT})
+    service.wait_until("the old code", lambda status: at_rest(status) and versions(status) == {old})
+    # of the extra pool's tasks one runs, one is reserved, and one stays in the queue
+    moor, survey = ("shipyard.moor", (), "extra"), ("shipyard.survey", (), "extra")
+    moored = service.send(("shipyard.moor", (), ""), moor, moor, survey)[0]
+    service.wait("two that run", lambda: sum(len(told["running"]) for told in tasks(service)) == 2)
+    (drained,) = (told["worker"] for told in tasks(service) for run in told["running"] if run["id"] == moored)
+
+    new = service.next_version()
+    service.install(new, {**good(new), "shipyard/jobs.py": jobs + KEPT})
+    status = service.wait_until("a held pool", lambda status: "on_missing_tasks" in status["pools"][1]["waiting"])
+    assert "does not have tasks shipyard.moor, shipyard.survey" in status["pools"][1]["waiting"]
+    service.wait("a drain", lambda: service.states()[drained] == "deactivating")
+    assert not service.machine.exists(SURVEYED)
+    service.machine.put(RELEASED, "")
+    service.wait_until("the new code", lambda status: at_rest(status) and versions(status) == {new})
+    assert service.machine.exists(SURVEYED)
+    (end,) = (event for event in service.events(drained) if event["kind"] == "gone")
+    assert [(task["id"], task["became"]) for task in end["tasks"]] == [(moored, "finished")]
+
+    # nobody knows the one any more, and the other one kills its process
+    _, kill = service.send(survey, ("shipyard.kill", (), "extra"))
+    lines = [
+        "set aside: 1 of task shipyard.survey, in extra.trapd-parked: no worker knows the task",
+        f"set aside: task shipyard.kill[{kill}], in extra.trapd-parked: it has killed its process 2 times",
+    ]
+    service.wait("both aside", lambda: all(line in service.ctl("tasks").out for line in lines), every=1)
+    assert service.machine.read(KILLED).split() == ["killed"] * 2
+    status = service.status()
+    assert "1 message of task shipyard.survey in extra.trapd-parked" in " ".join(status["pools"][1]["problems"])
+    assert kill in service.ctl("tasks", "poisoned").check()
+    service.ctl("tasks", "drop", kill).check()
+    service.wait("its end", lambda: kill not in service.ctl("tasks", "poisoned").out, every=1)
+    service.ctl("celery", "purge", "-f", "-Q", "extra.trapd-parked").check()
+    service.wait_until("no problem", at_rest)

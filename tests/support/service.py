@@ -21,7 +21,7 @@ from tests.support.daemon import Status, Table, ask_status, toml
 from tests.support.installation import Installation, make_environment
 from tests.support.load import Sent
 from tests.support.machine import Done, Machine, MachineError
-from tests.support.sample import APP, NAME, Entry, good, parse_ledger
+from tests.support.sample import APP, NAME, NAP, Entry, good, parse_ledger
 from tests.support.wheels import write_wheel
 
 TESTS = Path(__file__).parents[1]
@@ -34,12 +34,12 @@ UNITS = "trapd-worker-*@*.service"
 PATIENCE = 60.0  # s
 
 _SUBMIT = """
-import sys
+import json, sys
 from celery import Celery
 app = Celery("submitter")
 app.config_from_object("celeryconfig")
-for seconds in map(float, sys.argv[3:]):
-    print(app.send_task("shipyard.nap", (seconds, sys.argv[1]), queue=sys.argv[2] or None).id)
+for name, arguments, queue in json.loads(sys.argv[1]):
+    print(app.send_task(name, arguments, queue=queue or None).id)
 """
 
 
@@ -175,7 +175,11 @@ class Service:
 
     def nap(self, *seconds: float, queue: str = "") -> list[str]:
         """Submit tasks that take so long, to the default queue or another; their ids."""
-        submit = [f"{PLACE}/bin/python", "-B", "-c", _SUBMIT, LEDGER, queue, *map(str, seconds)]
+        return self.send(*((NAP, (each, LEDGER), queue) for each in seconds))
+
+    def send(self, *tasks: tuple[str, tuple[object, ...], str]) -> list[str]:
+        """Submit tasks: name, arguments, queue ("": the default one); their ids."""
+        submit = [f"{PLACE}/bin/python", "-B", "-c", _SUBMIT, json.dumps(tasks)]
         return self.machine.run("env", "--chdir=/etc/trapd", *submit).check().split()
 
     def ledger(self) -> list[Entry]:
