@@ -27,6 +27,9 @@ POLL = 0.1  # s between looks at a result backend that sends no messages (files,
 ATTEMPTS = 3  # how many times an image is sent, if the machine and not the image is at fault
 PATIENCE = 600.0  # s without any answer, after which answers may be lost: longer than a rollout of Trap takes
 LINGER = 10.0  # s for the images that workers process when the submitter gives up
+# Not raised by the task itself. The second: it ended while the broker was away, so its answer by rpc:// was lost; the
+# worker says so when the broker is back (Celery 5.7: tests/process/test_results_kept.py).
+_LOST = (WorkerLostError, OperationalError)
 QUIET = 2.0  # s without a new result of a revoked task: by then a worker that is not busy has discarded the tasks
 
 
@@ -224,7 +227,7 @@ class Submitter:
             return False
 
     def _answer(self, task: str, now: float) -> Answer | None:
-        """None: a child process of the worker was killed, and the image was sent again."""
+        """None: a process of the worker was killed, or could not send the answer, and the image was sent again."""
         waiting = self._waiting.pop(task)
         value, failed = waiting.result.result, not waiting.result.successful()
         _forget(waiting.result)
@@ -232,7 +235,7 @@ class Submitter:
         if not failed:
             fault: Fault = "image" if value["error"] else ""
             return waiting.answer(task, now, value, value["error"] or "", fault)
-        if isinstance(value, WorkerLostError) and attempts < ATTEMPTS:
+        if isinstance(value, _LOST) and attempts < ATTEMPTS:
             result = self._submit(waiting.request)  # under a new id: the old one has failed for everybody who knows it
             self._waiting[str(result.id)] = replace(waiting, result=result, attempts=attempts + 1)
             return None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.exceptions import WorkerLostError
+from kombu.exceptions import OperationalError
 
 from tests.support.fake_celery import FakeApp
 from trapd.distribute import ledger, submit
@@ -72,8 +73,15 @@ def test_a_failed_task_is_an_answer_without_a_result() -> None:
     assert (answer.fault, answer.attempts) == ("machine", 1)
 
 
-def test_an_image_whose_process_was_killed_is_sent_again() -> None:
-    outcomes: deque[object] = deque([WorkerLostError("signal 9 (SIGKILL)"), good("/a")])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param(WorkerLostError("signal 9 (SIGKILL)"), id="a process was killed"),
+        pytest.param(OperationalError("[Errno 111] Connection refused"), id="the broker was away at the task's end"),
+    ],
+)
+def test_an_image_whose_answer_was_lost_on_the_way_is_sent_again(lost: Exception) -> None:
+    outcomes: deque[object] = deque([lost, good("/a")])
     app = FakeApp(lambda path: outcomes.popleft())
     (answer,) = extract(app, ["/a"])
     assert (answer.error, answer.fault, answer.attempts) == ("", "", 2)
