@@ -16,20 +16,24 @@ SHOWN = 3  # rows of a column
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    columns: list[tuple[str, str]]  # name and declared type
+    columns: list[tuple[str, str]]  # name and declared type, in the order of the names
     rows: list[
         tuple[Any, ...]
     ]  # for each column the value and its storage type, in the order in which they were written
 
 
 def read(database: Path) -> dict[str, Table]:
-    """Return every table of Trap's. Raises sqlite3.Error."""
+    """Return every table of Trap's. Raises sqlite3.Error.
+
+    The order of columns is none of its content: where the options ask for deblending or a fixed beam, Trap takes it
+    from a Python set, so that two runs of trap-run differ in it.
+    """
     tables = {}
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         for (name,) in connection.execute("select name from sqlite_master where type = 'table'").fetchall():
             if name.startswith(OURS):
                 continue
-            columns = [(row[1], row[2]) for row in connection.execute(f'pragma table_info("{name}")')]
+            columns = sorted((row[1], row[2]) for row in connection.execute(f'pragma table_info("{name}")'))
             wanted = ", ".join(f'"{column}", typeof("{column}")' for column, _ in columns)
             rows = connection.execute(f'select {wanted} from "{name}" order by rowid').fetchall()
             tables[name] = Table(columns, rows)

@@ -38,6 +38,12 @@ def test_equal_databases_have_no_differences_whatever_their_names(one: Path, tmp
     assert databases.rows(other) == {"config": 1, "t": 2}
 
 
+def test_the_order_of_columns_is_none_of_the_content(one: Path, tmp_path: Path) -> None:
+    statements = [statement.replace("t (a, b)", "t (b, a)") for statement in BEFORE]
+    other = make(tmp_path / "b", *statements, "insert into t (a, b) values (1, null), (2.5, 'x')")
+    assert databases.differences(one, other) == []
+
+
 @pytest.mark.parametrize(
     ("statements", "line"),
     [
