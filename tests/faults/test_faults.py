@@ -16,7 +16,7 @@ from tests.support.repetitions import times
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 6 * 3600))]
 
-COUNTS = {"rabbitmq": (8, 300), "redis": (4, 300)}  # few faults on Redis are of another kind than on RabbitMQ
+COUNTS = {"rabbitmq": (6, 300), "redis": (3, 300)}  # few faults on Redis are of another kind than on RabbitMQ
 
 
 @pytest.mark.parametrize("kind", COUNTS)

@@ -72,6 +72,7 @@ ROWS = [
         "import of a library that is not installed",
         at_import("missing_library", "import mast"),
         "ModuleNotFoundError: No module named 'mast'",
+        on_demand=True,
     ),
     row("exception at import", at_import("raises", "raise RuntimeError('leak')"), "RuntimeError: leak", on_demand=True),
     row("`sys.exit(0)` at import", at_import("exits", "raise SystemExit(0)"), "failed to start (SystemExit: 0)"),
@@ -101,11 +102,13 @@ ROWS = [
         "shared object missing",
         at_import("extension_missing", "from shipyard import _hull"),
         "ImportError: cannot import name '_hull' from 'shipyard'",
+        on_demand=True,
     ),
     row(
         "shared object for another processor",
         at_import("extension_of_arm", "from shipyard import _hull", **{"_hull.so": ELF_32_ARM}),
         "_hull.so: wrong ELF class: ELFCLASS32",
+        on_demand=True,
     ),
     row(
         "shared object that was cut off",
@@ -117,6 +120,7 @@ ROWS = [
         "`.pyc` alone, of another Python",
         at_import("old_pyc", "from shipyard import keelson", **{"keelson.pyc": "\x0b\r\r\n" + "\0" * 12}),
         "ImportError: bad magic number in 'shipyard.keelson'",
+        on_demand=True,
     ),
     row(
         "import that writes into its own package",
