@@ -217,7 +217,7 @@ def test_over_upgrade_rejection_and_crash_each_task_is_sent_once_by_one_beat(
     short_path: Path, request: pytest.FixtureRequest, application: Application, kind: str
 ) -> None:
     broker = make_broker(kind, request)
-    application.install(application.wheel("1.0", beating("1.0")))
+    application.put("1.0", beating("1.0"))
     tables: dict[str, Table] = {
         "app": {"app": APP, "python": str(application.python)},
         "watch": {"distributions": [NAME]},

@@ -35,7 +35,7 @@ def test_it_is_made_anew_at_a_recycle_when_trapd_starts_and_when_a_start_fails(
     short_path: Path, application: Application, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = {**setting.tables(application), "rollout": {"min_ready": "0s"}}
     module = "code/shipyard/__init__.py"
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:

@@ -46,7 +46,7 @@ def test_a_worker_that_is_killed_is_back_and_drains_and_an_upgrade_says_how_much
     short_path: Path, small: Path, application: Application, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = {**setting.tables(application), "rollout": {"min_ready": "0s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         daemon.wait_until("a worker", settled_on("1.0", 1))

@@ -31,7 +31,7 @@ sys.exit(7)
 def daemon(request: pytest.FixtureRequest, application: Application, short_path: Path) -> Iterator[Daemon]:
     """trapd with one worker, ready on 1.0."""
     setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = {**setting.tables(application), "rollout": {"min_ready": "0s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
         running.wait_until("workers on 1.0", settled_on("1.0", 1))

@@ -18,7 +18,7 @@ def test_trapd_without_its_runtime_directory_makes_it_anew_or_ends(
     application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker("redis", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     daemon = Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application))
     with daemon:
         daemon.wait_until("a worker", settled_on("1.0", 1))

@@ -27,7 +27,7 @@ def test_each_line_has_one_time_and_where_it_is_asked_for_is_also_on_trapds_own_
     short_path: Path, application: Application, request: pytest.FixtureRequest, where: str
 ) -> None:
     setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = setting.tables(application)
     tables = {**tables, "trapd": {**tables.get("trapd", {}), "worker_logs": where}, "rollout": {"min_ready": "0s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:

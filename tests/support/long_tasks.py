@@ -49,7 +49,7 @@ def upgrade_with_long_tasks(
 
     ``directory`` must be short and empty. Raises AssertionError if a state that must come does not.
     """
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     setting = Setting(broker, acks_late=False, workers=workers, concurrency=1)
     tables = setting.tables(application) | {"rollout": policy or {}}
     path, app, rolled = directory / "ledger.jsonl", broker.app(), Rolled()

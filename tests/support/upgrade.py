@@ -57,7 +57,7 @@ def upgrade_under_load(setting: Setting, application: Application, directory: Pa
 
     ``directory`` must be short and empty. Raises AssertionError if a state that must come does not.
     """
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     seen: list[Status] = []
     with Daemon(directory, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
 

@@ -30,7 +30,7 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 @pytest.fixture
 def daemon(setting: Setting, application: Application, short_path: Path) -> Iterator[Daemon]:
     """trapd with two workers, ready on 1.0; impatient, so that the tests are short."""
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": f"{DEADLINE}s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
         running.wait_until("workers on 1.0", settled_on("1.0", WORKERS))

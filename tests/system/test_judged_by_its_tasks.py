@@ -64,7 +64,7 @@ def test_a_release_whose_tasks_all_fail_is_rejected_and_one_that_fails_as_before
 ) -> None:
     setting = Setting(make_broker("rabbitmq", request), acks_late=False, workers=WORKERS, concurrency=2)
     tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "canary_time": "10s", "canary_tasks": 60}}
-    application.install(application.wheel("1.0", version("1.0", SAILS)))
+    application.put("1.0", version("1.0", SAILS))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon, sending(setting):
         daemon.wait_until("workers on 1.0", settled_on("1.0", WORKERS))
         application.install(application.wheel("2.0", version("2.0", FAILS)))

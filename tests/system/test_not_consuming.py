@@ -27,7 +27,7 @@ def test_workers_whose_consumers_were_cancelled_are_replaced_and_a_pause_keeps_t
     setting = Setting(make_broker("redis", request), acks_late=False, workers=2, concurrency=1)
     files = sample.good("1.0")
     files["shipyard/jobs.py"] += LOOKS
-    application.install(application.wheel("1.0", files))
+    application.put("1.0", files)
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
         before = daemon.wait_until("workers", settled_on("1.0", 2))
         path, app = short_path / "ledger.jsonl", setting.broker.app()

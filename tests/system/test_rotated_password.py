@@ -18,7 +18,7 @@ from tests.support.upgrade import Setting
 def test_undo_after_a_rotation_uses_the_new_password(
     application: Application, short_path: Path, tmp_path: Path
 ) -> None:
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     try:
         with brokers.rabbitmq_server(tmp_path) as (url, server):
             setting = Setting(brokers.on_rabbitmq(url), acks_late=False, workers=1, concurrency=1)

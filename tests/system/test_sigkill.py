@@ -38,7 +38,7 @@ def test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_tra
     application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker("redis", request), acks_late=False, workers=2, concurrency=2)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
         before = daemon.wait_until("workers", settled_on("1.0", 2))
         path, app = short_path / "ledger.jsonl", setting.broker.app()
@@ -82,7 +82,7 @@ def test_revoked_tasks_do_not_run_after_trapd_and_every_worker_were_killed(
     application: Application, short_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     setting = Setting(make_broker(name, request), acks_late=False, workers=2, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
         daemon.wait_until("workers", settled_on("1.0", 2))
         path, app = short_path / "ledger.jsonl", setting.broker.app()

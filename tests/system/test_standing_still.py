@@ -45,7 +45,7 @@ def test_trapd_judges_nobody_after_it_stood_still_and_code_by_whether_its_loop_t
     setting = Setting(make_broker("redis", request), acks_late=False, workers=2, concurrency=2)
     tables = setting.tables(application)
     tables["trapd"] = {"watchdog": f"{WATCHDOG:g}s"}
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         before = pids(daemon.wait_until("workers", settled_on("1.0", 2)), 1)
         path, app = short_path / "ledger.jsonl", setting.broker.app()

@@ -64,7 +64,7 @@ def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
 ) -> None:
     setting = Setting(make_broker(kind, request), acks_late=False, workers=1, concurrency=1)
     tables = {**setting.tables(application), "rollout": {"min_ready": "2s"}}
-    application.install(application.wheel("1.0", version("1.0", BEFORE)))
+    application.put("1.0", version("1.0", BEFORE))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         daemon.wait_until("workers", settled_on("1.0", 1))
         application.install(application.wheel("2.0", version("2.0", AFTER)))
@@ -114,7 +114,7 @@ def test_a_rollout_is_held_until_the_old_code_has_run_what_waits(
 ) -> None:
     setting = Setting(make_broker(kind, request), acks_late=False, workers=1, concurrency=1)
     tables = {**setting.tables(application), "rollout": {"min_ready": "1s", "on_missing_tasks": "hold"}}
-    application.install(application.wheel("1.0", version("1.0", BEFORE)))
+    application.put("1.0", version("1.0", BEFORE))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon, setting.broker.app() as app:
         daemon.wait_until("workers", settled_on("1.0", 1))
         surveyed, released = short_path / "surveyed", short_path / "released"

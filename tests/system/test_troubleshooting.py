@@ -72,7 +72,7 @@ def test_a_drain_that_hangs_is_seen_and_ended_as_the_document_says(
     application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     setting = Setting(make_broker("redis", request), acks_late=False, workers=1, concurrency=1)
-    application.install(application.wheel("1.0"))
+    application.put("1.0")
     tables = setting.tables(application) | {"rollout": {"min_ready": "1s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         daemon.wait_until("a worker", settled_on("1.0", 1))
