@@ -36,6 +36,14 @@ class BlackHole:
         self._open = threading.Event()
         self._open.set()
 
+    def strand(self) -> None:
+        """The connections that there are end. Who connects from now on is accepted and hears nothing for ever, until
+        ``swallow_present`` lets those have a way who come even later."""
+        self._open.clear()
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def pass_on(self) -> None:
         """Everything passes again, but what ``swallow_present`` cut; what was sent meanwhile comes late."""
         self._open.set()
@@ -56,12 +64,15 @@ class BlackHole:
             while True:
                 client = self._listener.accept()[0]
                 self._sockets.append(client)
-                way = self._open
-                way.wait()
-                server = socket.create_connection(("127.0.0.1", self._to))
-                self._sockets.append(server)
-                for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=(source, target, way), daemon=True).start()
+                threading.Thread(target=self._connect, args=(client, self._open), daemon=True).start()
+
+    def _connect(self, client: socket.socket, way: threading.Event) -> None:
+        way.wait()
+        with contextlib.suppress(OSError):
+            server = socket.create_connection(("127.0.0.1", self._to))
+            self._sockets.append(server)
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, target, way), daemon=True).start()
 
     def _copy(self, source: socket.socket, target: socket.socket, way: threading.Event) -> None:
         with contextlib.suppress(OSError):
