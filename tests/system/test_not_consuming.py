@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -58,6 +59,10 @@ def test_workers_whose_consumers_were_cancelled_are_replaced_and_a_pause_keeps_t
         daemon.wait_until("word of it", told, every=0.1)
         time.sleep(3)
         assert names(daemon.status()) == names(after)
+        checked = json.loads(daemon.ctl("check", "--json").stdout)["findings"]
+        idle, *_ = (one for one in checked if one["since"] is not None and "takes no tasks" in one["what"])
+        assert idle["what"].startswith("pool default: ")
+        assert idle["reason"].startswith("trapd runs, and has had this problem for ")
         app.close()
 
 

@@ -354,6 +354,7 @@ class Finding(TypedDict):
     reason: Annotated[str, "why it matters"]
     remedy: Annotated[str, "what to do"]
     detail: str
+    since: Annotated[float | None, "when it began, of a problem that a running trapd tells"]
 
 
 class Fault(TypedDict):

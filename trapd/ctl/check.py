@@ -6,17 +6,19 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from trapd import environment, python_version
-from trapd.control import documents
+from trapd.control import documents, methods
 from trapd.control.protocol import SCHEMA
-from trapd.ctl import rules_notify, rules_options, rules_paths, rules_settings, rules_units
+from trapd.ctl import rules_notify, rules_options, rules_paths, rules_running, rules_settings, rules_units
 from trapd.ctl.application import command, permit
 from trapd.ctl.celery_rules import celery_findings
+from trapd.ctl.client import AnswerError, Client, UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
@@ -41,7 +43,7 @@ def check(session: Session) -> Exit:
         report = {**inspect(settings, session.environ), "disk": disk.result(), "unsealed": unsealed(settings)}
         report["noexec"] = is_noexec(settings.state_directory)
     of_units = [*unit_findings(settings), *rules_units.findings(settings), *rules_notify.findings(settings)]
-    results = [*of_units, *findings(Facts(settings, report, session.environ))]
+    results = [*of_units, *findings(Facts(settings, report, session.environ)), *running(session)]
     shown = masked([finding.document() for finding in results])
     errors, warnings = (sum(finding.level == level for finding in results) for level in (ERROR, WARNING))
     if session.as_json:
@@ -65,6 +67,15 @@ def announced(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def running(session: Session) -> list[Finding]:
+    """Return the problems of the trapd that runs with this configuration; none if no trapd answers this user."""
+    try:
+        with Client(session.socket) as client:
+            return list(rules_running.findings(client.ask(methods.STATUS({})), time.time()))
+    except (UnreachableError, AnswerError):
+        return []
 
 
 def unit_findings(settings: Settings) -> list[Finding]:

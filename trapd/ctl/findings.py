@@ -20,13 +20,15 @@ ERROR: Final = "error"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report. ``reason``: why ``what`` matters; ``remedy``: what to do; both empty if all is well."""
+    """One line of the report. ``reason``: why ``what`` matters; ``remedy``: what to do; both empty if all is well.
+    ``since``: when a problem of a trapd that runs began."""
 
     level: Level
     what: str
     reason: str = ""
     remedy: str = ""
     detail: str = ""
+    since: float | None = None
 
     def document(self) -> documents.Finding:
         return {
@@ -35,6 +37,7 @@ class Finding:
             "reason": self.reason,
             "remedy": self.remedy,
             "detail": self.detail,
+            "since": self.since,
         }
 
 

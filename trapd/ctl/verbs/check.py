@@ -23,8 +23,8 @@ def verb(session: Session) -> int:
     """Check the configuration for errors and for what can lose work.
 
     Check whether the configuration is sound, the application imports, the broker answers, and no setting can lose
-    work. trapd need not run. The application is imported on its own interpreter, and nothing is changed. Errors give
-    exit status 1; warnings do not.
+    work. trapd need not run. If it runs, its problems are among the warnings, with their ages. The application is
+    imported on its own interpreter, and nothing is changed. Errors give exit status 1; warnings do not.
     """
     from trapd.ctl.check import check as run
 
