@@ -20,7 +20,7 @@ from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker, on_redis, redis_server
 from tests.support.snapshots import NAPS
 from tests.support.stages import look
-from tests.support.worker_lab import ONE, WorkerLab
+from tests.support.worker_lab import ONE, WorkerLab, wait
 from trapd.model import Ailment, InstanceState
 from trapd.spec import PoolSpec
 
@@ -28,20 +28,24 @@ PATIENCE = 240.0  # s
 JOBS = (
     NAPS
     + """
+import signal
+from celery import signals
 from celery.worker.control import control_command
 
 
 @control_command()
-def lose(state):
+def lose(state, queue):
     consumer = state.consumer.task_consumer
-    for tag in consumer._active_tags.values():
-        consumer.channel.basic_cancel(tag)
+    consumer.channel.basic_cancel(consumer._active_tags[queue])
 
 
-@control_command()
-def spin(state):
-    while True:
-        pass
+@signals.worker_ready.connect
+def prepare(**_):
+    def spin(*_):
+        while True:
+            pass
+
+    signal.signal(signal.SIGURG, spin)
 """
 )
 Wedge = Callable[[WorkerLab, int, BlackHole], None]
@@ -52,10 +56,21 @@ def cancelled(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
 
 
 def lost(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
-    lab.client.control.broadcast("lose")
+    for queue in lab.spec.queues:
+        lab.client.control.broadcast("lose", {"queue": queue})
+
+
+def one_of_two_lost(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
+    lab.client.control.broadcast("lose", {"queue": lab.spec.queues[1]})
 
 
 def half_dead(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
+    hole.swallow_present()
+
+
+def connects_for_ever(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
+    hole.strand()
+    time.sleep(1)
     hole.swallow_present()
 
 
@@ -64,12 +79,16 @@ def children_stopped(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
         os.kill(int(child), signal.SIGSTOP)
 
 
+def one_child_stopped(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
+    os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]), signal.SIGSTOP)
+
+
 def main_stopped(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
     os.kill(pid, signal.SIGSTOP)
 
 
 def endless_loop(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
-    lab.client.control.broadcast("spin")
+    os.kill(pid, signal.SIGURG)
 
 
 WEDGES: dict[str, Wedge] = {
@@ -79,39 +98,52 @@ WEDGES: dict[str, Wedge] = {
     "all children stopped (SIGSTOP)": children_stopped,
     "the main process stopped (SIGSTOP)": main_stopped,
     "an endless loop in the main process": endless_loop,
+    "one queue of two lost": one_of_two_lost,
+    "one child of two stopped (SIGSTOP)": one_child_stopped,
+    "connects, and hears nothing for ever": connects_for_ever,
+    "draining: the main process stopped": main_stopped,
+    "draining: an endless loop": endless_loop,
 }
 
 
-async def measure(lab: WorkerLab, wedge: Wedge, hole: BlackHole) -> tuple[float, str]:
+async def measure(lab: WorkerLab, wedge: Wedge, hole: BlackHole, folder: Path, *, drains: bool) -> tuple[float, str]:
     async with lab:
         pid = (await lab.start()).pid
         assert pid is not None
         await lab.call("nap", 0)
         await lab.ask("ping")
+        if drains:
+            await lab.send("nap", 5, str(folder / "nap"))  # it ends; what waits for it is the drain
+            await asyncio.to_thread(wait, (folder / "nap.started").exists)
+            await lab.backend.drain(ONE)
+            await asyncio.sleep(1)
         began = time.monotonic()
         await asyncio.to_thread(wedge, lab, pid, hole)
         await asyncio.sleep(1)
         for _ in range(5):
-            await lab.send("nap", 0)
+            await lab.send("nap", 0, queue=lab.spec.queues[1])
         while (took := time.monotonic() - began) < PATIENCE:
+            if not drains:
+                await lab.send("nap", 0, queue=lab.spec.queues[0])  # what one queue of two, or one child, still takes
             seen = (await look(lab.backend)).get(ONE)
-            if seen is not None and seen.state is not InstanceState.READY:
-                return took, seen.failure.summary if seen.failure else seen.status
+            if seen is None or seen.state is InstanceState.FAILED:
+                return took, seen.failure.summary if seen is not None and seen.failure else "ended"
             if seen is not None and seen.ailment not in (None, Ailment.CUT_OFF):
                 os.kill(pid, signal.SIGKILL)  # nobody waits for its drain here
                 return took, seen.status if seen.ailment is not Ailment.SILENT else "silent"
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
     return PATIENCE, "not noticed"
 
 
 def one(name: str, folder: Path, broker: Broker) -> None:
     """In a process of its own."""
     with BlackHole(broker.port) as hole:
-        spec = PoolSpec("default", concurrency=2, prefetch_multiplier=1)
+        queues = (broker.queue, f"{broker.queue}-more")
+        spec = PoolSpec("default", concurrency=2, prefetch_multiplier=1, queues=queues)
         lab = WorkerLab(folder, broker.through(hole.port), files={"naps/jobs.py": JOBS}, spec=spec, watchdog=60.0)
         lab.client.close()
         lab.client = broker.app()
-        seconds, words = asyncio.run(measure(lab, WEDGES[name], hole))
+        seconds, words = asyncio.run(measure(lab, WEDGES[name], hole, folder, drains=name.startswith("draining")))
     print(f"{name:42} {seconds:6.1f} s   {words[:110]}", flush=True)
 
 
