@@ -101,6 +101,13 @@ def test_status_says_what_troubles_trapd_itself_and_nothing_twice() -> None:
     assert len([line for line in lines if controller.disk.reason in line]) == 1
 
 
+def test_what_is_broken_on_the_disk_has_its_age() -> None:
+    stream, found = io.StringIO(), document(troubled())
+    show(Screen(stream), found, found["open_problems"][0]["since"] + 90)
+    [line] = [line for line in stream.getvalue().splitlines() if line.startswith("disk")]
+    assert line.endswith("~rap is left in site-packages (for 1m30s)")
+
+
 def test_a_table_that_does_not_fit_becomes_some_lines_for_each_row() -> None:
     def first(width: int) -> str:
         lines = ANSI.sub("", shown(width, terminal=True)).splitlines()

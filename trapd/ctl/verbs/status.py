@@ -81,10 +81,12 @@ def show(screen: Screen, document: documents.Status, now: float | None = None) -
     screen.line("trapd ", daemon["version"], " ", Word(daemon["state"]), place)
     reason = f": {disk['reason']}" if disk["reason"] else ""
     mark = f" ({short(disk['digest'])})" if disk["digest"] else ""
-    screen.line("disk  ", Word(disk["state"]), f", {versions(disk['versions'])}{mark}{reason}")
     ages = _ages(document, now)
+    of_disk = {problem for problem in document["problems"] if disk["reason"] and problem.endswith(disk["reason"])}
+    age = next((ages.get((None, problem), "") for problem in of_disk), "")
+    screen.line("disk  ", Word(disk["state"]), f", {versions(disk['versions'])}{mark}{reason}{age}")
     for problem in document["problems"]:
-        if problem != f"trapd is {daemon['state']}" and not (disk["reason"] and problem.endswith(disk["reason"])):
+        if problem != f"trapd is {daemon['state']}" and problem not in of_disk:
             screen.line(Word("problem"), f": {problem}{ages.get((None, problem), '')}")  # the others are said above
     for warning in document["warnings"]:
         screen.line(Word("warning"), f": {warning}")
