@@ -33,12 +33,12 @@ async def remove_useless(known: Known, collect: Collect) -> None:
     needed |= {number for state in known.states.values() for number in want.needed(state)}
     snapshots = known.snapshots
     gone = collect(snapshots.present(), needed) | (snapshots.damaged().keys() - needed)
-    for number in sorted(gone):
-        await snapshots.remove(number)
-    # those included whose records stayed when the disk was full
-    useless = {n for n in known.generations if n not in needed and n not in snapshots.present()}
+    # the records first, so that nobody is offered what is half removed; with those that stayed when the disk was full
+    useless = {n for n in known.generations if n not in needed and (n in gone or n not in snapshots.present())}
     if useless:
         with contextlib.suppress(HistoryError), known.writing():
             known.history.drop_generations(useless)
             for number in useless:
                 del known.generations[number]
+    for number in sorted(gone):
+        await snapshots.remove(number)
