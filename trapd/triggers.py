@@ -225,6 +225,8 @@ class Triggers:
             known.save([], [Event(known.clock.wall(), EventKind.RETRIED, why, actor, name) for name in pools])
         for name in pools:
             what = orders.to_retry(self._situation(name))
+            if taken and isinstance(what, Nothing) and what.cause is Cause.NOT_REFUSED:
+                continue  # what it means is what the watch has made of it
             self._receive(name, Trigger.RETRY, what, actor)
             if isinstance(what, Nothing):
                 if what.cause is Cause.NOT_REFUSED:

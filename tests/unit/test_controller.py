@@ -24,6 +24,7 @@ from trapd.event import EventKind
 from trapd.generations.collect import removable
 from trapd.model import CodeReport, Disk, DiskState, Instance, InstanceId, InstanceState, PoolState
 from trapd.removal import remove_useless
+from trapd.rollout.intent import Nothing
 from trapd.triggers import Triggers
 
 TABLE = {"pkg": Content("1.0", "p"), "numpy": Content("1.26.4", "n"), "ipython": Content("8.0", "i")}
@@ -175,6 +176,24 @@ async def test_a_snapshot_that_a_worker_of_another_pool_still_uses_is_not_collec
     assert one.snapshots.present() == {2, 5, 6, 7, 8, 9}
 
 
+async def test_a_generation_that_is_being_removed_is_not_offered_any_more() -> None:
+    orders = triggers()
+    one = orders.controller
+    await orders.disk_changed(SETTLED)
+    for number in range(2, 9):
+        one.generations[number] = replace(one.generations[1], number=number)
+    one.snapshots.kept = {number: {} for number in range(1, 9)}  # type: ignore[attr-defined]
+    one.states["p"] = PoolState("p", wanted=8, good=(7, 8))
+    offered = []
+
+    async def remove(number: int) -> None:
+        offered.append((number, number in one.generations))
+
+    one.snapshots.remove = remove  # type: ignore[method-assign]
+    await remove_useless(one, removable)
+    assert offered == [(1, False), (2, False), (3, False)]
+
+
 def test_a_thousand_refusals_do_not_overflow() -> None:
     one = triggers().controller
     one._refusals["p"] = 5000
@@ -219,6 +238,9 @@ async def test_what_is_taken_as_it_is_is_rolled_out_and_that_is_written_down() -
     assert [rollout.generation for rollout in await orders.retry(["p"], actor="me")] == [2]
     told = [event for event in orders.controller.history.events() if event.kind is EventKind.RETRIED]
     assert [event.reason for event in told] == [f"what is installed is taken as it is: {unfit}"]
+    received = orders.controller.pool("p").received
+    assert received is not None
+    assert not isinstance(received.intent, Nothing), "why would say that nothing changes"
 
 
 async def test_a_generation_is_as_whole_as_the_disk_on_which_it_is_met() -> None:

@@ -164,8 +164,8 @@ def _generation(context: Context, number: int, previous: int | None) -> list[Ste
         return [_step(None, "generation", f"generation {number}, of which no record is kept any more")]
     before = known.get(previous) if previous is not None else None
     changes = _versions(before, generation)
-    reason = "" if generation.reason == changes else f"; {generation.reason}"
-    return [_step(generation.wall, "generation", f"generation {number}: {changes}{reason} (by {generation.actor})")]
+    text = generation.reason if changes in generation.reason else f"{changes}; {generation.reason}"
+    return [_step(generation.wall, "generation", f"generation {number}: {text} (by {generation.actor})")]
 
 
 def _versions(before: Generation | None, after: Generation) -> str:

@@ -56,7 +56,8 @@ def _wanted(view: PoolView, why: str) -> Installed:
     if latest is not None and latest.generation == wanted and latest.state in _WENT_WRONG:
         proven_later = complete and wanted in view.state.good  # there was nothing to go back to
         if not proven_later:
-            return Installed(Standing.REFUSED, f"generation {wanted} was {latest.state}: {latest.reason}")
+            how = "was rejected" if latest.state is RolloutState.REJECTED else "was given up"
+            return Installed(Standing.REFUSED, f"generation {wanted} {how}: {latest.reason}")
     if not complete:
         return Installed(Standing.AWAITED, f"{ready} of {view.wanted_workers} workers of generation {wanted} are ready")
     return Installed(Standing.SERVES, why)

@@ -57,6 +57,15 @@ def test_a_pool_and_its_rollout_tell_the_versions_who_every_step_and_what_is_awa
     ]
 
 
+def test_what_changed_is_told_once_where_the_reason_of_a_generation_names_it() -> None:
+    controller = upgraded()
+    controller.generations[8] = replace(controller.generations[8], reason="trap 1.3.0 -> 1.4.0, numpy 1.26.4 -> 2.0.1")
+    assert chain(controller, "1")[0] == (
+        "generation",
+        "generation 8: trap 1.3.0 -> 1.4.0, numpy 1.26.4 -> 2.0.1 (by alice (uid 1001))",
+    )
+
+
 def test_a_pool_tells_what_its_latest_trigger_meant_in_its_place_and_what_the_disk_means_now() -> None:
     controller = upgraded()
     began = chain(controller, "default")

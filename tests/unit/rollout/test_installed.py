@@ -79,7 +79,7 @@ def test_a_worker_that_is_down_after_the_rollout_is_awaited() -> None:
 def test_a_rollout_that_failed_and_is_held_is_refused(ready_of: int) -> None:
     held = rollout(RolloutState.FAILED, reason="no progress")
     found = installed(view(SAME, held, ready_of=ready_of, good=False))
-    assert (found.standing, found.why) == (Standing.REFUSED, "generation 2 was failed: no progress")
+    assert (found.standing, found.why) == (Standing.REFUSED, "generation 2 was given up: no progress")
 
 
 def test_what_failed_and_proved_itself_later_serves() -> None:
