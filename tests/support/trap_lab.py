@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ from demo.trapenv import TrapEnvironment, default_place
 from tests.conftest import make_broker
 from tests.support import environments
 from tests.support.brokers import Broker
+from tests.support.daemon import BIN, Daemon, Table
 from trapd.distribute import sky
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/data/GRB201006A_final_2min_srcs-t0002-image-pb_cutout.fits"
+_CARD, _BLOCK = 80, 2880  # bytes of FITS
+_REAL_SIZE = 256  # pixels on a side
 OPTIONS = ("--max_nr_consecutive_force_fits", "5")
 RUNS_TRAP = """
 import os, sys
@@ -39,7 +43,9 @@ from trapd.worker import numba_cache
 
 cache = numba_cache.wanted(Path(os.environ["NUMBA_CACHE_DIR"]), os.environ)
 from trap import cli, run
+from trapd.distribute import smoke
 
+smoke.known_source()  # so that the cache is whole for the workers, too
 cache.publish()
 for arguments in sys.argv[1:]:
     sys.argv[1:] = arguments.split()
@@ -51,9 +57,13 @@ from pathlib import Path
 from trapd.worker import numba_cache
 
 cache = numba_cache.wanted(Path(os.environ["NUMBA_CACHE_DIR"]), os.environ)
-from trapd.distribute import tasks
+from trapd.distribute import smoke, tasks
 
+smoke.known_source()  # as `make run` has it: what this compiles is in the cache, and compiled before children fork
 cache.publish()
+from trapd.worker import file_broker
+
+file_broker.install()  # as every worker of trapd does: kombu's own takes half a message, and ends there
 from celery.__main__ import main
 
 node = ["-n", "default-7-1@host", "-c", sys.argv[1], "--without-mingle", "--without-gossip"]
@@ -96,20 +106,55 @@ def bands(place: Path) -> Series:
     return Series("bands", ("--monitor_loc", where, "--rms_max", str(2 * images.RMS)))
 
 
+def monitored(place: Path) -> Series:
+    """Five images, and three places that are always measured: on a source, beside all, and outside the images."""
+    folder = place / "monitored"
+    folder.mkdir()
+    for number in range(5):
+        pixels = sky.draw(images.SIZE, images.FIELD[: 8 - number % 3], images.RMS, seed=20 + number)
+        sky.write(folder / f"{number}.fits", pixels, images.SIZE, images.START + number * images.CADENCE)
+    on_a_source = images.FIELD[4].position(images.SIZE)
+    where = [[*on_a_source], [180.02, 52.03], [200.0, 10.0]]
+    return Series("monitored", ("--monitor_loc", str(where).replace(" ", "")))
+
+
+def options(place: Path) -> Series:
+    """Six images, a pair of sources in them that lie close together, and other options of the source extraction."""
+    folder = place / "options"
+    folder.mkdir()
+    near = sky.Source(images.FIELD[6].x + 7.0, images.FIELD[6].y + 2.0, 0.120)
+    for number in range(6):
+        sources = (*images.FIELD, near) if number % 2 else images.FIELD
+        pixels = sky.draw(images.SIZE, sources, images.RMS, seed=40 + number)
+        sky.write(folder / f"{number}.fits", pixels, images.SIZE, images.START + number * images.CADENCE)
+    finder = ("--detection_threshold", "6", "--analysis_threshold", "3", "--deblend_nthresh", "16", "--force_beam")
+    return Series("options", (*finder, "--im_margin", "8", "--ew_sys_err", "2", "--ns_sys_err", "2"))
+
+
 def real(place: Path) -> Series:
-    """Four copies of an image of LOFAR, two of them without a part of the sky."""
+    """Four copies of an image of LOFAR, two minutes apart; two lack a strip of the sky with sources in it."""
     folder = place / "real"
     folder.mkdir()
+    original = REAL.read_bytes()
+    begin = -(-(original.index(b"END".ljust(_CARD)) + _CARD) // _BLOCK) * _BLOCK
+    pixels = array("f", original[begin : begin + 4 * _REAL_SIZE**2])
+    pixels.byteswap()
+    sources, empty = (slice(row * _REAL_SIZE, (row + 20) * _REAL_SIZE) for row in (104, 190))
     for number in range(4):
-        (folder / f"{number}.fits").write_bytes(REAL.read_bytes())
+        drawn = pixels[:]
+        if number % 2:
+            drawn[sources] = pixels[empty]
+        drawn.byteswap()
+        header = original[:begin].replace(b"2020-10-06T01:26:36.8", f"2020-10-06T01:{26 + 2 * number}:36.8".encode())
+        (folder / f"{number}.fits").write_bytes(header + drawn.tobytes() + original[begin + 4 * len(drawn) :])
     return Series("real", ("--im_radius", "200"))
 
 
 class Lab:
     """Trap's environment, a broker, and a folder."""
 
-    def __init__(self, python: Path, broker: Broker, place: Path, cache: Path) -> None:
-        self.python, self.place = python, place
+    def __init__(self, trap: TrapEnvironment, broker: Broker, place: Path, cache: Path) -> None:
+        self.trap, self.python, self.broker, self.place = trap, trap.python, broker, place
         (place / "celeryconfig.py").write_text(broker.celeryconfig())
         self.ledger = place / "ledger"
         self._runs: list[subprocess.Popen[str]] = []
@@ -127,9 +172,18 @@ class Lab:
 
     def run(self, series: Series, *options: str, database: str = "") -> subprocess.Popen[str]:
         arguments = series.arguments(self.place, database or self._database(series, ".db"))
+        return self._start([str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments], self.env)
+
+    def trapctl_run(self, daemon: Daemon, series: Series, *options: str) -> subprocess.Popen[str]:
+        """By the service of ``daemon``, in the place of ``run``."""
+        arguments = series.arguments(self.place, self._database(series, ".db"))
+        command = [str(BIN / "trapctl"), "--config", str(daemon.config), "run", *options, "--", *arguments]
+        return self._start(command, {**os.environ, "NUMBA_CACHE_DIR": self.env["NUMBA_CACHE_DIR"]})
+
+    def _start(self, command: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments],
-            env=self.env,
+            command,
+            env=env,
             cwd=self.place,
             text=True,
             stdout=subprocess.DEVNULL,
@@ -137,6 +191,21 @@ class Lab:
         )
         self._runs.append(process)
         return process
+
+    def daemon(self) -> Daemon:
+        """A trapd with one worker, which keeps the ledger."""
+        environment = {"NUMBA_CACHE_DIR": self.env["NUMBA_CACHE_DIR"], "TRAPD_LEDGER": str(self.ledger)}
+        tables: dict[str, Table] = {
+            "app": {"python": str(self.python)},
+            "rollout": {"min_ready": "0s"},
+            "pools.default": {"workers": 1, "concurrency": 1, "environment": environment},
+        }
+        return Daemon(self.place, celeryconfig=self.broker.celeryconfig(), tables=tables)
+
+    def upgrade(self, version: str) -> None:
+        """pip installs this version of Trap, in place."""
+        self.trap.upgrade(version).wait(600)
+        self.trap.upgraded()
 
     def close(self) -> None:
         """End what a test that failed left."""
@@ -169,7 +238,7 @@ class Lab:
             yield psutil.Process(process.pid)
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(300)
 
     def begun(self) -> int:
         return self.ledger.read_text().count('"begin"') if self.ledger.exists() else 0
@@ -213,7 +282,7 @@ def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Itera
     with environments.alone(cache):
         trap = TrapEnvironment(default_place(place), Processes(place))
         trap.prepare(version, lambda: None)
-        lab = Lab(trap.python, make_broker("embedded", request), place, cache)
+        lab = Lab(trap, make_broker("embedded", request), place, cache)
         try:
             yield lab
         finally:

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from tests.support.repetitions import LONG
 
-collect_ignore = [] if LONG else ["test_whole_trap.py", "test_row_equality_postgresql.py"]
+_ONLY_LONG = ["test_whole_trap.py", "test_row_equality_postgresql.py", "test_upgrade_in_a_run.py"]
+collect_ignore = [] if LONG else _ONLY_LONG
