@@ -1,4 +1,7 @@
-"""A run over workers has the database of trap-run: every table, row, value and storage type, on the real Trap."""
+"""A run over workers has the database of trap-run: every table, row, value and storage type, on the real Trap.
+
+`make test` has two series with the newest Trap, `make test-long` five with each Trap that is known.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,34 @@ from pathlib import Path
 import pytest
 
 from tests.support.repetitions import LONG
-from tests.support.trap_lab import REAL, bands, kill_child, real, succeeds, transient, trap_lab, wait
+from tests.support.trap_lab import (
+    REAL,
+    bands,
+    kill_child,
+    monitored,
+    options,
+    real,
+    succeeds,
+    transient,
+    trap_lab,
+    wait,
+)
+from trapd.distribute.run import KNOWN
 
 TOGETHER_WITH = "tests/system/test_make_run.py"  # Trap's environment
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 
-@pytest.mark.parametrize("version", ["1.4.0", "1.3.0"] if LONG else ["1.4.0"])
+MORE = (monitored, options, *([real] if REAL.exists() else []))
+
+
+@pytest.mark.parametrize("version", KNOWN if LONG else KNOWN[-1:])
 def test_the_database_is_that_of_trap_run_whatever_happens_to_a_worker(
     version: str, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with trap_lab(version, short_path, request) as lab:
-        makers = [transient, bands, *([real] if LONG and REAL.exists() else [])]
+        makers = [transient, bands, *(MORE if LONG else ())]
         first, *others = [make(short_path) for make in makers]
         lab.reference(first, *others)
         with lab.worker() as worker:
