@@ -3,6 +3,7 @@ rollout that supersedes an awaited rollout."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -26,17 +27,23 @@ class Show(Protocol):
 
 
 def connected(
-    connect: Callable[[], Client], note: Callable[[str], None], listen: Callable[[Client], _Answer]
+    connect: Callable[[], Client],
+    note: Callable[[str], None],
+    listen: Callable[[Client], _Answer],
+    until: float = math.inf,
 ) -> _Answer:
     """Call ``listen``, and again with a fresh connection when trapd was away. Raises UnreachableError if trapd does not
-    come back."""
+    come back, or has taken the connection and has not answered ``until`` then (of CLOCK_MONOTONIC)."""
     gone_at: float | None = None
     while True:
+        opened = False
         try:
             with connect() as client:
-                gone_at = None
+                gone_at, opened = None, True
                 return listen(client)
         except UnreachableError:
+            if opened and time.monotonic() >= until:  # the kernel opens connections of a trapd that is stopped, too
+                raise
             if gone_at is None:
                 gone_at = time.monotonic()
                 note("trapd does not answer; waiting for it to come back ...")
@@ -88,7 +95,7 @@ class Waiting:
         """
         self._pending = list(rollouts)
         if self._pending:
-            connected(self._connect, self._show.note, self._follow)
+            connected(self._connect, self._show.note, self._follow, self._until())
         return self._ended
 
     def installed(self, pools: Sequence[str]) -> documents.RolloutStatus:
@@ -96,7 +103,7 @@ class Waiting:
 
         Raises as ``wait`` does.
         """
-        return connected(self._connect, self._show.note, lambda client: self._settle(client, pools))
+        return connected(self._connect, self._show.note, lambda client: self._settle(client, pools), self._until())
 
     def _settle(self, client: Client, pools: Sequence[str]) -> documents.RolloutStatus:
         id = client.send(methods.ROLLOUT_STATUS({"pools": list(pools), "wait": True, "timeout": self._left()}))
@@ -114,7 +121,10 @@ class Waiting:
                     raise AnswerError(failed)
 
     def _receive(self, client: Client) -> Progress | Result | Failed:
-        return client.receive(None if self._deadline is None else self._deadline + LOOKING)
+        return client.receive(None if self._deadline is None else self._until())
+
+    def _until(self) -> float:
+        return math.inf if self._deadline is None else self._deadline + LOOKING
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, round(self._deadline - time.monotonic(), 3))

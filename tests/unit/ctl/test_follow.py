@@ -11,7 +11,7 @@ import pytest
 from trapd.control.methods import Question
 from trapd.control.protocol import Code, Failed, Progress, Result
 from trapd.ctl import follow
-from trapd.ctl.client import AnswerError, UnreachableError
+from trapd.ctl.client import LOOKING, AnswerError, UnreachableError
 
 
 class Show:
@@ -26,7 +26,8 @@ class Show:
 
 
 class Scripted:
-    """A Client for one connection. A script line is (rollout, state), (rollout, state, successor), "gone" or "late"."""
+    """A Client for one connection. A script line is (rollout, state), (rollout, state, successor), ("silent", seconds,
+    slept), "gone" or "late"."""
 
     def __init__(self, *script: Any) -> None:
         self.script, self.asked = list(script), dict[int, int]()
@@ -61,6 +62,9 @@ class Scripted:
                 return Progress(self.asked[0], {"state": "serves", "rollout": None, "message": why})
             case ("moves", message):
                 return Progress(self.asked[0], {"rollout": {"id": 1}, "message": message})
+            case ("silent", seconds, slept):
+                slept.append(seconds)
+                raise UnreachableError("it is too busy to answer", absent=False)
             case (rollout, "rolling"):
                 return Progress(self.asked[rollout], {"message": f"{rollout} rolls"})
             case (rollout, state, *successor):
@@ -178,3 +182,11 @@ def test_that_wait_ends_when_its_time_is_over() -> None:
     with pytest.raises(AnswerError) as error:
         installed(Scripted("late"), timeout=1.0)
     assert error.value.code == Code.TIMED_OUT
+
+
+def test_a_trapd_that_takes_connections_and_answers_none_is_given_up_when_the_time_is_over(slept: list[float]) -> None:
+    silent, show = ("silent", 5.0 + LOOKING, slept), Show()
+    connections = [Scripted(silent), Scripted(silent)]
+    with pytest.raises(UnreachableError, match="too busy"):
+        follow.Waiting(lambda: cast(Any, connections.pop(0)), show, 5.0).installed(["p"])
+    assert (len(connections), show.said) == (1, [])
