@@ -11,12 +11,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.nspawn.conftest import Boot
+from tests.support import pinned
 from tests.support.daemon import Status, settled_on
 from tests.support.installation import Installation
 from tests.support.sample import Entry, good, parse_ledger
@@ -115,6 +117,56 @@ def test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it(
     service.wait("an end of all workers", lambda: not service.states())
     service.wait_for("end", [nap], timeout=0)
     assert service.machine.show("trapd", "MainPID") == {"MainPID": "0"}
+
+
+# --- a run that holds the code --------------------------------------------------------------------------------------
+
+RUN = "echo generation $TRAPD_PIN_GENERATION; until [ -e /run/end-of-the-run ]; do sleep 0.1; done; exit 7"
+
+
+@dataclass
+class Stage:
+    """For tests/support/pinned.py: the run is a unit of a user who may do no more than submit."""
+
+    service: Service
+
+    def begin(self) -> int:
+        """Return the generation that is pinned."""
+        self.service.machine.sh("useradd --groups trapd-submit sue").check()
+        self.service.machine.put("/opt/the-run", RUN)
+        options = ["--quiet", "--unit=the-run", "--uid=sue", "-p", "RemainAfterExit=yes"]
+        command = ["/opt/trapd/bin/trapctl", "pin", "--pool", "default", "--", "sh", "/opt/the-run"]
+        self.service.machine.run("systemd-run", *options, *command).check()
+        self.service.wait("the begin of the run", lambda: "generation " in self._said())
+        return int(self._said().partition("generation ")[2].split()[0])
+
+    def _said(self) -> str:
+        return self.service.machine.journal("-u", "the-run", "--output=cat")
+
+    def wait_until(self, what: str, true: Callable[[Status], bool]) -> Status:
+        return self.service.wait_until(what, true)
+
+    def install_next(self) -> None:
+        self.service.install(self.service.next_version())
+
+    def restart(self) -> None:
+        trapd, workers = self.service.pid(), self.service.workers()
+        self.service.machine.systemctl("restart", "trapd")
+        assert self.service.pid() not in (0, trapd)
+        assert self.service.workers() == workers
+
+    def end_the_run(self) -> tuple[int, str]:
+        machine = self.service.machine
+        machine.sh("touch /run/end-of-the-run").check()
+        self.service.wait("its end", lambda: machine.show("the-run", "ActiveState") == {"ActiveState": "failed"})
+        return int(machine.show("the-run", "ExecMainStatus")["ExecMainStatus"]), self._said()
+
+
+def test_an_upgrade_waits_for_the_run_over_a_restart_of_trapd(service: Service) -> None:
+    stage, old = Stage(service), service.version
+    pinned.an_upgrade_waits(stage, stage.begin())
+    pinned.the_pin_is_kept_over_a_restart(stage, old, service.version, 2)
+    service.machine.sh("systemctl reset-failed the-run; userdel sue").check()
 
 
 # --- who may command ------------------------------------------------------------------------------------------------

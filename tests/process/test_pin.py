@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import make_broker
+from tests.support import pinned
 from tests.support.daemon import BIN, Daemon, Status, pool, settled_on
+from tests.support.pinned import waits
 from tests.support.sample import Application
 from tests.support.upgrade import Setting
 
@@ -55,42 +58,47 @@ def recycled(status: Status) -> bool:
     return [instance["generation"] for instance in pool(status)["instances"]] == [2]
 
 
-def waits(status: Status) -> bool:
-    return "the end of the pin of" in pool(status)["waiting"]
-
-
 def words(running: subprocess.Popen[str]) -> tuple[int, str]:
     """Let the run end; its exit status, and what trapctl said."""
     said = running.communicate(timeout=30)[1]
     return running.returncode, said
 
 
+@dataclass
+class Stage:
+    """For tests/support/pinned.py."""
+
+    application: Application
+    daemon: Daemon
+    running: subprocess.Popen[str]
+
+    def wait_until(self, what: str, true: Callable[[Status], bool]) -> Status:
+        return self.daemon.wait_until(what, true)
+
+    def install_next(self) -> None:
+        self.application.install(self.application.wheel("1.1"))
+
+    def restart(self) -> None:
+        self.daemon.stop()
+        self.daemon.start()
+
+    def end_the_run(self) -> tuple[int, str]:
+        return words(self.running)
+
+
 def test_an_upgrade_waits_for_the_run_over_a_restart_of_trapd(application: Application, daemon: Daemon) -> None:
     with run(daemon) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "1 64\n"
-        application.install(application.wheel("1.1"))
-        status = daemon.wait_until("the upgrade to wait", waits)
-        [pin] = pool(status)["pins"]
-        assert (pin["generation"], pin["away"]) == (1, False)
-        assert status["problems"] == pool(status)["problems"] == []
+        stage = Stage(application, daemon, running)
+        [pin] = pool(pinned.an_upgrade_waits(stage, 1))["pins"]
         asked = daemon.ctl("rollout", "status", "--no-wait").stdout
         assert f"{pin['actor']} pins generation 1, for {sys.executable} -c" in asked
         assert " pins generation 1" in daemon.ctl("why", "default").stdout
         assert "cannot undo default: " in daemon.ctl("rollout", "undo", "default").stderr
         assert daemon.ctl("recycle", "--no-wait").returncode == 0  # of the same code
         daemon.wait_until("the recycle", lambda now: recycled(now) and settled_on("1.0", 1)(now))
-
-        daemon.stop()
-        daemon.start()
-        daemon.wait_until("the holder", lambda now: [p["away"] for p in pool(now)["pins"]] == [False])
-        daemon.wait_until("workers on 1.0", settled_on("1.0", 1))
-        daemon.wait_until("the upgrade to wait", waits)
-        ended, said = words(running)
-        assert ended == 7
-        assert "trapd is back, and the pin is taken up again" in said
-    daemon.wait_until("workers on 1.1", settled_on("1.1", 1))
-    assert pool(daemon.status())["pins"] == []
+        pinned.the_pin_is_kept_over_a_restart(stage, "1.0", "1.1", 1)
 
 
 def test_what_ends_a_pin_and_what_its_command_hears(application: Application, daemon: Daemon) -> None:
