@@ -33,6 +33,12 @@ def package(machines: None, pytestconfig: pytest.Config) -> Path:
     return debian.build_package(pytestconfig.cache.mkdir("package"))
 
 
+@pytest.fixture(scope="module")
+def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a higher revision."""
+    return debian.next_revision(package, tmp_path_factory.mktemp("newer"))
+
+
 @pytest.fixture(scope="session")
 def application(machines: None, pytestconfig: pytest.Config) -> Path:
     assert pytestconfig.cache is not None
@@ -198,11 +204,10 @@ def test_from_apt_to_the_reboot(host: Host, package: Path, application: Path) ->
 
 
 def test_an_upgrade_leaves_the_workers_alone_and_the_new_trapd_takes_them_over(
-    working: Host, package: Path, tmp_path: Path, pytestconfig: pytest.Config
+    working: Host, newer: Path, pytestconfig: pytest.Config
 ) -> None:
     before, old, generation = working.workers(), working.trapd(), working.generation()
     assert len(before) == 2
-    newer = debian.next_revision(package, tmp_path)
     task = working.nap(40.0)  # longer than apt takes
     working.wait("start of the task", lambda: task in working.ledger("start"))
     configuration = working.machine.sh("stat --format='%n %U:%G:%a' /etc/trapd/*").check()
@@ -253,30 +258,45 @@ def needrestart(machine: Machine) -> Done:
     return done
 
 
-def test_a_trapd_that_was_stopped_stays_stopped_over_an_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def host_with_trapd(boot_for_module: Boot, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A Debian with the package as it is installed, for the tests that upgrade it; dpkg takes the newer one again, too,
+    with all that the package's scripts do at an upgrade."""
+    host = Host(boot_for_module(prepare=PREPARE), tmp_path_factory.mktemp("wheels"))
     host.dpkg("--install", package)
-    host.machine.systemctl("stop", "trapd")
-    host.dpkg("--install", debian.next_revision(package, tmp_path))
-    assert host.machine.run("systemctl", "is-active", "trapd").out == "inactive\n"
-    assert host.machine.systemctl("is-enabled", "trapd") == "enabled\n"
+    return host
 
 
-def test_an_aborted_upgrade_leaves_no_mark(host: Host, package: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def idle(host_with_trapd: Host) -> Host:
+    host_with_trapd.machine.systemctl("start", "trapd")
+    return host_with_trapd
+
+
+def test_a_trapd_that_was_stopped_stays_stopped_over_an_upgrade(idle: Host, newer: Path) -> None:
+    idle.machine.systemctl("stop", "trapd")
+    idle.dpkg("--install", newer)
+    assert idle.machine.run("systemctl", "is-active", "trapd").out == "inactive\n"
+    assert idle.machine.systemctl("is-enabled", "trapd") == "enabled\n"
+
+
+def test_an_aborted_upgrade_leaves_no_mark(idle: Host, newer: Path) -> None:
     """trapd was stopped then, and somebody has started it since."""
-    host.dpkg("--install", package)
-    old = host.trapd()
-    host.machine.sh("touch /run/trapd.stopped").check()
-    host.dpkg("--install", debian.next_revision(package, tmp_path))
-    assert host.trapd() not in (0, old)
-    assert not host.machine.exists("/run/trapd.stopped")
+    old = idle.trapd()
+    idle.machine.sh("touch /run/trapd.stopped").check()
+    idle.dpkg("--install", newer)
+    assert idle.trapd() not in (0, old)
+    assert not idle.machine.exists("/run/trapd.stopped")
 
 
-def test_a_configuration_that_cannot_be_used_stops_no_upgrade(host: Host, package: Path, tmp_path: Path) -> None:
-    host.dpkg("--install", package)
-    host.machine.sh("echo 'nonsense = 1' >>/etc/trapd/trapd.toml; systemctl restart trapd || :").check()
-    told = host.dpkg("--install", debian.next_revision(package, tmp_path))
+def test_a_configuration_that_cannot_be_used_stops_no_upgrade(idle: Host, newer: Path) -> None:
+    machine = idle.machine
+    machine.sh("cp -p /etc/trapd/trapd.toml /tmp; echo 'nonsense = 1' >>/etc/trapd/trapd.toml").check()
+    machine.sh("systemctl restart trapd || :").check()
+    told = idle.dpkg("--install", newer)
     assert "Setting up trapd" in told
-    assert "nonsense" in host.machine.journal("-u", "trapd")
+    assert "nonsense" in machine.journal("-u", "trapd")
+    machine.sh("mv /tmp/trapd.toml /etc/trapd/trapd.toml; systemctl reset-failed trapd").check()
 
 
 # --- remove and purge -----------------------------------------------------------------------------------------------

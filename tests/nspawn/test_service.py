@@ -54,12 +54,8 @@ def service(machine_with_trapd: Service) -> Iterator[Service]:
     service.machine.systemctl("start", "trapd")
     service.wait_until("workers that are current", at_rest)
     yield service
-    service.configure()
-    service.drop_in("trapd.service", None)
-    service.drop_in("trapd-worker-.service", None)
     limit(service, "infinity")
-    service.machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl start trapd").check()
-    service.reload()
+    service.restore()
 
 
 def instances(status: Status) -> list[dict[str, Any]]:
