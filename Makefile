@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
+TESTS ?=
 # What the tests need beside Python: brokers, what boots a throw-away machine with a real systemd, and what makes the root
 # of another Debian for one. Upgrades are done with what people do them with.
 PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap gcc libc6-dev \
@@ -47,7 +48,7 @@ test: packages check
 # What repeats something by chance, far more often; docs/repetitions.md has what came of it.
 test-long: packages dev
 	@bash .ci/packages postgresql
-	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md
+	TRAPD_LONG=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) -p tests.support.repetitions -m long --figures docs/repetitions.md $(TESTS)
 
 test-debian13: packages dev
 	$(ON_DEBIAN13) $(IN_LANES)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,13 +19,13 @@ LONG = bool(os.environ.get("TRAPD_LONG"))
 _HEAD = """# What `make test-long` found
 
 The tests that repeat something by chance (random lives, invented worlds, SIGKILL at any moment) do so a little in
-`make test` and a lot in `make test-long`, which wrote this page.
+`make test` and a lot in `make test-long`, which wrote this page. A run of some of its tests, as with
+`make test-long TESTS=tests/upgrades/test_kills.py`, replaces their rows alone.
 
-Last run: {date}, {processors} processors, Python {python}. {outcome}
-
-| test | times | seconds | outcome |
-|---|---|---|---|
+| test | times | seconds | outcome | last run |
+|---|---|---|---|---|
 """
+_ROW = re.compile(r"^\| `([^`]+)` \|")
 
 
 def times(short: int, long: int) -> int:
@@ -53,14 +54,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 count, seconds, worst = rows.get(name, (0, 0.0, "passed"))
                 count += int(dict(report.user_properties).get("times", 1))
                 rows[name] = (count, seconds + report.duration, worst if outcome == "passed" else "failed")
-    bad = [name for name, (_, _, outcome) in rows.items() if outcome == "failed"]
-    head = _HEAD.format(
-        date=datetime.now(UTC).date().isoformat(),
-        processors=os.cpu_count(),
-        python=platform.python_version(),
-        outcome=f"{len(bad)} failed." if bad else "All passed.",
-    )
-    lines = [
-        f"| `{name}` | {n:,} | {seconds:.0f} | {outcome} |" for name, (n, seconds, outcome) in sorted(rows.items())
-    ]
-    path.write_text(head + "\n".join(lines) + "\n")
+    where = f"{datetime.now(UTC).date().isoformat()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    lines = {
+        name: f"| `{name}` | {n:,} | {seconds:.0f} | {outcome} | {where} |"
+        for name, (n, seconds, outcome) in rows.items()
+    }
+    write(path, lines)
+
+
+def write(page: Path, lines: Mapping[str, str]) -> None:
+    """Put these rows, by the name of their test, into a page, in place of those that it has of the same tests."""
+    there = page.read_text("utf-8").splitlines() if page.exists() else []
+    rows = {found[1]: line for line in there if (found := _ROW.match(line))} | dict(lines)
+    page.write_text(_HEAD + "".join(f"{rows[name]}\n" for name in sorted(rows)), "utf-8")
