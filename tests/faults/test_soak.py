@@ -17,7 +17,7 @@ from tests.support.repetitions import times
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 3600))]
 
-COUNTS = 10, 200
+COUNTS = 20, 200
 WARM_UP = 5  # upgrades after which trapd has seen everything once: caches are full, and old generations are removed
 GROWTH = 1.10  # of its memory, from then on, at most
 BY_CHANCE = 1  # of anything: what is under way at the moment of a look (a generation that is removed, a connection)

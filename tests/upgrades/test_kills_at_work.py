@@ -17,7 +17,7 @@ from tests.upgrades.stage import PATIENCE, Shared, at_rest
 
 pytestmark = [pytest.mark.together, pytest.mark.long, pytest.mark.timeout(times(600, 7200))]
 
-COUNTS = 4, 150
+COUNTS = 8, 150
 
 
 def pip_install(stage: Ship, version: str) -> None:
