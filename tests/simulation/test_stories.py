@@ -873,7 +873,7 @@ def test_what_the_disk_means_is_known_with_its_reason_at_any_time() -> None:
     universe.install("two", RAISES)
     assert means() == same.format(2)
     universe.settle("one")
-    refused = "nothing changes, because what is installed was refused before as this application: "
+    refused = "nothing changes, because what is installed was refused before for this application: "
     assert means() == f"{refused}{universe.history.rollouts(limit=1)[0].reason}"
     universe.order("recycle", [POOL], reason="memory")
     assert means().startswith(refused), "another trigger does not change that"
@@ -916,7 +916,7 @@ def test_the_same_answer_to_a_trigger_is_logged_once_until_something_is_rolled_o
     for _ in range(3):
         universe._look()
     lines = [record.getMessage() for record in caplog.records if "nothing changes" in record.getMessage()]
-    assert "p: disk: nothing changes, because what is installed was refused before as this application" in lines[-1]
+    assert "p: disk: nothing changes, because what is installed was refused before for this application" in lines[-1]
     assert len(lines) == 3
 
 

@@ -70,7 +70,7 @@ def test_a_version_that_cannot_start_is_rejected_and_the_next_good_one_rolls_out
     why = daemon.ctl("why", "default").stdout
     assert re.search(reason, why)
     assert "Traceback" in why
-    refused = r"(?m)^now +disk +nothing changes, because what is installed was refused before as this application: "
+    refused = r"(?m)^now +disk +nothing changes, because what is installed was refused before for this application: "
     assert re.search(f"{refused}.*{reason}", why)
     settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)
     assert workers(settled) == workers(before), "an old worker was stopped for a broken upgrade"

@@ -122,5 +122,7 @@ def read(folder: Path) -> Manifest:
             found |= {key: tuple(found[key]) for key in ("import_path", "left_out")}
             return Manifest(**{key: found[key] for key in Manifest.__slots__})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SnapshotError(f"cannot read {path}: {error}; trapctl retry makes it anew of what is installed") from error
+        why = error.strerror.lower() if isinstance(error, OSError) and error.strerror else error
+        remedy = "if its code is installed, trapctl retry makes it anew"
+        raise SnapshotError(f"cannot read {path}: {why}; {remedy}") from error
     raise SnapshotError(f"cannot read {path}: it has schema {schema!r}, and this trapd knows {SCHEMA} and below")

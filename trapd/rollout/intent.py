@@ -302,7 +302,7 @@ def _renewed(situation: Situation) -> Nothing | CopyOf:
 
 
 STOPPING = Nothing(Cause.STOPPING, "trapd stops, and its workers with it; start it again first")
-_REACHES = {Scope.CODE: "", Scope.APPLICATION: " as this application", Scope.SETTINGS: " under these settings"}
+_REACHES = {Scope.CODE: "", Scope.APPLICATION: " for this application", Scope.SETTINGS: " under these settings"}
 
 
 def unsettled(situation: Situation) -> Nothing:

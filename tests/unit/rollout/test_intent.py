@@ -65,7 +65,7 @@ HALF_MADE = wanting(2, 1, phase=RolloutState.CANARY)
         (situation(AT_ONE, Disk(DiskState.BROKEN, "half")), Cause.UNSETTLED, "what is installed is broken: half"),
         (situation(AT_TWO), Cause.SAME, "generation 2 is what is installed, under the settings in force"),
         (situation(refusing(AT_ONE, Scope.CODE, "two", "")), Cause.REFUSED, "refused before: it raised"),
-        (situation(refusing(AT_ONE, Scope.APPLICATION, "two", APP)), Cause.REFUSED, "before as this application: it"),
+        (situation(refusing(AT_ONE, Scope.APPLICATION, "two", APP)), Cause.REFUSED, "before for this application: it"),
         (
             situation(refusing(AT_TWO, Scope.SETTINGS, "two", launch_digest(OTHER, APP)), spec=OTHER),
             *(Cause.REFUSED, "before under these settings: it raised"),
