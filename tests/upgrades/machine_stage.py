@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 DIST_PACKAGES = "/usr/lib/python3/dist-packages"
 _SENT = "/srv/sent"
 _SUBMIT = f"""
-import time
+import signal, time
 from celery import Celery
 app = Celery("submitter")
 app.config_from_object("celeryconfig")
-while True:
+told = []  # between a task and its id an end would leave a task of nobody
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+while not told:
     with open("{_SENT}", "a") as sent:
         print(app.send_task("{NAP}", ({NAP_TIME}, "{LEDGER}"), ignore_result=True).id, file=sent)
     time.sleep({PACE})

@@ -100,9 +100,9 @@ def serving(stage: Stage) -> int:
 def nothing_lost(tasks: Tasks, versions: set[str]) -> None:
     """Each task ran once, in one version of the code from its first line to its last import."""
     entries = tasks.entries()
-    assert Counter((entry.id, entry.event) for entry in entries) == Counter(
-        (id, event) for id in tasks.sent for event in ("start", "end")
-    )
+    seen = Counter((entry.id, entry.event) for entry in entries)
+    meant = Counter((id, event) for id in tasks.sent for event in ("start", "end"))
+    assert seen == meant, f"lost: {meant - seen}, too often or of nobody: {seen - meant}"
     assert {entry.version for entry in entries} <= versions
     assert [entry for entry in entries if entry.event == "end" and entry.lazy != entry.version] == []
 
