@@ -17,7 +17,7 @@ from tests.support.repetitions import times
 from trapd.worker import imports
 
 ROOT = Path(imports.__file__).parents[2]
-AT_ONCE = times(4, 10)
+AT_ONCE = 10
 HITS = 2  # of three functions: nobody calls `apply` but `bend`, whose machine code contains it
 # The stages of a worker's start that have to do with numba: see trapd/worker/entry.py.
 START = f"""
@@ -172,7 +172,7 @@ def test_a_cache_that_cannot_be_used_is_thrown_away_and_told(site: Site) -> None
 
 @pytest.mark.long
 @pytest.mark.timeout(times(600, 3000))
-def test_those_that_start_at_once_on_an_empty_cache_all_start_and_so_does_the_next(
+def test_ten_that_start_at_once_on_an_empty_cache_all_start_and_so_does_the_next(
     site: Site, record_property: Callable[[str, object], None]
 ) -> None:
     count = times(1, 5)

@@ -244,7 +244,7 @@ def they_reach_the_interesting_places(lives: Sequence[Universe]) -> None:
 def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
     lives = [walk(seed, pools=2) for seed in ([int(chosen)] if chosen else range(first, first + BATCH))]
-    if not chosen:
+    if not chosen and first == 0:
         they_part_ways_on_one_generation(lives)
 
 
@@ -259,7 +259,7 @@ def they_part_ways_on_one_generation(lives: Sequence[Universe]) -> None:
         shared += len(both)
         parted += sum(set(states.values()) == {RolloutState.COMPLETE, RolloutState.REJECTED} for states in both)
     assert shared > 120
-    assert parted > 3
+    assert parted > 5
 
 
 @pytest.mark.timeout(120)
