@@ -225,12 +225,12 @@ class Triggers:
             known.save([], [Event(known.clock.wall(), EventKind.RETRIED, why, actor, name) for name in pools])
         for name in pools:
             what = orders.to_retry(self._situation(name))
-            if taken and isinstance(what, Nothing) and what.cause is Cause.NOT_REFUSED:
-                continue  # what it means is what the watch has made of it
-            self._receive(name, Trigger.RETRY, what, actor)
+            not_refused = isinstance(what, Nothing) and what.cause is Cause.NOT_REFUSED
+            if not (taken and not_refused):  # else it means what the watch has made of it
+                self._receive(name, Trigger.RETRY, what, actor)
+            if not_refused:
+                continue
             if isinstance(what, Nothing):
-                if what.cause is Cause.NOT_REFUSED:
-                    continue
                 raise _impossible(Trigger.RETRY, name, what)
             state, wall = forgive(known.state(name), known.situation(name).installed), known.clock.wall()
             known.save([state], [Event(wall, EventKind.RETRIED, what.why, actor, name)])

@@ -18,7 +18,7 @@ from trapd.control.protocol import SCHEMA
 from trapd.ctl import rules_notify, rules_options, rules_paths, rules_running, rules_settings, rules_units
 from trapd.ctl.application import command, permit
 from trapd.ctl.celery_rules import celery_findings
-from trapd.ctl.client import AnswerError, Client, UnreachableError
+from trapd.ctl.client import AnswerError, UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.findings import ALWAYS, ERROR, WARNING, Facts, Finding
 from trapd.ctl.session import Session
@@ -72,8 +72,7 @@ def announced(what: str) -> Iterator[None]:
 def running(session: Session) -> list[Finding]:
     """Return the problems of the trapd that runs with this configuration; none if no trapd answers this user."""
     try:
-        with Client(session.socket) as client:
-            return list(rules_running.findings(client.ask(methods.STATUS({})), time.time()))
+        return list(rules_running.findings(session.ask(methods.STATUS({})), time.time()))
     except (UnreachableError, AnswerError):
         return []
 
