@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker, on_redis, redis_server
+from tests.support.lost_consumers import LOSES
 from tests.support.snapshots import NAPS
 from tests.support.stages import look
 from tests.support.worker_lab import ONE, WorkerLab, wait
@@ -27,16 +28,10 @@ from trapd.spec import PoolSpec
 PATIENCE = 240.0  # s
 JOBS = (
     NAPS
+    + LOSES
     + """
 import signal
 from celery import signals
-from celery.worker.control import control_command
-
-
-@control_command()
-def lose(state, queue):
-    consumer = state.consumer.task_consumer
-    consumer.channel.basic_cancel(consumer._active_tags[queue])
 
 
 @signals.worker_ready.connect
@@ -56,8 +51,7 @@ def cancelled(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
 
 
 def lost(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
-    for queue in lab.spec.queues:
-        lab.client.control.broadcast("lose", {"queue": queue})
+    lab.client.control.broadcast("lose")
 
 
 def one_of_two_lost(lab: WorkerLab, pid: int, hole: BlackHole) -> None:

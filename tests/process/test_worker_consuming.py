@@ -13,6 +13,7 @@ from kombu import Queue
 from tests.conftest import make_broker
 from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker
+from tests.support.lost_consumers import LOSES
 from tests.support.repetitions import rows
 from tests.support.snapshots import NAPS
 from tests.support.stages import PATIENCE, look
@@ -25,20 +26,12 @@ pytestmark = client_warnings
 QUIET = 1.5  # s
 JOBS = (
     NAPS
+    + LOSES
     + f"""
 from celery import signals
-from celery.worker.control import control_command
 from trapd.worker import consuming
 
 consuming.QUIET = {QUIET}
-
-
-@control_command()
-def lose(state):
-    \"\"\"The consumer is lost at the broker, and kombu does not know it.\"\"\"
-    consumer = state.consumer.task_consumer
-    for tag in consumer._active_tags.values():
-        consumer.channel.basic_cancel(tag)
 """
 )
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import processes
-from trapd.control import methods
+from trapd.control import documents, methods
+from trapd.control.protocol import MOST_LINES
 from trapd.ctl.client import AnswerError, Client, UnreachableError
 from trapd.layout import Runtime
 
@@ -139,6 +140,12 @@ class Daemon:
     def status(self) -> Status:
         """What ``trapctl status --json`` shows; an empty dict while trapd does not answer yet."""
         return ask_status(self.control)
+
+    def events(self) -> list[documents.Event]:
+        """The last events, oldest first."""
+        with Client(self.control) as client:
+            answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "since": None, "limit": MOST_LINES}))
+        return answer["events"]
 
     def wait_until(
         self, what: str, true: Callable[[Status], bool], timeout: float = 60.0, every: float = 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,13 +106,9 @@ def test_a_first_version_that_cannot_start_is_tried_again_with_growing_pauses(
     application.install(application.wheel("2.0", sample.raising("2.0")))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=setting.tables(application)) as daemon:
         daemon.wait_until("third failure in a row", lambda now: any(one["failures"] >= 3 for one in failed(now)))
-        started = [event for event in events(daemon) if event["kind"] == "started"]
+        started = [event for event in daemon.events() if event["kind"] == "started"]
     assert len(started) <= 4 * WORKERS  # three tries of each, and one more may have begun
 
 
 def failed(status: Status) -> list[dict[str, Any]]:
     return [one for one in pool(status)["instances"] if one["state"] == "failed"]
-
-
-def events(daemon: Daemon) -> list[dict[str, Any]]:
-    return list(json.loads(daemon.ctl("events", "--json", "--limit", "1000").stdout)["events"])

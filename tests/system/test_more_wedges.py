@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,22 +12,11 @@ from tests.conftest import make_broker
 from tests.support import sample
 from tests.support.black_hole import BlackHole
 from tests.support.daemon import Daemon, Status, pool
+from tests.support.lost_consumers import LOSES
 from tests.support.sample import Application
 from tests.support.upgrade import Setting
 from tests.system.test_not_consuming import LOOKS, QUIET, names
-from trapd.control import methods
-from trapd.ctl.client import Client
 
-LOSES = """
-from celery.worker.control import control_command
-
-
-@control_command()
-def lose(state, queue):
-    \"\"\"One consumer of several is lost, and the worker does not know it.\"\"\"
-    consumer = state.consumer.task_consumer
-    consumer.channel.basic_cancel(consumer._active_tags[queue])
-"""
 AWAY = """
 if os.environ.get("AWAY"):
     broker_url = broker_url.replace(":{port}", ":" + os.environ["AWAY"])
@@ -60,7 +48,7 @@ def test_a_worker_that_lost_one_queue_of_two_and_one_that_connects_for_ever_are_
             hole.swallow_present()
 
             def told() -> str:
-                return " ".join(event["reason"] for event in events(daemon) if event["kind"] == "relieved")
+                return " ".join(event["reason"] for event in daemon.events() if event["kind"] == "relieved")
 
             sent = [app.send_task(sample.NAP, (0, str(path)), queue=queue).id for queue in (lost, away)]
             while not ("while other queues give theirs" in told() and "another one is answered" in told()):
@@ -68,13 +56,13 @@ def test_a_worker_that_lost_one_queue_of_two_and_one_that_connects_for_ever_are_
                 time.sleep(0.5)
             # the one that connects for ever is ended a minute later only
             daemon.wait_until(
-                "drains", lambda _: [event["kind"] for event in events(daemon)].count("draining") == len(pools)
+                "drains", lambda _: [event["kind"] for event in daemon.events()].count("draining") == len(pools)
             )
             while {entry.id for entry in sample.read_ledger(path) if entry.event == "end"} != set(sent):
                 time.sleep(0.1)
             each = Counter(entry.id for entry in sample.read_ledger(path) if entry.event == "start")
             assert set(each.values()) == {1}
-            everything = events(daemon)
+            everything = daemon.events()
             for name in pools:
                 (old,), mine = names(before, name), [event for event in everything if event["pool"] == name]
                 after = [event for event in mine if event["instance"] not in (None, old)]
@@ -83,16 +71,6 @@ def test_a_worker_that_lost_one_queue_of_two_and_one_that_connects_for_ever_are_
                 assert (drained["instance"], drained["id"] > after[-1]["id"]) == (old, True), "new before old"
             hole.strand()  # its connection ends, so it leaves
             hole.pass_on()
-
-
-def events(daemon: Daemon) -> list[dict[str, Any]]:
-    with Client(daemon.control) as client:
-        return [
-            dict(event)
-            for event in client.ask(methods.EVENTS({"pool": None, "rollout": None, "since": None, "limit": 500}))[
-                "events"
-            ]
-        ]
 
 
 def words(status: Status, name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.daemon import Daemon, settled_on
+from tests.support.daemon import settled_on
 from tests.support.trap_lab import Lab, Series, transient, trap_lab, wait
 
 TOGETHER_WITH = "tests/system/test_make_run.py"  # Trap's environment
@@ -29,18 +29,19 @@ def lab(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield lab
 
 
-def run_over_an_upgrade(lab: Lab, daemon: Daemon, series: Series, policy: str) -> tuple[int, str]:
+def run_over_an_upgrade(lab: Lab, series: Series, policy: str) -> tuple[int, str]:
     """Return the exit status, and what the user was told. The submitter stands still while the worker is replaced, so
     that both versions answer."""
-    daemon.wait_until(f"a worker on {OLD}", settled_on(OLD, 1, "trap"), START)
-    run = lab.trapctl_run(daemon, series, "--on-upgrade", policy, "--in-flight", "1")
-    wait(lambda: lab.begun() >= 4, run)
-    submitter = submitter_of(run)
-    submitter.send_signal(signal.SIGSTOP)
-    lab.upgrade(NEW)
-    daemon.wait_until(f"a worker on {NEW}", settled_on(NEW, 1, "trap"), START)
-    submitter.send_signal(signal.SIGCONT)
-    told = run.communicate(timeout=START)[1]
+    with lab.daemon() as daemon:
+        daemon.wait_until(f"a worker on {OLD}", settled_on(OLD, 1, "trap"), START)
+        run = lab.trapctl_run(daemon, series, "--on-upgrade", policy, "--in-flight", "1")
+        wait(lambda: lab.begun() >= 4, run)
+        submitter = submitter_of(run)
+        submitter.send_signal(signal.SIGSTOP)
+        lab.upgrade(NEW)
+        daemon.wait_until(f"a worker on {NEW}", settled_on(NEW, 1, "trap"), START)
+        submitter.send_signal(signal.SIGCONT)
+        told = run.communicate(timeout=START)[1]
     return run.returncode, told
 
 
@@ -51,8 +52,7 @@ def submitter_of(run: subprocess.Popen[str]) -> psutil.Process:
 
 def test_with_redo_the_database_is_that_of_trap_run_on_the_version_that_won(lab: Lab) -> None:
     series = transient(lab.place)
-    with lab.daemon() as daemon:
-        status, told = run_over_an_upgrade(lab, daemon, series, "redo")
+    status, told = run_over_an_upgrade(lab, series, "redo")
     assert status == 0, told
     assert "generation 2 is the one to run by now: the run goes on there, from the kept answers" in told
     lab.reference(series)  # on the version that is installed by now
@@ -70,8 +70,7 @@ def test_with_redo_the_database_is_that_of_trap_run_on_the_version_that_won(lab:
 
 def test_with_mix_the_database_and_the_exit_status_say_so(lab: Lab) -> None:
     series = transient(lab.place)
-    with lab.daemon() as daemon:
-        status, told = run_over_an_upgrade(lab, daemon, series, "mix")
+    status, told = run_over_an_upgrade(lab, series, "mix")
     assert status == 25, told
     assert "NOT COMPARABLE" in told
     assert lab.rows(series, "select state, codes, trap from trapd_run") == [("mixed", 2, OLD)]

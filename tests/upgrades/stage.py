@@ -20,9 +20,6 @@ from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.daemon import Daemon, Table
 from tests.support.sample import APP, NAME, NAP, Entry, parse_ledger
-from trapd.control import methods
-from trapd.control.protocol import MOST_LINES
-from trapd.ctl.client import Client
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -174,9 +171,7 @@ class Stage:
 
     def events(self, after: int = 0) -> list[documents.Event]:
         """The events with a higher number, oldest first."""
-        with Client(self.daemon.control) as client:
-            answer = client.ask(methods.EVENTS({"pool": None, "rollout": None, "since": None, "limit": MOST_LINES}))
-        return [event for event in answer["events"] if event["id"] > after]
+        return [event for event in self.daemon.events() if event["id"] > after]
 
     def ctl(self, *arguments: str) -> tuple[int, str]:
         """The exit status of trapctl and its output."""
