@@ -78,9 +78,13 @@ class Ages:
 
     def given(self, problems: Iterable[Problem], wall: float) -> tuple[Problem, ...]:
         """Return these problems, which are all that there are at ``wall``, with ``since``; the others are over."""
-        dated = tuple(replace(p, since=p.since or min(self.known.get(p.key, wall), wall)) for p in problems)
+        dated = self.dated(problems, wall)
         self.known = (self.known if wall < self._until else {}) | {problem.key: problem.since for problem in dated}
         return dated
+
+    def dated(self, problems: Iterable[Problem], wall: float) -> tuple[Problem, ...]:
+        """Return these problems, which are some of those that there are at ``wall``, with ``since``."""
+        return tuple(replace(p, since=p.since or min(self.known.get(p.key, wall), wall)) for p in problems)
 
     def keep(self, known: Mapping[str, float], until: float) -> None:
         """Begin with what an earlier trapd knew. Before ``until`` not all is seen yet, and nothing is over."""

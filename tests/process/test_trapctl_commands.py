@@ -281,6 +281,11 @@ def test_a_rejected_rollout_ends_with_its_traceback_and_exit_status_1(short_path
         assert re.search(r"rollout 1 rejected after \d+s: default@8-1 failed to start", shown.stdout)
         assert "ModuleNotFoundError: No module named 'numba_next'" in shown.stdout
         exactly(one.ctl("rollout", "status"), 1)
+        for how in ([], ["--no-wait"]):
+            done = one.ctl("rollout", "status", *how)
+            exactly(done, 1)
+            assert re.search(r"^trapctl: pool default: trap 1\.3\.0 is installed and does not run: ", done.stderr)
+            assert "install other code, or try the same again: trapctl retry default" in done.stderr
 
 
 def test_a_wait_that_times_out_says_that_it_goes_on_and_ends_with_75(short_path: Path) -> None:
@@ -292,6 +297,20 @@ def test_a_wait_that_times_out_says_that_it_goes_on_and_ends_with_75(short_path:
         )
         assert done.stderr.endswith("wait again with trapctl rollout status default\n")
         exactly(one.ctl("rollout", "status", "--timeout", "0"), 75)
+        exactly(one.ctl("rollout", "status", "--no-wait"), 0)
+
+
+def test_a_held_rollout_is_told_at_once_since_when_and_with_what_to_do(short_path: Path) -> None:
+    with trapd(short_path, "stuck") as one:
+        exactly(one.ctl("recycle", "--no-wait"), 0)
+        exactly(one.ctl("rollout", "pause", "default"), 0)
+        done = one.ctl("rollout", "status", "--no-wait")
+        exactly(done, 1)
+        assert re.search(
+            r"^trapctl: pool default: it is paused, rollout 1 is held, begun \d+s ago; trapctl rollout resume default",
+            done.stderr,
+        )
+        exactly(one.ctl("rollout", "resume", "default"), 0)
         exactly(one.ctl("rollout", "status", "--no-wait"), 0)
 
 

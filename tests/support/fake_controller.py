@@ -39,8 +39,10 @@ from trapd.model import (
     Memory,
     Pin,
     PoolState,
+    Refusal,
     Rollout,
     RolloutState,
+    Scope,
 )
 from trapd.rollout.actions import Start
 from trapd.rollout.intent import Cause, Nothing
@@ -134,7 +136,8 @@ class FakeController:
         if self.disk.state is not DiskState.SETTLED:
             means = Nothing(Cause.UNSETTLED, f"what is installed is {self.disk.state}: {self.disk.reason}")
         elif rollout is not None and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
-            means = Nothing(Cause.REFUSED, f"what is installed was refused before: {rollout.reason}")
+            refusal = Refusal(Scope.CODE, self.disk.fingerprint, "", rollout.reason, rollout.ended_wall or 0.0)
+            means = Nothing(Cause.REFUSED, f"what is installed was refused before: {rollout.reason}", refusal)
         return replace(view, installed=means)
 
     def pools(self) -> Sequence[PoolView]:

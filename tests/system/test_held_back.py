@@ -4,6 +4,7 @@ somebody takes it as it is. The workers serve meanwhile."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,12 @@ def test_half_an_upgrade_is_held_back_until_a_person_takes_it_as_it_is(
     status = daemon.wait_until("a broken disk after a restart", broken)
     daemon.wait_until("a worker on 1.0", lambda status: any(i["state"] == "ready" for i in pool(status)["instances"]))
     assert pool(status)["generation"] == 1
+    asked = daemon.ctl("rollout", "status", "--no-wait")
+    assert asked.returncode == 1, asked.stdout
+    told = r"^trapctl: what is installed is broken and not rolled out: .*; .*trapctl retry.* \(for \d+s\)\n$"
+    assert re.search(told, asked.stderr), asked.stderr
+    assert UNFIT in asked.stderr
+    assert asked.stdout == ""
 
     answer = daemon.ctl("retry")
     assert answer.returncode == 0, answer.stderr
@@ -77,6 +84,7 @@ def test_half_an_upgrade_is_held_back_until_a_person_takes_it_as_it_is(
     install(application, ship)
     daemon.wait_until("workers on 1.1", settled_on("1.1", 1))
     assert daemon.ctl("status").returncode == 0
+    assert daemon.ctl("rollout", "status", "--no-wait").returncode == 0
 
     module = application.site_packages() / NAME / "__init__.py"
     patched = f"{NAME} is not whole: {module}"

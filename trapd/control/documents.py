@@ -407,6 +407,10 @@ class RolloutStatus(_Answer):
     disk: Disk
     pools: Annotated[list[Progress | NoRollout], "the latest rollout of each pool"]
     installed: Annotated[list[Installed], "of each pool, in the same order"]
+    problems: Annotated[
+        list[OpenProblem],
+        "what keeps installed code from running until somebody does something: it is broken, refused or held back",
+    ]
     rollouts: Annotated[list[Rollout], "the latest of each pool that has one"]
 
 

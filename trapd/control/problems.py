@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from trapd.control import incidents
 from trapd.control.drains import Waits, overdue
@@ -36,6 +36,12 @@ def collect(
         if view.instances or not eager:
             found += _of_pool(context, view, waits)
     return context.ages.given(found, context.clock.wall())
+
+
+def of_installed(context: Context, views: Iterable[PoolView]) -> tuple[Problem, ...]:
+    """Return what keeps installed code from running in these pools until somebody does something, with its age."""
+    refused = [problem for view in views for problem in _refused(context, view)]
+    return context.ages.dated([*_of_disk(context.controller.disk), *refused], context.clock.wall())
 
 
 def missing(disk: Disk, views: Sequence[PoolView], when: When) -> list[str]:

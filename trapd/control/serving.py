@@ -8,9 +8,10 @@ from trapd.control import documents, requests
 from trapd.control.handlers import Call, Document, StillGoingError, named_or_all
 from trapd.control.needs import Context
 from trapd.control.pinned import awaited
+from trapd.control.problems import of_installed
 from trapd.control.progress import progress
 from trapd.control.protocol import SCHEMA
-from trapd.control.status import describe_disk
+from trapd.control.status import describe_disk, described_problem
 from trapd.model import Rollout, RolloutState
 from trapd.rollout.installed import Standing, installed
 from trapd.rollout.view import PoolView
@@ -56,6 +57,7 @@ def _now(context: Context, names: list[str]) -> documents.RolloutStatus:
         "disk": describe_disk(context.controller.disk),
         "pools": [_latest(view) for view in views],
         "installed": [_installed(context, view) for view in views],
+        "problems": [described_problem(one, context.clock.wall()) for one in of_installed(context, views)],
         "rollouts": [pool["rollout"] for pool in map(_latest, views) if pool["rollout"] is not None],
     }
 

@@ -13,6 +13,8 @@ from trapd.ctl.exits import Exit
 from trapd.ctl.follow import Waiting
 from trapd.ctl.session import Session
 from trapd.ctl.words import last_lines
+from trapd.durations import age
+from trapd.problem import ProblemKind
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -86,7 +88,8 @@ def refusals(session: Session, document: documents.RolloutStatus) -> Exit:
         if standing["state"] == "refused"
     ]
     for standing, pool in refused:
-        print(f"trapctl: {standing['message']}", file=sys.stderr)
+        told = [_told(problem) for problem in problems(document) if problem["pool"] == standing["pool"]]
+        print(*(f"trapctl: {text}" for text in told or [standing["message"]]), sep="\n", file=sys.stderr)
         if session.as_json:
             continue
         if pool["rollout"] is not None and pool["rollout"]["id"] == standing["rollout"]:
@@ -95,6 +98,27 @@ def refusals(session: Session, document: documents.RolloutStatus) -> Exit:
             name = standing["pool"]
             session.screen.line(f"trapctl why {name} shows more; trapctl retry {name} tries the same code again")
     return Exit.FAILED if refused else Exit.OK
+
+
+def kept_out(session: Session, document: documents.RolloutStatus) -> Exit:
+    """Print what keeps installed code from running until somebody does something, refusals and all; FAILED if anything
+    does."""
+    refused = {standing["pool"] for standing in document["installed"] if standing["state"] == "refused"}
+    others = [problem for problem in problems(document) if problem["pool"] not in refused]
+    for problem in others:
+        print(f"trapctl: {_told(problem)}", file=sys.stderr)
+    return max(refusals(session, document), Exit.FAILED if others else Exit.OK)
+
+
+def problems(document: documents.RolloutStatus) -> list[documents.OpenProblem]:
+    """What keeps installed code from running until somebody does something."""
+    return document.get("problems", [])  # a trapd from before the upgrade names none
+
+
+def _told(problem: documents.OpenProblem) -> str:
+    dated = problem["seconds"] < 1 or problem["kind"] in {kind.value for kind in ProblemKind if kind.dated}
+    text = problem["text"] if dated else f"{problem['text']} (for {age(problem['seconds'])})"
+    return text if problem["pool"] is None else f"pool {problem['pool']}: {text}"
 
 
 def outcome(screen: Screen, document: documents.Progress) -> None:

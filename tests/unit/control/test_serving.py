@@ -33,7 +33,7 @@ class Asking:
         self.told: list[dict[str, Any]] = []
         self.news = asyncio.Event()
         self.controller = controller
-        self.commands = commands_of(controller, look=look)
+        self.commands = commands_of(controller, look=look, clock=controller.clock)
 
     async def __call__(self, **params: Any) -> dict[str, Any]:
         async def report(document: Any) -> None:
@@ -48,6 +48,9 @@ class Asking:
             while not any(words in told["message"] for told in self.told):
                 self.news.clear()
                 await self.news.wait()
+
+
+async def ignore(document: object) -> None: ...
 
 
 def states(answer: dict[str, Any]) -> list[str]:
@@ -79,6 +82,37 @@ async def test_a_broken_disk_is_waited_for_and_said_and_its_cure_ends_the_wait()
     controller.disk = cured
     controller.notify()
     assert states(await waiting) == ["serves"]
+
+
+async def test_a_broken_disk_is_told_with_its_age_at_once_and_until_its_cure() -> None:
+    controller = serving()
+    cured, controller.disk = controller.disk, BROKEN
+    asking = Asking(controller)
+    await asking.commands.call(Request("status", {}), Caller("root", admin=True), ignore)  # trapd knows of it since
+    cast(VirtualClock, controller.clock).move_to(controller.clock.now() + 250)
+    [problem] = (await asking(wait=False))["problems"]
+    assert problem["text"] == "what is installed is broken and not rolled out: trap has no RECORD"
+    assert (problem["kind"], problem["pool"], problem["seconds"]) == ("broken", None, 250)
+    controller.disk = cured
+    assert (await asking(wait=False))["problems"] == []
+
+
+async def test_what_was_refused_and_what_a_pause_holds_are_told_and_a_rollout_that_goes_on_is_not() -> None:
+    controller = serving()
+    await controller.recycle(["default"], actor="watch", reason="trap 1.4.0")
+    asking = Asking(controller)
+    assert (await asking(wait=False))["problems"] == []
+    await controller.pause("default", actor="root")
+    [held] = (await asking(wait=False))["problems"]
+    assert (held["kind"], held["pool"]) == ("held", "default")
+    assert held["text"].endswith("trapctl rollout resume default lets it go on")
+    await controller.resume("default", actor="root")
+    controller.to("default", RolloutState.REJECTED, "default@8-1 failed to start")
+    cast(VirtualClock, controller.clock).move_to(controller.clock.now() + 65)
+    [refused] = (await asking(wait=False))["problems"]
+    assert (refused["kind"], refused["pool"], refused["seconds"]) == ("withheld", "default", 65)
+    assert "default@8-1 failed to start" in refused["text"]
+    assert refused["text"].endswith("try the same again: trapctl retry default")
 
 
 async def test_a_rollout_is_followed_to_its_rejection() -> None:
