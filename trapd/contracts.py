@@ -26,7 +26,7 @@ from trapd.work import TaskRun, Work
 # longer after a run that hung, because a hang shows only after the watchdog's time.
 FRESH_AGAIN, FRESH_AFTER_HANG = 30.0, 300.0
 STANDSTILL = 2.0  # seconds that a timer of trapd may be late; if it is later, trapd itself stood still (B13)
-STOP_TIME = 60.0  # seconds that a drain has without a sign of life (B14); TimeoutStopSec= of the workers' unit
+STOP_TIME = 55.0  # seconds that a drain has without a sign of life (B14); TimeoutStopSec= of the workers' unit
 
 
 def fresh_after(failure: Failure | None) -> float:
@@ -67,7 +67,8 @@ class Backend(Protocol):
         drains.
     B13 time in which trapd itself stood still does not count against any instance: a deadline of that time begins anew.
     B14 a draining instance that gives no sign of life for its stop time is ended: stopping, with a status that reports
-        it, then absent. A worker prolongs the time with EXTEND_TIMEOUT_USEC as long as its tasks run.
+        it, then absent. A worker prolongs the time with EXTEND_TIMEOUT_USEC as long as its tasks run, and its main
+        thread waits for them.
     B15 ``alive_at`` is when a ready instance last gave a sign that its main loop turns, and grows with each sign;
         ``ailment`` is what keeps it from serving: what the worker itself reports, or that it has become silent.
     B16 ``memory`` returns the memory that each running instance uses, as far as that is known. The question costs time,

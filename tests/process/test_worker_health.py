@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from tests.conftest import make_broker
 from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.processes import ended
+from tests.support.repetitions import rows
 from tests.support.snapshots import NAPS
-from tests.support.stages import EmbeddedStage
+from tests.support.stages import EmbeddedStage, look
 from tests.support.worker_lab import ONE, WorkerLab, client_warnings, wait
+from trapd.backend.words import hangs_on
 from trapd.model import FailureKind, InstanceState
 from trapd.spec import PoolSpec
 
@@ -37,6 +41,34 @@ from celery.worker.control import control_command
 def block(state):
     time.sleep(3600)
 """
+)
+
+
+STOP_TIME = 4.0  # s
+SPINS = (
+    NAPS
+    + f"""
+import os
+import signal
+from celery import signals
+from trapd.worker import health
+
+health.DRAIN_BY = {STOP_TIME}
+
+
+@signals.worker_ready.connect
+def prepare(**_):
+    signal.signal(signal.SIGURG, spin)
+
+
+def spin(*_):
+    while True:
+        pass
+"""
+)
+POOLS = rows(
+    usual=[("redis", "prefork"), ("embedded", "threads")],
+    more=[("embedded", "prefork"), ("redis", "gevent"), ("redis", "eventlet"), ("redis", "threads"), ("redis", "solo")],
 )
 
 
@@ -72,6 +104,55 @@ async def test_a_long_task_is_no_hang(short_path: Path, files: Broker, celery_po
         sent = await lab.send("nap", WATCHDOG + 1.5)
         assert await lab.result(sent)
         assert (await lab.settle())[ONE].state is InstanceState.READY
+
+
+def make_spinning(directory: Path, broker: Broker, celery_pool: str) -> WorkerLab:
+    spec = PoolSpec("default", celery_pool=celery_pool, concurrency=2 if celery_pool != "solo" else 1)
+    files = {"naps/jobs.py": SPINS}
+    return WorkerLab(directory, broker, spec=spec, files=files, watchdog=WATCHDOG, stop_time=STOP_TIME)
+
+
+@pytest.mark.parametrize(("kind", "celery_pool"), POOLS)
+async def test_a_long_task_in_a_drain_is_no_hang(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, celery_pool: str
+) -> None:
+    """Whatever Celery's pools do while the main process waits for their tasks."""
+    lab = make_spinning(short_path, make_broker(kind, request), celery_pool)
+    async with lab:
+        await lab.start()
+        await lab.send("nap", 3 * STOP_TIME, str(short_path / "nap"))
+        await asyncio.to_thread(wait, (short_path / "nap.started").exists)
+        await lab.backend.drain(ONE)
+        told = set()
+        while ONE in (seen := await look(lab.backend)):
+            told.add(seen[ONE].status)
+            await asyncio.sleep(0.2)
+        assert (short_path / "nap").exists(), told
+        assert not [status for status in told if "leav" in status]
+
+
+@pytest.mark.parametrize(("kind", "celery_pool"), [("redis", "prefork"), ("embedded", "threads")])
+async def test_an_endless_loop_in_the_main_process_is_noticed_while_a_task_runs_in_a_drain(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, celery_pool: str
+) -> None:
+    lab = make_spinning(short_path, make_broker(kind, request), celery_pool)
+    async with lab:
+        pid = (await lab.start()).pid
+        assert pid is not None
+        await lab.send("hold", str(short_path / "held"))
+        await asyncio.to_thread(wait, (short_path / "held.started").exists)
+        await lab.backend.drain(ONE)
+        await asyncio.sleep(WATCHDOG)
+        assert "leav" not in (await look(lab.backend))[ONE].status
+        os.kill(pid, signal.SIGURG)
+        began = time.monotonic()
+        words = "draining, 1 active, but not leaving: main loop stalled for "
+        await lab.until(lambda seen: seen[ONE].status.startswith(words))
+        seen = await lab.until(lambda seen: ONE not in seen or seen[ONE].state is InstanceState.STOPPING)
+        assert time.monotonic() - began < STOP_TIME + 5.0, "the second look, and a look of the worker's"
+        assert ONE not in seen or seen[ONE].status == hangs_on(STOP_TIME)
+        await lab.until(lambda seen: ONE not in seen)
+        assert "in spin" in lab.told()
 
 
 async def test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back(short_path: Path) -> None:

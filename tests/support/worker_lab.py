@@ -17,7 +17,7 @@ from tests.support.brokers import Broker
 from tests.support.snapshots import make_generation
 from tests.support.stages import PATIENCE, EmbeddedStage, Seen
 from trapd.backend.accounts import WorkerAccounts
-from trapd.contracts import Ended
+from trapd.contracts import STOP_TIME, Ended
 from trapd.event import Became
 from trapd.model import Failure, Instance, InstanceId, InstanceState
 from trapd.spec import PoolSpec
@@ -45,9 +45,10 @@ class WorkerLab(EmbeddedStage):
         spec: PoolSpec | None = None,
         start_timeout: float = 30.0,
         watchdog: float = 30.0,
+        stop_time: float = STOP_TIME,
         **manifest: object,
     ) -> None:
-        super().__init__(directory, start_timeout, watchdog)
+        super().__init__(directory, start_timeout, watchdog, stop_time)
         self.generations, self.broker, self.client = directory / "generations", broker, broker.app()
         self.spec = spec or PoolSpec("default", concurrency=1)
         self._config = broker.celeryconfig() + celeryconfig

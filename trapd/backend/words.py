@@ -60,7 +60,7 @@ def silence(watchdog: float) -> float:
 def hangs_on(stop_time: float = 0.0) -> str:
     """Return the status of a drain that trapd or systemd ends (B14); 0: after its unit's TimeoutStopSec=."""
     time = f"{stop_time:g} s" if stop_time else "its time to stop (TimeoutStopSec=)"
-    return f"did not leave: no sign of life for {time} after its last task; ended"
+    return f"did not leave: no sign of life for {time}; ended"
 
 
 def last_words(lines: Sequence[str]) -> str:

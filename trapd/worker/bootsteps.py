@@ -17,6 +17,7 @@ from trapd.worker.account import Account
 from trapd.worker.health import Phase, Reporter
 from trapd.worker.job import Job
 from trapd.worker.own_account import OwnAccount
+from trapd.worker.standing import POOLS
 from trapd.worker.unread import unread
 
 POOL_EVERY = 0.02  # s between two looks whether a process of the pool has started; it takes 10 to 50 ms
@@ -41,6 +42,7 @@ def install(app: Celery, job: Job, reporter: Reporter, account: OwnAccount) -> N
             # Celery's own handler would execute itself anew, without the options that make the snapshot its code.
             signal.signal(signal.SIGHUP, lambda number, frame: None)
             reporter.health.inline = type(worker.pool).__module__.endswith(".solo")
+            reporter.health.pool_is_known = type(worker.pool).__module__.startswith(POOLS)
             reporter.health.slots = worker.pool.num_processes  # of threads and greenlets, too
             reporter.health.connected = lambda: worker.consumer is not None and worker.consumer.connection is not None
             reporter.health.unread = lambda: unread(worker.pool)

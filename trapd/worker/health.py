@@ -25,7 +25,10 @@ STATUS_EVERY = (
 )
 EXTEND_EVERY = 10.0  # s
 EXTEND_BY = 30.0  # s: three messages may get lost
-DRAIN_BY = 60.0  # s, while tasks run: so long may the way out take after the last of them (TimeoutStopSec= of the unit)
+# s, while tasks run: so long may the way out take after the last of them (TimeoutStopSec= of the unit). With what the
+# supervisor takes to look twice, a main process that hangs in a drain is noticed within 60 s.
+DRAIN_BY = 55.0
+MISSED = 2.0  # s, two looks: a drain claims time only if its main thread was seen well since
 UNREACHABLE_AFTER = 1.0  # s of connecting until it is called unreachable
 STILL = 5.0  # s without a turn of the loop after which it is looked at; without a hub a turn takes up to 2 s
 QUIET_DRAIN = 20.0  # s without a running task after which a drain says that it does not get on
@@ -61,6 +64,7 @@ class Health:
         self.stamped = now  # when the consumer's loop last turned
         self.was_ready = False  # since the start: a connection that breaks before that is still the first one
         self.inline = False  # tasks run inside that loop (solo pool)
+        self.pool_is_known = False  # where the main thread waits for its tasks in a drain: the pool is one of Celery's
         self.held_up = ""  # what a start waits for that is neither the broker nor the main thread
         self.connected: Callable[[], bool] = lambda: False  # has the consumer a connection to its broker?
         self.unread: Callable[[], int] = lambda: 0  # results of tasks that have ended, though they count as active
@@ -149,6 +153,8 @@ class Health:
                 patience = self._still
             case Phase.CONNECTING | Phase.RECONNECTING:
                 since, patience = self.since, UNREACHABLE_AFTER
+            case Phase.DRAINING:
+                return self._judge_drain(now, look, busy)
             case _:
                 return ""
         if now - since < patience:
@@ -162,6 +168,17 @@ class Health:
         elif now - self._well >= self._still:  # between two waits it may have been seen elsewhere
             self._away = ""
         return standing.place
+
+    def _judge_drain(self, now: float, look: Callable[[], Standing], busy: bool) -> str:
+        """Its loop has ended, and the main thread waits for the pool. Without a task it claims no time; so with tasks a
+        hang shows here alone, for they run on in processes of their own."""
+        self._away = ""
+        if busy or self._busy_at < now or not self.pool_is_known:
+            self._well = now
+            return ""
+        standing = look()
+        self._well = now if standing.in_pool or standing.waits_for else max(self._well, self.stamped)
+        return standing.place if now - self._well >= self._still else ""
 
     def _wake(self, now: float) -> None:
         """If this thread did not look for a while, the process stood still (SIGSTOP, a paused machine), and the loop
@@ -183,13 +200,13 @@ class Health:
         return self._away
 
     def quiet(self, now: float) -> float:
-        """Seconds that a drain has gone on without a task; 0 if it does not drain."""
-        return now - self._busy_at if self.phase is Phase.DRAINING else 0.0
+        """Seconds that a drain has gone on without a task, or has hung; 0 if it does not drain."""
+        return now - min(self._busy_at, self._well) if self.phase is Phase.DRAINING else 0.0
 
     def _deserves(self, now: float) -> float:
         """Seconds that it needs more, from now; 0 if it has no claim to any."""
         if self.phase is Phase.DRAINING:
-            return DRAIN_BY if self._busy_at >= now else 0.0
+            return DRAIN_BY if self._busy_at >= now and now - self._well <= MISSED else 0.0
         return EXTEND_BY if self.phase is Phase.CONNECTING and self._away else 0.0
 
     def _text(self, now: float, active: int, reserved: int, place: str) -> str:
@@ -207,6 +224,8 @@ class Health:
             case Phase.DRAINING:
                 quiet = now - self._busy_at
                 stays = f", but not leaving for {quiet:.0f} s" if quiet >= QUIET_DRAIN else ""
+                if place:
+                    stays = f", but not leaving: main loop stalled for {now - self._well:.0f} s at {place}"
                 return f"draining, {count}{stays}" + (f", because: {self.because}" if self.because else "")
             case Phase.READY:
                 waiting = reserved - active

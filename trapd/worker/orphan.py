@@ -8,7 +8,7 @@ import signal
 
 from trapd.worker.lines import log_line
 
-PATIENCE = 90.0  # s without a running task; trapd itself ends it after 70
+PATIENCE = 90.0  # s without a running task; trapd itself ends it after 67
 
 
 class Orphan:

@@ -15,18 +15,23 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 BROKER, RESULTS = "broker", "result backend"
+POOLS = "celery.concurrency."  # where Celery waits for the end of its pool, and for the tasks in it
 # What of kombu only ever waits for the broker. Its messaging and pidbox call whoever takes a message: not these.
 # Of client libraries only py-amqp is a broker's for certain; kombu's channels are its channels, which anybody may call.
 _OF_THE_BROKER = ("kombu.transport.", "kombu.connection", "amqp.")
 _OF_THE_RESULTS = ("celery.backends.",)
 _PAUSES = ("kombu.utils.functional",)  # sleeps between two tries, on behalf of whoever called it
+# By what Celery's pools wait: for processes, threads and greenlets.
+_WAITS = ("billiard", "multiprocessing", "threading", "concurrent", "selectors", "gevent", "eventlet")
 
 
 class Standing(NamedTuple):
-    """``place``: file and line; ``waits_for``: BROKER, RESULTS, or empty if it waits for neither."""
+    """``place``: file and line; ``waits_for``: BROKER, RESULTS, or empty if it waits for neither; ``in_pool``: it waits
+    in its Celery pool, as it does in a drain as long as tasks run."""
 
     place: str
     waits_for: str
+    in_pool: bool = False
 
 
 class MainThread:
@@ -50,7 +55,9 @@ class MainThread:
         if frame is None:
             return Standing("?", "")
         place = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        return Standing(place, waits_for(frame) if suspended or not self._computes() else "")
+        if not suspended and self._computes():
+            return Standing(place, "")
+        return Standing(place, waits_for(frame), in_pool(frame))
 
     def _computes(self) -> bool:
         """It has a processor: whatever it is in, that is no wait."""
@@ -72,3 +79,14 @@ def waits_for(frame: FrameType | None) -> str:
             return ""
         frame = frame.f_back
     return ""
+
+
+def in_pool(frame: FrameType | None) -> bool:
+    """Does a thread that stands here wait in one of Celery's own pools? A handler or a signal's of the application's
+    that was called there is further inwards."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.split(".")[0] not in _WAITS:
+            return module.startswith(POOLS)
+        frame = frame.f_back
+    return False

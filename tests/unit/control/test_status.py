@@ -262,7 +262,7 @@ def test_a_worker_that_hangs_in_its_drain_is_a_problem() -> None:
     draining = worker(
         CLOCK, "default@6-1", state=InstanceState.DRAINING, status="draining, 0 active, not leaving for 21 s"
     )
-    ended = worker(CLOCK, "default@6-2", state=InstanceState.STOPPING, status=hangs_on(60.0))
+    ended = worker(CLOCK, "default@6-2", state=InstanceState.STOPPING, status=hangs_on(55.0))
     controller.put("default", instances=(*controller.pool("default").instances, draining, ended))
     assert problems(controller) == [f"{one.id} hangs: {one.status}" for one in (draining, ended)]
 

@@ -7,10 +7,12 @@ import math
 
 import pytest
 
-from trapd.worker.health import QUIET_DRAIN, STATUS_EVERY, Health, Phase
+from trapd.backend.embedded.deadlines import SECOND_LOOK
+from trapd.worker.health import DRAIN_BY, QUIET_DRAIN, STATUS_EVERY, Health, Phase
 from trapd.worker.standing import BROKER, RESULTS, Standing
 
 WATCHDOG = 60.0
+IN_POOL = Standing("asynpool.py:299", "", in_pool=True)
 
 
 class Case:
@@ -21,6 +23,7 @@ class Case:
         self.heard: list[tuple[float, dict[str, str]]] = []
         self.standing = Standing("hang.py:7", "")
         self.health = Health(lambda: (self.active, self.reserved), watchdog, self.now)
+        self.health.pool_is_known = True
 
     def enter(self, *phases: Phase) -> None:
         for phase in phases:
@@ -265,10 +268,10 @@ def test_a_reconnection_that_hangs_elsewhere_is_a_hang() -> None:
 
 def test_a_drain_is_told_at_once_and_gets_time_as_long_as_a_task_runs() -> None:
     case = Case().ready()
-    case.active = 1
+    case.active, case.standing = 1, IN_POOL
     case.run(3)
     case.enter(Phase.DRAINING)
-    assert case.tick() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "60000000", "STATUS": "draining, 1 active"}
+    assert case.tick() == {"STOPPING": "1", "EXTEND_TIMEOUT_USEC": "55000000", "STATUS": "draining, 1 active"}
     messages = case.run(3600, turning=False)
     extended = times(messages, "EXTEND_TIMEOUT_USEC")
     assert max(later - earlier for earlier, later in itertools.pairwise(extended)) == 10.0
@@ -289,7 +292,7 @@ def test_a_drain_without_tasks_gets_no_time_for_ever() -> None:
 def test_a_drain_whose_tasks_have_ended_unread_gets_no_time_for_ever() -> None:
     """Its main thread hangs, and so goes on counting them."""
     case = Case().ready()
-    case.active = 2
+    case.active, case.standing = 2, IN_POOL
     case.enter(Phase.DRAINING)
     case.health.unread = lambda: 1
     assert times(case.run(60), "EXTEND_TIMEOUT_USEC"), "one of them runs"
@@ -297,6 +300,51 @@ def test_a_drain_whose_tasks_have_ended_unread_gets_no_time_for_ever() -> None:
     messages = case.run(60)
     assert not times(messages, "EXTEND_TIMEOUT_USEC")
     assert "2 active, but not leaving for " in messages[-1][1]["STATUS"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 9, 10, 11, 25, 300])
+def test_a_main_thread_that_hangs_in_a_drain_gets_no_time_though_its_tasks_run(after: int) -> None:
+    """Noticed within 60 s of the hang, with the 2 s of the supervisor's second look."""
+    case = Case().ready()
+    case.active, case.standing = 1, IN_POOL
+    case.enter(Phase.DRAINING)
+    case.tick()
+    extended = times(case.run(after, turning=False), "EXTEND_TIMEOUT_USEC")
+    hangs, case.standing = case.now, Standing("hang.py:7", "")
+    messages = case.run(90, turning=False)
+    last = max([100.0, *extended, *times(messages, "EXTEND_TIMEOUT_USEC")])
+    assert last + DRAIN_BY + SECOND_LOOK - hangs < 60.0
+    told = next((at, fields["STATUS"]) for at, fields in messages if "not leaving" in fields.get("STATUS", ""))
+    assert told == (hangs + 5.0, "draining, 1 active, but not leaving: main loop stalled for 5 s at hang.py:7")
+    assert case.health.quiet(case.now) == 90.0
+
+
+def test_a_drain_whose_main_thread_goes_on_after_a_while_gets_time_again() -> None:
+    case = Case().ready()
+    case.active, case.standing = 1, IN_POOL
+    case.enter(Phase.DRAINING)
+    case.run(20, turning=False)
+    case.standing = Standing("hang.py:7", "")
+    assert not times(case.run(40, turning=False)[3:], "EXTEND_TIMEOUT_USEC")
+    case.standing = IN_POOL
+    assert len(times(case.run(40, turning=False), "EXTEND_TIMEOUT_USEC")) == 4
+    assert case.heard[0][1]["STATUS"] == "draining, 1 active"
+
+
+@pytest.mark.parametrize("standing", [Standing("socket.py:64", BROKER), Standing("socket.py:64", RESULTS)])
+def test_a_drain_that_waits_for_the_broker_or_the_results_is_no_hang(standing: Standing) -> None:
+    case = Case().ready()
+    case.active, case.standing = 1, standing
+    case.enter(Phase.DRAINING)
+    assert len(times(case.run(300, turning=False), "EXTEND_TIMEOUT_USEC")) == 30
+
+
+@pytest.mark.parametrize("kind", ["solo", "not one of Celery's"])
+def test_a_drain_of_a_pool_whose_wait_cannot_be_told_from_a_hang_is_none(kind: str) -> None:
+    case = Case().ready()
+    case.active, case.health.inline, case.health.pool_is_known = 1, kind == "solo", kind == "solo"
+    case.enter(Phase.DRAINING)
+    assert len(times(case.run(300, turning=False), "EXTEND_TIMEOUT_USEC")) == 30
 
 
 def test_a_drain_is_never_left_again() -> None:

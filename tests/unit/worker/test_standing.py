@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import pytest
 from greenlet import greenlet
 
-from trapd.worker.standing import BROKER, RESULTS, MainThread, Standing, waits_for
+from trapd.worker.standing import BROKER, RESULTS, MainThread, Standing, in_pool, waits_for
 
 CALL = "import sys\ndef call(inner):\n    return inner() if inner else sys._getframe()\n"
 
 
 def stack(*modules: str) -> FrameType:
     """The innermost frame of functions of these modules, the innermost module last."""
-    inner = None
+    inner: Callable[[], object] | None = None
     for module in reversed(modules):
         names: dict[str, object] = {"__name__": module}
         exec(CALL, names)
-        inner = lambda call=names["call"], inner=inner: call(inner)  # noqa: E731
+        inner = partial(cast("Callable[..., object]", names["call"]), inner)
     assert inner is not None
     frame = inner()
     assert isinstance(frame, FrameType)
@@ -58,6 +60,26 @@ def test_results_are_waited_for_in_their_backend() -> None:
 )
 def test_the_loop_itself_and_what_an_application_does_in_it_are_no_wait(modules: tuple[str, ...]) -> None:
     assert waits_for(stack(*modules)) == ""
+
+
+# As seen in drains of Celery 5.7.
+STOPS = ("celery.worker", "celery.bootsteps", "celery.concurrency.base")
+IN_POOLS = {
+    "prefork": (*STOPS, "celery.concurrency.prefork", "billiard.pool", "celery.concurrency.asynpool"),
+    "prefork, without a hub": (*STOPS, "celery.concurrency.prefork", "billiard.pool", "threading"),
+    "threads": (*STOPS, "celery.concurrency.thread", "concurrent.futures.thread", "threading"),
+    "gevent": (*STOPS, "celery.concurrency.gevent", "gevent.pool"),
+    "eventlet": (*STOPS, "celery.concurrency.eventlet", "eventlet.greenpool", "eventlet.event", "eventlet.hubs.hub"),
+}
+
+
+@pytest.mark.parametrize("modules", IN_POOLS.values(), ids=IN_POOLS)
+def test_who_waits_in_a_pool_is_known_and_what_an_application_does_there_is_none(modules: tuple[str, ...]) -> None:
+    assert in_pool(stack(*modules))
+    assert not in_pool(stack(*modules, "naps.jobs"))
+    assert not in_pool(stack(*modules, "naps.jobs", "threading"))
+    assert not in_pool(stack(*LOOP, "celery.worker.request"))
+    assert not in_pool(None)
 
 
 def test_a_thread_that_computes_waits_for_nobody() -> None:
