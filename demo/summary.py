@@ -148,7 +148,7 @@ def _found(image: Image, answers: Sequence[Answer]) -> Found:
 def problems(tasks: Account, images: Sequence[Found], stale: Sequence[str]) -> list[str]:
     """Return why the run is no success; ``stale`` are the workers that are not current, and why."""
     wrong = [
-        f"{len(which)} tasks {what}: {', '.join(which[:3])}"
+        f"{len(which)} {'task' if len(which) == 1 else 'tasks'} {what}: {', '.join(which[:3])}"
         for what, which in (
             ("lost", tasks.tally.lost),
             ("run twice", tasks.tally.twice),

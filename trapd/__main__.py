@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trapd import asyncio_without_ssl  # noqa: F401  first: see there
+from trapd.sizes import counted
 
 # isort: split
 
@@ -54,7 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)
         if not options.check and (workers := running.workers()):
-            print(f"trapd: {workers} worker(s) run on; correct the file, then start trapd again", file=sys.stderr)
+            print(
+                f"trapd: {counted(workers, 'worker runs', 'workers run')} on; correct the file, then start trapd again",
+                file=sys.stderr,
+            )
         return EX_CONFIG
     except TrapdError as error:
         print(f"trapd: {mask(str(error))}", file=sys.stderr)

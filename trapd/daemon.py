@@ -274,7 +274,7 @@ class Daemon:
     async def _drain(self, tasks: asyncio.TaskGroup) -> None:
         """However long their tasks take: systemd is asked for more time as long as somebody works."""
         stopping = tasks.create_task(self.controller.stop(), name="stop")
-        log.info("stopping: %d worker(s) finish their tasks", len(await self.backend.observe()))
+        log.info("stopping; workers that finish their tasks: %d", len(await self.backend.observe()))
         self._notify("STOPPING=1")
         while not stopping.done():
             self._notify(f"EXTEND_TIMEOUT_USEC={DRAIN_SIGN * 3e6:.0f}")

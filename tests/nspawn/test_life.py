@@ -81,7 +81,7 @@ def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
     service.wait_until("workers on 1.0", lambda status: at_rest(status) and settled_on("1.0", WORKERS)(status))
     assert {user: service.ctl("status", user=user).code for user in ("root", "ann")} == {"root": 0, "ann": 0}
     assert service.ctl("recycle", user="ann").code == 4
-    text = {"StatusText": "2 of 2 worker(s) ready"}
+    text = {"StatusText": "2 of 2 workers ready"}
     service.wait("the same from systemctl", lambda: machine.show("trapd", "StatusText") == text)
 
     load = ServiceLoad(service, slots=SLOTS)

@@ -87,7 +87,7 @@ def test_a_stop_waits_for_the_longest_task_and_says_so_meanwhile(service: Servic
     assert {one.id for one in service.ledger() if one.event == "end"} >= {long, short}
     assert service.states() == {}
     assert machine.show("trapd", "ActiveState", "Result") == {"ActiveState": "inactive", "Result": "success"}
-    assert "draining 1 worker(s), 1 task(s)" in lines
+    assert "draining 1 worker, 1 task" in lines
     assert service.ctl("status").code == 3
 
 

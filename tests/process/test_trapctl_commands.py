@@ -356,7 +356,7 @@ def test_ctrl_c_ends_the_wait_and_not_the_rollout(short_path: Path) -> None:
     ("arguments", "told"),
     [
         (["scale", "default", "4"], "pool default: 4 workers wanted, 2 before"),
-        (["scale", "default", "-1"], "pool default: 1 workers wanted, 2 before"),
+        (["scale", "default", "-1"], "pool default: 1 worker wanted, 2 before"),
         (["rollout", "pause", "default"], "pool default: paused; trapctl rollout resume default lets it go on"),
         (["rollout", "resume", "default"], "pool default: goes on"),
     ],

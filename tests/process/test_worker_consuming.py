@@ -120,7 +120,7 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
             os.kill(child, signal.SIGSTOP)
         try:
             await lab.send("nap", 0, str(short_path / "nap"))
-            assert "its pool has free slots and starts none of 1 tasks" in await idle(lab)
+            assert "its pool has free slots, and 1 task does not start" in await idle(lab)
         finally:
             for child in map(int, children):
                 os.kill(child, signal.SIGCONT)

@@ -57,4 +57,4 @@ def test_a_start_that_its_configuration_prevents_tells_that_workers_run_on(
     (tmp_path / "invocation:trapd-boot.service").touch()
     monkeypatch.setattr(running.workers, "__defaults__", (tmp_path,))
     assert main(["--config", str(tmp_path / "none.toml")]) == 78
-    assert "trapd: 2 worker(s) run on; correct the file, then start trapd again" in capsys.readouterr().err
+    assert "trapd: 2 workers run on; correct the file, then start trapd again" in capsys.readouterr().err

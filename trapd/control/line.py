@@ -10,15 +10,16 @@ from trapd.control.problems import missing
 from trapd.model import Disk
 from trapd.rollout.truth import serves
 from trapd.rollout.view import PoolView
+from trapd.sizes import counted
 
 
 def line(state: DaemonState, disk: Disk, views: Sequence[PoolView], troubles: Sequence[str]) -> str:
     """``troubles``: of trapd itself, in sentences."""
     seen = [instance for view in views for instance in view.instances]
     if state == "stopping":
-        return f"draining {len(seen)} worker(s), {sum(i.active_tasks or 0 for i in seen)} task(s)"
+        return f"draining {counted(len(seen), 'worker')}, {counted(sum(i.active_tasks or 0 for i in seen), 'task')}"
     ready = sum(serves(instance) for instance in seen)
-    parts = [f"{ready} of {sum(view.wanted_workers for view in views)} worker(s) ready"]
+    parts = [f"{ready} of {counted(sum(view.wanted_workers for view in views), 'worker')} ready"]
     moving = [r for view in views if (r := view.state.rollout) is not None and not r.state.over]
     parts += [f"{rollout.pool}: {rollout.state} of generation {rollout.generation}" for rollout in moving]
     return "; ".join([*parts, *troubles, *missing(disk, views, _at)])

@@ -18,6 +18,7 @@ from trapd.rollout.intent import Nothing
 from trapd.rollout.trial import retrials
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
+from trapd.sizes import counted
 
 NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
 _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
@@ -128,7 +129,7 @@ def _away(view: PoolView) -> Iterator[Problem]:
             count[whom], longest[whom] = count[whom] + 1, max(seconds, longest.get(whom, 0))
     name = view.spec.name
     for whom in sorted(count):
-        text = f"{_workers(count[whom])} of pool {name} cannot reach the {whom}, for {age(longest[whom])}"
+        text = f"{counted(count[whom], 'worker')} of pool {name} cannot reach the {whom}, for {age(longest[whom])}"
         yield Problem(ProblemKind.CUT_OFF, text, name, about=whom)
 
 
@@ -139,7 +140,7 @@ def _failed(context: Context, instance: Instance) -> Iterator[Problem]:
         since = context.moment(failure.at) if failure else 0.0
         yield Problem(ProblemKind.FAILED, f"{instance.id} failed: {why}", *of, since=since)
     elif instance.state is InstanceState.STARTING and instance.failures and failure:
-        text = f"{instance.id} starts again, it failed {instance.failures} time(s): {failure.summary}"
+        text = f"{instance.id} starts again, it failed {counted(instance.failures, 'time')}: {failure.summary}"
         yield Problem(ProblemKind.RESTARTING, text, *of)
 
 
@@ -150,12 +151,12 @@ def _of_code(view: PoolView, rolling: bool) -> Iterator[Problem]:
     if codes["mixed"]:
         replaced = sorted({file for i in view.instances if i.report for file in i.report.replaced})
         how = f"old and newer modules ({', '.join(replaced[:3])})" if replaced else "code from outside the snapshot"
-        yield Problem(ProblemKind.MIXED, f"{_workers(codes['mixed'])} loaded {how}", name)
+        yield Problem(ProblemKind.MIXED, f"{counted(codes['mixed'], 'worker')} loaded {how}", name)
     if codes["unknown"]:
-        text = f"{_workers(codes['unknown'])} did not report which code was loaded"
+        text = f"{counted(codes['unknown'], 'worker')} did not report which code was loaded"
         yield Problem(ProblemKind.UNKNOWN, text, name)
     if codes["stale"] and not rolling:
-        text = f"{_workers(codes['stale'])} of another generation than {wanted}, and no rollout is on"
+        text = f"{counted(codes['stale'], 'worker')} of another generation than {wanted}, and no rollout is on"
         yield Problem(ProblemKind.STALE, text, name)
 
 
@@ -172,7 +173,3 @@ def _hanging(context: Context, instance: Instance) -> Iterator[Problem]:
         yield Problem(ProblemKind.SILENT, text, *of, since=context.moment(instance.alive_at))
     elif any(words in instance.status for words in NOT_LEAVING):
         yield Problem(ProblemKind.HANGING, f"{instance.id} hangs: {instance.status}", *of)
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker" if count == 1 else f"{count} workers"

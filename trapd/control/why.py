@@ -21,6 +21,7 @@ from trapd.rollout.receipts import named
 from trapd.rollout.room import Room
 from trapd.rollout.truth import code_state
 from trapd.rollout.view import PoolView
+from trapd.sizes import counted
 
 _EVENTS = 500  # of one rollout; a pool of two hundred workers makes about that many
 _CHANGES = 50  # lines of what a generation changed
@@ -209,13 +210,14 @@ def _instance_now(context: Context, instance: Instance, wanted: int | None) -> s
     if instance.failure is not None:
         at = context.moment(instance.failure.at)
         ago = max(0.0, context.clock.wall() - at)
-        parts.append(f"failed {instance.failures} time(s), {ago:.0f} s ago: {instance.failure.summary}")
+        parts.append(f"failed {counted(instance.failures, 'time')}, {ago:.0f} s ago: {instance.failure.summary}")
     return "; ".join(part for part in parts if part)
 
 
 def _room(view: PoolView, room: Room) -> str:
     allowed = budget(view.spec, view.wanted_workers, sized=room.workers is not None)
-    many = f"at most {allowed.ceiling} workers are alive: {view.wanted_workers} wanted, max_surge {allowed.surge}"
+    alive = counted(allowed.ceiling, "worker is", "workers are")
+    many = f"at most {alive} alive: {view.wanted_workers} wanted, max_surge {allowed.surge}"
     fit = "" if room.workers is None else f"; when a pass last asked, there was memory for {room.workers} more"
     return f"{many}, max_draining {allowed.draining}{fit} ({room})"
 

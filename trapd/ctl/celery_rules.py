@@ -19,6 +19,7 @@ from trapd.ctl import (
 )
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.ctl.rules_redelivery import redelivery
+from trapd.sizes import counted
 
 HEARTBEATS_WHILE_DRAINING = (5, 6, 1)  # the first Celery that sends them; 5.5.3 was tried, and repeats tasks
 
@@ -27,8 +28,8 @@ def imported(facts: Facts) -> Iterator[Finding]:
     report, app = facts.report, facts.settings.application
     yield Finding(
         OK,
-        f"{app.app} imports in {report['seconds']:.1f} s: {report['tasks']} task(s), Celery {report['celery']}, "
-        f"Python {report['python']}",
+        f"{app.app} imports in {report['seconds']:.1f} s: {counted(report['tasks'], 'task')}, "
+        f"Celery {report['celery']}, Python {report['python']}",
     )
 
 

@@ -26,6 +26,7 @@ from trapd.masking import masked
 from trapd.mount_table import is_noexec
 from trapd.settings import Settings, resolve_backend, variables
 from trapd.settings.sealing import unsealed
+from trapd.sizes import counted
 
 PATIENCE = 300.0  # s; Trap takes 30 to import, a busy machine several times that
 PATIENCE_OF_OTHERS = 2.0  # s without a line, if standard error is a log or a pipe
@@ -53,7 +54,7 @@ def check(session: Session) -> Exit:
         from trapd.ctl.verbs.check import show
 
         show(session.screen, shown)
-        session.screen.line(f"{errors} error(s), {warnings} warning(s)")
+        session.screen.line(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return Exit.FAILED if errors else Exit.OK
 
 

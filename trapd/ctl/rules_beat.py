@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from trapd.ctl.findings import ERROR, OK, WARNING, Facts, Finding, Rule
 from trapd.layout import WORKERS_CACHE, WORKERS_STATE
 from trapd.settings import resolve_backend
+from trapd.sizes import counted
 
 PLAIN_SCHEDULER = "celery.beat:PersistentScheduler"  # Celery's own; its schedule is beat_schedule
 OF_CELERY = frozenset({"celery.backend_cleanup"})
@@ -22,7 +23,7 @@ def no_beat(facts: Facts) -> Iterator[Finding]:
     beat = facts.report["beat"]
     if _beats(facts) or (not beat["schedule"] and beat["scheduler"] == PLAIN_SCHEDULER):
         return
-    what = f"beat_schedule has {len(beat['schedule'])} periodic task(s)"
+    what = f"beat_schedule has {counted(len(beat['schedule']), 'periodic task')}"
     if not beat["schedule"]:
         what = f"beat_scheduler is {beat['scheduler']}"
     yield Finding(
@@ -39,8 +40,8 @@ def beats(facts: Facts) -> Iterator[Finding]:
         if beat["schedule"] or beat["scheduler"] != PLAIN_SCHEDULER:
             yield Finding(
                 OK,
-                f"pool {pool} sends {len(beat['schedule'])} periodic task(s) of beat_schedule, by {beat['scheduler']}; "
-                "no other machine may run a beat of this application",
+                f"pool {pool} sends {counted(len(beat['schedule']), 'periodic task')} of beat_schedule, "
+                f"by {beat['scheduler']}; no other machine may run a beat of this application",
             )
         else:
             yield Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trapd.ctl.findings import OK, WARNING, Facts, Finding
+from trapd.sizes import counted
 
 
 def numba_cache(facts: Facts) -> Iterator[Finding]:
@@ -22,7 +23,7 @@ def numba_cache(facts: Facts) -> Iterator[Finding]:
         else:
             yield Finding(WARNING, what, "starts take longer than they need to", "install numba 0.61")
         return
-    yield Finding(OK, f"numba {about['version']}: the workers keep {about['kept']} compiled function(s)")
+    yield Finding(OK, f"numba {about['version']}: the workers keep {counted(about['kept'], 'compiled function')}")
     for name, reason in sorted(about["not_kept"].items()):
         yield Finding(
             WARNING,

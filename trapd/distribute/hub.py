@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 
 from trapd.distribute.endings import UnreachableError
 from trapd.distribute.submit import ATTEMPTS, PATIENCE, Answer, Request, Submitter
+from trapd.sizes import counted
 
 log = logging.getLogger("trapd.distribute")
 
@@ -80,7 +81,7 @@ class Hub:
         self._closed.set()
         self._wake(waiting)  # before the results are removed, which takes seconds
         if submitter and (late := submitter.withdraw()):
-            log.warning("%d images may still be processed, and their results kept until they expire", late)
+            log.warning("%s may still be processed, and results kept until they expire", counted(late, "image"))
         self._wake(waiting)
 
     def _wake(self, waiting: dict[int, Future[Answer]]) -> None:
@@ -110,8 +111,9 @@ class Hub:
                 answers, last, silent = submitter.look_again(), time.monotonic(), silent + 1
                 if silent == ATTEMPTS:
                     raise UnreachableError(
-                        f"cannot go on: no answer for {ATTEMPTS * self._patience:.0f} s, {len(waiting)} images "
-                        "unanswered; see with `trapctl status` whether workers are ready"
+                        f"cannot go on: no answer for {ATTEMPTS * self._patience:.0f} s, "
+                        f"{counted(len(waiting), 'image')} unanswered; "
+                        "see with `trapctl status` whether workers are ready"
                     )
             elif answers:
                 last, silent = time.monotonic(), 0

@@ -27,6 +27,7 @@ from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
 from trapd.distribute.progress import Progress
 from trapd.distribute.submit import ATTEMPTS, Answer, Request
+from trapd.sizes import counted
 
 REPLACED = ("read_pyse_image", "sources_from_fits_pyse", "force_fit")
 IN_FLIGHT = 32  # images at once, where memory does not forbid it
@@ -260,14 +261,14 @@ def images_at_once(wanted: int | None, fits_memory: int, progress: Progress) -> 
         number = max(1, min(IN_FLIGHT, fits_memory))
         if number < IN_FLIGHT:
             progress.say(
-                f"{number} images at once: each needs about 20 times its file, and this machine has no memory for "
-                f"more; --in-flight {IN_FLIGHT} if the workers are elsewhere"
+                f"{counted(number, 'image')} at once: each needs about 20 times its file, and this machine has no "
+                f"memory for more; --in-flight {IN_FLIGHT} if the workers are elsewhere"
             )
         return number
     if wanted > fits_memory:
         progress.say(
-            f"WARNING: {wanted} images at once may need more memory than this machine has: each needs about 20 times "
-            f"its file, which is enough for {fits_memory}"
+            f"WARNING: {counted(wanted, 'image')} at once may need more memory than this machine has: each needs about "
+            f"20 times its file, which is enough for {fits_memory}"
         )
     return wanted
 

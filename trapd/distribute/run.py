@@ -31,6 +31,7 @@ from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
 from trapd.distribute.main_line import AHEAD, Remote, images_at_once, replaced, threads, unreadable
 from trapd.distribute.progress import Progress
+from trapd.sizes import counted
 from trapd.worker import numba_cache
 
 KNOWN = ("1.3.0", "1.4.0")  # Traps whose databases were compared with those of trap-run
@@ -242,7 +243,9 @@ class Run:
         self.database.finish()
         self.status = endings.OTHER_CODE if mixed else endings.PARTIAL if failed else endings.DONE
         self.progress.close()
-        self.progress.say(f"{self.database.name}: {len(paths)} images, {self.codes.told() or 'none extracted'}")
+        self.progress.say(
+            f"{self.database.name}: {counted(len(paths), 'image')}, {self.codes.told() or 'none extracted'}"
+        )
         if mixed:
             self.progress.say(
                 "NOT COMPARABLE: more than one version did this run; trapd_provenance and trapd_run have which"

@@ -18,6 +18,7 @@ from celery.states import READY_STATES
 from kombu.exceptions import DecodeError, OperationalError
 
 from trapd.distribute.app import EXTRACT_SOURCES
+from trapd.sizes import counted
 
 log = logging.getLogger("trapd.distribute")
 
@@ -141,7 +142,9 @@ class Submitter:
                 continue
             del self._waiting[task]
             _forget(waiting.result)
-            words = f"cannot process {waiting.image}: it was sent {waiting.attempts} times and no answer came"
+            words = (
+                f"cannot process {waiting.image}: it was sent {counted(waiting.attempts, 'time')} and no answer came"
+            )
             answer = waiting.answer(task, time.time(), None, words, "machine")
             given_up.append(answer)
         if given_up:
@@ -192,7 +195,7 @@ class Submitter:
         try:
             self.app.control.revoke(tasks)
         except (OSError, OperationalError, *self.app.connection_for_write().channel_errors) as error:  # the last: 403
-            log.warning("cannot revoke %d images: %s", len(tasks), error)
+            log.warning("cannot revoke %s: %s", counted(len(tasks), "image"), error)
 
     def _is_stored(self, result: AsyncResult) -> bool:
         """Whether the answer is in the result backend, and only the message about it was lost; it is taken then."""
@@ -241,7 +244,7 @@ class Submitter:
             return None
         words = f"cannot process {image}: {type(value).__name__}: {value}"
         if attempts > 1:
-            words += f"; it was sent {attempts} times"
+            words += f"; it was sent {counted(attempts, 'time')}"
         return waiting.answer(task, now, None, words, "machine")
 
 
@@ -272,7 +275,7 @@ def extract(
         yield from _extract(submitter, images, in_flight, progress, patience)
     finally:
         if late := submitter.withdraw():
-            log.warning("%d images may still be processed, and their results kept until they expire", late)
+            log.warning("%s may still be processed, and results kept until they expire", counted(late, "image"))
 
 
 def _extract(
@@ -306,8 +309,8 @@ def _extract(
         if given_up := submitter.look_again():
             if answered == answered_before:
                 raise TimeoutError(
-                    f"cannot go on: no answer for {ATTEMPTS * patience:.0f} s, {sent - answered} images unanswered; "
-                    "see with `trapctl status` whether workers are ready"
+                    f"cannot go on: no answer for {ATTEMPTS * patience:.0f} s, {counted(sent - answered, 'image')} "
+                    "unanswered; see with `trapctl status` whether workers are ready"
                 )
             answered_before = answered = answered + len(given_up)
             if progress:

@@ -12,6 +12,7 @@ from trapd.generations.copying import CACHE
 from trapd.generations.manifest import CODE
 from trapd.generations.mirror import is_neighbour
 from trapd.generations.moves import ENV
+from trapd.sizes import counted
 
 log = logging.getLogger("trapd.generations")
 _OWN = frozenset({table.NAME, table.FORMER, "manifest.json"})
@@ -83,8 +84,8 @@ class Kept:
             inside = [str(path.relative_to(folder)) for path in strange]
             shown = ", ".join(inside[:2]) + (", ..." if inside[2:] else "")
             self._held[folder] = (
-                f"cannot remove generation {folder.name}: something wrote {len(inside)} file(s) into it ({shown}); "
-                f"take out of {folder} what you need, and remove it"
+                f"cannot remove generation {folder.name}: something wrote {counted(len(inside), 'file')} into it "
+                f"({shown}); take out of {folder} what you need, and remove it"
             )
 
     def troubles(self) -> list[str]:

@@ -23,6 +23,7 @@ _MODULES = (
     "masking.py",
     "memory_events.py",
     "mount_table.py",
+    "sizes.py",
     "task_table.py",
 )
 _LIBRARY = "sdnotify"

@@ -26,6 +26,7 @@ from trapd.generations.order import COMPILING, MAKING, REMOVING, Order, Tell
 from trapd.generations.store import Store
 from trapd.layout import State, interpreter
 from trapd.model import Disk, DiskState, Generation, TreeFile
+from trapd.sizes import counted
 from trapd.spec import Application, PoolSpec
 
 log = logging.getLogger("trapd.generations")
@@ -104,7 +105,7 @@ class SnapshotStore(Snapshots):
         """Compile what workers of a snapshot would compile at each start. Nothing else of it changes."""
         try:
             if count := await self._order("compile", number, number, aside=f"{COMPILING}{number}"):
-                log.info("compiled %d file(s) for generation %d", count, number)
+                log.info("compiled %s for generation %d", counted(count, "file"), number)
         except SnapshotError as error:
             log.warning("cannot compile for generation %d, so that its workers do at each start: %s", number, error)
 

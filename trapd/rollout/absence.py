@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from trapd.event import Event, EventKind
 from trapd.rollout.events import OUTSIDE
+from trapd.sizes import counted
 
 _LIFE = (EventKind.TRAPD_STARTED, EventKind.TRAPD_STOPPED)
 _SAME = 2.0  # seconds that the machine's start may seem to move: the wall clock is corrected after a boot
@@ -24,7 +25,7 @@ def absence(latest: Sequence[Event], unfinished: Sequence[Event], wall: float, b
     silent = round(max(0.0, wall - last.wall), 3)
     if booted > last.wall + _SAME:
         ran = [event.instance for event in unfinished if event.instance and not event.kind.failure]
-        workers = f"{len(ran)} worker(s) ran then ({', '.join(ran)})" if ran else "no worker ran then"
+        workers = f"{counted(len(ran), 'worker')} ran then ({', '.join(ran)})" if ran else "no worker ran then"
         reason = (
             f"the machine was started {wall - booted:.0f} s ago; {workers}, and which tasks they ran is not known:"
             " a reboot empties /run"

@@ -26,6 +26,7 @@ from trapd.rollout.relief import relief
 from trapd.rollout.trial import delay, witness
 from trapd.rollout.verdict import report_deadline, verdict
 from trapd.rollout.world import World, none_wanted, of_strength, ready, trusted
+from trapd.sizes import counted
 
 
 def plan(world: World, now: float) -> Plan:
@@ -110,11 +111,11 @@ def _roll(draft: Draft, target: int) -> None:
     for instance in kept:
         draft.want(Desire.RUN, instance, _again(instance))
     draft.serving += len(world.taking_over(draft.now)) + len(ready(others))
-    why = f"{draft.wanted} workers are wanted on generation {target}"
+    why = f"{counted(draft.wanted, 'worker is', 'workers are')} wanted on generation {target}"
     for id, wrong in relieved.items():
         why = f"{id} {wrong}"
     draft.start(target, draft.wanted - len(mine) + len(relieved), why)
-    enough = f"{draft.wanted} workers are enough"
+    enough = f"{counted(draft.wanted, 'worker is', 'workers are')} enough"
     draft.drain_spare(spare, lambda i: relieved.get(i.id, enough))
     others = [i for i in others if i is not beside]
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
@@ -149,7 +150,7 @@ def _relieve(draft: Draft) -> Mapping[InstanceId, str]:
 
 def _again(instance: Instance) -> str:
     said = instance.failure.summary if instance.failure else "it failed"
-    return f"it ended ({said}); failed {instance.failures} time(s) in a row"
+    return f"it ended ({said}); failed {counted(instance.failures, 'time')} in a row"
 
 
 def _try_out(draft: Draft, target: int, fallback: int) -> None:

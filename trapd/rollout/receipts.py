@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trapd.event import Became, Event, EventKind, TaskEnd
+from trapd.sizes import counted
 
 MOST = 200  # tasks in one event; the sentence has the whole numbers
 _NAMED = 3  # tasks in a sentence
@@ -25,16 +26,12 @@ def sentence(tasks: Sequence[TaskEnd]) -> str:
     """Return the numbers, and the names of those whose fate nobody knows."""
     unknown = [task for task in tasks if task.became is Became.UNKNOWN]
     if len(unknown) == len(tasks):
-        return f"it had {_many(len(tasks))}: {named(unknown)}"
+        return f"it had {counted(len(tasks), 'task')}: {named(unknown)}"
     parts = [f"{n} {became}" for became in Became if (n := sum(task.became is became for task in tasks))]
-    return f"of {_many(len(tasks))} {', '.join(parts)}" + (f": {named(unknown)}" if unknown else "")
+    return f"of {counted(len(tasks), 'task')} {', '.join(parts)}" + (f": {named(unknown)}" if unknown else "")
 
 
 def named(tasks: Sequence[TaskEnd], most: int = _NAMED) -> str:
     """Return names with ids."""
     more = f", and {len(tasks) - most} more" if len(tasks) > most else ""
     return ", ".join(f"{task.name}[{task.id}]" for task in tasks[:most]) + more
-
-
-def _many(number: int) -> str:
-    return "1 task" if number == 1 else f"{number} tasks"

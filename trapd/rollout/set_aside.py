@@ -9,6 +9,7 @@ from dataclasses import replace
 from trapd.event import Event, EventKind
 from trapd.model import Instance, InstanceState, SetAside
 from trapd.rollout.view import PoolView
+from trapd.sizes import counted
 
 
 def merged(instances: Iterable[Instance]) -> tuple[SetAside, ...]:
@@ -30,9 +31,9 @@ def merged(instances: Iterable[Instance]) -> tuple[SetAside, ...]:
 def sentence(aside: SetAside) -> str:
     """How many messages, and where they are."""
     if aside.id:
-        times = "once" if aside.kills == 1 else f"{aside.kills} times"
+        times = "once" if aside.kills == 1 else counted(aside.kills, "time")
         return f"task {aside.task}[{aside.id}] in {aside.queue}: it has killed its process or its worker {times}"
-    messages = "1 message" if aside.messages == 1 else f"{aside.messages} messages"
+    messages = counted(aside.messages, "message")
     if not aside.queue:
         return f"{messages} of task {aside.task} discarded: no worker knows the task, and there is no parking queue"
     return f"{messages} of task {aside.task} in {aside.queue}: no worker knows the task"

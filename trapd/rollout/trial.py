@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
 from trapd.rollout.judge import Evidence, Outcomes, alike, compare, needed_alone, outcomes, suspicious
 from trapd.rollout.world import World
+from trapd.sizes import counted
 
 LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
@@ -276,7 +277,7 @@ def delay(world: World, canary: Instance, now: float) -> str:
     found, policy = find(world, now), world.spec.policy
     if found.suspects or found.open:
         return compared(found)
-    waiting = f"{canary.id} to end {policy.canary_tasks} tasks, or for canary_time to be over"
+    waiting = f"{canary.id} to end {counted(policy.canary_tasks, 'task')}, or for canary_time to be over"
     return waiting if observed_until(world, canary) > now and found.ended < policy.canary_tasks else ""
 
 

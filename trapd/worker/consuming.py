@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trapd.sizes import counted
+
 QUIET = 60.0  # s without progress, and between two questions to the broker, at least
 SLOW_CHILDREN = 10  # times QUIET: so long may the pool's processes take to start before that counts as standing still
 
@@ -93,7 +95,10 @@ class Consuming:
             many = "queues" if len(seen.missing) > 1 else "queue"
             return f"it does not take from {many} {', '.join(seen.missing)}", self._missing_since
         if self._given is not None and now - self._given[1] >= QUIET * (SLOW_CHILDREN if seen.starting else 1):
-            return f"its pool has free slots and starts none of {seen.unstarted} tasks", self._given[1]
+            return (
+                f"its pool has free slots, and {counted(seen.unstarted, 'task does', 'tasks do')} not start",
+                self._given[1],
+            )
         if self._waited and seen.cut_off:
             return "its connection to the broker is dead, and another one is answered", self._quiet_since
         if self._waited:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
+from trapd.sizes import counted
 from trapd.worker.orphan import Orphan
 from trapd.worker.sigterm import Sigterm
 from trapd.worker.standing import BROKER, MainThread, Standing
@@ -231,11 +232,11 @@ class Health:
                 waiting = reserved - active
                 more = f", {waiting} reserved" if waiting > 0 else ""
                 told = f", by remote control: {self.remote}" if self.remote else ""
-                more += f", {self.strays} stray modules" if self.strays else ""
-                more += f", {self.late} distributions imported late" if self.late else ""
-                more += f", {self.replaced} modules newer than the rest" if self.replaced else ""
-                more += f", {self.aside} messages set aside" if self.aside else ""
-                more += f", {self.lost} processes lost" if self.lost else ""
+                more += f", {counted(self.strays, 'stray module')}" if self.strays else ""
+                more += f", {counted(self.late, 'distribution')} imported late" if self.late else ""
+                more += f", {counted(self.replaced, 'module')} newer than the rest" if self.replaced else ""
+                more += f", {counted(self.aside, 'message')} set aside" if self.aside else ""
+                more += f", {counted(self.lost, 'process', 'processes')} lost" if self.lost else ""
                 more += ", every slot runs a task far beyond its like" if self.overdue else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"

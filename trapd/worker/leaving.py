@@ -25,6 +25,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.request import Request
 
+from trapd.sizes import counted
 from trapd.worker import returns
 from trapd.worker.receipt import Receipt
 
@@ -126,7 +127,8 @@ def receive_acceptances(pool: Any, hub: Any) -> None:
     deadline = time.monotonic() + PATIENCE
     while unaccepted := [job for job in pool._cache.values() if _given(job) and not job._accepted]:
         if time.monotonic() >= deadline:
-            log.warning("%d tasks were not accepted by the pool within %g s", len(unaccepted), PATIENCE)
+            what = counted(len(unaccepted), "task was", "tasks were")
+            log.warning("%s not accepted by the pool within %g s", what, PATIENCE)
             return
         _turn(pool, hub, unaccepted)
 

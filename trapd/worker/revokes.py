@@ -27,6 +27,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.control import Panel
 
+from trapd.sizes import counted
 from trapd.worker.account import RUN, Account, Entry
 
 log = get_logger("trapd.worker")
@@ -91,7 +92,7 @@ class Revokes:
         fresh = [id for id in ids if id not in state.revoked]
         LimitedSet.update(state.revoked, fresh)  # as of now, by our clock: the oldest first
         if news + len(fresh):
-            log.info("%d revokes taken over from other workers", news + len(fresh))
+            log.info("%s taken over from other workers", counted(news + len(fresh), "revoke"))
         return news + len(fresh)
 
     def look_again(self) -> None:

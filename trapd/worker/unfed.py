@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from trapd.sizes import counted
 from trapd.worker import consuming
 
 _FAIR = 4  # SCHED_STRATEGY_FAIR of celery.concurrency.asynpool
@@ -90,7 +91,7 @@ class Unbegun:
     def look(self, given: Collection[object], now: float) -> None:
         self._given = {task: self._given.get(task, now) for task in given}
         late = [since for since in self._given.values() if now - since >= consuming.QUIET]
-        many = "1 process" if len(late) == 1 else f"{len(late)} processes"
+        many = counted(len(late), "process", "processes")
         self.trouble = f"{many} of its pool did not begin the task that it was given" if late else ""
         self.since = min(late, default=now)
 

@@ -298,7 +298,7 @@ def test_a_worker_that_starts_again_and_again_says_why_also_while_it_starts() ->
     controller.put("default", instances=(worker(CLOCK, "default@7-1"), again))
     assert problems(controller) == [
         "1 of 2 workers are ready",
-        "default@7-2 starts again, it failed 3 time(s): ModuleNotFoundError: numba_next",
+        "default@7-2 starts again, it failed 3 times: ModuleNotFoundError: numba_next",
     ]
 
 

@@ -123,7 +123,7 @@ def test_a_failed_worker_tells_how_often_and_carries_the_traceback() -> None:
     controller = upgraded()
     controller.put("default", instances=(worker(CLOCK, "default@8-1", "failed", ago=30.0),))
     said = why(Context(about(), controller, CLOCK, controller.look_at_disk, NO_ACCOUNTS), "default@8-1")
-    assert "failed 1 time(s), 30 s ago: ModuleNotFoundError: numba_next" in said["chain"][-1]["text"]
+    assert "failed 1 time, 30 s ago: ModuleNotFoundError: numba_next" in said["chain"][-1]["text"]
     assert said["detail"] == TRACEBACK
 
 

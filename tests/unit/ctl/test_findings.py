@@ -84,7 +84,7 @@ def test_where_all_is_sound_nothing_is_wrong_and_it_says_what_was_looked_at() ->
     assert [one.what for one in found()] == [
         "/etc/trapd/trapd.toml is sound; pools: default (2)",
         "trap 1.3.0 is installed for /opt/app/bin/python",
-        "tasks:app imports in 1.2 s: 1 task(s), Celery 5.7.0, Python 3.11.7",
+        "tasks:app imports in 1.2 s: 1 task, Celery 5.7.0, Python 3.11.7",
         "the broker amqp://service:**@localhost:5672// answers",
         "settings that are not Celery's defaults: 1 by the application",
         "workers start in the folder /var/lib/trapd/workers (plain `celery worker`: where it is called)",

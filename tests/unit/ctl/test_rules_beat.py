@@ -33,11 +33,11 @@ BEAT = PoolSpec("clock", run="beat")
     ("beat", "pools", "expected"),
     [
         (PLAIN, [], []),
-        (DAILY, [], [(WARNING, "beat_schedule has 1 periodic task(s), and no pool here runs beat")]),
+        (DAILY, [], [(WARNING, "beat_schedule has 1 periodic task, and no pool here runs beat")]),
         (
             DAILY,
             [PoolSpec("clock", workers=0, run="beat")],
-            [(WARNING, "beat_schedule has 1 periodic task(s), and no pool")],
+            [(WARNING, "beat_schedule has 1 periodic task, and no pool")],
         ),
         (
             DATABASE,
@@ -47,9 +47,9 @@ BEAT = PoolSpec("clock", run="beat")
         (
             DAILY,
             [BEAT],
-            [(OK, "pool clock sends 1 periodic task(s) of beat_schedule, by celery.beat:PersistentScheduler")],
+            [(OK, "pool clock sends 1 periodic task of beat_schedule, by celery.beat:PersistentScheduler")],
         ),
-        (DATABASE, [BEAT], [(OK, "pool clock sends 0 periodic task(s) of beat_schedule, by django_celery_beat.sched")]),
+        (DATABASE, [BEAT], [(OK, "pool clock sends 0 periodic tasks of beat_schedule, by django_celery_beat.sched")]),
         (PLAIN, [BEAT], [(WARNING, "pool clock runs beat, and beat_schedule is empty")]),
     ],
 )

@@ -28,7 +28,7 @@ def test_an_application_without_numba_is_not_told_of_it(about: dict[str, Any] | 
 def test_functions_that_cannot_be_kept_are_named() -> None:
     reason = "it uses dynamic globals (such as ctypes pointers and large global arrays)"
     kept, refused = findings({**KNOWN, "not_kept": {"pyse.fit": reason}})
-    assert (kept.level, kept.what) == (OK, "numba 0.61.2: the workers keep 9 compiled function(s)")
+    assert (kept.level, kept.what) == (OK, "numba 0.61.2: the workers keep 9 compiled functions")
     assert (refused.level, refused.what) == (WARNING, "numba compiles pyse.fit at each start")
     assert reason in refused.reason
 

@@ -57,7 +57,7 @@ def test_a_good_run_has_no_problems() -> None:
 def test_a_task_that_no_worker_finished_is_lost() -> None:
     result = account([*GOOD, run(77, None)])
     assert (result.tally.lost, result.tally.done) == (("77",), 9)
-    assert summary.problems(result, [], []) == ["1 tasks lost: 77"]
+    assert summary.problems(result, [], []) == ["1 task lost: 77"]
 
 
 def test_a_task_that_no_worker_ever_saw_is_lost_and_unanswered() -> None:
@@ -101,19 +101,19 @@ def test_the_rate_is_that_of_the_last_five_seconds() -> None:
 def test_a_task_that_began_twice_ran_twice(first_end: float | None) -> None:
     result = account([run(0, first_end), run(0, 6.0, pid=2), *GOOD[1:]])
     assert (result.tally.twice, result.tally.lost) == (("0",), ())
-    assert "1 tasks run twice: 0" in summary.problems(result, [], [])
+    assert "1 task run twice: 0" in summary.problems(result, [], [])
 
 
 def test_a_finished_task_without_an_answer_is_unanswered_not_lost() -> None:
     result = account(GOOD, answers=[answer(number) for number in range(1, 9)])
     assert (result.unanswered, result.tally.lost) == (("0",), ())
-    assert summary.problems(result, [], []) == ["1 tasks unanswered: 0"]
+    assert summary.problems(result, [], []) == ["1 task unanswered: 0"]
 
 
 def test_a_task_that_failed_is_a_problem() -> None:
     failed = Answer("0", "/i", 0.0, 1.0, None, "cannot process /i: WorkerLostError: signal 9")
     result = account(GOOD, answers=[failed, *(answer(number) for number in range(1, 9))])
-    assert summary.problems(result, [], []) == ["1 tasks failed: cannot process /i: WorkerLostError: signal 9"]
+    assert summary.problems(result, [], []) == ["1 task failed: cannot process /i: WorkerLostError: signal 9"]
 
 
 def test_gaps_before_and_during_are_told_apart() -> None:

@@ -76,7 +76,7 @@ def test_workers_that_never_answer_end_the_run_and_are_no_bad_images() -> None:
     app = FakeApp(good)
     app.looks = deque([False])
     made = hub(app, patience=0.05)
-    with pytest.raises(UnreachableError, match=r"no answer for 0 s, 1 images unanswered; see with `trapctl status`"):
+    with pytest.raises(UnreachableError, match=r"no answer for 0 s, 1 image unanswered; see with `trapctl status`"):
         made.ask(request("/a"))
     made.close()
     assert len(app.sent) == submit.ATTEMPTS

@@ -43,7 +43,7 @@ def test_a_file_that_a_snapshot_did_not_have_is_kept(store: SnapshotStore, tmp_p
     assert store.present() == frozenset()
     [trouble] = store.troubles()
     assert trouble == (
-        f"cannot remove generation 7: something wrote 1 file(s) into it ({name}); "
+        f"cannot remove generation 7: something wrote 1 file into it ({name}); "
         f"take out of {tmp_path}/kept/7 what you need, and remove it"
     )
 

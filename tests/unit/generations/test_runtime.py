@@ -24,6 +24,7 @@ def test_the_worker_and_traps_tasks_travel_and_nothing_else_of_trapd() -> None:
         "trapd/layout.py",
         "trapd/masking.py",
         "trapd/mount_table.py",
+        "trapd/sizes.py",
         "trapd/memory_events.py",
         "trapd/task_table.py",
         "trapd/worker",

@@ -28,7 +28,7 @@ def test_a_reboot_is_told_with_the_workers_that_ran_whether_trapd_was_stopped_or
         assert [kind for kind, _ in told(*latest, booted=350.0)] == [EventKind.REBOOTED]
     (event,) = absence([STARTED, READY], [READY], 400.0, 350.0)
     assert event.duration == 200.0
-    assert event.reason.startswith("the machine was started 50 s ago; 1 worker(s) ran then (p@1-1)")
+    assert event.reason.startswith("the machine was started 50 s ago; 1 worker ran then (p@1-1)")
 
 
 def test_a_clock_that_was_set_a_little_is_no_reboot() -> None:

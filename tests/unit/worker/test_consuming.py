@@ -103,7 +103,7 @@ def test_tasks_that_the_pool_does_not_start() -> None:
     case, stuck = Case(), replace(IDLE, active=1, unstarted=3, started=7)
     assert case.run(50, stuck) == ""
     assert case.run(50, replace(stuck, started=8)) == ""
-    assert case.run(20, replace(stuck, started=8)) == "its pool has free slots and starts none of 3 tasks"
+    assert case.run(20, replace(stuck, started=8)) == "its pool has free slots, and 3 tasks do not start"
     assert case.run(1, replace(stuck, active=2)) == ""
 
 

@@ -8,8 +8,9 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
+from trapd.sizes import counted
 
-_DONE = "{worker} finishes its tasks and exits; {wanted} workers are wanted until trapctl undrain {worker}"
+_DONE = "{worker} finishes its tasks and exits; {workers} wanted until trapctl undrain {worker}"
 
 
 @click.command()
@@ -24,4 +25,8 @@ def verb(session: Session, worker: str, reason: str) -> int:
     and a restart of trapd. `trapctl status` shows who drained it, and when.
     """
     question = methods.DRAIN({"worker": worker, "reason": reason})
-    return change(session, question, lambda answer: _DONE.format(**answer))
+    return change(
+        session,
+        question,
+        lambda answer: _DONE.format(**answer, workers=counted(answer["wanted"], "worker is", "workers are")),
+    )

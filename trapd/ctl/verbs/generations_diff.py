@@ -10,6 +10,7 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
+from trapd.sizes import counted
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -37,7 +38,7 @@ def show(screen: Screen, document: documents.Differences) -> None:
     for file in document["files"]:
         screen.line(f"{file['change']:7}  {file['path']}")
     if document["more_files"]:
-        screen.line(f"and {document['more_files']} files more")
+        screen.line(f"and {counted(document['more_files'], 'file')} more")
     if document["unknown"]:
         screen.line(f"cannot compare {document['unknown']}")
     elif not (document["distributions"] or document["files"] or document.get("tasks")):

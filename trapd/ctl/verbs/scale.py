@@ -8,8 +8,9 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
+from trapd.sizes import counted
 
-_DONE = "pool {pool}: {wanted} workers wanted, {before} before"
+_DONE = "pool {pool}: {workers} wanted, {before} before"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -27,4 +28,8 @@ def verb(session: Session, pool: str, workers: str | None, reset: bool) -> int:
     if reset == (workers is not None):
         raise click.UsageError("say how many workers: N, +N, -N, or --reset")
     text = workers or "reset"
-    return change(session, methods.SCALE({"pool": pool, "workers": text}), lambda answer: _DONE.format(**answer))
+    return change(
+        session,
+        methods.SCALE({"pool": pool, "workers": text}),
+        lambda answer: _DONE.format(**answer, workers=counted(answer["wanted"], "worker")),
+    )

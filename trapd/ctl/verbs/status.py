@@ -15,7 +15,7 @@ from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
 from trapd.ctl.words import Cell, Row, Word, last_lines, moment, short, since, transition, versions
 from trapd.problem import ProblemKind
-from trapd.sizes import amount
+from trapd.sizes import amount, counted
 from trapd.units import running
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def _asked(session: Session) -> documents.Status:
         workers = running.workers() if error.absent and session.socket_option is None else 0
         if not workers:
             raise
-        raise UnreachableError(f"{error}; {workers} worker(s) run on without it", absent=True) from None
+        raise UnreachableError(
+            f"{error}; {counted(workers, 'worker runs', 'workers run')} on without it", absent=True
+        ) from None
 
 
 def _watched(session: Session, pools: Sequence[str]) -> Exit:

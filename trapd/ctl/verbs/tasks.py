@@ -14,6 +14,7 @@ from trapd.ctl.session import Session
 from trapd.ctl.verbs import tasks_drop, tasks_end, tasks_poisoned, tasks_retry
 from trapd.ctl.words import Row, Word, moment, since, versions
 from trapd.durations import age
+from trapd.sizes import counted
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -78,10 +79,10 @@ def show(screen: Screen, document: documents.Tasks, now: float | None = None) ->
         where = f"in {aside['queue']}" if aside["queue"] else "discarded"
         known = f"no worker knows the task, for {since(aside['since'], now)}"
         if aside.get("id"):
-            killed = f"it has killed its process {aside['kills']} times"
+            killed = f"it has killed its process {counted(aside['kills'], 'time')}"
             screen.line(f"set aside: task {aside['task']}[{aside['id']}], {where}: {killed}")
             continue
-        screen.line(f"set aside: {aside['messages']} of task {aside['task']}, {where}: {known}")
+        screen.line(f"set aside: {counted(aside['messages'], 'message')} of task {aside['task']}, {where}: {known}")
     for worker in document["workers"]:
         if worker["unanswered"]:
             where = "its tasks are those of its task table" if worker["running"] else "its tasks are not known"

@@ -8,8 +8,9 @@ from trapd.control import methods
 from trapd.ctl import options
 from trapd.ctl.changes import change
 from trapd.ctl.session import Session
+from trapd.sizes import counted
 
-_DONE = "pool {pool}: {wanted} workers wanted, one in the place of {worker}"
+_DONE = "pool {pool}: {workers} wanted, one in the place of {worker}"
 
 
 @click.command()
@@ -21,4 +22,8 @@ def verb(session: Session, worker: str) -> int:
 
     A drain that is still under way is not recalled: another worker starts.
     """
-    return change(session, methods.UNDRAIN({"worker": worker}), lambda answer: _DONE.format(**answer))
+    return change(
+        session,
+        methods.UNDRAIN({"worker": worker}),
+        lambda answer: _DONE.format(**answer, workers=counted(answer["wanted"], "worker")),
+    )
