@@ -19,6 +19,7 @@ from trapd.worker import queues, unfed, waiting
 from trapd.worker.abstention import Abstention
 from trapd.worker.consuming import Consuming, Seen
 from trapd.worker.health import Health, Phase
+from trapd.worker.questions import Questions
 from trapd.worker.standing import BROKER
 from trapd.worker.tally import Tally, far_beyond
 from trapd.worker.unfed import Unbegun, Unfed
@@ -31,6 +32,7 @@ class Consumption:
     def __init__(self, tally: Tally, abstention: Abstention) -> None:
         self._tally, self._abstention = tally, abstention
         self._judge, self._unfed, self._unbegun = Consuming(time.monotonic()), Unfed(time.monotonic()), Unbegun()
+        self._questions = Questions()
         self._worker: Any = None
         self._configured: frozenset[str] = frozenset()
         self._asking = False
@@ -70,15 +72,18 @@ class Consumption:
         self._unbegun.look(unfed.given(self._worker.pool), now)
         idle = self._judge.look(seen, now)
         lost = self._unfed.look(consumed, self._free(consumer, seen, len(consumed)), now)
-        if not (idle or lost) or self._asking:
+        due = self._questions.due(consumed, lost, now, idle=idle)
+        if due is None or self._asking:
             return
-        self._judge.asked(now)
-        self._unfed.asked(now)
-        if waiting.has_room(consumer):
-            asked = [queue for queue in consumer.task_consumer.queues if queue.name in consumed]
-            self._ask(lambda: consumer.connection, asked, now, of_all=idle)
-        elif idle:
-            self._judge.answered(None, now)
+        if not waiting.has_room(consumer):
+            if idle:
+                self._judge.answered(None, now)
+            return
+        if idle:
+            self._judge.asked(now)
+        self._questions.asked(due, now)
+        asked = [queue for queue in consumer.task_consumer.queues if queue.name in due]
+        self._ask(lambda: consumer.connection, asked, now, of_all=idle)
 
     def _free(self, consumer: Any, seen: Seen, queues: int) -> bool:
         """Would each of several queues give its next message at once, and is it known which of them gave the others?"""
@@ -107,9 +112,11 @@ class Consumption:
         except Exception:  # the connection was lost meanwhile: proves nothing either
             found = None
         finally:
+            names = [queue.name for queue in asked]
+            known = self._questions.answered(found, names)
             if of_all:
-                self._judge.answered(found, asked_at)
-            self._unfed.answered(found, asked_at)
+                self._judge.answered(known, asked_at)
+            self._unfed.answered(found, names, asked_at)
             self._asking = False
 
     def _overdue(self, now: float) -> bool:

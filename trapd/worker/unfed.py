@@ -13,7 +13,10 @@ from trapd.sizes import counted
 from trapd.worker import consuming
 
 _FAIR = 4  # SCHED_STRATEGY_FAIR of celery.concurrency.asynpool
-STEADY = 5.0  # s for which there was room before an answer counts: with a full prefetch there is none but for moments
+# s for which there was room, more than there was none, before the broker is asked: with a full prefetch there is room
+# for moments only. An answer that takes longer counts only if there was room all the time.
+STEADY = 5.0
+SLOW_LOOK = 2.0  # s between two looks that count at most
 
 
 class Unfed:
@@ -22,20 +25,19 @@ class Unfed:
     def __init__(self, now: float) -> None:
         self._seen: dict[str, tuple[object, float]] = {}  # queue -> its latest delivery, and since when that is so
         self._waited: dict[str, float] = {}  # queue -> when the broker first named messages in it since then
-        self._roomy_since: float | None = None
-        self._asked_at = now
-        self._answer: tuple[Mapping[str, int], float] | None = None
+        self._roomy, self._looked = 0.0, now  # s with room, less those without; 0 to STEADY
+        self._answer: tuple[Mapping[str, int], Collection[str], float] | None = None
         self._waiting: dict[str, int] = {}
         self.trouble, self.since = "", now
 
     def begin_anew(self) -> None:
         """It is not ready, drains, or its broker is away: nothing is expected of it."""
         self._seen, self._waited, self._waiting = {}, {}, {}
-        self._roomy_since = self._answer = None
+        self._roomy, self._answer = 0.0, None
         self.trouble = ""
 
-    def look(self, delivered: Mapping[str, object], room: bool, now: float) -> bool:
-        """Judge; return whether to ask the broker now. ``delivered``: the queues that are consumed, each with what
+    def look(self, delivered: Mapping[str, object], room: bool, now: float) -> list[str]:
+        """Judge; return the queues to ask the broker for. ``delivered``: the queues that are consumed, each with what
         changes at a delivery; ``room``: the worker has a free slot, and would get another message."""
         for queue, mark in delivered.items():
             if self._seen.get(queue, (self, 0.0))[0] != mark:
@@ -44,31 +46,30 @@ class Unfed:
         for queue in self._seen.keys() - delivered.keys():  # consuming.py says that it is missed
             del self._seen[queue]
             self._forget(queue)
-        self._roomy_since = (self._roomy_since if self._roomy_since is not None else now) if room else None
         if self._answer is not None:
-            self._take(*self._answer)
+            self._take(*self._answer, now)
+        passed, self._looked = min(now - self._looked, SLOW_LOOK), now
+        self._roomy = min(STEADY, max(0.0, self._roomy + (passed if room else -passed)))
         late = sorted(queue for queue in self._waiting if queue in self._waited)
         named = ", ".join(f"{self._waiting[queue]} in {queue}" for queue in late)
         self.trouble = f"messages wait ({named}), and none comes, while other queues give theirs" if late else ""
         if late:
             self.since = min(self._seen[queue][1] for queue in late)
-        steady = self._roomy_since is not None and now - self._roomy_since >= STEADY
-        quiet = any(now - since >= consuming.QUIET for _, since in self._seen.values())
-        return len(delivered) > 1 and steady and quiet and now - self._asked_at >= consuming.QUIET
+        if len(delivered) == 1 or not room or self._roomy < STEADY:
+            return []
+        return sorted(queue for queue, (_, since) in self._seen.items() if now - since >= consuming.QUIET)
 
-    def asked(self, now: float) -> None:
-        self._asked_at = now
-
-    def answered(self, waiting: Mapping[str, int] | None, asked_at: float) -> None:
-        """``waiting``: see Consuming.answered."""
+    def answered(self, waiting: Mapping[str, int] | None, asked: Collection[str], asked_at: float) -> None:
+        """``waiting``: see Consuming.answered; of the queues in ``asked``, each once a minute at most."""
         if waiting is not None:
-            self._answer = waiting, asked_at
+            self._answer = waiting, asked, asked_at
 
-    def _take(self, waiting: Mapping[str, int], asked_at: float) -> None:
+    def _take(self, waiting: Mapping[str, int], asked: Collection[str], asked_at: float, now: float) -> None:
         self._answer = None
-        if self._roomy_since is None or self._roomy_since > asked_at:
+        if now - asked_at > STEADY and self._roomy < STEADY:
             return
-        for queue, (_, since) in self._seen.items():
+        for queue in self._seen.keys() & set(asked):
+            since = self._seen[queue][1]
             if not waiting.get(queue) or since > asked_at - consuming.QUIET:
                 self._forget(queue)
             elif queue not in self._waited:

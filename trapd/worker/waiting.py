@@ -1,8 +1,8 @@
 """How many messages wait in this worker's queues: one passive declare for each, over a connection made for it.
 
 kombu has the passive declare in every transport. The connection is not the consumer's: that may be what is broken, and
-belongs to another thread. It is made for each question, which comes once a minute at most, and only while the worker
-has nothing to do: one that is kept would need heartbeats, and might be half dead itself.
+belongs to another thread. It is made for each question, which comes once a minute at most for each queue, and only
+while the worker has room for a task: one that is kept would need heartbeats, and might be half dead itself.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 
 from trapd.worker.consuming import QUIET
-from trapd.worker.unfed import Unbegun, Unfed, given
+from trapd.worker.questions import Questions
+from trapd.worker.unfed import STEADY, Unbegun, Unfed, given
 
 
 class Case:
@@ -14,17 +15,19 @@ class Case:
 
     def __init__(self, waiting: Mapping[str, int] | None = None) -> None:
         self.now, self.waiting, self.judge = 100.0, waiting or {}, Unfed(100.0)
-        self.asked: list[float] = []
+        self.questions = Questions()
+        self.asked: list[float] = []  # when for blue
 
     def run(self, seconds: float, *, room: bool = True, blue: object = None, queues: Collection[str] = ()) -> str:
         for _ in range(round(seconds)):
             self.now += 1
             marks = {"red": self.now, "blue": blue}
             delivered = {name: marks[name] for name in queues or marks}
-            if self.judge.look(delivered, room, self.now):
-                self.asked.append(self.now)
-                self.judge.asked(self.now)
-                self.judge.answered(self.waiting, self.now)
+            lost = self.judge.look(delivered, room, self.now)
+            if (due := self.questions.due(delivered, lost, self.now, idle=False)) is not None:
+                self.asked += [self.now] * due.count("blue")
+                self.questions.asked(due, self.now)
+                self.judge.answered({name: self.waiting.get(name, 0) for name in due}, due, self.now)
         return self.judge.trouble
 
 
@@ -60,6 +63,33 @@ def test_a_single_queue_is_not_its_concern() -> None:
     case = Case({"blue": 3})
     assert case.run(600, queues=["blue"]) == ""
     assert case.asked == []
+
+
+def test_a_look_without_room_now_and_then_costs_seconds_and_no_minute() -> None:
+    """A worker that is given tasks all the time has none at every third look, say."""
+    case = Case({"blue": 3})
+    while case.run(2) == "":
+        case.run(1, room=False)
+    assert case.now - 100.0 < 2 * QUIET + 15
+
+
+def test_an_answer_counts_though_there_is_no_room_when_it_is_read() -> None:
+    case = Case({"blue": 3})
+    while case.run(1) == "":
+        if case.asked and case.asked[-1] == case.now:
+            case.run(1, room=False)
+    assert case.now - 100.0 < 2 * QUIET + 15
+
+
+def test_an_answer_that_took_long_does_not_count_if_there_was_no_room_meanwhile() -> None:
+    case = Case()
+    case.run(QUIET + 5)
+    for _ in range(2):
+        case.now += QUIET
+        asked_at = case.now - 2 * STEADY
+        case.run(3, room=False)
+        case.judge.answered({"blue": 3}, ["blue"], asked_at)
+        assert case.run(1, room=False) == ""
 
 
 def test_messages_that_waited_once_do_not_count() -> None:
