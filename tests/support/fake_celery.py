@@ -8,6 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 
+class RedisError(Exception):
+    """As that of the library redis: no OSError."""
+
+
 class FakeResult:
     """A result that is there when the test says so, or not readable yet."""
 
@@ -34,7 +38,12 @@ class FakeApp:
 
     def __init__(self, answer: Callable[[str], object]) -> None:
         self.conf = SimpleNamespace(task_always_eager=False)
-        self.backend = SimpleNamespace(is_async=False, add_pending_result=lambda result: None)
+        self.backend = SimpleNamespace(
+            is_async=False,
+            add_pending_result=lambda result: None,
+            as_uri=lambda: "redis://results//",
+            connection_errors=(RedisError,),
+        )
         self.answer = answer
         self.looks: deque[bool | Exception] = deque([True])  # of each result
         self.results: list[FakeResult] = []
@@ -42,6 +51,9 @@ class FakeApp:
         self.ids: list[str] = []
         self.revoked: list[str] = []
         self.control = SimpleNamespace(revoke=self.revoked.extend)
+
+    def connection_for_write(self) -> SimpleNamespace:
+        return SimpleNamespace(connection_errors=(), channel_errors=(), as_uri=lambda: "amqp://guest:**@broker//")
 
     def signature(self, name: str, args: tuple[str, ...], kwargs: dict[str, Any]) -> Any:
         def apply_async(task_id: str | None = None) -> FakeResult:

@@ -10,8 +10,8 @@ import time
 from concurrent.futures import Future, InvalidStateError
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
+from trapd.distribute import away
 from trapd.distribute.endings import UnreachableError
 from trapd.distribute.submit import ATTEMPTS, PATIENCE, Answer, Request, Submitter
 from trapd.sizes import counted
@@ -43,7 +43,7 @@ class Hub:
         try:
             with connection:
                 connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=10)
-        except (OSError, OperationalError, *connection.connection_errors) as error:
+        except away.errors(self.app) as error:
             raise UnreachableError(f"cannot reach the broker {where}: {error}; see whether it runs") from error
 
     def start(self) -> None:
@@ -74,8 +74,12 @@ class Hub:
         try:
             submitter = Submitter(self.app, queue=self._queue_name)
             self._serve(submitter, waiting)
-        except (OSError, OperationalError) as error:
-            self._problem = UnreachableError(f"cannot go on: the broker does not answer: {error}")
+        except away.errors(self.app) as error:
+            self._problem = UnreachableError(
+                f"cannot go on: {away.where(self.app)} does not answer: {error}; see whether it runs, and type the "
+                "same command again: it goes on from the answers so far"
+            )
+            submitter = None  # what waits cannot be revoked
         except BaseException as error:
             self._problem = error
         self._closed.set()

@@ -17,6 +17,7 @@ from celery.result import AsyncResult
 from celery.states import READY_STATES
 from kombu.exceptions import DecodeError, OperationalError
 
+from trapd.distribute import away
 from trapd.distribute.app import EXTRACT_SOURCES
 from trapd.sizes import counted
 
@@ -168,11 +169,20 @@ class Submitter:
                 for task in self._ready():
                     _forget(self._waiting.pop(task).result)
             self._sweep(tasks, deadline)
+        except away.errors(self.app) as error:  # nobody is there to take the results back
+            log.warning("cannot remove the results of %s: %s", counted(len(self._waiting), "image"), error)
+            return self._abandon()
         finally:  # also at a second Ctrl-C
             late = len(self._waiting)
             for waiting in self._waiting.values():
                 _forget(waiting.result)
             self._waiting.clear()
+        return late
+
+    def _abandon(self) -> int:
+        """Wait for no answer any more; return how many there were."""
+        late = len(self._waiting)
+        self._waiting.clear()
         return late
 
     def _sweep(self, tasks: list[str], deadline: float) -> None:
@@ -211,8 +221,14 @@ class Submitter:
     def _wait(self, left: float) -> None:
         backend = self.app.backend
         if backend.is_async:  # results arrive as messages; this assigns them to the pending results
-            with contextlib.suppress(TimeoutError):
+            try:
                 backend.result_consumer.drain_events(timeout=left)
+            except TimeoutError:
+                pass
+            except RuntimeError as error:  # Celery has tried to connect again to Redis, in vain
+                if not isinstance(error.__cause__, away.errors(self.app)):
+                    raise
+                raise OperationalError(str(error.__cause__)) from error
         else:
             time.sleep(min(POLL, left))
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerLostError
+from celery.exceptions import BackendError, WorkerLostError
 from kombu.exceptions import OperationalError
 
-from tests.support.fake_celery import FakeApp
+from tests.support.fake_celery import FakeApp, RedisError
 from trapd.distribute import submit
 from trapd.distribute.endings import UnreachableError
 from trapd.distribute.hub import Hub
@@ -82,12 +82,17 @@ def test_workers_that_never_answer_end_the_run_and_are_no_bad_images() -> None:
     assert len(app.sent) == submit.ATTEMPTS
 
 
-def test_a_broker_that_goes_away_ends_the_run() -> None:
+@pytest.mark.parametrize("error", [OperationalError, RedisError, ConnectionResetError, BackendError])
+def test_a_broker_or_result_backend_that_goes_away_ends_the_run(error: type[Exception]) -> None:
     def gone(path: str) -> object:
-        raise OperationalError("connection refused")
+        raise error("connection refused")
 
     made = hub(FakeApp(gone))
-    with pytest.raises(UnreachableError, match="the broker does not answer: connection refused") as raised:
+    words = (
+        r"cannot go on: the broker amqp://guest:\*\*@broker//, or redis://results// for results, does not answer: "
+        r"connection refused; see whether it runs, and type the same command again"
+    )
+    with pytest.raises(UnreachableError, match=words) as raised:
         made.ask(request("/a"))
     made.close()
     assert raised.value.status == 75

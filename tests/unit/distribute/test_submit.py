@@ -13,7 +13,7 @@ from celery import Celery
 from celery.exceptions import WorkerLostError
 from kombu.exceptions import OperationalError
 
-from tests.support.fake_celery import FakeApp
+from tests.support.fake_celery import FakeApp, RedisError
 from trapd.distribute import ledger, submit
 
 
@@ -117,6 +117,19 @@ def test_a_submitter_that_stops_does_not_wait_for_ever(clock: None) -> None:
     app.results[0].looks = deque([False])
     assert submitter.withdraw(linger=5) == 1
     assert app.results[0].forgotten
+
+
+def test_a_submitter_that_stops_without_a_broker_says_so_and_raises_nothing(
+    clock: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was to be told is why it stops."""
+    app = FakeApp(good)
+    submitter = submit.Submitter(app)
+    submitter.send("/a")
+    app.results[0].looks = deque([RedisError("connection refused")])
+    assert submitter.withdraw(linger=5) == 1
+    assert submitter.waiting == 0
+    assert caplog.messages == ["cannot remove the results of 1 image: connection refused"]
 
 
 def test_one_lost_answer_does_not_hold_up_the_run(clock: None) -> None:
