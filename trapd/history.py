@@ -205,7 +205,7 @@ class SqliteHistory(History):
         run(f"PRAGMA cache_size = -{_CACHE}")
         (verdict,) = run("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise self._damaged("open", verdict)
+            raise self._damaged("open", " ".join(verdict.split()))  # SQLite says it in two lines
         if version < SCHEMA:
             self._migrate(version)
         run(f"PRAGMA busy_timeout = {_PATIENCE}")
@@ -291,7 +291,7 @@ class SqliteHistory(History):
     def _damaged(self, verb: str, why: str) -> HistoryError:
         return HistoryError(
             f"cannot {verb} the history {self._path}: {why}; move it away, with the -wal and -shm files beside it, and"
-            " start trapd again; that leaves the workers alone, and history begins anew"
+            " start trapd again: the history then begins anew, and the workers, which work on, are replaced once"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.support.fake_history import FakeHistory
 from tests.support.repetitions import times
 from trapd.content import Content
 from trapd.contracts import History
-from trapd.errors import TrapdError
+from trapd.errors import HistoryError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
@@ -456,6 +457,7 @@ def refused(file: Path) -> str:
         SqliteHistory(file)
     assert file.read_bytes() == before  # nothing is mended or overwritten
     assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -503,6 +505,63 @@ def test_a_file_that_was_cut_off_is_refused_wherever_that_was(tmp_path: Path) ->
     file.write_bytes(whole[:-100])  # which SQLite takes for zeros
     with closing(SqliteHistory(file)) as history, pytest.raises(TrapdError, match="move it away"):
         history.events(limit=100)
+
+
+def lived_in(file: Path) -> SqliteHistory:
+    history = SqliteHistory(file)
+    for number in range(1, 6):
+        one = PoolState(f"pool{number}", wanted=history.next_generation(), rollout=rollout(number, f"pool{number}"))
+        history.save(generations=[generation(number)], pools=[one], events=[event("x" * 700) for _ in range(20)])
+    return history
+
+
+def told(file: Path) -> str:
+    """What is said of it by the time that all of it is read; empty if nothing is."""
+    try:
+        with closing(SqliteHistory(file)) as history:
+            history.pools(), history.rollouts(limit=99), history.events(limit=999), history.generations()
+            history.last_generation(), history.unfinished(), history.failures("default@1-1")
+    except HistoryError as error:
+        return str(error)
+    return ""
+
+
+def test_a_file_cut_off_at_any_page_or_within_it_is_never_read_as_another_history(tmp_path: Path) -> None:
+    """But for one of 0 or 1 bytes, which is what a trapd leaves that was killed while it made the file: a new history,
+    of which generations that are there tell that it has lost its end."""
+    file = tmp_path / "history.sqlite"
+    with closing(lived_in(file)):
+        pass
+    whole = file.read_bytes()
+    assert len(whole) % 4096 == 0
+    ends = range(0, len(whole), 4096)
+    for size in sorted({2, *ends[1:], *(end + more for end in ends for more in (50, 2000)), *range(-4000, 0, 400)}):
+        file.write_bytes(whole[:size])
+        assert "move it away" in told(file), f"{size} of {len(whole)} bytes"
+    for size in (0, 1):
+        file.write_bytes(whole[:size])
+        with closing(SqliteHistory(file)) as history:
+            assert (history.pools(), history.events(), history.last_generation()) == ({}, [], 0)
+
+
+def test_a_file_cut_off_while_trapd_runs_is_told_at_the_next_start_at_the_latest(tmp_path: Path) -> None:
+    """What is written meanwhile makes it no whole history again, and nothing ends trapd."""
+    file = tmp_path / "history.sqlite"
+    with closing(lived_in(file)):
+        pass
+    whole = file.read_bytes()
+    for size in (50, 4096, len(whole) // 8192 * 4096, len(whole) // 2 + 1000, len(whole) - 4096, len(whole) - 100):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        file.write_bytes(whole)
+        with closing(SqliteHistory(file)) as history:
+            history.save(events=[event("before")])
+            os.truncate(file, size)
+            for _ in range(4):  # into the file as well: the write-ahead log is put there every 64 pages
+                with suppress(HistoryError):
+                    history.save(events=[event("after" * 200) for _ in range(100)])
+                    history.events(limit=3)
+        assert "move it away" in told(file), f"{size} of {len(whole)} bytes"
 
 
 def test_a_backup_that_was_put_back_is_an_older_history_that_is_whole(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     ),
     "a worker hangs while it drains": (
         "contract/test_backend.py::test_b14_a_drain_without_a_sign_of_life_is_ended_and_says_so",
+        "process/test_worker_health.py::"
+        "test_an_endless_loop_in_the_main_process_is_noticed_while_a_task_runs_in_a_drain",
         f"{STORIES}::test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of",
         "unit/control/test_status.py::test_a_worker_that_hangs_in_its_drain_is_a_problem",
     ),
@@ -82,7 +84,12 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         f"{HISTORY}::test_a_record_that_cannot_be_understood_is_said_to_be_damage",
         f"{STORIES}::test_a_history_that_begins_anew_uses_no_number_twice",
     ),
-    "the history is cut off": (f"{HISTORY}::test_a_file_that_was_cut_off_is_refused_wherever_that_was",),
+    "the history is cut off": (
+        f"{HISTORY}::test_a_file_that_was_cut_off_is_refused_wherever_that_was",
+        f"{HISTORY}::test_a_file_cut_off_at_any_page_or_within_it_is_never_read_as_another_history",
+        f"{HISTORY}::test_a_file_cut_off_while_trapd_runs_is_told_at_the_next_start_at_the_latest",
+        "nspawn/test_service.py::test_a_history_that_was_cut_in_the_middle_is_told_and_touches_no_worker",
+    ),
     "the history lost its end, or a backup was put back": (
         f"{HISTORY}::test_a_backup_that_was_put_back_is_an_older_history_that_is_whole",
         f"{STORIES}::test_a_history_that_lost_its_end_undoes_nothing_that_runs",

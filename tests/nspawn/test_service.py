@@ -266,6 +266,41 @@ def test_the_death_of_trapd_touches_no_worker(service: Service, disaster: Callab
     service.wait_for("end", [nap])
 
 
+HISTORY = "/var/lib/trapd/history.sqlite"
+CUT = f"size=$(stat -c %s {HISTORY}); truncate -s $((size / 8192 * 4096 + {{}})) {HISTORY}"
+
+
+def told(service: Service) -> int:
+    """How often trapd said that its history is damaged, and what to do."""
+    said = service.machine.journal("-u", "trapd").splitlines()
+    return sum(f"the history {HISTORY}: " in line and "move it away, with the -wal" in line for line in said)
+
+
+@pytest.mark.parametrize("beyond", [0, 1000], ids=["at the end of a page", "within a page"])
+def test_a_history_that_was_cut_in_the_middle_is_told_and_touches_no_worker(service: Service, beyond: int) -> None:
+    """trapd does not start with it, and says what to do. Then it knows no generation, makes a new one of what is
+    installed and replaces the workers, new before old."""
+    machine, already = service.machine, told(service)
+    before, pid = service.workers(), service.pid()
+    (nap,) = service.nap(15)
+    service.wait_for("start", [nap])
+    machine.put("/srv/cut", f"[ -e /srv/cut.done ] || {{ {CUT.format(beyond)}; echo $size >/srv/cut.done; }}\n")
+    machine.sh("rm -f /srv/cut.done").check()
+    service.drop_in("trapd.service", "ExecStartPre=+/bin/sh /srv/cut")
+    machine.sh("systemctl daemon-reload; systemctl kill --signal=SIGKILL trapd").check()
+    service.wait("the cut", lambda: machine.exists("/srv/cut.done"))
+    assert int(machine.read("/srv/cut.done")) >= 8192
+    service.wait("the reason, and another try", lambda: told(service) > already + 1)
+    assert service.status() == {}
+    assert service.workers() == before
+    machine.sh(f"mkdir -p /srv/old; mv {HISTORY}* /srv/old").check()
+    service.wait("another trapd", lambda: service.pid() not in (0, pid))
+    service.wait_until("its workers current", at_rest)
+    assert service.workers().keys().isdisjoint(before), "no number is used twice"
+    service.wait_for("end", [nap])
+    assert [entry.event for entry in service.ledger() if entry.id == nap] == ["start", "end"]
+
+
 def test_a_restart_starts_no_worker_though_the_boot_had_none_to_start(service: Service) -> None:
     """The boot of this machine was before there was any generation. Its unit has been done with all the same."""
     assert service.machine.show("trapd-boot", "ActiveState") == {"ActiveState": "active"}
