@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,19 @@ from tests.support.installation import Installation
 from tests.support.load import Sent, outcome
 from tests.support.machine import Hub
 from tests.support.repetitions import times
-from tests.support.sample import Entry
-from tests.support.service import PLACE, TOML, Service, ServiceLoad, at_rest, pip, pip_uninstall, rabbitmq, redis
+from tests.support.sample import NAME, Entry, good
+from tests.support.service import (
+    CELERYCONFIG,
+    PLACE,
+    TOML,
+    Service,
+    ServiceLoad,
+    at_rest,
+    pip,
+    pip_uninstall,
+    rabbitmq,
+    redis,
+)
 
 LIBRARY = "keel"
 WORKERS, SLOTS = 2, 4
@@ -289,3 +301,107 @@ def tried(service: Service) -> None:
     """Tasks run, on the version that was there before."""
     ends = service.wait_for("end", service.nap(0.2, 0.2))
     assert {(one.version, one.lazy) for one in ends} == {(service.version, service.version)}
+
+
+# --- code is taken back, and settings are not -----------------------------------------------------------------------
+
+GENERATIONS = "/var/lib/trapd/generations"
+
+
+def test_undo_takes_back_the_code_and_uses_the_celeryconfig_in_force(with_redis: Service) -> None:
+    """Over a start by systemd too: its unit runs the generation, and asks nobody."""
+    service, machine = with_redis, with_redis.machine
+    machine.systemctl("enable", "--now", "trapd")
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    old, configured = service.version, machine.read(CELERYCONFIG)
+    service.install(service.next_version())
+    service.wait_until("the upgrade", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    try:
+        machine.run("redis-cli", input="config set requirepass fresh\n").check()
+        rotated = configured.replace("redis://127", "redis://:fresh@127")
+        machine.put(CELERYCONFIG, rotated, mode=0o640, owner="root:trapd-worker")
+        assert service.ctl("rollout", "status", "--timeout", "60s").code == 0
+        latest = generation(service)
+        assert service.ctl("status").code == 0
+
+        undone = service.ctl("rollout", "undo", "default", "--timeout", "60s")
+        assert undone.code == 0, undone
+        assert f"undo of generation {latest}: shipyard {service.version} -> {old}" in undone.out
+        service.wait_until("workers on the old code", settled_on(old, WORKERS))
+        assert generation(service) == latest + 1
+        assert "redis://:fresh@127" in machine.read(f"{GENERATIONS}/{latest + 1}/etc/celeryconfig.py")
+        restart(service)
+        ends = service.wait_for("end", service.nap(*[0.1] * 2 * SLOTS))
+        assert {one.version for one in ends} == {old}
+        for asked in (service.ctl("status"), service.ctl("rollout", "status", "--no-wait")):
+            assert asked.code == 1
+            assert f"shipyard {service.version} is installed and does not run: undone by root" in asked.out + asked.err
+    finally:
+        machine.run("redis-cli", "-a", "fresh", input="config set requirepass ''\n").check()
+        machine.put(CELERYCONFIG, configured, mode=0o640, owner="root:trapd-worker")
+        service.install(service.next_version())
+    service.wait_until("the next", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+
+
+def generation(service: Service) -> int:
+    number: int = pool(service.status())["generation"]
+    return number
+
+
+def restart(service: Service) -> None:
+    """Kill all workers, and wait until systemd has started each anew."""
+    before = service.workers()
+    assert len(before) == WORKERS
+    service.machine.run("kill", "-KILL", *map(str, before.values())).check()
+
+    def again(status: Status) -> bool:
+        found = {one["name"]: one["pid"] for one in pool(status)["instances"] if one["state"] == "ready"}
+        return found.keys() == before.keys() and not set(found.values()) & set(before.values())
+
+    service.wait_until("all workers again", again)
+
+
+# --- a full disk ----------------------------------------------------------------------------------------------------
+
+STATE, BESIDE = "/var/lib/trapd", "/var/lib/beside"
+FILL = f"head -c 1G /dev/zero >{STATE}/ballast || :; while printf x >>{STATE}/ballast; do :; done"
+ROOM = 1 << 20  # bytes, for the history
+
+
+@pytest.fixture
+def small(with_redis: Service) -> Iterator[Service]:
+    """Its state directory is on a small file system of its own, while trapd and its workers run."""
+    service, machine = with_redis, with_redis.machine
+    move = "systemctl stop trapd; mv {0} {1}; mkdir {0}; {2}; cp -a {1}/. {0}; rm -r {1}; systemctl start trapd"
+    machine.sh(move.format(STATE, BESIDE, f"mount -t tmpfs -o size=96m tmpfs {STATE}")).check()
+    service.wait_until("workers", lambda status: at_rest(status) and settled_on(service.version, WORKERS)(status))
+    yield service
+    back = f"systemctl stop trapd; cp -a {STATE} {BESIDE}; umount {STATE}; rmdir {STATE}; mv {BESIDE} {STATE}"
+    machine.sh(f"{back}; systemctl start trapd").check()
+
+
+def test_with_a_full_disk_workers_start_again_and_an_upgrade_says_what_is_missing_until_there_is_room(
+    small: Service,
+) -> None:
+    service, machine, old = small, small.machine, small.version
+    machine.sh(FILL).check()
+    assert machine.sh(f"df --output=avail -B1 {STATE} | tail -1").check().strip() == "0"
+    restart(service)
+    assert {one.version for one in service.wait_for("end", service.nap(*[0.1] * 2 * SLOTS))} == {old}
+    full = f"problem: cannot write to {STATE}: 0 KiB are free on its disk; make room there"
+    service.wait("word of the full disk", lambda: full in service.ctl("status").out)
+    assert service.ctl("status").code == 1
+
+    machine.sh(f"truncate --size=-{ROOM} {STATE}/ballast").check()
+    version = service.next_version()
+    large = {f"{NAME}/large.py": f"TEXT = '{'x' * 4 * ROOM}'\n"}
+    service.install(version, {**good(version), **large})
+    short = r"problem: cannot make generation \d+: .*; make room for [\d.]+[KM] more"
+    service.wait("word of the shortage", lambda: re.search(short, service.ctl("status").out))
+    assert service.ctl("status").code == 1
+    restart(service)
+    assert {one.version for one in service.wait_for("end", service.nap(*[0.1] * 2 * SLOTS))} == {old}
+
+    machine.sh(f"rm {STATE}/ballast").check()
+    service.wait_until("the upgrade", lambda status: at_rest(status) and settled_on(version, WORKERS)(status), 120)
+    assert service.ctl("status").code == 0
