@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sys
 import threading
 import time
 from concurrent.futures import Future, InvalidStateError
@@ -12,7 +13,7 @@ from concurrent.futures import Future, InvalidStateError
 from celery import Celery
 
 from trapd.distribute import away
-from trapd.distribute.endings import UnreachableError
+from trapd.distribute.endings import RunError, UnreachableError
 from trapd.distribute.submit import ATTEMPTS, PATIENCE, Answer, Request, Submitter
 from trapd.sizes import counted
 
@@ -35,9 +36,14 @@ class Hub:
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
 
     def reach(self) -> None:
-        """Raise UnreachableError if there is no broker, before anything that takes long."""
+        """Raise UnreachableError if there is no broker, RunError if results cannot be read, before anything that takes
+        long."""
         if self.app.conf.task_always_eager:
             return
+        try:
+            self.app.backend  # noqa: B018 - Celery makes it now, and SQLAlchemy looks for the driver
+        except ImportError as error:
+            raise RunError(f"cannot use result_backend: {error}; install that for {sys.executable}") from error
         connection = self.app.connection_for_write()
         where = connection.as_uri()  # without the password
         try:
@@ -76,8 +82,8 @@ class Hub:
             self._serve(submitter, waiting)
         except away.errors(self.app) as error:
             self._problem = UnreachableError(
-                f"cannot go on: {away.where(self.app)} does not answer: {error}; see whether it runs, and type the "
-                "same command again: it goes on from the answers so far"
+                f"cannot go on: {away.where(self.app)} does not answer: {away.why(error)}; see whether it runs, and "
+                "type the same command again: it goes on from the answers so far"
             )
             submitter = None  # what waits cannot be revoked
         except BaseException as error:

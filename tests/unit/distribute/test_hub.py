@@ -13,8 +13,8 @@ from celery.exceptions import BackendError, WorkerLostError
 from kombu.exceptions import OperationalError
 
 from tests.support.fake_celery import FakeApp, RedisError
-from trapd.distribute import submit
-from trapd.distribute.endings import UnreachableError
+from trapd.distribute import away, submit
+from trapd.distribute.endings import RunError, UnreachableError
 from trapd.distribute.hub import Hub
 from trapd.distribute.submit import Request
 
@@ -96,6 +96,30 @@ def test_a_broker_or_result_backend_that_goes_away_ends_the_run(error: type[Exce
         made.ask(request("/a"))
     made.close()
     assert raised.value.status == 75
+
+
+def test_a_result_backend_that_cannot_be_loaded_ends_the_run() -> None:
+    class Broken(FakeApp):
+        @property
+        def backend(self) -> SimpleNamespace:
+            raise ModuleNotFoundError("No module named 'psycopg2'")
+
+        @backend.setter
+        def backend(self, value: object) -> None: ...
+
+    made = hub(Broken(good))
+    with pytest.raises(ModuleNotFoundError):
+        made.ask(request("/a"))
+    made.close()
+    with pytest.raises(RunError, match="cannot use result_backend: No module named 'psycopg2'; install that for /"):
+        made.reach()
+
+
+def test_an_error_of_a_database_is_told_by_its_reason() -> None:
+    error = BackendError("failed to get meta")
+    error.__cause__ = OSError("connection refused\n(Background on this error)")
+    assert away.why(error) == "connection refused"
+    assert away.why(OperationalError("[Errno 111]")) == "[Errno 111]"
 
 
 def test_tasks_go_to_the_queue_of_the_pool() -> None:
