@@ -20,10 +20,11 @@ from trapd.worker.report import ConfigurationError
 
 @pytest.fixture(autouse=True)
 def modules_as_before() -> Iterator[None]:
-    modules = set(sys.modules)
+    modules = dict(sys.modules)
     yield
-    for name in set(sys.modules) - modules:
+    for name in sys.modules.keys() - modules.keys():
         del sys.modules[name]
+    sys.modules.update(modules)
 
 
 def configured(folder: Path, text: str, app: Celery) -> Celery:

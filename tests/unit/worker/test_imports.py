@@ -16,12 +16,13 @@ from trapd.worker.imports import blind_finders, put_first, strays
 @pytest.fixture(autouse=True)
 def path_as_before() -> Iterator[None]:
     before = {name: list(getattr(sys, name)) for name in ("path", "meta_path", "path_hooks")}
-    modules = set(sys.modules)
+    modules = dict(sys.modules)
     yield
     for name, value in before.items():
         getattr(sys, name)[:] = value
-    for name in set(sys.modules) - modules:
+    for name in sys.modules.keys() - modules.keys():
         del sys.modules[name]
+    sys.modules.update(modules)  # a real numpy, say, in whose place the test put another
 
 
 def editable(distribution: str, mapping: dict[str, str], namespaces: dict[str, list[str]] | None = None) -> ModuleType:
