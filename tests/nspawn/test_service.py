@@ -474,6 +474,55 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     service.wait_until("the next good one", at_rest)
 
 
+SPINS = """
+
+from celery.signals import worker_ready
+
+
+def spin(*_):
+    while True:
+        pass
+
+
+@worker_ready.connect
+def prepare(**_):
+    import signal
+
+    signal.signal(signal.SIGURG, spin)
+"""
+
+
+@pytest.mark.long
+def test_a_main_process_that_stands_still_or_loops_in_its_drain_is_noticed_in_a_minute_though_its_tasks_run(
+    service: Service,
+) -> None:
+    files = good(spins := service.next_version())
+    files["shipyard/jobs.py"] += SPINS
+    service.install(spins, files)
+    service.wait_until("the version", lambda status: settled_on(spins, 2)(status) and at_rest(status))
+    service.wait_for("start", service.nap(*[300] * 4))
+    old = {name: pid for name, pid in service.workers().items() if name.startswith("default")}
+    units = [f"trapd-worker-{name}.service" for name in old]
+
+    def states() -> set[str]:
+        return {service.machine.show(unit, "SubState")["SubState"] for unit in units}
+
+    service.machine.systemctl("stop", "--no-block", *units)
+    time.sleep(75)  # longer than the stop time: their tasks prolong it
+    assert states() == {"stop-sigterm"}
+    for pid, signal in zip(old.values(), ("STOP", "URG"), strict=True):
+        service.machine.run("kill", f"-{signal}", str(pid)).check()
+    began = time.monotonic()
+    service.wait("the abort", lambda: "stop-sigterm" not in states())
+    print(f"noticed after {time.monotonic() - began:.1f} s")
+    service.wait("the end", lambda: not states() & {"stop-watchdog", "stop-sigkill", "final-watchdog", "final-sigkill"})
+    print(f"gone after {(took := time.monotonic() - began):.1f} s")
+    assert took < 75.0
+    assert "in spin" in service.machine.journal("-u", units[1])
+    service.install(service.next_version())
+    service.wait_until("the next good one", at_rest)
+
+
 def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(service: Service) -> None:
     """Redis stands still with its connections open; plain Celery waits for it, and nothing takes that for a hang."""
     service.drop_in("trapd-worker-.service", "WatchdogSec=6")
