@@ -27,16 +27,12 @@ from trapd.rollout import set_aside
 from trapd.rollout.actions import (
     Action,
     Advance,
-    Clear,
     Drain,
     Forget,
     Interrupt,
     Kill,
     Plan,
-    Relieve,
     Start,
-    Suspect,
-    Verify,
 )
 from trapd.rollout.view import PoolView
 
@@ -321,19 +317,16 @@ def of_action(action: Action, view: PoolView) -> Event:
     """What this action will have been, told before it is done."""
     state, instance = view.state, action.instance
     generation = instance.generation if instance else getattr(action, "generation", state.wanted)
+    kind = EventKind(action.state) if isinstance(action, Advance) else _KINDS[action.verb]
     lasted = None
     if instance is not None:
         seen = next((i for i in view.instances if i.id == instance), None)
         lasted = _lasted(action, seen, view.at)
-    elif (
-        not isinstance(action, Advance | Relieve | Suspect | Verify | Clear)
-        and state.rollout is not None
-        and state.rollout.generation == generation
-    ):
+    elif kind.lasted and state.rollout is not None and state.rollout.generation == generation:
         lasted = _age(state.rollout, view.at, view.wall)
     return Event(
         wall=view.wall,
-        kind=EventKind(action.state) if isinstance(action, Advance) else _KINDS[action.verb],
+        kind=kind,
         reason=action.why,
         pool=state.pool,
         rollout=rollout_of(state, generation),

@@ -21,7 +21,7 @@ from trapd.model import (
     RolloutState,
 )
 from trapd.rollout import want
-from trapd.rollout.actions import Action, Advance, Drain, Forget, Kill, Plan, Promote, Start
+from trapd.rollout.actions import Action, Advance, Doubt, Drain, Forget, Kill, Plan, Promote, Start
 from trapd.rollout.events import FAILURES, between, gave_way, interruptions, recalled
 from trapd.rollout.view import PoolView
 
@@ -138,6 +138,8 @@ def test_the_plan_is_told_after_what_was_seen_in_its_own_order() -> None:
     assert [event.duration for event in events] == [0.0, None, 200.0]
     (promoted,) = between(seen, replace(seen, wall=60.0), Plan((Promote(2, "because"),)))
     assert (promoted.duration, promoted.rollout, promoted.generation) == (60.0, 1, 2)
+    (doubted,) = between(seen, replace(seen, wall=60.0), Plan((Doubt(2, "because"),)))
+    assert doubted.duration is None, "its kind says of what it would be one"
 
 
 def test_history_is_read_back_as_the_workers_that_it_knows() -> None:
