@@ -26,7 +26,7 @@ from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
-SEEDS, BATCH = times(400, 10_000), 100
+SEEDS, BATCH = times(200, 10_000), 100
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 
@@ -122,8 +122,8 @@ def live(universe: Universe, *, runs: bool = False, orders: bool = False) -> Non
         for each in universe.specs:
             universe.check_settings(each.name)
     else:
-        universe.run(3600.0)
-        # what never started is tried again for ever: an hour shows its pace
+        # what never started is tried again for ever: an hour shows its pace, and trapd may stand still for another one
+        universe.run(2 * 3600.0)
         if all(universe.controller.state(each.name).good for each in universe.specs):
             universe.run(11 * 3600.0)
         for each in universe.specs:
