@@ -125,7 +125,9 @@ class Accounts(Protocol):
     A4  an answer counts only if the worker's main process, ``pid``, has given it.
     A5  ``written`` returns the tasks in the worker's task table, without a question. It reads a file.
     A6  ``retrials``: task names, each with a mark. A worker that is asked with a mark for the first time counts the
-        tasks of that name that are delivered from then on, and answers with these counts as long as it is asked.
+        tasks of that name that are delivered from then on, and answers with these counts as long as it is asked. If
+        the mark begins with the one before, and a dot, the answer has those counts as well, as ``compared``: the tasks
+        in hand end in them.
     A7  ``registered`` returns the worker's registered tasks, each with the digest of its signature, from before it
         takes its first task on; None if it does not tell them, or not yet.
     A8  ``admit`` lets a worker serve that waits for trapd before it does; False if it does not answer, or not yet.

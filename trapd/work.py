@@ -41,6 +41,11 @@ class TaskCounts:
     longest: float = 0.0  # seconds of the longest of them
 
     @property
+    def in_hand(self) -> int:
+        """Those that were received and have not ended."""
+        return self.received - self.ended - self.unbegun
+
+    @property
     def ended(self) -> int:
         begun = self.succeeded + sum(self.failed.values()) + self.retried + self.withdrawn + self.revoked
         return begun - self.unbegun
@@ -58,6 +63,7 @@ class Work:
     delivered: float | None = None  # when the latest message came
     counts: Mapping[str, TaskCounts] = field(default_factory=dict)
     retrials: Mapping[str, TaskCounts] = field(default_factory=dict)  # of tasks that were delivered since each began
+    compared: Mapping[str, TaskCounts] = field(default_factory=dict)  # the same, of the retrial that was continued
 
 
 @dataclass(frozen=True, slots=True)

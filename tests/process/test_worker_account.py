@@ -110,6 +110,9 @@ async def test_it_accounts_for_its_tasks_in_every_phase(
         await lab.account_when(lambda account: sum(account["tasks"]["naps.jobs.fail"]["failed"].values()) == 4)
         counts = (await lab.ask_worker(ask="tasks", retrials={"naps.jobs.fail": "1"}))["retrials"]["naps.jobs.fail"]
         assert (counts["received"], counts["failed"], counts["roots"]) == (3, {"KeyError": 3}, {"KeyError": 1})
+        continued = await lab.ask_worker(ask="tasks", retrials={"naps.jobs.fail": "1.alone"})
+        assert continued["compared"] == {"naps.jobs.fail": counts}
+        assert continued["retrials"]["naps.jobs.fail"]["received"] == 0
         await lab.abstain_and_go_on()
         held = await lab.send("hold", str(short_path / "held"))
         await asyncio.to_thread(wait, (short_path / "held.started").exists)

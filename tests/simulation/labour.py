@@ -149,7 +149,8 @@ class Labour(NoAccounts):
         if retrials is not None:
             worker.abstains_until = self.universe.clock.now() + LEASE if abstain else 0.0
         apart = {} if retrials is None else worker.tally.retrials(retrials)
-        return Work(counts=_plain(worker.tally.counts()), retrials=_plain(apart))
+        compared = worker.tally.compared()
+        return Work(counts=_plain(worker.tally.counts()), retrials=_plain(apart), compared=_plain(compared))
 
     async def works(self, asked: Sequence[Asked]) -> Sequence[Work]:
         return [await self.work(one.instance, one.pid, one.retrials, abstain=one.abstain) for one in asked]

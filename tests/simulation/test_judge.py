@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from random import Random
 from statistics import median
@@ -18,13 +18,15 @@ from trapd.rollout.judge import (
     WRONG,
     Evidence,
     Outcomes,
-    alike,
+    Word,
     chance,
     compare,
+    last_word,
     limit,
     needed_alone,
     suspicious,
 )
+from trapd.rollout.trial import MOST_WORDS
 
 NAMES = 50
 TASKS = [f"task {number}" for number in range(NAMES)]
@@ -69,6 +71,7 @@ class Side:
 class Retrial:
     number: int
     since: int  # messages that were delivered before
+    until: int | None = None  # and when it was found to speak against the new code; later ones are the old code's alone
 
 
 class Rollout:
@@ -78,10 +81,11 @@ class Rollout:
         self.row, self.random, self.broken = row, Random(seed), broken
         self.weights = [*accumulate(1 / (rank + 1) ** row.skew for rank in range(NAMES))]
         self.messages = self._messages()
-        self.new, self.old, self.before = Side(), Side(), Side()
+        self.new, self.old, self.alone, self.before = Side(), Side(), Side(), Side()
         self.seen: Counter[str] = Counter()  # tasks that ended on the canary
         self.retrials: dict[str, Retrial] = {}
-        self.judged: set[str] = set()  # names on which the old code had the last word
+        self.judged: set[str] = set()  # names that are tried no more
+        self.words: Counter[str] = Counter()  # last words of the old code on a name
         self.number = self.delivered = 0
         self.abstained = False
         self.found: Evidence | None = None  # since when the old code takes the tasks of that name alone
@@ -102,11 +106,12 @@ class Rollout:
             yield task, self.random.random() < self.row.rate
 
     def _take(self, worker: int) -> None:
-        if worker == CANARY and self.found is not None:
+        held = self.held.setdefault(worker, deque())
+        abstains = worker == CANARY and self.found is not None
+        if abstains and not held:
             self.abstained = True
             return
-        held = self.held.setdefault(worker, deque())
-        while len(held) < self.row.prefetch:  # at first all at once, later one for each task that ends
+        while not abstains and len(held) < self.row.prefetch:  # at first all at once, later one for each task that ends
             self.delivered += 1
             held.append((self.delivered, *next(self.messages)))
         heapq.heappush(self.ends, (self.now + self.random.expovariate(1.0), worker))
@@ -133,30 +138,44 @@ class Rollout:
             return None
         if message <= retrial.since:
             return None
+        if retrial.until is not None:
+            if message <= retrial.until:
+                side.add(task, bad=bad)
+            elif worker != CANARY:
+                self.alone.add(task, bad=bad)
+            return self._last_word(task, retrial)
         side.add(task, bad=bad)
         if self.found is not None:
-            return self._last_word(task) if task == self.found.task else None
+            return None
         self.found = compare(task, self.new.of(task), self.old.of(task), retrial.number)
         if self.found is not None:
-            self.old.clear(task)
-            self.retrials[task] = Retrial(retrial.number, self.delivered)
+            self.alone.clear(task)
+            self.retrials[task] = replace(retrial, until=self.delivered)
         elif self.new.of(task).ended >= LAST:
+            self.judged.add(task)
             self._clear(task)
         return None
 
-    def _last_word(self, task: str) -> Evidence | None:
-        found, alone = self.found, self.old.of(task)
-        if found is None or alone.ended < needed_alone(found):
+    def _last_word(self, task: str, retrial: Retrial) -> Evidence | None:
+        whole, alone = Evidence(task, self.new.of(task), self.old.of(task)), self.alone.of(task)
+        if alone.ended < needed_alone(whole, self.words[task] + 1) or self._in_hand(task, retrial):
             return None
-        if not alike(found, alone):
-            return found
+        if last_word(whole, alone, retrial.number) is Word.CODE:
+            return whole
         self.found = None
-        self.judged.add(task)
+        self.words[task] += 1
+        if self.words[task] == MOST_WORDS:
+            self.judged.add(task)
         self._clear(task)
         if self.abstained:
             self.abstained = False
             self._take(CANARY)
         return None
+
+    def _in_hand(self, task: str, retrial: Retrial) -> bool:
+        assert retrial.until is not None
+        held = [message for held in self.held.values() for message, name, _ in held if name == task]
+        return any(retrial.since < message <= retrial.until for message in held)
 
     def _clear(self, task: str) -> None:
         self.new.clear(task)

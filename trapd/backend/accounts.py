@@ -161,9 +161,14 @@ def parse(answer: Mapping[str, Any]) -> Work:
         reserved=int(answer["reserved"]),
         queues=tuple(_word(queue) for queue in answer["queues"]),
         delivered=None if answer["delivered"] is None else float(answer["delivered"]),
-        counts={_word(name): _counts(counts) for name, counts in answer["tasks"].items()},
-        retrials={_word(name): _counts(counts) for name, counts in answer.get("retrials", {}).items()},
+        counts=_by_name(answer["tasks"]),
+        retrials=_by_name(answer.get("retrials", {})),
+        compared=_by_name(answer.get("compared", {})),
     )
+
+
+def _by_name(found: Mapping[str, Mapping[str, Any]]) -> dict[str, TaskCounts]:
+    return {_word(name): _counts(counts) for name, counts in found.items()}
 
 
 def _counts(counts: Mapping[str, Any]) -> TaskCounts:

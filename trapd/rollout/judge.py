@@ -14,6 +14,10 @@ wrong result, added up exactly over all looks, and the simulated rollouts.
 Where workers are idle, a broker serves them in turn, and then nothing is left to chance: of bad and good inputs that
 are sent in turn one worker gets the bad ones. So the old code has the last word: it takes the tasks of that name alone
 for a while. If it fails them as both codes did together, the inputs are to blame.
+
+By then the tasks that both sides had in hand have ended as well. They belong to the comparison: who counts no more than
+what has ended sees the latest messages on the quicker side alone, and when a burst of bad inputs is over the latest are
+good. If the old code fails alone far less than it did beside the new code, the inputs are not what they were.
 """
 
 from __future__ import annotations
@@ -21,17 +25,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from math import ceil, comb
 
 from trapd.work import TaskCounts
 
 WRONG = 1e-3  # of all rollouts may be rejected though both codes fail alike
-COMPARISON = 1e-2  # of all rollouts may come to the last word though both codes fail alike; it stops nearly all of them
+COMPARISON = 1.2e-2  # of all rollouts may come to the last word though both codes fail alike; it stops nearly all
 ALONE = 20  # failures that the last word would show if the inputs were to blame
+CHANGED = 1e-2  # chance of figures as far from those before, if the old code's inputs were still the same
 SUSPICIOUS = 1e-3  # chance of figures as bad as these, if nothing had changed since the old code's
 # The share of a retrial is for its first looks, nearly whole. The limit falls with the square of the tasks compared, so
 # all later looks together add little: a limit that stays is passed by chance sooner or later.
-_FIRST, _PART = 20, 0.9
+_FIRST, _PART = 20, 0.8
 _NO_EVIDENCE = frozenset({"SoftTimeLimitExceeded"})  # a person or a drain raised it, or the machine is slow
 
 
@@ -74,6 +80,15 @@ class Evidence:
         )
 
 
+class Word(Enum):
+    """What the old code has said, alone."""
+
+    CODE = "the new code is to blame"
+    INPUTS = "the inputs are to blame"
+    CHANGED = "the inputs have changed meanwhile"
+    EVEN = "with the tasks in hand both codes fail alike"
+
+
 def outcomes(counts: Iterable[TaskCounts]) -> Outcomes:
     """How the tasks of one name ended, in several workers together. Retries, revokes and soft time limits are no ends
     that count."""
@@ -101,10 +116,22 @@ def compare(task: str, canary: Outcomes, others: Outcomes, retrial: int = 1) -> 
     return Evidence(task, canary, others, chance=found) if found <= allowed else None
 
 
-def needed_alone(evidence: Evidence) -> int:
-    """How many tasks the old code has to end alone: so many that ``ALONE`` of them fail if the inputs are to blame."""
+def needed_alone(evidence: Evidence, tried: int = 1) -> int:
+    """How many tasks the old code has to end alone: so many that ``ALONE`` of them fail if the inputs are to blame.
+
+    ``tried``: how often this task is put to the old code by now; a second word has to be surer.
+    """
     together = evidence.canary.ended + evidence.others.ended
-    return ceil(ALONE * together / (evidence.canary.failures + evidence.others.failures))
+    return ceil(tried * ALONE * together / (evidence.canary.failures + evidence.others.failures))
+
+
+def last_word(found: Evidence, alone: Outcomes, retrial: int = 1) -> Word:
+    """Who is to blame. ``found``: the whole comparison, with the tasks that were in hand when it ended."""
+    if compare(found.task, found.canary, found.others, retrial) is None:
+        return Word.EVEN
+    if chance(found.others, alone, CHANGED) <= CHANGED:
+        return Word.CHANGED
+    return Word.INPUTS if alike(found, alone) else Word.CODE
 
 
 def alike(evidence: Evidence, alone: Outcomes) -> bool:

@@ -10,15 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
-from trapd.rollout.judge import Evidence, Outcomes, alike, compare, needed_alone, outcomes, suspicious
+from trapd.rollout.judge import Evidence, Outcomes, Word, compare, last_word, needed_alone, outcomes, suspicious
 from trapd.rollout.world import World
 from trapd.sizes import counted
+from trapd.work import TaskCounts
 
 LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
 ALONE_TIME, WITNESS_TIME = 120.0, 60.0  # s that new workers take no tasks: for the last word; until an old one starts
 FEW = 10  # the old code's share of the tasks that end a retrial: a tenth of the new code's
 MOST_RETRIALS = 8  # open at a time; a worker's question has room for so many names
+MOST_WORDS = 2  # of the old code on one name; its failures alone may by chance be as many as both codes' were together
 _NAMES = 200  # task names whose figures are remembered
 _MUTE = frozenset({Ailment.STALLED, Ailment.SILENT})
 _ALIVE = frozenset({InstanceState.READY, InstanceState.DRAINING})
@@ -153,8 +155,9 @@ def find(world: World, now: float) -> Finding:
     for one in weighed:
         if one.convicts:
             return Finding(evidence=one.evidence)
-    known = {retrial.task for retrial in rollout.retrials}
-    suspects = [(name, why) for name, side in new.items() if name not in known and (why := _worse(world, name, side))]
+    suspects = [
+        (name, why) for name, side in new.items() if _may_be_tried(rollout, name) and (why := _worse(world, name, side))
+    ]
     going = tuple(f"{one.task}: {one.told}" for one in weighed if one.over is None)
     return Finding(
         sum(side.ended for side in new.values()),
@@ -183,7 +186,7 @@ class _Weighed:
 def _weigh(world: World, retrial: Retrial, now: float) -> _Weighed:
     mine, others = (_of_retrial(world, generation, retrial.task) for generation in (world.state.wanted, world.fallback))
     if retrial.alone_since is not None:
-        return _last_word(retrial, others, now)
+        return _last_word(world, retrial, others, now)
     told = f"{_figures(mine)} failed, and {_figures(others)} of the old code's meanwhile"
     if evidence := compare(retrial.task, mine, others, retrial.number):
         return _Weighed(retrial.task, told, evidence=evidence)
@@ -194,14 +197,36 @@ def _weigh(world: World, retrial: Retrial, now: float) -> _Weighed:
     return _Weighed(retrial.task, told)
 
 
-def _last_word(retrial: Retrial, alone: Outcomes, now: float) -> _Weighed:
-    """What the old code makes of these tasks alone."""
-    evidence, told = _recorded(retrial), f"{_figures(alone)} failed with the old code alone"
-    if alone.ended < needed_alone(evidence) and 0 <= now - (retrial.alone_since or 0.0) < ALONE_TIME:
+def _may_be_tried(rollout: Rollout, name: str) -> bool:
+    """Once; and again after the old code's word has cleared it, which is wrong by chance now and then."""
+    before = [retrial for retrial in rollout.retrials if retrial.task == name]
+    return len(before) < MOST_WORDS and all(one.over and one.alone_since is not None for one in before)
+
+
+def _last_word(world: World, retrial: Retrial, alone: Outcomes, now: float) -> _Weighed:
+    """What the old code makes of these tasks alone, as soon as those in hand have ended."""
+    evidence, in_hand = _whole(world, retrial)
+    told = f"{_figures(alone)} failed with the old code alone"
+    rollout = world.state.rollout
+    tried = sum(one.task == retrial.task for one in rollout.retrials) if rollout is not None else 1
+    waits = in_hand or alone.ended < needed_alone(evidence, tried)
+    if waits and 0 <= now - (retrial.alone_since or 0.0) < ALONE_TIME:
         return _Weighed(retrial.task, told)
-    if alike(evidence, alone):
-        return _Weighed(retrial.task, told, over="the inputs are to blame: ")
-    return _Weighed(retrial.task, told, evidence=evidence, convicts=True)
+    word = last_word(evidence, alone, retrial.number)
+    if word is Word.CODE:
+        return _Weighed(retrial.task, told, evidence=evidence, convicts=True)
+    return _Weighed(retrial.task, told, over=f"{word.value}: ")
+
+
+def _whole(world: World, retrial: Retrial) -> tuple[Evidence, bool]:
+    """The comparison with the tasks that were in hand at its end, and are some of them so still? What was written down,
+    if a worker that counted for it is gone, or counts as an earlier trapd's."""
+    found = _recorded(retrial)
+    new, old = (_compared(world, generation, retrial.task) for generation in (world.state.wanted, world.fallback))
+    canary, others = outcomes(new), outcomes(old)
+    if canary.ended < found.canary.ended or others.ended < found.others.ended:
+        return found, False
+    return Evidence(retrial.task, canary, others), any(counts.in_hand > 0 for counts in (*new, *old))
 
 
 def as_record(evidence: Evidence) -> Mapping[str, int]:
@@ -264,6 +289,11 @@ def _of_name(world: World, generation: int | None, name: str) -> Outcomes:
 def _of_retrial(world: World, generation: int | None, name: str) -> Outcomes:
     works = [work for id, work in world.works.items() if id.generation == generation]
     return outcomes(work.retrials[name] for work in works if name in work.retrials)
+
+
+def _compared(world: World, generation: int | None, name: str) -> list[TaskCounts]:
+    works = [work for id, work in world.works.items() if id.generation == generation]
+    return [work.compared[name] for work in works if name in work.compared]
 
 
 def _figures(side: Outcomes) -> str:

@@ -212,12 +212,16 @@ def suspected(state: PoolState, action: Suspect, now: float) -> PoolState:
     return replace(state, rollout=replace(state.rollout, retrials=retrials))
 
 
+def _is_on(retrial: Retrial, action: Verify | Clear) -> bool:
+    return retrial.task == action.task and not retrial.over
+
+
 def verified(state: PoolState, action: Verify, now: float) -> PoolState:
     """From now on the old code takes these tasks alone."""
     if state.rollout is None:
         return state
     retrials = tuple(
-        replace(r, compared=action.compared, error=action.error, alone_since=now) if r.task == action.task else r
+        replace(r, compared=action.compared, error=action.error, alone_since=now) if _is_on(r, action) else r
         for r in state.rollout.retrials
     )
     return replace(state, rollout=replace(state.rollout, retrials=retrials))
@@ -227,7 +231,7 @@ def cleared(state: PoolState, action: Clear) -> PoolState:
     """A retrial is over."""
     if state.rollout is None:
         return state
-    retrials = tuple(replace(r, over=True) if r.task == action.task else r for r in state.rollout.retrials)
+    retrials = tuple(replace(r, over=True) if _is_on(r, action) else r for r in state.rollout.retrials)
     return replace(state, rollout=replace(state.rollout, retrials=retrials))
 
 

@@ -138,7 +138,11 @@ class OwnAccount:
         if not isinstance(marks, dict):
             return {}
         found = self.tally.retrials({str(name): str(mark) for name, mark in marks.items()})
-        return {"retrials": {name: counts.plain() for name, counts in found.items()}}
+        compared = self.tally.compared()
+        return {
+            "retrials": {name: counts.plain() for name, counts in found.items()},
+            "compared": {name: counts.plain() for name, counts in compared.items()},
+        }
 
     def _running(self, run: Run) -> dict[str, Any] | None:
         request = run.request

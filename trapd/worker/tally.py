@@ -100,7 +100,8 @@ class Tally:
         self._lock = threading.RLock()  # reentrant: a signal's handler may count in the midst of a count
         self._counts: dict[str, Counts] = {}
         self._running: dict[Run, None] = {}
-        self._retrials: dict[str, tuple[str, Counts]] = {}  # task name -> mark and counts; replaced, never changed
+        # task name -> mark, counts, and those of the retrial that it continues; replaced, never changed
+        self._retrials: dict[str, tuple[str, Counts, Counts | None]] = {}
         self.rows: Rows | None = None  # none before the size of the Celery pool is known
         self.delivered: float | None = None  # seconds since the epoch: when the latest message came
         self.by_queue: dict[str | None, float] = {}  # the same, of each queue; None: the queue is not known
@@ -171,12 +172,21 @@ class Tally:
         """Return the counts of these retrials, by task name. One whose mark is new begins now; others end. From one
         thread alone."""
         known = self._retrials
-        fresh = {name: (mark, Counts()) for name, mark in marks.items()}
+        fresh = {name: (mark, Counts(), self._continued(name, mark)) for name, mark in marks.items()}
         kept = {name: known[name] for name, mark in marks.items() if name in known and known[name][0] == mark}
         self._retrials = {**fresh, **kept}
-        return {name: counts for name, (_, counts) in self._retrials.items()}
+        return {name: counts for name, (_, counts, _) in self._retrials.items()}
+
+    def compared(self) -> Mapping[str, Counts]:
+        """Return what the retrials count that were continued: the tasks that were delivered before that."""
+        return {name: before for name, (_, _, before) in self._retrials.items() if before is not None}
 
     # --- the pieces ---
+
+    def _continued(self, name: str, mark: str) -> Counts | None:
+        """A mark that begins with the one before, and a dot, continues it."""
+        before, counts, _ = self._retrials.get(name, ("", None, None))
+        return counts if before and mark.startswith(f"{before}.") else None
 
     def _of(self, name: str) -> Counts:
         counts = self._counts.get(name)

@@ -10,9 +10,11 @@ from trapd.rollout.judge import (
     COMPARISON,
     Evidence,
     Outcomes,
+    Word,
     alike,
     chance,
     compare,
+    last_word,
     limit,
     needed_alone,
     outcomes,
@@ -69,9 +71,23 @@ def test_the_old_code_has_the_last_word(alone: Outcomes, inputs: bool) -> None:
     assert alike(Evidence("app.add", of(6, 6), of(6, 0)), alone) is inputs
 
 
+@pytest.mark.parametrize(
+    ("canary", "others", "alone", "word"),
+    [
+        (of(12, 12), of(17, 2), of(30, 0), Word.CODE),
+        (of(12, 12), of(17, 0), of(40, 20), Word.INPUTS),
+        (of(12, 12), of(17, 8), of(30, 0), Word.CHANGED),  # a burst of bad inputs that has ended
+        (of(12, 12), of(17, 15), of(30, 30), Word.EVEN),  # its last messages had been in the old workers' hands
+    ],
+)
+def test_who_is_to_blame(canary: Outcomes, others: Outcomes, alone: Outcomes, word: Word) -> None:
+    assert last_word(Evidence("app.add", canary, others), alone) is word
+
+
 def test_the_last_word_takes_so_many_tasks_that_twenty_would_fail() -> None:
     assert needed_alone(Evidence("app.add", of(6, 6), of(6, 0))) == 40
     assert needed_alone(Evidence("app.add", of(4, 4), of(36, 0))) == 200
+    assert needed_alone(Evidence("app.add", of(6, 6), of(6, 0)), tried=2) == 80, "the second has to be surer"
 
 
 def test_the_limit_falls_with_the_square_of_the_tasks_compared() -> None:

@@ -170,6 +170,48 @@ def test_inputs_that_the_old_code_fails_as_well_convict_nobody() -> None:
     )
 
 
+def test_the_tasks_in_hand_belong_to_the_comparison() -> None:
+    before = trying(retrial=(counts(0, 7), counts(7, 0)))
+    [asked] = [action for action in plan(before, NOW).actions if isinstance(action, Verify)]
+    going = alone(before, asked, counts(40, 0))
+    assert find(going, NOW).evidence is not None
+    for canary, old, word in (
+        (counts(1, 8), counts(8, 9), "with the tasks in hand both codes fail alike"),
+        (counts(0, 16), counts(8, 9), "the inputs have changed meanwhile"),
+    ):
+        found = find(compared(going, canary, old), NOW)
+        assert found.cleared == (("add", f"{word}: 0 of 40 failed with the old code alone"),)
+    whole = find(compared(going, counts(0, 9), counts(9, 0)), NOW)
+    assert str(whole.evidence) == "add: canary 9 of 9 failed, KeyError; others 0 of 9 meanwhile"
+    late = compared(going, counts(0, 9), replace(counts(9, 0), received=12))
+    assert (find(late, NOW).evidence, len(find(late, NOW).open)) == (None, 1), "three are in hand"
+    assert find(late, NOW + ALONE_TIME).evidence is not None, "as far as they have come"
+    gone = compared(going, counts(0, 2), counts(7, 0))
+    assert str(find(gone, NOW).evidence).startswith("add: canary 7 of 7 failed"), "a worker that counted is gone"
+
+
+def test_a_name_that_the_old_code_has_cleared_is_tried_once_more() -> None:
+    begun = trying(new=counts(0, 12), retrial=(counts(0, 12), counts(200, 0)))
+    rollout = begun.state.rollout
+    assert rollout is not None
+
+    def suspects(*retrials: Retrial) -> list[str]:
+        state = replace(begun.state, rollout=replace(rollout, retrials=retrials, before={"add": (100, 1)}))
+        return [name for name, _ in find(replace(begun, state=state), NOW).suspects]
+
+    over = Retrial("add", 1, NOW - 60, "worse", over=True)
+    cleared = replace(over, compared={}, alone_since=NOW - 30)
+    assert suspects(over) == [], "enough tasks were compared"
+    assert suspects(cleared) == ["add"]
+    assert suspects(cleared, replace(cleared, number=2)) == []
+
+
+def compared(world: World, new: TaskCounts, old: TaskCounts) -> World:
+    """With the tasks that were in hand, which have ended so."""
+    works = {CANARY.id: replace(world.works[CANARY.id], compared={"add": new})}
+    return replace(world, works={**works, OLD.id: replace(world.works[OLD.id], compared={"add": old})})
+
+
 def test_new_workers_wait_for_an_old_one_to_compare_with_but_not_for_long() -> None:
     began = trying(retrial=(counts(0, 0), counts(0, 0)))
     assert not abstaining(began, NOW)

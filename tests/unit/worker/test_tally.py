@@ -91,6 +91,22 @@ def test_a_retrial_counts_what_is_delivered_after_it_began() -> None:
     assert tally.counts()[NAME].plain()["failed"] == {"KeyError": 1}
 
 
+def test_a_retrial_that_is_continued_ends_its_tasks_in_hand() -> None:
+    tally = Tally()
+    tally.retrials({NAME: "7.1"})
+    assert tally.compared() == {}
+    in_hand = begin(tally, "1")
+    for _ in range(2):
+        (alone,) = tally.retrials({NAME: "7.1.alone"}).values()
+    tally.failed(in_hand, 0.0, "KeyError")
+    tally.succeeded(begin(tally, "2"), 0.0)
+    (before,) = tally.compared().values()
+    assert (before.received, before.succeeded, before.failed) == (1, 0, {"KeyError": 1})
+    assert (alone.received, alone.succeeded, alone.failed) == (1, 1, {})
+    tally.retrials({NAME: "7.11"})
+    assert tally.compared() == {}, "another one"
+
+
 def test_a_retrial_under_another_mark_begins_anew_and_one_that_nobody_asks_for_ends() -> None:
     tally = Tally()
     tally.retrials({NAME: "7.1"})
