@@ -29,8 +29,9 @@ POLL = 0.1  # s between looks at a result backend that sends no messages (files,
 ATTEMPTS = 3  # how many times an image is sent, if the machine and not the image is at fault
 PATIENCE = 600.0  # s without any answer, after which answers may be lost: longer than a rollout of Trap takes
 LINGER = 10.0  # s for the images that workers process when the submitter gives up
-# Not raised by the task itself. The second: it ended while the broker was away, so its answer by rpc:// was lost; the
-# worker says so when the broker is back (Celery 5.7: tests/process/test_results_kept.py).
+# Not raised by the task itself. The second: the broker was away for longer than the 4 s for which a worker's process
+# tries to send an answer by rpc://; the worker says so when the broker is back. A shorter absence can lose an answer
+# without a word, which `look_again` is for (Celery 5.7: tests/process/test_results_kept.py).
 _LOST = (WorkerLostError, OperationalError)
 QUIET = 2.0  # s without a new result of a revoked task: by then a worker that is not busy has discarded the tasks
 
