@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapd import environment
-from trapd.access import closed
+from trapd.access import closed, name_of_user
 from trapd.control import methods
 from trapd.ctl.application import command, permit
 from trapd.ctl.celery import usable
 from trapd.ctl.holder import Holder, different
 from trapd.ctl.process import find_program, run
-from trapd.errors import NotPermittedError, TrapdError
+from trapd.errors import NotPermittedError, TrapdError, UsageError
 from trapd.layout import State, interpreter
 from trapd.settings import variables
 
@@ -42,8 +43,8 @@ class Place:
 
 def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence[str], trap: Sequence[str]) -> int:
     """Run Trap to its end, and return the exit status of trapd.distribute.run."""
-    queues = next((spec.queues for spec in session.settings.pools if spec.name == pool), ())
-    own = [*options, "--on-upgrade", on_upgrade, *(["--queue", queues[0]] if queues else [])]
+    queue = _queue(session, pool)
+    own = [*options, "--on-upgrade", on_upgrade, *(["--queue", queue] if queue else [])]
     if on_upgrade != PIN:
         return _unpinned(session, pool, [*own, "--", *trap], _MOVES if on_upgrade == REDO else 0)
     holder = Holder(session.client, session.note)
@@ -55,6 +56,26 @@ def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence
     found = place(session, first["generation"])
     # its exit status stands, even if the pin has ended before it: it compares the code of all answers itself
     return _run(found, session, [*own, "--", *trap], holder)
+
+
+def _queue(session: Session, pool: str | None) -> str | None:
+    """Where the tasks are sent to: the pool's queue that is named as this user, else its first; None: the pool has none
+    of its own, and reads those of the celeryconfig. Raises UsageError if the pool is not named and is not the only one.
+    """
+    pools = session.settings.pools
+    if pool is None and len(pools) > 1:
+        names = ", ".join(sorted(spec.name for spec in pools))
+        raise UsageError(f"cannot run Trap without the name of a pool: there are {names}; use --pool")
+    spec = next((spec for spec in pools if pool in (None, spec.name)), None)
+    queues = [name for name in spec.queues if name not in spec.exclude_queues] if spec else []
+    if not spec or not queues:
+        return None
+    user = name_of_user(os.getuid())
+    queue = user if user in queues else queues[0]
+    if len(queues) > 1:
+        why = "the one with your name" if queue == user else f"the first, because none has the name {user}"
+        session.note(f"pool {spec.name} reads the queues {', '.join(queues)}; this run uses {queue}, {why}")
+    return queue
 
 
 def _unpinned(session: Session, pool: str | None, arguments: Sequence[str], moves: int) -> int:

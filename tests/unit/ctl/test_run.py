@@ -16,7 +16,7 @@ from trapd.ctl.main import CONTEXT
 from trapd.ctl.session import Session
 from trapd.ctl.verbs import run as verb
 from trapd.distribute import endings
-from trapd.errors import NotPermittedError, TrapdError
+from trapd.errors import NotPermittedError, TrapdError, UsageError
 
 PROGRESS = {"pool": "default", "pin": "1", "generation": 3, "digest": "d", "until": 1.0, "message": "it is pinned"}
 
@@ -105,6 +105,65 @@ def test_without_a_pin_it_runs_on_what_the_pool_is_to_run(tmp_path: Path, monkey
     assert tail(started.argv)[2:] == ["--on-upgrade", "redo", "--queue", "cpu", "--", "-i", "a.fits"]
     assert started.environ["TRAPD_GENERATION"] == str(generation)
     assert started.pools == []
+
+
+@pytest.mark.parametrize("on_upgrade", ["pin", "mix"])
+@pytest.mark.parametrize("pool", ["default", None], ids=["named", "the only pool"])
+@pytest.mark.parametrize(
+    ("settings", "queue", "told"),
+    [
+        pytest.param("", [], "", id="Celery's default queue"),
+        pytest.param('queues = ["bob"]', ["--queue", "bob"], "", id="one"),
+        pytest.param(
+            'queues = ["bob", "alice"]',
+            ["--queue", "alice"],
+            "pool default reads the queues bob, alice; this run uses alice, the one with your name\n",
+            id="the user's own",
+        ),
+        pytest.param(
+            'queues = ["bob", "carol"]',
+            ["--queue", "bob"],
+            "pool default reads the queues bob, carol; this run uses bob, the first, because none has the name alice\n",
+            id="none of the user's",
+        ),
+        pytest.param(
+            'queues = ["bob", "carol", "alice"]\nexclude_queues = ["bob", "alice"]',
+            ["--queue", "carol"],
+            "",
+            id="those that the workers do not read are none",
+        ),
+    ],
+)
+def test_the_queue_is_one_that_the_pool_reads_and_the_user_s_own_if_there_is_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    on_upgrade: str,
+    pool: str | None,
+    settings: str,
+    queue: list[str],
+    told: str,
+) -> None:
+    started = Started(monkeypatch)
+    monkeypatch.setattr(run, "name_of_user", lambda number: "alice")
+    for number in (3, 4):
+        made(tmp_path, number)
+    assert run.start(configured(tmp_path, pool=settings), pool, on_upgrade, [], ["-i", "a.fits"]) == 0
+    assert tail(started.argv)[2:] == ["--on-upgrade", on_upgrade, *queue, "--", "-i", "a.fits"]
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("queue" in said) == bool(told)
+
+
+@pytest.mark.parametrize("on_upgrade", ["pin", "redo"])
+def test_which_of_several_pools_has_to_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_upgrade: str
+) -> None:
+    started, session = Started(monkeypatch), configured(tmp_path, pool="[pools.gpu]")
+    made(tmp_path, 4)
+    with pytest.raises(UsageError, match="without the name of a pool: there are default, gpu; use --pool"):
+        run.start(session, None, on_upgrade, [], [])
+    assert started.argv == []
 
 
 def test_a_run_to_be_redone_moves_to_the_code_that_an_upgrade_has_brought(
