@@ -101,7 +101,7 @@ class User:
 
     def run(self, count: int, seconds: float, *, in_flight: int | None = None, priority: int | None = None) -> float:
         """Send the tasks and wait for all answers; returns the seconds that both took."""
-        began, waiting = time.monotonic(), []
+        began, waiting = time.monotonic(), list[AsyncResult]()
         for _ in range(count):
             if in_flight and len(waiting) == in_flight:
                 self._wait(waiting.pop(0))

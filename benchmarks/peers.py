@@ -23,8 +23,9 @@ from textwrap import dedent
 
 from benchmarks.upgrade_under_load import broker
 from tests.support import processes
+from tests.support.environments import pip
 from tests.support.load import Outcome
-from tests.support.sample import Application, make_application, pip, read_ledger
+from tests.support.sample import Application, make_application, read_ledger
 from tests.support.upgrade import Setting, under_load, upgrade_under_load
 
 PACKAGES = ("supervisor>=4.2", "circus>=0.18", "watchdog[watchmedo]>=6", "setuptools<81")  # supervisor: pkg_resources

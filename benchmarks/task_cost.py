@@ -25,8 +25,11 @@ from celery.worker import strategy
 
 from tests.support.brokers import redis_server
 from trapd.task_table import TaskTable
-from trapd.worker import counting
+from trapd.worker import counting, unknown
+from trapd.worker.aside import Aside
+from trapd.worker.poison import AFTER, Poison
 from trapd.worker.queues import Queues
+from trapd.worker.receipt import Receipt
 from trapd.worker.tally import Tally
 
 PROMISED = 20.0  # microseconds a task
@@ -62,22 +65,29 @@ def work(url: str) -> None:
     app, tally = make_app(url), Tally()
     tally.rows = TaskTable(Path("worker.tasks"), 17)
     plain = strategy.create_request_cls
-    counting.install(tally)
+    poison = Poison(Path(".poison").absolute(), "default", "here", AFTER)
+    poison.killed("another", "killer")  # so that there is a folder, as soon as anything was ever killed here
+    counting.install(tally, lambda id, name, why: None, Receipt(Path("worker.receipt")))
     counted = strategy.create_request_cls
 
     def create_request_cls(base: Any, task: Any, *arguments: Any, **options: Any) -> Any:
         return (counted if task.name == WITH else plain)(base, task, *arguments, **options)
 
     strategy.create_request_cls = create_request_cls
-    app.steps["consumer"].add(_both(counting.step(tally, Queues())))
+    generation = Path("generations/1").absolute()
+    generation.mkdir(parents=True)
+    for step in (unknown.step(generation, Aside(poison), poison), counting.step(tally, Queues())):
+        app.steps["consumer"].add(_both(step))
     options = {"pool": "solo", "without_mingle": True, "without_gossip": True, "loglevel": "WARNING", "quiet": True}
     app.Worker(**options).start()
 
 
 def _both(step: Any) -> Any:
-    """The account's step, for the messages of one name only; the choice costs both alike."""
+    """A step of trapd's, for the messages of one name only; the choice costs both alike."""
 
     class Both(step):  # type: ignore[misc]
+        name = f"benchmarks.{step.__name__}"
+
         def __init__(self, consumer: Any, **options: Any) -> None:
             plain = consumer.create_task_handler
             super().__init__(consumer, **options)

@@ -125,7 +125,7 @@ def many_files(options: argparse.Namespace) -> Figures:
             memory = scale.Memory(daemon.process.pid)
             first = memory.own()
             for number in range(1, options.upgrades + 1):
-                ended = application.upgrade(number)
+                ended = application.prepare(number, directory)()
                 status = daemon.wait_until("a new worker", scale.serves(number + 1), timeout=PATIENCE, every=1)
                 [instance] = pool(status)["instances"]
                 waits.append(psutil.Process(instance["pid"]).create_time() - ended)

@@ -8,7 +8,8 @@ next time: it is set aside in the parking queue of its queue, until a person has
 Each host counts for itself: one task may kill that number of times on each. Tasks that ran beside it when it killed
 the whole worker count as well, because nobody can know which of them it was.
 
-One file for each task id, replaced whole; the folder's time of change tells of news, one stat(2) for each message.
+One file for each task id, replaced whole; the folder's time of change tells of news. Only a message that was delivered
+before can have killed, so only such a one is worth a stat(2); for all others the folder is looked at once a second.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from trapd.worker.parking import Verdict
 
 AFTER = 3  # kills, where trapd.toml says nothing; as often as trapd itself tries code that crashes
 KEPT = 7 * 86400.0  # s after its last kill a task that was not set aside is forgotten
+LOOK_EVERY = 1.0  # s, for messages that come for the first time: an id may come anew in another message (a retry)
 MOST = 1000  # tasks of which kills are known, and that are told; a machine out of memory kills many
 RETRY, DROP = "retry", "drop"
 MARK = "poison"  # in the header of a message that was set aside: the host's name
@@ -43,6 +45,7 @@ class Poison:
         self._folder, self._pool, self._host, self._limit = folder, pool, host, limit
         self._lock = threading.Lock()
         self._read_at = 0
+        self._look_at = 0.0  # monotonic
         self._known: Mapping[str, Record] = {}  # by id; replaced, never changed
         self.ordered = False  # since the last look into the parking queues
 
@@ -79,9 +82,9 @@ class Poison:
 
     # --- what follows ---
 
-    def is_due(self, id: str) -> bool:
-        """Has it killed often enough?"""
-        record = self._news().get(id) if self._limit else None
+    def is_due(self, id: str, *, again: bool = True) -> bool:
+        """Has it killed often enough? ``again``: its message was delivered before."""
+        record = self._news(at_once=again).get(id) if self._limit else None
         return record is not None and len(record["kills"]) >= self._limit
 
     def mark(self) -> Record:
@@ -118,11 +121,17 @@ class Poison:
 
     # --- on disk ---
 
-    def _news(self) -> Mapping[str, Record]:
+    def _news(self, *, at_once: bool = True) -> Mapping[str, Record]:
+        now = time.monotonic()
+        if not at_once and now < self._look_at:
+            return self._known
+        self._look_at = now + LOOK_EVERY
         try:
             changed = self._folder.stat().st_mtime_ns
         except OSError:
-            return {}
+            with self._lock:
+                self._known, self._read_at = {}, 0
+            return self._known
         if changed != self._read_at:
             with self._lock:
                 self._known, self._read_at = self._load(), changed
@@ -147,7 +156,7 @@ class Poison:
             coming = path.with_suffix(f".{os.getpid()}.coming")
             coming.write_text(json.dumps(record))
             coming.rename(path)
-            self._read_at = 0
+            self._read_at, self._look_at = 0, 0.0
         except OSError as error:
             log_line(f"cannot write {path}: {error}; this kill of task {record['id']} does not count", "ERROR")
 

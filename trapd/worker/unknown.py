@@ -290,7 +290,8 @@ def _without_poison(consumer: Any, make: Callable[..., Any], lot: Parking, poiso
 
         def on_task_received(message: Any) -> None:
             id = message.headers.get("id") if message.headers else None
-            if id is None or not poison.is_due(id) or not set_aside(message, id):
+            again = bool(message.delivery_info.get("redelivered"))
+            if id is None or not poison.is_due(id, again=again) or not set_aside(message, id):
                 handle(message)
 
         return on_task_received

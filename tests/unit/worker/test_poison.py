@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +85,30 @@ def test_old_kills_are_forgotten_and_a_folder_that_cannot_be_written_harms_nobod
     assert not list((tmp_path / ".poison").glob("*.json"))
     (tmp_path / "file").touch()
     Poison(tmp_path / "file" / ".poison", "default", "here", 1).killed("a", "jobs.kill")
+
+
+def test_messages_that_come_for_the_first_time_cost_no_system_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What kills comes again, so only a message that was delivered before is worth a look at the folder."""
+    found, other, looks, now = of(tmp_path, limit=1), of(tmp_path, limit=1), list[Path](), 100.0
+    stat = Path.stat
+
+    def counting(path: Path, **options: bool) -> os.stat_result:
+        looks.append(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(poison, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    assert not found.is_due("a", again=False)
+    other.killed("a", "jobs.kill")
+    monkeypatch.setattr(Path, "stat", counting)
+    assert not any(found.is_due(f"{number}", again=False) for number in range(1000))
+    assert not looks
+    assert not found.is_due("a", again=False), "as if it had come for the first time"
+    assert found.is_due("a", again=True)
+    assert tmp_path / ".poison" in looks
+    other.killed("b", "jobs.kill")
+    now += poison.LOOK_EVERY
+    assert found.is_due("b", again=False)
+    found.killed("c", "jobs.kill")
+    assert found.is_due("c", again=False), "what this very worker has seen"
