@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.fake_controller import RealClock
@@ -12,9 +12,15 @@ from trapd.settings.document import trust
 from trapd.watch import Watch
 
 
-def look(python: Path, celeryconfig: Path, snapshot: str, environment: Mapping[str, str] = {}) -> Disk:
-    """What is installed of the watched ``trap``; it has to be settled. ``snapshot``: as in ``[watch]``;
-    ``environment``: of the workers."""
+def look(
+    python: Path,
+    celeryconfig: Path,
+    snapshot: str,
+    environment: Mapping[str, str] = {},
+    distributions: Sequence[str] = ("trap",),
+) -> Disk:
+    """What is installed; it has to be settled. ``snapshot`` and ``distributions``: as in ``[watch]``; ``environment``:
+    of the workers."""
 
     async def ignore(disk: Disk) -> None:
         pass
@@ -23,7 +29,7 @@ def look(python: Path, celeryconfig: Path, snapshot: str, environment: Mapping[s
         watch = Watch(
             python=python,
             celeryconfig=celeryconfig,
-            distributions=["trap"],
+            distributions=distributions,
             snapshot=snapshot,
             environment=environment,
             quiet_period=2,
