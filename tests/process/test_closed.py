@@ -149,6 +149,27 @@ def test_joblibs_children_load_nothing_that_is_installed(home: Home) -> None:
     assert run(made, script(home.folder, JOBLIB)) == [f"{made}/env/{SITE}/trap/__init__.py", f"{made}/env"]
 
 
+def test_entry_points_are_read_from_the_copy(home: Home) -> None:
+    """A plug-in that is installed later, or taken away, is none of the old generation's; its children's, too."""
+    points = "[trap.plugins]\nhull = trap.where:tell\n"
+    install(home.site, "trap", "1.0", {**FILES, "trap-1.0.dist-info/entry_points.txt": points})
+    made = home.make()
+    install(
+        home.site, "keel", "1.0", {"keel.py": "", "keel-1.0.dist-info/entry_points.txt": points.replace("hull", "x")}
+    )
+    new = home.make(2)
+    shutil.rmtree(home.site)
+    ask = (
+        "import json, importlib.metadata as m; found = m.entry_points(group='trap.plugins');"
+        "print(json.dumps([[p.name, p.dist.name, p.load().__code__.co_filename] for p in found]))"
+    )
+    child = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True)"
+    own = ["hull", "trap", f"{made}/env/{SITE}/trap/where.py"]
+    assert run(made, "-c", ask) == run(made, "-c", child, "-c", ask) == [own]
+    plugins = sorted((name, owner) for name, owner, _ in run(new, "-c", ask))
+    assert plugins == [("hull", "trap"), ("x", "keel")]
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_an_extension_finds_its_libraries_beside_its_own_copy(home: Home) -> None:
     """By RUNPATH: conda's way, three folders up, and that of auditwheel, in a folder beside the package."""

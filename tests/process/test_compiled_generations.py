@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import py_compile
 import re
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.support.brokers import Broker
 from tests.support.builders import application
 from tests.support.snapshots import NAPS
 from tests.support.worker_lab import WorkerLab, client_warnings, wait
+from trapd.content import Environment
 from trapd.generations import compiling, table
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, InstanceId, TreeFile
@@ -23,6 +26,8 @@ from trapd.spec import PoolSpec
 
 pytestmark = client_warnings
 EIGHT = InstanceId("default", 8, 1)
+SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+TEXTS = {"naps/__init__.py": "", "naps/jobs.py": NAPS, "naps/later.py": "", "naps/template.py": "{{ no code }}"}
 
 
 @pytest.fixture
@@ -32,10 +37,9 @@ def files(request: pytest.FixtureRequest) -> Broker:
 
 def installed(folder: Path, celeryconfig: str) -> Disk:
     """A package as uv leaves it, without compiled files, but for one that pip has compiled; and one that cannot be."""
-    texts = {"naps/__init__.py": "", "naps/jobs.py": NAPS, "naps/later.py": "", "naps/template.py": "{{ no code }}"}
     found = []
     for name, text in {
-        **{f"code/{name}": text for name, text in texts.items()},
+        **{f"code/{name}": text for name, text in TEXTS.items()},
         "etc/celeryconfig.py": celeryconfig,
     }.items():
         path = folder / name
@@ -46,6 +50,20 @@ def installed(folder: Path, celeryconfig: str) -> Disk:
     assert compiled is not None
     found.append(TreeFile(str(Path(compiled).relative_to(folder)), compiled, ""))
     return Disk(DiskState.SETTLED, fingerprint="f", versions={"naps": "1.0"}, files=tuple(found))
+
+
+def in_environment(folder: Path, celeryconfig: str) -> Disk:
+    """The same in a virtual environment, which finds Celery where these tests find it."""
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    (venv / SITE / "naps").mkdir()
+    for name, text in TEXTS.items():
+        (venv / SITE / name).write_text(text)
+    py_compile.compile(str(venv / SITE / "naps/__init__.py"), doraise=True)
+    (venv / SITE / "celery.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    environment = Environment(str(venv), "python", {SITE: str(venv / SITE)}, site=SITE)
+    settings = [file for file in installed(folder, celeryconfig).files if file.path.startswith("etc/")]
+    return Disk(DiskState.SETTLED, "", "f", {"naps": "1.0"}, tuple(settings), environment=environment)
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
@@ -73,6 +91,32 @@ async def test_a_worker_writes_no_file_and_compiles_nothing(short_path: Path, fi
             assert len([name for name in ours if "/naps/" in name]) >= 3
             assert [name for name in ours if not name.endswith(".pyc")] == []
     assert listing(made) == before
+
+
+async def test_a_worker_in_an_environment_of_its_own_writes_no_file_and_compiles_nothing(
+    short_path: Path, files: Broker
+) -> None:
+    """The second start, too: not in the generation, and not through its links in the store."""
+    spec = PoolSpec("default", concurrency=1, environment={"PYTHONVERBOSE": "1"})
+    lab = WorkerLab(short_path, files, spec=spec)
+    store = SnapshotStore(lab.generations)
+    disk = in_environment(short_path / "installed", files.celeryconfig())
+    python = short_path / "installed/venv/bin/python"
+    generation = Generation(8, "f", {"naps": "1.0"}, {}, "a test", "tests", 0.0)
+    await store.make(generation, disk, [spec], application("naps.jobs:app", python=str(python)))
+    await store.compile(8)
+    made = lab.generations / "8"
+    before = listing(made), listing(short_path / "store")
+    async with lab:
+        for start in range(2):
+            await lab.start(EIGHT)
+            assert await lab.call("late") == str(made / "env" / SITE / "naps/later.py")
+            await lab.drain(EIGHT)
+            told = lab.told(EIGHT)
+            assert told.count(f"{made}/env/{SITE}/naps/__pycache__/jobs.") > start
+            assert re.findall(rf"# code object from '?({re.escape(str(made))}[^'\n]+\.py)'?$", told, re.MULTILINE) == []
+            assert re.findall(r"^# wrote .*", told, re.MULTILINE) == []
+    assert (listing(made), listing(short_path / "store")) == before
 
 
 async def test_what_was_compiled_is_whole_and_serves_later_generations(short_path: Path, files: Broker) -> None:

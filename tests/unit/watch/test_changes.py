@@ -383,6 +383,24 @@ async def test_where_nobody_reports_changes_looks_come_oftener_and_that_is_said(
         assert home.watch.mode() == ""
 
 
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuse.sshfs", "virtiofs"])
+async def test_where_nobody_reports_changes_looks_come_every_30_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    mounts = [Mount(Path("/"), kind, ())]
+    monkeypatch.setattr(changes, "read", lambda: mounts)
+    monkeypatch.setattr(changes, "COST", 0)  # a busy machine takes long for a look
+    monkeypatch.setattr(observer, "Observer", StandIn)
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        assert home.watch.mode() == f"changes are looked for every 30 s: / is on {kind}"
+        assert home.watch._due() == home.watch._fully_looked + 30
+        mounts[:] = [Mount(Path("/"), "overlay", ())]  # whose changes are heard
+        await home.watch.look()
+        assert home.watch.mode() == ""
+        assert home.watch._due() == home.watch._fully_looked + 300
+
+
 async def test_a_mount_under_what_is_watched_is_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = [Mount(Path("/"), "ext4", ())]
     monkeypatch.setattr(changes, "read", lambda: mounts)
