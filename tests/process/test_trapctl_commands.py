@@ -288,6 +288,29 @@ def test_a_rejected_rollout_ends_with_its_traceback_and_exit_status_1(short_path
             assert "install other code, or try the same again: trapctl retry default" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["recycle", "retry"])
+def test_a_rollout_that_goes_well_while_what_is_installed_is_refused_ends_with_1_and_why(
+    short_path: Path, verb: str
+) -> None:
+    """Every wait speaks of what is installed now: `trapctl recycle && tell-all` must not tell of a success."""
+    with trapd(short_path, "passed_by") as one:
+        done = one.ctl(verb)
+        exactly(done, 1)
+        assert "pool default: successfully rolled out generation 8" in done.stdout
+        said = r"^trapctl: pool default: trap 1\.4\.0 is installed and does not run: default@6-1 failed to start, "
+        assert re.search(said, done.stderr), done.stderr
+        assert "install other code, or try the same again: trapctl retry default" in done.stderr
+
+
+def test_undo_waits_for_its_own_rollout_alone(short_path: Path) -> None:
+    """Its purpose is that what is installed does not run."""
+    with trapd(short_path, "passed_by") as one:
+        done = one.ctl("rollout", "undo", "default")
+        exactly(done, 0)
+        assert done.stdout.rstrip().endswith("pool default: successfully rolled out generation 8")
+        exactly(one.ctl("rollout", "status"), 1)
+
+
 def test_a_wait_that_times_out_says_that_it_goes_on_and_ends_with_75(short_path: Path) -> None:
     with trapd(short_path, "stuck") as one:
         done = one.ctl("recycle", "--timeout", "300ms")

@@ -73,6 +73,7 @@ class FakeController:
         self.flaws: dict[int, str] = {}  # generation -> why no worker could start from it
         self.costs: dict[int, Cost] = {}
         self.follows = False
+        self.refusal: Refusal | None = None  # of what is installed, whatever the latest rollout came to
         self.asked: list[tuple[object, ...]] = []
         self.play: Callable[[Rollout], Awaitable[None]] | None = None
         self.looked = asyncio.Event()  # somebody who waits for changes has looked since the last one
@@ -124,6 +125,11 @@ class FakeController:
         self.history.save(events=[event])
         self.notify()
 
+    def refuse(self, version: str, why: str) -> None:
+        """Other code is installed, and was refused."""
+        self.disk = Disk(DiskState.SETTLED, fingerprint="f9", versions={"trap": version})
+        self.refusal = Refusal(Scope.CODE, "f9", "", why, self.clock.wall())
+
     # --- what the commands ask ---
 
     def pool(self, name: str) -> PoolView:
@@ -138,6 +144,8 @@ class FakeController:
         elif rollout is not None and rollout.state in (RolloutState.REJECTED, RolloutState.FAILED):
             refusal = Refusal(Scope.CODE, self.disk.fingerprint, "", rollout.reason, rollout.ended_wall or 0.0)
             means = Nothing(Cause.REFUSED, f"what is installed was refused before: {rollout.reason}", refusal)
+        elif self.refusal is not None:
+            means = Nothing(Cause.REFUSED, f"what is installed was refused before: {self.refusal.why}", self.refusal)
         return replace(view, installed=means)
 
     def pools(self) -> Sequence[PoolView]:
@@ -169,6 +177,8 @@ class FakeController:
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> Sequence[Rollout]:
         self.asked.append(("retry", list(pools), actor))
+        if self.refusal is not None:
+            return [self._begin(pool, actor, "a retry") for pool in pools]
         raise RefusedError("nothing to retry: no refused generation is what is installed now")
 
     async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Rollout:
@@ -312,6 +322,8 @@ class Stage:
         await self._show(rollout, RolloutState.ROLLING, f"{new}-1 ready, {new}-2 ready, {old}-2 draining")
         await self._show(rollout, RolloutState.COMPLETE, f"{new}-1 ready, {new}-2 ready")
 
+    passed_by = good  # while other code is installed, which is refused
+
     async def bad(self, rollout: Rollout) -> None:
         new, old = rollout.generation, rollout.previous
         await self._show(rollout, RolloutState.PREFLIGHT, f"{new}-1 starting, {old}-1 ready, {old}-2 ready")
@@ -356,6 +368,8 @@ async def _serve(path: Path, scenario: str, pace: float) -> None:
     controller.follows = True
     controller.play = getattr(Stage(controller, pace), scenario)
     controller.put("default", actions=(Start(InstanceId("default", 8, 1), "for show"),) if scenario == "stuck" else ())
+    if scenario == "passed_by":
+        controller.refuse("1.4.0", "default@6-1 failed to start")
     commands = commands_of(controller, me=about(pid=os.getpid()), clock=clock)
     server = ControlServer(path, commands=commands)
     ended = asyncio.Event()

@@ -27,6 +27,7 @@ def verb(session: Session, pool: str, to: int | None, settings: bool, wait: bool
 
     The celeryconfig in force stays in force, because the earlier one may have an old password; --settings takes it
     back, too. Code that is undone is not rolled out again by itself, whatever settings change. A second undo takes
-    back the first. After a rejection there is nothing to undo: the good code before serves already.
+    back the first. After a rejection there is nothing to undo: the good code before serves already. It waits for its
+    own rollout alone: that what is installed does not run is what was asked for, and no failure here.
     """
     return roll(session, methods.UNDO({"pool": pool, "to": to, "settings": settings}), wait=wait, timeout=timeout)
