@@ -63,7 +63,12 @@ def next_revision(package: Path, folder: Path) -> Path:
 
 
 def write_package(
-    folder: Path, name: str, version: str, files: Mapping[str, str], scripts: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    scripts: Mapping[str, str] | None = None,
+    depends: str = "",
 ) -> Path:
     """A package of these files (absolute path -> text), with maintainer scripts if any."""
     tree = folder / f"{name}-{version}"
@@ -74,6 +79,8 @@ def write_package(
     (tree / "DEBIAN").mkdir(parents=True)
     fields = {"Package": name, "Version": version, "Architecture": "all", "Maintainer": "tests <tests@localhost>"}
     fields["Description"] = "thrown away after a test"
+    if depends:
+        fields["Depends"] = depends
     (tree / "DEBIAN/control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
     for script, text in (scripts or {}).items():
         (tree / "DEBIAN" / script).write_text(text)

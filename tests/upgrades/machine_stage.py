@@ -107,16 +107,19 @@ class OnMachine(Stage):
             error.add_note(self.words())
         self._stack.close()
 
-    def apt(self, version: str, scripts: dict[str, str] | None = None) -> None:
-        """``apt-get install`` a package with this version."""
+    def apt(self, version: str, scripts: dict[str, str] | None = None, others: dict[str, str] | None = None) -> None:
+        """``apt-get install`` a package with this version. ``others``: scripts of one that is configured after it."""
         name, info = f"python3-{NAME}", f"{NAME}-{version}.dist-info"
         files = {**good(version), f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {version}\n"}
         files[f"{info}/RECORD"] = "".join(_record(path, text) for path, text in files.items()) + f"{info}/RECORD,,\n"
         in_place = {f"{self._place}/{path}": text for path, text in files.items()}
-        package = debian.write_package(self.home, name, version, in_place, scripts)
-        self.service.machine.copy_in(package, "/srv")
+        packages = [debian.write_package(self.home, name, version, in_place, scripts)]
+        if others:
+            packages.append(debian.write_package(self.home, f"{NAME}-harbour", version, {}, others, depends=name))
+        for package in packages:
+            self.service.machine.copy_in(package, "/srv")
         command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet=2", "install"]
-        self.service.machine.run(*command, f"/srv/{package.name}", timeout=120).check()
+        self.service.machine.run(*command, *(f"/srv/{package.name}" for package in packages), timeout=120).check()
 
     # -- what trapd says -------------------------------------------------------------------------------------------
 

@@ -21,6 +21,11 @@ def apt_for_longer_than_the_quiet_period(stage: OnMachine, version: str) -> None
     stage.apt(version, {"preinst": slow, "postinst": slow})
 
 
+def apt_with_another_package_that_takes_longer(stage: OnMachine, version: str) -> None:
+    """dpkg has finished the application's package; apt, which holds the lock, has not finished."""
+    stage.apt(version, others={"postinst": "#!/bin/sh\nsleep 6\n"})
+
+
 DIST_PACKAGES = [
     Row("`apt-get install` of a package with files in dist-packages", apt_install),
     Row(
@@ -30,6 +35,14 @@ DIST_PACKAGES = [
 ]
 OWN_ENVIRONMENT = [
     Row("`apt-get install` of a package with files in a virtual environment", apt_install),
+    Row(
+        "the same in a virtual environment, with scripts that run longer than `quiet_period`",
+        apt_for_longer_than_the_quiet_period,
+    ),
+    Row(
+        "the same, with another package whose scripts run longer than `quiet_period`",
+        apt_with_another_package_that_takes_longer,
+    ),
 ]
 
 
