@@ -69,3 +69,45 @@ def test_a_change_of_what_the_workers_run_recycles_them_once_and_is_named(
     assert "ipython absent -> 9.0" in told
     different = daemon.ctl("generations", "diff", "1", "3").stdout.splitlines()
     assert {"ipython absent -> 9.0", "keel 1.0, other content", "rope 1.0 -> 1.1"} <= set(different)
+
+
+def serves(number: int) -> Callable[[Status], bool]:
+    """A source tree has no version to ask for."""
+
+    def true(status: Status) -> bool:
+        found = pool(status)
+        instances = [(one["state"], one["code"]) for one in found["instances"]]
+        return found["generation"] == number and instances == [("ready", "current")] and found["rollout"]["ended"]
+
+    return true
+
+
+def test_without_metadata_what_is_loaded_is_all_there_is(
+    request: pytest.FixtureRequest, application: Application, short_path: Path
+) -> None:
+    """A project that is a source tree only, with no line of what it requires."""
+    project = short_path / "project"
+    files = good("1.0")
+    files["shipyard/__init__.py"] += "import rope\n"
+    for name, text in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    for library in ("rope", "kelp"):
+        install(application, library, "1.0")
+    setting = Setting(make_broker("embedded", request), acks_late=False, workers=1, concurrency=1)
+    tables = setting.tables(application) | {"rollout": {"min_ready": "0s"}}
+    tables["pools.default"] = {**tables["pools.default"], "environment": {"PYTHONPATH": str(project)}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+        status = daemon.wait_until("a worker of the tree", serves(1))
+        loaded = pool(status)["instances"][0]["loaded"]
+        assert ("rope" in loaded, "kelp" in loaded) == (True, False)
+
+        install(application, "kelp", "1.1")
+        told = "kelp 1.0 -> 1.1: not required by what is watched"
+        daemon.wait_until("no effect", lambda status: told in daemon.ctl("events").stdout)
+        assert pool(daemon.status())["generation"] == 1
+
+        install(application, "rope", "1.1")
+        daemon.wait_until("the same tree with the new library", serves(2))
+        assert "rope 1.0 -> 1.1" in daemon.ctl("why", "default").stdout
+        assert "rope 1.0 -> 1.1" in daemon.ctl("generations").stdout
