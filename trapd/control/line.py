@@ -27,4 +27,4 @@ def line(state: DaemonState, disk: Disk, views: Sequence[PoolView], troubles: Se
 
 def _at(wall: float) -> str:
     """A moment, not an age: systemd shows the line long after it was written."""
-    return time.strftime("since %Y-%m-%d %H:%M", time.localtime(wall))
+    return time.strftime("at %Y-%m-%d %H:%M", time.localtime(wall))
