@@ -170,6 +170,12 @@ class Lab:
         runs = [" ".join(one.arguments(self.place, database or self._database(one, ".trap-run.db"))) for one in series]
         self._finish([str(self.python), "-c", RUNS_TRAP, *runs])
 
+    def plain_reference(self, *series: Series) -> None:
+        """The same by Trap's own program, which knows nothing of numba's cache: it compiles for each series."""
+        for one in series:
+            arguments = one.arguments(self.place, self._database(one, ".trap-run.db"))
+            self._finish([str(self.python.with_name("trap-run")), *arguments])
+
     def run(self, series: Series, *options: str, database: str = "") -> subprocess.Popen[str]:
         arguments = series.arguments(self.place, database or self._database(series, ".db"))
         return self._start([str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments], self.env)
