@@ -19,6 +19,7 @@ from pathlib import Path
 
 STATE, RUNTIME = "TRAPD_STATE_DIRECTORY", "TRAPD_RUNTIME_DIRECTORY"
 SHARED = "TRAPD_WORKER_DIRECTORY"  # the folder of files that outlive workers, if it is not below the first
+NUMBA_LOCATORS = "NUMBA_CACHE_LOCATOR_CLASSES"  # numba's own: where its cache is, in place of whatever trapd says
 NUMBA_CACHE = "TRAPD_NUMBA_CACHE"  # what [app] numba_cache says: "true" or "false"; absent: "auto"
 PARENT = "TRAPD_PARENT_PID"  # the process whose end means SIGTERM; only if trapd itself is the parent
 

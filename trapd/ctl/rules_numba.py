@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trapd.ctl.findings import OK, WARNING, Facts, Finding
+from trapd.environment import NUMBA_LOCATORS
 from trapd.sizes import counted
 
 
@@ -21,7 +22,8 @@ def numba_cache(facts: Facts) -> Iterator[Finding]:
         if level is OK:
             yield Finding(OK, what)
         else:
-            yield Finding(WARNING, what, "starts take longer than they need to", "install numba 0.61")
+            remedy = f"unset {NUMBA_LOCATORS}" if NUMBA_LOCATORS in about["problem"] else "install numba 0.61"
+            yield Finding(WARNING, what, "starts take longer than they need to", remedy)
         return
     yield Finding(OK, f"numba {about['version']}: the workers keep {counted(about['kept'], 'compiled function')}")
     for name, reason in sorted(about["not_kept"].items()):

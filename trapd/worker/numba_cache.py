@@ -30,7 +30,7 @@ from trapd.worker.compiled_folder import Folder, UnsafeError
 from trapd.worker.lines import log_line
 from trapd.worker.owners import Owners
 
-VARIABLE, OFF = environment.NUMBA_CACHE, "false"
+VARIABLE, OFF, LOCATORS = environment.NUMBA_CACHE, "false", environment.NUMBA_LOCATORS
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _DECORATORS = ("jit", "njit", "vectorize", "guvectorize")
 _MODULES = ("llvmlite.binding", "numba.core.base", "numba.core.caching", "numba.core.types")
@@ -84,6 +84,10 @@ class Cache(MetaPathFinder):
 
     def _take(self, numba: ModuleType) -> None:
         self.version = str(getattr(numba, "__version__", "?"))
+        # numba's own configuration, which a file may set as well; a numba that does not have it ignores the variable
+        if os.environ.get(LOCATORS) or getattr(getattr(numba, "config", None), "CACHE_LOCATOR_CLASSES", ""):
+            self.problem = f"{LOCATORS} is set, so that numba does not ask trapd where its cache is"
+            return
         try:
             compiled_folder.safe(self.root)
             self._patch(numba)

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.ctl.test_findings import SETTINGS, SOUND
 from trapd.ctl.findings import OK, WARNING, Facts, Finding
 from trapd.ctl.rules_numba import numba_cache
+from trapd.environment import NUMBA_LOCATORS
 
 KNOWN = {"version": "0.61.2", "problem": "", "kept": 9, "not_kept": {}}
 UNKNOWN = {**KNOWN, "problem": "numba 0.70.0 is not one that trapd knows (AttributeError: x)"}
@@ -38,6 +39,18 @@ def test_an_unknown_numba_has_no_cache_and_check_says_so(setting: str, level: st
     (finding,) = findings(UNKNOWN, setting)
     assert finding.level == level
     assert "numba 0.61.2 compiles at each start: numba 0.70.0 is not one that trapd knows" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        (UNKNOWN["problem"], "install numba 0.61"),
+        (f"{NUMBA_LOCATORS} is set, so that numba does not ask trapd where its cache is", f"unset {NUMBA_LOCATORS}"),
+    ],
+)
+def test_the_remedy_is_that_of_the_problem(problem: str, remedy: str) -> None:
+    (finding,) = findings({**KNOWN, "problem": problem}, "true")
+    assert finding.remedy == remedy
 
 
 def test_a_cache_that_is_turned_off_is_told() -> None:

@@ -42,16 +42,65 @@ def test_the_folder_of_the_unit_is_used(tmp_path: Path) -> None:
     assert of_unit.root == Path("/var/cache/w/numba/trapd")
 
 
-def test_a_numba_that_lacks_what_is_needed_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = tmp_path / "site"
+def install(site: Path, numba: str, caching: str) -> None:
     for module in ("numba/core/base", "numba/core/caching", "numba/core/types", "llvmlite/binding"):
         (site / module).parent.mkdir(parents=True, exist_ok=True)
-        (site / f"{module}.py").write_text("class CacheImpl: pass")
-    (site / "numba/__init__.py").write_text("__version__ = '0.70.0'\ndef njit(function): return function")
-    monkeypatch.syspath_prepend(site)
+        (site / f"{module}.py").write_text(caching)
+    (site / "numba/__init__.py").write_text(f"__version__ = '0.70.0'\ndef njit(function): return function\n{numba}")
+
+
+def test_a_numba_that_lacks_what_is_needed_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "site", "", "class CacheImpl: pass")
+    monkeypatch.syspath_prepend(tmp_path / "site")
     cache = numba_cache.wanted(tmp_path, {})
     assert importlib.import_module("numba").njit(len) is len
     assert cache.problem.startswith("numba 0.70.0 is not one that trapd knows (AttributeError: ")
+
+
+# As much of a numba as the cache needs.
+SUFFICIENT = """
+def get_host_cpu_name(): return "a processor"
+class get_host_cpu_features:
+    def flatten(self): return ""
+class BaseContext:
+    def add_dynamic_addr(self): ...
+class CacheImpl:
+    _locator_classes = []
+    def check_cachable(self): ...
+class CompileResultCacheImpl(CacheImpl): ...
+class CodeLibraryCacheImpl(CacheImpl): ...
+class Cache:
+    def _save_overload(self): ...
+    def _load_overload(self): ...
+class _CacheLocator: ...
+"""
+DECORATORS = "def jit(function): return function\nvectorize = guvectorize = jit\n"
+OTHERS = "class config: CACHE_LOCATOR_CLASSES = {!r}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "numba", "cached"),
+    [
+        pytest.param(None, "", True, id="not set"),
+        pytest.param("", OTHERS.format(""), True, id="empty"),
+        pytest.param("UserWideCacheLocator", "", False, id="in the environment"),
+        pytest.param(None, OTHERS.format("UserWideCacheLocator"), False, id="in numba's configuration"),
+    ],
+)
+def test_where_others_say_where_numba_keeps_its_cache_trapd_turns_none_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, numba: str, cached: bool
+) -> None:
+    """Numba would not ask trapd's locator then, and keep in its own folders what it does not notice to be stale."""
+    install(tmp_path / "site", DECORATORS + numba, SUFFICIENT)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    if variable is not None:
+        monkeypatch.setenv("NUMBA_CACHE_LOCATOR_CLASSES", variable)
+    cache = numba_cache.wanted(tmp_path, {})
+    decorator = importlib.import_module("numba").njit
+    told = "NUMBA_CACHE_LOCATOR_CLASSES is set, so that numba does not ask trapd where its cache is"
+    assert cache.document()["problem"] == ("" if cached else told)
+    assert (decorator.__name__ != "njit") == cached
+    assert bool(importlib.import_module("numba.core.caching").CacheImpl._locator_classes) == cached
 
 
 class Locator:
