@@ -28,9 +28,10 @@ from trapd.worker import numba_cache
 cache = numba_cache.wanted(Path(sys.argv[1]), os.environ)
 import lens
 result = lens.bend(2.0)
-cache.publish()
+cache.abandon() if "abandon" in sys.argv else cache.publish()
 hits = sum(sum(function.stats.cache_hits.values()) for function in (lens.bend, lens.double, lens.apply))
-print(json.dumps(cache.document() | {{"result": result, "hits": hits, "refused": [lens.tilt(1), lens.turn(0.0)]}}))
+refused = [lens.tilt(1), lens.turn(0.0)]
+print(json.dumps(cache.document() | {{"result": result, "hits": hits, "refused": refused, "file": lens.__file__}}))
 """
 REFUSED = {  # and are compiled at each start
     "lens.tilt": "it uses dynamic globals (such as ctypes pointers and large global arrays)",
@@ -93,12 +94,24 @@ class Site:
         site = next(self.python.parents[1].glob("lib/python3*/site-packages"))
         site_packages.install(site, name, version, files, requires=requires)
 
-    def begin(self) -> subprocess.Popen[str]:
-        command = [str(self.python), "-P", "-c", START, str(self.cache)]
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [str(self.python), "-P", "-c", START, str(self.cache), *arguments]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def start(self) -> dict[str, Any]:
-        return ended(self.begin())
+    def start(self, *arguments: str) -> dict[str, Any]:
+        """The last stages of a start are as if it went well; ``abandon``: as if its smoke test had failed."""
+        return ended(self.begin(*arguments))
+
+    def move(self, place: Path) -> None:
+        """The same environment at another path, with files of another time, as a new generation has it."""
+        subprocess.run(["cp", "-al", str(self.python.parents[1]), str(place)], check=True)
+        self.python = place / "bin/python"
+        for name in ("glass.py", "lens.py"):
+            file = next(place.glob(f"lib/python3*/site-packages/{name}"))
+            text, before = file.read_text(), file.stat().st_mtime
+            file.unlink()  # it is a link to the other one
+            file.write_text(text)
+            assert file.stat().st_mtime != before
 
     @property
     def folders(self) -> set[str]:
@@ -142,6 +155,24 @@ def test_a_second_start_compiles_nothing_until_called_code_changes(site: Site) -
     edited = site.start()
     assert (edited["result"], edited["hits"]) == (12.0, 0)
     assert len(site.folders - before) == 2
+
+
+def test_another_path_and_another_time_of_the_same_code_find_it_compiled(site: Site, tmp_path: Path) -> None:
+    first = site.start()
+    assert first["hits"] == 0
+    before = site.folders
+    site.move(tmp_path / "generation")
+    moved = site.start()
+    assert Path(moved["file"]).is_relative_to(tmp_path / "generation")
+    assert not Path(first["file"]).is_relative_to(tmp_path / "generation")
+    assert (moved["result"], moved["hits"], site.folders) == (10.0, HITS, before)
+
+
+def test_a_start_whose_smoke_test_fails_publishes_nothing(site: Site) -> None:
+    assert site.start("abandon")["result"] == 10.0
+    assert site.folders == set()
+    assert site.start()["hits"] == 0
+    assert len(site.folders) == 2
 
 
 def test_a_cache_that_cannot_be_used_is_thrown_away_and_told(site: Site) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
+import socket
 import sqlite3
 import sys
 from collections import Counter
@@ -128,12 +130,22 @@ def test_each_image_has_a_row_that_says_who_answered(workers: World) -> None:
         (0, str(workers.place / "images/a.fits"), None, "9.8.7", "0.7.0", "2.2.6", 1, None),
         (1, str(workers.place / "images/b_fit.fits"), None, "9.8.7", "0.7.0", "2.2.6", 2, "9.8.7"),
     ]
+    answered = workers.rows("select host, generation from trapd_provenance")
+    assert answered == [(socket.gethostname(), None)] * 2, "a task that runs here is in no worker of a generation"
     [(began, finished)] = workers.rows("select started, finished from trapd_provenance where im_id = 0")
     assert 0 < began <= finished
     [run] = workers.rows("select state, images, failed, codes, trap, on_upgrade from trapd_run")
     assert run == ("complete", 2, 0, 1, "9.8.7", "pin")
     [(options,)] = workers.rows("select options from trapd_run")
     assert json.loads(options)["margin"] == 0
+
+
+def test_each_row_has_the_host_and_the_generation_of_its_answer(workers: World) -> None:
+    workers.images(a="1", b_fit="2")
+    places = {"a": {"host": "red", "generation": 7}, "b_fit": {"host": "blue", "generation": 8}}
+    workers.change = lambda task, image, times: places[image] if task == "extract_table" else {"host": "green"}
+    assert workers() == 0
+    assert workers.rows("select host, generation from trapd_provenance order by im_id") == [("red", 7), ("blue", 8)]
 
 
 def test_the_password_of_the_database_is_not_written(workers: World) -> None:
@@ -321,6 +333,30 @@ def test_an_answer_is_kept_for_its_file_its_options_and_its_code(workers: World)
         file.write_text(json.dumps(json.loads(file.read_text()) | other_code()))
     assert workers(trap=("--db_overwrite",)) == 0
     assert workers.asked == {("extract_table", "a"): 4, ("extract_table", "b"): 3}
+
+
+def test_an_answer_is_not_that_of_a_file_with_another_time(workers: World) -> None:
+    """Somebody may have written other pixels over it: their number is the same."""
+    workers.images(a="1", b="2")
+    assert workers() == 0
+    image = workers.place / "images/a.fits"
+    before = image.stat()
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    assert image.stat().st_size == before.st_size
+    assert workers(trap=("--db_overwrite",)) == 0
+    assert workers.asked == {("extract_table", "a"): 2, ("extract_table", "b"): 1}
+
+
+def test_an_answer_is_not_that_of_code_with_another_digest(workers: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two builds of the same versions."""
+    workers.images(a="1")
+    digest = "one"
+    monkeypatch.setattr(workers.run.provenance, "digest", lambda module: digest)
+    workers.change = lambda task, image, times: {"digest": digest}
+    for digest, asked in (("one", 1), ("one", 1), ("two", 2), ("two", 2)):
+        assert workers(trap=("--db_overwrite",)) == 0
+        assert workers.asked == {("extract_table", "a"): asked}
+        assert workers.rows("select digest from trapd_provenance") == [(digest,)]
 
 
 def test_a_half_written_answer_is_asked_for_again(workers: World) -> None:
