@@ -369,6 +369,10 @@ def eat():
 """
 
 
+def of_children(service: Service, worker: str) -> list[Any]:
+    return [event for event in service.events(worker) if event["kind"] in ("child-lost", "child-oom-killed")]
+
+
 @pytest.mark.parametrize(("celery_pool", "stays"), [("prefork", True), ("solo", False)])
 def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     service: Service, celery_pool: str, stays: bool
@@ -404,6 +408,11 @@ def test_a_task_that_eats_all_memory_costs_at_most_its_own_worker(
     # systemd sees that the kernel did it where memory is of cgroups of version 2
     why = [str(event["reason"]).partition("; it had ")[0] for event in ends]
     assert [words.endswith((": out of memory", "out of memory?")) for words in why] == [True][stays:]
+    if stays:  # the kernel counts for the worker's control group, version 1 or 2, and the worker reads that
+        service.wait("word of the child", lambda: of_children(service, extra["name"]))
+        [lost] = of_children(service, extra["name"])
+        assert lost["kind"] == "child-oom-killed", lost["reason"]
+        assert "shipyard.eat" in lost["reason"]
     service.install(version, files)
 
 
@@ -825,7 +834,7 @@ def test_a_rollout_waits_for_a_dropped_task_a_drain_leaves_its_receipt_and_what_
     # nobody knows the one any more, and the other one kills its process
     _, kill = service.send(survey, ("shipyard.kill", (), "extra"))
     lines = [
-        "set aside: 1 of task shipyard.survey, in extra.trapd-parked: no worker knows the task",
+        "set aside: 1 message of task shipyard.survey, in extra.trapd-parked: no worker knows the task",
         f"set aside: task shipyard.kill[{kill}], in extra.trapd-parked: it has killed its process 2 times",
     ]
     service.wait("both aside", lambda: all(line in service.ctl("tasks").out for line in lines), every=1)

@@ -83,7 +83,8 @@ def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
 
         [told] = events(kind="tasks-changed")
         [promoted] = events(kind="promoted", generation=2)
-        assert told["id"] < promoted["id"]
+        ready = min(event["id"] for event in events(kind="ready", generation=2))
+        assert told["id"] < ready < promoted["id"], "before the new code serves"
         assert MISSING in told["reason"]
         history = " ".join(daemon.ctl("rollout", "history").stdout.split())
         assert MISSING in history
@@ -99,7 +100,7 @@ def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
         seen = daemon.wait_until("a problem", lambda status: any(words in one for one in pool(status)["problems"]))
         assert f"trapctl celery purge -Q {queue}" in " ".join(pool(seen)["problems"])
         assert daemon.ctl("status").returncode == 1
-        assert f"set aside: 1 of task shipyard.survey, in {queue}" in daemon.ctl("tasks").stdout
+        assert f"set aside: 1 message of task shipyard.survey, in {queue}" in daemon.ctl("tasks").stdout
         [aside] = events(kind="set-aside")
         assert words in aside["reason"]
         daemon.ctl("rollout", "undo", "default")
