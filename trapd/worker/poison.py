@@ -84,8 +84,12 @@ class Poison:
 
     def is_due(self, id: str, *, again: bool = True) -> bool:
         """Has it killed often enough? ``again``: its message was delivered before."""
-        record = self._news(at_once=again).get(id) if self._limit else None
-        return record is not None and len(record["kills"]) >= self._limit
+        if not self._limit or not self._enough(self._news(at_once=again), id):
+            return False
+        return again or self._enough(self._news(), id)  # somebody may just have had it tried again
+
+    def _enough(self, known: Mapping[str, Record], id: str) -> bool:
+        return id in known and len(known[id]["kills"]) >= self._limit
 
     def mark(self) -> Record:
         return {MARK: self._host}

@@ -112,3 +112,15 @@ def test_messages_that_come_for_the_first_time_cost_no_system_call(
     assert found.is_due("b", again=False)
     found.killed("c", "jobs.kill")
     assert found.is_due("c", again=False), "what this very worker has seen"
+
+
+def test_a_task_that_is_tried_again_is_not_set_aside_by_a_look_of_a_moment_ago(tmp_path: Path) -> None:
+    """It comes back as another message, which no broker marks as delivered before."""
+    found, other = poisoned(tmp_path), of(tmp_path)
+    assert found.is_due("a", again=False)
+    assert other.is_due("a", again=False)
+    found.order("a", RETRY)
+    assert found.is_due("a", again=False)
+    assert found.judge(PARKED, QUEUE) is Verdict.BACK
+    assert not found.is_due("a", again=False)
+    assert not other.is_due("a", again=False)
