@@ -37,6 +37,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "test_an_endless_loop_in_the_main_process_is_noticed_while_a_task_runs_in_a_drain",
         f"{STORIES}::test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of",
         "unit/control/test_status.py::test_a_worker_that_hangs_in_its_drain_is_a_problem",
+        "process/test_stop_in_a_hung_drain.py::test_a_trapd_that_is_stopped_twice_while_a_drain_hangs_ends",
     ),
     "the application's handler of worker_ready hangs": (
         "process/test_worker_cut_off.py::"
