@@ -1,6 +1,7 @@
 """Which test holds which fault: those that were done by hand first, and each kind that the catalogue does by chance.
 
-``tests/faults/catalogue.py`` does its faults under load, at random; here is the test of each that always runs.
+``tests/faults/catalogue.py`` does its faults under load, at random, and some always, as the first ones
+(``tests/faults/test_faults.py``, ALWAYS); here is the test of each that always runs.
 """
 
 from __future__ import annotations
