@@ -345,6 +345,10 @@ def test_undo_takes_back_the_code_and_uses_the_celeryconfig_in_force(with_redis:
         for asked in (service.ctl("status"), service.ctl("rollout", "status", "--no-wait")):
             assert asked.code == 1
             assert f"shipyard {service.version} is installed and does not run: undone by root" in asked.out + asked.err
+        undone_by_root = f"pool default: shipyard {service.version} is installed and does not run: undone by root, at "
+        service.wait(
+            "the same from systemctl", lambda: undone_by_root in machine.show("trapd", "StatusText")["StatusText"]
+        )
     finally:
         machine.run("redis-cli", "-a", "fresh", input="config set requirepass ''\n").check()
         machine.put(CELERYCONFIG, configured, mode=0o640, owner="root:trapd-worker")
@@ -414,3 +418,31 @@ def test_with_a_full_disk_workers_start_again_and_an_upgrade_says_what_is_missin
     machine.sh(f"rm {STATE}/ballast").check()
     service.wait_until("the upgrade", lambda status: at_rest(status) and settled_on(version, WORKERS)(status), 120)
     assert service.ctl("status").code == 0
+
+
+def test_a_disk_that_gets_read_only_is_a_problem_and_an_event_until_it_can_be_written_again(small: Service) -> None:
+    service, machine = small, small.machine
+    assert service.ctl("status").code == 0
+    # a bind mount, because the kernel refuses to remount what has a file open for writing: the history
+    bind = "mkdir {1}; mount --bind {0} {1} && mount -o remount,bind,ro {1} && mount --bind {1} {0}"
+    machine.sh(bind.format(STATE, BESIDE)).check()
+    try:
+        told = re.compile(rf"problem: .*{STATE}.*read-only", re.IGNORECASE)
+        service.wait("word of the read-only disk", lambda: told.search(service.ctl("status").out))
+        assert service.ctl("status").code == 1
+        restart(service)
+        assert len(service.wait_for("end", service.nap(*[0.1] * 2 * SLOTS))) == 2 * SLOTS
+    finally:
+        machine.sh(f"umount --lazy {STATE} {BESIDE}; rmdir {BESIDE}").check()
+    service.wait("the end of it", lambda: service.ctl("status").code == 0)
+    restart(service)  # trapd writes down what it could not write before when anything changes
+    service.wait("the event", lambda: any(_read_only(event) for event in events(service)))
+
+
+def events(service: Service) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = json.loads(service.ctl("events", "--json", "--limit", "500").out)["events"]
+    return told
+
+
+def _read_only(event: dict[str, Any]) -> bool:
+    return event["kind"] == "trouble" and f"cannot write to {STATE}: its file system is read-only" in event["reason"]
