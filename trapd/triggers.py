@@ -56,15 +56,17 @@ class Triggers:
         known, clock = self.controller, self.controller.clock
         now, wall = clock.now(), clock.wall()
         last = known.history.last_generation()
-        newest = lost_end.newest(last, known.snapshots.present() | {instance.id.generation for instance in seen})
+        there = known.snapshots.present() | {instance.id.generation for instance in seen}
+        newest = lost_end.newest(last, there)
+        if newest is not None or not last:  # not last: begun anew, with what is there from before
+            with contextlib.suppress(HistoryError), known.writing():
+                while known.history.last_generation() < max(there, default=0):
+                    known.history.next_generation()  # no number is given twice
         if newest is None:
             return
         self._unknown_until = newest
         log.error("%s", self.lost_end)
         with contextlib.suppress(HistoryError):
-            with known.writing():
-                while known.history.next_generation() < newest:
-                    pass  # no number is given twice
             of = {name: [instance for instance in seen if instance.id.pool == name] for name in known.specs}
             before = [known.state(name) for name in known.specs]
             after = [lost_end.as_seen(state, last, of[state.pool], wall) for state in before]

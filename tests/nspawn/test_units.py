@@ -517,7 +517,7 @@ PROMISED = {
         "RestartPreventExitStatus": "70 78 ABRT",
         "KillMode": "mixed",  # a drain: SIGTERM to the Celery pool's children would kill running tasks
         "KillSignal": "15",
-        "TimeoutStopUSec": "1min",
+        "TimeoutStopUSec": "55s",
         "OOMPolicy": "continue",
         "User": "trapd-worker",
         "NoNewPrivileges": "yes",

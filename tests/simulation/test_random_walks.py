@@ -27,6 +27,7 @@ from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
 SEEDS, BATCH = times(200, 10_000), 100
+FEW = times(20, 500)  # of those in which something more is done by chance
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
 
@@ -240,7 +241,7 @@ def they_reach_the_interesting_places(lives: Sequence[Universe]) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("first", range(0, SEEDS // 20, BATCH))
+@pytest.mark.parametrize("first", range(0, FEW, BATCH))
 def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
     lives = [walk(seed, pools=2) for seed in ([int(chosen)] if chosen else range(first, first + BATCH))]
@@ -267,9 +268,9 @@ def they_part_ways_on_one_generation(lives: Sequence[Universe]) -> None:
 def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int) -> None:
     """That no worker of other code starts while a run holds the code is a promise that every life keeps."""
     chosen = os.environ.get("TRAPD_SEED")
-    lives = [walk(seed, pools, runs=True) for seed in ([int(chosen)] if chosen else range(SEEDS // 20))]
+    lives = [walk(seed, pools, runs=True) for seed in ([int(chosen)] if chosen else range(FEW))]
     told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
-    assert chosen or told[EventKind.PINNED] > SEEDS // 40
+    assert chosen or told[EventKind.PINNED] > FEW // 2
     assert told[EventKind.PINNED] == told[EventKind.UNPINNED]
 
 
@@ -277,7 +278,7 @@ def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int
 @pytest.mark.parametrize("pools", [1, 2])
 def test_every_life_in_which_single_workers_are_drained_and_recycled_comes_to_rest(pools: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
-    lives = [walk(seed, pools, orders=True) for seed in ([int(chosen)] if chosen else range(SEEDS // 20 // pools))]
+    lives = [walk(seed, pools, orders=True) for seed in ([int(chosen)] if chosen else range(FEW // pools))]
     told = Counter(event.kind for universe in lives for event in universe.history.events(limit=1_000_000))
     for kind in (EventKind.DRAINED, EventKind.UNDRAINED, EventKind.RECYCLED):
         assert chosen or told[kind]

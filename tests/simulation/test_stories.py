@@ -14,6 +14,7 @@ from tests.simulation.universe import POOL, Universe, now_or_never
 from tests.support.builders import application, spec
 from tests.support.fake_backend import NEVER, Behaviour
 from tests.support.fake_history import FakeHistory
+from trapd.contracts import STOP_TIME
 from trapd.errors import BackendError, HistoryError, RefusedError, SnapshotError
 from trapd.event import EventKind
 from trapd.model import Disk, DiskState, FailureKind, InstanceId, InstanceState, RolloutState
@@ -406,7 +407,7 @@ def test_workers_that_hang_in_their_drain_hold_up_nothing_and_are_told_of() -> N
     universe.settle("two", 600)
     told = [event.reason for event in universe.history.events(generation=1) if event.kind == "gone"]
     assert len(told) == 2
-    assert all("did not leave: no sign of life for 60 s" in why for why in told)
+    assert all(f"did not leave: no sign of life for {STOP_TIME:g} s" in why for why in told)
 
 
 def test_after_a_rejection_the_next_good_upgrade_rolls_by_itself() -> None:
@@ -1304,12 +1305,21 @@ def test_after_a_history_lost_its_end_what_runs_serves_where_what_is_installed_d
 
 
 def test_a_history_that_was_begun_anew_is_no_lost_end() -> None:
+    """Neither at once nor at the next start, and no number is given twice."""
     universe = running()
+    for version in ("two", "three", "four", "five", "six"):
+        universe.install(version, GOOD)
+        universe.settle(version)
+    assert 1 not in universe.snapshots.present(), "its number is free"
     universe.die()
     universe.history = FakeHistory()
     universe.run(60)
     assert universe.triggers.lost_end == ""
-    universe.settle("one")
+    universe.settle("six")
+    assert {instance.id.generation for instance in universe.backend.seen()} == {7}
+    universe.die()
+    universe.run(60)
+    assert universe.triggers.lost_end == ""
 
 
 QUIET = 30.0  # s; longer than a start takes

@@ -285,5 +285,6 @@ def test_a_release_that_fails_all_of_a_task_is_stopped_soon(
         assert rejected(labour)
         failed.append(labour.failed["two", BROKEN])
     print(f"median {median(failed)}, worst {max(failed)} of {releases}")
-    assert median(failed) <= 10
+    if LONG:
+        assert median(failed) <= 10, "of few it is by chance another one"
     assert max(failed) <= 20
