@@ -292,7 +292,8 @@ async def test_one_that_waits_for_its_restart_can_be_ended(staged: Staged, verb:
     async with staged() as stage:
         stage.script(ONE, leave_after=0.0)
         await stage.backend.start(ONE)
-        await stage.until(lambda seen: ONE in seen and seen[ONE].failures == 1 and seen[ONE].pid is None)
+        waits = reached(InstanceState.STARTING, ONE)  # for a moment before it has failed, and there is nothing to end
+        await stage.until(lambda seen: waits(seen) and seen[ONE].failures == 1 and seen[ONE].pid is None)
         await getattr(stage.backend, verb)(ONE)
         await stage.until(gone(ONE))
         assert await stage.settle() == {}
