@@ -98,7 +98,8 @@ def test_without_metadata_what_is_loaded_is_all_there_is(
     tables = setting.tables(application) | {"rollout": {"min_ready": "0s"}}
     tables["pools.default"] = {**tables["pools.default"], "environment": {"PYTHONPATH": str(project)}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
-        status = daemon.wait_until("a worker of the tree", serves(1))
+        daemon.wait_until("a worker of the tree", serves(1))
+        status = daemon.wait_until("its word of what it loaded", lambda now: pool(now)["instances"][0]["loaded"])
         loaded = pool(status)["instances"][0]["loaded"]
         assert ("rope" in loaded, "kelp" in loaded) == (True, False)
 
