@@ -114,7 +114,7 @@ def many_files(options: argparse.Namespace) -> Figures:
         setting = Setting(where, acks_late=False, workers=1, concurrency=1)
         tables = {
             **setting.tables(Application(application.python, directory)),
-            "watch": {"distributions": [application.watched], "ceiling": "5min"},
+            "watch": {"distributions": list(application.watched), "ceiling": "5min"},
             "rollout": {"min_ready": "1s"},
         }
         waits, began = [], time.monotonic()
