@@ -12,9 +12,7 @@ from trapd.ctl.client import CHANGING
 from trapd.ctl.exits import Exit
 from trapd.ctl.follow import Waiting
 from trapd.ctl.session import Session
-from trapd.ctl.words import last_lines
-from trapd.durations import age
-from trapd.problem import ProblemKind
+from trapd.ctl.words import last_lines, lasting
 
 if TYPE_CHECKING:
     from trapd.control import documents
@@ -116,8 +114,7 @@ def problems(document: documents.RolloutStatus) -> list[documents.OpenProblem]:
 
 
 def _told(problem: documents.OpenProblem) -> str:
-    dated = problem["seconds"] < 1 or problem["kind"] in {kind.value for kind in ProblemKind if kind.dated}
-    text = problem["text"] if dated else f"{problem['text']} (for {age(problem['seconds'])})"
+    text = problem["text"] + lasting(problem, problem["seconds"])
     return text if problem["pool"] is None else f"pool {problem['pool']}: {text}"
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trapd.durations import age
+from trapd.problem import ProblemKind
+
+if TYPE_CHECKING:
+    from trapd.control import documents
 
 _TRACEBACK_LINES = 8
 
@@ -60,6 +65,12 @@ def moment(wall: float | None) -> str:
 def since(wall: float | None, now: float) -> str:
     """Return the time between two moments, in seconds since the epoch: ``3 min 20 s``."""
     return age(now - wall) if wall is not None else "-"
+
+
+def lasting(problem: documents.OpenProblem, seconds: float) -> str:
+    """Return what follows the sentence of a problem; empty if that says itself for how long it has been there."""
+    dated = problem["kind"] in {kind.value for kind in ProblemKind if kind.dated}
+    return "" if dated or seconds < 1 else f" (for {age(seconds)})"
 
 
 def last_lines(detail: str, lines: int = _TRACEBACK_LINES) -> list[str]:

@@ -161,7 +161,7 @@ class Submitter:
         """
         if not self._waiting:
             return 0
-        deadline = time.monotonic() + linger
+        deadline, reached = time.monotonic() + linger, True
         tasks = list(self._waiting)
         try:
             self._revoke(tasks)
@@ -172,18 +172,12 @@ class Submitter:
             self._sweep(tasks, deadline)
         except away.errors(self.app) as error:  # nobody is there to take the results back
             log.warning("cannot remove the results of %s: %s", counted(len(self._waiting), "image"), error)
-            return self._abandon()
+            reached = False
         finally:  # also at a second Ctrl-C
             late = len(self._waiting)
-            for waiting in self._waiting.values():
+            for waiting in self._waiting.values() if reached else ():
                 _forget(waiting.result)
             self._waiting.clear()
-        return late
-
-    def _abandon(self) -> int:
-        """Wait for no answer any more; return how many there were."""
-        late = len(self._waiting)
-        self._waiting.clear()
         return late
 
     def _sweep(self, tasks: list[str], deadline: float) -> None:

@@ -6,14 +6,14 @@ would be lost with a worker or with trapd is remembered in the rollout: the old 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
 from trapd.rollout.judge import Evidence, Outcomes, Word, compare, last_word, needed_alone, outcomes, suspicious
 from trapd.rollout.world import World
 from trapd.sizes import counted
-from trapd.work import TaskCounts
+from trapd.work import TaskCounts, Work
 
 LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
@@ -151,7 +151,7 @@ def find(world: World, now: float) -> Finding:
     if rollout is None:
         return NOTHING
     new = {name: _of_name(world, world.state.wanted, name) for name in _names(world, None)}
-    weighed = [_weigh(world, retrial, now) for retrial in retrials(rollout)]
+    weighed = [_weigh(world, rollout, retrial, now) for retrial in retrials(rollout)]
     for one in weighed:
         if one.convicts:
             return Finding(evidence=one.evidence)
@@ -183,10 +183,11 @@ class _Weighed:
     convicts: bool = False
 
 
-def _weigh(world: World, retrial: Retrial, now: float) -> _Weighed:
+def _weigh(world: World, rollout: Rollout, retrial: Retrial, now: float) -> _Weighed:
     mine, others = (_of_retrial(world, generation, retrial.task) for generation in (world.state.wanted, world.fallback))
     if retrial.alone_since is not None:
-        return _last_word(world, retrial, others, now)
+        tried = len(_tries(rollout, retrial.task))
+        return _last_word(world, retrial, others, now, tried)
     told = f"{_figures(mine)} failed, and {_figures(others)} of the old code's meanwhile"
     if evidence := compare(retrial.task, mine, others, retrial.number):
         return _Weighed(retrial.task, told, evidence=evidence)
@@ -199,16 +200,18 @@ def _weigh(world: World, retrial: Retrial, now: float) -> _Weighed:
 
 def _may_be_tried(rollout: Rollout, name: str) -> bool:
     """Once; and again after the old code's word has cleared it, which is wrong by chance now and then."""
-    before = [retrial for retrial in rollout.retrials if retrial.task == name]
+    before = _tries(rollout, name)
     return len(before) < MOST_WORDS and all(one.over and one.alone_since is not None for one in before)
 
 
-def _last_word(world: World, retrial: Retrial, alone: Outcomes, now: float) -> _Weighed:
+def _tries(rollout: Rollout, name: str) -> list[Retrial]:
+    return [retrial for retrial in rollout.retrials if retrial.task == name]
+
+
+def _last_word(world: World, retrial: Retrial, alone: Outcomes, now: float, tried: int) -> _Weighed:
     """What the old code makes of these tasks alone, as soon as those in hand have ended."""
     evidence, in_hand = _whole(world, retrial)
     told = f"{_figures(alone)} failed with the old code alone"
-    rollout = world.state.rollout
-    tried = sum(one.task == retrial.task for one in rollout.retrials) if rollout is not None else 1
     waits = in_hand or alone.ended < needed_alone(evidence, tried)
     if waits and 0 <= now - (retrial.alone_since or 0.0) < ALONE_TIME:
         return _Weighed(retrial.task, told)
@@ -222,7 +225,10 @@ def _whole(world: World, retrial: Retrial) -> tuple[Evidence, bool]:
     """The comparison with the tasks that were in hand at its end, and are some of them so still? What was written down,
     if a worker that counted for it is gone, or counts as an earlier trapd's."""
     found = _recorded(retrial)
-    new, old = (_compared(world, generation, retrial.task) for generation in (world.state.wanted, world.fallback))
+    new, old = (
+        _counts(world, generation, retrial.task, lambda work: work.compared)
+        for generation in (world.state.wanted, world.fallback)
+    )
     canary, others = outcomes(new), outcomes(old)
     if canary.ended < found.canary.ended or others.ended < found.others.ended:
         return found, False
@@ -282,18 +288,19 @@ def _names(world: World, generation: int | None) -> Iterable[str]:
 
 
 def _of_name(world: World, generation: int | None, name: str) -> Outcomes:
-    works = [work for id, work in world.works.items() if id.generation == generation]
-    return outcomes(work.counts[name] for work in works if name in work.counts)
+    return outcomes(_counts(world, generation, name, lambda work: work.counts))
 
 
 def _of_retrial(world: World, generation: int | None, name: str) -> Outcomes:
-    works = [work for id, work in world.works.items() if id.generation == generation]
-    return outcomes(work.retrials[name] for work in works if name in work.retrials)
+    return outcomes(_counts(world, generation, name, lambda work: work.retrials))
 
 
-def _compared(world: World, generation: int | None, name: str) -> list[TaskCounts]:
-    works = [work for id, work in world.works.items() if id.generation == generation]
-    return [work.compared[name] for work in works if name in work.compared]
+def _counts(
+    world: World, generation: int | None, name: str, of: Callable[[Work], Mapping[str, TaskCounts]]
+) -> list[TaskCounts]:
+    """Of each worker of that generation which accounts for this task name."""
+    works = [of(work) for id, work in world.works.items() if id.generation == generation]
+    return [counts[name] for counts in works if name in counts]
 
 
 def _figures(side: Outcomes) -> str:

@@ -13,8 +13,7 @@ from trapd.ctl import options
 from trapd.ctl.client import UnreachableError
 from trapd.ctl.exits import Exit
 from trapd.ctl.session import Session
-from trapd.ctl.words import Cell, Row, Word, last_lines, moment, short, since, transition, versions
-from trapd.problem import ProblemKind
+from trapd.ctl.words import Cell, Row, Word, last_lines, lasting, moment, short, since, transition, versions
 from trapd.sizes import amount, counted
 from trapd.units import running
 
@@ -98,14 +97,9 @@ def show(screen: Screen, document: documents.Status, now: float | None = None) -
 
 
 def _ages(document: documents.Status, now: float) -> _Ages:
-    """Return what follows the sentence of each problem that does not say itself for how long it has been there."""
-    dated = {kind.value for kind in ProblemKind if kind.dated}
+    """Return what follows the sentence of each problem."""
     known = document.get("open_problems", [])  # a trapd from before the upgrade has none
-    return {
-        (p["pool"], p["text"]): f" (for {since(p['since'], now)})"
-        for p in known
-        if p["kind"] not in dated and now - p["since"] >= 1
-    }
+    return {(problem["pool"], problem["text"]): lasting(problem, now - problem["since"]) for problem in known}
 
 
 def _pool(screen: Screen, pool: documents.Pool, now: float, ages: _Ages) -> None:
