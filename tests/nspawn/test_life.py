@@ -121,7 +121,7 @@ def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
     status = service.wait_until("workers on 2.0", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
     assert pool(status)["generation"] == 2
     assert set(service.workers()) == set(before)
-    [told] = [event for event in every_event(service) if event["kind"] == "rebooted"]
+    [told] = [event for event in service.events() if event["kind"] == "rebooted"]
     assert f"{WORKERS} workers ran then" in told["reason"] or "no worker ran then" in told["reason"]
 
     running = service.nap(*[60.0] * SLOTS)
@@ -134,15 +134,10 @@ def test_start_upgrade_under_load_and_reboot(with_rabbitmq: Service) -> None:
     machine.sh("systemctl kill --signal=KILL trapd trapd-workers.slice").check()
     machine.reboot()
     service.wait_until("workers after the crash", lambda s: at_rest(s) and settled_on("2.0", WORKERS)(s))
-    told = [event for event in every_event(service) if event["kind"] == "rebooted"][-1]
+    told = [event for event in service.events() if event["kind"] == "rebooted"][-1]
     assert f"{WORKERS} workers ran then" in told["reason"], "they were killed, with their tasks"
     service.wait_for("end", service.nap(*[0.1] * SLOTS), 120)  # behind all others; those that were killed run again
     assert not {one.id for one in service.ledger()} & set(waiting)
-
-
-def every_event(service: Service) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads(service.ctl("events", "--json", "--limit", "500").check())["events"]
-    return told
 
 
 def at_work(service: Service) -> set[tuple[str, int]]:
@@ -437,12 +432,7 @@ def test_a_disk_that_gets_read_only_is_a_problem_and_an_event_until_it_can_be_wr
         machine.sh(f"umount --lazy {STATE} {BESIDE}; rmdir {BESIDE}").check()
     service.wait("the end of it", lambda: service.ctl("status").code == 0)
     restart(service)  # trapd writes down what it could not write before when anything changes
-    service.wait("the event", lambda: any(_read_only(event) for event in events(service)))
-
-
-def events(service: Service) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads(service.ctl("events", "--json", "--limit", "500").out)["events"]
-    return told
+    service.wait("the event", lambda: any(_read_only(event) for event in service.events()))
 
 
 def _read_only(event: dict[str, Any]) -> bool:

@@ -256,10 +256,10 @@ class Service:
             raise
         return status
 
-    def events(self, instance: str) -> list[dict[str, Any]]:
-        """What trapd's history has of one worker, oldest first."""
+    def events(self, instance: str | None = None) -> list[dict[str, Any]]:
+        """What trapd's history has of one worker, or all of it, oldest first."""
         told: list[dict[str, Any]] = json.loads(self.ctl("events", "--json", "--limit", "500").out)["events"]
-        return [event for event in told if event["instance"] == instance]
+        return [event for event in told if instance in (None, event["instance"])]
 
     def words(self) -> str:
         return self.machine.journal("--lines=120", "--priority=debug")

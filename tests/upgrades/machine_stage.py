@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -130,8 +129,7 @@ class OnMachine(Stage):
         return cast("documents.Status", self.service.status()) or None
 
     def events(self, after: int = 0) -> list[documents.Event]:
-        told = json.loads(self.service.ctl("events", "--json", "--limit", "500").out)["events"]
-        return [event for event in told if event["id"] > after]
+        return [cast("documents.Event", event) for event in self.service.events() if event["id"] > after]
 
     def ctl(self, *arguments: str) -> tuple[int, str]:
         done = self.service.ctl(*arguments)
