@@ -176,6 +176,7 @@ class Daemon:
             silent_look=watch.look,
             condition=lambda: condition.wanted(self.controller.states.values(), self.controller.generations),
             environment=variables.of(application),
+            paths=variables.paths(self.settings.pools),
             loaded=lambda: changes.loaded(self.controller.generations.values()),
             on_trouble=lambda: self.controller.notify(),
             on_installer=lambda at_work: self.snapshots.expect(make=at_work),
@@ -371,9 +372,8 @@ class Daemon:
         return "".join(f"{instance.unit}\n" for instance in instances)
 
     def _own_troubles(self) -> list[str]:
-        trapd = [self.trouble, self.controller.trouble, self.triggers.lost_end]
-        trapd += [self.notifier.trouble, self.textfile.trouble]
-        return [*trapd, *self.snapshots.troubles(), *self.watch.troubles(), *self.tending.troubles()]
+        told = (self.notifier.trouble, self.textfile.trouble, *self.snapshots.troubles(), *self.watch.troubles())
+        return [self.trouble, self.controller.trouble, self.triggers.lost_end, *told, *self.tending.troubles()]
 
     def _troubles_on_disk(self) -> list[str]:
         """In a thread. What is said already, in other words, is not said twice."""

@@ -350,6 +350,25 @@ def test_a_celery_pool_whose_library_is_not_there_is_an_error(harbour: Harbour) 
     assert error["reason"] == "ModuleNotFoundError: no eventlet here; no worker can start"
 
 
+def test_code_on_pythonpath_that_workers_do_not_run_is_a_warning(harbour: Harbour) -> None:
+    """Plain Celery would run it: whoever edits it would wait for ever for the workers to run that."""
+    folder = harbour.folder / "work"
+    (folder / "harbour").mkdir(parents=True)
+    (folder / "harbour/__init__.py").touch()
+    (folder / "harbour/tasks.py").write_text(TASKS.format(version="2.0", late=True))
+    (harbour.folder / "pool.env").write_text(f"PYTHONPATH=/nowhere:{folder}\n")
+    second = {"pools.default": {}, "pools.other": {"environment_file": f"'{harbour.folder}/pool.env'"}}
+    for tables in (second, {"pools.default": {"environment": f"{{PYTHONPATH = '{folder}'}}"}}):
+        harbour.configure("task_always_eager = True\n", tables=tables)
+        said = json.loads(harbour.ctl("check", "--json").stdout)["findings"]
+        (found,) = [one for one in said if one["what"].startswith("workers do not run")]
+        assert (found["level"], found["what"]) == ("warning", f"workers do not run harbour in {folder}")
+        key = "[pools.other] environment_file" if tables is second else "[pools.default] environment"
+        assert f"they run harbour in {harbour.site}, " in found["reason"]
+        assert f"on which {key} has that folder" in found["reason"]
+        assert found["remedy"].startswith(f"in {harbour.folder}/trapd.toml, take the folder off PYTHONPATH, or remove")
+
+
 def test_trapds_own_application_is_found_where_trapd_is_not_installed(harbour: Harbour) -> None:
     harbour.configure(nowhere(), "trapd.distribute.app:app")
     error = the_error(harbour.ctl("check", "--json"))

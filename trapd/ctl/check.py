@@ -137,6 +137,7 @@ def look(settings: Settings, patience: float = PATIENCE) -> dict[str, Any]:
         "distributions": list(settings.watch.distributions),
         "environment": variables.of(settings.application),
         "snapshot": settings.watch.snapshot,
+        "paths": variables.paths(settings.pools),
     }
     asking, question = [sys.executable, "-P", "-m", "trapd.watch.once"], json.dumps(asked).encode()
     try:

@@ -60,6 +60,13 @@ def warnings(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def shadows(facts: Facts) -> Iterator[Finding]:
+    """Warn about code that plain `celery worker` would run, and that workers of trapd do not."""
+    for shadow in _disk(facts).get("shadows", ()):
+        reason = f"{shadow['reason']}; plain `celery worker`, and this check, import what is in that folder"
+        yield Finding(WARNING, shadow["what"], reason, f"in {facts.settings.file}, {shadow['remedy']}")
+
+
 def pins(facts: Facts) -> Iterator[Finding]:
     """Warn about a distribution that a watched one pins to one version, and that is not copied itself."""
     for pin in _disk(facts).get("pins", ()):
@@ -119,4 +126,4 @@ def _disk(facts: Facts) -> Mapping[str, Any]:
     return disk
 
 
-RULES: tuple[Rule, ...] = (distributions, warnings, pins, noexec, surroundings, unsealed)
+RULES: tuple[Rule, ...] = (distributions, warnings, shadows, pins, noexec, surroundings, unsealed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from trapd import environment_file
@@ -17,6 +18,16 @@ def of(asked: PoolSpec | Application) -> dict[str, str]:
         return {**asked.environment, **environment_file.read(Path(asked.environment_file))}
     except (OSError, ValueError):
         return dict(asked.environment)
+
+
+def paths(pools: Iterable[PoolSpec]) -> dict[str, str]:
+    """Setting -> PYTHONPATH, of the pools that have one."""
+    found = {}
+    for pool in pools:
+        if path := of(pool).get("PYTHONPATH"):
+            setting = "environment" if path == pool.environment.get("PYTHONPATH") else "environment_file"
+            found[f"[pools.{pool.name}] {setting}"] = path
+    return found
 
 
 def fault(spec: PoolSpec) -> str:

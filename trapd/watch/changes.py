@@ -23,6 +23,7 @@ from trapd.watch.interpreter import Interpreter, Trust
 from trapd.watch.mounts import MountEvents, silent, under
 from trapd.watch.places import Places
 from trapd.watch.quiet import Quiet, Verdict
+from trapd.watch.shadows import NO_PATHS, Shadow
 from trapd.watch.survey import Arm, Meant, Survey, Surveyor
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Watch:
     every look whether the celeryconfig may be used; ``loaded`` for the distributions that count because workers have
     loaded them, by normalised name; ``condition`` for that of what is wanted now: None takes all as it is.
     ``on_trouble`` is called when ``troubles`` has changed. ``earlier``: whether there are generations without a table.
+    ``paths``: setting -> PYTHONPATH, of the pools.
     ``on_installer`` is awaited with True while an installer is at work, and with False when what it did is reported.
     """
 
     _observer: Observer | None = None
     _reported: Disk | None = None
     _settled: Disk | None = None  # the last that did
+    _shadows: Sequence[Shadow] = ()  # in that
 
     def __init__(
         self,
@@ -76,13 +79,14 @@ class Watch:
         earlier: Callable[[], bool] = lambda: True,
         on_installer: Callable[[bool], Awaitable[object]] = _nobody,
         snapshot: str = AUTO,
+        paths: Mapping[str, str] = NO_PATHS,
     ) -> None:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
         self._quiet_period, self._ceiling, self._earlier = quiet_period, ceiling, earlier
         self._on_installer = on_installer
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
-        self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot)
+        self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot, paths=paths)
         self._quiet, self._inbox = Quiet(quiet_period, ceiling, clock.now()), Inbox(clock)
         self._disk = Disk(DiskState.CHANGING, self._quiet.reason)
         self._refusals, self._refusal = 0, ""  # SnapshotErrors in a row, and the last of them
@@ -107,10 +111,13 @@ class Watch:
         return [sentence for sentence in (deaf, self._refusal) if sentence]
 
     def warnings(self) -> list[str]:
-        """What is not whole in what settled, and holds nothing back, in sentences for people; of many, the first."""
+        """What is not run, or not whole, in what settled, and holds nothing back, in sentences for people; of many that
+        are not whole, the first."""
+        shadows = [str(shadow) for shadow in self._shadows]
         told = [self._warned[mark] for mark in sorted(self._warned)]
         more = len(told) - _FEW
-        return told if more <= 1 else [*told[:_FEW], f"{more} more are not whole: trapctl check names them"]
+        few = told if more <= 1 else [*told[:_FEW], f"{more} more are not whole: trapctl check names them"]
+        return [*shadows, *few]
 
     def mode(self) -> str:
         """How changes are found where nobody reports them, in a sentence; empty if all are reported."""
@@ -273,6 +280,7 @@ class Watch:
             if self._quiet.state is DiskState.SETTLED and survey.finding.verdict is Verdict.WHOLE:
                 self._surveyor.settled(survey)
                 self._warn(survey.warnings)
+                self._shadows = survey.shadows
             self._update(survey)
             self._tell_troubles()
 

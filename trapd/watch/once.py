@@ -21,6 +21,7 @@ from trapd.watch.environment import AUTO
 from trapd.watch.interpreter import Interpreter
 from trapd.watch.projects import left_out, placed
 from trapd.watch.quiet import Verdict
+from trapd.watch.shadows import NO_PATHS
 from trapd.watch.sites import Site, find, normalise, read_metadata, scan
 from trapd.watch.survey import Surveyor
 
@@ -34,18 +35,20 @@ def look(
     distributions: Sequence[str],
     environment: Mapping[str, str],
     snapshot: str = AUTO,
+    paths: Mapping[str, str] = NO_PATHS,
 ) -> dict[str, Any]:
     """``state`` is whole, unfinished or broken, with its ``reason``; ``problem`` is what of that is the celeryconfig's
     or the interpreter's, and whether the latter ``answered``. ``distributions``: what was found of each. ``projects``:
     those that are copied with their surroundings, which of their files look around, whether we may write there, and
     which folders with code are not copied.
     ``warnings``: what is not whole and holds nothing back, since it may have been so before.
+    ``shadows``: code on a PYTHONPATH (``paths``: setting -> PYTHONPATH) that workers do not run.
     ``environment``: whether all that is needed is copied, and not the watched ones alone; ``pins``: what a watched one
     requires in one version and would not be copied.
     """
     interpreter = Interpreter(Path(python), Path(celeryconfig), environment=environment)
     answer = asyncio.run(interpreter.ask())
-    surveyor = Surveyor(Path(python), Path(celeryconfig), distributions, snapshot=snapshot)
+    surveyor = Surveyor(Path(python), Path(celeryconfig), distributions, snapshot=snapshot, paths=paths)
     survey = surveyor.look(answer, lambda places: (), wall=time.time(), fresh=True)
     finding, whole = survey.finding, survey.disk.environment is not None
     return {
@@ -56,6 +59,7 @@ def look(
         "distributions": {distribution.name: _describe(distribution) for distribution in survey.found},
         "projects": _projects(survey.found),
         "warnings": list(survey.warnings.values()) if finding.verdict is Verdict.WHOLE else [],
+        "shadows": [{"what": one.what, "reason": one.reason, "remedy": one.remedy} for one in survey.shadows],
         "environment": whole,
         "pins": [] if whole else list(_pins(survey.found, scan(answer.paths), set(map(normalise, distributions)))),
     }

@@ -26,6 +26,7 @@ from trapd.watch.projects import placed
 from trapd.watch.quiet import Finding, Verdict
 from trapd.watch.remedies import again, readable
 from trapd.watch.requirements import Requirements, Requirer
+from trapd.watch.shadows import NO_PATHS, Shadow, shadows
 from trapd.watch.sites import Site, closure, described, find, forget_metadata, normalise, required, scan
 from trapd.watch.walked import Remembered, Walked
 
@@ -46,6 +47,7 @@ class Survey:
     warnings: Mapping[str, str] = field(
         default_factory=dict
     )  # what is not whole, and holds nothing back if it is whole
+    shadows: Sequence[Shadow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,18 @@ _NOTHING = Meant()
 class Surveyor:
     """Takes looks, and remembers what it read so that the next is cheap."""
 
-    def __init__(self, python: Path, celeryconfig: Path, distributions: Sequence[str], *, snapshot: str = AUTO) -> None:
-        """``snapshot``: "environment", "distributions"; "auto": the former where there is a virtual environment."""
-        self._snapshot = snapshot
+    def __init__(
+        self,
+        python: Path,
+        celeryconfig: Path,
+        distributions: Sequence[str],
+        *,
+        snapshot: str = AUTO,
+        paths: Mapping[str, str] = NO_PATHS,
+    ) -> None:
+        """``snapshot``: "environment", "distributions"; "auto": the former where there is a virtual environment.
+        ``paths``: setting -> PYTHONPATH, of the pools."""
+        self._snapshot, self._paths = snapshot, paths
         self._python, self._celeryconfig, self._names = python, celeryconfig, tuple(distributions)
         self._hasher, self._contents = Hasher(), Contents()
         self._remembered = Remembered()
@@ -174,7 +185,7 @@ class Surveyor:
         satisfied = None if requirements is None else requirements.satisfied
         disk = replace(disk, satisfied=satisfied, altered=tuple(sorted(whole.altered)))
         warnings = {**whole.altered, **(requirements.unsatisfied if requirements else {})}
-        return Survey(finding, disk, scene.found, scene.needed, warnings)
+        return Survey(finding, disk, scene.found, scene.needed, warnings, shadows(scene.found, self._paths))
 
     def _judge(self, scene: _Scene, answer: Answer, walked: Mapping[str, Walked], *, fresh: bool) -> Wholeness:
         return self._installers.judge(

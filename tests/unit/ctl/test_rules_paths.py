@@ -63,6 +63,15 @@ def test_a_pinned_distribution_that_is_not_watched_is_a_warning() -> None:
     assert wrong(disk=disk(pins=[pin])) == [(WARNING, "trap requires exactly radio-pyse 0.7, which is not watched")]
 
 
+def test_code_on_pythonpath_that_workers_do_not_run_is_a_warning_with_setting_file_and_remedy() -> None:
+    shadow = {"what": "workers do not run trap in /srv", "reason": "it has a reason", "remedy": "remove it"}
+    facts = Facts(SETTINGS, {"disk": disk(shadows=[shadow])}, {})
+    (found,) = [one for rule in RULES for one in rule(facts) if one.level != OK]
+    assert (found.level, found.what) == (WARNING, "workers do not run trap in /srv")
+    assert found.reason.startswith("it has a reason; plain `celery worker`, and this check, import")
+    assert found.remedy == "in /etc/trapd/trapd.toml, remove it"
+
+
 @pytest.mark.parametrize(("environment", "mounted_noexec"), [(True, True), (True, False), (False, True)])
 def test_a_state_directory_that_no_shared_object_can_be_loaded_from_is_an_error(
     environment: bool, mounted_noexec: bool

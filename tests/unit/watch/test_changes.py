@@ -43,7 +43,13 @@ class Home:
     """An application, a watch on it, and what the watch told."""
 
     def __init__(
-        self, home: Path, *, full_look: float = 300, ceiling: float = CEILING, quiet_period: float = QUIET
+        self,
+        home: Path,
+        *,
+        full_look: float = 300,
+        ceiling: float = CEILING,
+        quiet_period: float = QUIET,
+        paths: Mapping[str, str] = {},
     ) -> None:
         self.home, self.site, self.celeryconfig = home, home / "site-packages", home / "celeryconfig.py"
         self.celeryconfig.write_text("broker_url = 'redis://'\n")
@@ -66,6 +72,7 @@ class Home:
             on_disk=self._on_disk,
             trust=trust,
             full_look=full_look,
+            paths=paths,
             on_trouble=lambda: self.troubled.append(self.watch.troubles()),
         )
 
@@ -490,6 +497,19 @@ async def test_without_any_inotify_it_still_looks_regularly(
             ["cannot watch any folder: [Errno 24] Too many open files; changes are found only every 30 s"]
         ]
     assert "cannot watch any folder" in caplog.text
+
+
+async def test_code_on_pythonpath_that_workers_do_not_run_is_a_warning_until_it_is_removed(tmp_path: Path) -> None:
+    home = Home(tmp_path, paths={"[pools.default] environment": str(tmp_path / "folder")})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/trap.py").touch()
+    async with watched(home):
+        await home.next(DiskState.SETTLED)
+        (warning,) = home.watch.warnings()
+        assert warning.startswith(f"workers do not run trap in {tmp_path}/folder: they run trap in {home.site}, ")
+        (tmp_path / "folder/trap.py").unlink()
+        await home.watch.look()
+        assert home.watch.warnings() == []
 
 
 class StandIn:
