@@ -315,7 +315,8 @@ class Rollout:
     # Of the code before: task name -> how many ended, and failed; None: not known.
     before: Mapping[str, tuple[int, int]] | None = None
     retrials: tuple[Retrial, ...] = ()
-    finished_at: float | None = None  # when it was complete
+    finished_at: float | None = None  # when it was complete; None again once its probation has told enough
+    probations: int = 1  # one after the other since then: one in which too few tasks ended is followed by another
 
 
 class Scope(StrEnum):

@@ -43,8 +43,9 @@ class _Worker:
 @dataclass
 class Labour(NoAccounts):
     """``pace``: tasks that a worker ends in a second, in the mean. ``breaks``: fingerprint -> tasks that this code
-    always fails. ``messages``: None if there is none now. ``turns``: s between two messages, which the broker gives to
-    one worker after the other in turn, as it does where workers are idle; 0: each worker takes what it has room for."""
+    always fails. ``messages``: None if there is none now; with their end none comes any more. ``turns``: s between two
+    messages, which the broker gives to one worker after the other in turn, as it does where workers are idle; 0: each
+    worker takes what it has room for."""
 
     universe: Universe
     messages: Iterator[Message | None]
@@ -93,7 +94,7 @@ class Labour(NoAccounts):
         if current is None or current.pid != worker.pid:
             return
         while not self.turns and self._has_room(id, worker):
-            message = next(self.messages) if self.on else None
+            message = next(self.messages, None) if self.on else None
             if message is None:
                 break
             self._give(worker, message)
@@ -114,7 +115,7 @@ class Labour(NoAccounts):
 
     def _send(self) -> None:
         """One more message, and whatever waits, to the workers in turn."""
-        if self.on and (message := next(self.messages)) is not None:
+        if self.on and (message := next(self.messages, None)) is not None:
             self.sent.append(message)
         while self.sent and (free := [i for i in sorted(self.workers) if self._has_room(i, self.workers[i])]):
             self._served += 1

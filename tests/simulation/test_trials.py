@@ -137,15 +137,45 @@ def test_tasks_that_come_after_the_rollout_convict_it_in_its_probation(hold: boo
     universe.check_history()
 
 
-def test_after_its_probation_nobody_judges_it_any_more() -> None:
+def late_to_fail(idle: float, tasks: int = 0) -> Labour:
+    """Version two ends so many good tasks after its rollout, idles for so long, and fails then."""
     labour = at_work()
+    universe, messages = labour.universe, labour.messages
+    labour.messages = iter(())
     labour.on = False
-    labour.breaks["two"] = {BROKEN}
-    labour.universe.install("two", GOOD)
-    labour.universe.run(700)
-    labour.on = True
-    labour.universe.run(300)
+    universe.install("two", GOOD)
+    universe.run(60)
+    labour.messages, labour.on = (Message(BROKEN, str(number)) for number in range(tasks)), True
+    universe.run(idle)
+    labour.messages, labour.breaks["two"] = messages, {BROKEN}
+    universe.run(400)
+    return labour
+
+
+@pytest.mark.parametrize(("idle", "tasks"), [(800.0, 150), (2000.0, 150), (6200.0, 50)])
+def test_after_its_probation_nobody_judges_it_any_more(idle: float, tasks: int) -> None:
+    """It ends with time and tasks; where too few tasks come, after ten of its kind."""
+    labour = late_to_fail(idle, tasks)
     assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    assert EventKind.SUSPECTED not in kinds(labour)
+    assert labour.failed["two", BROKEN] > 0
+
+
+@pytest.mark.parametrize("tasks", [0, 50])
+def test_a_probation_in_which_too_few_tasks_came_goes_on(tasks: int) -> None:
+    """A release of the evening, whose tasks come in the night."""
+    labour = late_to_fail(5000.0, tasks)
+    assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.FAILED
+    assert f"{BROKEN}: new workers" in reason(labour)
+
+
+def test_a_probation_that_is_over_does_not_begin_anew_with_a_worker_that_counts_anew() -> None:
+    labour = late_to_fail(800.0, 150)
+    labour.messages = iter(())
+    for instance in labour.universe.backend.seen():
+        labour.universe.backend.crash(instance.id)
+    labour.messages = stream(Random(1), TASKS)
+    labour.universe.run(400)
     assert EventKind.SUSPECTED not in kinds(labour)
 
 

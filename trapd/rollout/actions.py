@@ -165,3 +165,4 @@ class Plan:
     short: str = ""  # of what is waited for: the memory that is missing
     figures: Mapping[str, tuple[int, int]] | None = None  # of the old code, to be remembered: see Rollout.before
     gate: Closed | None = None  # before which the rollout waits for a person
+    probations: int | None = None  # to be remembered, if they are other than before: see Rollout.probations

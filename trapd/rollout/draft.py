@@ -10,7 +10,7 @@ from trapd.rollout.budget import budget
 from trapd.rollout.gates import closed
 from trapd.rollout.instances import Desire, step
 from trapd.rollout.phases import MEANS, phase
-from trapd.rollout.trial import as_record, compared, figures, find, look_again, retried
+from trapd.rollout.trial import as_record, compared, figures, find, look_again, probations, retried
 from trapd.rollout.truth import available, healthy_at, well
 from trapd.rollout.verdict import canary_deadline, progress_deadline
 from trapd.rollout.world import World
@@ -169,4 +169,5 @@ class Draft:
             self.short,
             figures(self.world, self.now),
             self.gate,
+            probations(self.world, self.found, self.now),
         )

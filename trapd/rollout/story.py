@@ -39,6 +39,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
     """
     state, seen = view.state, {instance.id for instance in view.instances}
     state = want.with_figures(state, plan.figures)
+    state = want.with_probations(state, plan.probations)
     if _cut_off(view):
         state = want.progressed(state, now)
     for action in plan.actions:

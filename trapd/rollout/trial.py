@@ -17,6 +17,7 @@ from trapd.work import TaskCounts, Work
 
 LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
+MOST_PROBATIONS = 10  # one after the other, until canary_tasks tasks have ended
 ALONE_TIME, WITNESS_TIME = 120.0, 60.0  # s that new workers take no tasks: for the last word; until an old one starts
 FEW = 10  # the old code's share of the tasks that end a retrial: a tenth of the new code's
 MOST_RETRIALS = 8  # open at a time; a worker's question has room for so many names
@@ -44,9 +45,9 @@ NOTHING = Finding()
 def on_trial(world: World, now: float) -> Rollout | None:
     """Return the rollout whose code is judged by its tasks now: while it is under way, and in its probation."""
     latest, policy = world.state.rollout, world.spec.policy
-    if latest is None or latest.generation != world.state.wanted or world.fallback is None or not policy.judge:
+    if latest is None or latest.generation != world.state.wanted or world.fallback is None or not _judged(world):
         return None
-    if world.spec.singleton or world.tentative or world.held or world.wanted_workers == 0:
+    if world.tentative or world.held or world.wanted_workers == 0:
         return None
     if retrials(latest) and (not latest.state.over or latest.state is RolloutState.COMPLETE):
         return latest
@@ -55,12 +56,33 @@ def on_trial(world: World, now: float) -> Rollout | None:
     return latest if on_probation(world, now) else None
 
 
+def _judged(world: World) -> bool:
+    return world.spec.policy.judge and not world.spec.singleton
+
+
 def on_probation(world: World, now: float) -> bool:
-    """Was the rollout of the wanted generation complete a short time ago?"""
+    """Was the rollout of the wanted generation complete a short time ago? Or longer ago, if too few of its tasks have
+    ended to say anything."""
     latest = world.state.rollout
     if latest is None or latest.state is not RolloutState.COMPLETE or latest.finished_at is None:
         return False
-    return latest.generation == world.state.wanted and 0 <= now - latest.finished_at < world.spec.policy.probation
+    longest = world.spec.policy.probation * (MOST_PROBATIONS if _judged(world) else 1)
+    return latest.generation == world.state.wanted and 0 <= now - latest.finished_at < longest
+
+
+def probations(world: World, found: Finding, now: float) -> int | None:
+    """Return how many probations there are to be now, one of which is just over; 0 if that was enough; None: as before.
+
+    One in which too few tasks have ended is followed by another. So tasks that come late are judged for some time too:
+    not only until they are enough.
+    """
+    latest, policy = world.state.rollout, world.spec.policy
+    if latest is None or latest.finished_at is None or not _judged(world) or not on_probation(world, now):
+        return None
+    since = now - latest.finished_at
+    if since < latest.probations * policy.probation or found.suspects or found.open:
+        return None
+    return 0 if found.ended >= policy.canary_tasks else int(since / policy.probation) + 1
 
 
 def retrials(rollout: Rollout) -> list[Retrial]:

@@ -196,6 +196,15 @@ def finished(state: PoolState, now: float) -> PoolState:
     return state if state.rollout is None else replace(state, rollout=replace(state.rollout, finished_at=now))
 
 
+def with_probations(state: PoolState, number: int | None) -> PoolState:
+    """Remember that its probation goes on, or with 0 that it is over."""
+    if state.rollout is None or number is None:
+        return state
+    if number == 0:
+        return replace(state, rollout=replace(state.rollout, finished_at=None))
+    return replace(state, rollout=replace(state.rollout, probations=number))
+
+
 def with_figures(state: PoolState, figures: Mapping[str, tuple[int, int]] | None) -> PoolState:
     """Remember what the old code's tasks were like."""
     if state.rollout is None or figures is None:

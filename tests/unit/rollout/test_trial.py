@@ -22,6 +22,7 @@ from trapd.rollout.trial import (
     figures,
     find,
     look_again,
+    on_probation,
     questions,
 )
 from trapd.rollout.world import World
@@ -97,7 +98,7 @@ def test_the_looks_are_a_second_apart_and_seldom_for_what_is_good() -> None:
     assert look_again(trying(), NOW) == NOW + LOOK
     done = {"phase": RolloutState.COMPLETE, "good": (1, 2)}
     assert look_again(trying(**done), NOW) == NOW + LOOK_SELDOM  # type: ignore[arg-type]
-    assert look_again(trying(**done), NOW + 600) is None  # type: ignore[arg-type]
+    assert look_again(trying(**done), NOW + 6000) is None  # type: ignore[arg-type]
     rolling = trying(phase=RolloutState.ROLLING, good=(1, 2))
     assert look_again(rolling, NOW) == NOW + LOOK_SELDOM
     assert look_again(rolling, NOW + 600) is None, "drains may take hours"
@@ -294,6 +295,55 @@ def test_the_place_for_the_comparison_is_gone_with_the_last_retrial() -> None:
     assert [action for action in planned.actions if isinstance(action, Clear)]
     assert not [action for action in planned.actions if isinstance(action, Start)]
     assert planned.wake_at == NOW
+
+
+def after(ago: float, ended: int, before: int = 1, **more: object) -> World:
+    """So long after its rollout, in this probation. ``ended``: tasks."""
+    at_rest = trying(counts(ended, 0), phase=RolloutState.COMPLETE, good=(1, 2), **more)  # type: ignore[arg-type]
+    assert at_rest.state.rollout is not None
+    rollout = replace(at_rest.state.rollout, finished_at=NOW - ago, probations=before)
+    return replace(at_rest, state=replace(at_rest.state, rollout=rollout))
+
+
+@pytest.mark.parametrize(
+    ("ago", "ended", "before", "probations"),
+    [
+        (599, 1000, 1, None),
+        (600, 1000, 1, 0),
+        (600, 99, 1, 2),
+        (700, 100, 2, None),  # these tasks came late
+        (1200, 100, 2, 0),
+        (4000, 0, 2, 7),  # nobody looked for a while
+        (5999, 0, 10, None),
+        (6000, 0, 10, None),  # long since
+    ],
+)
+def test_a_probation_in_which_too_few_tasks_ended_is_followed_by_another_but_not_for_ever(
+    ago: float, ended: int, before: int, probations: int | None
+) -> None:
+    assert plan(after(ago, ended, before), NOW).probations == probations
+    assert bool(questions(after(ago, ended, before), NOW)) is (ago < 6000)
+
+
+def test_what_is_remembered_of_a_probation() -> None:
+    longer = want.with_probations(after(600, 0).state, 2)
+    assert longer.rollout == replace(after(600, 0, 2).state.rollout)  # type: ignore[type-var]
+    assert want.with_probations(longer, None) == longer
+    over = replace(after(1200, 100), state=want.with_probations(longer, 0))
+    assert not questions(over, NOW)
+    assert look_again(over, NOW) is None
+    assert not on_probation(over, NOW)
+
+
+def test_where_nobody_counts_tasks_a_probation_ends_by_time_alone() -> None:
+    for pool in (policy(spec(1), judge=False), spec(1, singleton=True)):
+        assert on_probation(after(599, 0, pool=pool), NOW)
+        assert not on_probation(after(600, 0, pool=pool), NOW)
+        assert plan(after(600, 0, pool=pool), NOW).probations is None
+
+
+def test_a_probation_does_not_end_in_a_retrial() -> None:
+    assert plan(after(700, 200, retrial=(counts(5, 5), counts(5, 4))), NOW).probations is None
 
 
 def test_what_is_held_after_its_probation_was_convicted_stays() -> None:
