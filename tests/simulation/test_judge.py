@@ -41,7 +41,8 @@ class Row:
 
     ``rate``: of failures, of old and new code. ``bursts``: of 1,000 messages so many are the first of a burst of 100
     bad inputs. ``skew``: of task names (0: all alike, 1: as in Zipf's law). ``prefetch``: messages that a worker
-    holds. ``tasks``: that the canary ends.
+    holds. ``tasks``: that the canary ends. ``group``: tasks of one root, which all fail or none. ``before``: the rate
+    of failures before the rollout, if that was another.
     """
 
     others: int
@@ -50,18 +51,29 @@ class Row:
     skew: float = 1.0
     prefetch: int = 1
     tasks: int = 200
+    group: int = 1
+    before: float | None = None
 
 
 @dataclass
 class Side:
+    """Each of its workers counts the failures of one root once."""
+
     succeeded: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    known: dict[str, set[tuple[int, int]]] = field(default_factory=dict)  # task -> worker and root of its failures
 
-    def add(self, task: str, *, bad: bool) -> None:
-        (self.failed if bad else self.succeeded)[task] += 1
+    def add(self, task: str, *, bad: bool, worker: int, root: int) -> None:
+        known = self.known.setdefault(task, set())
+        if bad and (worker, root) not in known:
+            known.add((worker, root))
+            self.failed[task] += 1
+        elif not bad:
+            self.succeeded[task] += 1
 
     def clear(self, task: str) -> None:
         self.failed[task] = self.succeeded[task] = 0
+        self.known[task] = set()
 
     def of(self, task: str) -> Outcomes:
         return _counted(self.succeeded[task] + self.failed[task], self.failed[task])
@@ -93,7 +105,8 @@ class Rollout:
         self.ends: list[tuple[float, int]] = []
         self.now = 0.0
         for task in TASKS:  # what the old code did before
-            bad = sum(self.random.random() < row.rate for _ in range(LAST))
+            rate = row.rate if row.before is None else row.before
+            bad = sum(self.random.random() < rate for _ in range(LAST))
             self.before.failed[task], self.before.succeeded[task] = bad, LAST - bad
         for worker in range(row.others + 1):
             self._take(worker)
@@ -103,7 +116,7 @@ class Rollout:
             (task,) = self.random.choices(TASKS, cum_weights=self.weights)
             if self.random.random() < self.row.bursts / 1000:
                 yield from [(task, True)] * 100
-            yield task, self.random.random() < self.row.rate
+            yield from [(task, self.random.random() < self.row.rate)] * self.row.group
 
     def _take(self, worker: int) -> None:
         held = self.held.setdefault(worker, deque())
@@ -131,8 +144,9 @@ class Rollout:
 
     def _judged(self, worker: int, message: int, task: str, *, bad: bool) -> Evidence | None:
         side, retrial = self.new if worker == CANARY else self.old, self.retrials.get(task)
+        whose = {"worker": worker, "root": (message - 1) // self.row.group}
         if retrial is None:
-            self.new.add(task, bad=bad) if worker == CANARY else None
+            self.new.add(task, bad=bad, **whose) if worker == CANARY else None
             if task not in self.judged and suspicious(self.new.of(task), self.before.of(task)):
                 self._suspect(task)
             return None
@@ -140,11 +154,11 @@ class Rollout:
             return None
         if retrial.until is not None:
             if message <= retrial.until:
-                side.add(task, bad=bad)
+                side.add(task, bad=bad, **whose)
             elif worker != CANARY:
-                self.alone.add(task, bad=bad)
+                self.alone.add(task, bad=bad, **whose)
             return self._last_word(task, retrial)
-        side.add(task, bad=bad)
+        side.add(task, bad=bad, **whose)
         if self.found is not None:
             return None
         self.found = compare(task, self.new.of(task), self.old.of(task), retrial.number)
@@ -212,6 +226,10 @@ ROWS = {
     "bursts, sixteen reserved": Row(3, bursts=5.0, prefetch=16, tasks=400),
     "bursts, sixteen reserved beside one": Row(1, bursts=5.0, prefetch=16, tasks=400),
     "alone, bursts, sixteen reserved": Row(0, bursts=5.0, prefetch=16, tasks=400),
+    "workflows, of five, beside nine": Row(9, 0.3, skew=2.0, tasks=400, group=5, before=0.01),
+    "workflows, of twenty, beside nine": Row(9, 0.3, skew=2.0, tasks=400, group=20, before=0.01),
+    "workflows, of twenty, beside one": Row(1, 0.3, skew=2.0, tasks=400, group=20, before=0.01),
+    "workflows, of twenty, alone": Row(0, 0.3, skew=2.0, tasks=400, group=20, before=0.01),
     "alone": Row(0, 0.01),
     "alone, half fail": Row(0, 0.5),
     "alone, bursts": Row(0, bursts=5.0),
