@@ -7,7 +7,6 @@ have. Trap's environment is that of ``make run``, and one process at a time may 
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import time
@@ -29,7 +28,7 @@ from tests.conftest import make_broker
 from tests.support import environments
 from tests.support.brokers import Broker
 from tests.support.daemon import BIN, Daemon, Table
-from trapd.distribute import sky
+from trapd.distribute import endings, sky
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/data/GRB201006A_final_2min_srcs-t0002-image-pb_cutout.fits"
@@ -129,6 +128,17 @@ def options(place: Path) -> Series:
         sky.write(folder / f"{number}.fits", pixels, images.SIZE, images.START + number * images.CADENCE)
     finder = ("--detection_threshold", "6", "--analysis_threshold", "3", "--deblend_nthresh", "16", "--force_beam")
     return Series("options", (*finder, "--im_margin", "8", "--ew_sys_err", "2", "--ns_sys_err", "2"))
+
+
+def truncated(place: Path) -> Series:
+    """Two images; the second one ends in the middle of its pixels, as a copy does that a full disk has cut short."""
+    folder = place / "truncated"
+    folder.mkdir()
+    for number in range(2):
+        path, pixels = folder / f"{number}.fits", sky.draw(images.SIZE, images.FIELD, images.RMS, seed=60 + number)
+        sky.write(path, pixels, images.SIZE, images.START + number * images.CADENCE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return Series("truncated", ())
 
 
 def real(place: Path) -> Series:
@@ -247,7 +257,35 @@ class Lab:
             process.wait(300)
 
     def begun(self) -> int:
-        return self.ledger.read_text().count('"begin"') if self.ledger.exists() else 0
+        return self._told("begin")
+
+    def _told(self, what: str) -> int:
+        return self.ledger.read_text().count(f'"{what}"') if self.ledger.exists() else 0
+
+    def stop_in_a_task(self, worker: psutil.Process, run: subprocess.Popen[str]) -> psutil.Process:
+        """SIGSTOP the process of ``worker`` that extracts, with a task in it, and return it."""
+        [child] = [child for child in worker.children() if child.name() != "resource_tracker"]
+
+        def stopped() -> bool:
+            child.suspend()
+            wait(lambda: child.status() == psutil.STATUS_STOPPED, run)
+            if self.begun() > self._told("end"):
+                return True
+            child.resume()
+            return False
+
+        wait(stopped, run)
+        return child
+
+    def kill_child(self, worker: psutil.Process, run: subprocess.Popen[str]) -> None:
+        """SIGKILL the process that extracts, with a task in it."""
+        self.stop_in_a_task(worker, run).kill()
+
+    def kill_worker(self, worker: psutil.Process, run: subprocess.Popen[str]) -> None:
+        """SIGKILL the worker's main process, and the one that extracts, with a task in it."""
+        child = self.stop_in_a_task(worker, run)
+        worker.kill()
+        child.kill()
 
     def is_equal(self, series: Series) -> None:
         mine, its = (self.place / f"{series.name}{ending}" for ending in (".db", ".trap-run.db"))
@@ -268,27 +306,25 @@ def wait(true: Callable[[], bool], process: subprocess.Popen[str], timeout: floa
 
 
 def succeeds(run: subprocess.Popen[str]) -> None:
-    errors = run.communicate(timeout=600)[1]
-    assert run.returncode == 0, errors
+    ends(run, endings.DONE)
 
 
-def kill_child(worker: psutil.Process) -> None:
-    """SIGKILL the process that extracts, with a task in it."""
-    [child] = [child for child in worker.children() if child.name() != "resource_tracker"]
-    child.send_signal(signal.SIGSTOP)
-    time.sleep(1)  # if it had no task the next one reaches it now
-    child.kill()
+def ends(run: subprocess.Popen[str], status: int) -> str:
+    """Returns what it said."""
+    said = run.communicate(timeout=600)[1]
+    assert run.returncode == status, said
+    return said
 
 
 @contextmanager
-def trap_lab(version: str, place: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def trap_lab(version: str, place: Path, request: pytest.FixtureRequest, broker: str = "embedded") -> Iterator[Lab]:
     """Waits for other processes of pytest that have one: `make test-long` shares tests out one by one."""
     assert request.config.cache is not None
     cache = request.config.cache.mkdir("numba")
     with environments.alone(cache):
         trap = TrapEnvironment(default_place(place), Processes(place))
         trap.prepare(version, lambda: None)
-        lab = Lab(trap, make_broker("embedded", request), place, cache)
+        lab = Lab(trap, make_broker(broker, request), place, cache)
         try:
             yield lab
         finally:

@@ -1,27 +1,36 @@
 """A run over workers has the database of trap-run: every table, row, value and storage type, on the real Trap.
 
-`make test` has two series with the newest Trap, `make test-long` five with each Trap that is known.
+`make test` has two series with the newest Trap, `make test-long` five with each Trap that is known. What befalls the
+workers of trapd on the way: the process that extracts is killed, and later the whole worker, each with a task in it.
 """
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.support.daemon import Daemon, Status, pool, settled_on
 from tests.support.repetitions import LONG
 from tests.support.trap_lab import (
     REAL,
+    Lab,
+    Series,
     bands,
-    kill_child,
+    ends,
     monitored,
     options,
     real,
     succeeds,
     transient,
     trap_lab,
+    truncated,
     wait,
 )
+from trapd.distribute import endings
 from trapd.distribute.run import KNOWN
 
 TOGETHER_WITH = "tests/system/test_make_run.py"  # Trap's environment
@@ -30,28 +39,64 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]
 
 
 MORE = (monitored, options, *([real] if REAL.exists() else []))
+START = 600.0  # s, on a machine that does much else
 
 
 @pytest.mark.parametrize("version", KNOWN if LONG else KNOWN[-1:])
 def test_the_database_is_that_of_trap_run_whatever_happens_to_a_worker(
     version: str, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with trap_lab(version, short_path, request) as lab:
+    # RabbitMQ, because it gives the task of a worker that was killed to the next one at once
+    with trap_lab(version, short_path, request, "rabbitmq") as lab:
         makers = [transient, bands, *(MORE if LONG else ())]
         first, *others = [make(short_path) for make in makers]
         (lab.plain_reference if LONG else lab.reference)(first, *others)
-        with lab.worker() as worker:
-            run = lab.run(first)
-            wait(lambda: lab.begun() >= 3, run)
-            kill_child(worker)
-            succeeds(run)
+        with lab.daemon() as daemon:
+            daemon.wait_until("a worker", settled_on(version, 1, "trap"), START)
+            begun = suffers(lab, daemon, lab.trapctl_run(daemon, first))
             for one in others:
-                succeeds(lab.run(one))
+                succeeds(lab.trapctl_run(daemon, one))
+            said = ends(lab.trapctl_run(daemon, cut := truncated(short_path)), endings.PARTIAL)
     for one in (first, *others):
         lab.is_equal(one)
-    rows = lab.rows(first, "select attempts, fit_worker is not null, trap, worker from trapd_provenance")
+    assert begun == is_told(lab, first, version) + 1, "the broker gave the task of the worker to the next one"
+    is_rejected(lab, cut, said)
+
+
+def suffers(lab: Lab, daemon: Daemon, run: subprocess.Popen[str]) -> int:
+    """A child of its worker is killed, then the worker, which trapd replaces. Returns how many tasks began."""
+    worker = main_process(daemon.status())
+    wait(lambda: lab.begun() >= 3, run)
+    lab.kill_child(worker, run)
+    wait(lambda: lab.begun() >= 6, run)
+    lab.kill_worker(worker, run)
+    succeeds(run)
+    assert main_process(daemon.status()) != worker
+    return lab.begun()
+
+
+def main_process(status: Status) -> psutil.Process:
+    [one] = pool(status)["instances"]
+    return psutil.Process(one["pid"])
+
+
+def is_told(lab: Lab, series: Series, version: str) -> int:
+    """Returns how many tasks were sent."""
+    rows = lab.rows(series, "select attempts, fit_worker is not null, trap, host, generation from trapd_provenance")
     assert len(rows) == 12
-    assert {row[2:] for row in rows} == {(version, "default-7-1@host")}
+    assert {row[2:] for row in rows} == {(version, socket.gethostname(), 1)}
     sent, needed = sum(row[0] for row in rows), sum(1 + bool(row[1]) for row in rows)
-    assert sent == needed + 1, "one task was in the process that was killed"
-    assert lab.rows(first, "select state, codes from trapd_run") == [("complete", 1)]
+    assert sent == needed + 1, "one task was in the child that was killed"
+    assert lab.rows(series, "select state, codes from trapd_run") == [("complete", 1)]
+    return int(sent)
+
+
+def is_rejected(lab: Lab, series: Series, said: str) -> None:
+    """The second image is, and nothing of it is in the database."""
+    good, bad = (lab.place / series.name / f"{number}.fits" for number in range(2))
+    assert f"REJECTED {bad}: cannot extract sources from {bad}: " in said
+    assert lab.rows(series, "select state, images, failed from trapd_run") == [("partial", 2, 1)]
+    named = lab.rows(series, "select image, error is not null from trapd_provenance order by im_id")
+    assert named == [(str(good), 0), (str(bad), 1)]
+    found = lab.rows(series, "select distinct im_id from extracted_sources")
+    assert found == lab.rows(series, "select im_id from trapd_provenance where error is null")
