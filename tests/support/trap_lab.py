@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/data/GRB201006A_final_2min_srcs-t0002-image-pb_cutout.fits"
 _CARD, _BLOCK = 80, 2880  # bytes of FITS
 _REAL_SIZE = 256  # pixels on a side
+EAGER = ".eager.db"  # ending of a database
 OPTIONS = ("--max_nr_consecutive_force_fits", "5")
 RUNS_TRAP = """
 import os, sys
@@ -190,6 +191,13 @@ class Lab:
         arguments = series.arguments(self.place, database or self._database(series, ".db"))
         return self._start([str(self.python), "-m", "trapd.distribute.run", *options, "--", *arguments], self.env)
 
+    def run_eagerly(self, series: Series) -> subprocess.Popen[str]:
+        """The run itself does what tasks do; there is no broker in its celeryconfig. For ``is_equal``: EAGER."""
+        (self.place / "always_eager.py").write_text("CELERY_ALWAYS_EAGER = True\n")
+        arguments = series.arguments(self.place, self._database(series, EAGER))
+        command = [str(self.python), "-m", "trapd.distribute.run", "--", *arguments]
+        return self._start(command, {**self.env, "CELERY_CONFIG_MODULE": "always_eager"})
+
     def trapctl_run(self, daemon: Daemon, series: Series, *options: str) -> subprocess.Popen[str]:
         """By the service of ``daemon``, in the place of ``run``."""
         arguments = series.arguments(self.place, self._database(series, ".db"))
@@ -287,8 +295,8 @@ class Lab:
         worker.kill()
         child.kill()
 
-    def is_equal(self, series: Series) -> None:
-        mine, its = (self.place / f"{series.name}{ending}" for ending in (".db", ".trap-run.db"))
+    def is_equal(self, series: Series, ending: str = ".db") -> None:
+        mine, its = (Path(self._database(series, one)) for one in (ending, ".trap-run.db"))
         assert databases.differences(mine, its) == []
         assert databases.rows(mine)["extracted_sources"] > 0
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,6 +19,7 @@ import pytest
 from tests.support.daemon import Daemon, Status, pool, settled_on
 from tests.support.repetitions import LONG
 from tests.support.trap_lab import (
+    EAGER,
     REAL,
     Lab,
     Series,
@@ -42,25 +46,45 @@ MORE = (monitored, options, *([real] if REAL.exists() else []))
 START = 600.0  # s, on a machine that does much else
 
 
-@pytest.mark.parametrize("version", KNOWN if LONG else KNOWN[-1:])
-def test_the_database_is_that_of_trap_run_whatever_happens_to_a_worker(
-    version: str, short_path: Path, request: pytest.FixtureRequest
-) -> None:
+@dataclass(frozen=True)
+class Compared:
+    """Trap in one version, and series of which trap-run has made databases."""
+
+    lab: Lab
+    version: str
+    series: list[Series]
+
+
+@pytest.fixture(scope="module", params=KNOWN if LONG else KNOWN[-1:])
+def compared(request: pytest.FixtureRequest) -> Iterator[Compared]:
     # RabbitMQ, because it gives the task of a worker that was killed to the next one at once
-    with trap_lab(version, short_path, request, "rabbitmq") as lab:
-        makers = [transient, bands, *(MORE if LONG else ())]
-        first, *others = [make(short_path) for make in makers]
-        (lab.plain_reference if LONG else lab.reference)(first, *others)
-        with lab.daemon() as daemon:
-            daemon.wait_until("a worker", settled_on(version, 1, "trap"), START)
-            begun = suffers(lab, daemon, lab.trapctl_run(daemon, first))
-            for one in others:
-                succeeds(lab.trapctl_run(daemon, one))
-            said = ends(lab.trapctl_run(daemon, cut := truncated(short_path)), endings.PARTIAL)
+    with (
+        tempfile.TemporaryDirectory(prefix="td", dir="/tmp") as folder,  # sockets lie in it: a short path
+        trap_lab(request.param, Path(folder), request, "rabbitmq") as lab,
+    ):
+        series = [make(lab.place) for make in (transient, bands, *(MORE if LONG else ()))]
+        (lab.plain_reference if LONG else lab.reference)(*series)
+        yield Compared(lab, request.param, series)
+
+
+def test_the_database_is_that_of_trap_run_whatever_happens_to_a_worker(compared: Compared) -> None:
+    lab, version, (first, *others) = compared.lab, compared.version, compared.series
+    with lab.daemon() as daemon:
+        daemon.wait_until("a worker", settled_on(version, 1, "trap"), START)
+        begun = suffers(lab, daemon, lab.trapctl_run(daemon, first))
+        for one in others:
+            succeeds(lab.trapctl_run(daemon, one))
+        said = ends(lab.trapctl_run(daemon, cut := truncated(lab.place)), endings.PARTIAL)
     for one in (first, *others):
         lab.is_equal(one)
     assert begun == is_told(lab, first, version) + 1, "the broker gave the task of the worker to the next one"
     is_rejected(lab, cut, said)
+
+
+def test_with_always_eager_one_process_without_a_broker_makes_the_database_of_trap_run(compared: Compared) -> None:
+    for one in compared.series if LONG else compared.series[:1]:
+        succeeds(compared.lab.run_eagerly(one))
+        compared.lab.is_equal(one, EAGER)
 
 
 def suffers(lab: Lab, daemon: Daemon, run: subprocess.Popen[str]) -> int:
