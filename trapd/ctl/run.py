@@ -41,9 +41,18 @@ class Place:
     note: str = ""
 
 
-def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence[str], trap: Sequence[str]) -> int:
-    """Run Trap to its end, and return the exit status of trapd.distribute.run."""
-    queue = _queue(session, pool)
+def start(
+    session: Session,
+    pool: str | None,
+    on_upgrade: str,
+    options: Sequence[str],
+    trap: Sequence[str],
+    *,
+    queue: str | None = None,
+) -> int:
+    """Run Trap to its end, and return the exit status of trapd.distribute.run. ``queue``: one of the pool's; None: see
+    ``_queue``."""
+    queue = _queue(session, pool, queue)
     own = [*options, "--on-upgrade", on_upgrade, *(["--queue", queue] if queue else [])]
     if on_upgrade != PIN:
         return _unpinned(session, pool, [*own, "--", *trap], _MOVES if on_upgrade == REDO else 0)
@@ -58,9 +67,10 @@ def start(session: Session, pool: str | None, on_upgrade: str, options: Sequence
     return _run(found, session, [*own, "--", *trap], holder)
 
 
-def _queue(session: Session, pool: str | None) -> str | None:
-    """Where the tasks are sent to: the pool's queue that is named as this user, else its first; None: the pool has none
-    of its own, and reads those of the celeryconfig. Raises UsageError if the pool is not named and is not the only one.
+def _queue(session: Session, pool: str | None, wanted: str | None) -> str | None:
+    """Where the tasks are sent to: ``wanted``, else the pool's queue that is named as this user, else its first; None:
+    the pool has none of its own, and reads those of the celeryconfig. Raises UsageError if the pool is not named and is
+    not the only one, or does not read the queue that is wanted: nobody would ever answer.
     """
     pools = session.settings.pools
     if pool is None and len(pools) > 1:
@@ -68,6 +78,8 @@ def _queue(session: Session, pool: str | None) -> str | None:
         raise UsageError(f"cannot run Trap without the name of a pool: there are {names}; use --pool")
     spec = next((spec for spec in pools if pool in (None, spec.name)), None)
     queues = [name for name in spec.queues if name not in spec.exclude_queues] if spec else []
+    if wanted is not None and spec:
+        return _one_of(queues or _consumed(session, spec.name), wanted, spec.name)
     if not spec or not queues:
         return None
     user = name_of_user(os.getuid())
@@ -76,6 +88,19 @@ def _queue(session: Session, pool: str | None) -> str | None:
         why = "the one with your name" if queue == user else f"the first, because none has the name {user}"
         session.note(f"pool {spec.name} reads the queues {', '.join(queues)}; this run uses {queue}, {why}")
     return queue
+
+
+def _one_of(queues: Sequence[str], wanted: str, pool: str) -> str:
+    if wanted not in queues:
+        there = f"pool {pool} reads {', '.join(queues)}" if queues else f"no worker of pool {pool} reads a queue now"
+        raise UsageError(f"cannot use the queue {wanted}: {there}; name another one, or leave out --queue")
+    return wanted
+
+
+def _consumed(session: Session, pool: str) -> list[str]:
+    """The queues that the pool's workers read now."""
+    workers = session.ask(methods.TASKS({"subject": pool}))["workers"]
+    return sorted({queue for worker in workers for queue in worker["queues"]})
 
 
 def _unpinned(session: Session, pool: str | None, arguments: Sequence[str], moves: int) -> int:

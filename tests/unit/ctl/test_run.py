@@ -32,11 +32,12 @@ class Started:
         monkeypatch.setattr(run, "find_program", str)
         monkeypatch.setattr(Holder, "begin", self._begin)
         self.wanted = [4]  # generations, one after the other; the last one stays
+        self.workers: list[Mapping[str, Sequence[str]]] = []  # what `tasks` says of them
         monkeypatch.setattr(Session, "ask", self._ask)
 
     def _ask(self, question: Any) -> Any:
         generation = self.wanted.pop(0) if self.wanted[1:] else self.wanted[0]
-        return {"pools": [{"name": "default", "generation": generation}]}
+        return {"pools": [{"name": "default", "generation": generation}], "workers": self.workers}
 
     def _run(self, program: str, argv: Sequence[str], environ: Mapping[str, str], meanwhile: Any) -> int:
         self.argv, self.environ = list(argv), dict(environ)
@@ -153,6 +154,42 @@ def test_the_queue_is_one_that_the_pool_reads_and_the_user_s_own_if_there_is_one
     said = capsys.readouterr().err
     assert told in said
     assert ("queue" in said) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "there"),
+    [
+        pytest.param('queues = ["alice", "cpu", "gpu"]\nexclude_queues = ["gpu"]', "alice, cpu", id="of its own"),
+        pytest.param("", "cpu, other", id="those of the celeryconfig, which the workers read"),
+    ],
+)
+def test_a_user_whose_name_is_no_queue_s_names_one_of_those_that_the_pool_reads(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: str,
+    there: str,
+) -> None:
+    started, session = Started(monkeypatch), configured(tmp_path, pool=settings)
+    monkeypatch.setattr(run, "name_of_user", lambda number: "alice")
+    started.workers = [{"queues": ["other"]}, {"queues": ["cpu", "other"]}]
+    made(tmp_path, 3)
+    given, names = ["-Q", "cpu", "--", "-i", "a.fits"], CONTEXT["help_option_names"]
+    CliRunner().invoke(verb.verb, given, obj=session, standalone_mode=False, help_option_names=names)
+    assert tail(started.argv)[2:] == [
+        "--on-error",
+        "reject",
+        "--on-upgrade",
+        "pin",
+        "--queue",
+        "cpu",
+        "--",
+        "-i",
+        "a.fits",
+    ]
+    assert "queue" not in capsys.readouterr().err
+    with pytest.raises(UsageError, match=f"cannot use the queue gpu: pool default reads {there}; name another one, or"):
+        run.start(session, "default", "mix", [], [], queue="gpu")
 
 
 @pytest.mark.parametrize("on_upgrade", ["pin", "redo"])

@@ -16,6 +16,12 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 @click.command(context_settings=_SETTINGS)
 @click.option("--pool", metavar="POOL", shell_complete=complete.pools, help="Run on this pool; else on the only pool.")
 @click.option(
+    "--queue",
+    "-Q",
+    metavar="QUEUE",
+    help="Send tasks to this queue of the pool; else to the one with your name, else to the first.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["reject", "stop"]),
     default="reject",
@@ -40,6 +46,7 @@ _SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def verb(
     session: Session,
     pool: str | None,
+    queue: str | None,
     on_error: str,
     on_upgrade: str,
     in_flight: int | None,
@@ -63,4 +70,4 @@ def verb(
     options = ["--on-error", on_error]
     options += ["--in-flight", str(in_flight)] if in_flight else []
     options += ["--keep", str(keep)] if keep else []
-    return start(session, pool, on_upgrade, options, trap)
+    return start(session, pool, on_upgrade, options, trap, queue=queue)
