@@ -187,13 +187,20 @@ def pool(status: Status, name: str = "default") -> dict[str, Any]:
 
 
 def settled_on(version: str, workers: int, distribution: str = "shipyard") -> Callable[[Status], bool]:
-    """Whether exactly ``workers`` run, all ready and current, on this version of the distribution."""
+    """Whether exactly ``workers`` run, all ready and current, on this version, and their rollout is over.
+
+    Only then is the version known to be good: `rollout undo` cannot lead back to one that was replaced before.
+    """
 
     def true(status: Status) -> bool:
-        instances = pool(status)["instances"]
-        return len(instances) == workers and all(
-            one["state"] == "ready" and one["code"] == "current" and one["versions"].get(distribution) == version
-            for one in instances
+        instances, rollout = pool(status)["instances"], pool(status)["rollout"]
+        return (
+            len(instances) == workers
+            and bool(rollout and rollout["ended"])
+            and all(
+                one["state"] == "ready" and one["code"] == "current" and one["versions"].get(distribution) == version
+                for one in instances
+            )
         )
 
     return true

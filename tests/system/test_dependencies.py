@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_broker
-from tests.support import environments
+from tests.support import environments, site_packages
 from tests.support.daemon import Daemon, Status, pool, settled_on
 from tests.support.sample import NAME, Application, good
 from tests.support.upgrade import Setting
@@ -86,6 +86,7 @@ def test_without_metadata_what_is_loaded_is_all_there_is(
     request: pytest.FixtureRequest, application: Application, short_path: Path
 ) -> None:
     """A project that is a source tree only, with no line of what it requires."""
+    site_packages.uninstall(application.site_packages(), NAME)  # of another test: installed code goes before PYTHONPATH
     project = short_path / "project"
     files = good("1.0")
     files["shipyard/__init__.py"] += "import rope\n"

@@ -40,8 +40,9 @@ def test_workers_whose_consumers_were_cancelled_are_replaced_and_a_pause_keeps_t
 
         seen = daemon.wait_until("word of it", told, every=0.1)
         assert any("cancel_consumer" in line for line in pool(seen)["problems"])
-        after = daemon.wait_until("other workers", settled_on("1.0", 2))
-        assert not names(before) & names(after)
+        after = daemon.wait_until(
+            "other workers", lambda status: settled_on("1.0", 2)(status) and not names(before) & names(status)
+        )
         while {entry.id for entry in sample.read_ledger(path) if entry.event == "end"} != sent:
             time.sleep(0.1)
         reasons = daemon.ctl("why", "default").stdout
