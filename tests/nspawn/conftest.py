@@ -11,11 +11,13 @@ import pytest
 
 from tests.support.installation import Installation, make_installation
 from tests.support.machine import Hub, Machine, MissingMachineError, require
+from tests.support.repetitions import LONG
 from tests.support.service import make_application
 
 HERE = Path(__file__).parent
 TIMEOUT = 300.0  # s; the first test of a session waits for pip
 Boot = Callable[..., Machine]
+collect_ignore = [] if LONG else ["test_whole_trap.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

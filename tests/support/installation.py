@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,12 @@ _DESCRIBES = ("setup.cfg", "pyproject.toml", "README.md")  # what a build needs 
 # Runs in a mount namespace of its own, where the folder is seen at the place where it will be used.
 _INSTALL = f"""
 mount -t tmpfs tmpfs /opt
-mkdir "$2"
-mount --bind "$1" "$2"
-{PYTHON} -m venv "$2"
-"$2/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$3"
+fresh=$1 place=$2
+shift 2
+mkdir "$place"
+mount --bind "$fresh" "$place"
+{PYTHON} -m venv "$place"
+"$place/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$@"
 """
 
 
@@ -65,14 +67,14 @@ def make_installation(kept: Path, session: Path) -> Installation:
     shutil.copytree(ROOT / "trapd", code, ignore=shutil.ignore_patterns("__pycache__"))
     build = shutil.copytree(source, session / "build")  # pip builds in the tree it is given
     key = b"".join((source / name).read_bytes() for name in _DESCRIBES[:2])
-    environment = make_environment(kept, PLACE, str(build), key)
+    environment = make_environment(kept, PLACE, [str(build)], key)
     # now: the machine sees it read-only
     subprocess.run(release.command(PYTHON, "-m", "compileall", "-q", str(code), shared=[code]), check=True)
     return Installation(environment, code)
 
 
-def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Path:
-    """A virtual environment that is to be used at ``place``, with this requirement: made once for each ``key``."""
+def make_environment(kept: Path, place: str, requirements: Sequence[str], key: bytes) -> Path:
+    """A virtual environment that is to be used at ``place``, with these requirements: made once for each ``key``."""
     version = subprocess.run(release.command(PYTHON, "--version"), check=True, capture_output=True).stdout
     environment = kept / hashlib.sha256(version + key).hexdigest()[:16]
     with alone(kept):
@@ -82,11 +84,11 @@ def make_environment(kept: Path, place: str, requirement: str, key: bytes) -> Pa
             fresh.mkdir()
             fresh.chmod(0o755)
             install = ["unshare", "-m", "--propagation", "private", "sh", "-euc", _INSTALL, "sh"]
-            source = [Path(requirement)] if requirement.startswith("/") else []
-            command = release.command(*install, str(fresh), place, requirement, shared=[fresh, *source])
+            sources = [Path(requirement) for requirement in requirements if requirement.startswith("/")]
+            command = release.command(*install, str(fresh), place, *requirements, shared=[fresh, *sources])
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, umask=0o022)
             if done.returncode:
-                raise InstallationError(f"cannot install {requirement}:\n{done.stdout}{done.stderr}")
+                raise InstallationError(f"cannot install {' '.join(requirements)}:\n{done.stdout}{done.stderr}")
             fresh.rename(environment)
             for old in sorted(kept.glob("????????????????"), key=os.path.getmtime)[:-3]:
                 shutil.rmtree(old)

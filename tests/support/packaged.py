@@ -41,7 +41,7 @@ PREPARE = "rm -rf /etc/trapd /var/lib/trapd /var/lib/trapd-worker /var/cache/tra
 
 def make_application(kept: Path) -> Path:
     """The application's virtual environment, for a machine that has it at ``PLACE``. Takes 20 s the first time."""
-    return make_environment(kept, PLACE, NEEDS, f"{PLACE} {NEEDS}".encode())
+    return make_environment(kept, PLACE, [NEEDS], f"{PLACE} {NEEDS}".encode())
 
 
 class Host:

@@ -43,9 +43,13 @@ for name, arguments, queue in json.loads(sys.argv[1]):
 """
 
 
-def make_application(kept: Path) -> Path:
-    """The application's virtual environment, without the application. Takes 20 s the first time."""
-    return make_environment(kept, PLACE, NEEDS, f"{PLACE} {NEEDS}".encode())
+def make_application(kept: Path, *more: str) -> Path:
+    """The application's virtual environment, without the application. Takes 20 s the first time.
+
+    ``more``: what else pip installs in it.
+    """
+    needs = [NEEDS, *more]
+    return make_environment(kept, PLACE, needs, " ".join([PLACE, *needs]).encode())
 
 
 def redis() -> Broker:

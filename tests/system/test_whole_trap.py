@@ -1,7 +1,7 @@
 """The real Trap, with all that it requires: a generation holds its whole environment, and gives it back.
 
 Only `make test-long` runs this test: see tests/system/conftest.py. pip takes a minute, each start of a worker 15 to
-30 s. tests/nspawn/test_life.py has the same over a reboot, with a small application.
+30 s. tests/nspawn/test_whole_trap.py has the part of it that a reboot can change.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.images import FIELD, RMS, SIZE
 from tests.conftest import make_broker
 from tests.support import environments
 from tests.support.brokers import Broker
 from tests.support.daemon import Daemon, Status, Table, pool, settled_on
-from trapd.distribute import sky
+from tests.support.two_finders import FINDER, SOURCES, write_image
 from trapd.distribute.app import EXTRACT_SOURCES
 
 pytestmark = [pytest.mark.timeout(2400), pytest.mark.long]
 
-# The fit of radio-pyse 0.6.0 takes sources that lie closer to the border than half a beam; that of 0.7.0 drops them.
-NEAR_THE_BORDER = (sky.Source(3.3, 100.2, 0.100), sky.Source(100.4, 252.1, 0.200))
-SOURCES = {"1.1.1": 7, "1.2.0": 5}
-FINDER = {"1.1.1": "0.6.0", "1.2.0": "0.7.0"}
 START = 600.0  # s, on a machine that does much else
 AT_ONCE = 20.0  # s from the death of a worker to the start of the next; on a machine at rest 2 s
 
@@ -38,9 +32,7 @@ class Trap:
     """Trap's environment, a trapd with one worker, and an image."""
 
     def __init__(self, python: Path, broker: Broker, folder: Path) -> None:
-        self.python, self.broker, self.image = python, broker, folder / "image.fits"
-        drawn = sky.draw(SIZE, (*FIELD[:5], *NEAR_THE_BORDER), RMS, seed=1)
-        sky.write(self.image, drawn, SIZE, datetime(2026, 1, 1, tzinfo=UTC))
+        self.python, self.broker, self.image = python, broker, write_image(folder / "image.fits")
         tables: dict[str, Table] = {
             "app": {"python": str(python)},
             "rollout": {"min_ready": "1s"},
