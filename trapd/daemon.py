@@ -98,7 +98,8 @@ class Daemon:
             self._own_troubles, self._troubles_on_disk, save=lambda events: self.controller.save([], events)
         )
         backend: Backend = "systemd" if self.systemd else "embedded"
-        about = About(__version__, os.getpid(), backend, lambda: self.state, self.troubles.now, self._warnings)
+        told = self.troubles.now, self._warnings, lambda: self.watch.hears
+        about = About(__version__, os.getpid(), backend, lambda: self.state, *told)
         self._make_telling(about)
 
     def _make_telling(self, about: About) -> None:
@@ -383,8 +384,7 @@ class Daemon:
         ]
 
     def _warnings(self) -> list[str]:
-        others = [*self.watch.warnings(), *self.tending.warnings()]
-        return [w for w in (unsealed(self.settings), self.watch.mode(), *others) if w]
+        return [w for w in (unsealed(self.settings), *self.watch.warnings(), *self.tending.warnings()) if w]
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,10 @@ class Daemon:
     """trapd from ``start`` to ``stop``; use it as a context manager and it leaves no process behind.
 
     ``directory`` must be short: sockets lie in it. ``tables`` are trapd.toml's, on top of what every test needs.
+    ``by``: a command that becomes trapd, whose command line is appended.
     """
+
+    by: Sequence[str] = ()
 
     def __init__(self, directory: Path, *, celeryconfig: str, tables: Mapping[str, Table]) -> None:
         self.directory, self.state, self.runtime = directory, directory / "state", directory / "run"
@@ -80,7 +83,7 @@ class Daemon:
     def start(self) -> None:
         with self._log.open("ab") as out:
             self.process = subprocess.Popen(
-                [str(BIN / "trapd"), "--config", str(self.config)],
+                [*self.by, str(BIN / "trapd"), "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

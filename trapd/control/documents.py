@@ -23,6 +23,7 @@ _Digest = Annotated[str, "sha256 in hex of the code, the settings and the interp
 
 Backend = Literal["systemd", "embedded"]
 DaemonState = Literal["starting", "running", "stopping"]
+WatchMode = Literal["events", "looks"]
 
 
 class Daemon(TypedDict):
@@ -34,6 +35,7 @@ class Daemon(TypedDict):
     backend: Annotated[Backend, "who runs the workers"]
     state: DaemonState
     eager: Annotated[bool, "tasks run in the processes that submit them, and no workers are wanted"]
+    watch: Annotated[WatchMode, "how changes on disk are noticed; of looks, a warning or a problem says why and when"]
 
 
 class Disk(TypedDict):

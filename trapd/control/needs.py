@@ -119,7 +119,8 @@ class About:
     """The daemon, for its status. ``state()`` is "starting", "running" or "stopping".
 
     ``troubles()`` are what keeps trapd itself from its work, in sentences. ``warnings()`` tell
-    what this machine does not allow, and no worker needs to do its work. ``host()`` is the machine's name, now.
+    what this machine does not allow, and no worker needs to do its work. ``hears()``: whether all changes of the
+    installed code are reported. ``host()`` is the machine's name, now.
     """
 
     version: str
@@ -128,6 +129,7 @@ class About:
     state: Callable[[], documents.DaemonState]
     troubles: Callable[[], Awaitable[Sequence[str]]] = _none
     warnings: Callable[[], Sequence[str]] = lambda: ()
+    hears: Callable[[], bool] = lambda: True
     host: Callable[[], str] = socket.gethostname
 
 

@@ -49,6 +49,7 @@ def status(
             "backend": about.backend,
             "state": about.state(),
             "eager": eager,
+            "watch": "events" if about.hears() else "looks",
         },
         "disk": describe_disk(disk),
         "pools": [_pool(context, view, problems, memory, waits) for view in views],

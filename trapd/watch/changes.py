@@ -107,17 +107,25 @@ class Watch:
 
     def troubles(self) -> list[str]:
         """What keeps changes from being heard, and the installed code from being copied, in sentences for people."""
-        deaf = self._unwatched or (self._observer.deaf if self._observer is not None else "")
-        return [sentence for sentence in (deaf, self._refusal) if sentence]
+        return [sentence for sentence in (self._deaf, self._refusal) if sentence]
+
+    @property
+    def hears(self) -> bool:
+        """Whether all changes are reported; if not, ``troubles`` or ``warnings`` say why, and what is done about it."""
+        return not (self._deaf or silent(self._mounts))
+
+    @property
+    def _deaf(self) -> str:
+        return self._unwatched or (self._observer.deaf if self._observer is not None else "")
 
     def warnings(self) -> list[str]:
-        """What is not run, or not whole, in what settled, and holds nothing back, in sentences for people; of many that
-        are not whole, the first."""
-        shadows = [str(shadow) for shadow in self._shadows]
+        """How changes are found where nobody reports them, and what of what settled is not run, or not whole, and holds
+        nothing back, in sentences for people; of many that are not whole, the first."""
+        others = [*filter(None, [self.mode()]), *map(str, self._shadows)]
         told = [self._warned[mark] for mark in sorted(self._warned)]
         more = len(told) - _FEW
         few = told if more <= 1 else [*told[:_FEW], f"{more} more are not whole: trapctl check names them"]
-        return [*shadows, *few]
+        return [*others, *few]
 
     def mode(self) -> str:
         """How changes are found where nobody reports them, in a sentence; empty if all are reported."""
@@ -178,14 +186,16 @@ class Watch:
         return taken
 
     def _listen(self) -> None:
-        from trapd.watch.observer import Observer  # here, so that whoever only looks needs no watchdog
+        from trapd.watch.observer import Observer, reason  # here, so that whoever only looks needs no watchdog
 
         try:
             overflow = self._inbox.overflow
             self._observer, self._unwatched = Observer(self._inbox.put, on_overflow=overflow), ""
         except OSError as error:
-            self._unwatched = f"cannot watch any folder: {error}; changes are found only every {DEAF_LOOK:g} s"
-            log.error("%s", self._unwatched)
+            why = f"{reason(error)}; until then changes are found only every {DEAF_LOOK:g} s"
+            before, self._unwatched = self._unwatched, f"cannot watch any folder: {why}"
+            if self._unwatched != before:
+                log.error("%s", self._unwatched)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

@@ -239,10 +239,11 @@ def _ignore(path: str) -> None:
 
 
 def _cannot_watch(what: str, error: OSError) -> str:
-    return f"cannot watch {what}: {_reason(error)}; until then its changes are found only by regular looks"
+    return f"cannot watch {what}: {reason(error)}; until then its changes are found only by regular looks"
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why the kernel refused to watch, and what to do if that is a limit."""
     why = (error.strerror or str(error)).lower()
     return f"{why}; raise {_LIMITS[error.errno]}" if error.errno in _LIMITS else why
 
