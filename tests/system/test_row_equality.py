@@ -78,7 +78,7 @@ def test_the_database_is_that_of_trap_run_whatever_happens_to_a_worker(compared:
     for one in (first, *others):
         lab.is_equal(one)
     assert begun == is_told(lab, first, version) + 1, "the broker gave the task of the worker to the next one"
-    is_rejected(lab, cut, said)
+    is_rejected(lab, cut, version, said)
 
 
 def test_with_always_eager_one_process_without_a_broker_makes_the_database_of_trap_run(compared: Compared) -> None:
@@ -115,12 +115,12 @@ def is_told(lab: Lab, series: Series, version: str) -> int:
     return int(sent)
 
 
-def is_rejected(lab: Lab, series: Series, said: str) -> None:
+def is_rejected(lab: Lab, series: Series, version: str, said: str) -> None:
     """The second image is, and nothing of it is in the database."""
     good, bad = (lab.place / series.name / f"{number}.fits" for number in range(2))
     assert f"REJECTED {bad}: cannot extract sources from {bad}: " in said
     assert lab.rows(series, "select state, images, failed from trapd_run") == [("partial", 2, 1)]
-    named = lab.rows(series, "select image, error is not null from trapd_provenance order by im_id")
-    assert named == [(str(good), 0), (str(bad), 1)]
+    named = lab.rows(series, "select image, error is not null, trap from trapd_provenance order by im_id")
+    assert named == [(str(good), 0, version), (str(bad), 1, version)]
     found = lab.rows(series, "select distinct im_id from extracted_sources")
     assert found == lab.rows(series, "select im_id from trapd_provenance where error is null")

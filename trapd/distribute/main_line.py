@@ -134,13 +134,17 @@ class Remote:
             return answer
         work.kept = False
         given = self._ask(request, work)
+        answer = dict(given.result or {})
+        if answer:  # also one that the image is bad: other code might have found sources in it
+            self._tell(request.image, answer.pop("warnings", []), answer["worker"])
+            self._codes.take(request.image, Code.of_answer(answer), fresh=True)
         if given.error:
+            if request.task == FIT_POSITIONS:
+                work.fitted = answer
+            else:
+                work.extracted = answer
             self._failed(request.image, given, work)
             return None
-        assert given.result is not None
-        answer = dict(given.result)
-        self._tell(request.image, answer.pop("warnings", []), answer["worker"])
-        self._codes.take(request.image, Code.of_answer(answer), fresh=True)
         self.failures.succeeded()
         self._kept.keep(name, answer)
         return answer

@@ -40,7 +40,7 @@ PROVENANCE: dict[str, str] = {
     "im_id": "bigint",  # as in Trap's tables; null: an image that Trap did not get, see error
     "image": "text",
     "error": "text",
-    "trap": "text",  # this and what follows: of the worker that extracted the sources
+    "trap": "text",  # this and what follows: of the worker that extracted the sources, or could not
     "radio_pyse": "text",
     "numba": "text",
     "numpy": "text",

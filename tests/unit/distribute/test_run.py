@@ -196,6 +196,26 @@ def test_a_bad_image_is_rejected_and_named_and_the_run_goes_on(
     assert "ValueError: no beam" in words
 
 
+def test_who_rejected_an_image_is_told(workers: World) -> None:
+    workers.images(a="1", bad="!ValueError('no beam')", c_fit="2")
+    bad_fit = {"error": "cannot fit", "worker": "gpu-8-1@other"}
+    workers.change = lambda task, image, times: bad_fit if task == "fit_positions" else {"worker": "default-7-1@host"}
+    assert workers() == 23
+    answered = workers.rows("select trap, worker, fit_trap, fit_worker from trapd_provenance")
+    one = ("9.8.7", "default-7-1@host")
+    assert answered == [(*one, None, None), (*one, None, None), (*one, "9.8.7", "gpu-8-1@other")]
+
+
+@pytest.mark.parametrize(("policy", "written"), [("pin", "a.db.part"), ("mix", "a.db")])
+def test_an_image_that_other_code_rejects_is_a_mixture(workers: World, policy: str, written: str) -> None:
+    """The run's own code might have found sources in it."""
+    workers.images(a="1", bad="!ValueError('no beam')", c="2")
+    workers.change = lambda task, image, times: other_code() if image == "bad" else {}
+    assert workers("--on-upgrade", policy, "--in-flight", "1") == 25
+    assert (workers.place / written).exists()
+    assert (workers.place / "a.db").exists() == (policy == "mix")
+
+
 def test_on_error_stop_ends_the_run_at_a_bad_image(workers: World, capsys: pytest.CaptureFixture[str]) -> None:
     workers.images(a="1", bad="!ValueError('no beam')")
     assert workers("--on-error", "stop") == 1
