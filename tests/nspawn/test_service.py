@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +19,14 @@ from typing import Any
 import pytest
 
 from tests.nspawn.conftest import Boot
-from tests.support import pinned
+from tests.support import fake_main_line, pinned
 from tests.support.daemon import Status, settled_on
 from tests.support.installation import Installation
 from tests.support.sample import Entry, good, parse_ledger
-from tests.support.service import CELERYCONFIG, TOML, Service, at_rest, pip, redis
+from tests.support.service import CELERYCONFIG, PLACE, TOML, Service, at_rest, pip, pip_uninstall, redis
 from trapd.control.commands import PARAMETERS, TABLE, Access
 from trapd.control.protocol import Code
+from trapd.ctl.run import APPLICATION
 
 POOLS: dict[str, dict[str, object]] = {
     "pools.default": {"workers": 2, "concurrency": 2},
@@ -117,7 +119,7 @@ def test_a_stop_stops_the_workers_even_if_trapd_cannot_do_it(
 
 # --- a run that holds the code --------------------------------------------------------------------------------------
 
-RUN = "echo generation $TRAPD_PIN_GENERATION; until [ -e /run/end-of-the-run ]; do sleep 0.1; done; exit 7"
+HOLDS = "echo generation $TRAPD_PIN_GENERATION; until [ -e /run/end-of-the-run ]; do sleep 0.1; done; exit 7"
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Stage:
     def begin(self) -> int:
         """Return the generation that is pinned."""
         self.service.machine.sh("useradd --groups trapd-submit sue").check()
-        self.service.machine.put("/opt/the-run", RUN)
+        self.service.machine.put("/opt/the-run", HOLDS)
         options = ["--quiet", "--unit=the-run", "--uid=sue", "-p", "RemainAfterExit=yes"]
         command = ["/opt/trapd/bin/trapctl", "pin", "--pool", "default", "--", "sh", "/opt/the-run"]
         self.service.machine.run("systemd-run", *options, *command).check()
@@ -163,6 +165,94 @@ def test_an_upgrade_waits_for_the_run_over_a_restart_of_trapd(service: Service) 
     pinned.an_upgrade_waits(stage, stage.begin())
     pinned.the_pin_is_kept_over_a_restart(stage, old, service.version, 2)
     service.machine.sh("systemctl reset-failed the-run; userdel sue").check()
+
+
+# --- a run of Trap --------------------------------------------------------------------------------------------------
+
+SERIES = {"0.fits": "0.5", "1.fits": "0.5 0.25", "2.fits": "!ValueError('no pixels')", "3_fit.fits": "0.75"}
+LAST = "/srv/images/3_fit.fits"  # which takes as long as a file beside it is there
+HELD = f"""
+import time
+
+_read = read_pyse_image
+
+
+def read_pyse_image(path, **options):
+    while path == "{LAST}" and os.path.exists(path + ".held"):
+        time.sleep(0.05)
+    return _read(path, **options)
+"""
+RUN = ("/opt/trapd/bin/trapctl", "run", "--", "-i", "/srv/images", "--db_name", "series.sqlite")
+ROWS = """
+import json, sqlite3
+connection = sqlite3.connect("/home/sue/series.sqlite")
+print(json.dumps([connection.execute(statement).fetchall() for statement in (
+    "select flux, forced from extracted_sources order by im_id, forced, flux",
+    "select state, images, failed, codes, account from trapd_run",
+    "select distinct trap, worker is not null, error from trapd_provenance order by error",
+)]))
+"""
+
+
+@pytest.fixture
+def with_trap(service: Service) -> Iterator[Service]:
+    """Its workers are those of a stand-in for Trap; sue may submit, and eve is in no group."""
+    machine = service.machine
+    files = fake_main_line.in_a_wheel()
+    files["trap/source_extraction.py"] += HELD
+    machine.sh(pip(service.put("trap", "1.4.0", files))).check()
+    machine.sh("useradd --create-home --groups trapd-submit sue; useradd --create-home eve").check()
+    for name, text in {**SERIES, f"{Path(LAST).name}.held": ""}.items():
+        machine.put(f"/srv/images/{name}", text)
+    app = {"app": APPLICATION, "python": f"{PLACE}/bin/python"}
+    service.configure(app=app, watch={"distributions": ["trap"]}, **{"pools.extra": None})
+    service.reload()
+    of_trap = settled_on("1.4.0", 2, "trap")
+    service.wait_until("workers of Trap", lambda status: at_rest(status) and of_trap(status))
+    yield service
+    machine.sh("rm -r /srv/images; systemctl stop series; userdel --remove sue; userdel --remove eve").check()
+    service.configure()
+    service.reload()
+    service.wait_until("workers of the ships", lambda status: at_rest(status) and versions(status) == {service.version})
+    machine.sh(pip_uninstall("trap")).check()
+
+
+def test_a_member_of_trapd_submit_runs_trap_on_the_service_and_others_are_told_whom_to_ask(with_trap: Service) -> None:
+    """docs/users.md: with an account of their own, because they may not read the service's."""
+    machine = with_trap.machine
+    refused = machine.run("env", "--chdir=/home/eve", *RUN, user="eve")
+    assert (refused.code, refused.out) == (4, "")
+    assert re.fullmatch(
+        r"trapctl: cannot run trapctl pin: eve \(uid \d+\) may only look; run it as root or as a member of group "
+        "trapd-submit or trapd\n",
+        refused.err,
+    )
+    alone = machine.run("env", "--chdir=/home/sue", *RUN, user="sue")
+    assert (alone.code, alone.out) == (4, "")
+    assert "put a celeryconfig.py of your own into this folder, as docs/users.md shows" in alone.err
+    assert "user sue may not read /etc/trapd/celeryconfig.py" in alone.err
+
+    machine.put("/home/sue/celeryconfig.py", with_trap.broker.celeryconfig(), owner="sue:sue")
+    options = ["--quiet", "--unit=series", "--uid=sue", "--working-directory=/home/sue", "-p", "RemainAfterExit=yes"]
+    machine.run("systemd-run", *options, *RUN).check()
+
+    def said() -> str:
+        return machine.journal("-u", "series", "--output=cat")
+
+    with_trap.wait("the last image's turn", lambda: "REJECTED /srv/images/2.fits" in said())
+    shown = with_trap.ctl("status")
+    assert shown.code == 0
+    assert re.search(rf"pinned .*generation \d+ by sue \(uid \d+\).*{' '.join(RUN[1:])}", shown.out), shown.out
+    machine.sh(f"rm {LAST}.held").check()
+    with_trap.wait("its end", lambda: machine.show("series", "ActiveState") == {"ActiveState": "failed"})
+    assert machine.show("series", "ExecMainStatus") == {"ExecMainStatus": "23"}, said()
+    assert "using what is installed now, with your own celeryconfig.py, because user sue may not read" in said()
+    sources, of_run, answers = json.loads(machine.run("/usr/bin/python3", "-c", ROWS, user="sue").check())
+    assert sources == [[0.5, 0], [0.25, 0], [0.5, 0], [0.75, 0], [0.125, 1]]
+    assert of_run == [["partial", 4, 1, 1, "sue"]]
+    error = "cannot extract sources from /srv/images/2.fits: ValueError: no pixels"
+    assert answers == [["1.4.0", 1, None], ["1.4.0", 1, error]]
+    with_trap.wait_until("an end of the pin", lambda status: status["pools"][0]["pins"] == [])
 
 
 # --- who may command ------------------------------------------------------------------------------------------------

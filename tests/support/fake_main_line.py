@@ -138,3 +138,28 @@ def write(directory: Path, version: str) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return directory
+
+
+# Where nobody can put fake_exact into sys.modules: Python itself runs the line of the path file at its start.
+_EXACT = """
+import importlib.util
+import sys
+from pathlib import Path
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        file = Path(__file__).with_name("trap_exact.py")
+        return importlib.util.spec_from_file_location(name, file) if name == "trapd.distribute.exact" else None
+
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def in_a_wheel() -> dict[str, str]:
+    """The files of a wheel, for an environment without numpy: trapd's workers and runs find what they need of it."""
+    exact = Path(__file__).with_name("fake_exact.py").read_text()
+    hook = {"trap_hook.py": _EXACT, "trap_hook.pth": "import trap_hook\n", "trap_exact.py": exact}
+    return {"trap/__init__.py": "", "trap/source_extraction.py": fake_trap.SOURCE_EXTRACTION, **_FILES, **hook}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE_FINDER = "0.7.0"  # version of radio-pyse
 ARITHMETIC = {"numba": "0.61.2", "numpy": "2.2.6"}  # metadata alone
-_SOURCE_EXTRACTION = '''
+SOURCE_EXTRACTION = '''
 import datetime
 import logging
 import os
@@ -69,7 +69,7 @@ def write(directory: Path, version: str) -> Path:
     package.mkdir(parents=True)
     metadata.mkdir()
     (package / "__init__.py").touch()
-    (package / "source_extraction.py").write_text(_SOURCE_EXTRACTION)
+    (package / "source_extraction.py").write_text(SOURCE_EXTRACTION)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: trap\nVersion: {version}\n")
     for name, its_version in {"radio_pyse": SOURCE_FINDER, **ARITHMETIC}.items():
         about = directory / f"{name}-{its_version}.dist-info"
