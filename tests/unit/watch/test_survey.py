@@ -786,16 +786,16 @@ def test_code_that_never_had_metadata_or_is_a_projects_now_holds_nothing_back(he
 
 
 def test_nothing_is_remembered_of_versions_that_are_gone(machine: Machine) -> None:
-    """After 200 upgrades in a row trapd was 3.7 MB larger."""
-
-    def remembered() -> int:
-        contents = machine.surveyor._contents
-        return len(_cache) + len(contents.layouts._known) + len(contents._records)
-
-    machine.look()
-    before = remembered()
+    """After 200 upgrades in a row trapd was 3.7 MB larger. How much is remembered of what is there depends on the speed
+    of the machine: a file that was just written may be so again within the same moment (RACY)."""
+    contents, names = machine.surveyor._contents, set[str]()
     for number in range(4, 10):
         install(machine.site, "trap", f"1.{number}.0", FILES, requires=["numpy"])
         install(machine.site, "numpy", f"2.{number}", {"numpy/__init__.py": ""})
         machine.settle()
-    assert remembered() == before > 0
+        remembered = {*map(str, _cache), *contents.layouts._known, *contents._records}
+        assert [path for path in remembered if not Path(path).exists()] == []
+        names |= remembered
+    there = len(_cache) + len({*contents.layouts._known, *contents._records})
+    assert len(names) >= 6 * 2, "each version was remembered"
+    assert there <= 2 * 2
