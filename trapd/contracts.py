@@ -257,6 +257,9 @@ class History(Protocol):
     J7  ``failures`` counts the failed runs of an instance since it was last over, and returns the last of them.
     J8  ``note`` returns the text that was last saved under a name, in the same ``save`` as events or not; empty if none
         ever was.
+    J9  ``put_off`` keeps events in memory that ``save`` could not write. ``events`` returns them like others, with the
+        ids that they are to have; the next ``save`` that can write does so, before what it is given. What a crash takes
+        with it is the only exception to J5.
     """
 
     def next_generation(self) -> int: ...
@@ -309,6 +312,10 @@ class History(Protocol):
         notes: Mapping[str, str] = _NO_NOTES,
     ) -> Sequence[Event]:
         """Save all of these; return the events with their ids."""
+        ...
+
+    def put_off(self, events: Iterable[Event]) -> None:
+        """See J9."""
         ...
 
     def drop_generations(self, numbers: Iterable[int]) -> None:

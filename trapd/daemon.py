@@ -94,9 +94,7 @@ class Daemon:
         self.tending, self.pins = Tending(self.controller, self.triggers), Pins(self.controller, self.triggers)
         self.watch, self._saved = self._make_watch(), Saved(settings)
         self.triggers.take_as_it_is = lambda: self.watch.take_as_it_is()
-        self.troubles = Troubles(
-            self._own_troubles, self._troubles_on_disk, save=lambda events: self.controller.save([], events)
-        )
+        self.troubles = Troubles(self._own_troubles, self._troubles_on_disk, self.controller)
         backend: Backend = "systemd" if self.systemd else "embedded"
         told = self.troubles.now, self._warnings, lambda: self.watch.hears
         about = About(__version__, os.getpid(), backend, lambda: self.state, *told)
@@ -117,6 +115,7 @@ class Daemon:
         self.problems = ProblemLog(
             self.commands.context,
             lambda events, notes: self.controller.save([], events, notes=notes),
+            self.troubles.put_off,
             self.settings.notify.problem_after,
         )
 
@@ -374,13 +373,13 @@ class Daemon:
 
     def _own_troubles(self) -> list[str]:
         told = (self.notifier.trouble, self.textfile.trouble, *self.snapshots.troubles(), *self.watch.troubles())
-        return [self.trouble, self.controller.trouble, self.triggers.lost_end, *told, *self.tending.troubles()]
+        return [self.trouble, self.triggers.lost_end, *told, *self.tending.troubles()]
 
     def _troubles_on_disk(self) -> list[str]:
         """In a thread. What is said already, in other words, is not said twice."""
         return [
             "" if self.trouble else self._saved.problem(),
-            "" if self.controller.trouble else room(self._files.path),
+            room(self._files.path) or self.controller.trouble,
         ]
 
     def _warnings(self) -> list[str]:

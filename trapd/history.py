@@ -32,6 +32,7 @@ from trapd.model import (
     TaskChanges,
     WorkerOrder,
 )
+from trapd.put_off import PutOff
 
 KEPT_EVENTS = 100_000  # some 40 MB; a crash loop at its slowest pace writes 300 events a day
 # A foreign lock (a backup, `sqlite3 history.sqlite`) is not waited for as long as SQLite's 5 s, in which trapd's
@@ -84,6 +85,7 @@ class SqliteHistory(History):
 
     def __init__(self, path: Path, keep_events: int = KEPT_EVENTS) -> None:
         self._path, self._keep_events, self._inode = path, keep_events, 0
+        self._put_off = PutOff()
         with self._explained("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)  # None: BEGIN is ours to say
@@ -140,7 +142,8 @@ class SqliteHistory(History):
     ) -> Sequence[Event]:
         wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance, "kind": kind}
         rows = self._latest("events", _ALL, wanted, limit, after=since)
-        return [self._event(row) for row in (rows if since is not None else reversed(rows))]
+        found = [self._event(row) for row in (rows if since is not None else reversed(rows))]
+        return self._put_off.after(found, wanted, since, max(limit, 0))
 
     def note(self, name: str) -> str:
         rows = self._rows("SELECT value FROM notes WHERE name = ?", name)
@@ -164,6 +167,7 @@ class SqliteHistory(History):
         notes: Mapping[str, str] = _NO_NOTES,
     ) -> Sequence[Event]:
         saved = []
+        events = [*(before := self._put_off.waiting), *events]
         with self._transaction("write") as run:
             for generation in generations:
                 run("INSERT OR REPLACE INTO generations VALUES (?, ?)", (generation.number, _json(generation)))
@@ -180,7 +184,12 @@ class SqliteHistory(History):
             for note in notes.items():
                 run("INSERT OR REPLACE INTO notes VALUES (?, ?)", note)
             run("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (self._keep_events,))
-        return saved
+        self._put_off.waiting = []
+        return saved[len(before) :]
+
+    def put_off(self, events: Iterable[Event]) -> None:
+        ((last,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
+        self._put_off.add(events, last)
 
     def drop_generations(self, numbers: Iterable[int]) -> None:
         with self._transaction("write") as run:

@@ -1,4 +1,4 @@
-"""What every history promises (J1 to J8 of trapd/contracts.py), and what only a history in a file can be asked."""
+"""What every history promises (J1 to J9 of trapd/contracts.py), and what only a history in a file can be asked."""
 
 from __future__ import annotations
 
@@ -267,6 +267,35 @@ def test_j8_a_note_is_the_text_that_was_saved_last_with_events_or_without(reopen
     assert (reopen().note("cursor"), reopen().note("other")) == ("2", "x")
 
 
+def test_j9_what_is_put_off_has_its_ids_at_once_and_is_written_first(reopen: Reopen) -> None:
+    history = reopen()
+    (first,) = history.save(events=[event("a", pool="p")])
+    history.put_off([event("b", pool="p"), event("c")])
+    history.put_off([event("d", pool="p")])
+    told = list(history.events())
+    assert [(each.id - first.id, each.reason) for each in told] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+    assert list(history.events(limit=2)) == told[2:]
+    assert list(history.events(since=first.id, limit=2)) == told[1:3]
+    assert list(history.events(since=told[2].id)) == told[3:]
+    assert [each.reason for each in history.events(pool="p")] == ["a", "b", "d"]
+    (after,) = history.save(events=[event("e")])
+    assert list(history.events()) == list(reopen().events()) == [*told, after]
+
+
+def test_j9_what_is_put_off_waits_while_saves_fail(reopen: Reopen) -> None:
+    def breaks() -> Iterator[Event]:
+        yield event("lost")
+        raise RuntimeError("in the middle")
+
+    history = reopen()
+    history.put_off([event("a")])
+    with pytest.raises(RuntimeError):
+        history.save(events=breaks())
+    assert [(each.id, each.reason) for each in history.events()] == [(1, "a")]
+    history.save()
+    assert [(each.id, each.reason) for each in reopen().events()] == [(1, "a")]
+
+
 def test_dropping_a_generation_keeps_its_events_and_an_absent_one_does_not_matter(reopen: Reopen) -> None:
     history = reopen()
     history.save(generations=[generation(1), generation(2)], events=[event("started", generation=1)])
@@ -282,6 +311,7 @@ STEPS = st.lists(
         st.tuples(st.just("drop"), st.integers(0, 3)),
         st.tuples(st.just("event"), st.sampled_from(["a", "b", None]), st.text(max_size=3)),
         st.tuples(st.just("worker"), st.sampled_from(["p@1-1", "p@1-2"]), st.sampled_from(EventKind)),
+        st.tuples(st.just("put off"), st.sampled_from(["a", "b", None]), st.text(max_size=3)),
         st.tuples(st.just("number")),
     ),
     max_size=12,
@@ -316,6 +346,8 @@ def play(history: History, step: tuple[object, ...]) -> object:
             history.drop_generations([number])
         case "event", pool, str(what):
             return history.save(events=[event(what, pool=pool)])
+        case "put off", pool, str(what):
+            history.put_off([event(what, pool=pool)])
         case "worker", str(name), EventKind() as kind:
             return history.save(events=[worker(name, kind)])
         case _:

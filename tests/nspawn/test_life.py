@@ -423,16 +423,19 @@ def test_a_disk_that_gets_read_only_is_a_problem_and_an_event_until_it_can_be_wr
     bind = "mkdir {1}; mount --bind {0} {1} && mount -o remount,bind,ro {1} && mount --bind {1} {0}"
     machine.sh(bind.format(STATE, BESIDE)).check()
     try:
+        service.wait("the event, which waits to be written", lambda: any(_read_only(e) for e in service.events()))
         told = re.compile(rf"problem: .*{STATE}.*read-only", re.IGNORECASE)
-        service.wait("word of the read-only disk", lambda: told.search(service.ctl("status").out))
+        assert told.search(service.ctl("status").out)
         assert service.ctl("status").code == 1
         restart(service)
         assert len(service.wait_for("end", service.nap(*[0.1] * 2 * SLOTS))) == 2 * SLOTS
     finally:
         machine.sh(f"umount --lazy {STATE} {BESIDE}; rmdir {BESIDE}").check()
     service.wait("the end of it", lambda: service.ctl("status").code == 0)
-    restart(service)  # trapd writes down what it could not write before when anything changes
-    service.wait("the event", lambda: any(_read_only(event) for event in service.events()))
+    service.wait("the event of it", lambda: any(event["kind"] == "relief" for event in service.events()))
+    [begun] = filter(_read_only, service.events())
+    restart(service)
+    assert [event["id"] for event in service.events() if _read_only(event)] == [begun["id"]], "it is written down"
 
 
 def _read_only(event: dict[str, Any]) -> bool:

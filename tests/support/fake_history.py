@@ -9,6 +9,7 @@ from itertools import islice
 from trapd.contracts import History
 from trapd.event import Event, EventKind
 from trapd.model import Generation, PoolState, Rollout
+from trapd.put_off import PutOff
 
 _NO_NOTES: Mapping[str, str] = {}
 
@@ -27,6 +28,7 @@ class FakeHistory(History):
         self._rollouts: dict[int, Rollout] = {}
         self._events: list[Event] = []
         self._notes: dict[str, str] = {}
+        self._put_off = PutOff()
 
     def next_generation(self) -> int:
         self._last_generation += 1
@@ -74,7 +76,8 @@ class FakeHistory(History):
             and event.id > (since or 0)
         )
         latest = list(islice(found, max(limit, 0)))
-        return latest[::-1] if since is None else latest
+        wanted = {"pool": pool, "rollout": rollout, "generation": generation, "instance": instance, "kind": kind}
+        return self._put_off.after(latest[::-1] if since is None else latest, wanted, since, max(limit, 0))
 
     def note(self, name: str) -> str:
         return self._notes.get(name, "")
@@ -111,7 +114,8 @@ class FakeHistory(History):
     ) -> Sequence[Event]:
         if self.failure is not None:
             raise self.failure
-        new_generations, new_pools, new_events = tuple(generations), tuple(pools), tuple(events)  # may raise: J2
+        before = self._put_off.waiting
+        new_generations, new_pools, new_events = tuple(generations), tuple(pools), (*before, *events)  # may raise: J2
         saved = [replace(event, id=id) for id, event in enumerate(new_events, self._last_event + 1)]
         self._last_event += len(saved)
         self._generations |= {generation.number: generation for generation in new_generations}
@@ -119,7 +123,11 @@ class FakeHistory(History):
         self._rollouts |= {state.rollout.id: state.rollout for state in new_pools if state.rollout}
         self._events += saved
         self._notes |= notes
-        return saved
+        self._put_off = PutOff()
+        return saved[len(before) :]
+
+    def put_off(self, events: Iterable[Event]) -> None:
+        self._put_off.add(events, self._last_event)
 
     def drop_generations(self, numbers: Iterable[int]) -> None:
         for number in tuple(numbers):

@@ -215,10 +215,10 @@ def test_a_history_that_cannot_be_written_is_said_until_it_can(daemon: Daemon) -
     database.execute("PRAGMA max_page_count = 1")  # no more than it has
     with pytest.raises(HistoryError, match="full"):
         daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
-    assert "cannot write the history" in "; ".join(daemon._own_troubles())
+    assert "cannot write the history" in "; ".join(daemon._troubles_on_disk())
     database.execute("PRAGMA max_page_count = 1000000")
     daemon.controller.save([], [Event(0.0, EventKind.DRAINING, "x" * 1_000_000)])
-    assert "history" not in "; ".join(daemon._own_troubles())
+    assert "history" not in "; ".join(daemon._troubles_on_disk())
 
 
 def test_when_pid_1_began_is_known_in_the_time_of_the_clock() -> None:

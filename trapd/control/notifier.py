@@ -7,6 +7,7 @@ trapd in between, the event is told again by the next trapd, so a notification c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -57,6 +58,7 @@ class Notifier:
         self.settings, self.trouble = settings, ""
         self._controller, self._clock, self._host, self._start_unit = controller, clock, host, start_unit
         self._cursor: int | None = None  # None: to be read
+        self._unsaved = ""  # the cursor that could not be written down
         self._tested: dict[int, str] = {}  # test event -> how it ended
 
     async def run(self) -> None:
@@ -100,10 +102,13 @@ class Notifier:
                 if self._chosen(each):
                     await self._tell(each)
                     told = each.id
-                    self._save(str(told))
                 self._cursor = each.id
+                if told == each.id:
+                    self._save(str(told))
             if len(page) == _PAGE and told != self._cursor:
                 self._save(str(self._cursor))
+        if self._unsaved:
+            self._save(self._unsaved)
 
     def _begin(self, history: History) -> int:
         """After the last event that was told; if none ever was, after the latest one."""
@@ -163,4 +168,8 @@ class Notifier:
             return str(error)
 
     def _save(self, cursor: str) -> None:
-        self._controller.save((), [], notes={_NOTE: cursor})
+        """What cannot be written down is tried again at the next change: an event may tell just that."""
+        self._unsaved = cursor
+        with contextlib.suppress(HistoryError):
+            self._controller.save((), [], notes={_NOTE: cursor})
+            self._unsaved = ""

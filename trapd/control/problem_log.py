@@ -18,6 +18,7 @@ LASTING = 600.0  # seconds
 _NOTE = "problems"  # its name in the history
 _FIRST_LOOKS = 60.0  # seconds after trapd's start in which workers and the disk are not all seen yet
 Save = Callable[[Sequence[Event], Mapping[str, str]], None]
+PutOff = Callable[[Sequence[Event]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class _Told:
 
 class ProblemLog:
     """``look`` at each change, while trapd runs. ``after``: seconds after which a problem lasts; ``save`` raises
-    HistoryError."""
+    HistoryError; then ``put_off`` is called."""
 
-    def __init__(self, context: Context, save: Save, after: float = LASTING) -> None:
-        self.after, self._context, self._save = after, context, save
+    def __init__(self, context: Context, save: Save, put_off: PutOff, after: float = LASTING) -> None:
+        self.after, self._context, self._save, self._put_off = after, context, save, put_off
         self._told: dict[str, _Told] = {}
         written = json.loads(context.controller.history.note(_NOTE) or "{}")
         self._told = {key: _Told(**told) for key, told in written.get("told", {}).items()}
@@ -66,8 +67,8 @@ class ProblemLog:
         events += [_event(now, EventKind.PROBLEM_OVER, told, f"it is over: {told.text}") for told in over.values()]
         try:
             self._save(events, {_NOTE: json.dumps({"known": self._context.ages.known, "told": state[1]})})
-        except HistoryError:
-            self._told = before  # and is tried again at the next change
+        except HistoryError:  # what is known of the problems is written at a later change
+            self._put_off(events)
         else:
             self._written = state
 

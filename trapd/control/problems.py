@@ -19,10 +19,10 @@ from trapd.rollout.trial import retrials
 from trapd.rollout.truth import code_state, serves
 from trapd.rollout.view import PoolView
 from trapd.sizes import counted
+from trapd.troubles import alike
 
 NOT_LEAVING = ("did not leave", "not leaving")  # in the status of one that hangs in its drain
 _UNREACHABLE = re.compile(r"(.+) unreachable for (\d+) s")  # the status of one that is cut off (worker/health.py)
-_NUMBERS = re.compile(r"[0-9]+")  # of a trouble: bytes that are free, which change while the trouble stays
 
 
 def collect(
@@ -61,7 +61,7 @@ def _of_trapd(state: str, troubles: Sequence[str]) -> Iterator[Problem]:
     if state != "running":
         yield Problem(ProblemKind.TRAPD, f"trapd is {state}")
     for trouble in troubles:
-        yield Problem(ProblemKind.TROUBLE, trouble, about=_NUMBERS.sub("N", trouble))
+        yield Problem(ProblemKind.TROUBLE, trouble, about=alike(trouble))
 
 
 def _of_disk(disk: Disk) -> Iterator[Problem]:

@@ -237,6 +237,7 @@ class Watch:
 
     def _mounts_changed(self, mounts: MountEvents) -> None:
         mounts.clear()
+        self._on_trouble()  # maybe: that a file system became read-only is a change of a mount
         now = under(self._places, read())
         if changed := sorted(str(mount.place) for mount in now ^ self._mounts):
             self._mounts, self._renew, self._changed = now, True, True

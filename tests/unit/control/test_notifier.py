@@ -14,7 +14,7 @@ from tests.support.fake_history import FakeHistory
 from tests.support.virtual_clock import VirtualClock
 from trapd.control import notifier as module
 from trapd.control.notifier import Notifier
-from trapd.errors import RefusedError
+from trapd.errors import HistoryError, RefusedError
 from trapd.event import Event, EventKind
 from trapd.spec import Notify
 
@@ -112,6 +112,46 @@ def test_only_chosen_kinds_are_told_each_to_the_command_and_to_the_unit_in_order
         "command 4",
         "trapd-notify-mail@4.service",
     ]
+
+
+def test_what_cannot_be_written_down_is_told_once_and_so_is_what_comes_afterwards(stage: Stage) -> None:
+    """A disk that became read-only: the history has neither the event nor how far the notifier is."""
+    stage.settings = replace(BOTH, unit="", on=("trouble",))
+
+    async def play(_: Notifier) -> None:
+        history = stage.controller.history
+        history.failure = HistoryError("cannot write the history: read-only")
+        history.put_off([Event(1.0, EventKind.TROUBLE, "read-only")])
+        for _look in range(3):  # whatever changes
+            stage.controller.notify()
+            await quiet()
+        assert stage.told == ["command 1"]
+        history.failure = None
+        stage.controller.record(EventKind.TROUBLE)
+        await quiet()
+        stage.controller.record(EventKind.READY)
+        stage.told.append("next life")
+
+    stage.life(play)
+    stage.happen(EventKind.TROUBLE)
+    assert stage.told == ["command 1", "command 2", "next life", "command 4"]
+
+
+def test_how_far_it_came_is_written_down_when_that_is_possible_again(stage: Stage) -> None:
+    stage.settings = replace(BOTH, unit="", on=("trouble",))
+
+    async def play(_: Notifier) -> None:
+        history = stage.controller.history
+        history.failure = HistoryError("cannot write the history: read-only")
+        history.put_off([Event(1.0, EventKind.TROUBLE, "read-only")])
+        stage.controller.notify()
+        await quiet()
+        history.failure = None
+        stage.controller.notify()
+
+    stage.life(play)
+    stage.happen(EventKind.READY)
+    assert stage.told == ["command 1"]
 
 
 def test_a_poisoned_task_is_told_where_that_is_chosen(stage: Stage) -> None:

@@ -30,7 +30,7 @@ class Stage:
     def begin(self) -> None:
         """The next trapd, with the history of the one before."""
         self.context = Context(about(), self.controller, self.clock, self.controller.look_at_disk, NO_ACCOUNTS)
-        self.log = ProblemLog(self.context, self._save, after=600.0)
+        self.log = ProblemLog(self.context, self._save, self.controller.history.put_off, after=600.0)
 
     def _save(self, events: Sequence[Event], notes: Mapping[str, str]) -> None:
         if self.full:
@@ -94,15 +94,22 @@ def test_the_next_trapd_knows_the_age_and_tells_nothing_twice() -> None:
     assert [kind for kind, _, _ in stage.told()] == [EventKind.PROBLEM, EventKind.PROBLEM_OVER]
 
 
-def test_what_cannot_be_recorded_is_recorded_when_it_can_be() -> None:
+def test_what_cannot_be_recorded_is_told_in_time_and_recorded_when_it_can_be() -> None:
     stage = Stage()
     stage.lose_one()
     stage.look()
     stage.full = True
     assert stage.look(600.0) is None, "nothing would be gained by trying again at once"
+    told = [(EventKind.PROBLEM, "default", 600.0)]
+    assert stage.told() == told
+    stage.look(30.0)
+    assert stage.told() == told, "once"
     stage.full = False
     stage.look(60.0)
-    assert stage.told() == [(EventKind.PROBLEM, "default", 660.0)]
+    assert stage.told() == told
+    stage.begin()
+    stage.look()
+    assert stage.told() == told, "the next trapd knows"
 
 
 def test_a_trapd_that_stops_has_no_problems() -> None:
