@@ -569,8 +569,17 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     )
     assert all("did not send READY" in pool["rollout"]["reason"] for pool in status["pools"])
     assert before.items() <= service.workers().items()
+    # systemctl status says of refused code what it is, since when, and what to do, for as long as it is installed
+    refused = rf"pool default: shipyard {held} is installed and does not run: .*did not send READY.*, at \d{{4}}-.*; "
+    remedy = "install other code, or try the same again: trapctl retry default"
+    service.wait("the same from systemctl", lambda: re.search(refused + remedy, status_text(service)))
     service.install(service.next_version())
     service.wait_until("the next good one", at_rest)
+    service.wait("no word of it any more", lambda: "does not run" not in status_text(service))
+
+
+def status_text(service: Service) -> str:
+    return service.machine.show("trapd", "StatusText")["StatusText"]
 
 
 SPINS = """
