@@ -4,10 +4,12 @@ without what is installed. They have to be downloaded, so only `make test-long` 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,41 @@ UV = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "-
 POETRY = (sys.executable, "-m", "poetry", "--no-interaction", "install")
 SETUPTOOLS = "setuptools.build_meta"
 DATA = '[tool.setuptools.package-data]\ntrap = ["*.csv"]\n'
+SCIKIT, SCIKITS_FINDER = "scikit-build-core", "_editable_skbc_trap.py"
+CORE = """
+#include <Python.h>
+static struct PyModuleDef core = {PyModuleDef_HEAD_INIT, "core", 0, -1, 0};
+PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&core); }
+"""
+MESON = """
+project('trap', 'c', version: '1.0')
+py = import('python').find_installation(pure: false)
+py.install_sources('src/trap/__init__.py', 'src/trap/late.py', 'src/trap/data.csv', subdir: 'trap')
+py.extension_module('core', 'core.c', install: true, subdir: 'trap')
+"""
+CMAKE = "cmake_minimum_required(VERSION 3.15)\nproject(trap VERSION 1.0 LANGUAGES NONE)\n"
+CMAKE_CORE = """
+find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
+Python_add_library(core MODULE core.c WITH_SOABI)
+install(TARGETS core DESTINATION trap)
+"""
+CARGO = """
+[package]
+name = "trap"
+version = "1.0.0"
+[[bin]]
+name = "trap"
+path = "main.rs"
+"""
 ASK = """
 import json, sys, trap, trap.late
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
+core = find_spec("trap.core")
 data = files("trap").joinpath("data.csv").read_text()
-print(json.dumps([trap.__file__, trap.late.__file__, trap.VERSION, trap.late.VERSION, data, version("trap")]))
+places = [trap.__file__, trap.late.__file__, core and core.origin]
+print(json.dumps([*places, trap.VERSION, trap.late.VERSION, data, version("trap")]))
 """
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], check=True)"
 
@@ -43,6 +74,9 @@ class Way:
     left: str
     command: Sequence[str] = ()
     more: str = ""  # at the end of pyproject.toml
+    files: Mapping[str, str] = field(default_factory=dict)  # of the build, in the work tree
+    compiler: str = ""
+    scattered: bool = False  # it has an extension that lies elsewhere: the copies are put together
 
 
 WAYS = {
@@ -65,6 +99,31 @@ WAYS = {
     ),
     "uv, hatchling": Way("hatchling", "hatchling.build", "_editable_impl_trap.pth", UV),
     "uv, uv_build": Way("uv_build", "uv_build", "trap.pth", UV),
+    "pip, meson-python": Way(
+        "meson-python",
+        "mesonpy",
+        "_trap_editable_loader.py",
+        compiler="cc",
+        files={"meson.build": MESON, "core.c": CORE},
+        scattered=True,
+    ),
+    "pip, scikit-build-core": Way(SCIKIT, "scikit_build_core.build", SCIKITS_FINDER, files={"CMakeLists.txt": CMAKE}),
+    "pip, scikit-build-core, extension": Way(
+        SCIKIT,
+        "scikit_build_core.build",
+        SCIKITS_FINDER,
+        files={"CMakeLists.txt": CMAKE.replace("NONE", "C") + CMAKE_CORE, "core.c": CORE},
+        compiler="cc",
+        scattered=True,
+    ),
+    "pip, maturin": Way(
+        "maturin",
+        "maturin",
+        "trap.pth",
+        more='[tool.maturin]\nbindings = "bin"\npython-source = "src"\n',
+        files={"Cargo.toml": CARGO, "main.rs": "fn main() {}\n"},
+        compiler="cargo",
+    ),
     "poetry install": Way("poetry-core", "poetry.core.masonry.api", "trap.pth", POETRY),
 }
 
@@ -73,6 +132,8 @@ WAYS = {
 def test_a_generation_has_a_copy_of_the_source_tree_and_runs_without_it(
     tmp_path: Path, request: pytest.FixtureRequest, way: Way
 ) -> None:
+    if way.compiler and shutil.which(way.compiler) is None:
+        pytest.skip(f"this backend compiles, and there is no {way.compiler}")
     home, project = Home(tmp_path), tmp_path / "project"
     package = project / "src/trap"
     package.mkdir(parents=True)
@@ -80,6 +141,8 @@ def test_a_generation_has_a_copy_of_the_source_tree_and_runs_without_it(
         f'[build-system]\nrequires = ["{way.requirement}"]\nbuild-backend = "{way.backend}"\n'
         f'[project]\nname = "trap"\nversion = "1.0"\n{way.more}'
     )
+    for name, text in way.files.items():
+        (project / name).write_text(text)
     write(package, "OLD")
     assert request.config.cache is not None
     install(home, project, way, request.config.cache.mkdir("environments"))
@@ -87,16 +150,16 @@ def test_a_generation_has_a_copy_of_the_source_tree_and_runs_without_it(
     make_old(project, home.site)
 
     old, before = home.make(1), look(home.python, home.celeryconfig, "environment", {})
-    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(old, package, "OLD")
+    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(way, old, package, "OLD")
     write(package, "NEW")
     make_old(project)
-    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(old, package, "OLD")
+    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(way, old, package, "OLD")
     assert look(home.python, home.celeryconfig, "environment", {}).fingerprint != before.fingerprint
     new = home.make(2)
     project.rename(tmp_path / "project.away")
     home.site.rename(tmp_path / "site.away")
-    assert run(new, "-c", CHILD, "-c", ASK) == from_copy(new, package, "NEW")
-    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(old, package, "OLD")
+    assert run(new, "-c", CHILD, "-c", ASK) == from_copy(way, new, package, "NEW")
+    assert run(old, "-c", CHILD, "-c", ASK) == from_copy(way, old, package, "OLD")
 
 
 def write(package: Path, version: str) -> None:
@@ -105,9 +168,10 @@ def write(package: Path, version: str) -> None:
     (package / "data.csv").write_text(version)
 
 
-def from_copy(generation: Path, package: Path, version: str) -> list[str]:
-    copy = f"{generation}/tree{package}"
-    return [f"{copy}/__init__.py", f"{copy}/late.py", version, version, version, "1.0"]
+def from_copy(way: Way, generation: Path, package: Path, version: str) -> list[str | None]:
+    copy = f"{generation}/code/trap" if way.scattered else f"{generation}/tree{package}"
+    core = f"{copy}/core{sysconfig.get_config_var('EXT_SUFFIX')}" if way.scattered else None
+    return [f"{copy}/__init__.py", f"{copy}/late.py", core, version, version, version, "1.0"]
 
 
 def install(home: Home, project: Path, way: Way, kept: Path) -> None:

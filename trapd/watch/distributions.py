@@ -11,7 +11,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path, PurePosixPath
@@ -130,6 +130,16 @@ class _Finds:
         folder, _, name = path.rpartition("/")
         return path in self._named or any(name in other.all_names for other in self._walked.get(folder, ()))
 
+    def planned(self, source: Path, name: str) -> None:
+        """A file or folder that has been given its place by name."""
+        self.ways.add(source)
+        if source.is_dir():
+            self.folder(source, name)
+        elif source.is_file():  # otherwise it is not built yet
+            self.add(SourceFile(name, str(source), counted=not is_no_code(source.name)))
+            if source.name == "__init__.py":
+                self.trees.setdefault(source.parent, frozenset())
+
     def module(self, site: Path, name: str, stem: str) -> bool:
         """A folder or file that ``import`` would take for ``stem``, put at ``name``."""
         top = site / stem
@@ -201,7 +211,10 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
     # several editable installs share one table: ours are those that lie in our source tree
     mapped = {key: Path(where) for key, where in editable.items() if _is_in(source, Path(where))}
     for key, where in mapped.items():
-        finds.module(where.parent, key.replace(".", "/"), where.name)
+        if key.startswith("/"):
+            finds.planned(where, key[1:])
+        else:
+            finds.module(where.parent, key.replace(".", "/"), where.name)
     homes = [s for s in sites if _is_in(source, s.path)]
     around = [*homes, site]  # `flit install --symlink` puts a link beside the metadata
     for module in [] if mapped else _top_level(info, name, around):
@@ -211,8 +224,19 @@ def _editable(name: str, site: Site, metadata: str, sites: Sequence[Site], edita
         for home in homes:
             for module in packages(home):
                 finds.module(home.path, module, module)
+    record = tuple(read_record(info))
+    for path in _installed_parts(record, metadata) if finds else ():
+        finds.planned(site.path / path, path)
     finds.metadata(info)
-    return _finish(name, Kind.EDITABLE, site, metadata, finds, tuple(read_record(info)))
+    return _finish(name, Kind.EDITABLE, site, metadata, finds, record)
+
+
+def _installed_parts(record: Iterable[Recorded], metadata: str) -> Iterator[str]:
+    """What an editable install has in site-packages all the same, in packages: scikit-build-core's extensions."""
+    for line in record:
+        top, slash, _ = line.path.partition("/")
+        if slash and top not in (metadata, "..", "__pycache__") and not line.path.endswith(".pyc"):
+            yield line.path
 
 
 def _is_in(source: Path, path: Path) -> bool:

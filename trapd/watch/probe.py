@@ -97,6 +97,22 @@ def mapped() -> dict[str, str]:
         for key, value in getattr(finder, "_redirections", {}).items():
             file = Path(value)
             found[str(key)] = str(file.parent if file.stem == "__init__" else file.with_suffix(""))
+        found |= planned(finder)
+    return found
+
+
+def planned(finder: object) -> dict[str, str]:
+    """What meson-python's finder maps: "/" and the place below the folder that is imported from -> the file, or the
+    whole folder, which lies in the source tree or was built. The finder itself would build first."""
+    plan = Path(getattr(finder, "_build_path", ""), "meson-info", "intro-install_plan.json")
+    if not hasattr(finder, "_build_path") or not os.access(plan, os.R_OK):
+        return {}
+    found = {}
+    for files in json.loads(plan.read_text("utf-8")).values():
+        for source, target in files.items():
+            root, _, place = target["destination"].partition("/")
+            if root in ("{py_platlib}", "{py_purelib}"):
+                found[f"/{place}"] = os.path.normpath(source)
     return found
 
 

@@ -8,7 +8,7 @@ installed in a site-packages has no surroundings of its own, and goes into one f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,16 +28,42 @@ def placed(files: Files, metadata: str) -> Iterator[tuple[str, Folder]]:
     under another name than it is imported by. ``metadata``: name of the distribution's metadata folder or file.
 
     Where all files lie elsewhere by way of links (a link to a package, setuptools' strict mode), that is their place:
-    programs resolve ``__file__`` before they look around.
+    programs resolve ``__file__`` before they look around. A package of which parts lie in several places (built
+    extensions) is put together, as an installer would do it: it has no surroundings of its own.
     """
+    scattered = _scattered(folder for folder in files.folders if not _is_in(folder, metadata))
     real = {root for folder in files.folders if not _is_in(folder, metadata) for root in _real_roots(folder)}
     elsewhere = real.pop() if len(real) == 1 else None
     for folder in files.folders:
         root = None if folder.called else _root(folder.source, folder.path)
-        if not _is_in(folder, metadata) and elsewhere is not None and elsewhere != root and not is_installed(elsewhere):
+        if _around(folder.path, scattered):
+            yield "", folder
+        elif (
+            not _is_in(folder, metadata) and elsewhere is not None and elsewhere != root and not is_installed(elsewhere)
+        ):
             yield from ((str(elsewhere), there) for there in _resolved(folder))
         else:
             yield ("" if root is None or is_installed(root) else str(root)), folder
+
+
+def _scattered(folders: Iterable[Folder]) -> set[str]:
+    """Packages of which parts lie below several import roots, and no links lead there."""
+    of_code = [folder for folder in folders if folder.path and not folder.links]
+    roots: dict[str, set[Path | None]] = {}  # of packages that lie in no other one
+    for folder in sorted(of_code, key=lambda folder: folder.path):
+        if any(name.startswith("__init__.") for name in folder.all_names) and not _around(folder.path, roots):
+            roots[folder.path] = set()
+    for folder in of_code:
+        if package := _around(folder.path, roots):
+            roots[package].add(None if folder.called else _root(folder.source, folder.path))
+    return {package for package, found in roots.items() if len(found) > 1}
+
+
+def _around(path: str, packages: Collection[str]) -> str | None:
+    """That of the packages which the folder is in."""
+    while path and path not in packages:
+        path = path.rpartition("/")[0]
+    return path or None
 
 
 def _real_roots(folder: Folder) -> set[Path | None]:

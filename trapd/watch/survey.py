@@ -327,7 +327,9 @@ class Surveyor:
         for distribution in scene.found:
             if not distribution.has_code:
                 installed = f"{distribution.name} {distribution.version} is installed in {distribution.site.path}"
-                return f"{installed}, but none of its files can be found"
+                source = "see that its source tree is there, or install it without --editable"
+                remedy = source if distribution.from_source else "install it again"
+                return f"{installed}, but none of its files can be found; {remedy}"
         return ""
 
 

@@ -35,6 +35,8 @@ class Form:
     mapping: Mapping[str, str] = field(default_factory=dict)  # of setuptools' finder
     top_level: tuple[str, ...] = ()
     watched: tuple[str, ...] = ("trap",)
+    installed: Mapping[str, str] = field(default_factory=dict)  # in site-packages, by a wheel's RECORD
+    together: bool = False  # its parts lie in several places, and the copy is one package
 
 
 FORMS = {
@@ -106,6 +108,32 @@ FORMS = {
         {"trap/__init__.py": "tree/trap/__init__.py", "trap/data/sky/a.csv": "data/sky/a.csv"},
         paths=("~/tree",),
     ),
+    "meson's install plan, with what was built": Form(
+        {"tree/src/trap/__init__.py": "", "tree/src/trap/notes.py": "", "tree/build/core.so": "", "tree/sky/a.py": ""},
+        {
+            "trap/__init__.py": "tree/src/trap/__init__.py",
+            "trap/core.so": "tree/build/core.so",
+            "trap/sky/a.py": "tree/sky/a.py",
+        },
+        mapping={
+            "/trap/__init__.py": "~/tree/src/trap/__init__.py",
+            "/trap/core.so": "~/tree/build/core.so",
+            "/trap/absent.so": "~/tree/build/absent.so",
+            "/trap/sky": "~/tree/sky",
+        },
+        together=True,
+    ),
+    "scikit-build-core's extension in site-packages": Form(
+        {"tree/src/trap/__init__.py": "", "tree/src/trap/sub/a.py": ""},
+        {
+            "trap/__init__.py": "tree/src/trap/__init__.py",
+            "trap/sub/a.py": "tree/src/trap/sub/a.py",
+            "trap/core.so": "site-packages/trap/core.so",
+        },
+        paths=("~/tree/src",),
+        installed={"trap/core.so": "", "__editable__.trap.pth": "import os\n"},
+        together=True,
+    ),
     "flit's link in site-packages": Form(
         {"tree/trap/__init__.py": "", "site-packages/trap": "->../tree/trap"},
         {"trap/__init__.py": "tree/trap/__init__.py"},
@@ -123,7 +151,7 @@ def build(home: Path, form: Form) -> None:
             path.write_text(content)
             make_old(path)
     url = Path(form.url.replace("~", str(home)))
-    install_editable(home / "site-packages", url, "trap", "1", top_level=form.top_level)
+    install_editable(home / "site-packages", url, "trap", "1", top_level=form.top_level, files=form.installed)
     (home / "celeryconfig.py").touch()
     make_old(home / "celeryconfig.py")
 
@@ -162,7 +190,8 @@ def test_an_editable_install_is_found_listened_to_counted_and_copied(tmp_path: P
     code = {imported(path, tops): source for path, source in files.items() if "-info/" not in path}
     assert code == {name: tmp_path / where for name, where in form.code.items()}
     in_place = [name for name, where in form.code.items() if where.endswith(f"/{name}")]
-    assert all(f"tree{tmp_path}/{form.code[name]}" in files for name in in_place)
+    places = [f"code/{name}" if form.together else f"tree{tmp_path}/{form.code[name]}" for name in in_place]
+    assert set(places) <= files.keys()
     assert [where for where in form.code.values() if not heard(armed[-1], tmp_path / where)] == []
 
     store = SnapshotStore(tmp_path / "generations")

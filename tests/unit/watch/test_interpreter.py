@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import json
 import os
 import sys
 import textwrap
@@ -57,6 +58,31 @@ def environment(home: Path) -> Path:
     (home / "venv/bin/python").symlink_to(real)
     (home / "venv/pyvenv.cfg").write_text(f"home = {real.parent}\ninclude-system-site-packages = false\n")
     return site
+
+
+def test_mesons_finder_says_what_its_install_plan_says_and_builds_nothing(celeryconfig: Path, tmp_path: Path) -> None:
+    site = environment(tmp_path)
+    plan = {
+        "python": {"/src/trap/__init__.py": {"destination": "{py_platlib}/trap/__init__.py", "tag": "python-runtime"}},
+        "targets": {"/src/build/./core.so": {"destination": "{py_purelib}/trap/core.so", "tag": "runtime"}},
+        "install_subdirs": {"/src/sky": {"destination": "{py_purelib}/trap/sky", "exclude_dirs": []}},
+        "man": {"/src/trap.1": {"destination": "{mandir}/man1/trap.1", "tag": "man"}},
+    }
+    (tmp_path / "build/meson-info").mkdir(parents=True)
+    (tmp_path / "build/meson-info/intro-install_plan.json").write_text(json.dumps(plan))
+    (site / "_trap_editable_loader.py").write_text(
+        "import sys\nclass Finder:\n"
+        "    def __init__(self, build): self._build_path = build\n"
+        "    def find_spec(self, name, path=None, target=None): pass\n"
+        f"sys.meta_path.insert(0, Finder({str(tmp_path / 'build')!r}))\n"
+        "sys.meta_path.insert(0, Finder('/absent'))\n"
+    )
+    (site / "trap-editable.pth").write_text("import _trap_editable_loader\n")
+    assert ask(celeryconfig, tmp_path / "venv/bin/python").editable == {
+        "/trap/__init__.py": "/src/trap/__init__.py",
+        "/trap/core.so": "/src/build/core.so",
+        "/trap/sky": "/src/sky",
+    }
 
 
 def test_finders_of_editable_installs_say_what_they_map_to_where(celeryconfig: Path, tmp_path: Path) -> None:
