@@ -60,6 +60,8 @@ from pathlib import Path
 
 def find_fits(place):
     place = Path(place)
+    if not place.exists():
+        raise ValueError(f"Cannot interpret supplied path as directory or file: {place}. Does this location exist?")
     return sorted(place.glob("*.fits")) if place.is_dir() else [place]
 """,
     "trap/frequency_bands.py": """

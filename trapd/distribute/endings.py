@@ -9,6 +9,7 @@ PARTIAL = 23  # the database is there, but images were rejected because of an er
 SYSTEMIC = 24  # every image fails alike, so the images are not the reason
 OTHER_CODE = 25  # answers of more than one version of the code
 TRY_AGAIN = 75  # broker or workers do not answer, or another run is at work: EX_TEMPFAIL of sysexits.h
+HUNG_UP = 129  # the terminal was closed: 128 + SIGHUP
 INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT
 TERMINATED = 143  # 128 + SIGTERM
 

@@ -8,7 +8,6 @@ code that gave it. One file for each answer.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trapd import atomic
+from trapd.distribute import disk
 from trapd.distribute.codes import Code
 from trapd.distribute.endings import OccupiedError
 from trapd.distribute.submit import Request
@@ -32,14 +32,12 @@ class Kept:
         self.folder, self._own = folder, own
         self.wanted: Code | None = None  # only answers of this code are used
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
+        handle = disk.lock(folder / _LOCK)
+        if handle is None:
             raise OccupiedError(
                 f"cannot use the answers in {folder}: another run uses them; wait for its end, or give another --keep"
-            ) from None
+            )
+        self._lock = handle
 
     def close(self) -> None:
         os.close(self._lock)

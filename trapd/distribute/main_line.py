@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +46,15 @@ class Image:
     failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What Trap writes of an image that it rejects."""
+
+    frequency: float
+    width: float
+    taken: Any  # Trap's time
+
+
 @dataclass(slots=True)
 class Work:
     """Who answered for an image, for the table trapd_provenance."""
@@ -61,8 +70,16 @@ class Remote:
     """The three functions. Trap's threads call them."""
 
     def __init__(
-        self, hub: Hub, kept: Kept, codes: Codes, progress: Progress, on_error: Literal["reject", "stop"]
+        self,
+        hub: Hub,
+        kept: Kept,
+        codes: Codes,
+        progress: Progress,
+        on_error: Literal["reject", "stop"],
+        headers: Mapping[str, Header],
     ) -> None:
+        """``headers``: of all images, if bad ones are rejected: the file of one may be gone by then."""
+        self._headers = headers
         self._hub, self._kept, self._codes, self._progress, self._on_error = hub, kept, codes, progress, on_error
         self._lock = threading.Lock()
         self._told: set[str] = set()
@@ -125,7 +142,13 @@ class Remote:
             raise
 
     def _kept_or_fresh(self, request: Request, work: Work) -> dict[str, Any] | None:
-        name = self._kept.name(request, Path(request.image).stat())
+        try:
+            state = Path(request.image).stat()
+        except OSError as error:  # it was there when the run began
+            words = f"cannot read {request.image}: {error.strerror}"
+            self._failed(request.image, Answer("", request.image, 0.0, 0.0, None, words, "image"), work)
+            return None
+        name = self._kept.name(request, state)
         answer = self._kept.find(name)
         if answer is not None:
             work.kept = True
@@ -178,21 +201,16 @@ class Remote:
 
     def _rejected(self, path: str, freq_bands: Any, options: dict[str, Any]) -> tuple[Image, dict[str, Any], bool]:
         """Return what Trap itself makes of an image that it rejects, as far as that is in the header."""
-        from astropy.io import fits
         from trap import source_extraction
 
-        from trapd.distribute import exact
-
-        with fits.open(path) as file:
-            header = file[0].header
-        frequency, width = freq_bands.parse_frequency(header, path)
+        header = self._headers[path]
         unknown = float("nan")
         meta: dict[str, Any] = {
             **dict.fromkeys(("rms", "rms_min", "rms_max"), unknown),
-            "freq_band": freq_bands.get_frequency_band(frequency, width),
-            "freq_eff": frequency,
-            "freq_bw": width,
-            "taustart_ts": exact.timestamp(header["DATE-OBS"]),
+            "freq_band": freq_bands.get_frequency_band(header.frequency, header.width),
+            "freq_eff": header.frequency,
+            "freq_bw": header.width,
+            "taustart_ts": header.taken,
             "url": path,
             **dict.fromkeys(("rb_smaj", "rb_smin", "rb_pa", "centre_ra", "centre_dec"), unknown),
             "xtr_radius": options.get("radius", _RADIUS),
@@ -220,20 +238,19 @@ def replaced(remote: Remote, main: Callable[..., None]) -> Iterator[Callable[...
 
 
 def unreadable(
-    find: Callable[[Any], list[Any]], rejected: dict[str, str], progress: Progress
+    find: Callable[[Any], list[Any]], headers: dict[str, Header], rejected: dict[str, str], progress: Progress
 ) -> Callable[[Any], list[Any]]:
     """Return Trap's ``find_fits`` without the files whose header cannot be used; they go into ``rejected``, with the
-    reason. Trap reads all headers before it begins, and ends at the first one that it cannot use."""
-    good: set[str] = set()
+    reason, and what the others have into ``headers``. Trap reads all headers before it begins, and ends at the first
+    one that it cannot use."""
 
     def find_good(place: Any) -> list[Any]:
         paths = find(place)
         for path in paths:
-            if str(path) in good or str(path) in rejected:
+            if str(path) in headers or str(path) in rejected:
                 continue
             try:
-                _look_at_header(str(path))
-                good.add(str(path))
+                headers[str(path)] = _header(str(path))
             except Exception as error:  # whatever astropy makes of a file that is none of FITS
                 words = " ".join(str(error).split()) or "no reason given"
                 rejected[str(path)] = f"cannot read the header of {path}: {type(error).__name__}: {words}"
@@ -243,8 +260,8 @@ def unreadable(
     return find_good
 
 
-def _look_at_header(path: str) -> None:
-    """Raise what Trap would raise for this header."""
+def _header(path: str) -> Header:
+    """Raises what Trap would raise for this header."""
     from astropy.io import fits
     from trap.frequency_bands import FrequencyBands
 
@@ -252,8 +269,8 @@ def _look_at_header(path: str) -> None:
 
     with fits.open(path) as file:
         header = file[0].header
-    FrequencyBands.parse_frequency(header, path)
-    exact.timestamp(header["DATE-OBS"])
+    frequency, width = FrequencyBands.parse_frequency(header, path)
+    return Header(frequency, width, exact.timestamp(header["DATE-OBS"]))
 
 
 def images_at_once(wanted: int | None, fits_memory: int, progress: Progress) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -70,4 +71,5 @@ class Progress:
     def _write(self, text: str, end: str) -> None:
         blank = " " * max(0, self._width - len(text)) if self._terminal else ""
         self._width = len(text) if end == "\r" else 0
-        print(text + blank, end=end, file=self._out, flush=True)
+        with contextlib.suppress(OSError):  # the terminal was closed, or nobody reads the pipe: the run goes on
+            print(text + blank, end=end, file=self._out, flush=True)

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import trapd
-from trapd.distribute import endings, provenance, trap_database
+from trapd.distribute import disk, endings, provenance, trap_database
 from trapd.distribute.app import app
 from trapd.distribute.codes import Code, Codes
 from trapd.distribute.endings import OtherCodeError, RunError
 from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
-from trapd.distribute.main_line import AHEAD, Remote, images_at_once, replaced, threads, unreadable
+from trapd.distribute.main_line import AHEAD, Header, Remote, images_at_once, replaced, threads, unreadable
 from trapd.distribute.progress import Progress
 from trapd.sizes import counted
 from trapd.worker import numba_cache
@@ -76,18 +76,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.trap[:1] == ["--"]:
         del options.trap[0]
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _terminated)
     try:
         return Run(options).run()
     except RunError as error:
         print(f"trapd: {error}", file=sys.stderr)
         return error.status
+    except Exception as error:
+        if not (words := disk.refusal(error)):
+            raise
+        print(
+            f"trapd: cannot go on: {words}; mend that and type the same command again: it goes on from the answers so "
+            "far",
+            file=sys.stderr,
+        )
+        return endings.FAILED
     except KeyboardInterrupt:
         print("Interrupted. The answers so far are kept; the same command goes on from there.", file=sys.stderr)
         return endings.INTERRUPTED
 
 
 def _terminated(number: int, frame: object) -> None:
-    raise SystemExit(endings.TERMINATED)
+    raise SystemExit(endings.HUNG_UP if number == signal.SIGHUP else endings.TERMINATED)
 
 
 class Run:
@@ -124,7 +135,8 @@ class Run:
         self.told = {name: value for name, value in params.items() if name != "db_password"}
         self.database = trap_database.database(params)
         self.rejected: dict[str, str] = {}
-        with self._readable():
+        self.headers: dict[str, Header] = {}
+        with self._readable(), self.database.alone():
             self.fingerprint = trap_database.fingerprint(params, self._images())
             if self._is_there():
                 return endings.DONE
@@ -145,7 +157,7 @@ class Run:
             yield
             return
         before = io.find_fits
-        io.find_fits = unreadable(before, self.rejected, self.progress)
+        io.find_fits = unreadable(before, self.headers, self.rejected, self.progress)
         try:
             yield
         finally:
@@ -154,7 +166,14 @@ class Run:
     def _images(self) -> set[Path]:
         from trap import io
 
-        return {path for place in self.params["input_images"] for path in io.find_fits(Path(place).absolute())}
+        try:
+            found = {path for place in self.params["input_images"] for path in io.find_fits(Path(place).absolute())}
+        except ValueError as error:  # Trap's word for a place that is not there
+            raise RunError(f"cannot begin: {error}") from error
+        if not found and not self.rejected:
+            places = ", ".join(map(str, self.params["input_images"]))
+            raise RunError(f"cannot begin: there is no FITS image in {places}; name a folder, a file or a pattern")
+        return found
 
     def _is_there(self) -> bool:
         """Whether the same run is complete already. Raises RunError if the database is one of something else."""
@@ -178,7 +197,7 @@ class Run:
     # -- the run -------------------------------------------------------------------------------------------------------
 
     def _work(self, cli: Any) -> int:
-        self.remote = Remote(self.hub, self.kept, self.codes, self.progress, self.options.on_error)
+        self.remote = Remote(self.hub, self.kept, self.codes, self.progress, self.options.on_error, self.headers)
         self.database.prepare()
         problem: BaseException | None = None
         self.hub.start()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trapd.distribute import disk
 from trapd.distribute.endings import OccupiedError, RunError
 
 RUNNING, COMPLETE = "running", "complete"
@@ -86,6 +87,11 @@ class _Database:
         self.name = str(params["db_name"])
         self.overwrite = bool(params.get("db_overwrite"))
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other runs from it. Raises OccupiedError if one has it."""
+        yield
+
     def found(self) -> dict[str, Any] | None:
         """Return the row of ``trapd_run`` of the database that is there, empty if trapd did not write it; None if there
         is no database. Raises RunError."""
@@ -151,6 +157,13 @@ class SQLite(_Database):
         self.part = self.file.with_name(self.file.name + PART)
         self.kept = self.file.with_name(self.file.name + ".answers")
         params["db_name"] = str(self.part)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with disk.alone(self.part.with_name(self.part.name + ".lock")) as mine:
+            if not mine:
+                raise OccupiedError(f"cannot write {self.name}: another run writes it; wait for its end")
+            yield
 
     def found(self) -> dict[str, Any] | None:
         if not self.file.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 
 import pytest
@@ -34,3 +35,17 @@ def test_a_line_on_a_terminal_leaves_nothing_of_a_longer_one_before() -> None:
     counts._write("a long line", end="\r")
     counts.say("short")
     assert out.getvalue() == "a long line\rshort      \n"
+
+
+class Gone(Terminal):
+    """A terminal that was closed."""
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_run_goes_on_though_nobody_can_read_how_far_it_is() -> None:
+    progress = Progress(Gone())
+    progress.say("done")
+    progress.show()
+    progress.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,9 +21,22 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from trapd.distribute import disk
+
 Change = Callable[
     [str, str, int], dict[str, Any]
 ]  # (task, image's name, how many times asked) -> changes of the answer
+
+
+# Ends with 0 if the lock is held.
+ANOTHER = """
+import sys
+from pathlib import Path
+from trapd.distribute import disk
+
+with disk.alone(Path(sys.argv[1])) as mine:
+    sys.exit(int(mine))
+"""
 
 
 @dataclass
@@ -64,11 +79,12 @@ def world(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(importlib.import_module("trapd.distribute"), "exact", fake, raising=False)
     monkeypatch.setattr(sys, "argv", ["run"])
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     run = importlib.import_module("trapd.distribute.run")
     (tmp_path / "images").mkdir()
     yield World(run, tmp_path)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -233,6 +249,27 @@ def test_an_image_without_a_header_does_not_keep_the_others_out(workers: World) 
     ]
     with pytest.raises(OSError, match="No SIMPLE"):
         workers("--on-error", "stop", trap=("--db_overwrite",))
+
+
+def test_an_image_that_vanishes_is_rejected_and_named_and_the_run_goes_on(
+    workers: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers.images(a="1", gone="2", late="3")
+
+    def vanish(task: str, image: str, times: int) -> dict[str, Any]:
+        if image == "a":
+            (workers.place / "images/gone.fits").unlink()
+        if image != "late":
+            return {}
+        (workers.place / "images/late.fits").unlink(missing_ok=True)  # while the worker has it
+        return {"error": "cannot read it: No such file or directory", "unseen": True}
+
+    workers.change = vanish
+    assert workers("--in-flight", "1") == 23
+    assert workers.fluxes() == {0: [1.0]}
+    assert workers.rows("select id, band, rejected from images") == [(0, 4, 0), (1, 4, 1), (2, 4, 1)]
+    words = f"{workers.place}/images/gone.fits: cannot read {workers.place}/images/gone.fits: No such file or directory"
+    assert f"REJECTED {words}" in capsys.readouterr().err
 
 
 def test_a_run_with_bad_images_tries_those_again(workers: World) -> None:
@@ -403,6 +440,120 @@ def test_two_runs_do_not_share_a_folder_of_answers(workers: World, capsys: pytes
     assert workers("--keep", str(workers.place / "answers")) == 0
     assert len(statuses) == 1
     assert len([*(workers.place / "answers").glob("*.json")]) == 1
+
+
+def test_another_run_of_the_same_database_is_refused_though_it_keeps_its_answers_elsewhere(
+    workers: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take the file that this one writes away, and this one would give its own, half, the name of a whole."""
+    workers.images(a="1", b="2")
+    statuses = []
+
+    def another(task: str, image: str, times: int) -> dict[str, Any]:
+        workers.change = lambda *_: {}
+        statuses.append(subprocess.run([sys.executable, "-c", ANOTHER, "a.db.part.lock"], cwd=workers.place).returncode)
+        return {}
+
+    workers.change = another
+    assert workers("--keep", str(workers.place / "answers")) == 0
+    assert statuses == [0]
+    assert workers.rows("select count(*) from images") == [(2,)]
+    assert [path.name for path in workers.place.glob("a.db*")] == ["a.db"]
+
+    with disk.alone(workers.place / "a.db.part.lock"):
+        assert workers("--keep", str(workers.place / "more"), trap=("--db_overwrite",)) == 75
+    assert f"cannot write {workers.place}/a.db: another run writes it; wait for its end" in capsys.readouterr().err
+    assert workers("--keep", str(workers.place / "more"), trap=("--db_overwrite",)) == 0
+
+
+# --- what a disk refuses ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["answers", "database"])
+def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(
+    workers: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    workers.images(a="1", b="2", c="3")
+    kept, written = workers.run.Kept.keep, list[str]()
+
+    def keep(self: Any, name: str, answer: dict[str, Any]) -> None:
+        if what == "answers" and len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.folder / name))
+        kept(self, name, answer)
+        written.append(name)
+
+    def full(*_: Any) -> None:
+        with sqlite3.connect(":memory:") as connection:
+            connection.execute("create table t (x)")
+            connection.execute("pragma max_page_count = 2")
+            connection.execute("insert into t values (zeroblob(100000))")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers.run.Kept, "keep", keep)
+        if what == "database":
+            patch.setattr(importlib.import_module("trapd.distribute.trap_database").SQLite, "finish", full)
+        assert workers("--in-flight", "1") == 1
+    words = {"answers": "No space left on device: ", "database": "database or disk is full"}[what]
+    said = capsys.readouterr().err
+    assert f"trapd: cannot go on: {words}" in said
+    assert "mend that and type the same command again" in said
+    assert not (workers.place / "a.db").exists()
+    assert workers() == 0
+    again = {"a": 1, "b": 1, "c": 1 if what == "database" else 2}
+    assert workers.asked == {("extract_table", image): times for image, times in again.items()}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (
+            "none",
+            "cannot begin: Cannot interpret supplied path as directory or file: {}/none. Does this location exist?",
+        ),
+        ("empty", "cannot begin: there is no FITS image in {}/empty; name a folder, a file or a pattern"),
+    ],
+)
+@pytest.mark.parametrize("on_error", ["reject", "stop"])
+def test_a_place_without_images_is_a_sentence(
+    world: World, capsys: pytest.CaptureFixture[str], place: str, words: str, on_error: str
+) -> None:
+    (world.place / "empty").mkdir()
+    arguments = ["-i", str(world.place / place), "--db_name", str(world.place / "a.db")]
+    assert world.run.main(["--on-error", on_error, "--", *arguments]) == 1
+    assert f"trapd: {words.format(world.place)}" in capsys.readouterr().err
+
+
+def test_an_error_of_a_program_keeps_its_traceback(workers: World) -> None:
+    workers.images(a="1")
+    workers.change = lambda *_: {"raise": ZeroDivisionError("no")}
+    with pytest.raises(ZeroDivisionError):
+        workers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_ends_a_run_in_order_as_sigterm_does(workers: World, number: signal.Signals) -> None:
+    workers.images(a="1")
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+    def close(*_: object) -> dict[str, Any]:
+        handler = signal.getsignal(number)
+        assert callable(handler)
+        with pytest.raises(SystemExit) as end:
+            handler(number, None)
+        return {"raise": end.value}
+
+    workers.change = close
+    with pytest.raises(SystemExit) as end:
+        workers()
+    assert end.value.code == 128 + number
+    assert isinstance(workers.ends[0], SystemExit), "what waits is revoked"
+
+
+def test_under_nohup_a_closed_terminal_ends_no_run(workers: World) -> None:
+    workers.images(a="1")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert workers() == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 # --- more than one version of the code --------------------------------------------------------------------------------
