@@ -13,7 +13,8 @@ HEAD = """# Events
 trapd's history is a list of events: `trapctl events` shows its end, `trapctl why` the part that belongs to one pool,
 rollout or worker. Each event has
 
-* a number (`id`), which grows with each event, over every restart and upgrade of trapd, and is never used twice;
+* a number (`id`), which grows with each event, over every restart and upgrade of trapd, and is never used twice; the
+  exception is an event of a full or read-only disk, if trapd ends before it could write the event down;
 * the moment (`at`, seconds since the epoch);
 * a kind, one of those below;
 * who caused it (`actor`): `trapd`, `watch`, `reload` or a user's name; `worker` if a worker acted by itself; `outside`

@@ -203,7 +203,7 @@ class TaskEnd(TypedDict):
 class Event(TypedDict):
     """One line of the history; docs/events.md has the kinds."""
 
-    id: Annotated[int, "grows with each event, and is never used twice"]
+    id: Annotated[int, "grows, and is not used twice, unless trapd ended before it could write the event"]
     at: float
     kind: Annotated[str, EventKind, ""]
     pool: str | None
