@@ -79,6 +79,7 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.task_cost
 	$(BIN)/python -m benchmarks.wedges
+	$(BIN)/python -m benchmarks.replaced
 
 deb: | python
 	bash systemd/debian/build.sh dist
