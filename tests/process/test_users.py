@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,6 +26,8 @@ from tests.support import brokers
 from tests.support.brokers import Broker
 from trapd.distribute import submit
 from trapd.distribute.app import EXTRACT_SOURCES
+from trapd.distribute.endings import RunError
+from trapd.distribute.hub import Hub
 
 PAGE = "docs/users.md"
 SUBMITTER = transcripts.ROOT / "etc/celeryconfig-submitter.py"
@@ -106,7 +109,8 @@ def alice(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Celery]:
     app = Celery("alice", set_as_current=False)
     app.conf.update({name: value for name, value in settings.items() if name[0] != "_" and name.islower()})
     yield app
-    app.backend.result_consumer.stop()
+    with contextlib.suppress(AttributeError):  # of Celery, if no answer was ever waited for
+        app.backend.result_consumer.stop()
     pools.reset()
     app.close()
 
@@ -162,6 +166,24 @@ def test_the_account_can_neither_control_nor_see_nor_take_what_is_not_its_own(
     given_up.withdraw(0.1)  # revokes what waits, where that is allowed
     answer = alice.send_task(EXTRACT_SOURCES, (image,)).get(timeout=60)
     assert answer["error"] is None  # the worker is there still
+
+
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize(
+    ("queue", "where", "refusal"), [("bob", "the queue bob", "403"), (None, "Celery's default", "404")]
+)
+def test_a_run_that_may_not_send_to_a_queue_says_so(alice: Celery, queue: str | None, where: str, refusal: str) -> None:
+    """It was a traceback."""
+    if queue is None:  # no worker has read it yet, so its exchange is not there
+        alice.conf.task_queues = [Queue("gpu", Exchange("gpu", "topic", no_declare=True), "gpu", no_declare=True)]
+        alice.conf.task_default_queue = "gpu"
+    hub = Hub(alice, queue_name=queue)
+    hub.start()
+    with pytest.raises(RunError) as told:
+        hub.ask(submit.Request("a.fits", EXTRACT_SOURCES, ("/a.fits",), {}))
+    hub.close()
+    assert str(told.value).startswith(f"cannot send tasks to {where}")
+    assert f"({refusal}) " in str(told.value)
 
 
 def test_who_has_no_account_is_told_where_to_write_it(home: Path) -> None:
