@@ -15,7 +15,8 @@ from trapd.rollout.world import World
 from trapd.sizes import counted
 from trapd.work import TaskCounts, Work
 
-LOOK, LOOK_SELDOM = 1.0, 5.0  # s between two looks: at a canary or in a retrial; at what is good and not suspected
+# s between two looks: at a canary or in a retrial; at what is good and not suspected; where few tasks come
+LOOK, LOOK_SELDOM, LOOK_RARELY = 1.0, 5.0, 30.0
 RETRIAL_TIME = 300.0  # s; at most half of progress_deadline
 MOST_PROBATIONS = 10  # one after the other, until canary_tasks tasks have ended
 ALONE_TIME, WITNESS_TIME = 120.0, 60.0  # s that new workers take no tasks: for the last word; until an old one starts
@@ -164,7 +165,9 @@ def look_again(world: World, now: float) -> float | None:
         return None
     if not any(i.state is InstanceState.READY for i in _workers(world, world.state.wanted)):
         return None
-    return now + (LOOK_SELDOM if world.proven and not retrials(rollout) else LOOK)
+    if not world.proven or retrials(rollout):
+        return now + LOOK
+    return now + (LOOK_SELDOM if rollout.probations == 1 else LOOK_RARELY)
 
 
 def find(world: World, now: float) -> Finding:

@@ -14,6 +14,7 @@ from trapd.rollout.plan import plan
 from trapd.rollout.trial import (
     ALONE_TIME,
     LOOK,
+    LOOK_RARELY,
     LOOK_SELDOM,
     MOST_RETRIALS,
     RETRIAL_TIME,
@@ -323,6 +324,13 @@ def test_a_probation_in_which_too_few_tasks_ended_is_followed_by_another_but_not
 ) -> None:
     assert plan(after(ago, ended, before), NOW).probations == probations
     assert bool(questions(after(ago, ended, before), NOW)) is (ago < 6000)
+
+
+def test_a_pool_in_which_few_tasks_came_is_looked_at_rarely() -> None:
+    """An idle trapd costs nothing to speak of."""
+    assert look_again(after(599, 0), NOW) == NOW + LOOK_SELDOM
+    assert look_again(after(700, 0, 2), NOW) == NOW + LOOK_RARELY
+    assert look_again(after(700, 0, 2, retrial=(counts(0, 0), counts(0, 0))), NOW) == NOW + LOOK
 
 
 def test_what_is_remembered_of_a_probation() -> None:
