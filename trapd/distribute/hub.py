@@ -20,6 +20,7 @@ from trapd.sizes import counted
 log = logging.getLogger("trapd.distribute")
 
 LOOK = 0.1  # s; a request waits so long at most before it is sent, while answers are waited for
+FEW = 3  # images that are given up one after the other because no answer came; for more of them the run ends
 
 
 class Hub:
@@ -114,7 +115,7 @@ class Hub:
             future.set_exception(self._problem or UnreachableError("the run ends"))
 
     def _serve(self, submitter: Submitter, waiting: dict[int, Future[Answer]]) -> None:
-        last, silent = time.monotonic(), 0
+        last, lost = time.monotonic(), FEW  # images given up since the last answer; FEW: none has come yet
         while not self._closed.is_set():
             for request, future in self._requests(wait=not waiting):
                 waiting[id(request)] = future
@@ -122,17 +123,16 @@ class Hub:
             if not waiting:
                 last = time.monotonic()
                 continue
-            answers = submitter.gather(LOOK)
-            if not answers and time.monotonic() - last > self._patience:
-                answers, last, silent = submitter.look_again(), time.monotonic(), silent + 1
-                if silent == ATTEMPTS:
-                    raise UnreachableError(
-                        f"cannot go on: no answer for {ATTEMPTS * self._patience:.0f} s, "
-                        f"{counted(len(waiting), 'image')} unanswered; "
-                        "see with `trapctl status` whether workers are ready"
-                    )
-            elif answers:
-                last, silent = time.monotonic(), 0
+            if answers := submitter.gather(LOOK):
+                last, lost = time.monotonic(), 0
+            elif time.monotonic() - last > self._patience:
+                answers, last = submitter.look_again(), time.monotonic()
+                lost += len(answers)
+            if lost > FEW:  # then it is not the images, but the workers
+                raise UnreachableError(
+                    f"cannot go on: no answer for {ATTEMPTS * self._patience:.0f} s, "
+                    f"{counted(len(waiting), 'image')} unanswered; see with `trapctl status` whether workers are ready"
+                )
             for answer in answers:
                 waiting.pop(id(answer.request)).set_result(answer)
 

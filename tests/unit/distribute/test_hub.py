@@ -15,8 +15,8 @@ from kombu.exceptions import OperationalError
 from tests.support.fake_celery import FakeApp, RedisError
 from trapd.distribute import away, submit
 from trapd.distribute.endings import RunError, UnreachableError
-from trapd.distribute.hub import Hub
-from trapd.distribute.submit import Request
+from trapd.distribute.hub import FEW, Hub
+from trapd.distribute.submit import Answer, Request
 
 
 def good(path: str) -> dict[str, object]:
@@ -80,6 +80,36 @@ def test_workers_that_never_answer_end_the_run_and_are_no_bad_images() -> None:
         made.ask(request("/a"))
     made.close()
     assert len(app.sent) == submit.ATTEMPTS
+
+
+def answered_then_silent(made: Hub, app: FakeApp, images: int) -> list[Answer]:
+    """Ask for one image, which is answered, and then for so many to which no answer comes."""
+    app.looks = deque([True])
+    assert made.ask(request("/good")).error == ""
+    app.looks = deque([False])
+    with ThreadPoolExecutor(images) as threads:
+        return [*threads.map(lambda number: made.ask(request(f"/{number}")), range(images))]
+
+
+def test_one_image_that_gets_no_answer_is_given_up_and_the_run_goes_on() -> None:
+    app = FakeApp(good)
+    made = hub(app, patience=0.05)
+    for _ in range(2):  # each time another image
+        (lost,) = answered_then_silent(made, app, 1)
+        assert (lost.fault, lost.attempts, lost.image) == ("machine", submit.ATTEMPTS, "/0")
+        assert lost.error == "cannot process /0: it was sent 3 times and no answer came"
+    made.close()
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(1, id="many"), pytest.param(2, id="the next ones, too")])
+def test_workers_that_answer_no_more_end_the_run_and_no_good_image_is_rejected(rounds: int) -> None:
+    app = FakeApp(good)
+    made = hub(app, patience=0.05)
+    if rounds == 2:
+        answered_then_silent(made, app, FEW)
+    with pytest.raises(UnreachableError, match="see with `trapctl status` whether workers are ready"):
+        made.ask(request("/next")) if rounds == 2 else answered_then_silent(made, app, FEW + 1)
+    made.close()
 
 
 @pytest.mark.parametrize("error", [OperationalError, RedisError, ConnectionResetError, BackendError])
