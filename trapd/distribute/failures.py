@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -17,25 +18,28 @@ class Failures:
     def __init__(self, total: int, in_flight: int) -> None:
         """``total``: images of the run; ``in_flight``: how many are in work at once."""
         self.reasons: dict[str, str] = {}  # image -> why it was rejected
+        self.some_succeeded = False  # in this run: a kept answer does not tell what workers can do by now
         self._total, self._window = total, max(WINDOW, in_flight)
         self._lock = threading.Lock()
-        self._succeeded = False
+        self._telling: dict[str, str] = {}  # the reasons that may tell that it is not the images
         self._unseen: set[str] = set()
 
     def succeeded(self) -> None:
-        self._succeeded = True
+        self.some_succeeded = True
 
-    def failed(self, image: str, reason: str, *, unseen: bool) -> None:
+    def failed(self, image: str, reason: str, *, unseen: bool, before: bool = False) -> None:
         """Note a failure. Raises SystemicError if no image succeeded, and enough of them failed in the same way.
 
-        ``unseen``: the worker cannot see a file that the submitter sees.
+        ``unseen``: the worker cannot see a file that the submitter sees. ``before``: the image has failed already when
+        others succeeded, so its failure tells nothing new.
         """
         with self._lock:
             self.reasons[image] = reason
-            if unseen:
-                self._unseen.add(image)
-            reasons, unseen_images = dict(self.reasons), set(self._unseen)
-        if self._succeeded:
+            if not before:
+                self._telling[image] = reason
+                self._unseen |= {image} if unseen else set()
+            reasons, unseen_images = dict(self._telling), set(self._unseen)
+        if self.some_succeeded or before:
             return
         if len(unseen_images) >= min(FEW, self._total):
             folder = _folder(unseen_images)
@@ -54,5 +58,10 @@ def _folder(images: set[str]) -> Path:
 
 
 def _alike(reasons: dict[str, str]) -> set[str]:
-    """Return the reasons without the names of the images."""
-    return {reason.replace(image, "IMAGE") for image, reason in reasons.items()}
+    """Return the reasons without the names of the images, and without what counts jobs, processes or addresses."""
+    return {without_numbers(image, reason) for image, reason in reasons.items()}
+
+
+def without_numbers(image: str, words: str) -> str:
+    """Return what is the same for other images: two killed processes differ in "Job: 17." alone."""
+    return re.sub(r"0x[0-9a-f]+|[0-9]+", "N", words.replace(image, "IMAGE"))

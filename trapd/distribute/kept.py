@@ -21,6 +21,7 @@ from trapd.distribute.endings import OccupiedError
 from trapd.distribute.submit import Request
 
 _LOCK = "lock"
+_FAILED = ".failed"
 
 
 class Kept:
@@ -60,3 +61,11 @@ class Kept:
         """Raises OSError."""
         # Not fsynced, which costs 10 ms and more: after a power cut the image is extracted again.
         atomic.write(self.folder / name, json.dumps(answer), lasting=False)
+
+    def keep_failure(self, name: str) -> None:
+        """Note that there is no answer to keep, although the workers had one for others. Raises OSError."""
+        (self.folder / name).with_suffix(_FAILED).touch()
+
+    def has_failed(self, name: str) -> bool:
+        """Whether it was noted, now or by an earlier run: it is asked for again, and may well fail again."""
+        return (self.folder / name).with_suffix(_FAILED).exists()

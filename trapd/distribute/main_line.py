@@ -10,7 +10,6 @@ in this process and in its own threads. In ``trap.run`` three names are replaced
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from typing import Any, Literal
 from trapd.distribute.app import EXTRACT_TABLE, FIT_POSITIONS
 from trapd.distribute.codes import Code, Codes
 from trapd.distribute.endings import ImageError, RunError
-from trapd.distribute.failures import Failures
+from trapd.distribute.failures import Failures, without_numbers
 from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
 from trapd.distribute.progress import Progress
@@ -146,14 +145,13 @@ class Remote:
             state = Path(request.image).stat()
         except OSError as error:  # it was there when the run began
             words = f"cannot read {request.image}: {error.strerror}"
-            self._failed(request.image, Answer("", request.image, 0.0, 0.0, None, words, "image"), work)
+            self._failed("", Answer("", request.image, 0.0, 0.0, None, words, "image"), work)
             return None
         name = self._kept.name(request, state)
         answer = self._kept.find(name)
         if answer is not None:
             work.kept = True
             self._codes.take(request.image, Code.of_answer(answer), fresh=False)
-            self.failures.succeeded()
             return answer
         work.kept = False
         given = self._ask(request, work)
@@ -166,7 +164,7 @@ class Remote:
                 work.fitted = answer
             else:
                 work.extracted = answer
-            self._failed(request.image, given, work)
+            self._failed(name, given, work)
             return None
         self.failures.succeeded()
         self._kept.keep(name, answer)
@@ -181,18 +179,22 @@ class Remote:
                 break
         return answer
 
-    def _failed(self, image: str, answer: Answer, work: Work) -> None:
-        reason = work.error = answer.error
+    def _failed(self, name: str, answer: Answer, work: Work) -> None:
+        """``name``: that of the answer, if there were one to keep; empty: the image has vanished."""
+        image, reason = answer.image, answer.error
+        work.error = reason
         if self._on_error == "stop":
             raise ImageError(f"{reason}; the run stops at the first error, --on-error reject goes on without the image")
         unseen = bool(answer.result and answer.result.get("unseen"))
-        self.failures.failed(image, reason, unseen=unseen)
+        self.failures.failed(image, reason, unseen=unseen, before=bool(name) and self._kept.has_failed(name))
+        if name and self.failures.some_succeeded:
+            self._kept.keep_failure(name)
         self._progress.say(f"REJECTED {image}: {reason}")
 
     def _tell(self, image: str, warnings: list[str], worker: str) -> None:
         """Show each warning of a worker once; a worker in this process has shown it already."""
         for warning in warnings:
-            words = re.sub(r"[0-9]+", "N", warning.replace(image, "IMAGE"))
+            words = without_numbers(image, warning)
             with self._lock:
                 new = words not in self._told
                 self._told.add(words)

@@ -326,6 +326,46 @@ def test_if_all_images_fail_alike_the_images_are_not_the_reason(
     assert len(workers.asked) < 40
 
 
+def test_processes_that_are_killed_alike_are_alike(workers: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """billiard names the job, which is another one for each image."""
+    workers.images(**{f"n{number:02}": "1" for number in range(60)})
+
+    def killed(task: str, image: str, times: int) -> dict[str, Any]:
+        lost = "WorkerLostError: Worker exited prematurely: signal 9 (SIGKILL) Job"
+        path = workers.place / f"images/{image}.fits"
+        return {"machine": f"cannot process {path}: {lost}: {int(image[1:]) + 300}.; it was sent 3 times"}
+
+    workers.change = killed
+    assert workers("--in-flight", "12") == 24
+    assert "every image fails alike: cannot process" in capsys.readouterr().err
+    assert len(workers.asked) < 40
+
+
+@pytest.mark.parametrize("fault", ["unseen", "alike"])
+def test_a_kept_answer_does_not_hide_that_all_images_fail_now(workers: World, fault: str) -> None:
+    workers.images(n="1")
+    assert workers() == 0
+    workers.images(**{f"n{number:02}": "2" for number in range(60)})
+    workers.change = lambda task, image, times: {"error": "cannot read it", "unseen": fault == "unseen"}
+    assert workers("--in-flight", "4", trap=("--db_overwrite",)) == 24
+    assert len(workers.asked) < 40
+
+
+def test_images_that_failed_among_good_ones_do_not_keep_the_run_from_being_resumed(workers: World) -> None:
+    """All others are kept, so nothing but these is asked for at first."""
+    bad = ("m1", "m2", "m3", "m4")
+    workers.images(a="1", z="2", **dict.fromkeys(bad, "3"))
+    unreadable = {"error": "cannot read it", "unseen": True}
+
+    def interrupt(task: str, image: str, times: int) -> dict[str, Any]:
+        return unreadable if image in bad else {"raise": KeyboardInterrupt()} if (image, times) == ("z", 1) else {}
+
+    workers.change = interrupt
+    assert workers("--in-flight", "1") == 130
+    assert workers("--in-flight", "1") == 23
+    assert [image for (image,) in workers.rows("select im_id from trapd_provenance where error is null")] == [0, 5]
+
+
 def test_one_image_alone_may_be_bad(workers: World) -> None:
     workers.images(bad="!TypeError('no beam')")
     assert workers() == 23
