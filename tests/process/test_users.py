@@ -24,6 +24,7 @@ from tests.applications import transcripts
 from tests.process.test_distribute_submit import images, worker
 from tests.support import brokers
 from tests.support.brokers import Broker
+from tests.support.submitter import Site
 from trapd.distribute import submit
 from trapd.distribute.app import EXTRACT_SOURCES
 from trapd.distribute.endings import RunError
@@ -193,3 +194,29 @@ def test_who_has_no_account_is_told_where_to_write_it(home: Path) -> None:
         f"cannot read {home}/.config/trapd/broker_url: No such file or directory; "
         "write amqp://NAME:PASSWORD@HOST:5672// into it"
     )
+
+
+def test_a_run_names_a_queue_that_her_celeryconfig_does_not(accounts: dict[str, str], tmp_path: Path) -> None:
+    """Celery would make the queue, which is not allowed to her."""
+    service = Site(tmp_path / "service", 0, None, **_service(accounts))
+    alice = Site(tmp_path / "alice", 2, None, **_service(accounts))
+    (alice.place / ".config/trapd").mkdir(parents=True)
+    (alice.place / ".config/trapd/broker_url").write_text(accounts["alice"])
+    shutil.copy(SUBMITTER, alice.place / "site/celeryconfig.py")
+    with service.worker():
+        deadline = time.monotonic() + 60
+        while not is_read(accounts["trapd"], "cpu"):
+            assert time.monotonic() < deadline, (service.place / "worker.log").read_text()
+            time.sleep(0.1)
+        for queue, status, words in (
+            ("secret", 1, "refused for user 'alice'; name a queue that workers read"),
+            ("gpu", 1, "NOT_FOUND - no exchange 'gpu' in vhost '/'; name a queue that workers read"),
+            ("cpu", 0, "2 images"),
+        ):
+            with alice.run(queue=queue) as process:
+                said = process.communicate(timeout=120)[1]
+            assert (process.returncode, words in said, "Traceback" in said) == (status, True, False), said
+
+
+def _service(accounts: dict[str, str]) -> dict[str, str]:
+    return {"broker_url": accounts["trapd"], "result_backend": "rpc://", "task_default_queue": "cpu"}

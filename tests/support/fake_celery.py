@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from amqp.exceptions import AccessRefused, NotFound
+
 
 class RedisError(Exception):
     """As that of the library redis: no OSError."""
@@ -44,6 +46,7 @@ class FakeApp:
             as_uri=lambda: "redis://results//",
             connection_errors=(RedisError,),
         )
+        self.amqp = SimpleNamespace(queues={})
         self.answer = answer
         self.looks: deque[bool | Exception] = deque([True])  # of each result
         self.results: list[FakeResult] = []
@@ -53,7 +56,8 @@ class FakeApp:
         self.control = SimpleNamespace(revoke=self.revoked.extend)
 
     def connection_for_write(self) -> SimpleNamespace:
-        return SimpleNamespace(connection_errors=(), channel_errors=(), as_uri=lambda: "amqp://guest:**@broker//")
+        refused = (AccessRefused, NotFound)
+        return SimpleNamespace(connection_errors=(), channel_errors=refused, as_uri=lambda: "amqp://guest:**@broker//")
 
     def signature(self, name: str, args: tuple[str, ...], kwargs: dict[str, Any]) -> Any:
         def apply_async(task_id: str | None = None) -> FakeResult:

@@ -43,9 +43,9 @@ class Site:
         self._env = {**os.environ, "PYTHONPATH": path, "HOME": str(place)}
 
     @contextlib.contextmanager
-    def run(self, keep: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    def run(self, keep: Path | None = None, queue: str | None = None) -> Iterator[subprocess.Popen[str]]:
         """A run of all images. ``keep``: of its answers."""
-        options = ("--keep", str(keep)) if keep else ()
+        options = (*(("--keep", str(keep)) if keep else ()), *(("--queue", queue) if queue else ()))
         arguments = (*options, "--", "-i", str(self.place / "images"), "--db_name", str(self.database))
         with self._python("trapd.distribute.run", *arguments, stderr=subprocess.PIPE) as process:
             try:

@@ -90,8 +90,8 @@ class Hub:
         except self.app.connection_for_write().channel_errors as error:  # 403 and 404 of RabbitMQ
             where = f"the queue {self._queue_name}" if self._queue_name else "Celery's default queue"
             self._problem = RunError(
-                f"cannot send tasks to {where}: {away.why(error)}; use a queue to which your account may send, and "
-                "name it in your celeryconfig as docs/users.md shows"
+                f"cannot send tasks to {where}: {away.why(error)}; name a queue that workers read and to which your "
+                "account may send (--queue, or in your celeryconfig as docs/users.md shows)"
             )
         except BaseException as error:
             self._problem = error

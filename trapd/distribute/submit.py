@@ -17,7 +17,7 @@ from celery.result import AsyncResult
 from celery.states import READY_STATES
 from kombu.exceptions import DecodeError, OperationalError
 
-from trapd.distribute import away
+from trapd.distribute import away, queues
 from trapd.distribute.app import EXTRACT_SOURCES
 from trapd.sizes import counted
 
@@ -91,7 +91,7 @@ class Submitter:
         """``options`` go with every image to Trap's ``read_pyse_image``. ``queue``: None is Celery's default queue."""
         self.app = app
         self.options = dict(options or {})
-        self._queue = {} if queue is None else {"queue": queue}
+        self._queue = {} if queue is None else {"queue": queues.named(app, queue)}
         self._waiting: dict[str, _Waiting] = {}
         if app.conf.task_always_eager:
             app.loader.import_default_modules()  # registers the tasks: Celery ignores the setting for a mere name

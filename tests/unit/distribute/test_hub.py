@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from amqp.exceptions import AccessRefused, NotFound
 from celery import Celery
 from celery.exceptions import BackendError, WorkerLostError
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from tests.support.fake_celery import FakeApp, RedisError
-from trapd.distribute import away, submit
+from trapd.distribute import away, queues, submit
 from trapd.distribute.endings import RunError, UnreachableError
 from trapd.distribute.hub import FEW, Hub
 from trapd.distribute.submit import Answer, Request
@@ -126,6 +128,43 @@ def test_a_broker_or_result_backend_that_goes_away_ends_the_run(error: type[Exce
         made.ask(request("/a"))
     made.close()
     assert raised.value.status == 75
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessRefused("ACCESS_REFUSED - access to queue 'gpu' in vhost '/' refused for user 'alice'"),
+        NotFound("NOT_FOUND - no exchange 'gpu' in vhost '/'"),
+    ],
+)
+def test_what_a_broker_refuses_is_a_sentence(error: Exception) -> None:
+    def refuse(path: str) -> object:
+        raise error
+
+    made = hub(FakeApp(refuse))
+    with pytest.raises(RunError) as raised:
+        made.ask(request("/a"))
+    made.close()
+    assert str(raised.value) == (
+        f"cannot send tasks to Celery's default queue: {error}; name a queue that workers read and to which your "
+        "account may send (--queue, or in your celeryconfig as docs/users.md shows)"
+    )
+    assert raised.value.status == 1
+
+
+def test_a_queue_that_is_named_is_made_only_where_those_of_the_configuration_are() -> None:
+    mine, other = Queue("mine", no_declare=True), Queue("other")
+    named = {}
+    for what, known in {"none": None, "made": [mine, other], "not made": [mine]}.items():
+        app = Celery("submitter", set_as_current=False)
+        app.conf.task_queues = known
+        named[what] = queues.named(app, "gpu")
+        assert queues.named(app, "mine") == "mine"
+    assert (named["none"], named["made"]) == ("gpu", "gpu")
+    found: Any = named["not made"]
+    assert (found.name, found.exchange.name, found.routing_key) == ("gpu",) * 3
+    assert found.no_declare
+    assert found.exchange.no_declare
 
 
 def test_a_result_backend_that_cannot_be_loaded_ends_the_run() -> None:
