@@ -41,6 +41,14 @@ class Code:
         return f"{words} (code {self.digest[:12]})" if self.digest else words
 
 
+class StaleAnswersError(OtherCodeError):
+    """Kept answers are of other code than those of the workers now: begun again with ``code``, the run can go on."""
+
+    def __init__(self, message: str, code: Code) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Codes:
     """The codes of the answers of a run. Use it from any thread."""
 
@@ -54,18 +62,21 @@ class Codes:
         """Begin anew: the main line runs again."""
         self._images: dict[str, set[Code]] = {}
         self._first: Code | None = None
+        self._fresh: set[Code] = set()  # of the answers that are no kept ones
         self.latest: Code | None = None  # of the answers that are no kept ones: what the workers have
 
     def take(self, image: str, code: Code, *, fresh: bool) -> None:
         """Note that ``code`` answered for ``image``: ``fresh``, or earlier, and the answer was kept.
 
-        Raises OtherCodeError if the policy is to have one code only.
+        Raises OtherCodeError if the policy is to have one code only, StaleAnswersError if only kept answers differ.
         """
         with self._lock:
             self._images.setdefault(image, set()).add(code)
             first = self._first = self._first or code
             if fresh:
                 self.latest = code
+                self._fresh.add(code)
+            fresh_ones = set(self._fresh)
         if self.policy != "pin":
             return
         if not code.suits(self.own):
@@ -73,11 +84,15 @@ class Codes:
                 f"cannot go on: workers answer with {code}, and Trap runs here with {self.own}; "
                 "install the same versions here, or begin with --on-upgrade mix"
             )
-        if code != first:
-            raise OtherCodeError(
-                f"cannot go on: {image} was answered with {code}, the images before it with {first}; wait until "
-                "the upgrade is complete and begin again with --on-upgrade redo"
-            )
+        if code == first:
+            return
+        if len(fresh_ones) < 2:  # all others were kept
+            now = next(iter(fresh_ones), first)
+            raise StaleAnswersError(f"some kept answers are of other code than the workers: {now} counts", now)
+        raise OtherCodeError(
+            f"cannot go on: {image} was answered with {code}, the images before it with {first}; wait until "
+            "the upgrade is complete and begin again with --on-upgrade redo"
+        )
 
     def counts(self) -> Counter[Code]:
         """Return for each code the number of images that it answered for, in part at least."""

@@ -20,7 +20,7 @@ from trapd.distribute.codes import Code
 from trapd.distribute.endings import OccupiedError
 from trapd.distribute.submit import Request
 
-_LOCK = "lock"
+_LOCK, _PREFERRED = "lock", "code"
 _FAILED = ".failed"
 
 
@@ -61,6 +61,19 @@ class Kept:
         """Raises OSError."""
         # Not fsynced, which costs 10 ms and more: after a power cut the image is extracted again.
         atomic.write(self.folder / name, json.dumps(answer), lasting=False)
+
+    def prefer(self, code: Code) -> None:
+        """From the next begin of a run on, only answers of this code are used, if it asks for that. Raises OSError."""
+        words = {"versions": dict(code.versions), "digest": code.digest}
+        atomic.write(self.folder / _PREFERRED, json.dumps(words), lasting=False)
+
+    def preferred(self) -> Code | None:
+        """The code that was preferred last, if it suits this run's own."""
+        try:
+            code = Code.of_answer(json.loads((self.folder / _PREFERRED).read_bytes()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return code if code.suits(self._own) else None
 
     def keep_failure(self, name: str) -> None:
         """Note that there is no answer to keep, although the workers had one for others. Raises OSError."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import getpass
 import importlib.metadata
 import os
@@ -25,7 +26,7 @@ from typing import Any
 import trapd
 from trapd.distribute import disk, endings, provenance, trap_database
 from trapd.distribute.app import app
-from trapd.distribute.codes import Code, Codes
+from trapd.distribute.codes import Code, Codes, StaleAnswersError
 from trapd.distribute.endings import OtherCodeError, RunError
 from trapd.distribute.hub import Hub
 from trapd.distribute.kept import Kept
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _terminated)
     try:
-        return Run(options).run()
+        return _run(options)
     except RunError as error:
         print(f"trapd: {error}", file=sys.stderr)
         return error.status
@@ -95,6 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. The answers so far are kept; the same command goes on from there.", file=sys.stderr)
         return endings.INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run; and again without the kept answers that are of other code than the workers have by now."""
+    for _ in range(ROUNDS - 1):
+        try:
+            return Run(options).run()
+        except StaleAnswersError as error:
+            print(f"{error}, and what is not of it is done again", file=sys.stderr)
+        gc.collect()  # what Trap had open
+    return Run(options).run()
 
 
 def _terminated(number: int, frame: object) -> None:
@@ -141,8 +153,13 @@ class Run:
             if self._is_there():
                 return endings.DONE
             self.kept = Kept(self.options.keep or self.database.kept, self.own)
+            if self.options.on_upgrade == "pin":
+                self.kept.wanted = self.kept.preferred()
             try:
                 return self._work(cli)
+            except StaleAnswersError as error:
+                self.kept.prefer(error.code)
+                raise
             finally:
                 self.kept.close()
 

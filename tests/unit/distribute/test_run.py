@@ -608,6 +608,31 @@ def test_by_default_an_answer_of_other_code_ends_the_run(workers: World, capsys:
     assert not (workers.place / "a.db").exists()
 
 
+@pytest.mark.parametrize("before", ["interrupted", "a mixture", "begun again in vain"])
+def test_kept_answers_of_code_that_workers_have_no_more_are_not_in_the_way(
+    workers: World, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """Who only submits runs what is installed, which has no digest to compare with."""
+    workers.images(a="1", b_fit="2", c="3")
+    digests = {"a": "one", "b_fit": "two" if before == "a mixture" else "one"}
+
+    def interrupt(task: str, image: str, times: int) -> dict[str, Any]:
+        return {"raise": KeyboardInterrupt()} if image == "c" else {"digest": digests[image]}
+
+    workers.change = interrupt
+    assert workers("--in-flight", "1", *(("--on-upgrade", "mix") if before == "a mixture" else ())) == 130
+    workers.change = lambda task, image, times: {"digest": "two"}
+    if before == "begun again in vain":  # PostgreSQL may not let go of the first one's database
+        monkeypatch.setattr(workers.run, "ROUNDS", 1)
+        assert workers("--in-flight", "1") == 25
+    assert workers("--in-flight", "1") == 0
+    assert workers.rows("select distinct digest, fit_digest from trapd_provenance order by 2") == [
+        ("two", None),
+        ("two", "two"),
+    ]
+    assert workers.rows("select state, codes from trapd_run") == [("complete", 1)]
+
+
 def test_workers_with_another_trap_are_refused_at_once(workers: World, capsys: pytest.CaptureFixture[str]) -> None:
     workers.images(a="1")
     workers.change = lambda task, image, times: other_code()
