@@ -327,7 +327,7 @@ class Run:
                 "fit_trap": fit.get("versions", {}).get("trap"),
                 "fit_digest": fit.get("digest"),
             }
-        yield from ({"image": path, "error": reason} for path, reason in sorted(self.rejected.items()))
+        yield from ({"image": path, "error": reason, "attempts": 0} for path, reason in sorted(self.rejected.items()))
 
 
 @contextlib.contextmanager

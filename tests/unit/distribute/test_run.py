@@ -243,9 +243,9 @@ def test_an_image_without_a_header_does_not_keep_the_others_out(workers: World) 
     workers.images(a="1", bad="headless", c="2")
     assert workers() == 23
     assert workers.fluxes() == {0: [1.0], 1: [2.0]}
-    rows = workers.rows("select im_id, error from trapd_provenance where error is not null")
+    rows = workers.rows("select im_id, attempts, error from trapd_provenance where error is not null")
     assert rows == [
-        (None, f"cannot read the header of {workers.place}/images/bad.fits: OSError: No SIMPLE card found"),
+        (None, 0, f"cannot read the header of {workers.place}/images/bad.fits: OSError: No SIMPLE card found"),
     ]
     with pytest.raises(OSError, match="No SIMPLE"):
         workers("--on-error", "stop", trap=("--db_overwrite",))
