@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend
-from celery.exceptions import WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.result import AsyncResult
 from celery.states import READY_STATES
 from kombu.exceptions import DecodeError, OperationalError
@@ -29,10 +29,12 @@ POLL = 0.1  # s between looks at a result backend that sends no messages (files,
 ATTEMPTS = 3  # how many times an image is sent, if the machine and not the image is at fault
 PATIENCE = 600.0  # s without any answer, after which answers may be lost: longer than a rollout of Trap takes
 LINGER = 10.0  # s for the images that workers process when the submitter gives up
-# Not raised by the task itself. The second: the broker was away for longer than the 4 s for which a worker's process
-# tries to send an answer by rpc://; the worker says so when the broker is back. A shorter absence can lose an answer
-# without a word, which `look_again` is for (Celery 5.7: tests/process/test_results_kept.py).
-_LOST = (WorkerLostError, OperationalError)
+# What a task ends with although its image may be good: its process was killed; a time limit, or drain_timeout of trapd,
+# interrupted it; or (the last one) the broker was away for longer than the 4 s for which a worker's process tries to
+# send an answer by rpc://; the worker says so when the broker is back. A shorter absence can lose an answer without a
+# word, which `look_again` is for (Celery 5.7: tests/process/test_results_kept.py). TaskRevokedError is none of them:
+# somebody does not want this task.
+_LOST = (WorkerLostError, SoftTimeLimitExceeded, TimeLimitExceeded, Terminated, OperationalError)
 QUIET = 2.0  # s without a new result of a revoked task: by then a worker that is not busy has discarded the tasks
 
 
@@ -241,18 +243,19 @@ class Submitter:
             return False
 
     def _answer(self, task: str, now: float) -> Answer | None:
-        """None: a process of the worker was killed, or could not send the answer, and the image was sent again."""
+        """None: the machine failed and not the image, which was sent again."""
         waiting = self._waiting.pop(task)
         value, failed = waiting.result.result, not waiting.result.successful()
         _forget(waiting.result)
         image, attempts = waiting.image, waiting.attempts
-        if not failed:
-            fault: Fault = "image" if value["error"] else ""
-            return waiting.answer(task, now, value, value["error"] or "", fault)
-        if isinstance(value, _LOST) and attempts < ATTEMPTS:
+        lost = isinstance(value, _LOST) if failed else bool(value.get("machine"))
+        if lost and attempts < ATTEMPTS:
             result = self._submit(waiting.request)  # under a new id: the old one has failed for everybody who knows it
             self._waiting[str(result.id)] = replace(waiting, result=result, attempts=attempts + 1)
             return None
+        if not failed:
+            fault: Fault = "machine" if lost else "image" if value["error"] else ""
+            return waiting.answer(task, now, value, value["error"] or "", fault)
         words = f"cannot process {image}: {type(value).__name__}: {value}"
         if attempts > 1:
             words += f"; it was sent {counted(attempts, 'time')}"

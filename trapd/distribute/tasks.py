@@ -59,7 +59,7 @@ def extract_table(self: Task, path: str, options: dict[str, Any]) -> dict[str, A
     ``trapd.distribute.extraction.extract_table``.
 
     As ``extract_sources`` this answers for a bad image, too. ``unseen``: this worker cannot see the file, another one
-    may. ``warnings``: what was logged meanwhile.
+    may. ``machine``: the image was not to blame. ``warnings``: what was logged meanwhile.
     """
     answer: dict[str, Any] = {"image": path, "error": None}
     return _heard(lambda: _answer(self, path, answer, lambda: extraction.extract_table(path, options)))
@@ -83,6 +83,7 @@ def _answer(task: Task, path: str, answer: dict[str, Any], work: Callable[[], di
         log.warning("cannot extract sources from %s", path, exc_info=True)
         answer["error"] = reason(path, error)
         answer["unseen"] = isinstance(error, FileNotFoundError | PermissionError)
+        answer["machine"] = not answer["unseen"] and _of_the_machine(error)
     node = task.request.hostname or ""
     name = _NODE.fullmatch(node)
     return answer | {
@@ -94,6 +95,12 @@ def _answer(task: Task, path: str, answer: dict[str, Any], work: Callable[[], di
         "started": started,
         "finished": time.time(),
     }
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether the same image may be good a little later, or elsewhere: no memory, a disk or a server that fails. What a
+    library finds wrong with a file has no number of the operating system."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
 
 
 def _heard(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

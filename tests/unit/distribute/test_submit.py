@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import WorkerLostError
+from celery.exceptions import (
+    SoftTimeLimitExceeded,
+    TaskRevokedError,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 from kombu.exceptions import OperationalError
 
 from tests.support.fake_celery import FakeApp, RedisError
@@ -78,15 +84,33 @@ def test_a_failed_task_is_an_answer_without_a_result() -> None:
     [
         pytest.param(WorkerLostError("signal 9 (SIGKILL)"), id="a process was killed"),
         pytest.param(OperationalError("[Errno 111] Connection refused"), id="the broker was away at the task's end"),
+        pytest.param(SoftTimeLimitExceeded(), id="drain_timeout of its worker, or a soft time limit"),
+        pytest.param(TimeLimitExceeded(60), id="a time limit"),
+        pytest.param(Terminated("15"), id="a process was terminated"),
+        pytest.param({"error": "cannot read /a: Stale file handle", "machine": True}, id="a file server failed"),
     ],
 )
-def test_an_image_whose_answer_was_lost_on_the_way_is_sent_again(lost: Exception) -> None:
+def test_an_image_that_a_machine_failed_on_is_sent_again(lost: object) -> None:
     outcomes: deque[object] = deque([lost, good("/a")])
     app = FakeApp(lambda path: outcomes.popleft())
     (answer,) = extract(app, ["/a"])
     assert (answer.error, answer.fault, answer.attempts) == ("", "", 2)
     assert len(set(app.ids)) == 2, "the first task has failed; who knows its id would hear so"
     assert all(result.forgotten for result in app.results)
+
+
+def test_an_image_that_each_machine_fails_on_is_given_up_and_not_called_bad() -> None:
+    words = "cannot extract sources from /a: MemoryError: too large"
+    app = FakeApp(lambda path: good(path) | {"error": words, "machine": True})
+    (answer,) = extract(app, ["/a"])
+    assert (answer.error, answer.fault, answer.attempts, len(app.sent)) == (words, "machine", 3, 3)
+    assert answer.result is not None
+
+
+def test_a_task_that_somebody_revoked_is_not_sent_again() -> None:
+    app = FakeApp(lambda path: TaskRevokedError("terminated"))
+    (answer,) = extract(app, ["/a"])
+    assert (answer.error, answer.attempts) == ("cannot process /a: TaskRevokedError: terminated", 1)
 
 
 def test_an_image_that_kills_each_process_is_given_up_and_not_called_bad() -> None:

@@ -81,6 +81,24 @@ def test_a_bad_image_is_an_answer_that_says_why(tasks: ModuleType, tmp_path: Pat
     assert (answer["error"], answer["sources"]) == (words.format(path), [])
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("!MemoryError('too large')", "machine"),
+        ("!OSError(5, 'Input/output error')", "machine"),
+        ("!OSError(116, 'Stale file handle')", "machine"),
+        ("!PermissionError(13, 'Permission denied')", "unseen"),
+        ("!OSError('unsupported format')", None),
+        ("!ValueError('no beam')", None),
+    ],
+)
+def test_what_the_machine_failed_on_is_told_apart_from_a_bad_image(
+    tasks: ModuleType, tmp_path: Path, text: str, fault: str | None
+) -> None:
+    answer = run(tasks, image(tmp_path, text))
+    assert [mark for mark in ("machine", "unseen") if answer[mark]] == ([fault] if fault else [])
+
+
 def test_a_missing_image_is_an_answer_that_says_so(tasks: ModuleType, tmp_path: Path) -> None:
     path = str(tmp_path / "none.fits")
     assert run(tasks, path)["error"] == f"cannot read {path}: No such file or directory"
