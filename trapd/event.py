@@ -74,7 +74,11 @@ class EventKind(StrEnum):
     PENDING = "pending", About.ROLLOUT, "phase: nothing is started yet"
     PREFLIGHT = "preflight", About.ROLLOUT, "phase: the canary imports the code and connects"
     CANARY = "canary", About.ROLLOUT, "phase: the canary is ready and has to stay so"
-    WAITING = "waiting", About.ROLLOUT, "phase: the rollout goes on when a person promotes it"
+    WAITING = (
+        "waiting",
+        About.ROLLOUT,
+        "phase: a person has to promote it, or, before tasks that it lacks, queues to be empty",
+    )
     RETRIAL = "retrial", About.ROLLOUT, "phase: the canary failed; a worker of the last good generation is tried"
     ROLLING = "rolling", About.ROLLOUT, "phase: the generation is good, the other workers follow"
     PROMOTED = (
@@ -83,7 +87,11 @@ class EventKind(StrEnum):
         "the canary proved the generation: it is good",
         "since it was wanted",
     )
-    DOUBTED = "doubted", About.ROLLOUT, "workers of a good generation hang: it has to prove itself anew"
+    DOUBTED = (
+        "doubted",
+        About.ROLLOUT,
+        "workers of a good generation hang or crash again and again: it has to prove itself anew",
+    )
     SUSPECTED = (
         "suspected",
         About.ROLLOUT,
@@ -105,7 +113,7 @@ class EventKind(StrEnum):
     GIVEN_UP = (
         "given-up",
         About.ROLLOUT,
-        "the rollout made no progress after a good canary, or its tasks failed",
+        "no progress after a good canary, its tasks failed, or its workers did again and again",
         "since it was wanted",
     )
     SUPERSEDED = "superseded", About.ROLLOUT, "another generation is wanted instead", "since it was wanted"
@@ -119,7 +127,11 @@ class EventKind(StrEnum):
     PAUSED = "paused", About.POOL, "the pool is held until it is resumed"
     RESUMED = "resumed", About.POOL, "the pool goes on"
     SCALED = "scaled", About.POOL, "another number of workers is wanted"
-    OPENED = "opened", About.POOL, "a person promoted a rollout that waited for it"
+    OPENED = (
+        "opened",
+        About.POOL,
+        "a rollout that waited goes on: promoted, or no message of the tasks that it lacks is left",
+    )
     PINNED = "pinned", About.POOL, "a run holds the code of the pool"
     UNPINNED = "unpinned", About.POOL, "a run holds the code of the pool no more", "since the run held it"
     RETRIED = "retried", About.POOL, "code that was refused may be tried again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trapd.model import Disk, DiskState, InstanceState, RolloutState
+from trapd.rollout.gates import Gate
 from trapd.rollout.intent import Cause, Nothing
 from trapd.rollout.view import PoolView
 
@@ -26,7 +27,9 @@ def coming(view: PoolView) -> str:
         case RolloutState.RETRIAL:
             return "the canary is started once more"
         case RolloutState.WAITING:
-            return "the rollout goes on when a person promotes it"
+            lacks = view.gate is not None and view.gate.gate is Gate.TASKS
+            empty = ", or when no message of these tasks is left" if lacks else ""
+            return f"the rollout goes on when a person promotes it{empty}"
         case RolloutState.CANARY:
             return f"{others} more to follow" if others else _rolling(view, rollout.generation)
         case _:

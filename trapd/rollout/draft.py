@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout.actions import Action, Advance, Clear, Plan, Start, Suspect, Verify
 from trapd.rollout.budget import budget
-from trapd.rollout.gates import closed
+from trapd.rollout.gates import before_canary, closed
 from trapd.rollout.instances import Desire, step
 from trapd.rollout.phases import MEANS, phase
 from trapd.rollout.trial import as_record, compared, figures, find, look_again, probations, retried
@@ -155,7 +155,9 @@ class Draft:
                 self.waiting.append(f"{instance.id} to show that its main loop turns")
         if self.gate is not None:
             promote = f"trapctl rollout promote {self.world.spec.name}"
-            self.waiting.append(f"a person: {self.gate.why}; {promote} lets the rollout go on")
+            itself = ", which it does by itself when no message of these tasks is left"
+            also = itself if before_canary(self.gate) else ""
+            self.waiting.append(f"a person: {self.gate.why}; {promote} lets the rollout go on{also}")
         for deadline in (progress_deadline(self.world, self.now), canary_deadline(self.world)):
             if deadline is not None and deadline > self.now:
                 self.wakes.append(deadline)

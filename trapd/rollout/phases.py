@@ -15,7 +15,7 @@ MEANS: Mapping[RolloutState, str] = {
     _S.PENDING: "nothing is started yet",
     _S.PREFLIGHT: "the first new worker imports the code and connects",
     _S.CANARY: "the first new worker is ready and has to stay so",
-    _S.WAITING: "a person has to promote the rollout: `trapctl rollout promote`",
+    _S.WAITING: "`trapctl rollout promote` has to come, or, before tasks that it lacks, empty queues",
     _S.RETRIAL: "the last good generation starts, so the first new worker is tried once more",
     _S.ROLLING: "the generation is good: the rest follow",
     _S.COMPLETE: "every wanted worker runs the generation, and no other worker is there",

@@ -10,6 +10,7 @@ from tests.support.fake_controller import FakeController, settled, worker
 from tests.support.virtual_clock import VirtualClock
 from trapd.control.outlook import coming, held_back
 from trapd.model import Disk, DiskState, Rollout, RolloutState
+from trapd.rollout.gates import Closed, Gate
 from trapd.rollout.intent import Cause, FromDisk, Nothing
 
 CLOCK = VirtualClock()
@@ -49,6 +50,14 @@ def test_each_phase_says_what_comes_when_what_is_awaited_has_come(state: str, wo
 def test_after_the_only_worker_an_old_one_drains_if_there_is_one(workers: str, words: str) -> None:
     view = moving(RolloutState.CANARY, workers).pool("default")
     assert coming(replace(view, wanted_workers=1)) == words
+
+
+def test_a_rollout_that_waits_says_what_lets_it_go_on() -> None:
+    view = moving(RolloutState.WAITING, "8-1 ready, 7-1 ready").pool("default")
+    person = "the rollout goes on when a person promotes it"
+    assert coming(replace(view, gate=Closed(Gate.PROMOTION, "it was ready"))) == person
+    tasks = coming(replace(view, gate=Closed(Gate.TASKS, "it lacks tasks")))
+    assert tasks == f"{person}, or when no message of these tasks is left"
 
 
 def test_of_a_paused_pool_nothing_comes() -> None:
