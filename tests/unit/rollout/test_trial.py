@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from tests.support.builders import NOW, one, spec, wanting, world
-from trapd.model import Ailment, Instance, PoolState, Retrial, RolloutState
+from tests.support.builders import NOW, failure, one, spec, wanting, world
+from trapd.model import Ailment, FailureKind, Instance, PoolState, Retrial, RolloutState
 from trapd.rollout import want
-from trapd.rollout.actions import Clear, Fail, Finish, Promote, Reject, Start, Suspect, Verify
+from trapd.rollout.actions import Clear, Doubt, Fail, Finish, Promote, Reject, Start, Suspect, Verify
 from trapd.rollout.plan import plan
 from trapd.rollout.trial import (
     ALONE_TIME,
@@ -26,7 +27,8 @@ from trapd.rollout.trial import (
     on_probation,
     questions,
 )
-from trapd.rollout.world import World
+from trapd.rollout.verdict import verdict
+from trapd.rollout.world import TRIES, World
 from trapd.spec import OnFailure, PoolSpec, Promotion
 from trapd.work import TaskCounts, Work
 
@@ -352,6 +354,24 @@ def test_where_nobody_counts_tasks_a_probation_ends_by_time_alone() -> None:
 
 def test_a_probation_does_not_end_in_a_retrial() -> None:
     assert plan(after(700, 200, retrial=(counts(5, 5), counts(5, 4))), NOW).probations is None
+
+
+@pytest.mark.parametrize("kind", [FailureKind.CRASH, FailureKind.WATCHDOG])
+def test_what_fails_again_and_again_in_its_probation_is_held_where_on_failure_says_so(kind: FailureKind) -> None:
+    def judged(failures: int, ago: float, on_failure: OnFailure) -> Doubt | Fail | None:
+        fails = one("2-1", "failed", failures=failures, failure=failure(1, kind, was_ready=True))
+        found = verdict(after(ago, 0, pool=policy(spec(1), on_failure=on_failure), seen=(fails,)), NOW)
+        assert found is None or isinstance(found, Doubt | Fail)
+        return found
+
+    held = judged(TRIES[kind], 10, OnFailure.HOLD)
+    assert isinstance(held, Fail)
+    assert re.fullmatch(rf"p@2-1 .+ {TRIES[kind]} times in a row \(.+\)", held.why)
+    assert isinstance(judged(TRIES[kind], 10, OnFailure.REVERT), Doubt)
+    for on_failure in OnFailure:
+        assert judged(TRIES[kind] - 1, 10, on_failure) is None
+        if kind is FailureKind.CRASH:
+            assert judged(TRIES[kind], 6000, on_failure) is None, "long since"
 
 
 def test_what_is_held_after_its_probation_was_convicted_stays() -> None:
