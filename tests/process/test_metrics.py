@@ -146,6 +146,17 @@ def test_a_rollout_that_waits_for_a_person_and_each_problem_say_so_with_their_ti
         found = figures(controller)
         assert found["trapd_rollout_waits_for_person"] == {of(pool="default"): waits}
         assert found["trapd_rollout_start_timestamp_seconds"] == {of(pool="default"): CLOCK.wall() - 60}
+    failed = replace(rollout, state=RolloutState.FAILED, ended_wall=CLOCK.wall() - 30)
+    for waits, wanted, good in (
+        (1, 8, (7,)),  # on_failure = "hold"
+        (0, 7, (7,)),  # it was undone
+        (0, 8, (7, 8)),  # it proved itself later
+        (0, 8, ()),  # nothing to go back to: trapd tries on
+    ):
+        controller.put("default", state=replace(state, rollout=failed, wanted=wanted, good=good))
+        found = figures(controller)
+        assert found["trapd_rollout_waits_for_person"] == {of(pool="default"): waits}
+        assert found["trapd_rollout_under_way"] == {of(pool="default"): 0}
     controller.put("default", state=state, instances=(worker(CLOCK, "default@7-1", "failed", ago=40.0),))
     since = figures(controller)["trapd_problem_start_timestamp_seconds"]
     assert since[of(kind="failed", pool="default", worker="default@7-1")] == CLOCK.wall() - 40.0

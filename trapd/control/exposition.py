@@ -56,7 +56,10 @@ GENERATION = Family("trapd_pool_generation", "gauge", "the number of the generat
 STALE = Family("trapd_pool_workers_stale", "gauge", "workers that loaded another generation than the wanted one", _POOL)
 PAUSED = Family("trapd_pool_paused", "gauge", "1 if the pool is paused", _POOL)
 HELD_BACK = Family(
-    "trapd_pool_installed_held_back", "gauge", "1 if installed code does not run: refused, undone, or held", _POOL
+    "trapd_pool_installed_held_back",
+    "gauge",
+    "1 if installed code is not wanted: refused, undone, or the pool is paused",
+    _POOL,
 )
 UNDER_WAY = Family("trapd_rollout_under_way", "gauge", "1 if a rollout is under way", _POOL)
 BEGAN = Family(
@@ -65,7 +68,8 @@ BEGAN = Family(
 FOR_A_PERSON = Family(
     "trapd_rollout_waits_for_person",
     "gauge",
-    "1 if a rollout goes on only when a person promotes it, or resumes its pool",
+    "1 if a rollout waits for a person: to promote it (before tasks that it lacks, empty queues do as well), to resume"
+    " its pool, or, where it failed and is held, to retry or undo it",
     _POOL,
 )
 UP = Family("trapd_worker_ready_timestamp_seconds", "gauge", "when this run of the worker was ready", _WORKER)
@@ -160,9 +164,13 @@ def _under_way(pool: documents.Pool) -> bool:
 
 
 def _waits(pool: documents.Pool) -> bool:
-    """For a person: at a gate, or because the pool is paused."""
-    waiting = pool["rollout"] is not None and pool["rollout"]["state"] == RolloutState.WAITING
-    return waiting or (pool["paused"] and _under_way(pool))
+    """For a person: at a gate, because the pool is paused, or because it failed and on_failure = "hold"."""
+    rollout = pool["rollout"]
+    if rollout is None:
+        return False
+    failed = rollout["state"] == RolloutState.FAILED and rollout["generation"] == pool["generation"]
+    held = failed and pool["last_good"] not in (None, rollout["generation"])  # else there is nothing to go back to
+    return held or rollout["state"] == RolloutState.WAITING or (pool["paused"] and _under_way(pool))
 
 
 _GAUGES: Mapping[Family, Callable[[documents.Pool], float]] = {
