@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import group
+from celery.exceptions import TaskRevokedError
 
 from tests.conftest import make_broker
 from tests.support import brokers
@@ -38,6 +39,11 @@ def fail():
 @app.task(bind=True, max_retries=1)
 def again(self, countdown=0):
     raise self.retry(countdown=countdown)
+
+
+@app.task
+def touch(path):
+    Path(path).touch()
 
 
 @app.task
@@ -168,6 +174,63 @@ async def test_a_task_is_ended_by_its_id_while_the_worker_drains_and_its_broker_
                 assert "done" in await lab.ask_worker(end=endless.id, now=False)
             with contextlib.suppress(NoAnswerError):  # it has left
                 await lab.account_when(lambda account: not begun(account))
+
+
+async def test_a_task_that_is_on_its_way_into_a_process_is_not_said_to_be_revoked(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Without an event loop, as on the file broker, Celery hands over one task more than there are processes."""
+    lab = make(short_path, make_broker("embedded", request), "prefork")
+
+    async with lab:
+        await lab.start()
+        held = [short_path / f"held{number}" for number in range(2)]
+        for place in held:
+            await lab.send("hold", str(place))
+        last = await lab.send("endless", str(short_path / "begun"))
+        await lab.account_when(lambda account: len(begun(account)) == 2 and account["reserved"] == 1)
+        for now in (False, True):
+            answer = await lab.ask_worker(end=last.id, now=now)
+            assert answer.get("error") == "it is on its way into a process; try again when it runs"
+        for place in held:
+            Path(f"{place}.go").touch()
+        await asyncio.to_thread(wait, (short_path / "begun").exists)
+        await lab.account_when(lambda account: begun(account) == [last.id])
+        assert "done" in await lab.ask_worker(end=last.id, now=False)
+        await lab.account_when(lambda account: not begun(account))
+
+
+# solo takes no task in hand while one runs
+@pytest.mark.parametrize("celery_pool", ["prefork", "threads", "gevent", "eventlet"])
+async def test_a_task_that_waits_in_the_worker_is_ended_by_its_id_and_never_begins(
+    short_path: Path, request: pytest.FixtureRequest, celery_pool: str
+) -> None:
+    lab = make(short_path, make_broker("redis", request), celery_pool)
+
+    async with lab:
+        await lab.start()
+        for now in (False, True):
+            places = [short_path / f"held{now}{number}" for number in range(2)]  # as many as the pool runs at a time
+            held = [await lab.send("hold", str(place)) for place in places]
+            waits = await lab.send("touch", str(short_path / "ran"))
+            await lab.account_when(lambda account: len(begun(account)) == 2 and account["reserved"] == 1)
+            answer = await lab.ask_worker(end=waits.id, now=now)
+            assert answer.get("done") == "it waited here and is revoked"
+            for place in places:
+                Path(f"{place}.go").touch()
+            for one in held:
+                await lab.result(one)
+            with pytest.raises(TaskRevokedError):
+                await lab.result(waits)
+        napped = [await lab.send("nap", 0) for _ in range(4)]
+        for one in napped:
+            await lab.result(one)
+        account = await lab.account_when(lambda account: account["tasks"]["naps.jobs.nap"]["succeeded"] == 4)
+        touched = account["tasks"]["naps.jobs.touch"]
+        assert (touched["received"], touched["started"], touched["unbegun"]) == (2, 0, 2)
+        assert (account["running"], account["reserved"]) == ([], 0)
+        assert not (short_path / "ran").exists()
+        assert "Traceback" not in lab.told()
 
 
 @pytest.mark.parametrize("drains", [False, True])

@@ -8,12 +8,12 @@ writes the log there. Celery derives a class of requests for each task (``create
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, time
 from typing import Any
 
 from celery import bootsteps, signals
-from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker import state, strategy
 from celery.worker.request import ExceptionWithTraceback
@@ -36,7 +36,13 @@ def install(tally: Tally, killed: Callable[[str, str, str], None], receipt: Rece
 
     def create_request_cls(base: Any, task: Any, *arguments: Any, **options: Any) -> Any:
         made = _watched(make(base, task, *arguments, **options), task.name, killed)
-        return _receipted(_counted(made, task.name, tally, gone), receipt)
+        made = _receipted(_counted(made, task.name, tally, gone), receipt)
+        pool = arguments[0] if arguments else options.get("pool")
+        kind = type(pool).__module__.rpartition(".")[2]
+        left = _LEFT.get(kind)
+        if left is None:
+            return _handed_over(made) if kind == "prefork" else made
+        return _revocable(made, receipt, left)
 
     def revoked(sender: Any, request: Any, **_: Any) -> None:
         if request.id in gone:
@@ -136,6 +142,50 @@ def _receipted(base: Any, receipt: Receipt) -> Any:
                 receipt.ended(self, back=self.trapd_back)
 
     return Receipted
+
+
+def _revocable(base: Any, receipt: Receipt, left: Callable[[str], BaseException]) -> Any:
+    """Celery asks whether a task is revoked when it hands the task to its pool. In a pool of threads or greenlets it
+    may wait there for as long as other tasks run, and would run although it was revoked meanwhile."""
+
+    class Revocable(base):  # type: ignore[misc]
+        def on_accepted(self, pid: int, time_accepted: float) -> Any:
+            """Called in the thread or greenlet that is about to run the task."""
+            if self.id in state.revoked and self.revoked():
+                if receipt.due:
+                    receipt.ended(self, back=False)
+                raise left(self.id)
+            return super().on_accepted(pid, time_accepted)
+
+    return Revocable
+
+
+def _handed_over(base: Any) -> Any:
+    """Processes ask nobody any more. With an event loop a task is handed to one that is free, elsewhere before that."""
+
+    class HandedOver(base):  # type: ignore[misc]
+        trapd_handed = False
+
+        def execute_using_pool(self, *arguments: Any, **options: Any) -> Any:
+            self.trapd_handed = True
+            return super().execute_using_pool(*arguments, **options)
+
+    return HandedOver
+
+
+def _greenlet_left(id: str) -> BaseException:
+    from greenlet import GreenletExit  # where the pool is one of greenlets it is there
+
+    left: BaseException = GreenletExit(id)
+    return left
+
+
+# by Celery pool: what ends the thread's or greenlet's part in a task, so that nobody prints a traceback
+_LEFT: Mapping[str, Callable[[str], BaseException]] = {
+    "thread": TaskRevokedError,
+    "gevent": _greenlet_left,
+    "eventlet": _greenlet_left,
+}
 
 
 def _begun(name: str, request: Any, accepted: float) -> Run:

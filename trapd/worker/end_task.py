@@ -36,15 +36,23 @@ def end(worker: Any, tally: Tally, id: str, *, now: bool) -> str:
     For the reporter's thread, which is a greenlet where the Celery pool is one of greenlets. Raises CannotEndError.
     """
     pool = type(worker.pool).__module__.rpartition(".")[2]
-    for run in tally.running():
-        if run.request is not None and run.request.id == id:
-            return _end_running(worker.pool, pool, run, now=now)
+    if (run := _run(tally, id)) is not None:
+        return _end_running(worker.pool, pool, run, now=now)
     if id not in state.requests:
         raise CannotEndError("it does not run here and does not wait here")
-    state.revoked.update([id])
-    if now and pool in ("prefork", *GREEN):  # it may be on its way into a process: that is killed as it starts
+    state.revoked.update([id])  # which is asked when the task begins (worker/counting.py)
+    if (run := _run(tally, id)) is not None:  # it has begun just now
+        return _end_running(worker.pool, pool, run, now=now)
+    if getattr(state.requests.get(id), "trapd_handed", False):
+        if not (now and worker.hub):  # without a hub the processes share locks, which one that is killed may hold
+            raise CannotEndError("it is on its way into a process; try again when it runs")
         _in_own_thread(lambda: state.requests[id].terminate(worker.pool, signal="KILL"))
+        return "it is on its way into a process, which is killed as it begins"
     return "it waited here and is revoked"
+
+
+def _run(tally: Tally, id: str) -> Run | None:
+    return next((run for run in tally.running() if run.request is not None and run.request.id == id), None)
 
 
 def interrupt(worker: Any, tally: Tally) -> list[str]:

@@ -26,7 +26,8 @@ def verb(session: Session, id: str, now: bool) -> int:
     """End one task, in whichever worker it runs.
 
     The task gets Celery's SoftTimeLimitExceeded, which it may catch to clean up; a task that waits in a worker is
-    revoked. No worker runs the task again. A task in a thread (Celery's pools threads and solo) cannot be killed.
+    revoked, unless it is on its way into a process, which is said. No worker runs the task again. A task in a thread
+    (Celery's pools threads and solo) cannot be killed.
     """
     session.answer(session.ask(methods.END_TASK({"task": id, "now": now}), patience=CHANGING), show)
     return Exit.OK
