@@ -36,14 +36,14 @@ from trapd.masking import mask
 from trapd.model import InstanceId
 from trapd.pins import Pins
 from trapd.rollout import changes, condition
-from trapd.rollout.absence import absence
+from trapd.rollout.absence import BOOT, absence
 from trapd.rollout.boot import at_boot
 from trapd.rollout.events import OUTSIDE
 from trapd.settings import Settings, load, resolve_backend, variables
 from trapd.settings.document import trust
 from trapd.settings.saved import Saved
 from trapd.settings.sealing import unsealed
-from trapd.system_clock import SystemClock, booted, started
+from trapd.system_clock import SystemClock, boot, booted, same_boot, started
 from trapd.task_contracts import TaskContracts
 from trapd.tending import Tending
 from trapd.triggers import Triggers
@@ -70,7 +70,7 @@ class Daemon:
         self.trouble = ""
         self._cut_off: TrapdError | None = None  # why nobody reaches us any more
         self.systemd: SystemdBackend | None = None  # where systemd runs the workers
-        self._began, self._machine_began = self.clock.now(), started()
+        self._began, self._machine_began, self._boot = self.clock.now(), started(), boot()
         self._orders: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._notifier = sdnotify.SystemdNotifier()
         self._files = layout.State(settings.state_directory)
@@ -227,8 +227,9 @@ class Daemon:
     def _record_absence(self) -> None:
         history, wall = self.history, self.clock.wall()
         with contextlib.suppress(HistoryError):  # trapctl status has it
-            events = absence(history.events(limit=_LATEST), history.unfinished(), wall, self._machine_began)
-            self.controller.save([], events)
+            same = same_boot(history.note(BOOT), self._boot)
+            events = absence(history.events(limit=_LATEST), history.unfinished(), wall, self._machine_began, same)
+            self.controller.save([], events, notes={BOOT: self._boot})
 
     def _record(self, kind: EventKind, reason: str) -> None:
         lasted = round(self.clock.now() - self._began, 3) if kind.lasted else None

@@ -104,6 +104,8 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     "the clock is set by 20 years": (
         "simulation/test_set_clock.py::test_in_the_middle_of_a_rollout",
         "simulation/test_set_clock.py::test_while_workers_drain_and_trapd_is_killed",
+        "unit/test_daemon.py::test_a_trapd_that_was_killed_is_told_as_that_whatever_became_of_the_clock",
+        "unit/rollout/test_absence.py::test_a_clock_that_was_set_meanwhile_makes_no_reboot_and_hides_none",
     ),
     "garbage and floods on the socket": (
         "unit/control/test_server.py::test_garbage_of_every_kind_leaves_the_server_answering",

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.simulation.test_set_clock import YEARS
 from tests.support.daemon import Table, toml
 from tests.support.site_packages import make_old
 from trapd.daemon import Daemon
@@ -23,7 +24,7 @@ from trapd.event import Event, EventKind
 from trapd.generations import manifest
 from trapd.model import Disk, DiskState, TreeFile
 from trapd.settings import Settings, load
-from trapd.system_clock import booted
+from trapd.system_clock import SystemClock, booted
 
 OLD: Table = {"app": "trap.old:app", "python": "/old/bin/python"}
 
@@ -225,3 +226,27 @@ def test_when_pid_1_began_is_known_in_the_time_of_the_clock() -> None:
     """In a container that is no machine of its own: there CLOCK_MONOTONIC does not begin anew."""
     age = time.time() - psutil.Process(1).create_time()
     assert time.monotonic() - booted() == pytest.approx(age, abs=5.0)
+
+
+@pytest.mark.parametrize("jump", [YEARS, -YEARS], ids=["forward", "back"])
+def test_a_trapd_that_was_killed_is_told_as_that_whatever_became_of_the_clock(daemon: Daemon, jump: float) -> None:
+    def told() -> list[EventKind]:
+        before = daemon.history.events(limit=100)
+        daemon._record(EventKind.TRAPD_STARTED, "it runs")
+        daemon._record_absence()
+        return [event.kind for event in daemon.history.events(limit=100)[len(before) + 1 :]]
+
+    daemon._record_absence()  # which writes down in which start of the machine that was
+    assert told() == [EventKind.TRAPD_LOST]
+    daemon.clock, daemon._machine_began = set_clock(jump), daemon._machine_began + jump
+    assert told() == [EventKind.TRAPD_LOST]
+    daemon.history.save(notes={"boot": "another 1"})
+    assert told() == [EventKind.REBOOTED]
+
+
+def set_clock(jump: float) -> SystemClock:
+    class Set(SystemClock):
+        def wall(self) -> float:
+            return super().wall() + jump
+
+    return Set()

@@ -8,14 +8,18 @@ from trapd.event import Event, EventKind
 from trapd.rollout.events import OUTSIDE
 from trapd.sizes import counted
 
+BOOT = "boot"  # the name, in the history, of the machine's start in which trapd was started last
 _LIFE = (EventKind.TRAPD_STARTED, EventKind.TRAPD_STOPPED)
 _SAME = 2.0  # seconds that the machine's start may seem to move: the wall clock is corrected after a boot
 
 
-def absence(latest: Sequence[Event], unfinished: Sequence[Event], wall: float, booted: float) -> list[Event]:
+def absence(
+    latest: Sequence[Event], unfinished: Sequence[Event], wall: float, booted: float, same: bool | None = None
+) -> list[Event]:
     """Return the event, or none. ``latest``: the end of the history, before this trapd wrote into it; ``unfinished``:
     of J6, workers as the trapd before left them; ``booted``: when the machine was started. All in seconds since the
-    epoch.
+    epoch. ``same``: has the machine not been started since then? None: that is not known, and the clock on the wall,
+    which may have been set meanwhile, has to say it.
 
     The duration is the time in which nothing was recorded: a bound for how long nobody kept the workers.
     """
@@ -23,7 +27,7 @@ def absence(latest: Sequence[Event], unfinished: Sequence[Event], wall: float, b
         return []
     last = latest[-1]
     silent = round(max(0.0, wall - last.wall), 3)
-    if booted > last.wall + _SAME:
+    if booted > last.wall + _SAME if same is None else not same:
         ran = [event.instance for event in unfinished if event.instance and not event.kind.failure]
         workers = f"{counted(len(ran), 'worker')} ran then ({', '.join(ran)})" if ran else "no worker ran then"
         reason = (
@@ -34,5 +38,6 @@ def absence(latest: Sequence[Event], unfinished: Sequence[Event], wall: float, b
     life = [event for event in latest if event.kind in _LIFE]
     if life and life[-1].kind is EventKind.TRAPD_STARTED:
         reason = "the trapd before was killed or crashed: it recorded no end; see its log"
+        silent = min(silent, round(wall - booted, 3))  # the clock may have been set
         return [Event(wall, EventKind.TRAPD_LOST, reason, OUTSIDE, duration=silent)]
     return []
