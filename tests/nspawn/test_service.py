@@ -767,6 +767,21 @@ def test_an_event_starts_the_unit_of_notify_with_the_number_of_the_event(service
     (event,) = json.loads(service.machine.sh("cat /run/event").check())["events"]
     assert event["kind"] == "notify-test"
 
+    service.configure(notify={"unit": "mail", "command": ["/usr/bin/tee", "/run/trapd/told"]})
+    service.reload()
+    assert service.ctl("notify").check() == "notified /usr/bin/tee and trapd-notify-mail@.service\n"
+    (event,) = json.loads(service.machine.sh("cat /run/event").check())["events"]
+    told = json.loads(service.machine.sh("cat /run/trapd/told").check())
+    assert told["event"] == event, "the command is told in trapd's sandbox"
+    service.machine.put("/etc/systemd/system/trapd-notify-mail@.service", unit.replace(show, "/bin/false"))
+    service.machine.sh("systemctl daemon-reload").check()
+    failed = service.ctl("notify")
+    assert failed.code != 0
+    assert re.search(
+        r"trapd-notify-mail@\d+\.service ended with 'failed'; see journalctl -u trapd-not", failed.out + failed.err
+    )
+    assert "cannot notify: trapd-notify-mail@" in service.ctl("status").out
+
 
 def test_a_reload_rolls_the_pool_whose_settings_changed_and_no_other(service: Service) -> None:
     before = service.workers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support import sample
 from tests.support.daemon import Daemon, pool, settled_on
 from tests.support.sample import Application
 from tests.support.upgrade import Setting
+from tests.support.worker_lab import wait
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -64,6 +66,8 @@ def test_a_release_whose_tasks_all_fail_is_rejected_and_one_that_fails_as_before
 ) -> None:
     setting = Setting(make_broker("rabbitmq", request), acks_late=False, workers=WORKERS, concurrency=2)
     tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "canary_time": "10s", "canary_tasks": 60}}
+    notifications = short_path / "told"
+    tables["notify"] = {"command": ["/bin/sh", "-c", f"cat >>{notifications}"]}
     application.put("1.0", version("1.0", SAILS))
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon, sending(setting):
         daemon.wait_until("workers on 1.0", settled_on("1.0", WORKERS))
@@ -74,6 +78,9 @@ def test_a_release_whose_tasks_all_fail_is_rejected_and_one_that_fails_as_before
         assert re.search(evidence, waited.stdout + waited.stderr)
         for verb in (["status"], ["why", "default"], ["rollout", "history"], ["events"]):
             assert re.search(evidence, daemon.ctl(*verb).stdout), verb
+        wait(lambda: notifications.exists() and notifications.read_text().endswith("\n"))
+        told = [json.loads(line)["event"] for line in notifications.read_text().splitlines()]
+        assert [(event["kind"], bool(re.search(evidence, event["reason"]))) for event in told] == [("rejected", True)]
         settled = daemon.wait_until("the canary's end", lambda now: len(pool(now)["instances"]) == WORKERS)
         assert {one["generation"] for one in pool(settled)["instances"]} == {1}, "the old workers serve"
 
