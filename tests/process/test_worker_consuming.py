@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,41 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
                 os.kill(child, signal.SIGCONT)
         await lab.until(lambda seen: seen[ONE].ailment is None)
         await asyncio.to_thread(wait, (short_path / "nap").exists)
+
+
+AWAY = rows(
+    usual=[("redis", BlackHole.vanish), ("rabbitmq", BlackHole.vanish)],
+    more=[("redis", BlackHole.swallow), ("rabbitmq", BlackHole.swallow)],
+)
+
+
+@pytest.mark.parametrize(("kind", "goes"), AWAY)
+async def test_a_worker_whose_broker_is_away_is_never_said_not_to_consume(
+    short_path: Path, request: pytest.FixtureRequest, kind: str, goes: Callable[[BlackHole], None]
+) -> None:
+    """For several times what the judge waits for, and while a message waits: no worker is replaced for that."""
+    broker = make_broker(kind, request)
+    with BlackHole(broker.port) as hole:
+        config = "worker_prefetch_multiplier = 1\nbroker_heartbeat = 2\n"
+        lab = make(short_path, broker.through(hole.port), celeryconfig=config)
+        lab.client.close()
+        lab.client = broker.app()
+        async with lab:
+            pid = (await lab.start()).pid
+            await lab.call("nap", 0)
+            goes(hole)
+            await lab.send("nap", 0, str(short_path / "waited"))
+            began, told = time.monotonic(), set[str]()
+            while time.monotonic() - began < 6 * QUIET:
+                (seen,) = await lab.backend.observe()
+                told.add(seen.status)
+                assert seen.ailment is not Ailment.IDLE, told
+                await asyncio.sleep(0.1)
+            assert any(status.startswith("broker unreachable") for status in told), told
+            hole.pass_on()
+            await asyncio.to_thread(wait, (short_path / "waited").exists)
+            (seen,) = await lab.backend.observe()
+            assert seen.pid == pid
 
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])

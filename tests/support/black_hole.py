@@ -40,24 +40,38 @@ class BlackHole:
         """The connections that there are end. Who connects from now on is accepted and hears nothing for ever, until
         ``swallow_present`` lets those have a way who come even later."""
         self._open.clear()
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        self._end(*self._sockets)
+
+    def vanish(self) -> None:
+        """As when the server ends: the connections end, and nobody can connect, until ``pass_on``."""
+        self._end(self._listener, *self._sockets)
+        self._listener.close()  # which its thread may not wait on any more: hence the shutdown before
 
     def pass_on(self) -> None:
         """Everything passes again, but what ``swallow_present`` cut; what was sent meanwhile comes late."""
         self._open.set()
+        if self._listener.fileno() < 0:
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+            self._listen()
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listen()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end(self._listener, *self._sockets)
         for one in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
             one.close()
         self._open.set()
+
+    @staticmethod
+    def _end(*sockets: socket.socket) -> None:
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -79,6 +93,4 @@ class BlackHole:
             while data := source.recv(_CHUNK):
                 way.wait()
                 target.sendall(data)
-        for one in (source, target):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        self._end(source, target)
