@@ -158,12 +158,7 @@ def runtime_is_wiped(life: Life) -> None:
             path.unlink()
 
 
-FAULTS = [
-    *(
-        Fault(f"{name} {moment}", at(moment, act), BROKERS.get(act, ("rabbitmq", "redis")))
-        for name, act in PROCESSES.items()
-        for moment in Life.MOMENTS
-    ),
+OTHERS = [
     Fault("the broker pauses", broker_pauses),
     Fault("the broker restarts", broker_restarts, ("rabbitmq",)),
     Fault("connections are cut", connections_are_cut, ("rabbitmq",)),
@@ -173,3 +168,13 @@ FAULTS = [
     Fault("the history is locked", history_is_locked),
     Fault("the runtime directory is wiped", runtime_is_wiped),
 ]
+
+FAULTS = [
+    *(
+        Fault(f"{name} {moment}", at(moment, act), BROKERS.get(act, ("rabbitmq", "redis")))
+        for name, act in PROCESSES.items()
+        for moment in Life.MOMENTS
+    ),
+    *OTHERS,
+]
+KINDS = (*PROCESSES, *(fault.name for fault in OTHERS))  # whatever the moment is

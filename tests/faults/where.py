@@ -21,6 +21,16 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "system/test_sigkill.py::test_workers_of_a_killed_trapd_finish_their_tasks_and_leave_and_the_next_trapd_goes_on",
         "simulation/test_random_walks.py::test_every_life_keeps_the_promises_and_comes_to_rest",
     ),
+    "a main process is killed": (
+        "process/test_worker_account.py::test_what_a_killed_worker_ran_stands_in_its_table",
+        "process/test_full_disk.py::"
+        "test_a_worker_that_is_killed_is_back_and_drains_and_an_upgrade_says_how_much_is_missing",
+        "process/test_worker_revokes.py::test_revoked_tasks_do_not_run_after_every_worker_was_killed",
+    ),
+    "a child is killed": (
+        "process/test_worker_poison.py::test_a_task_that_kills_its_process_is_set_aside_and_freed",
+        "process/test_distribute_submit.py::test_a_killed_child_is_not_a_bad_image_and_the_image_is_sent_three_times",
+    ),
     "new code blocks the main loop right after READY": (
         f"{STORIES}::test_code_that_blocks_its_loop_right_after_ready_is_never_promoted",
         f"{STORIES}::test_code_that_blocks_its_loop_after_it_was_complete_is_reverted",
@@ -44,7 +54,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "process/test_worker_cut_off.py::"
         "test_a_handler_of_worker_ready_that_hangs_is_no_lost_broker_and_has_a_deadline",
     ),
-    "a worker's children all stand still": (
+    "one of a worker's children stands still, or all do": (
         "process/test_worker_consuming.py::test_children_that_all_stand_still_are_noticed",
     ),
     # -- the broker
@@ -53,6 +63,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     ),
     "a connection is half dead": ("process/test_worker_consuming.py::test_a_connection_that_is_half_dead_is_noticed",),
     "the broker is away": (
+        "process/test_worker_consuming.py::test_a_worker_whose_broker_is_away_is_never_said_not_to_consume",
         "process/test_worker_health.py::test_a_broker_that_goes_away_is_no_hang_and_work_goes_on_when_it_is_back",
     ),
     "the broker restarts, cuts connections, raises a memory alarm, pauses": (
@@ -121,4 +132,22 @@ WHERE: Mapping[str, tuple[str, ...]] = {
         "unit/watch/test_survey.py::test_nothing_is_remembered_of_versions_that_are_gone",
         f"{HISTORY}::test_few_pages_are_kept_in_memory",
     ),
+}
+
+# kind of the catalogue -> the row above
+OF_CATALOGUE: Mapping[str, str] = {
+    "SIGKILL of trapd": "trapd is killed",
+    "SIGSTOP of trapd": "trapd stands still and goes on, alone or with its workers",
+    "SIGKILL of a main process": "a main process is killed",
+    "SIGSTOP of a main process": "all main loops are stalled or stopped",
+    "SIGKILL of a child": "a child is killed",
+    "SIGSTOP of a child": "one of a worker's children stands still, or all do",
+    "the broker pauses": "the broker restarts, cuts connections, raises a memory alarm, pauses",
+    "the broker restarts": "the broker restarts, cuts connections, raises a memory alarm, pauses",
+    "connections are cut": "the broker restarts, cuts connections, raises a memory alarm, pauses",
+    "memory alarm": "the broker restarts, cuts connections, raises a memory alarm, pauses",
+    "garbage on the sockets": "garbage and floods on the socket",
+    "no descriptors are left": "descriptors are used up",
+    "the history is locked": "another process holds a lock on the history",
+    "the runtime directory is wiped": "the runtime directory is wiped",
 }

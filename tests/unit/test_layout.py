@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.where import WHERE
+from tests.faults.catalogue import KINDS
+from tests.faults.where import OF_CATALOGUE, WHERE
 from tests.support import pointers
 from tests.support.lanes import measured
 
@@ -237,6 +238,8 @@ def test_what_is_known_to_take_long_is_there() -> None:
 
 
 def test_each_fault_has_a_test() -> None:
+    assert set(OF_CATALOGUE) == set(KINDS), "each kind that is done by chance has a test that always runs"
+    assert set(OF_CATALOGUE.values()) <= set(WHERE)
     for fault, tests in WHERE.items():
         for file, _, test in (one.partition("::") for one in tests):
             assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{fault}: {file} has no {test}"
