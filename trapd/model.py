@@ -147,6 +147,7 @@ class CodeReport:
     remote: tuple[RemoteCommand, ...] = ()  # beside its code: what is not as it was configured
     slots: int | None = None  # tasks that it runs at a time; workers of an earlier trapd do not tell it
     loaded: tuple[str, ...] = ()  # distributions, by normalised name, that it or its children have loaded modules of
+    copied: tuple[str, ...] = ()  # those of them that came from its generation; of an earlier trapd none
     aside: tuple[SetAside, ...] = ()
     replaced: tuple[str, ...] = ()  # files that changed while modules of their distribution were loaded, old and new
     lost: tuple[LostChild, ...] = ()  # the oldest first

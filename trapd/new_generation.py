@@ -5,7 +5,7 @@ from __future__ import annotations
 from trapd.controller import Controller
 from trapd.errors import SnapshotError
 from trapd.model import Disk, DiskState, Generation
-from trapd.rollout import celeryconfig, fresh
+from trapd.rollout import celeryconfig, changes, condition, fresh
 from trapd.rollout.intent import CopyOf
 
 
@@ -23,6 +23,13 @@ def numbered(known: Controller, like: Disk | Generation, reason: str, actor: str
     )
 
 
+async def installed(known: Controller, reason: str, actor: str) -> Generation:
+    """Make a generation of what is installed. Raises HistoryError or SnapshotError."""
+    generation = numbered(known, known.disk, reason, actor)
+    await known.snapshots.make(generation, known.disk, list(known.specs.values()), known.application)
+    return generation
+
+
 async def copied(known: Controller, what: CopyOf, actor: str) -> Generation:
     """Make the code of a generation under a new number. Raises HistoryError or SnapshotError."""
     old, config = celeryconfig.of_copy(what.generation, what.celeryconfig, known.generations, known.disk)
@@ -33,6 +40,8 @@ async def copied(known: Controller, what: CopyOf, actor: str) -> Generation:
     except SnapshotError:
         if old.number in known.snapshots.present() or not _has_installed(known, old):
             raise
+        # what does not count for the generation may be another there
+        generation = condition.met(changes.with_table(generation, known.disk), known.disk)
         await known.snapshots.make(generation, known.disk, specs, known.application)
     return generation
 

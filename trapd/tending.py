@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from trapd.controller import Controller
 from trapd.errors import HistoryError, SnapshotError
 from trapd.model import DiskState
+from trapd.rollout import changes
 from trapd.triggers import Triggers
 
 log = logging.getLogger("trapd.tending")
@@ -37,6 +38,7 @@ class Tending:
         while True:
             changed = self._controller.changed()  # taken before the look
             self._compiled &= snapshots.present()
+            await self._compare()
             if failed := self._newly_failed():
                 await self._examine(failed)
             for number in sorted(snapshots.present() - self._compiled, reverse=True)[:1]:
@@ -89,6 +91,17 @@ class Tending:
         if not await self._controller.snapshots.examine(numbers):
             return
         self._controller.notify()
+        await self._decide()
+
+    async def _compare(self) -> None:
+        """What workers have loaded late may be another than what is installed now."""
+        known = self._controller
+        wanted = {state.wanted for state in known.states.values()}
+        settled = known.disk.state is DiskState.SETTLED and not known.making.locked()
+        if settled and changes.overtaken(known.disk, known.generations.values(), wanted):
+            await self._decide()
+
+    async def _decide(self) -> None:
         try:
             await self._triggers.disk_changed(self._controller.disk, actor="trapd")
         except (HistoryError, SnapshotError) as error:

@@ -9,9 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.fake_backend import FakeBackend
 from tests.support.fake_snapshots import FakeSnapshots
-from tests.unit.test_controller import SETTLED, triggers
-from trapd.model import Disk, DiskState
+from tests.unit.test_controller import SETTLED, TABLE, RealTime, triggers
+from trapd import new_generation
+from trapd.content import Content
+from trapd.model import CodeReport, Disk, DiskState, Instance, InstanceId, InstanceState
+from trapd.rollout.intent import CopyOf
 from trapd.tending import Tending
 from trapd.triggers import Triggers
 
@@ -89,7 +93,6 @@ async def test_recycling_a_damaged_generation_takes_what_is_installed() -> None:
     snapshots(orders).harmed[1] = WHY
     [rollout] = await orders.recycle(["p"], actor="someone", reason="")
     assert rollout.generation == 2
-    assert snapshots(orders).present() == {2}
     assert orders.controller.generations[2].fingerprint == SETTLED.fingerprint
 
 
@@ -143,3 +146,38 @@ async def test_links_are_made_ahead_once_when_there_is_nothing_else_to_do(busy: 
     assert done == [{1}], "once"
     tending.cancel()
     await asyncio.gather(tending, return_exceptions=True)
+
+
+async def test_what_a_worker_loads_late_of_its_generation_and_is_another_on_the_disk_is_rolled_out() -> None:
+    class Loading(FakeBackend):
+        loads: tuple[str, ...] = ("pkg",)
+
+        async def observe(self) -> tuple[Instance, ...]:
+            reported = CodeReport(1, "one", {}, loaded=self.loads, copied=self.loads)
+            return (Instance(InstanceId("p", 1, 1), InstanceState.READY, 0.0, report=reported),)
+
+    backend = Loading(RealTime())
+    orders = triggers(backend)
+    first = replace(SETTLED, distributions=TABLE, required=("numpy", "pkg"))
+    async with running(orders):
+        await orders.disk_changed(first)
+        await until(orders, lambda: orders.controller.generations[1].heard)
+        later = {**TABLE, "ipython": Content("9.0", "i2")}
+        assert await orders.disk_changed(replace(first, distributions=later)) == []
+        backend.loads = ("ipython", "pkg")
+        orders.controller.wake("p")
+        await until(orders, lambda: wanted(orders) == 2)
+    assert orders.controller.generations[2].reason == "ipython 8.0 -> 9.0"
+
+
+async def test_a_copy_that_is_made_of_what_is_installed_has_the_table_of_that() -> None:
+    orders = triggers()
+    first = replace(SETTLED, distributions=TABLE, required=("numpy", "pkg"))
+    await orders.disk_changed(first)
+    later = replace(first, distributions={**TABLE, "ipython": Content("9.0", "i2")}, satisfied=("pkg requires numpy",))
+    assert await orders.disk_changed(later) == []
+    snapshots(orders).harmed[1] = WHY
+    orders.controller.disk = later
+    made = await new_generation.copied(orders.controller, CopyOf(1, "memory"), "someone")
+    assert snapshots(orders).present() == {2}
+    assert (made.distributions, made.satisfied) == (later.distributions, later.satisfied)

@@ -62,7 +62,9 @@ def _parse(text: bytes) -> Report:
     )
     slots = None if document.get("slots") is None else int(document["slots"])
     # names of distributions; nor that
-    loaded, replaced = (tuple(str(name) for name in document.get(key, ())) for key in ("loaded", "replaced"))
+    loaded, copied, replaced = (
+        tuple(str(name) for name in document.get(key, ())) for key in ("loaded", "copied", "replaced")
+    )
     code = CodeReport(
         int(document["generation"]),
         str(document["digest"]),
@@ -71,6 +73,7 @@ def _parse(text: bytes) -> Report:
         remote,
         slots,
         loaded,
+        copied,
         aside=aside,
         lost=tuple(_lost(one) for one in document.get("lost", ())),
         replaced=replaced,

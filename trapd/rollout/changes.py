@@ -15,6 +15,7 @@ from trapd.model import Disk, Generation, Instance
 
 SHOWN = 6  # changes in a sentence; `trapctl generations diff` shows all
 ABSENT = "absent"
+NO_EFFECT = "not required by what is watched, and loaded by no worker; workers have it after trapctl recycle"
 _SHORT = 8  # digits of a commit, as git shows it
 
 
@@ -93,6 +94,13 @@ def is_installed(generation: Generation, disk: Disk) -> bool:
     return generation.fingerprint in (disk.fingerprint, disk.earlier)
 
 
+def overtaken(disk: Disk, generations: Iterable[Generation], wanted: Collection[int | None]) -> bool:
+    """Whether the disk has the name of a wanted generation, and is none since its workers told what they loaded."""
+    known = sorted(generations, key=lambda generation: generation.number in wanted, reverse=True)
+    named = disk.fingerprint in {g.fingerprint for g in known if g.number in wanted and g.distributions}
+    return named and bool(disk.distributions) and recognised(disk, known).fingerprint != disk.fingerprint
+
+
 def unaffected(before: Disk, after: Disk) -> tuple[Change, ...]:
     """What changed between two looks without a change of anything that counts."""
     if before.fingerprint != after.fingerprint:
@@ -114,27 +122,33 @@ def told(
     generations: Mapping[int, Generation], instances: Iterable[Instance], settled: Disk | None
 ) -> tuple[Generation, ...]:
     """Those of the generations about which these workers report news. ``settled``: see ``heard``; None: not known."""
-    reported: dict[int, set[str]] = {}
+    reported: dict[int, tuple[set[str], set[str]]] = {}
     for report in (instance.report for instance in instances if instance.report is not None):
-        reported.setdefault(report.generation, set()).update(report.loaded)
-    known = [(generations[number], names) for number, names in reported.items() if number in generations]
+        names, copied = reported.setdefault(report.generation, (set(), set()))
+        names.update(report.loaded)
+        copied.update(report.copied)
     if settled is None:
         return ()
-    return tuple(new for old, names in known if (new := heard(old, names, settled)) is not old)
+    known = [(generations[number], *told) for number, told in reported.items() if number in generations]
+    return tuple(new for old, names, copied in known if (new := heard(old, names, settled, copied)) is not old)
 
 
-def heard(generation: Generation, reported: Collection[str], settled: Disk) -> Generation:
+def heard(
+    generation: Generation, reported: Collection[str], settled: Disk, copied: Collection[str] = frozenset()
+) -> Generation:
     """The generation with what its workers say to have loaded; the same value if that is no news.
 
-    What the first of them says was loaded of what the generation was made of; what is loaded later, of what is
-    installed then: for a module that is imported late no worker has to be replaced. ``settled``: the last that was.
+    What the first of them says was loaded of what the generation was made of. So is what is loaded later of those
+    that are ``copied``: what is installed by then may be another. Anything else is loaded of what is installed, so that
+    for its late import no worker has to be replaced. ``settled``: the last that was.
     """
     if not reported or (generation.heard and generation.loaded.keys() >= set(reported)):
         return generation
     if not generation.heard:
         table = {**settled.distributions, **generation.distributions, **generation.loaded}
         return replace(generation, heard=True, loaded={n: table[n] for n in sorted(reported) if n in table})
-    fresh = {n: settled.distributions[n] for n in sorted(reported) if n in settled.distributions}
+    tables = {n: (generation if n in copied else settled).distributions for n in sorted(reported)}
+    fresh = {n: table[n] for n, table in tables.items() if n in table}
     both = {**fresh, **generation.loaded}
     return generation if both == dict(generation.loaded) else replace(generation, loaded=both)
 

@@ -24,6 +24,7 @@ class Loaded:
     def __init__(self, generation: str) -> None:
         """``generation``: what lies below this folder never changes."""
         self.names: tuple[str, ...] = ()  # normalised, sorted
+        self.copied: tuple[str, ...] = ()  # those of them with a module that lies in the generation
         self.replaced: tuple[str, ...] = ()  # module=file, of modules that are newer than others of their distribution
         self.children = Children()
         self._inside = generation.rstrip("/") + "/"
@@ -42,7 +43,8 @@ class Loaded:
         return bool(fresh) and self._note(fresh)
 
     def _note(self, modules: Iterable[tuple[str, str]]) -> bool:
-        before = self.names, self.replaced
+        before = self.names, self.copied, self.replaced
+        copied = set(self.copied)
         new: dict[str, list[tuple[str, str]]] = {}
         owners: dict[str, Owner] = {}
         for name, file in modules:
@@ -53,12 +55,14 @@ class Loaded:
                     new.setdefault(owner.name, []).append((name, file))
         for distribution, owner in owners.items():
             outside = [(name, file) for name, file in new[distribution] if not file.startswith(self._inside)]
+            if len(outside) < len(new[distribution]):
+                copied.add(distribution)
             if outside and self._changed(owner):
                 self.replaced = tuple(sorted({*self.replaced, *(f"{name}={file}" for name, file in outside)}))
             if outside and not owner.record:
                 self._files.setdefault(distribution, {}).update((file, _stamp(file)) for _, file in outside)
-        self.names = tuple(sorted({*self.names, *owners}))
-        return before != (self.names, self.replaced)
+        self.names, self.copied = tuple(sorted({*self.names, *owners})), tuple(sorted(copied))
+        return before != (self.names, self.copied, self.replaced)
 
     def _changed(self, owner: Owner) -> bool:
         """Whether the distribution is another one than it was when a module of it was loaded first."""

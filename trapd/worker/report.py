@@ -37,6 +37,7 @@ def code_report(job: Job, slots: int | None = None) -> dict[str, Any]:
         "versions": _versions(job),
         "strays": strays(job.packages, job.code, job.installed),
         "loaded": list(job.loaded.names),
+        "copied": list(job.loaded.copied),
         "replaced": list(job.loaded.replaced),
         "live": live(str(job.generation), job.prefix),
         "remote": [],

@@ -30,6 +30,14 @@ def test_messages_that_are_set_aside_are_read(tmp_path: Path) -> None:
     assert found.code.aside == (SetAside("proj.gone", "q.trapd-parked", 3, 5.0),)
 
 
+def test_what_was_loaded_is_read_and_what_of_that_came_from_the_generation(tmp_path: Path) -> None:
+    told = {"loaded": ["numpy", "rope"], "copied": ["rope"], "replaced": ["a=b"]}
+    (tmp_path / "report").write_text(json.dumps({**json.loads(REPORT), **told}))
+    found = reports.read(tmp_path / "report", 5)
+    assert found is not None
+    assert (found.code.loaded, found.code.copied, found.code.replaced) == (("numpy", "rope"), ("rope",), ("a=b",))
+
+
 def test_what_is_no_plain_file_is_no_report(tmp_path: Path) -> None:
     (tmp_path / "report").write_text(REPORT)
     (tmp_path / "link").symlink_to(tmp_path / "report")

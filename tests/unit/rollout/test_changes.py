@@ -117,11 +117,30 @@ def test_the_first_report_is_of_what_the_generation_was_made_of() -> None:
     assert not is_installed(told, now), "django was replaced while the worker started: it may hold either"
 
 
-def test_a_module_that_is_imported_late_recycles_nobody_by_itself() -> None:
+def test_a_late_import_from_the_disk_recycles_nobody_by_itself() -> None:
     now = named("django", Content("5.2.19", "d2"))
-    told = heard(heard(generation(), ["numpy"], now), ["numpy", "django"], now)
+    told = heard(heard(generation(), ["numpy"], now), ["numpy", "django"], now, copied=["numpy"])
     assert is_installed(told, now)
     assert sentence(since(told, named("django", Content("5.2.20", "d3")))) == "django 5.2.19 -> 5.2.20"
+
+
+def test_a_late_import_from_a_generation_is_of_what_that_was_made_of() -> None:
+    now = named("django", Content("5.2.19", "d2"))
+    told = heard(heard(generation(), ["numpy"], now), ["numpy", "django"], now, copied=["django", "numpy"])
+    assert sentence(since(told, now)) == "django 5.2.18 -> 5.2.19"
+    assert is_installed(heard(heard(generation(), ["numpy"], now), ["numpy", "django"], now, ["django"]), disk())
+
+
+def test_what_has_the_name_of_a_generation_is_overtaken_by_a_report_of_what_that_loaded_late() -> None:
+    now, first = named("django", Content("5.2.19", "d2")), heard(generation(), ["numpy"], disk())
+    settled = recognised(now, [first])
+    assert settled.fingerprint == "f1"
+    late = heard(first, ["django"], settled, ["django"])
+    assert not changes.overtaken(settled, [first], {1})
+    assert changes.overtaken(settled, [late], {1})
+    assert not changes.overtaken(settled, [late], {2}), "nobody wants that"
+    assert not changes.overtaken(settled, [late, replace(first, number=2)], {1}), "it is another one that has this name"
+    assert not changes.overtaken(recognised(settled, [late]), [late], {1}), "once"
 
 
 def test_what_workers_before_had_loaded_counts_until_their_successors_tell() -> None:

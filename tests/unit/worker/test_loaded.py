@@ -103,6 +103,20 @@ def test_it_names_what_is_loaded_and_tells_whether_that_is_news(site: Path, load
     assert (loaded.names, loaded.replaced) == (("late", "numpy"), ())
 
 
+def test_it_tells_what_of_that_came_from_the_generation(site: Path, load: Load) -> None:
+    install(site, "late", "1.0", {"late.py": ""})
+    loaded = Loaded(str(site.parent))
+    load("numpy", site / "numpy/__init__.py")
+    assert loaded.look()
+    assert loaded.copied == ("numpy",)
+    load("late", site / "late.py")
+    loaded.look()
+    assert loaded.copied == ("late", "numpy")
+    elsewhere = Loaded("/generations/7")
+    elsewhere.look()
+    assert (elsewhere.names, elsewhere.copied) == (("late", "numpy"), ())
+
+
 @pytest.mark.parametrize(("core", "expected"), [("newer", ["numpy.core"]), ("", [])])
 def test_a_module_that_is_newer_than_others_of_its_distribution_is_told(
     site: Path, load: Load, core: str, expected: list[str]
