@@ -102,8 +102,7 @@ class Triggers:
                 known.wake()  # settings may have changed
                 return []
             reason = next(iter(behind.values())).why
-            generation = new_generation.numbered(known, disk, reason, actor)
-            await known.snapshots.make(generation, disk, list(known.specs.values()), known.application)
+            generation = await new_generation.installed(known, reason, actor)
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
             tentative = disk.state is DiskState.TENTATIVE
@@ -125,7 +124,7 @@ class Triggers:
         met = [condition.met(generation, named) for generation in met]
         events = []
         if known.settled is not None and (found := changes.unaffected(known.settled, named)):
-            why = f"{changes.sentence(found)}: not required by what is watched, and loaded by no worker"
+            why = f"{changes.sentence(found)}: {changes.NO_EFFECT}"
             events = [Event(wall, EventKind.NO_EFFECT, why, actor)]
             log.info("no effect: %s", why)
         with contextlib.suppress(HistoryError):  # it is known again at the next change
@@ -185,16 +184,21 @@ class Triggers:
     # -- people ----------------------------------------------------------------------------------------------------
 
     async def recycle(self, pools: Sequence[str], *, actor: str, reason: str) -> list[Rollout]:
-        """The same code in new processes, as a new generation."""
-        async with self.controller.making:
-            meant = {}
+        """The same code in new processes, as a new generation; see orders.to_recycle."""
+        known = self.controller
+        async with known.making:
+            meant: dict[str, CopyOf | FromDisk] = {}
             for name in pools:
                 what = orders.to_recycle(self._situation(name), reason or "recycle")
                 self._receive(name, Trigger.RECYCLE, what, actor)
                 if isinstance(what, Nothing):
                     raise _impossible(Trigger.RECYCLE, name, what)
                 meant[name] = what
-            return await self._copies(meant, actor)
+            rollouts = []
+            if anew := [name for name, what in meant.items() if isinstance(what, FromDisk)]:
+                generation = await new_generation.installed(known, meant[anew[0]].why, actor)
+                rollouts += await self._begin(anew, generation, tentative=known.disk.state is DiskState.TENTATIVE)
+            return rollouts + await self._copies(meant, actor)
 
     async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Rollout:
         """Back to the good code before, or to the generation ``to``; what is undone is not rolled out again by itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,11 +10,23 @@ import pytest
 
 from tests.conftest import make_broker
 from tests.support import environments, site_packages
+from tests.support.brokers import Broker
 from tests.support.daemon import Daemon, Status, pool, settled_on
 from tests.support.sample import NAME, Application, good
 from tests.support.upgrade import Setting
 from tests.support.wheels import write_wheel
 
+TIE = """
+@app.task(name="shipyard.tie")
+def tie(library, out):
+    try:
+        told = __import__(library).CONTENT
+    except ImportError:
+        told = "missing"
+    with open(out + "~", "w") as file:
+        file.write(told)
+    os.rename(out + "~", out)
+"""
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -113,3 +126,47 @@ def test_without_metadata_what_is_loaded_is_all_there_is(
         daemon.wait_until("the same tree with the new library", serves(2))
         assert "rope 1.0 -> 1.1" in daemon.ctl("why", "default").stdout
         assert "rope 1.0 -> 1.1" in daemon.ctl("generations").stdout
+
+
+def tied(broker: Broker, folder: Path, library: str) -> str:
+    """What a task gets that imports this library."""
+    out = folder / "told"
+    out.unlink(missing_ok=True)
+    with broker.app() as app:
+        app.send_task("shipyard.tie", (library, str(out)), ignore_result=True)
+        deadline = time.monotonic() + 30
+        while not out.exists():
+            assert time.monotonic() < deadline, "no word of the task"
+            time.sleep(0.1)
+    return out.read_text()
+
+
+def test_what_a_task_imports_is_of_the_copy_and_counts_or_comes_with_a_recycle(
+    request: pytest.FixtureRequest, application: Application, short_path: Path
+) -> None:
+    """Of libraries that nothing requires."""
+    files = good("1.0")
+    files["shipyard/jobs.py"] += TIE
+    install(application, "twine", "1.0", "old")
+    site_packages.uninstall(application.site_packages(), "splice")
+    application.install(write_wheel(application.wheels, NAME, "1.0", files))
+    broker = make_broker("redis", request)
+    setting = Setting(broker, acks_late=False, workers=1, concurrency=1)
+    tables = setting.tables(application) | {"rollout": {"min_ready": "0s"}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+        daemon.wait_until("a worker", on_generation(1))
+        install(application, "twine", "1.1", "new")
+        told = "twine 1.0 -> 1.1: not required by what is watched, and loaded by no worker"
+        daemon.wait_until("no effect", lambda status: told in daemon.ctl("events").stdout)
+        assert tied(broker, short_path, "twine") == "old"
+        daemon.wait_until("a worker with another twine", on_generation(2))
+        assert "twine 1.0 -> 1.1" in daemon.ctl("generations").stdout
+        assert tied(broker, short_path, "twine") == "new"
+
+        install(application, "splice", "1.0", "there")
+        told = "splice absent -> 1.0: not required by what is watched, and loaded by no worker; workers have it after"
+        daemon.wait_until("no effect", lambda status: told in daemon.ctl("events").stdout)
+        assert tied(broker, short_path, "splice") == "missing"
+        assert daemon.ctl("recycle", "default", "--wait").returncode == 0
+        assert tied(broker, short_path, "splice") == "there"
+        assert pool(daemon.status())["generation"] == 3

@@ -322,7 +322,8 @@ async def test_what_counts_for_nobody_is_an_event_without_effect_and_what_counts
     assert await orders.disk_changed(replace(first, distributions=other)) == [], "and it is told once"
     told = [event for event in known.history.events() if event.kind is EventKind.NO_EFFECT]
     assert [event.reason for event in told] == [
-        "ipython 8.0 -> 9.0: not required by what is watched, and loaded by no worker"
+        "ipython 8.0 -> 9.0: not required by what is watched, and loaded by no worker; workers have it after"
+        " trapctl recycle"
     ]
     upgraded = {**other, "numpy": Content("2.0.1", "n2")}
     (begun,) = await orders.disk_changed(replace(first, fingerprint="two", distributions=upgraded))

@@ -7,6 +7,7 @@ of the answer there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from trapd.rollout.view import PoolView
 from trapd.rollout.world import full_strength
 
 Document = Mapping[str, object]
+_LOOK = 10.0  # s; a file system that does not answer keeps nobody from a recycle
 _AMOUNT = re.compile(r"(?P<sign>[+-]?)(?P<number>[0-9]{1,4})")
 
 
@@ -68,9 +70,13 @@ async def show_status(call: Call[requests.Nothing]) -> documents.Status:
 
 
 async def recycle(call: Call[requests.OfRecycle]) -> documents.Rollouts:
-    """Replace every worker of `pools` by one with the same code, as a new generation. The answer comes at once; wait
-    for the rollouts with `rollout.wait`."""
+    """Replace every worker of `pools` by one with the same code, as a new generation. Where that code is installed, the
+    new workers have all that is installed beside it now; trapd looks at that first. The answer does not wait for the
+    rollouts; `rollout.wait` does."""
     pools, reason = _configured(call, call.params["pools"]), one_line(call.params["reason"])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK):
+            await call.context.look()
     return _rollouts(await call.triggers.recycle(pools, actor=call.actor, reason=reason))
 
 

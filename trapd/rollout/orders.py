@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trapd.model import Generation, RolloutState
+from trapd.model import DiskState, Generation, RolloutState
 from trapd.rollout import celeryconfig, pin
-from trapd.rollout.intent import STOPPING, Cause, CopyOf, Forgive, Nothing, ReturnTo, Situation, unsettled
+from trapd.rollout.intent import STOPPING, Cause, CopyOf, Forgive, FromDisk, Nothing, ReturnTo, Situation, unsettled
 from trapd.rollout.refusals import refusal
 from trapd.rollout.want import backwards, label, launch_digest, undo_target
 
 _NO_FLAWS: Mapping[int, str] = {}
 
 
-def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf:
+def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf | FromDisk:
+    """The code that is wanted. If that is installed, with all that is installed beside it by now: an environment holds
+    also what counts for no generation. Code that runs hold, and code beside which something changes, is copied."""
     if situation.stopping:
         return STOPPING
     wanted = situation.wanted
-    return unsettled(situation) if wanted is None else CopyOf(wanted.number, reason)
+    if wanted is None:
+        return unsettled(situation)
+    there = situation.is_installed(wanted.number) and not situation.state.pins
+    if there and (situation.disk.state is DiskState.SETTLED or situation.at_rest):
+        return FromDisk(reason)
+    return CopyOf(wanted.number, reason)
 
 
 def to_undo(

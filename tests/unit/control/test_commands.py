@@ -145,7 +145,7 @@ def test_whatever_is_sent_handlers_see_the_types_that_the_table_says(command: An
 def test_recycle_without_names_means_every_configured_pool_and_passes_who_and_why() -> None:
     controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
     said = call(controller, "recycle", reason="a new\nkernel \x1b[31m")
-    assert controller.asked == [("recycle", ["default", "gpu"], "root", "a new kernel [31m")]
+    assert controller.asked == [("look",), ("recycle", ["default", "gpu"], "root", "a new kernel [31m")]
     assert [(one["id"], one["pool"], one["state"]) for one in said["rollouts"]] == [
         (1, "default", "pending"),
         (2, "gpu", "pending"),
@@ -155,7 +155,7 @@ def test_recycle_without_names_means_every_configured_pool_and_passes_who_and_wh
 def test_a_pool_named_twice_is_recycled_once() -> None:
     controller = FakeController(VirtualClock(), PoolSpec("default"), PoolSpec("gpu"))
     call(controller, "recycle", pools=["gpu", "gpu"])
-    assert controller.asked == [("recycle", ["gpu"], "root", "")]
+    assert controller.asked == [("look",), ("recycle", ["gpu"], "root", "")]
 
 
 @pytest.mark.parametrize(

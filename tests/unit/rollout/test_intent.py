@@ -128,7 +128,14 @@ def test_settings_that_were_left_behind(now: Situation, expected: object) -> Non
 
 
 def test_a_recycle() -> None:
-    assert orders.to_recycle(situation(AT_ONE), "memory") == CopyOf(1, "memory")
+    assert orders.to_recycle(situation(AT_ONE), "memory") == CopyOf(1, "memory")  # other code is installed
+    assert orders.to_recycle(situation(AT_ONE, installed("one")), "memory") == FromDisk("memory")
+    assert orders.to_recycle(situation(pinned(AT_ONE), installed("one")), "memory") == CopyOf(1, "memory")
+    changing = replace(installed("one"), state=DiskState.CHANGING)
+    assert orders.to_recycle(situation(AT_ONE, changing), "memory") == CopyOf(1, "memory")
+    tentative = replace(installed("one"), state=DiskState.TENTATIVE)
+    assert orders.to_recycle(situation(AT_ONE, tentative), "memory") == FromDisk("memory")
+    assert orders.to_recycle(situation(pinned(AT_ONE), tentative), "memory") == CopyOf(1, "memory")
     assert orders.to_recycle(situation(pinned(AT_ONE)), "memory") == CopyOf(1, "memory")  # a pin holds code
     assert means(orders.to_recycle(situation(AT_ONE, stopping=True), "memory")) is Cause.STOPPING
     assert means(orders.to_recycle(situation(PoolState("p")), "memory")) is Cause.UNSETTLED

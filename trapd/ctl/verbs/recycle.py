@@ -26,7 +26,9 @@ _DONE = "{worker} was replaced by another worker with the same code"
 def verb(session: Session, pools: Sequence[str], reason: str, wait: bool, timeout: float | None) -> int:
     """Replace every worker by one with the same code, gracefully.
 
-    Recycle the named pools, or all pools. The progress is shown, then the outcome; after a rejection, the traceback.
+    Recycle the named pools, or all pools. Where the code of a pool is what is installed, its new workers also have what
+    was installed beside it since, and recycled nobody (event no-effect). The progress is shown, then the outcome; after
+    a rejection, the traceback.
 
     Or recycle one worker, such as default@7-1: it is replaced, new before old. The wait is over when the old worker
     has ended its tasks and is gone; `trapctl why default@7-1` shows how far that is.
