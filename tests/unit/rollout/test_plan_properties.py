@@ -21,6 +21,7 @@ from trapd.model import (
     InstanceId,
     InstanceState,
     PoolState,
+    Retrial,
     Rollout,
     RolloutState,
 )
@@ -28,6 +29,7 @@ from trapd.rollout.actions import Drain, Forget, Promote, Reject, Start
 from trapd.rollout.budget import budget
 from trapd.rollout.plan import plan
 from trapd.rollout.room import Room
+from trapd.rollout.trial import retried
 from trapd.rollout.world import World
 
 GENERATIONS = st.integers(1, 3)
@@ -35,6 +37,8 @@ AGO = st.sampled_from([0.0, 1.0, 5.0, 40.0, 700.0])
 RARELY = st.sampled_from([False] * 7 + [True])
 KINDS = (*FailureKind, FailureKind.CODE, FailureKind.TIMEOUT, FailureKind.WATCHDOG)  # more of those that are blamed
 SERVING = (InstanceState.READY,)
+RETRIAL = Retrial("t", 1, NOW - 5.0, "it fails more often than before")
+RETRIALS = st.sampled_from([(), (), (RETRIAL,), (replace(RETRIAL, over=True),)])
 RUNNING = (InstanceState.STARTING, InstanceState.READY)
 
 
@@ -94,6 +98,9 @@ def worlds(draw: st.DrawFn) -> World:
         if wanted is None
         else Rollout(1, "p", wanted, draw(st.none() | GENERATIONS), phase, "", "", 0.0, NOW - draw(AGO))
     )
+    retrials = draw(RETRIALS)
+    if rollout is not None:
+        rollout = replace(rollout, retrials=retrials, before={"t": (90, 1)})
     state = PoolState(
         "p",
         wanted=wanted,
@@ -125,7 +132,8 @@ def test_never_more_alive_than_the_ceiling_allows(world: World) -> None:
     live = sum(i.state is not InstanceState.FAILED for i in world.instances)
     known = world.room is None or world.room.workers is not None
     if starts:
-        assert live + len(starts) <= budget(world.spec, world.wanted_workers, sized=known).ceiling
+        compared = retried(world)
+        assert live + len(starts) <= budget(world.spec, world.wanted_workers, sized=known, retrial=compared).ceiling
 
 
 @many
