@@ -16,6 +16,7 @@ import pytest
 from tests.support import maker_in_process
 from tests.support.builders import application
 from trapd.content import Environment
+from trapd.generations import table
 from trapd.generations.snapshot import SnapshotStore
 from trapd.model import Disk, DiskState, Generation, TreeFile
 
@@ -96,11 +97,13 @@ def _digest(path: Path) -> str:
 def operate(operation: str, store: SnapshotStore, source: str | Path, number: int = 8) -> None:
     match operation:
         case "make":
-            asyncio.run(store.make(generation(number), disk_at(source), [], application()))
+            asyncio.run(store.make(generation(number), disk_at(source), [], application(python=sys.executable)))
         case "copy":
             asyncio.run(store.copy(generation(8), 7, []))
         case "remove":
             asyncio.run(store.remove(7))
+        case "compile":
+            asyncio.run(store.compile(7))
         case "link ahead":
             asyncio.run(store.link_ahead())
 
@@ -199,6 +202,43 @@ def test_links_made_ahead_are_whole_or_not_used(
                     "files.jsonl",
                     "manifest.json",
                 }
+            assert_objects_are_what_their_names_say(where / "store")
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_one_who_is_killed_while_it_compiles_leaves_nothing_that_the_next_does_not_put_right(
+    tmp_path: Path, source: Path, environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S7: each compiled file is in the table, and each folder closed, however far the one before had come."""
+    maker_in_process.use(monkeypatch)  # what nobody kills
+
+    def directory(name: str) -> Path:
+        operate("make", store_in(tmp_path / name), source, 7)
+        return tmp_path / name
+
+    operate("compile", store_in(directory("whole")), source)
+    whole = tmp_path / "whole/generations/7"
+    expected, listed = content(whole), {entry.path for entry in table.read(whole)}
+    site = f"env{SITE}" if environment else "code/"
+    assert {path.startswith(f"{site}trap/__pycache__/m2.") for path in listed} == {True, False}
+
+    with Child("compile", source, "killed") as child:
+        total, status = child.run(directory("all"), 0)
+        assert (total > 10, status) == (True, 0)
+        for part in PARTS:
+            where = directory(f"killed-at-{part}")
+            assert child.run(where, max(1, round(part * total)))[1] == -9
+            store = store_in(where)
+            assert store.present() == {7}
+            operate("compile", store, source)
+            folder = store.directory / "7"
+            found = content(folder)
+            assert {path for path in expected.keys() | found if expected.get(path) != found.get(path)} <= {
+                "files.jsonl"
+            }
+            assert {entry.path for entry in table.read(folder)} == listed
+            folders = [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]
+            assert [path for path in folders if path.stat().st_mode & 0o222] == []
             assert_objects_are_what_their_names_say(where / "store")
 
 

@@ -1,9 +1,9 @@
 """The program that the application's interpreter runs to compile what it would compile at each start of a worker.
 
 A script of the standard library alone, as that interpreter need not know trapd. Standard input: a JSON text with
-``folder``, ``sources`` (modules, relative to it), ``levels`` (of optimization) and ``target``: the folder in which the
-compiled files get the same places. One that is there already is not made again. A module that
-cannot be compiled is left out: Python says why if somebody imports it.
+``folder``, ``sources`` (modules, relative to it), ``levels`` (of optimization), ``there``: compiled files that are not
+made again, and ``target``: the folder in which the compiled files get the same places. A module that cannot be compiled
+is left out: Python says why if somebody imports it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NICE = 19  # workers start meanwhile
 
 def main() -> None:
     job = json.load(sys.stdin)
-    parent = os.getppid()
+    parent, there = os.getppid(), frozenset(job["there"])
     with contextlib.suppress(PermissionError):  # the SystemCallFilter= of trapd's unit has no @resources
         os.nice(_NICE)
     warnings.simplefilter("ignore")
@@ -31,7 +31,7 @@ def main() -> None:
             if os.getppid() != parent:  # trapd has ended
                 return
             compiled = importlib.util.cache_from_source(source, optimization=level or "")
-            if not Path(job["folder"], compiled).exists():
+            if compiled not in there:
                 _compile(Path(job["folder"], source), Path(job["target"], compiled), level, name=source)
 
 

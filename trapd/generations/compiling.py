@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -46,9 +47,19 @@ def sources(entries: Iterable[Entry], wanted: list[int]) -> list[str]:
     return [module for module in modules if any((module, level) not in there for level in wanted)]
 
 
+def seal(folder: Path) -> None:
+    """One who was killed while it put something into this folder has left it open to be written. Raises OSError."""
+    if stat.S_IMODE(folder.stat().st_mode) != FOLDER:
+        folder.chmod(FOLDER)
+
+
 def run(python: str, folder: Path, names: list[str], wanted: list[int], target: Path) -> None:
-    """Let ``python`` compile these modules of the generation in ``folder``. Raises OSError if it cannot be run."""
-    job = {"folder": str(folder), "sources": names, "levels": wanted, "target": str(target)}
+    """Let ``python`` compile these modules of the generation in ``folder``. Raises OSError if it cannot be run.
+
+    What only lies there, and in no table, is made again: one who was killed had put it there.
+    """
+    there = [entry.path for entry in table.read(folder) if compiled.source_of(entry.path)]
+    job = {"folder": str(folder), "sources": names, "levels": wanted, "there": there, "target": str(target)}
     subprocess.run(
         [python, "-I", "-S", compile_files.__file__],
         input=json.dumps(job).encode(),
@@ -86,6 +97,8 @@ def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
     for path, file in fresh.items():
         if path in sizes:
             store.take(entries[path].object, str(file))
+        else:
+            _share(entries[path], file, store)
         _put(folder / path, file)
     folder.chmod(_WRITABLE)
     try:
@@ -93,6 +106,13 @@ def take_in(folder: Path, staged: Path, store: Store, *, group: int) -> int:
     finally:
         folder.chmod(FOLDER)
     return len(fresh)
+
+
+def _share(entry: Entry, file: Path, store: Store) -> None:
+    """Let the file be the object that is there: of another generation, or of one killed before it was placed."""
+    shared = file.with_suffix(".shared")
+    if store.give(entry.object, entry.size, str(shared)):
+        shared.replace(file)
 
 
 def _put(place: Path, file: Path) -> None:
@@ -104,6 +124,7 @@ def _put(place: Path, file: Path) -> None:
             cache.mkdir()
         finally:
             cache.parent.chmod(FOLDER)
+    seal(cache.parent)
     cache.chmod(_WRITABLE)
     try:
         file.replace(place)

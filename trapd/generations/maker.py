@@ -130,6 +130,7 @@ class Maker:
         folder, staged = self.directory / str(number), self.directory / f"{COMPILING}{number}"
         try:
             about = manifest.read(folder)
+            compiling.seal(folder)
             levels = compiling.levels(about.pools)
             sources = compiling.sources(table.read(folder), levels)
             if not sources:

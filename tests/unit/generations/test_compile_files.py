@@ -20,7 +20,13 @@ def test_it_compiles_also_where_it_may_not_be_nice(tmp_path: Path, monkeypatch: 
         raise PermissionError(1, "Operation not permitted")
 
     (tmp_path / "code.py").write_text("x = 1\n")
-    job = {"folder": str(tmp_path), "sources": ["code.py"], "levels": [0], "target": str(tmp_path / "made")}
+    job = {
+        "folder": str(tmp_path),
+        "sources": ["code.py"],
+        "levels": [0],
+        "there": [],
+        "target": str(tmp_path / "made"),
+    }
     monkeypatch.setattr(os, "nice", refused)
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(job)))
     compile_files.main()
