@@ -6,7 +6,7 @@ import pytest
 
 from tests.upgrades.machine_stage import OnMachine
 from tests.upgrades.proofs import prove
-from tests.upgrades.rows import Row, each
+from tests.upgrades.rows import Row, Wait, each
 from tests.upgrades.stage import Shared
 
 pytestmark = pytest.mark.together
@@ -27,14 +27,14 @@ def apt_with_another_package_that_takes_longer(stage: OnMachine, version: str) -
 
 
 DIST_PACKAGES = [
-    Row("`apt-get install` of a package with files in dist-packages", apt_install),
+    Row("`apt-get install` of a package with files in dist-packages", apt_install, wait=Wait.FACTS),
     Row(
         "the same, with scripts that run longer than `quiet_period`",
         apt_for_longer_than_the_quiet_period,
     ),
 ]
 OWN_ENVIRONMENT = [
-    Row("`apt-get install` of a package with files in a virtual environment", apt_install),
+    Row("`apt-get install` of a package with files in a virtual environment", apt_install, wait=Wait.FACTS),
     Row(
         "the same in a virtual environment, with scripts that run longer than `quiet_period`",
         apt_for_longer_than_the_quiet_period,
