@@ -392,6 +392,18 @@ async def test_where_nobody_reports_changes_looks_come_oftener_and_that_is_said(
         assert home.watch.hears
 
 
+@pytest.mark.parametrize(("cost", "seconds"), [(0.01, 30), (1.0, 100), (10.0, 300)])
+async def test_a_look_comes_no_oftener_than_100_times_what_it_costs_and_at_least_every_5_min(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float, seconds: float
+) -> None:
+    monkeypatch.setattr(changes, "read", lambda: [Mount(Path("/"), "nfs4", ())])
+    monkeypatch.setattr(observer, "Observer", StandIn)
+    async with watched(Home(tmp_path)) as home:
+        await home.next(DiskState.SETTLED)
+        home.watch._cost = cost
+        assert home.watch._interval() == seconds
+
+
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse", "fuse.sshfs", "virtiofs"])
 async def test_where_nobody_reports_changes_looks_come_every_30_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
