@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,26 @@ class Orders:
         return [event["kind"] for event in self.daemon.events()]
 
 
+def of_saved_settings(daemon: Daemon) -> None:
+    """Saving them is no order: that is a problem, with an exit status and an event, until trapd is told to reload."""
+    sentence = f"{daemon.config} was saved after trapd had read it, and is not in force; reload trapd"
+
+    def told() -> list[Any]:
+        return [event["kind"] for event in daemon.events() if sentence in event["reason"]]
+
+    assert daemon.ctl("status").returncode == 0
+    saved = daemon.config.read_text()
+    assert 'min_ready = "0s"' in saved
+    daemon.config.write_text(saved.replace('min_ready = "0s"', 'min_ready = "1s"'))
+    asked = daemon.ctl("status")
+    assert (asked.returncode, f"problem: {sentence}" in asked.stdout) == (1, True), asked.stdout
+    wait_for("its event", lambda: told() == ["trouble"])
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for("the end of it", lambda: told() == ["trouble", "relief"])
+    assert daemon.ctl("status").returncode == 0
+
+
 def of_one_worker(orders: Orders) -> None:
     """One is drained, and comes back; another is recycled by its name."""
     first, second = orders.workers()
@@ -116,6 +137,7 @@ def test_every_order_of_a_person_is_carried_out(
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
         daemon.wait_until("workers", settled_on("1.0", 2))
         orders = Orders(daemon, setting)
+        of_saved_settings(daemon)
         of_one_worker(orders)
         of_one_task(orders, short_path)
         of_a_poisoned_task(orders, short_path)
