@@ -251,7 +251,7 @@ class RolloutState(StrEnum):
     PENDING = "pending"  # wanted; nothing started yet
     PREFLIGHT = "preflight"  # the canary is importing and connecting
     CANARY = "canary"  # the canary is ready and must stay so for min_ready
-    WAITING = "waiting"  # before a gate (rollout/gates.py): a person has to promote it
+    WAITING = "waiting"  # before a gate (rollout/gates.py)
     RETRIAL = "retrial"  # the canary failed and then the good generation started: it is tried once more
     ROLLING = "rolling"
     COMPLETE = "complete"
@@ -311,7 +311,7 @@ class Rollout:
     began_at: float | None = None  # of CLOCK_MONOTONIC, which nobody sets; None: not known
     versions: Mapping[str, str] = field(default_factory=dict)  # of ``generation``; of an earlier trapd none
     previous_versions: Mapping[str, str] = field(default_factory=dict)
-    opened: tuple[str, ...] = ()  # gates that a person has opened
+    opened: tuple[str, ...] = ()  # gates that are open
     tasks: TaskChanges | None = None  # None: the tasks of the two generations could not be compared yet
     # Of the code before: task name -> how many ended, and failed; None: not known.
     before: Mapping[str, tuple[int, int]] | None = None

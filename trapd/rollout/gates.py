@@ -1,4 +1,5 @@
-"""Where a rollout waits for a person, and why: each gate is passed when somebody promotes the rollout before it."""
+"""Where a rollout waits for a person, and why: each gate is passed when somebody promotes the rollout before it. That
+of tasks also opens by itself, when no message of them is left (task_contracts.py)."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ def resume(state: PoolState, now: float) -> PoolState:
 
 
 def opened(state: PoolState, gate: str, now: float) -> PoolState:
-    """A person has opened the gate before which the rollout waited; that time does not count against its deadline."""
+    """The gate is open before which the rollout waited; that time does not count against its deadline."""
     if state.rollout is None:
         return state
     return progressed(replace(state, rollout=replace(state.rollout, opened=(*state.rollout.opened, gate))), now)
