@@ -144,7 +144,9 @@ def tied(broker: Broker, folder: Path, library: str) -> str:
 def test_what_a_task_imports_is_of_the_copy_and_counts_or_comes_with_a_recycle(
     request: pytest.FixtureRequest, application: Application, short_path: Path
 ) -> None:
-    """Of libraries that nothing requires."""
+    """Of libraries that nothing requires, and of a module without metadata."""
+    knot = application.site_packages() / "knot.py"
+    knot.write_text("CONTENT = 'old'\n")
     files = good("1.0")
     files["shipyard/jobs.py"] += TIE
     install(application, "twine", "1.0", "old")
@@ -163,10 +165,14 @@ def test_what_a_task_imports_is_of_the_copy_and_counts_or_comes_with_a_recycle(
         assert "twine 1.0 -> 1.1" in daemon.ctl("generations").stdout
         assert tied(broker, short_path, "twine") == "new"
 
+        assert tied(broker, short_path, "knot") == "old"
+        knot.write_text("CONTENT = 'a new one'\n")
         install(application, "splice", "1.0", "there")
         told = "splice absent -> 1.0: not required by what is watched, and loaded by no worker; workers have it after"
         daemon.wait_until("no effect", lambda status: told in daemon.ctl("events").stdout)
         assert tied(broker, short_path, "splice") == "missing"
         assert daemon.ctl("recycle", "default", "--wait").returncode == 0
         assert tied(broker, short_path, "splice") == "there"
+        assert tied(broker, short_path, "knot") == "a new one"
         assert pool(daemon.status())["generation"] == 3
+    knot.unlink()
