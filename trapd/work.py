@@ -35,6 +35,7 @@ class TaskCounts:
     retried: int = 0
     revoked: int = 0
     roots: Mapping[str, int] | None = None  # ``failed``, of each submission once; None: an earlier trapd's worker
+    latest: tuple[int, int] | None = None  # how many of the last ones ended, and failed as in ``roots``; None: as there
     unbegun: int = 0
     withdrawn: int = 0  # the task raised Ignore or Reject, or was cancelled with its connection
     seconds: float = 0.0  # of all that have ended

@@ -176,7 +176,8 @@ class Labour(NoAccounts):
 
 
 def _plain(counts: Mapping[str, Any]) -> dict[str, TaskCounts]:
-    return {name: TaskCounts(**one.plain()) for name, one in counts.items()}
+    plain = {name: one.plain() for name, one in counts.items()}
+    return {name: TaskCounts(**one | {"latest": tuple(one["latest"])}) for name, one in plain.items()}
 
 
 def stream(

@@ -177,9 +177,17 @@ def _counts(counts: Mapping[str, Any]) -> TaskCounts:
         **{name: int(counts[name]) for name in numbers},
         failed=_errors(counts["failed"]),
         roots=_errors(counts["roots"]) if "roots" in counts else None,
+        latest=_latest(counts["latest"]) if "latest" in counts else None,
         seconds=float(counts["seconds"]),
         longest=float(counts["longest"]),
     )
+
+
+def _latest(found: Any) -> tuple[int, int]:
+    ended, failed = map(int, found)
+    if not 0 <= failed <= ended:
+        raise ValueError(f"{failed} of {ended} tasks failed")
+    return ended, failed
 
 
 def _errors(found: Mapping[str, Any]) -> dict[str, int]:

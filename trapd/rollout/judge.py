@@ -1,12 +1,12 @@
 """Does new code fail tasks that the old code beside it does not? A pure judge of counts.
 
-It takes two steps. New code whose tasks of one name do worse than the old code's did before is *suspected*, no more:
-the inputs may be to blame. From then on the tasks of that name are counted anew, on both sides: a retrial. Old and new
-workers take from the same queues at the same time, and which of them takes a message is chance. So given how many of
-these tasks ran on each side, and how many of them all failed, the number of failures on the new side has a known
-distribution (hypergeometric) whatever makes tasks fail, and however unevenly in time. This is Fisher's exact test,
-one-sided. Only tasks that were delivered after the suspicion count: what a worker had reserved is no matter of chance
-any more.
+It takes two steps. New code whose tasks of one name do worse than the old code's last ones did is *suspected*, no more:
+the inputs may be to blame. From then on the tasks of that name are counted anew, on both sides: a retrial. Old
+and new workers take from the same queues at the same time, and which of them takes a message is chance. So given how
+many of these tasks ran on each side, and how many of them all failed, the number of failures on the new side has a
+known distribution (hypergeometric) whatever makes tasks fail, and however unevenly in time. This is Fisher's exact
+test, one-sided. Only tasks that were delivered after the suspicion count: what a worker had reserved is no matter of
+chance any more.
 
 The limits are for somebody who looks after each task that ends. tests/simulation/test_judge.py has the chance of a
 wrong result, added up exactly over all looks, and the simulated rollouts.
@@ -35,6 +35,7 @@ COMPARISON = 1.2e-2  # of all rollouts may come to the last word though both cod
 ALONE = 20  # failures that the last word would show if the inputs were to blame
 CHANGED = 1e-2  # chance of figures as far from those before, if the old code's inputs were still the same
 SUSPICIOUS = 1e-3  # chance of figures as bad as these, if nothing had changed since the old code's
+KNOWN = 50  # tasks of the old code that make its figures
 # The share of a retrial is for its first looks, nearly whole. The limit falls with the square of the tasks compared, so
 # all later looks together add little: a limit that stays is passed by chance sooner or later.
 _FIRST, _PART = 20, 0.8
@@ -97,6 +98,25 @@ def outcomes(counts: Iterable[TaskCounts]) -> Outcomes:
         succeeded += one.succeeded
         failed.update(one.failed if one.roots is None else one.roots)
     return Outcomes(succeeded, {error: number for error, number in failed.items() if error not in _NO_EVIDENCE})
+
+
+def latest(counts: Iterable[TaskCounts], most: int) -> Outcomes:
+    """How the last tasks of one name ended, in several workers together; see ``of_last``. Of workers of an earlier
+    trapd: in the mean since each was started."""
+    ended = failed = 0
+    for one in counts:
+        whole = outcomes([one])
+        sums = (whole.ended, whole.failures) if one.latest is None else one.latest
+        ended, failed = ended + sums[0], failed + sums[1]
+    return of_last(ended, failed, most)
+
+
+def of_last(ended: int, failed: int, most: int) -> Outcomes:
+    """So many tasks; if they are more than ``most``, which is never fewer than ``KNOWN``, their share of it."""
+    most = max(most, KNOWN)
+    if ended > most:
+        ended, failed = most, round(failed * most / ended)
+    return Outcomes(ended - failed, {"": failed} if failed else {})
 
 
 def limit(compared: int, retrial: int) -> float:

@@ -10,7 +10,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState, Retrial, Rollout, RolloutState
-from trapd.rollout.judge import Evidence, Outcomes, Word, compare, last_word, needed_alone, outcomes, suspicious
+from trapd.rollout.judge import (
+    KNOWN,
+    Evidence,
+    Outcomes,
+    Word,
+    compare,
+    last_word,
+    latest,
+    needed_alone,
+    of_last,
+    outcomes,
+    suspicious,
+)
 from trapd.rollout.world import World
 from trapd.sizes import counted
 from trapd.work import TaskCounts, Work
@@ -146,7 +158,7 @@ def _workers(world: World, generation: int | None) -> list[Instance]:
 
 
 def figures(world: World, now: float) -> Mapping[str, tuple[int, int]] | None:
-    """The old code's tasks that ended, and that failed, by name; None if they are remembered, or not known."""
+    """The old code's last tasks that ended, and that failed, by name; None if they are remembered, or not known."""
     rollout = on_trial(world, now)
     if rollout is None or rollout.before is not None:
         return None
@@ -155,7 +167,8 @@ def figures(world: World, now: float) -> Mapping[str, tuple[int, int]] | None:
         return None
     sums = {name: _of_name(world, world.fallback, name) for name in _names(world, world.fallback)}
     most = sorted(sums, key=lambda name: sums[name].ended, reverse=True)[:_NAMES]
-    return {name: (sums[name].ended, sums[name].failures) for name in most if sums[name].ended}
+    last = {name: _last(world, name) for name in most if sums[name].ended}
+    return {name: (side.ended, side.failures) for name, side in last.items()}
 
 
 def look_again(world: World, now: float) -> float | None:
@@ -294,16 +307,16 @@ def _worse(world: World, name: str, new: Outcomes) -> str:
 
 
 def _before(world: World, name: str) -> Outcomes:
-    """The old code's figures: what its workers account for now, or before the rollout, whichever is more; no more of
-    them than canary_tasks."""
-    rollout, most = world.state.rollout, world.spec.policy.canary_tasks
-    now = _of_name(world, world.fallback, name)
-    ended, failed = (rollout.before or {}).get(name, (0, 0)) if rollout is not None else (0, 0)
-    if now.ended > ended:
-        ended, failed = now.ended, now.failures
-    if ended > most:
-        ended, failed = most, round(failed * most / ended)
-    return _outcomes(ended, failed)
+    """The old code's figures: of the last tasks that its workers account for now, if these are enough; else as they
+    were before the rollout, if these are more."""
+    rollout, now = world.state.rollout, _last(world, name)
+    known = (rollout.before or {}).get(name, (0, 0)) if rollout is not None else (0, 0)
+    before = of_last(*known, world.spec.policy.canary_tasks)
+    return now if now.ended >= min(KNOWN, before.ended) else before
+
+
+def _last(world: World, name: str) -> Outcomes:
+    return latest(_counts(world, world.fallback, name, lambda work: work.counts), world.spec.policy.canary_tasks)
 
 
 def _names(world: World, generation: int | None) -> Iterable[str]:

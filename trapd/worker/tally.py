@@ -16,7 +16,10 @@ from typing import Any, Protocol
 MOST_ERRORS = 50  # classes of exceptions for each task name; further classes are counted as OTHER
 OTHER = "(other)"
 ENOUGH = 10  # tasks of a name that have ended, to call another one unlike them; as in work.py
+LATEST = 50  # tasks of a name whose outcome is remembered
 MOST_ROOTS = 1000  # roots of failures that are remembered, for each task name; the oldest is forgotten, and counts anew
+_FULL = 1 << LATEST  # see Counts._outcomes
+_NO_EVIDENCE = frozenset({"SoftTimeLimitExceeded"})  # as in rollout/judge.py
 
 
 class Rows(Protocol):
@@ -30,13 +33,15 @@ class Counts:
     """Of one task name. Each task that started runs, or has one of five ends: succeeded, failed, retried, withdrawn or
     revoked. A task that is revoked before its start counts as ``revoked`` and as ``unbegun``.
 
-    ``roots``: as ``failed``, but of the tasks that one submission has brought only the first that failed."""
+    ``roots``: as ``failed``, but of the tasks that one submission has brought only the first that failed. ``latest``:
+    how many of the last ``LATEST`` tasks have succeeded or failed, and failed, counted in this way: an outage of long
+    ago is not in them."""
 
     PLAIN = (
         *("failed", "longest", "received", "retried", "revoked", "roots"),
         *("seconds", "started", "succeeded", "unbegun", "withdrawn"),
     )
-    __slots__ = (*PLAIN, "_known")
+    __slots__ = (*PLAIN, "_known", "_outcomes")
 
     def __init__(self) -> None:
         self.received = self.started = self.succeeded = self.retried = self.revoked = self.withdrawn = 0
@@ -44,13 +49,20 @@ class Counts:
         self.failed: dict[str, int] = {}  # class of the exception -> number
         self.roots: dict[str, int] = {}
         self._known: dict[str, None] = {}  # the roots of failures, the oldest first
+        self._outcomes = 1  # a bit for each of the latest tasks, 1 if it failed; before them the bit of their number
         self.seconds = 0.0  # that the tasks took which ended
         self.longest = 0.0  # s that one of them took
 
     def plain(self) -> dict[str, Any]:
         """In plain values."""
         found = {name: getattr(self, name) for name in self.PLAIN}
-        return {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
+        plain = {name: dict(value) if isinstance(value, dict) else value for name, value in found.items()}
+        outcomes = self._outcomes
+        return plain | {"latest": [outcomes.bit_length() - 1, outcomes.bit_count() - 1]}
+
+    def succeed(self) -> None:
+        self.succeeded += 1
+        self._note(0)
 
     def fail(self, error: str, root: str | None) -> None:
         """Count a failure. ``root``: what brought the task; None: not known."""
@@ -63,6 +75,12 @@ class Counts:
                 del self._known[next(iter(self._known))]
             self._known[root] = None
         self.roots[key] = self.roots.get(key, 0) + 1
+        if error not in _NO_EVIDENCE:
+            self._note(1)
+
+    def _note(self, failed: int) -> None:
+        outcomes = self._outcomes << 1 | failed
+        self._outcomes = outcomes if outcomes < 2 * _FULL else outcomes & (_FULL - 1) | _FULL
 
 
 def far_beyond(counts: Counts, seconds: float) -> bool:
@@ -128,7 +146,7 @@ class Tally:
     def succeeded(self, run: Run, seconds: float) -> None:
         with self._lock:
             for counts in self._ended(run, seconds):
-                counts.succeeded += 1
+                counts.succeed()
 
     def failed(self, run: Run, seconds: float, error: str) -> None:
         with self._lock:

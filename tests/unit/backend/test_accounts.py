@@ -69,10 +69,16 @@ async def test_an_answer_is_read(runtime: Path, worker: Callable[[object], None]
         (TaskRun("1", "proj.add", 5.0, "red"),), "", "draining", 2, ("red",), 4.5, {"proj.add": TaskCounts(**counts)}
     )
     assert work.counts["proj.add"].ended == 7
+    worker({**ANSWER, "tasks": {"proj.add": {**COUNTS, "latest": [5, 2]}}})
+    assert (await WorkerAccounts(runtime).work(NAME, os.getpid())).counts["proj.add"].latest == (5, 2)
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, {**ANSWER, "tasks": 3}, {**ANSWER, "reserved": "x"}, {**ANSWER, "running": [1]}]
+    "answer",
+    [
+        *({}, {**ANSWER, "tasks": 3}, {**ANSWER, "reserved": "x"}, {**ANSWER, "running": [1]}),
+        *({**ANSWER, "tasks": {"a": {**COUNTS, "latest": latest}}} for latest in (3, [1], [1, 2], ["x", 0])),
+    ],
 )
 async def test_an_answer_that_makes_no_sense_is_none(
     runtime: Path, worker: Callable[[object], None], answer: object

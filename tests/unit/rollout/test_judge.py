@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import comb, isclose
 
 import pytest
@@ -15,6 +16,7 @@ from trapd.rollout.judge import (
     chance,
     compare,
     last_word,
+    latest,
     limit,
     needed_alone,
     outcomes,
@@ -98,8 +100,16 @@ def test_the_limit_falls_with_the_square_of_the_tasks_compared() -> None:
 def test_the_old_code_s_figures_make_a_suspicion() -> None:
     assert suspicious(of(2, 2), of(100, 1))
     assert not suspicious(of(1, 1), of(100, 1))
-    assert not suspicious(of(20, 20), of(0, 0))  # a new task
     assert not suspicious(of(20, 10), of(100, 50))
+
+
+def test_the_latest_tasks_of_several_workers_are_the_old_code_s_figures() -> None:
+    """Of a worker that does not tell them, as an earlier trapd's: all that it ended, in the mean."""
+    now = TaskCounts(succeeded=900, failed={"KeyError": 900}, latest=(50, 0))
+    earlier = TaskCounts(succeeded=30, failed={"KeyError": 10})
+    assert latest([now, now, now], 100) == of(100, 0), "an outage is past"
+    assert latest([now, earlier], 100) == of(90, 10, "")
+    assert latest([replace(now, latest=(50, 25))], 10) == of(50, 25, ""), "never fewer than make figures"
 
 
 def test_only_ends_count_and_failures_of_one_root_once() -> None:

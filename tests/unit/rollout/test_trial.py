@@ -127,6 +127,19 @@ def test_worse_figures_are_a_suspicion_and_no_promotion() -> None:
     assert not [action for action in actions if isinstance(action, Promote)]
 
 
+def test_an_outage_of_the_past_does_not_hide_that_new_code_fails() -> None:
+    old = replace(counts(500, 500), latest=(50, 0))
+    assert find(trying(counts(0, 3), old), NOW).suspects == (("add", "3 of 3 failed, KeyError; 0 of 50 before"),)
+    began = trying(old=old)
+    assert began.state.rollout is not None
+    began = replace(began, state=replace(began.state, rollout=replace(began.state.rollout, before=None)))
+    assert figures(began, NOW) == {"add": (50, 0)}, "and it is remembered so"
+    ended = trying(counts(0, 3), old)
+    assert ended.state.rollout is not None
+    rollout = replace(ended.state.rollout, before={"add": (100, 90)})
+    assert find(replace(ended, state=replace(ended.state, rollout=rollout)), NOW).suspects, "it has just ended"
+
+
 def test_a_rollout_is_not_complete_while_its_tasks_are_compared() -> None:
     """Whoever waits for it would read success, and go on to the next machine."""
 

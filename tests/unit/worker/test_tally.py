@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trapd.worker.tally import MOST_ERRORS, MOST_ROOTS, OTHER, Counts, Run, Tally
+from trapd.worker.tally import LATEST, MOST_ERRORS, MOST_ROOTS, OTHER, Counts, Run, Tally
 
 NAME = "proj.add"
 
@@ -40,6 +40,7 @@ def test_the_first_end_counts(end: Callable[[Tally, Run], None], counted: dict[s
     assert tally.counts()[NAME].plain() == {**nothing, **counted, "received": 1, "started": 1} | {
         "seconds": 2.0,
         "longest": 2.0,
+        "latest": [sum(map(bool, (counted.get("succeeded"), counted.get("failed")))), int("failed" in counted)],
     }
     assert (tally.running(), run.request) == ([], None)
 
@@ -66,6 +67,24 @@ def test_failures_of_one_root_count_once_beside_the_number_of_all() -> None:
         tally.failed(begin(tally, str(number), root), 0.0, "KeyError")
     counts = tally.counts()[NAME]
     assert (counts.failed, counts.roots) == ({"KeyError": 6}, {"KeyError": 4})
+
+
+def test_the_latest_tasks_forget_an_outage() -> None:
+    tally = Tally()
+
+    def end(tasks: int, error: str = "", root: str | None = None) -> list[int]:
+        for number in range(tasks):
+            run = begin(tally, str(number), root)
+            tally.failed(run, 0.0, error) if error else tally.succeeded(run, 0.0)
+        latest: list[int] = tally.counts()[NAME].plain()["latest"]
+        return latest
+
+    assert end(3) == [3, 0]
+    assert end(300, "KeyError") == [LATEST, LATEST]
+    assert end(LATEST - 1) == [LATEST, 1]
+    assert end(LATEST) == [LATEST, 0]
+    assert end(5, "KeyError", "a root") == [LATEST, 1], "failures of one root count once"
+    assert end(5, "SoftTimeLimitExceeded") == [LATEST, 1], "no evidence"
 
 
 def test_of_very_many_roots_the_oldest_is_forgotten_and_counts_anew() -> None:
