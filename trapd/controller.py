@@ -203,6 +203,7 @@ class Controller:
             other_settings="" if held else self._other_settings(name),
             room=room,
             works=self._works.get(name, {}),
+            tasks={number: made.tasks for number, made in self.generations.items() if made.tasks is not None},
             interrupted=self._orders_of(name).interrupted,
             pinned=pin.allowed(state, self.generations) if state.pins else None,
         )

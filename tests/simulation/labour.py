@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -45,7 +45,8 @@ class Labour(NoAccounts):
     """``pace``: tasks that a worker ends in a second, in the mean. ``breaks``: fingerprint -> tasks that this code
     always fails. ``messages``: None if there is none now; with their end none comes any more. ``turns``: s between two
     messages, which the broker gives to one worker after the other in turn, as it does where workers are idle; 0: each
-    worker takes what it has room for."""
+    worker takes what it has room for. ``tasks``: that each code has registered, but those that it ``lacks``, whose
+    messages its workers set aside."""
 
     universe: Universe
     messages: Iterator[Message | None]
@@ -54,6 +55,9 @@ class Labour(NoAccounts):
     breaks: dict[str, set[str]] = field(default_factory=dict)
     on: bool = True  # are there messages?
     turns: float = 0.0
+    tasks: Collection[str] = ()
+    lacks: dict[str, set[str]] = field(default_factory=dict)
+    set_aside: Counter[tuple[str, str]] = field(default_factory=Counter)
     sent: deque[Message] = field(default_factory=deque)  # and taken by nobody yet
     idle: set[InstanceId] = field(default_factory=set)
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # fingerprint and task
@@ -84,9 +88,18 @@ class Labour(NoAccounts):
             if id not in self.workers and instance.state is InstanceState.READY:
                 generation = self.universe.history.generations()[id.generation]
                 assert instance.pid is not None
+                self._register(id.generation)
                 self.workers[id] = worker = _Worker(instance.pid, generation.fingerprint)
                 self._next(id, worker)
         self.universe.at(WATCH if self.on else SELDOM, self._look, outlives=True)
+
+    def _register(self, number: int) -> None:
+        """What TaskContracts does once a worker has told the tasks of its generation."""
+        controller = self.universe.controller
+        known = controller.generations[number]
+        if known.tasks is None and not self.universe.dead:
+            names = set(self.tasks) - self.lacks.get(known.fingerprint, set())
+            controller.save([], [], [replace(known, tasks=dict.fromkeys(names, ""))])
 
     def _next(self, id: InstanceId, worker: _Worker) -> None:
         """It takes messages for as many as it may hold, and works on the first of them."""
@@ -110,6 +123,9 @@ class Labour(NoAccounts):
         return takes and len(worker.held) < self.prefetch and self.universe.clock.now() >= worker.abstains_until
 
     def _give(self, worker: _Worker, message: Message) -> None:
+        if message.task in self.lacks.get(worker.fingerprint, ()):
+            self.set_aside[worker.fingerprint, message.task] += 1
+            return
         retrial = worker.tally.received(message.task)
         worker.held.append((message, Run(message.task, 0.0, 0.0, None, message.root, retrial)))
 

@@ -32,16 +32,17 @@ def at_work(
     rate: float = 0.01,
     bursts: float = 0.0,
     turns: float = 0.0,
+    lacks: dict[str, set[str]] | None = None,
 ) -> Labour:
     """A universe in which version one has worked for a while. ``bursts``: of 1,000 messages so many begin one.
-    ``turns``: see Labour."""
+    ``turns``, ``lacks``: see Labour."""
     universe = Universe(pool or spec(), seed)
     random = Random(seed)
     messages = stream(random, TASKS, rate, lambda: random.random() < bursts / 1000)
     universe.install("one", GOOD)
     universe.run(30)
     pace = 4 / turns if turns else 1.0  # in turn, and mostly idle
-    labour = Labour(universe, messages, turns=turns, pace=pace)
+    labour = Labour(universe, messages, turns=turns, pace=pace, tasks=TASKS, lacks=lacks or {})
     universe.run(300)
     return labour
 
@@ -69,6 +70,16 @@ def kinds(labour: Labour) -> list[EventKind]:
 
 def reason(labour: Labour) -> str:
     return labour.universe.history.rollouts(POOL)[0].reason
+
+
+def lose_figures(labour: Labour) -> None:
+    """Its workers crash once while no tasks come, and count anew."""
+    labour.on = False
+    labour.universe.run(30)
+    for instance in labour.universe.backend.seen():
+        labour.universe.backend.crash(instance.id)
+    labour.universe.run(60)
+    labour.on = True
 
 
 def fail_for_a_while(labour: Labour, seconds: float) -> None:
@@ -193,6 +204,52 @@ def test_a_probation_that_is_over_does_not_begin_anew_with_a_worker_that_counts_
     assert EventKind.SUSPECTED not in kinds(labour)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_new_code_whose_tasks_fail_is_stopped_though_nothing_is_known_of_the_old_code_s(workers: int) -> None:
+    """Its workers have done nothing yet: a reboot, say, and the tasks come after the rollout."""
+    labour = at_work(spec(workers))
+    lose_figures(labour)
+    labour.on = False
+    labour.breaks["two"] = set(TASKS)
+    labour.universe.install("two", GOOD)
+    labour.universe.run(120)
+    assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    labour.on = True
+    labour.universe.run(WHOLE)
+    assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.FAILED
+    assert EventKind.SUSPECTED in kinds(labour)
+    assert sum(labour.failed["two", task] for task in TASKS) < 150
+
+
+def test_a_task_that_the_old_code_does_not_know_convicts_nobody_and_brings_no_old_worker_back() -> None:
+    labour = at_work(lacks={"one": {BROKEN}})
+    labour.breaks["two"] = {BROKEN}
+    labour.universe.install("two", GOOD)
+    labour.universe.run(60)
+    before = labour.set_aside["one", BROKEN]
+    labour.universe.run(WHOLE)
+    assert labour.universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
+    assert labour.failed["two", BROKEN] > 100
+    assert labour.set_aside["one", BROKEN] == before > 0
+    assert EventKind.SUSPECTED not in kinds(labour)
+
+
+def test_what_nothing_is_known_of_is_tried_once() -> None:
+    """Both codes always fail it, and nobody knew."""
+    labour = at_work()
+    lose_figures(labour)
+    labour.on = False
+    labour.breaks = {"one": {BROKEN}, "two": {BROKEN}}
+    labour.universe.install("two", GOOD)
+    labour.universe.run(120)
+    labour.on = True
+    labour.universe.run(WHOLE)
+    assert kinds(labour).count(EventKind.SUSPECTED) == 1
+    assert kinds(labour).count(EventKind.CLEARED) == 1
+    labour.on = False
+    labour.universe.settle("two", WHOLE)
+
+
 def test_a_burst_that_only_new_code_meets_convicts_nobody() -> None:
     labour = at_work()
     labour.on = False
@@ -246,12 +303,15 @@ def test_workers_that_crash_again_and_again_after_the_rollout_undo_it() -> None:
 
 ONE, TWO, NO_SURGE = spec(1), spec(2), spec(1, surge=0, unavailable=1)
 ALIKE = {
-    "nothing fails": (TWO, 0.0, 0.0),
-    "a tenth fails": (TWO, 0.1, 0.0),
-    "half fail": (TWO, 0.5, 0.0),
-    "bursts": (TWO, 0.01, 5.0),
-    "bursts, one worker": (ONE, 0.01, 5.0),
-    "bursts, no surge": (NO_SURGE, 0.01, 5.0),
+    "nothing fails": (TWO, 0.0, 0.0, False),
+    "a tenth fails": (TWO, 0.1, 0.0, False),
+    "half fail": (TWO, 0.5, 0.0, False),
+    "bursts": (TWO, 0.01, 5.0, False),
+    "bursts, one worker": (ONE, 0.01, 5.0, False),
+    "bursts, no surge": (NO_SURGE, 0.01, 5.0, False),
+    "a tenth fails, no figures": (TWO, 0.1, 0.0, True),
+    "half fail, no figures": (TWO, 0.5, 0.0, True),
+    "bursts, one worker, no figures": (ONE, 0.01, 5.0, True),
 }
 
 
@@ -259,6 +319,7 @@ PASTS: dict[str, Callable[[Labour], None] | None] = {
     "nothing": None,
     "an outage": lambda labour: fail_for_a_while(labour, 300.0),
     "a long outage": lambda labour: fail_for_a_while(labour, 3000.0),
+    "no figures": lambda labour: lose_figures(labour),
 }
 
 IN_TURN = {
@@ -303,14 +364,16 @@ def test_inputs_that_a_broker_deals_out_in_turn_convict_nobody(
 @pytest.mark.timeout(7200 if LONG else 120)
 @pytest.mark.parametrize("row", ALIKE.values(), ids=ALIKE)
 def test_code_that_fails_alike_wins(
-    row: tuple[PoolSpec, float, float], record_property: Callable[[str, object], None]
+    row: tuple[PoolSpec, float, float, bool], record_property: Callable[[str, object], None]
 ) -> None:
-    pool, rate, bursts = row
-    rollouts = times(1, 1000)
+    pool, rate, bursts, lost = row
+    rollouts = times(1, 200 if lost else 1000)
     record_property("times", rollouts)
     wrong = suspected = 0
     for seed in range(rollouts):
         labour = at_work(policy(pool, canary_time=30.0), seed, rate=rate, bursts=bursts)
+        if lost:
+            lose_figures(labour)
         labour.universe.install("two", GOOD)
         labour.universe.run(WHOLE)
         wrong += rejected(labour)

@@ -1,7 +1,8 @@
 """Does new code fail tasks that the old code beside it does not? A pure judge of counts.
 
 It takes two steps. New code whose tasks of one name do worse than the old code's last ones did is *suspected*, no more:
-the inputs may be to blame. From then on the tasks of that name are counted anew, on both sides: a retrial. Old
+the inputs may be to blame. What is not known of the old code's tasks, as after a reboot, is taken as if none had
+failed: a suspicion convicts nobody. From then on the tasks of that name are counted anew, on both sides: a retrial. Old
 and new workers take from the same queues at the same time, and which of them takes a message is chance. So given how
 many of these tasks ran on each side, and how many of them all failed, the number of failures on the new side has a
 known distribution (hypergeometric) whatever makes tasks fail, and however unevenly in time. This is Fisher's exact
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import ceil, comb
 
@@ -35,7 +36,7 @@ COMPARISON = 1.2e-2  # of all rollouts may come to the last word though both cod
 ALONE = 20  # failures that the last word would show if the inputs were to blame
 CHANGED = 1e-2  # chance of figures as far from those before, if the old code's inputs were still the same
 SUSPICIOUS = 1e-3  # chance of figures as bad as these, if nothing had changed since the old code's
-KNOWN = 50  # tasks of the old code that make its figures
+KNOWN = 50  # tasks of the old code that make its figures; where fewer are known, the others count as good
 # The share of a retrial is for its first looks, nearly whole. The limit falls with the square of the tasks compared, so
 # all later looks together add little: a limit that stays is passed by chance sooner or later.
 _FIRST, _PART = 20, 0.8
@@ -164,7 +165,8 @@ def alike(evidence: Evidence, alone: Outcomes) -> bool:
 
 def suspicious(new: Outcomes, before: Outcomes) -> bool:
     """Are the new code's figures of one name worse than those of the old code's last tasks? Then a retrial is due."""
-    return chance(new, before, SUSPICIOUS) <= SUSPICIOUS
+    unknown = max(0, KNOWN - before.ended)
+    return chance(new, replace(before, succeeded=before.succeeded + unknown), SUSPICIOUS) <= SUSPICIOUS
 
 
 def chance(canary: Outcomes, others: Outcomes, enough: float = 1.0) -> float:

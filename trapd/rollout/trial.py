@@ -297,11 +297,12 @@ def _outcomes(ended: int, failed: int, error: str = "") -> Outcomes:
 
 
 def _worse(world: World, name: str, new: Outcomes) -> str:
-    """Why the new code's tasks of this name are suspicious; empty if they are not."""
+    """Why the new code's tasks of this name are suspicious; empty if they are not. Those of a name that the old code
+    does not have are not: a worker of it would only set their messages aside."""
     if not new.failures:
         return ""
     before = _before(world, name)
-    if not suspicious(new, before):
+    if not suspicious(new, before) or not (before.ended or name in world.old_tasks):
         return ""
     return f"{_figures(new)} failed, {new.error}; {_figures(before)} before"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from trapd.model import (
@@ -45,6 +45,7 @@ class World:
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
     ``works``: what those of its workers account for that were asked (rollout/trial.py).
+    ``tasks``: the registered tasks of each generation that has told them.
     ``pinned``: the generations with the code that runs hold; None: no run holds any.
     ``room``: for how many more workers there is memory; None: that is asked only when a plan would use it.
     ``interrupted``: when the tasks of a draining worker were interrupted; -inf: none of its tasks could be.
@@ -62,6 +63,7 @@ class World:
     room: Room | None = None
     interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
     works: Mapping[InstanceId, Work] = field(default_factory=dict)
+    tasks: Mapping[int, Collection[str]] = field(default_factory=dict)
     pinned: frozenset[int] | None = None
 
     @property
@@ -82,6 +84,11 @@ class World:
             return next((g for g in reversed(self.state.good) if g != self.state.wanted and g in usable), None)
         previous = self.rollout.previous if self.rollout is not None else None
         return previous if previous != self.state.wanted and previous in usable else None
+
+    @property
+    def old_tasks(self) -> Collection[str]:
+        """Names of tasks that the good generation before has; none where it has not told them."""
+        return self.tasks.get(self.fallback, ()) if self.fallback is not None else ()
 
     @property
     def rollout(self) -> Rollout | None:

@@ -103,6 +103,14 @@ def test_the_old_code_s_figures_make_a_suspicion() -> None:
     assert not suspicious(of(20, 10), of(100, 50))
 
 
+def test_where_little_is_known_of_the_old_code_two_failures_in_a_row_are_a_suspicion() -> None:
+    """A reboot, or workers that were recycled: the figures of runs that ended are gone with them."""
+    assert suspicious(of(2, 2), of(0, 0))
+    assert suspicious(of(2, 2), of(30, 0)), "to know little is no worse than to know nothing"
+    assert not suspicious(of(1, 1), of(0, 0))
+    assert not suspicious(of(100, 10), of(0, 0)), "a tenth fails"
+
+
 def test_the_latest_tasks_of_several_workers_are_the_old_code_s_figures() -> None:
     """Of a worker that does not tell them, as an earlier trapd's: all that it ended, in the mean."""
     now = TaskCounts(succeeded=900, failed={"KeyError": 900}, latest=(50, 0))

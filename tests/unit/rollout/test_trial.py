@@ -140,6 +140,14 @@ def test_an_outage_of_the_past_does_not_hide_that_new_code_fails() -> None:
     assert find(replace(ended, state=replace(ended.state, rollout=rollout)), NOW).suspects, "it has just ended"
 
 
+def test_a_task_of_which_nothing_is_known_is_suspected_if_the_old_code_has_it() -> None:
+    """Its workers were started a moment ago. A worker of code without that task would set the messages aside."""
+    assert find(trying(counts(0, 9)), NOW).suspects == ()
+    known = replace(trying(counts(0, 2)), tasks={1: {"add": ""}})
+    assert find(known, NOW).suspects == (("add", "2 of 2 failed, KeyError; 0 of 0 before"),)
+    assert find(replace(known, tasks={1: {"mul": ""}, 2: {"add": ""}}), NOW).suspects == ()
+
+
 def test_a_rollout_is_not_complete_while_its_tasks_are_compared() -> None:
     """Whoever waits for it would read success, and go on to the next machine."""
 
