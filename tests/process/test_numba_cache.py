@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -22,6 +23,7 @@ HITS = 2  # of three functions: nobody calls `apply` but `bend`, whose machine c
 # The stages of a worker's start that have to do with numba: see trapd/worker/entry.py.
 START = f"""
 import json, os, sys, time
+exec(os.environ.get("FIRST", ""))
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from trapd.worker import numba_cache
@@ -94,13 +96,15 @@ class Site:
         site = next(self.python.parents[1].glob("lib/python3*/site-packages"))
         site_packages.install(site, name, version, files, requires=requires)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         command = [str(self.python), "-P", "-c", START, str(self.cache), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, env={**os.environ, **environ}, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
-    def start(self, *arguments: str) -> dict[str, Any]:
-        """The last stages of a start are as if it went well; ``abandon``: as if its smoke test had failed."""
-        return ended(self.begin(*arguments))
+    def start(self, *arguments: str, **environ: str) -> dict[str, Any]:
+        """The last stages of a start are as if it went well; ``abandon``: as if its smoke test had failed. ``FIRST`` in
+        its environment: Python to begin with."""
+        return ended(self.begin(*arguments, **environ))
 
     def move(self, place: Path) -> None:
         """The same environment at another path, with files of another time, as a new generation has it."""
@@ -166,6 +170,20 @@ def test_another_path_and_another_time_of_the_same_code_find_it_compiled(site: S
     assert Path(moved["file"]).is_relative_to(tmp_path / "generation")
     assert not Path(first["file"]).is_relative_to(tmp_path / "generation")
     assert (moved["result"], moved["hits"], site.folders) == (10.0, HITS, before)
+
+
+def test_another_processor_python_or_setting_of_numba_has_folders_of_its_own(site: Site) -> None:
+    assert site.start()["hits"] == 0
+    others = {
+        "processor": {"FIRST": "import llvmlite.binding as llvm; llvm.get_host_cpu_name = lambda: 'x86-64'"},
+        "Python": {"FIRST": "sys.version = sys.version.replace(')', ' again)', 1)"},
+        "setting": {"NUMBA_OPT": "1"},
+    }
+    for what, environ in others.items():
+        before = site.folders
+        other = site.start(**environ)
+        assert (other["hits"], other["not_kept"], len(site.folders - before)) == (0, REFUSED, 2), what
+    assert site.start()["hits"] == HITS
 
 
 def test_a_start_whose_smoke_test_fails_publishes_nothing(site: Site) -> None:
