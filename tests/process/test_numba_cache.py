@@ -2,138 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support import environments, site_packages
+from tests.support import lens
+from tests.support.lens import GLASS, HITS, REFUSED, Site, ended
 from tests.support.repetitions import times
-from trapd.worker import imports
+from tests.unit.ctl.test_findings import SETTINGS
+from trapd.ctl import check
+from trapd.ctl.findings import Facts
+from trapd.ctl.rules_numba import numba_cache
 
-ROOT = Path(imports.__file__).parents[2]
 AT_ONCE = 10
-HITS = 2  # of three functions: nobody calls `apply` but `bend`, whose machine code contains it
-# The stages of a worker's start that have to do with numba: see trapd/worker/entry.py.
-START = f"""
-import json, os, sys, time
-exec(os.environ.get("FIRST", ""))
-sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from trapd.worker import numba_cache
-cache = numba_cache.wanted(Path(sys.argv[1]), os.environ)
-import lens
-result = lens.bend(2.0)
-cache.abandon() if "abandon" in sys.argv else cache.publish()
-hits = sum(sum(function.stats.cache_hits.values()) for function in (lens.bend, lens.double, lens.apply))
-refused = [lens.tilt(1), lens.turn(0.0)]
-print(json.dumps(cache.document() | {{"result": result, "hits": hits, "refused": refused, "file": lens.__file__}}))
-"""
-REFUSED = {  # and are compiled at each start
-    "lens.tilt": "it uses dynamic globals (such as ctypes pointers and large global arrays)",
-    "lens.made.<locals>.turn": "ValueError: ctypes objects containing pointers cannot be pickled",
-}
-LENS = """
-import ctypes
-import numpy
-from numba import njit
-from glass import FACTOR, thick
-
-MANY = numpy.full(200_000, 5.0)
-
-@njit("float64(int64)")
-def tilt(place):
-    return MANY[place]
-
-def made(cosine):
-    @njit("float64(float64)")
-    def turn(x):
-        return cosine(x)
-    return turn
-
-cosine = ctypes.CDLL("libm.so.6").cos
-cosine.argtypes, cosine.restype = [ctypes.c_double], ctypes.c_double
-turn = made(cosine)
-
-@njit("float64(float64)")
-def double(x):
-    return 2.0 * x
-
-@njit
-def apply(function, x):
-    return function(x)
-
-@njit
-def bend(x):
-    return apply(double, x) + thick(x)
-"""
-GLASS = """
-import numba
-FACTOR = 3.0
-
-@numba.njit
-def thick(x):
-    return FACTOR * x
-"""
-
-
-class Site:
-    """An environment with numba, ``lens``, ``glass`` that it calls, and ``other``, which they do not need."""
-
-    def __init__(self, python: Path, folder: Path) -> None:
-        self.python, self.folder, self.cache = python, folder, folder / "workers"
-        self.install("glass", "1.0", {"glass.py": GLASS}, "numba")
-        self.install("lens", "1.0", {"lens.py": LENS}, "numba", "glass")
-        self.install("other", "1.0", {"other.py": ""})
-
-    def install(self, name: str, version: str, files: dict[str, str], *requires: str) -> None:
-        site = next(self.python.parents[1].glob("lib/python3*/site-packages"))
-        site_packages.install(site, name, version, files, requires=requires)
-
-    def begin(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        command = [str(self.python), "-P", "-c", START, str(self.cache), *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(command, env={**os.environ, **environ}, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
-
-    def start(self, *arguments: str, **environ: str) -> dict[str, Any]:
-        """The last stages of a start are as if it went well; ``abandon``: as if its smoke test had failed. ``FIRST`` in
-        its environment: Python to begin with."""
-        return ended(self.begin(*arguments, **environ))
-
-    def move(self, place: Path) -> None:
-        """The same environment at another path, with files of another time, as a new generation has it."""
-        subprocess.run(["cp", "-al", str(self.python.parents[1]), str(place)], check=True)
-        self.python = place / "bin/python"
-        for name in ("glass.py", "lens.py"):
-            file = next(place.glob(f"lib/python3*/site-packages/{name}"))
-            text, before = file.read_text(), file.stat().st_mtime
-            file.unlink()  # it is a link to the other one
-            file.write_text(text)
-            assert file.stat().st_mtime != before
-
-    @property
-    def folders(self) -> set[str]:
-        return {entry.name for entry in (self.cache / "numba").iterdir()}
-
-
-def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, output
-    document: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return document | {"output": output}
 
 
 @pytest.fixture(scope="module")
 def python(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert pytestconfig.cache is not None
-    folder = tmp_path_factory.mktemp("numba")
-    return environments.copy(pytestconfig.cache.mkdir("environments"), folder / "venv", "numba==0.61.2", "numpy==2.2.6")
+    return lens.make(pytestconfig.cache.mkdir("environments"), tmp_path_factory.mktemp("numba"))
 
 
 @pytest.fixture
@@ -184,6 +77,22 @@ def test_another_processor_python_or_setting_of_numba_has_folders_of_its_own(sit
         other = site.start(**environ)
         assert (other["hits"], other["not_kept"], len(site.folders - before)) == (0, REFUSED, 2), what
     assert site.start()["hits"] == HITS
+
+
+def test_check_names_what_is_compiled_at_each_start(site: Site) -> None:
+    celeryconfig = site.folder / "celeryconfig.py"
+    celeryconfig.write_text("broker_url = 'memory://'")
+    application = replace(
+        SETTINGS.application, app="optics:app", python=str(site.python), celeryconfig=str(celeryconfig), smoke_test=None
+    )
+    settings = replace(SETTINGS, application=application)
+    report = check.inspect(settings, os.environ)
+    assert "failed" not in report, report
+    assert report["numba"] == {"version": "0.61.2", "problem": "", "kept": 4, "not_kept": REFUSED}
+    said = {finding.what: finding.reason for finding in numba_cache(Facts(settings, report, {}))}
+    for name, reason in REFUSED.items():
+        assert said[f"numba compiles {name} at each start"] == f"it cannot be kept: {reason}"
+    assert not site.cache.exists(), "the workers' cache is theirs alone"
 
 
 def test_a_start_whose_smoke_test_fails_publishes_nothing(site: Site) -> None:
