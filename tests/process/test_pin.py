@@ -58,6 +58,10 @@ def recycled(status: Status) -> bool:
     return [instance["generation"] for instance in pool(status)["instances"]] == [2]
 
 
+def rolls_out(status: Status) -> bool:
+    return pool(status)["rollout"]["ended"] is None and not waits(status)
+
+
 def words(running: subprocess.Popen[str]) -> tuple[int, str]:
     """Let the run end; its exit status, and what trapctl said."""
     said = running.communicate(timeout=30)[1]
@@ -124,10 +128,12 @@ def test_what_ends_a_pin_and_what_its_command_hears(application: Application, da
         application.install(application.wheel("1.2"))
         daemon.wait_until("the upgrade to wait", waits)
         assert daemon.ctl("rollout", "promote", "default").returncode == 0
+        daemon.wait_until("the rollout", rolls_out)
         with run(daemon, "sh", "-c", "echo $TRAPD_PIN_GENERATION") as later:  # begins during a rollout
             assert later.stdout is not None
             generation = later.stdout.readline().strip()
-            assert words(later)[0] == 0
+            status, said = words(later)
+            assert (status, "waiting: the run begins when rollout " in said) == (0, True), said
         daemon.wait_until("workers on 1.2", settled_on("1.2", 1))
         assert generation == str(pool(daemon.status())["generation"])
         ended, said = words(running)
