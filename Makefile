@@ -29,7 +29,7 @@ help:
 	@echo "make test-long repeat a lot what make test repeats a little; its figures: docs/repetitions.md"
 	@echo "make test-debian13 the tests that need machines, on machines of Debian 13 (makes a root of it: 350 MB)"
 	@echo "make mutants   take out, one by one, what keeps each promise: does a test notice? (an hour)"
-	@echo "make bench     the figures of benchmarks/README.md"
+	@echo "make bench     the figures of benchmarks/README.md, but upgrades (--before REVISION)"
 	@echo "make deb       build the Debian package, in dist/"
 	@echo "make format    let ruff format the code"
 	@echo "make clean     remove what make made"
@@ -80,6 +80,8 @@ bench: packages dev
 	$(BIN)/python -m benchmarks.task_cost
 	$(BIN)/python -m benchmarks.wedges
 	$(BIN)/python -m benchmarks.replaced
+	$(BIN)/python -m benchmarks.fairness
+	$(BIN)/python -m benchmarks.numba_cache
 
 deb: | python
 	bash systemd/debian/build.sh dist

@@ -157,3 +157,12 @@ def test_the_time_of_a_header_keeps_its_microseconds(exact: ModuleType) -> None:
 def test_no_fits_have_the_columns_of_fits(exact: ModuleType) -> None:
     assert [*exact.no_fits(["ra", "dec"]).columns] == ["ra", "dec"]
     assert len(exact.no_fits(["ra", "dec"])) == 0
+
+
+def test_a_source_takes_193_bytes_of_an_answer(exact: ModuleType) -> None:
+    """As docs/adr/0043 says: Trap's table has 17 numbers, whether the fit was Gaussian, and the index. As numbers of
+    JSON they would take twice as much."""
+    numpy, pandas = sys.modules["numpy"], sys.modules["pandas"]
+    columns = {f"column_{number}": numpy.random.default_rng(number).random(1000) for number in range(17)}
+    frame = pandas.DataFrame({**columns, "gaussian": numpy.ones(1000, "bool")})
+    assert 190 < (len(json.dumps(exact.table(frame))) - len(json.dumps(exact.table(frame[:0])))) / 1000 < 195

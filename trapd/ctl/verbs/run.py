@@ -57,9 +57,9 @@ def verb(
 
     After -- come the options of trap-run, all of them as they are. The database is the same as that of trap-run, with
     two more tables: trapd_run and trapd_provenance, which names for each image the versions, the worker and the host.
-    Trap's main line runs here, on the generation that the workers run. The same command goes on where an interrupted
-    run has ended. The page series.md among trapd's documents describes
-    all of it.
+    Trap's main line runs here, on the generation that the workers run if you may read the service's settings, else on
+    what is installed now, with your own celeryconfig. The same command goes on where an interrupted run has ended. The
+    page series.md among trapd's documents describes all of it.
 
     If a rollout is under way the run begins when the rollout has ended; if the rollout waits for a person, the exit
     status is 75. Other exit statuses: 0 complete, 23 images were rejected, 24 every image fails alike, 25 more than one
