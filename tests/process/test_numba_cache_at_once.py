@@ -1,4 +1,4 @@
-"""Ten workers of a real trapd start at once, and none of them has anything compiled: only in `make test-long`."""
+"""What of numba's cache only `make test-long` tries: ten workers of a real trapd at once, and a newer numba."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_broker
-from tests.support import lens
+from tests.support import environments, lens
 from tests.support.daemon import Daemon, Status, settled_on
-from tests.support.lens import HITS, Site
+from tests.support.lens import HITS, REFUSED, Site
 from tests.support.repetitions import times
+from tests.support.sample import CELERY
 from trapd.layout import State
 
 WORKERS = 10
@@ -62,3 +63,12 @@ def tables(site: Site) -> dict[str, dict[str, object]]:
         "pools.default": {"workers": WORKERS, "concurrency": 1},
         "rollout": {"min_ready": "0s"},
     }
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_newer_numba_than_traps_keeps_the_same(tmp_path: Path) -> None:
+    site = Site(environments.make(tmp_path / "venv", "numba==0.68.1", CELERY), tmp_path)
+    seen = [site.start() for _ in range(2)]
+    assert [(one["version"], one["problem"], one["not_kept"]) for one in seen] == [("0.68.1", "", REFUSED)] * 2
+    assert [one["hits"] for one in seen] == [0, HITS]

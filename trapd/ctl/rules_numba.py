@@ -22,7 +22,11 @@ def numba_cache(facts: Facts) -> Iterator[Finding]:
         if level is OK:
             yield Finding(OK, what)
         else:
-            remedy = f"unset {NUMBA_LOCATORS}" if NUMBA_LOCATORS in about["problem"] else "install numba 0.61"
+            remedy = (
+                f"unset {NUMBA_LOCATORS}"
+                if NUMBA_LOCATORS in about["problem"]
+                else "install numba 0.61 or 0.68, which were tried"
+            )
             yield Finding(WARNING, what, "starts take longer than they need to", remedy)
         return
     yield Finding(OK, f"numba {about['version']}: the workers keep {counted(about['kept'], 'compiled function')}")
