@@ -160,8 +160,8 @@ def test_no_fits_have_the_columns_of_fits(exact: ModuleType) -> None:
 
 
 def test_a_source_takes_193_bytes_of_an_answer(exact: ModuleType) -> None:
-    """As docs/adr/0043 says: Trap's table has 17 numbers, whether the fit was Gaussian, and the index. As numbers of
-    JSON they would take twice as much."""
+    """As docs/adr/0043-a-run-keeps-its-answers.md says. Trap's table has 17 numbers, whether the fit was Gaussian, and
+    the index; as numbers of JSON they would take twice as much."""
     numpy, pandas = sys.modules["numpy"], sys.modules["pandas"]
     columns = {f"column_{number}": numpy.random.default_rng(number).random(1000) for number in range(17)}
     frame = pandas.DataFrame({**columns, "gaussian": numpy.ones(1000, "bool")})
