@@ -93,13 +93,15 @@ def broker_pauses(life: Life) -> None:
 
 
 def broker_restarts(life: Life) -> None:
-    rabbitmqctl(life.server, "stop_app")
+    with life.work.cutting():
+        rabbitmqctl(life.server, "stop_app")
     time.sleep(life.chance.uniform(0, 3))
     rabbitmqctl(life.server, "start_app")
 
 
 def connections_are_cut(life: Life) -> None:
-    rabbitmqctl(life.server, "close_all_connections", "an operator closes them")
+    with life.work.cutting():
+        rabbitmqctl(life.server, "close_all_connections", "an operator closes them")
 
 
 def memory_alarm(life: Life) -> None:
