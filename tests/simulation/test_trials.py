@@ -283,20 +283,24 @@ def test_a_retrial_goes_on_after_a_restart_of_trapd() -> None:
     assert kinds(labour).count(EventKind.SUSPECTED) == 1
 
 
-def test_workers_that_crash_again_and_again_after_the_rollout_undo_it() -> None:
-    """The last good generation is asked first, as after a canary that failed."""
+@pytest.mark.parametrize("life", [5.0, 8.0, 15.0, 29.0])
+def test_workers_that_crash_again_and_again_after_the_rollout_undo_it(life: float) -> None:
+    """The last good generation is asked first, as after a canary that failed. Workers that live longer than min_ready
+    have to live longer than that now: otherwise the code would be promoted and doubted for ever."""
     universe = Universe(spec())
     universe.install("one", GOOD)
     universe.settle("one")
     universe.install("two", GOOD)
     universe.run(60)
     assert universe.history.rollouts(POOL)[0].state is RolloutState.COMPLETE
-    universe.behaviours["two"] = crashing = Behaviour(start=3, crash_after=5)
+    universe.behaviours["two"] = crashing = Behaviour(start=3, crash_after=life)
     for instance in universe.backend.seen():
         universe.backend.exceptions[instance.id] = crashing
         universe.backend.crash(instance.id)
     universe.settle("one")
     assert universe.history.rollouts(POOL)[0].state is RolloutState.REJECTED
+    doubts = [event.kind for event in universe.history.events(generation=2)].count(EventKind.DOUBTED)
+    assert doubts <= 2, "once for each of the two workers at most"
 
 
 # -- how often it is wrong, and how soon it is right, over whole rollouts ---------------------------------------------

@@ -31,6 +31,40 @@ def test_after_a_rotation_undo_and_good_code_use_the_new_password(
         pytest.skip(str(error))
 
 
+DIES_IN_ITS_PROBATION = """
+import threading
+from celery.signals import worker_ready
+
+@worker_ready.connect
+def end(**_):
+    threading.Timer(4.0, os._exit, [3]).start()
+"""
+
+
+@pytest.mark.timeout(240)
+def test_code_that_fails_in_its_probation_is_taken_back_and_not_the_celeryconfig_that_came_with_it(
+    application: Application, short_path: Path, tmp_path: Path
+) -> None:
+    """The good code before serves first with its own celeryconfig, and then with the one in force."""
+    application.put("1.0")
+    setting = Setting(brokers.on_files(tmp_path / "broker"), acks_late=False, workers=1, concurrency=1)
+    tables = setting.tables(application) | {"rollout": {"min_ready": "1s"}}
+    with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as daemon:
+        daemon.wait_until("a worker on 1.0", settled_on("1.0", 1))
+        config = daemon.directory / "celeryconfig.py"
+        config.write_text(config.read_text() + "worker_send_task_events = True\n")
+        files = good("2.0")
+        application.put("2.0", {**files, f"{NAME}/jobs.py": files[f"{NAME}/jobs.py"] + DIES_IN_ITS_PROBATION})
+        daemon.wait_until("word of doubt", lambda _: "doubted" in [event["kind"] for event in daemon.events()])
+        status = daemon.wait_until(
+            "the code before with the new celeryconfig",
+            lambda now: settled_on("1.0", 1)(now) and pool(now)["generation"] == 3,
+            120,
+        )
+        assert any("shipyard 2.0 is installed and does not run: " in text for text in pool(status)["problems"])
+        assert (daemon.state / "generations/3/etc/celeryconfig.py").read_text() == config.read_text()
+
+
 def _rotate_and_go_back(daemon: Daemon, application: Application, server: brokers.Server) -> None:
     daemon.wait_until("a worker on 1.0", settled_on("1.0", 1))
     application.install(application.wheel("2.0"))

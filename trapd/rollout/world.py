@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from trapd.contracts import FRESH_AGAIN
 from trapd.model import (
     Ailment,
     FailureKind,
@@ -143,12 +144,18 @@ class World:
         return [i for i in fit if not i.failures or available(i, self.proof(i), now)]
 
     def proof(self, instance: Instance) -> float:
-        """Seconds for which it has to be well after READY. One that hung before, of a generation that is not proven,
-        has to live longer than what brings a generation into doubt: three such lives in one progress_deadline."""
-        policy, ready_at = self.spec.policy, instance.ready_at or instance.since
-        hung = instance.failure is not None and instance.failure.kind is FailureKind.WATCHDOG and not self.proven
-        time = max(policy.min_ready, policy.progress_deadline / TRIES[FailureKind.WATCHDOG] if hung else 0.0)
-        return time + max(0.0, self.awake_since - ready_at)
+        """Seconds for which it has to be well after READY. One of a generation that is not proven, and that hung
+        before, or failed again and again, has to live longer than what brings a generation into doubt."""
+        ready_at = instance.ready_at or instance.since
+        longer = 0.0 if self.proven else self._doubtful(instance)
+        return max(self.spec.policy.min_ready, longer) + max(0.0, self.awake_since - ready_at)
+
+    def _doubtful(self, instance: Instance) -> float:
+        """Three lives that hang come in one progress_deadline; three that end otherwise, before any is forgiven."""
+        kind = instance.failure.kind if instance.failure is not None else FailureKind.BROKER
+        if kind is FailureKind.WATCHDOG:
+            return self.spec.policy.progress_deadline / TRIES[kind]
+        return FRESH_AGAIN if kind in TRIES and instance.failures >= TRIES[FailureKind.CRASH] else 0.0
 
     @property
     def cut_off(self) -> bool:
