@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from trapd.controller import Controller
 from trapd.errors import SnapshotError
 from trapd.model import Disk, DiskState, Generation
@@ -23,8 +25,13 @@ def numbered(known: Controller, like: Disk | Generation, reason: str, actor: str
     )
 
 
-async def installed(known: Controller, reason: str, actor: str) -> Generation:
-    """Make a generation of what is installed. Raises HistoryError or SnapshotError."""
+async def installed(
+    known: Controller, reason: str, actor: str, *, beside: Collection[int | None] = frozenset()
+) -> Generation:
+    """Make a generation of what is installed. ``beside``: those of the same code, which are compared with what was
+    copied first, as damage would be taken over from them. Raises HistoryError or SnapshotError."""
+    if beside:
+        await known.snapshots.examine(number for number in beside if number is not None)
     generation = numbered(known, known.disk, reason, actor)
     await known.snapshots.make(generation, known.disk, list(known.specs.values()), known.application)
     return generation

@@ -196,7 +196,8 @@ class Triggers:
                 meant[name] = what
             rollouts = []
             if anew := [name for name, what in meant.items() if isinstance(what, FromDisk)]:
-                generation = await new_generation.installed(known, meant[anew[0]].why, actor)
+                same = {known.state(name).wanted for name in anew}
+                generation = await new_generation.installed(known, meant[anew[0]].why, actor, beside=same)
                 rollouts += await self._begin(anew, generation, tentative=known.disk.state is DiskState.TENTATIVE)
             return rollouts + await self._copies(meant, actor)
 

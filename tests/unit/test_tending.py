@@ -93,6 +93,7 @@ async def test_recycling_a_damaged_generation_takes_what_is_installed() -> None:
     snapshots(orders).harmed[1] = WHY
     [rollout] = await orders.recycle(["p"], actor="someone", reason="")
     assert rollout.generation == 2
+    assert snapshots(orders).present() == {2}
     assert orders.controller.generations[2].fingerprint == SETTLED.fingerprint
 
 
