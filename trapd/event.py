@@ -162,7 +162,11 @@ class EventKind(StrEnum):
         "the worker is killed with all its processes",
         "since it was asked to exit",
     )
-    REMOTE = "remote-control", About.WORKER, "somebody changed or ended the worker by Celery's remote control"
+    REMOTE = (
+        "remote-control",
+        About.WORKER,
+        "somebody changed or ended the worker, or took tasks from it, by remote control",
+    )
     CHILD_LOST = "child-lost", About.WORKER, "a process of the worker's Celery pool was killed while it ran a task"
     CHILD_OOM_KILLED = (
         "child-oom-killed",

@@ -97,7 +97,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RemoteCommand:
-    """What reached a worker by Celery's remote control and stands until it ends."""
+    """What reached a worker by Celery's remote control and stands until it ends, or took tasks from it."""
 
     command: str  # cancel_consumer('celery')
     wall: float

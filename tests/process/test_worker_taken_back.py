@@ -109,6 +109,9 @@ async def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_
         await told(limit, "pool_grow(1)")
         await asyncio.to_thread(control.pool_shrink, 1)
         await told(limit)
+        await asyncio.to_thread(control.revoke, ["one", "two"])
+        revoked = "2 tasks revoked or terminated, the last by revoke('two')"
+        assert (await told(limit, revoked)).status.startswith("ready, 0 active, 2 tasks revoked, by remote control: ")
         await lab.send("hold", str(short_path / "ledger"))
         await asyncio.to_thread(wait, (short_path / "ledger.started").exists)
         await asyncio.to_thread(control.shutdown)
@@ -119,4 +122,4 @@ async def test_remote_commands_that_reached_a_worker_stand_until_they_are_taken_
         queue = [f"cancel_consumer('{broker.queue}')", f"add_consumer('{broker.queue}', 'direct')"]
         commands = [f"changed by remote control: {c}" for c in (limit, *queue, "pool_grow(1)", "pool_shrink(1)")]
         lines = [line.partition("trapd-worker: ")[2] for line in lab.told().splitlines() if "by remote" in line]
-        assert lines == [*commands, "shutdown by remote control"]
+        assert lines == [*commands, f"by remote control: {revoked}", "shutdown by remote control"]

@@ -78,6 +78,7 @@ class Health:
         self.remote = ""  # commands of remote control that stand: the latest, and how many more
         self.aside = 0  # messages that are set aside
         self.lost = 0  # processes of the pool that were killed
+        self.taken = 0  # tasks that somebody revoked or terminated
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
@@ -118,7 +119,7 @@ class Health:
             self._away,
             bool(place),
             (
-                *(self.strays, self.late, self.replaced, self.remote, self.aside + self.lost),
+                *(self.strays, self.late, self.replaced, self.remote, self.aside + self.lost + self.taken),
                 *(self.idle is not None, bool(self.outgrown) + 2 * self.overdue),
             ),
             active,
@@ -237,6 +238,7 @@ class Health:
                 more += f", {counted(self.replaced, 'module')} newer than the rest" if self.replaced else ""
                 more += f", {counted(self.aside, 'message')} set aside" if self.aside else ""
                 more += f", {counted(self.lost, 'process', 'processes')} lost" if self.lost else ""
+                more += f", {counted(self.taken, 'task')} revoked" if self.taken else ""
                 more += ", every slot runs a task far beyond its like" if self.overdue else ""
                 more += f", {self.outgrown}" if self.outgrown else ""
                 return f"ready, {count}{more}{told}"

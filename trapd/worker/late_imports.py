@@ -5,6 +5,7 @@ and which processes of its pool were killed?"""
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,9 @@ Commands = list[dict[str, Any]]
 
 class LateImports:
     """Keeps the report file up to date. ``look`` is called by the reporter's thread, before it speaks: a report with
-    news is written before the status that tells of it. ``remote`` gives the remote commands that stand, ``aside`` the
-    messages that are set aside, ``lost`` the processes that were killed."""
+    news is written before the status that tells of it. ``remote`` gives the remote commands that stand, ``taken``
+    the word of tasks that others took, ``aside`` the messages that are set aside, ``lost`` the processes that were
+    killed."""
 
     def __init__(
         self,
@@ -29,15 +31,18 @@ class LateImports:
         remote: Callable[[], Commands] = list,
         aside: Aside | None = None,
         lost: Lost | None = None,
+        taken: Callable[[float], Commands] = lambda wall: [],
     ) -> None:
         self._job, self._remote, self._aside, self._lost = job, remote, aside or Aside(), lost or Lost()
+        self._taken = taken
         self._modules = 0
         self._first: int | None = None  # distributions that were loaded when it became ready
         self._written: tuple[Commands, Commands, Commands] = ([], [], [])
 
     def look(self, health: Health) -> None:
+        taken = self._taken(time.time())  # first: what comes after it is then no older than its word
         remote, aside, loaded = self._remote(), self._aside.told(), self._job.loaded
-        told = remote, aside, self._lost.told()
+        told = [*remote, *taken], aside, self._lost.told()
         if health.phase is not Phase.READY:
             return
         if self._first is None:
@@ -46,11 +51,11 @@ class LateImports:
         if len(sys.modules) == self._modules and told == self._written and not news:
             return
         self._modules = len(sys.modules)
-        found = report.code_report(self._job, health.slots) | {"remote": remote, "aside": aside, "lost": told[2]}
+        found = report.code_report(self._job, health.slots) | {"remote": told[0], "aside": aside, "lost": told[2]}
         if news or len(found["strays"]) != health.strays or told != self._written:
             report.write(self._job, found)
             self._written = told
-            health.lost = self._lost.processes
+            health.lost, health.taken = self._lost.processes, sum(one["tasks"] for one in taken)
             health.strays, health.remote, health.aside = len(found["strays"]), _latest(remote), self._aside.messages
             health.late, health.replaced = len(loaded.names) - self._first, len(loaded.replaced)
 

@@ -1,8 +1,9 @@
-"""What reached this worker by Celery's remote control and changes how it works until it ends.
+"""What reached this worker by Celery's remote control and changes how it works until it ends, or takes tasks from it.
 
 ``celery control rate_limit``, ``cancel_consumer``, ``pool_shrink`` and the like leave a worker that is not as it is
 configured; its successor is again. Celery keeps no account of them. What was taken back is forgotten here too. Each
-such command is a line in the log; Celery itself logs those about one task.
+such command is a line in the log. Of revoked and terminated tasks there is a word a minute at most, for a program may
+revoke thousands; Celery logs each, at level INFO.
 """
 
 from __future__ import annotations
@@ -16,19 +17,14 @@ from typing import Any
 from celery.worker.control import Panel
 
 from trapd.masking import mask
+from trapd.sizes import counted
 from trapd.worker.lines import log_line
 
-# What says nothing of how the worker goes on: about one task, about events, or only asking.
-_PASSING = (
-    "revoke",
-    "revoke_by_stamped_headers",
-    "terminate",
-    "election",
-    "enable_events",
-    "disable_events",
-    "heartbeat",
-)
+_TAKES_TASKS = ("revoke", "revoke_by_stamped_headers", "terminate")
+# What says nothing of how the worker goes on: about events, or only asking.
+_PASSING = ("election", "enable_events", "disable_events", "heartbeat")
 _ENDS = "shutdown"
+TAKEN_EVERY = 60.0  # s between two words of tasks that were taken
 
 
 class Remote:
@@ -41,18 +37,36 @@ class Remote:
         self._standing: dict[tuple[str, str], tuple[str, float]] = {}
         self._processes = 0  # more than configured
         self._consumed: frozenset[str] | None = None  # queues, before anybody changed that
+        self._taken, self._taken_by = 0, ""  # tasks since the last word of them, and the last command
+        self._told_taken: tuple[str, float, int] | None = None  # the last word, when, of how many tasks up to then
 
     def standing(self) -> list[dict[str, Any]]:
         """In plain values: ``command`` as it would be typed in Python, ``wall`` when it came."""
         with self._lock:
             return [{"command": command, "wall": wall} for command, wall in self._standing.values()]
 
+    def taken(self, wall: float) -> list[dict[str, Any]]:
+        """The last word of tasks that were revoked or terminated, as in ``standing``, if there is one; ``tasks``: how
+        many up to now. A new one comes ``TAKEN_EVERY`` after the one before, or when the clock was set back."""
+        with self._lock:
+            before = self._told_taken
+            if self._taken and (before is None or not 0 <= wall - before[1] < TAKEN_EVERY):
+                words = self._taken_by
+                if self._taken > 1:
+                    words = f"{counted(self._taken, 'task')} revoked or terminated, the last by {words}"
+                log_line(f"by remote control: {mask(words)}", "WARNING")
+                self._told_taken = words, wall, self._taken + (before[2] if before else 0)
+                self._taken = 0
+            told = self._told_taken
+            return [] if told is None else [{"command": told[0], "wall": told[1], "tasks": told[2]}]
+
     def listen(self) -> None:
         """Before the worker is made: its mailbox takes the commands as they are registered then."""
         for name, info in Panel.meta.items():
             if info.type == "control" and name not in _PASSING:
                 handler = Panel.data[name]
-                Panel.data[name] = self._noting(name, handler)
+                noting = self._counting if name in _TAKES_TASKS else self._noting
+                Panel.data[name] = noting(name, handler)
                 if info.alias:
                     Panel.data[info.alias] = Panel.data[name]
 
@@ -69,6 +83,21 @@ class Remote:
             return answer
 
         return noting
+
+    def _counting(self, name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)
+        def counting(state: Any, **arguments: Any) -> Any:
+            answer = handler(state, **arguments)
+            ids = arguments.get("task_id")  # one, or several; none where headers name the tasks
+            several = [ids] if ids is None or isinstance(ids, str) else list(ids)
+            if several and not (isinstance(answer, Mapping) and "error" in answer):
+                with self._lock:
+                    self._taken += len(several)
+                    verb = "terminate" if name == "terminate" or arguments.get("terminate") else "revoke"
+                    self._taken_by = f"{verb}({arguments.get('headers') if ids is None else several[-1]!r})"
+            return answer
+
+        return counting
 
     def _queues(self, state: Any) -> frozenset[str]:
         if self._consumed is None:

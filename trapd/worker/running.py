@@ -38,7 +38,7 @@ class Running:
         self.app, options = application.load(job, "worker")
         notifier.send({"STATUS": "starting"})  # handlers of celeryd_init and worker_init, and forking, come next
         remote = Remote(self._note_reason)
-        late = LateImports(job, remote.standing, self.account.aside, self.account.lost)
+        late = LateImports(job, remote.standing, self.account.aside, self.account.lost, remote.taken)
         memory = OwnMemory(settings.get("max_memory"))
 
         def look(health: Health) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
-from trapd.worker.remote import Remote
+from trapd.worker.remote import TAKEN_EVERY, Remote
 
 
 @pytest.fixture
@@ -54,6 +54,47 @@ def test_what_stands_is_what_is_not_as_it_was(
         state = STATE if name != "ping" else SimpleNamespace(**vars(STATE), hostname="w", tset=set)
         told[name](state, **arguments)
     assert commands(remote) == standing
+
+
+@pytest.mark.parametrize(
+    ("calls", "words", "tasks"),
+    [
+        ([("revoke", {"task_id": "1", "terminate": False, "signal": "SIGTERM"})], "revoke('1')", 1),
+        ([("revoke", {"task_id": ["1"], "terminate": True})], "terminate('1')", 1),
+        ([("terminate", {"signal": "KILL", "task_id": "1"})], "terminate('1')", 1),
+        ([("revoke_by_stamped_headers", {"headers": {"run": ["7"]}})], "revoke({'run': ['7']})", 1),
+        (
+            [("revoke", {"task_id": ["1", "2"]}), ("revoke", {"task_id": "3"})],
+            "3 tasks revoked or terminated, the last by revoke('3')",
+            3,
+        ),
+    ],
+)
+def test_who_takes_tasks_is_told(
+    told: dict[str, Any], calls: list[tuple[str, dict[str, Any]]], words: str, tasks: int
+) -> None:
+    remote = Remote(lambda why: None)
+    remote.listen()
+    for name, arguments in calls:
+        told[name](STATE, **arguments)
+    assert remote.taken(1000.0) == [{"command": words, "wall": 1000.0, "tasks": tasks}]
+    assert remote.standing() == []
+
+
+def test_of_tasks_that_are_taken_there_is_a_word_a_minute(told: dict[str, Any]) -> None:
+    remote = Remote(lambda why: None)
+    remote.listen()
+    assert remote.taken(1000.0) == []
+    told["revoke"](STATE, task_id="1")
+    first = remote.taken(1000.0)
+    told["revoke"](STATE, task_id=["2", "3"])
+    told["revoke"](STATE, task_id=[])
+    assert remote.taken(1000.0 + TAKEN_EVERY - 1) == first
+    [second] = remote.taken(1000.0 + TAKEN_EVERY)
+    assert second["command"] == "2 tasks revoked or terminated, the last by revoke('3')"
+    assert second["tasks"] == 3
+    told["revoke"](STATE, task_id="4")
+    assert remote.taken(500.0)[0]["wall"] == 500.0, "the clock was set back"
 
 
 def test_a_shutdown_is_told_before_it_happens(told: dict[str, Any]) -> None:
