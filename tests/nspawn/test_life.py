@@ -80,7 +80,7 @@ def wrong(sent: Sequence[Sent], ledger: Sequence[Entry]) -> dict[str, Sequence[s
 
 
 NOTHING = {"lost": (), "twice": (), "mixed": ()}
-NO_STATUS: Status = {"pools": [{"name": "default", "instances": []}]}
+NO_STATUS: Status = {"pools": [{"name": "default", "instances": [], "rollout": None}]}
 
 
 # --- the main story -------------------------------------------------------------------------------------------------
