@@ -255,8 +255,8 @@ def test_a_member_of_trapd_submit_runs_trap_on_the_service_and_others_are_told_w
     with_trap.wait_until("an end of the pin", lambda status: status["pools"][0]["pins"] == [])
 
     machine.put("/home/sue/mine/0.fits", "0.5", owner="sue:sue")
-    options = ("-i", "/home/sue/mine", "--db_name", "mine.sqlite")
-    unseen = machine.run("env", "--chdir=/home/sue", *RUN[:3], *options, user="sue")
+    mine = ("-i", "/home/sue/mine", "--db_name", "mine.sqlite")
+    unseen = machine.run("env", "--chdir=/home/sue", *RUN[:3], *mine, user="sue")
     assert unseen.code == 24, unseen.err
     assert re.search(r"/home.* are hidden from workers, which run as user trapd-worker; move the file", unseen.err)
 
