@@ -31,15 +31,18 @@ def placed(files: Files, metadata: str) -> Iterator[tuple[str, Folder]]:
     programs resolve ``__file__`` before they look around. A package of which parts lie in several places (built
     extensions) is put together, as an installer would do it: it has no surroundings of its own.
     """
-    scattered = _scattered(folder for folder in files.folders if not _is_in(folder, metadata))
-    real = {root for folder in files.folders if not _is_in(folder, metadata) for root in _real_roots(folder)}
+    scattered = _scattered(folder for folder in files.folders if not is_in_metadata(folder, metadata))
+    real = {root for folder in files.folders if not is_in_metadata(folder, metadata) for root in _real_roots(folder)}
     elsewhere = real.pop() if len(real) == 1 else None
     for folder in files.folders:
         root = None if folder.called else _root(folder.source, folder.path)
         if _around(folder.path, scattered):
             yield "", folder
         elif (
-            not _is_in(folder, metadata) and elsewhere is not None and elsewhere != root and not is_installed(elsewhere)
+            not is_in_metadata(folder, metadata)
+            and elsewhere is not None
+            and elsewhere != root
+            and not is_installed(elsewhere)
         ):
             yield from ((str(elsewhere), there) for there in _resolved(folder))
         else:
@@ -51,7 +54,7 @@ def _scattered(folders: Iterable[Folder]) -> set[str]:
     of_code = [folder for folder in folders if folder.path and not folder.links]
     roots: dict[str, set[Path | None]] = {}  # of packages that lie in no other one
     for folder in sorted(of_code, key=lambda folder: folder.path):
-        if any(name.startswith("__init__.") for name in folder.all_names) and not _around(folder.path, roots):
+        if has_init(folder.all_names) and not _around(folder.path, roots):
             roots[folder.path] = set()
     for folder in of_code:
         if package := _around(folder.path, roots):
@@ -86,7 +89,13 @@ def _resolved(folder: Folder) -> Iterator[Folder]:
         yield single(replace(file, source=os.path.realpath(file.source)))
 
 
-def _is_in(folder: Folder, metadata: str) -> bool:
+def has_init(names: Iterable[str]) -> bool:
+    """Whether a folder with these files is a package by itself."""
+    return any(name.startswith("__init__.") for name in names)
+
+
+def is_in_metadata(folder: Folder, metadata: str) -> bool:
+    """Whether the folder is, or has, the metadata of its distribution, or is in it."""
     top = folder.path.partition("/")[0] if folder.path else folder.text
     return bool(metadata) and top == metadata
 

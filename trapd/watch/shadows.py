@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trapd.folders import join
 from trapd.watch.distributions import Distribution
-from trapd.watch.projects import is_namespace
+from trapd.watch.projects import has_init, is_in_metadata, is_namespace
 
 _MODULES = (".py", ".pyc", ".so")
 _SHOWN = 3  # modules in one sentence
@@ -74,8 +74,8 @@ def _before(site: Path, path: str) -> Iterator[str]:
 
 def _modules(distribution: Distribution) -> Iterator[tuple[str, str]]:
     """Its packages and modules, and where each is; of a namespace, which others may have a part of, what is in it."""
-    folders = [folder for folder in distribution.files.folders if not _is_metadata(folder.path, distribution.metadata)]
-    places = {folder.path: folder.source for folder in folders if _has_init(folder.all_names)}
+    folders = [folder for folder in distribution.files.folders if not is_in_metadata(folder, distribution.metadata)]
+    places = {folder.path: folder.source for folder in folders if has_init(folder.all_names)}
     shared = cache(lambda path: is_namespace(Path(places[path])))
     for folder in folders:
         package = next((outer for outer in _outermost(folder.path) if outer in places and not shared(outer)), None)
@@ -103,11 +103,3 @@ def _goes_before(folder: str, module: str, source: str) -> bool:
 def _outermost(path: str) -> Iterator[str]:
     parts = path.split("/") if path else []
     return ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
-
-
-def _has_init(names: Iterable[str]) -> bool:
-    return any(name.startswith("__init__.") for name in names)
-
-
-def _is_metadata(path: str, metadata: str) -> bool:
-    return bool(metadata) and path.partition("/")[0] == metadata
