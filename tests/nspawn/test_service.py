@@ -130,7 +130,6 @@ class Stage:
 
     def begin(self) -> int:
         """Return the generation that is pinned."""
-        self.service.machine.sh("useradd --groups trapd-submit sue").check()
         self.service.machine.put("/opt/the-run", HOLDS)
         options = ["--quiet", "--unit=the-run", "--uid=sue", "-p", "RemainAfterExit=yes"]
         command = ["/opt/trapd/bin/trapctl", "pin", "--pool", "default", "--", "sh", "/opt/the-run"]
@@ -148,10 +147,16 @@ class Stage:
         self.service.install(self.service.next_version())
 
     def restart(self) -> None:
+        self.service.wait_until("the end in the pool that is not pinned", self._extra_serves)
         trapd, workers = self.service.pid(), self.service.workers()
         self.service.machine.systemctl("restart", "trapd")
         assert self.service.pid() not in (0, trapd)
         assert self.service.workers() == workers
+
+    def _extra_serves(self, status: Status) -> bool:
+        (extra,) = [one for one in status["pools"] if one["name"] == "extra"]
+        served = {one["versions"].get("shipyard") for one in extra["instances"]}
+        return served == {self.service.version} and bool(extra["rollout"]["ended"])
 
     def end_the_run(self) -> tuple[int, str]:
         machine = self.service.machine
@@ -160,11 +165,17 @@ class Stage:
         return int(machine.show("the-run", "ExecMainStatus")["ExecMainStatus"]), self._said()
 
 
-def test_an_upgrade_waits_for_the_run_over_a_restart_of_trapd(service: Service) -> None:
-    stage, old = Stage(service), service.version
+@pytest.fixture
+def stage(service: Service) -> Iterator[Stage]:
+    service.machine.sh("useradd --groups trapd-submit sue").check()
+    yield Stage(service)
+    service.machine.sh("systemctl stop the-run; systemctl reset-failed; userdel sue").check()
+
+
+def test_an_upgrade_waits_for_the_run_over_a_restart_of_trapd(service: Service, stage: Stage) -> None:
+    old = service.version
     pinned.an_upgrade_waits(stage, stage.begin())
     pinned.the_pin_is_kept_over_a_restart(stage, old, service.version, 2)
-    service.machine.sh("systemctl reset-failed the-run; userdel sue").check()
 
 
 # --- a run of Trap --------------------------------------------------------------------------------------------------
@@ -579,8 +590,8 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     refused = rf"pool default: shipyard {held} is installed and does not run: .*did not send READY.*, at \d{{4}}-.*; "
     remedy = "install other code, or try the same again: trapctl retry default"
     service.wait("the same from systemctl", lambda: re.search(refused + remedy, status_text(service)))
-    service.install(service.next_version())
-    service.wait_until("the next good one", at_rest)
+    service.install(good_one := service.next_version())
+    service.wait_until("the next good one", lambda status: at_rest(status) and versions(status) == {good_one})
     service.wait("no word of it any more", lambda: "does not run" not in status_text(service))
 
 
@@ -633,8 +644,8 @@ def test_a_main_process_that_stands_still_or_loops_in_its_drain_is_noticed_in_a_
     print(f"gone after {(took := time.monotonic() - began):.1f} s")
     assert took < 75.0
     assert "in spin" in service.machine.journal("-u", units[1])
-    service.install(service.next_version())
-    service.wait_until("the next good one", at_rest)
+    service.install(good_one := service.next_version())
+    service.wait_until("the next good one", lambda status: at_rest(status) and versions(status) == {good_one})
 
 
 def test_a_busy_worker_whose_broker_falls_silent_is_left_alone(service: Service) -> None:
