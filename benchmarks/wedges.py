@@ -73,6 +73,14 @@ def children_stopped(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
         os.kill(int(child), signal.SIGSTOP)
 
 
+def stopped_inside_tasks(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
+    for number in range(2):
+        begun = lab.generations / f"task{number}"
+        lab.client.send_task("naps.jobs.nap", (1000, str(begun)), queue=lab.spec.queues[0])
+        wait(begun.with_name(f"{begun.name}.started").exists)
+    children_stopped(lab, pid, hole)
+
+
 def one_child_stopped(lab: WorkerLab, pid: int, hole: BlackHole) -> None:
     os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]), signal.SIGSTOP)
 
@@ -90,6 +98,7 @@ WEDGES: dict[str, Wedge] = {
     "a consumer that is lost": lost,
     "a connection whose packets are dropped": half_dead,
     "all children stopped (SIGSTOP)": children_stopped,
+    "all children stopped inside tasks (SIGSTOP)": stopped_inside_tasks,
     "the main process stopped (SIGSTOP)": main_stopped,
     "an endless loop in the main process": endless_loop,
     "one queue of two lost": one_of_two_lost,
@@ -97,6 +106,7 @@ WEDGES: dict[str, Wedge] = {
     "connects, and hears nothing for ever": connects_for_ever,
     "draining: the main process stopped": main_stopped,
     "draining: an endless loop": endless_loop,
+    "draining: all children stopped, one in a task": children_stopped,
     "draining, a task runs: the main process stopped": main_stopped,
     "draining, a task runs: an endless loop": endless_loop,
 }

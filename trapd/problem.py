@@ -41,7 +41,7 @@ class ProblemKind(StrEnum):
     STALLED = "stalled", "the main loop of a worker does not turn", True
     IDLE = "not-consuming", "a worker takes no tasks, though its broker has some"
     SILENT = "silent", "a worker gives no sign of life", True
-    HANGING = "hanging", "a worker does not exit, though it has no task left", True
+    HANGING = "hanging", "a worker does not exit: it has no task left, or a debugger holds its processes", True
     OVERDUE = "overdue-drain", "a worker drains for longer than progress_deadline", True
     TAKEN_BACK = "taken-back", "RabbitMQ took back what a worker held for longer than consumer_timeout", True
     LEAVING = "leaving", "a worker leaves by itself when its tasks have ended"

@@ -30,10 +30,22 @@ JOBS = (
     NAPS
     + LOSES
     + f"""
+import signal
 from celery import signals
 from trapd.worker import consuming
 
 consuming.QUIET = {QUIET}
+
+
+@signals.worker_process_init.connect
+def may_stand(**_):
+    # SIGURG lets it stand still until the next one; the kernel does not call that stopped.
+    def stand(*_):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG])
+        signal.sigwait([signal.SIGURG])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGURG])
+
+    signal.signal(signal.SIGURG, stand)
 """
 )
 
@@ -106,7 +118,7 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
         await asyncio.to_thread(wait, (short_path / "held.started").exists)
         [[[held]]] = [list(answer.values()) for answer in await lab.ask("active")]
         free = next(child for child in map(int, children) if child != held["worker_pid"])
-        os.kill(free, signal.SIGSTOP)
+        os.kill(free, signal.SIGURG)
         try:
             await lab.send("nap", 0, str(short_path / "stuck"))
             await asyncio.to_thread(wait, lambda: lab.told().count("received") == 3)
@@ -115,19 +127,40 @@ async def test_children_that_all_stand_still_are_noticed(short_path: Path, reque
                 while "1 process of its pool did not begin the task" not in (await look(lab.backend))[ONE].status:
                     await lab.call("nap", 0)  # the other child works on
         finally:
-            os.kill(free, signal.SIGCONT)
+            os.kill(free, signal.SIGURG)
         await asyncio.to_thread(wait, (short_path / "stuck").exists)
         await lab.until(lambda seen: seen[ONE].ailment is None)
         for child in map(int, children):
-            os.kill(child, signal.SIGSTOP)
+            os.kill(child, signal.SIGURG)
         try:
             await lab.send("nap", 0, str(short_path / "nap"))
             assert "its pool has free slots, and 1 task does not start" in await idle(lab)
         finally:
             for child in map(int, children):
-                os.kill(child, signal.SIGCONT)
+                os.kill(child, signal.SIGURG)
         await lab.until(lambda seen: seen[ONE].ailment is None)
         await asyncio.to_thread(wait, (short_path / "nap").exists)
+
+
+async def test_children_that_are_stopped_inside_tasks_are_noticed_and_go_on_when_it_drains(
+    short_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """They look like long tasks, and nobody but the worker itself lets them go on."""
+    lab = make(short_path, make_broker("redis", request))
+    held = [short_path / "one", short_path / "two"]
+    async with lab:
+        pid = (await lab.start()).pid
+        for path in held:
+            await lab.send("hold", str(path))
+            await asyncio.to_thread(wait, path.with_name(f"{path.name}.started").exists)
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            os.kill(child, signal.SIGSTOP)
+        assert "2 of 2 processes of its pool are stopped by a signal, 2 active" in await idle(lab)
+        for path in held:
+            path.with_name(f"{path.name}.go").touch()
+        await lab.drain()
+        assert [path.read_text() for path in held] == ["done\n"] * 2
+        assert lab.told().count("SIGCONT, so that it can leave") == 2
 
 
 AWAY = rows(

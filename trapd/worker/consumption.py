@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from celery.worker import state
 
@@ -21,9 +21,15 @@ from trapd.worker.consuming import Consuming, Seen
 from trapd.worker.health import Health, Phase
 from trapd.worker.questions import Questions
 from trapd.worker.standing import BROKER
+from trapd.worker.stopped import Stopped, processes
 from trapd.worker.tally import Tally, far_beyond
 from trapd.worker.unfed import Unbegun, Unfed
 from trapd.worker.waiting import fed_evenly
+
+
+class Judge(Protocol):
+    trouble: str
+    since: float
 
 
 class Consumption:
@@ -32,7 +38,7 @@ class Consumption:
     def __init__(self, tally: Tally, abstention: Abstention) -> None:
         self._tally, self._abstention = tally, abstention
         self._judge, self._unfed, self._unbegun = Consuming(time.monotonic()), Unfed(time.monotonic()), Unbegun()
-        self._questions = Questions()
+        self._stopped, self._questions = Stopped(), Questions()
         self._worker: Any = None
         self._configured: frozenset[str] = frozenset()
         self._asking = False
@@ -45,6 +51,8 @@ class Consumption:
     def look(self, health: Health) -> None:
         """In the reporter's thread, before it speaks."""
         now, consumer = time.monotonic(), getattr(self._worker, "consumer", None)
+        judges: list[Judge] = [self._judge, self._unbegun, self._unfed]
+        self._look_for_stopped(health, now)
         health.overdue = False
         serves = health.phase is Phase.READY and health.away in ("", BROKER)
         if health.phase is Phase.RECONNECTING and consumer is not None and _connects(consumer):
@@ -59,8 +67,16 @@ class Consumption:
         else:
             self._look(consumer, self._seen(bool(health.away)), now)
             health.overdue = self._overdue(now)
-        troubled = next((each for each in (self._judge, self._unbegun, self._unfed) if each.trouble), None)
+            judges.insert(0, self._stopped)
+        troubled = next((each for each in judges if each.trouble), None)
         health.idle = (troubled.trouble, troubled.since) if troubled is not None else None
+
+    def _look_for_stopped(self, health: Health, now: float) -> None:
+        """In every phase: that a process is stopped has nothing to do with the broker."""
+        self._stopped.look(lambda: processes(getattr(self._worker, "pool", None)), now)
+        if health.phase is Phase.DRAINING:
+            self._stopped.resume(now)
+        health.stopped = self._stopped.trouble
 
     def _serve_not(self, now: float) -> None:
         self._judge.serve_not(now)

@@ -82,6 +82,7 @@ class Health:
         self.because = ""  # why it drains, if nobody told it to by a signal
         self.outgrown = ""  # that its main process has more memory than it may have, in words
         self.idle: tuple[str, float] | None = None  # why it takes no tasks although it should, and since when
+        self.stopped = ""  # which processes of its pool stand stopped, in words
         self.overdue = False  # all its slots are taken by tasks that run far beyond their like
         self._announce: dict[str, str] = {}  # to be said once, and said again until it is heard
         self._about: _About = (self.phase, False, "", False, (0, 0, 0, "", 0, False, False), 0)
@@ -120,7 +121,7 @@ class Health:
             bool(place),
             (
                 *(self.strays, self.late, self.replaced, self.remote, self.aside + self.lost + self.taken),
-                *(self.idle is not None, bool(self.outgrown) + 2 * self.overdue),
+                *(self.idle is not None, bool(self.outgrown) + 2 * self.overdue + 4 * bool(self.stopped)),
             ),
             active,
         )
@@ -226,6 +227,8 @@ class Health:
             case Phase.DRAINING:
                 quiet = now - self._busy_at
                 stays = f", but not leaving for {quiet:.0f} s" if quiet >= QUIET_DRAIN else ""
+                if self.stopped:
+                    stays = f"{stays or ', but not leaving'}: {self.stopped}"
                 if place:
                     stays = f", but not leaving: main loop stalled for {now - self._well:.0f} s at {place}"
                 return f"draining, {count}{stays}" + (f", because: {self.because}" if self.because else "")

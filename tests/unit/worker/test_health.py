@@ -351,3 +351,16 @@ def test_a_drain_is_never_left_again() -> None:
     case = Case().ready()
     case.enter(Phase.DRAINING, Phase.RECONNECTING, Phase.READY)
     assert case.tick()["STATUS"] == "draining, 0 active"
+
+
+def test_a_drain_names_processes_of_its_pool_that_stand_stopped() -> None:
+    case = Case().ready()
+    case.active, case.standing = 1, IN_POOL
+    case.enter(Phase.DRAINING)
+    assert case.tick()["STATUS"] == "draining, 1 active"
+    case.health.stopped = "1 of 2 processes of its pool is stopped by a debugger"
+    told = [fields["STATUS"] for _, fields in case.run(30) if "STATUS" in fields]
+    assert told == ["draining, 1 active, but not leaving: 1 of 2 processes of its pool is stopped by a debugger"]
+    case.active = 0
+    words = "draining, 0 active, but not leaving for 30 s: 1 of 2 processes of its pool is stopped by a debugger"
+    assert words in [fields.get("STATUS") for _, fields in case.run(40)]
