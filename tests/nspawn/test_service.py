@@ -977,3 +977,47 @@ def test_a_rollout_waits_for_a_dropped_task_a_drain_leaves_its_receipt_and_what_
     service.wait("its end", lambda: kill not in service.ctl("tasks", "poisoned").out, every=1)
     service.ctl("celery", "purge", "-f", "-Q", "extra.trapd-parked").check()
     service.wait_until("no problem", at_rest)
+
+
+TOLD = "/var/lib/trapd-worker/told"
+HANGS = f"""
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+
+@app.task(name="shipyard.hang")
+def hang(heeds):
+    try:
+        time.sleep(3600)
+    except SoftTimeLimitExceeded:
+        with open("{TOLD}", "a") as file:
+            file.write(f"{{hang.request.id}} {{os.getpid()}}\\n")
+    while not heeds:
+        time.sleep(1)
+"""
+
+
+def test_a_drain_past_its_timeout_raises_the_soft_time_limit_and_then_kills_and_the_receipt_tells_both(
+    service: Service,
+) -> None:
+    service.configure(rollout={"min_ready": "1s", "drain_timeout": "2s"})
+    service.reload()
+    files = good(hangs := service.next_version())
+    service.install(hangs, {**files, "shipyard/jobs.py": files["shipyard/jobs.py"] + HANGS})
+    service.wait_until("the version", lambda status: at_rest(status) and versions(status) == {hangs})
+    heeds, deaf = service.send(("shipyard.hang", (True,), "extra"), ("shipyard.hang", (False,), ""))
+    service.wait("two that run", lambda: sum(len(told["running"]) for told in tasks(service)) == 2)
+    hung = {run["id"]: told["worker"] for told in tasks(service) for run in told["running"]}
+    service.install(new := service.next_version())
+    service.wait_until("the new code", lambda status: at_rest(status) and versions(status) == {new}, timeout=90)
+
+    told = [line.split() for line in service.machine.read(TOLD).splitlines()]
+    assert sorted(id for id, _ in told) == sorted([heeds, deaf]), "each of them once"
+    assert not [child for _, child in told if service.machine.exists(f"/proc/{child}")]
+    for id, end, became in ((heeds, [], "finished"), (deaf, ["killed"], "unknown")):
+        events = service.events(hung[id])
+        steps = [event["kind"] for event in events]
+        assert steps[steps.index("draining") :] == ["draining", "interrupted", *end, "gone"]
+        reasons = {event["reason"] for event in events if event["kind"] in ("interrupted", "killed")}
+        assert reasons == {"still busy after drain_timeout = 2 s"}
+        assert [(task["id"], task["became"]) for task in events[-1]["tasks"]] == [(id, became)]
