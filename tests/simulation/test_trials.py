@@ -408,4 +408,4 @@ def test_a_release_that_fails_all_of_a_task_is_stopped_soon(
     print(f"median {median(failed)}, worst {max(failed)} of {releases}")
     if LONG:
         assert median(failed) <= 10, "of few it is by chance another one"
-    assert max(failed) <= 20
+    assert max(failed) <= (20 if past is None else 25), "20 is promised of tasks that failed 1 % before"
