@@ -208,7 +208,8 @@ class Triggers:
         async with known.making:
             situation = self._situation(pool)
             flaws = {n: flaw for n in known.generations if (flaw := await known.snapshots.flaw(n))}
-            what = orders.to_undo(situation, to, settings=settings, flaws=flaws)
+            there = await known.backend.observe()
+            what = orders.to_undo(situation, to, settings=settings, flaws=flaws, there=there)
             self._receive(pool, Trigger.UNDO, what, actor)
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
@@ -218,8 +219,7 @@ class Triggers:
             why, wall = f"undone by {actor}", known.clock.wall()
             undone = want.undone(state, current, target, known.generations, why, wall)
             if settings:  # nor does the installed celeryconfig come back under the old code
-                mark = situation.as_copied(goal).fingerprint
-                undone = want.unless_as(undone, goal, mark, why, wall)
+                undone = want.unless_as(undone, goal, situation.as_copied(goal).fingerprint, why, wall)
             if want.needs_no_canary(state, current, target, goal):
                 undone = want.with_good(undone, goal.number)
             return (await self._begin([pool], goal, reason=what.why, actor=actor, before={pool: undone}))[0]

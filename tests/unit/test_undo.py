@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.fake_backend import FakeBackend
 from tests.support.fake_snapshots import CONFIG, FakeSnapshots
 from tests.unit.test_controller import triggers
 from trapd.content import CELERYCONFIG, Content
 from trapd.errors import RefusedError
-from trapd.model import Disk, DiskState, TreeFile
+from trapd.model import Disk, DiskState, InstanceId, TreeFile
 from trapd.rollout import intent, want
 from trapd.rollout.actions import Finish, Promote, Reject, Renew, Verdict
 from trapd.rollout.celeryconfig import INSTALLED
@@ -214,6 +215,47 @@ async def test_a_generation_that_makes_no_sense_is_refused(to: int, words: str) 
     story = await rotated()
     with pytest.raises(RefusedError, match=words):
         await story.orders.undo("p", actor="ann", to=to)
+
+
+async def halfway(*ready: str, verdict: Verdict | None = None) -> Story:
+    """1.0 was good; 2.0 and a new password came together, and it is not over. ``ready``: workers, as "1-1"."""
+    story = Story()
+    await story.installed("1.0", "old")
+    await story.orders.disk_changed(disk("2.0", "new"))
+    if verdict is not None:
+        story.known.states["p"] = want.decide(
+            story.known.state("p"), verdict, story.known.generations, OnFailure.REVERT, 5.0
+        )
+    for name in ready:
+        await story.known.backend.start(InstanceId.parse(f"p@{name}"))
+    assert isinstance(story.known.backend, FakeBackend)
+    story.known.backend.advance(story.known.clock.now() + 10)
+    return story
+
+
+async def test_undo_of_a_canary_keeps_the_workers_that_run_with_their_celeryconfig() -> None:
+    story = await halfway("1-1", "2-1")
+    assert (await story.orders.undo("p", actor="ann")).generation == 1
+    assert story.runs() == ("1.0", "old")
+    assert story.left_behind == CopyOf(1, intent.OTHER_CELERYCONFIG, INSTALLED), "and then a canary tries the new one"
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_undo_in_a_rollout_does_not_bring_back_a_password_that_no_worker_serves_with(good: bool) -> None:
+    """Found by reading: what had begun to fail after the last worker with the old password was gone went back to it."""
+    story = await halfway("2-1", verdict=Promote(2, "") if good else None)
+    undo = await story.orders.undo("p", actor="ann")
+    assert story.runs() == ("1.0", "new")
+    assert undo.reason == "undo of generation 2: pkg 2.0 -> 1.0"
+    state = story.known.state("p")
+    assert (state.wanted in state.good) is good, "a canary tries it if the new celeryconfig is not proven"
+    assert isinstance(story.left_behind, Nothing)
+
+
+async def test_undo_of_what_is_good_already_does_not_bring_back_its_password_either() -> None:
+    story = await halfway("1-1", "2-1", verdict=Promote(2, ""))
+    await story.orders.undo("p", actor="ann")
+    assert story.runs() == ("1.0", "new")
 
 
 async def test_what_never_was_good_needs_a_canary() -> None:

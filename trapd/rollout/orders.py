@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from trapd.model import DiskState, Generation, RolloutState
+from trapd.content import CELERYCONFIG
+from trapd.model import DiskState, Generation, Instance, InstanceState, RolloutState
 from trapd.rollout import celeryconfig, pin
 from trapd.rollout.intent import STOPPING, Cause, CopyOf, Forgive, FromDisk, Nothing, ReturnTo, Situation, unsettled
 from trapd.rollout.refusals import refusal
@@ -28,10 +29,15 @@ def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf | FromDisk
 
 
 def to_undo(
-    situation: Situation, to: int | None = None, *, settings: bool = False, flaws: Mapping[int, str] = _NO_FLAWS
+    situation: Situation,
+    to: int | None = None,
+    *,
+    settings: bool = False,
+    flaws: Mapping[int, str] = _NO_FLAWS,
+    there: Iterable[Instance] = (),
 ) -> Nothing | CopyOf | ReturnTo:
     """Back to the good code before, or to the generation ``to``; in the middle of a rollout to the very generation
-    whose workers still run.
+    whose workers (``there``) still run.
 
     The celeryconfig in force stays in force, unless the one of the target is wanted too (``settings``). ``flaws``: why
     no worker could start from a generation any more.
@@ -56,14 +62,37 @@ def to_undo(
     elif target is None:
         return _no_other(situation, current, flaws, settings)
     goal = situation.generations[to or target or 0]
-    if state.pins and goal.number not in pin.allowed(state, situation.generations):
-        override = f"trapctl rollout promote {situation.spec.name} ends that"
-        return Nothing(Cause.PINNED, f"{pin.sentence(state)}; {override}")
+    if nothing := _pinned(situation, goal):
+        return nothing
     reason = f"undo of generation {current.number}: {backwards(current, goal)}"
-    if situation.under_way and goal.number in (target, state.last_good) and not settings:
-        return ReturnTo(goal.number, reason)
-    serves = state.last_good if situation.under_way else current.number
-    return CopyOf(goal.number, reason, None if settings else serves)
+    if settings:
+        return CopyOf(goal.number, reason)
+    giver = _in_force(situation, current, there)
+    returns = situation.under_way and goal.number in (target, state.last_good)
+    kept = returns and _has_celeryconfig_of(goal, situation.generations.get(giver or 0))
+    return ReturnTo(goal.number, reason) if kept else CopyOf(goal.number, reason, giver)
+
+
+def _pinned(situation: Situation, goal: Generation) -> Nothing | None:
+    state = situation.state
+    if not state.pins or goal.number in pin.allowed(state, situation.generations):
+        return None
+    override = f"trapctl rollout promote {situation.spec.name} ends that"
+    return Nothing(Cause.PINNED, f"{pin.sentence(state)}; {override}")
+
+
+def _has_celeryconfig_of(goal: Generation, other: Generation | None) -> bool:
+    return other is None or celeryconfig.with_other(goal, other.distributions.get(CELERYCONFIG)) is goal
+
+
+def _in_force(situation: Situation, current: Generation, there: Iterable[Instance]) -> int | None:
+    """The generation whose celeryconfig is in force. In the middle of a rollout that is the last good one's, as long as
+    its workers serve; once they do not, it may be void: a password that was replaced, say."""
+    good = situation.state.last_good
+    if good is None or not situation.under_way:
+        return None if situation.under_way else current.number
+    ready = [i.id for i in there if i.state is InstanceState.READY and i.id.pool == situation.spec.name]
+    return good if any(id.generation == good for id in ready) else current.number
 
 
 def _never_served(situation: Situation, current: Generation, target: int | None) -> Nothing | None:
