@@ -216,7 +216,7 @@ def step(universe: Universe, number: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # of 27 s of processor time
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
 def test_every_life_keeps_the_promises_and_comes_to_rest(
     first: int, record_property: Callable[[str, object], None]
@@ -240,7 +240,7 @@ def they_reach_the_interesting_places(lives: Sequence[Universe]) -> None:
     assert set(rests) >= {"runs what is installed", "bad code was refused", "good code was refused"}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # of 27 s of processor time
 @pytest.mark.parametrize("first", range(0, FEW, BATCH))
 def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
@@ -263,7 +263,7 @@ def they_part_ways_on_one_generation(lives: Sequence[Universe]) -> None:
     assert parted > 5
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # of 27 s of processor time
 @pytest.mark.parametrize("pools", [1, 2])
 def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int) -> None:
     """That no worker of other code starts while a run holds the code is a promise that every life keeps."""
@@ -274,7 +274,7 @@ def test_no_run_meets_other_code_and_what_waited_for_it_is_rolled_out(pools: int
     assert told[EventKind.PINNED] == told[EventKind.UNPINNED]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)  # of 27 s of processor time
 @pytest.mark.parametrize("pools", [1, 2])
 def test_every_life_in_which_single_workers_are_drained_and_recycled_comes_to_rest(pools: int) -> None:
     chosen = os.environ.get("TRAPD_SEED")
