@@ -117,8 +117,9 @@ class Hub:
     def _serve(self, submitter: Submitter, waiting: dict[int, Future[Answer]]) -> None:
         last, lost = time.monotonic(), FEW  # images given up since the last answer; FEW: none has come yet
         while not self._closed.is_set():
-            for request, future in self._requests(wait=not waiting):
-                waiting[id(request)] = future
+            requests = self._requests(wait=not waiting)
+            waiting |= {id(request): future for request, future in requests}  # all: the first may end the run
+            for request, _ in requests:
                 submitter.ask(request)
             if not waiting:
                 last = time.monotonic()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -72,6 +74,26 @@ def test_the_end_of_a_run_wakes_whoever_waits_and_revokes_what_waits() -> None:
     assert app.revoked == app.ids
     with pytest.raises(KeyboardInterrupt):
         made.ask(request("/b"))
+
+
+def test_a_request_that_cannot_be_sent_wakes_those_behind_it_too() -> None:
+    def refuse(path: str) -> object:
+        raise AccessRefused("ACCESS_REFUSED - access to queue 'gpu' in vhost '/' refused for user 'alice'")
+
+    made, errors = Hub(cast(Celery, FakeApp(refuse))), SimpleQueue[type[BaseException]]()
+
+    def ask(number: int) -> None:
+        with pytest.raises(RunError) as raised:
+            made.ask(request(f"/{number}"))
+        errors.put(raised.type)
+
+    for number in range(3):
+        Thread(target=ask, args=(number,), daemon=True).start()
+    while made._inbox.qsize() < 3:  # the hub then takes them together
+        pass
+    made.start()
+    assert [errors.get(timeout=10) for _ in range(3)] == [RunError] * 3
+    made.close()
 
 
 def test_workers_that_never_answer_end_the_run_and_are_no_bad_images() -> None:
