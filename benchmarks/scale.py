@@ -340,7 +340,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="td", dir=os.environ.get("BENCHMARK_DIRECTORY", "/tmp")) as name:
         directory = Path(name)
         if options.python:
-            application = existing(options.python, options.app, options.watch, options.module)
+            application = existing(options.python.absolute(), options.app, options.watch, options.module)
         else:
             application = make(directory, options.folders, options.modules, editable=options.editable)
         subprocess.run(["sync"], check=True)
