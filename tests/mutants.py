@@ -187,24 +187,6 @@ MUTANTS = (
         (_STORIES,),
     ),
     Mutant(
-        "a void password: where the last good generation does not start, its code is asked with the new celeryconfig",
-        "trapd.rollout.plan:plan",
-        never("due"),
-        ("simulation/test_rotated_password.py",),
-    ),
-    Mutant(
-        "a celeryconfig that nothing has proven waits for a canary, as long as workers with the old one serve",
-        "trapd.rollout.stand_in:decided",
-        Change(ast.Call, "any", "False"),
-        ("unit/rollout/test_stand_in.py",),
-    ),
-    Mutant(
-        "an undo in a rollout does not bring back a celeryconfig that no worker serves with",
-        "trapd.rollout.orders:_in_force",
-        Change(ast.IfExp, "generation", "good"),
-        ("unit/test_undo.py",),
-    ),
-    Mutant(
         "trouble that passes convicts nobody: the canary is tried once more",
         "trapd.rollout.blame:blame",
         Change(ast.BoolOp, "TIMEOUT", "True"),

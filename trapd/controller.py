@@ -18,8 +18,8 @@ from trapd.contracts import STANDSTILL, Accounts, Backend, Clock, Cost, History,
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
-from trapd.rollout import changes, intent, pin, stand_in, story, want
-from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, StandIn, Verdict
+from trapd.rollout import changes, intent, pin, story, want
+from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
 from trapd.rollout.events import interruptions
 from trapd.rollout.intent import CopyOf, Received, Situation
 from trapd.rollout.plan import plan
@@ -70,7 +70,7 @@ class Controller:
         self.states = {name: want.after_boot(want.progressed(s, times[0]), *times) for name, s in known}
         self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
-        self.renew: Callable[[str, Renew | StandIn], Awaitable[object]] | None = None  # set by what makes generations
+        self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
         # The last pass of each pool, and what its workers accounted for when it asked them.
         self._views, self._works = dict[str, PoolView](), dict[str, Mapping[InstanceId, Work]]()
         self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them
@@ -191,7 +191,7 @@ class Controller:
     def _world(self, name: str, seen: Sequence[Instance], room: Room | None = None, *, held: bool = False) -> World:
         known = self.pool(name)
         state, wanted = known.state, self.generations.get(known.state.wanted or 0)
-        world = World(
+        return World(
             spec=known.spec,
             state=want.pause(state) if held else state,
             instances=of_pool(name, seen),
@@ -207,8 +207,6 @@ class Controller:
             interrupted=self._orders_of(name).interrupted,
             pinned=pin.allowed(state, self.generations) if state.pins else None,
         )
-        other = stand_in.other(world.fallback, state, self.generations, world.usable)
-        return world if held or self.making.locked() or self.trouble else replace(world, stand_in=other)
 
     def _other_settings(self, name: str) -> str:
         """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
@@ -339,11 +337,11 @@ class Controller:
 
     async def _renewed(self, name: str, planned: Plan) -> bool:
         for action in planned.actions:
-            if isinstance(action, Renew | StandIn) and self.renew is not None:
+            if isinstance(action, Renew) and self.renew is not None:
                 try:
                     await self.renew(name, action)
                 except (HistoryError, SnapshotError) as error:
-                    log.error("%s: cannot start code under other settings yet: %s", name, error)
+                    log.error("%s: cannot roll out other settings yet: %s", name, error)
                 else:
                     return True
         return False

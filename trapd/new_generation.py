@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from trapd.controller import Controller
-from trapd.errors import HistoryError, SnapshotError
+from trapd.errors import SnapshotError
 from trapd.model import Disk, DiskState, Generation
 from trapd.rollout import celeryconfig, changes, condition, fresh
-from trapd.rollout.actions import StandIn
 from trapd.rollout.intent import CopyOf
-from trapd.rollout.stand_in import TO_BE_MADE, asked, other
 
 
 def numbered(known: Controller, like: Disk | Generation, reason: str, actor: str) -> Generation:
@@ -53,24 +51,6 @@ async def copied(known: Controller, what: CopyOf, actor: str) -> Generation:
         generation = condition.met(changes.with_table(generation, known.disk), known.disk)
         await known.snapshots.make(generation, known.disk, specs, known.application)
     return generation
-
-
-async def stand_in(known: Controller, pool: str, action: StandIn) -> None:
-    """Ask another generation in the place of the last good one, which does not start; make it first if it is not there.
-    Raises HistoryError or SnapshotError."""
-    number, fresh = action.other, list[Generation]()
-    if number != other(action.generation, known.state(pool), known.generations, known.snapshots.present()):
-        return  # another trigger came between the plan and here
-    if number == TO_BE_MADE:
-        why = f"to be asked in the place of generation {action.generation}, with the celeryconfig in force"
-        fresh = [await copied(known, CopyOf(action.generation, why, known.state(pool).wanted), "trapd")]
-        number = fresh[0].number
-    try:
-        known.save([asked(known.state(pool), number)], [], fresh)
-    except HistoryError:
-        if fresh:  # nobody would ever use its snapshot
-            await known.snapshots.remove(number)
-        raise
 
 
 def _next_number(known: Controller) -> int:

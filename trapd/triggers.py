@@ -13,7 +13,7 @@ from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout, WorkerOrder
 from trapd.rollout import changes, condition, intent, lost_end, orders, want, worker_orders
-from trapd.rollout.actions import Renew, StandIn
+from trapd.rollout.actions import Renew
 from trapd.rollout.events import begun, gave_way, rollout_of, superseded
 from trapd.rollout.intent import (
     Cause,
@@ -166,17 +166,15 @@ class Triggers:
 
     def _removed(self, name: str) -> None:
         """Nothing is rolled out there any more."""
-        known, why = self.controller, "the pool was removed from the configuration"
-        before, now, wall = known.state(name), known.clock.now(), known.clock.wall()
+        known, clock, why = self.controller, self.controller.clock, "the pool was removed from the configuration"
+        now, wall = clock.now(), clock.wall()
+        before = known.state(name)
         for state in want.supersede(before, why, wall):
             known.save([state], gave_way(before, state, "reload", now, wall))
 
-    async def _renew(self, pool: str, action: Renew | StandIn) -> None:
+    async def _renew(self, pool: str, action: Renew) -> None:
         known = self.controller
         async with known.making:
-            if isinstance(action, StandIn):
-                await new_generation.stand_in(known, pool, action)
-                return
             situation = known.situation(pool)  # another trigger may have come between the plan and here
             left = intent.left_behind(situation)
             as_planned = isinstance(left, CopyOf) and (left.generation, left.why) == (action.generation, action.why)
@@ -210,16 +208,18 @@ class Triggers:
         async with known.making:
             situation = self._situation(pool)
             flaws = {n: flaw for n in known.generations if (flaw := await known.snapshots.flaw(n))}
-            what = orders.to_undo(situation, to, await known.backend.observe(), settings=settings, flaws=flaws)
+            there = await known.backend.observe()
+            what = orders.to_undo(situation, to, settings=settings, flaws=flaws, there=there)
             self._receive(pool, Trigger.UNDO, what, actor)
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
             state, target = situation.state, known.generations[what.generation]
-            current, why = known.generations[state.wanted or 0], f"undone by {actor}"
+            current = known.generations[state.wanted or 0]
             goal = await new_generation.copied(known, what, actor) if isinstance(what, CopyOf) else target
-            undone = want.undone(state, current, target, known.generations, why, known.clock.wall())
+            why, wall = f"undone by {actor}", known.clock.wall()
+            undone = want.undone(state, current, target, known.generations, why, wall)
             if settings:  # nor does the installed celeryconfig come back under the old code
-                undone = want.unless_as(undone, goal, situation.as_copied(goal).fingerprint, why, known.clock.wall())
+                undone = want.unless_as(undone, goal, situation.as_copied(goal).fingerprint, why, wall)
             if want.needs_no_canary(state, current, target, goal):
                 undone = want.with_good(undone, goal.number)
             return (await self._begin([pool], goal, reason=what.why, actor=actor, before={pool: undone}))[0]

@@ -104,21 +104,6 @@ class Renew(_OnRollout):
 
 
 @dataclass(frozen=True, slots=True)
-class StandIn:
-    """Another generation is asked in the place of this one, which does not start: the same code with another
-    celeryconfig (stand_in.py). ``other``: its number, or TO_BE_MADE."""
-
-    generation: int
-    why: str
-    other: int
-    verb: ClassVar[str] = "stand in"
-    instance: ClassVar[InstanceId | None] = None
-
-    def __str__(self) -> str:
-        return f"{self.verb} for generation {self.generation}: {self.why}"
-
-
-@dataclass(frozen=True, slots=True)
 class Relieve:
     """A round begins in which workers that run and do not serve are replaced (relief.py). ``number``: in a row."""
 
@@ -167,7 +152,7 @@ class Clear(_OnTask):
 
 Effect = Start | Drain | Interrupt | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict | Renew | StandIn | Relieve | Suspect | Verify | Clear
+Action = Effect | Advance | Verdict | Renew | Relieve | Suspect | Verify | Clear
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf | FromDisk
 def to_undo(
     situation: Situation,
     to: int | None = None,
-    there: Iterable[Instance] = (),
     *,
     settings: bool = False,
     flaws: Mapping[int, str] = _NO_FLAWS,
+    there: Iterable[Instance] = (),
 ) -> Nothing | CopyOf | ReturnTo:
     """Back to the good code before, or to the generation ``to``; in the middle of a rollout to the very generation
     whose workers (``there``) still run.
@@ -67,24 +67,10 @@ def to_undo(
     reason = f"undo of generation {current.number}: {backwards(current, goal)}"
     if settings:
         return CopyOf(goal.number, reason)
-    returns = situation.under_way and goal.number in (target, state.last_good)
-    return _back(situation, current, goal, reason, there, returns=returns)
-
-
-def _back(
-    situation: Situation,
-    current: Generation,
-    goal: Generation,
-    reason: str,
-    there: Iterable[Instance],
-    *,
-    returns: bool,
-) -> CopyOf | ReturnTo:
-    """With the celeryconfig in force. ``returns``: as it is, if it has that."""
     giver = _in_force(situation, current, there)
-    if returns and _has_celeryconfig_of(goal, situation.generations.get(giver or 0)):
-        return ReturnTo(goal.number, reason)
-    return CopyOf(goal.number, reason, giver)
+    returns = situation.under_way and goal.number in (target, state.last_good)
+    kept = returns and _has_celeryconfig_of(goal, situation.generations.get(giver or 0))
+    return ReturnTo(goal.number, reason) if kept else CopyOf(goal.number, reason, giver)
 
 
 def _pinned(situation: Situation, goal: Generation) -> Nothing | None:

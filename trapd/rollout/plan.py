@@ -17,13 +17,12 @@ from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
 from trapd.rollout import backoff, worker_orders
-from trapd.rollout.actions import Finish, Plan, Renew, StandIn, Verdict
+from trapd.rollout.actions import Finish, Plan, Renew, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, speaks_of_environment, witness_failure
 from trapd.rollout.draft import Draft
 from trapd.rollout.gates import before_canary
 from trapd.rollout.instances import Desire, restart_at
 from trapd.rollout.relief import relief
-from trapd.rollout.stand_in import due, set_aside
 from trapd.rollout.trial import delay, witness
 from trapd.rollout.verdict import report_deadline, verdict
 from trapd.rollout.world import World, none_wanted, of_strength, ready, trusted
@@ -35,13 +34,9 @@ def plan(world: World, now: float) -> Plan:
     if world.going_down:
         return Plan(waiting="the machine to go down; each worker drains by itself")
     planned = _next_step(world, now)
-    if any(isinstance(a, Verdict) for a in planned.actions):
-        return planned
-    if world.stand_in is not None and (why := due(world, now)):
-        return replace(planned, actions=(*planned.actions, StandIn(world.fallback or 0, why, world.stand_in)))
     latest, wanted = world.state.rollout, world.state.wanted
     moving = world.stopping or (latest is not None and not latest.state.over)
-    if not world.other_settings or moving or wanted is None:
+    if not world.other_settings or moving or wanted is None or any(isinstance(a, Verdict) for a in planned.actions):
         return planned
     return replace(planned, actions=(*planned.actions, Renew(wanted, world.other_settings)))
 
@@ -122,7 +117,7 @@ def _roll(draft: Draft, target: int) -> None:
     draft.start(target, draft.wanted - len(mine) + len(relieved), why)
     enough = f"{counted(draft.wanted, 'worker is', 'workers are')} enough"
     draft.drain_spare(spare, lambda i: relieved.get(i.id, enough))
-    others = [i for i in others if i is not beside and not (draft.retried and set_aside(world, i))]
+    others = [i for i in others if i is not beside]
     draft.drain_spare(others, lambda i: f"generation {target} takes over from {i.id.generation}")
 
 
@@ -164,10 +159,10 @@ def _try_out(draft: Draft, target: int, fallback: int) -> None:
     failed = failed_canary(world, draft.now)
     judged = None if failed is None else blame(world, failed)
     asking = judged is Blame.UNKNOWN
-    others = [i for i in world.staying(target=False) if failed is None or not set_aside(world, i)]
-    base = [i for i in others if of_strength(world, i)]
-    for instance in (i for i in others if i not in base):
-        draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
+    base = [i for i in world.staying(target=False) if of_strength(world, i)]
+    for instance in world.staying(target=False):
+        if instance not in base:
+            draft.want(Desire.DRAIN, instance, f"generation {instance.id.generation} was superseded")
     # without a surge the canary can only have the place of a good one; a question to the good one needs a place as well
     full = draft.wanted if draft.budget.surge or before_canary(draft.gate) else draft.wanted - 1
     wanted_base = max(full + (1 if asking else 0), 1 if draft.retried else 0)

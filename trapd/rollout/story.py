@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from trapd.model import Ailment, Generation, PoolState
-from trapd.rollout import stand_in, want, worker_orders
+from trapd.rollout import want, worker_orders
 from trapd.rollout.actions import (
     Advance,
     Clear,
@@ -23,7 +23,6 @@ from trapd.rollout.actions import (
     Reject,
     Relieve,
     Renew,
-    StandIn,
     Start,
     Suspect,
     Verify,
@@ -48,8 +47,6 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
             case Advance():
                 state = want.progressed(want.advance(state, action), now)
             case Promote() | Reject() | Fail() | Finish() | Doubt():
-                if isinstance(action, Reject | Fail):
-                    state = stand_in.decided(state, generations, view.instances)
                 verdict = want.decide(state, action, generations, view.spec.policy.on_failure, wall)
                 state = want.progressed(verdict, now)
                 state = want.finished(state, now) if isinstance(action, Finish) else state
@@ -66,7 +63,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 state = _unless_over(want.verified(state, action, now), now)
             case Clear():
                 state = _unless_over(want.cleared(state, action), now)
-            case Interrupt() | Kill() | Forget() | Renew() | StandIn():
+            case Interrupt() | Kill() | Forget() | Renew():
                 pass
             case _:
                 assert_never(action)

@@ -45,7 +45,6 @@ class World:
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
-    ``stand_in``: what may be asked where the last good generation does not start (stand_in.py); None: nothing.
     ``works``: what those of its workers account for that were asked (rollout/trial.py).
     ``tasks``: the registered tasks of each generation that has told them.
     ``pinned``: the generations with the code that runs hold; None: no run holds any.
@@ -62,7 +61,6 @@ class World:
     awake_since: float = 0.0
     going_down: bool = False
     other_settings: str = ""
-    stand_in: int | None = None
     room: Room | None = None
     interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
     works: Mapping[InstanceId, Work] = field(default_factory=dict)

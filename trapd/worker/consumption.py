@@ -67,7 +67,8 @@ class Consumption:
         else:
             self._look(consumer, self._seen(bool(health.away)), now)
             health.overdue = self._overdue(now)
-            judges.insert(0, self._stopped)
+            if not health.away:
+                judges.insert(0, self._stopped)
         troubled = next((each for each in judges if each.trouble), None)
         health.idle = (troubled.trouble, troubled.since) if troubled is not None else None
 
