@@ -28,7 +28,8 @@ def absence(
     last = latest[-1]
     silent = round(max(0.0, wall - last.wall), 3)
     if booted > last.wall + _SAME if same is None else not same:
-        ran = [event.instance for event in unfinished if event.instance and not event.kind.failure]
+        # once each: systemd may have started a killed worker again, and no trapd recorded the end of the first run
+        ran = [*dict.fromkeys(e.instance for e in unfinished if e.instance and not e.kind.failure)]
         workers = f"{counted(len(ran), 'worker')} ran then ({', '.join(ran)})" if ran else "no worker ran then"
         reason = (
             f"the machine was started {wall - booted:.0f} s ago; {workers}, and which tasks they ran is not known:"

@@ -35,6 +35,17 @@ def test_a_reboot_is_told_with_the_workers_that_ran_whether_trapd_was_stopped_or
     assert event.reason.startswith("the machine was started 50 s ago; 1 worker ran then (p@1-1)")
 
 
+def test_a_worker_that_was_started_again_before_the_reboot_is_told_once() -> None:
+    """systemd restarts a killed worker while trapd is gone, too; the history then has two runs of it without an end."""
+    runs = [
+        READY,
+        Event(210.0, EventKind.READY, "", instance="p@1-2"),
+        Event(250.0, EventKind.READY, "", instance="p@1-1"),
+    ]
+    (event,) = absence([STARTED, READY], runs, 400.0, 350.0)
+    assert "2 workers ran then (p@1-1, p@1-2)" in event.reason
+
+
 def test_a_clock_that_was_set_a_little_is_no_reboot() -> None:
     assert told(STARTED, READY, STOPPED, booted=301.0) == []
 
