@@ -27,6 +27,7 @@ WARM_UP = 5  # upgrades after which trapd has seen everything once: caches are f
 GROWTH = 1.10  # of its memory, from the fifth of the upgrades that comes then to the last fifth, at most
 STATE_FILES = 20  # more of 3,300: seen were up to 9 more for a moment, in ten upgrades
 BY_CHANCE = 1  # of anything: what is under way at the moment of a look (a generation that is removed, a connection)
+POOL = 4  # threads more: those of asyncio's pool come one by one, whenever more are needed at once than ever before
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,5 @@ def test_many_upgrades_in_a_row_lose_nothing_and_leave_nothing(
     )
     assert later.pop("rss") <= GROWTH * earlier.pop("rss")
     assert later.pop("state_files") <= earlier.pop("state_files") + STATE_FILES
+    assert later.pop("threads") <= earlier.pop("threads") + POOL
     assert all(later[name] <= earlier[name] + BY_CHANCE for name in later), f"usually {earlier}, and then {later}"
