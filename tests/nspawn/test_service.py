@@ -625,8 +625,14 @@ def test_a_main_process_that_stands_still_or_loops_in_its_drain_is_noticed_in_a_
     files["shipyard/jobs.py"] += SPINS
     service.install(spins, files)
     service.wait_until("the version", lambda status: settled_on(spins, 2)(status) and at_rest(status))
-    for _ in range(4):  # one by one: of four at once a quick worker reserves the third, which then does not start
-        service.wait_for("start", service.nap(300))
+    naps = service.nap(*[300] * 8)  # each worker runs two and reserves two; of four a quick one would reserve the third
+
+    def started() -> set[str]:
+        return {one.id for one in service.ledger() if one.event == "start"} & {*naps}
+
+    service.wait("tasks in all processes", lambda: len(started()) == 4)
+    for waiting in {*naps} - started():
+        service.ctl("tasks", "end", waiting).check()
     old = {name: pid for name, pid in service.workers().items() if name.startswith("default")}
     units = [f"trapd-worker-{name}.service" for name in old]
 
