@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from trapd.content import CELERYCONFIG
 from trapd.model import DiskState, Generation, Instance, InstanceState, RolloutState
 from trapd.rollout import celeryconfig, pin
 from trapd.rollout.intent import STOPPING, Cause, CopyOf, Forgive, FromDisk, Nothing, ReturnTo, Situation, unsettled
@@ -69,7 +68,8 @@ def to_undo(
         return CopyOf(goal.number, reason)
     giver = _in_force(situation, current, there)
     returns = situation.under_way and goal.number in (target, state.last_good)
-    kept = returns and _has_celeryconfig_of(goal, situation.generations.get(giver or 0))
+    copy, _ = celeryconfig.of_copy(goal.number, giver, situation.generations, situation.disk)
+    kept = returns and copy is goal
     return ReturnTo(goal.number, reason) if kept else CopyOf(goal.number, reason, giver)
 
 
@@ -81,18 +81,14 @@ def _pinned(situation: Situation, goal: Generation) -> Nothing | None:
     return Nothing(Cause.PINNED, f"{pin.sentence(state)}; {override}")
 
 
-def _has_celeryconfig_of(goal: Generation, other: Generation | None) -> bool:
-    return other is None or celeryconfig.with_other(goal, other.distributions.get(CELERYCONFIG)) is goal
-
-
 def _in_force(situation: Situation, current: Generation, there: Iterable[Instance]) -> int | None:
     """The generation whose celeryconfig is in force. In the middle of a rollout that is the last good one's, as long as
     its workers serve; once they do not, it may be void: a password that was replaced, say."""
-    good = situation.state.last_good
-    if good is None or not situation.under_way:
-        return None if situation.under_way else current.number
-    ready = [i.id for i in there if i.state is InstanceState.READY and i.id.pool == situation.spec.name]
-    return good if any(id.generation == good for id in ready) else current.number
+    if not situation.under_way:
+        return current.number
+    name, good = situation.spec.name, situation.state.last_good
+    serves = any(i.id.pool == name and i.id.generation == good and i.state is InstanceState.READY for i in there)
+    return good if good is None or serves else current.number
 
 
 def _never_served(situation: Situation, current: Generation, target: int | None) -> Nothing | None:
