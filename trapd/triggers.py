@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from trapd import new_generation
+from trapd import beginning, new_generation
 from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
-from trapd.model import Disk, DiskState, Generation, Instance, PoolState, Rollout, WorkerOrder
+from trapd.model import Disk, DiskState, Instance, PoolState, Rollout, WorkerOrder
 from trapd.rollout import changes, condition, intent, lost_end, orders, want, worker_orders
 from trapd.rollout.actions import Renew
-from trapd.rollout.events import begun, gave_way, rollout_of, superseded
+from trapd.rollout.events import gave_way, rollout_of
 from trapd.rollout.intent import (
     Cause,
     Confirm,
@@ -106,7 +106,7 @@ class Triggers:
             # the code that another undo would bring back is that before this one, not that before the one before
             before = {name: replace(known.state(name), undone=None) for name in behind}
             tentative = disk.state is DiskState.TENTATIVE
-            return await self._begin(list(behind), generation, before=before, tentative=tentative)
+            return await beginning.begin(known, list(behind), generation, before=before, tentative=tentative)
 
     def _named(self, disk: Disk, actor: str) -> Disk:
         """The disk under the fingerprint of the generation that it is, if it is one. What changed on it and counts for
@@ -159,16 +159,15 @@ class Triggers:
                 self._receive(name, Trigger.RELOAD, what, "reload")
                 if override := scaled_otherwise(known.specs[name], known.state(name)):
                     log.warning("%s", override, extra={"fields": {"POOL": name}})
-            rollouts = await self._copies(meant, "reload")
+            rollouts = await beginning.copies(known, meant, "reload")
         known.wake()
         # new pools want what is installed, and all do if it is another application
         return rollouts + await self.disk_changed(known.disk, actor="reload")
 
     def _removed(self, name: str) -> None:
         """Nothing is rolled out there any more."""
-        known, clock, why = self.controller, self.controller.clock, "the pool was removed from the configuration"
-        now, wall = clock.now(), clock.wall()
-        before = known.state(name)
+        known, why = self.controller, "the pool was removed from the configuration"
+        before, now, wall = known.state(name), known.clock.now(), known.clock.wall()
         for state in want.supersede(before, why, wall):
             known.save([state], gave_way(before, state, "reload", now, wall))
 
@@ -179,7 +178,7 @@ class Triggers:
             left = intent.left_behind(situation)
             as_planned = isinstance(left, CopyOf) and (left.generation, left.why) == (action.generation, action.why)
             if as_planned and not situation.under_way:
-                await self._copies({pool: left}, "trapd")
+                await beginning.copies(known, {pool: left}, "trapd")
 
     # -- people ----------------------------------------------------------------------------------------------------
 
@@ -198,8 +197,9 @@ class Triggers:
             if anew := [name for name, what in meant.items() if isinstance(what, FromDisk)]:
                 same = {known.state(name).wanted for name in anew}
                 generation = await new_generation.installed(known, meant[anew[0]].why, actor, beside=same)
-                rollouts += await self._begin(anew, generation, tentative=known.disk.state is DiskState.TENTATIVE)
-            return rollouts + await self._copies(meant, actor)
+                early = known.disk.state is DiskState.TENTATIVE
+                rollouts += await beginning.begin(known, anew, generation, tentative=early)
+            return rollouts + await beginning.copies(known, meant, actor)
 
     async def undo(self, pool: str, *, actor: str, to: int | None = None, settings: bool = False) -> Rollout:
         """Back to the good code before, or to the generation ``to``; what is undone is not rolled out again by itself.
@@ -222,7 +222,7 @@ class Triggers:
                 undone = want.unless_as(undone, goal, situation.as_copied(goal).fingerprint, why, wall)
             if want.needs_no_canary(state, current, target, goal):
                 undone = want.with_good(undone, goal.number)
-            return (await self._begin([pool], goal, reason=what.why, actor=actor, before={pool: undone}))[0]
+            return (await beginning.begin(known, [pool], goal, reason=what.why, actor=actor, before={pool: undone}))[0]
 
     async def retry(self, pools: Sequence[str], *, actor: str) -> list[Rollout]:
         """Try again what was refused: the installed code, or a rollout that failed and is held."""
@@ -334,60 +334,6 @@ class Triggers:
         log.info("%s: %s %s, by %s", state.pool, kind, why, actor, extra={"fields": {"POOL": state.pool}})
         known.wake(state.pool)
         known.notify()
-
-    async def _copies(self, meant: Mapping[str, Intent], actor: str) -> list[Rollout]:
-        """A copy for each pool that means one; those that want the same generation share it."""
-        by_source: dict[CopyOf, list[str]] = {}
-        for name, what in meant.items():
-            if isinstance(what, CopyOf):
-                by_source.setdefault(what, []).append(name)
-        rollouts = []
-        for what, names in by_source.items():
-            # a copy of what has not settled has not, either
-            states = [self.controller.state(name) for name in names]
-            early = any(want.is_tentative(s) and s.wanted == what.generation for s in states)
-            copy = await new_generation.copied(self.controller, what, actor)
-            rollouts += await self._begin(names, copy, tentative=early)
-        return rollouts
-
-    async def _begin(
-        self,
-        pools: Sequence[str],
-        generation: Generation,
-        *,
-        reason: str = "",
-        actor: str = "",
-        before: Mapping[str, PoolState] | None = None,
-        tentative: bool = False,
-    ) -> list[Rollout]:
-        """``before``: of a pool that is changed by the same stroke, as it is without the new rollout."""
-        known = self.controller
-        reason, actor = reason or generation.reason, actor or generation.actor
-        states: list[PoolState] = []
-        try:
-            for name in pools:
-                with known.writing():
-                    rollout = known.history.next_rollout()
-                state = (before or {}).get(name) or known.state(name)
-                now, wall = known.clock.now(), known.clock.wall()
-                states += want.begin(
-                    state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall, known=known.generations
-                )
-                states[-1] = want.tentatively(states[-1]) if tentative else states[-1]
-            turned = [state.rollout for state in states if state.rollout is not None]
-            events = [superseded(r, r.reason, actor, now, wall) if r.state.over else begun(r) for r in turned]
-            known.save(states, events, [generation])
-        except HistoryError:
-            if generation.number not in known.generations:  # nobody would ever use its snapshot
-                await known.snapshots.remove(generation.number)
-            raise
-        rollouts = [s.rollout for s in states if s.rollout is not None and not s.rollout.state.over]
-        for r in rollouts:
-            fields = {"POOL": r.pool, "GENERATION": str(r.generation), "ROLLOUT": str(r.id)}
-            log.info("%s: generation %d is wanted: %s", r.pool, r.generation, reason, extra={"fields": fields})
-        known.wake()
-        known.notify()
-        return rollouts
 
 
 async def _nothing() -> str:

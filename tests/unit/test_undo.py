@@ -64,7 +64,8 @@ class Story:
         """As the next pass does it."""
         what = self.left_behind
         assert isinstance(what, CopyOf)
-        await self.orders._renew("p", Renew(what.generation, what.why))
+        assert self.known.renew is not None
+        await self.known.renew("p", Renew(what.generation, what.why))
         self.ends(good=good)
 
     def runs(self) -> tuple[str, str]:
