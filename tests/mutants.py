@@ -187,6 +187,18 @@ MUTANTS = (
         (_STORIES,),
     ),
     Mutant(
+        "a void password: code and celeryconfig that nobody can judge together are taken apart",
+        "trapd.rollout.plan:plan",
+        Change(ast.Call, "due", "None"),
+        ("unit/rollout/test_halves.py",),
+    ),
+    Mutant(
+        "what could not be judged has to live longer than a loop of crashes the next time",
+        "trapd.rollout.world:World._doubtful",
+        Change(ast.BoolOp, "whole", "False"),
+        ("unit/rollout/test_halves.py",),
+    ),
+    Mutant(
         "trouble that passes convicts nobody: the canary is tried once more",
         "trapd.rollout.blame:blame",
         Change(ast.BoolOp, "TIMEOUT", "True"),
@@ -219,7 +231,7 @@ MUTANTS = (
     Mutant(
         "settings that come while other code is wanted are rolled when that is over",
         "trapd.rollout.plan:plan",
-        Change(ast.Return, "Renew", "return planned"),
+        Change(ast.Call, "_renewal", "None"),
         (_STORIES,),
     ),
     Mutant(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from trapd import new_generation
 from trapd.controller import Controller
 from trapd.errors import HistoryError
-from trapd.model import Generation, PoolState, Rollout
+from trapd.model import Apart, Generation, PoolState, Rollout
 from trapd.rollout import want
 from trapd.rollout.events import begun, superseded
 from trapd.rollout.intent import CopyOf, Intent
@@ -42,11 +43,13 @@ async def begin(
     actor: str = "",
     before: Mapping[str, PoolState] | None = None,
     tentative: bool = False,
+    apart: Apart | None = None,
 ) -> list[Rollout]:
     """Want this generation in these pools, and write down who began that and why; by default as the generation says.
 
-    ``before``: of a pool that is changed by the same stroke, as it is without the new rollout. Raises HistoryError.
-    Nothing has begun then, and a generation that was made for it has no snapshot any more.
+    ``before``: of a pool that is changed by the same stroke, as it is without the new rollout. ``apart``: of what the
+    generation is a half or the whole. Raises HistoryError: then nothing has begun, and a generation that was made for
+    it has no snapshot any more.
     """
     reason, actor = reason or generation.reason, actor or generation.actor
     states: list[PoolState] = []
@@ -59,7 +62,8 @@ async def begin(
             states += want.begin(
                 state, generation, rollout, reason=reason, actor=actor, now=now, wall=wall, known=known.generations
             )
-            states[-1] = want.tentatively(states[-1]) if tentative else states[-1]
+            begins = replace(states[-1], apart=apart)
+            states[-1] = want.tentatively(begins) if tentative else begins
         turned = [state.rollout for state in states if state.rollout is not None]
         events = [superseded(r, r.reason, actor, now, wall) if r.state.over else begun(r) for r in turned]
         known.save(states, events, [generation])

@@ -18,10 +18,10 @@ from trapd.contracts import STANDSTILL, Accounts, Backend, Clock, Cost, History,
 from trapd.errors import HistoryError, SnapshotError
 from trapd.event import Event
 from trapd.model import Disk, DiskState, Generation, Instance, InstanceId, Memory, PoolState
-from trapd.rollout import changes, intent, pin, story, want
-from trapd.rollout.actions import Fail, Finish, Plan, Reject, Renew, Verdict
+from trapd.rollout import changes, intent, pin, story, turns, want
+from trapd.rollout.actions import Fail, Finish, Plan, Reject, Turn, Verdict
 from trapd.rollout.events import interruptions
-from trapd.rollout.intent import CopyOf, Received, Situation
+from trapd.rollout.intent import Received, Situation
 from trapd.rollout.plan import plan
 from trapd.rollout.recording import Recording
 from trapd.rollout.room import Room
@@ -70,7 +70,7 @@ class Controller:
         self.states = {name: want.after_boot(want.progressed(s, times[0]), *times) for name, s in known}
         self.received: dict[str, Received] = {}  # the latest trigger of each pool, and what it meant
         self.making = asyncio.Lock()  # one snapshot at a time: a later trigger must see what the earlier one made
-        self.renew: Callable[[str, Renew], Awaitable[object]] | None = None  # set by what makes generations
+        self.renew: Callable[[str, Turn], Awaitable[bool]] | None = None  # set by what makes generations
         # The last pass of each pool, and what its workers accounted for when it asked them.
         self._views, self._works = dict[str, PoolView](), dict[str, Mapping[InstanceId, Work]]()
         self._unfinished, self._booted = history.unfinished(), booted  # workers as the trapd before left them
@@ -191,7 +191,7 @@ class Controller:
     def _world(self, name: str, seen: Sequence[Instance], room: Room | None = None, *, held: bool = False) -> World:
         known = self.pool(name)
         state, wanted = known.state, self.generations.get(known.state.wanted or 0)
-        return World(
+        world = World(
             spec=known.spec,
             state=want.pause(state) if held else state,
             instances=of_pool(name, seen),
@@ -200,21 +200,14 @@ class Controller:
             stopping=self.stopping,
             awake_since=self.awake_since,
             going_down=self.going_down,
-            other_settings="" if held else self._other_settings(name),
             room=room,
             works=self._works.get(name, {}),
             tasks={number: made.tasks for number, made in self.generations.items() if made.tasks is not None},
             interrupted=self._orders_of(name).interrupted,
             pinned=pin.allowed(state, self.generations) if state.pins else None,
         )
-
-    def _other_settings(self, name: str) -> str:
-        """Why the pool's code should be started under other settings; empty as well while a trigger makes something,
-        or nothing could be written down."""
-        if name not in self.specs or self.making.locked() or self.trouble:
-            return ""
-        left = intent.left_behind(self.situation(name))
-        return left.why if isinstance(left, CopyOf) else ""
+        busy = held or name not in self.specs or self.making.locked() or self.trouble
+        return world if busy else turns.allowed(world, self.situation(name))
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -337,13 +330,11 @@ class Controller:
 
     async def _renewed(self, name: str, planned: Plan) -> bool:
         for action in planned.actions:
-            if isinstance(action, Renew) and self.renew is not None:
+            if isinstance(action, Turn) and self.renew is not None:
                 try:
-                    await self.renew(name, action)
+                    return await self.renew(name, action)
                 except (HistoryError, SnapshotError) as error:
-                    log.error("%s: cannot roll out other settings yet: %s", name, error)
-                else:
-                    return True
+                    log.error("%s: cannot roll out what is due: %s", name, error)
         return False
 
     def save(

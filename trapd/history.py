@@ -21,6 +21,7 @@ from trapd.errors import HistoryError
 from trapd.event import Became, Event, EventKind, TaskEnd
 from trapd.migrations import SCHEMA, migrate
 from trapd.model import (
+    Apart,
     Generation,
     Pin,
     PoolState,
@@ -314,7 +315,7 @@ def _json(value: Generation | Rollout | PoolState | Event, without: Sequence[str
 
 
 def _record(value: Any) -> dict[str, Any]:
-    values = TaskEnd | Refusal | Content | Pin | TaskChanges | Retrial | WorkerOrder
+    values = TaskEnd | Refusal | Content | Pin | TaskChanges | Retrial | WorkerOrder | Apart
     return asdict(value) if isinstance(value, values) else dict(value)  # mappings that are not dict
 
 
@@ -349,8 +350,11 @@ def _pool(record: dict[str, Any], rollout: dict[str, Any] | None) -> PoolState:
     # a pool of an earlier trapd has no orders
     of = {name: tuple(WorkerOrder(**one) for one in record.get(name, ())) for name in ("drained", "recycled")}
     pins = tuple(Pin(**pin) for pin in record.get("pins", ()))
+    apart = Apart(**record["apart"]) if record.get("apart") else None
     return PoolState(
-        **record | of | {"good": tuple(record["good"]), "refused": refused, "rollout": latest, "pins": pins}
+        **record
+        | of
+        | {"good": tuple(record["good"]), "refused": refused, "rollout": latest, "pins": pins, "apart": apart}
     )
 
 

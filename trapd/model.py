@@ -242,8 +242,7 @@ class Generation:
     heard: bool = False  # whether ``loaded`` is what its own workers say
     satisfied: tuple[str, ...] | None = None  # as the disk was that it is made of; None: an earlier trapd made it
     altered: tuple[str, ...] = ()
-    # The registered tasks, each with the digest of its signature, as a worker told them; None: none has told them yet.
-    tasks: Mapping[str, str] | None = None
+    tasks: Mapping[str, str] | None = None  # name -> digest of its signature, as a worker told; None: none has yet
 
 
 class RolloutState(StrEnum):
@@ -261,10 +260,7 @@ class RolloutState(StrEnum):
 
     @property
     def over(self) -> bool:
-        return self in _OVER
-
-
-_OVER = frozenset({RolloutState.COMPLETE, RolloutState.REJECTED, RolloutState.FAILED, RolloutState.SUPERSEDED})
+        return self in (RolloutState.COMPLETE, RolloutState.REJECTED, RolloutState.FAILED, RolloutState.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +283,7 @@ class Retrial:
     since: float
     why: str  # the suspicion
     over: bool = False
-    # What the comparison has found, once it speaks against the new code (rollout/judge.py); empty before that.
-    compared: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, int] = field(default_factory=dict)  # once that speaks against the new code (judge.py)
     error: str = ""  # the class of most of the exceptions
     alone_since: float | None = None  # since when the old code takes these tasks alone
 
@@ -313,8 +308,7 @@ class Rollout:
     previous_versions: Mapping[str, str] = field(default_factory=dict)
     opened: tuple[str, ...] = ()  # gates that are open
     tasks: TaskChanges | None = None  # None: the tasks of the two generations could not be compared yet
-    # Of the code before: task name -> how many ended, and failed; None: not known.
-    before: Mapping[str, tuple[int, int]] | None = None
+    before: Mapping[str, tuple[int, int]] | None = None  # the old code's task name -> ended, failed; None: not known
     retrials: tuple[Retrial, ...] = ()
     finished_at: float | None = None  # when it was complete; None again once its probation has told enough
     probations: int = 1  # one after the other since then: one in which too few tasks ended is followed by another
@@ -366,6 +360,15 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """Two generations: one whose code and celeryconfig came together, and one with the latter alone (halves.py)."""
+
+    whole: int
+    half: int
+    rounds: int = 0  # in which both were tried before
+
+
+@dataclass(frozen=True, slots=True)
 class PoolState:
     """What is wanted of one pool. Only triggers, and the planner's verdicts, change it; it survives a crash."""
 
@@ -379,14 +382,19 @@ class PoolState:
     scaled_by: str = ""  # who gave that number; of an earlier trapd, and without a number, empty
     scaled_wall: float | None = None  # and when
     rollout: Rollout | None = None  # the latest
-    # Workers that run and do not serve are replaced in rounds (rollout/relief.py): when the last began, and its number
-    # in a row.
-    relieved_at: float | None = None
-    rounds: int = 0
+    relieved_at: float | None = None  # when the last round of rollout/relief.py began
+    rounds: int = 0  # its number in a row
     drained: tuple[WorkerOrder, ...] = ()  # until they are undrained, so many workers fewer are wanted
     recycled: tuple[WorkerOrder, ...] = ()  # workers to be replaced, new before old; until they leave
     pins: tuple[Pin, ...] = ()  # oldest first
+    apart: Apart | None = None  # until a trigger begins a rollout
 
     @property
     def last_good(self) -> int | None:
         return self.good[-1] if self.good else None
+
+    @property
+    def put_aside(self) -> int | None:
+        """The generation that waits while its celeryconfig is rolled out without its code; None if none does."""
+        tried = self.rollout is not None and not self.rollout.state.over and self.rollout.generation == self.wanted
+        return self.apart.whole if tried and self.apart and self.apart.half == self.wanted else None

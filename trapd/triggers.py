@@ -12,8 +12,8 @@ from trapd.controller import Controller
 from trapd.errors import HistoryError, RefusedError, UsageError
 from trapd.event import Event, EventKind
 from trapd.model import Disk, DiskState, Instance, PoolState, Rollout, WorkerOrder
-from trapd.rollout import changes, condition, intent, lost_end, orders, want, worker_orders
-from trapd.rollout.actions import Renew
+from trapd.rollout import changes, condition, halves, intent, lost_end, orders, want, worker_orders
+from trapd.rollout.actions import Renew, Turn
 from trapd.rollout.events import gave_way, rollout_of
 from trapd.rollout.intent import (
     Cause,
@@ -171,14 +171,28 @@ class Triggers:
         for state in want.supersede(before, why, wall):
             known.save([state], gave_way(before, state, "reload", now, wall))
 
-    async def _renew(self, pool: str, action: Renew) -> None:
+    async def _renew(self, pool: str, action: Turn) -> bool:
+        """Begin what a pass has planned. False if that is not to be by now: another trigger may have come between."""
         known = self.controller
         async with known.making:
-            situation = known.situation(pool)  # another trigger may have come between the plan and here
-            left = intent.left_behind(situation)
-            as_planned = isinstance(left, CopyOf) and (left.generation, left.why) == (action.generation, action.why)
-            if as_planned and not situation.under_way:
-                await beginning.copies(known, {pool: left}, "trapd")
+            situation = known.situation(pool)
+            if isinstance(action, Renew):
+                left = intent.left_behind(situation)
+                planned = isinstance(left, CopyOf) and (left.generation, left.why) == (action.generation, action.why)
+                as_planned = planned and not situation.under_way
+                return as_planned and bool(await beginning.copies(known, {pool: left}, "trapd"))
+            if (what := halves.meant(situation, action)) is not None:
+                if isinstance(what, CopyOf):
+                    goal = await new_generation.copied(known, what, "trapd")
+                else:
+                    goal = known.generations[what.generation]
+                apart = halves.apart(situation.state, action, goal.number)
+                return bool(await beginning.begin(known, [pool], goal, reason=what.why, actor="trapd", apart=apart))
+            if (state := halves.forgotten(situation, action)) is None:
+                return False
+            known.save([state], [])
+        await self.disk_changed(known.disk, actor="trapd")
+        return True
 
     # -- people ----------------------------------------------------------------------------------------------------
 
@@ -214,7 +228,7 @@ class Triggers:
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
             state, target = situation.state, known.generations[what.generation]
-            current = known.generations[state.wanted or 0]
+            current = known.generations[state.put_aside or state.wanted or 0]
             goal = await new_generation.copied(known, what, actor) if isinstance(what, CopyOf) else target
             why, wall = f"undone by {actor}", known.clock.wall()
             undone = want.undone(state, current, target, known.generations, why, wall)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,18 @@ from trapd.errors import HistoryError, TrapdError
 from trapd.event import Event, EventKind
 from trapd.history import SqliteHistory
 from trapd.migrations import SCHEMA
-from trapd.model import Generation, Pin, PoolState, Refusal, Rollout, RolloutState, Scope, TaskChanges
+from trapd.model import (
+    Apart,
+    Generation,
+    Pin,
+    PoolState,
+    Refusal,
+    Rollout,
+    RolloutState,
+    Scope,
+    TaskChanges,
+    WorkerOrder,
+)
 
 Reopen = Callable[[], History]
 
@@ -97,7 +108,17 @@ def test_j2_everything_saved_is_read_back_equal(reopen: Reopen) -> None:
         workers=0,
         rollout=replace(rollout(4, "gpu"), previous=5, detail="Traceback", ended_wall=9.0),
         pins=(Pin("a1", "alice (uid 1001)", "trap-run 'a b'", 5, 1.0, 2.0, 3.0, 4.0, away_since=2.5),),
+        undone=6,
+        scaled_by="bob",
+        scaled_wall=8.0,
+        relieved_at=3.5,
+        rounds=2,
+        drained=(WorkerOrder("gpu@7-1", "bob", 1.0, 2.0, "its disk"),),
+        recycled=(WorkerOrder("gpu@7-2", "bob", 1.5, 2.5),),
+        apart=Apart(7, 8),
     )
+    left = [field.name for field in fields(PoolState) if getattr(state, field.name) == field.default]
+    assert not left, "every field has to be read back"
     said = event(
         "no",
         kind=EventKind.CRASHED,

@@ -415,7 +415,8 @@ class Universe:
 
     def check_removal(self, number: int) -> None:
         for pool, state in self.history.pools().items():
-            needed = {state.wanted, *state.good, *(instance.id.generation for instance in self.seen(pool))}
+            halves = () if state.apart is None else (state.apart.whole, state.apart.half)
+            needed = {state.wanted, *state.good, *halves, *(instance.id.generation for instance in self.seen(pool))}
             if number in needed:
                 raise BrokenPromiseError(f"removing generation {number}, which {pool} needs")
 

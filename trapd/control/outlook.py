@@ -17,6 +17,8 @@ def coming(view: PoolView) -> str:
     if rollout is None or rollout.state.over or view.state.paused:
         return ""
     others = max(0, view.wanted_workers - 1)
+    if view.state.put_aside is not None:
+        return f"generation {view.state.put_aside}, which is installed, is rolled out once more"
     match rollout.state:
         case RolloutState.TENTATIVE:
             return "the rollout goes on when the disk has settled"

@@ -104,6 +104,20 @@ class Renew(_OnRollout):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeApart(_OnRollout):
+    """Nothing can be told of this generation: its celeryconfig is tried with the code of ``source`` (halves.py)."""
+
+    source: int = 0  # generation
+    verb: ClassVar[str] = "take apart"
+
+
+class PutTogether(_OnRollout):
+    """Its celeryconfig has been tried: this generation once more."""
+
+    verb = "put together"
+
+
+@dataclass(frozen=True, slots=True)
 class Relieve:
     """A round begins in which workers that run and do not serve are replaced (relief.py). ``number``: in a row."""
 
@@ -152,7 +166,8 @@ class Clear(_OnTask):
 
 Effect = Start | Drain | Interrupt | Kill | Forget
 Verdict = Promote | Reject | Fail | Finish | Doubt
-Action = Effect | Advance | Verdict | Renew | Relieve | Suspect | Verify | Clear
+Turn = Renew | TakeApart | PutTogether  # each begins a rollout by itself
+Action = Effect | Advance | Verdict | Turn | Relieve | Suspect | Verify | Clear
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ def _tasks(world: World, rollout: Rollout) -> Closed | None:
 def _promotion(world: World, rollout: Rollout, now: float) -> Closed | None:
     if world.spec.policy.promote is not Promotion.MANUAL or Gate.PROMOTION in rollout.opened:
         return None
+    if world.state.put_aside is not None:  # nobody installed a half; what is installed waits for it
+        return None
     for canary in world.available(now):
         if not unproven_because(canary) and not delay(world, canary, now):
             return Closed(

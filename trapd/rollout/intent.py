@@ -43,6 +43,7 @@ class Cause(StrEnum):
     REJECTED = "rejected"  # nothing to undo: what was installed never served
     FLAWED = "flawed"  # no worker could start from that generation
     APPLICATION = "application"  # what is installed has to be started as another one: no copy can be
+    APART = "apart"  # its celeryconfig is tried without its code first
     DISK_FIRST = "disk first"  # what is installed comes with the settings in force
 
 
@@ -248,6 +249,10 @@ def _after_disk(situation: Situation) -> Nothing | GoBack | FromDisk:
             return Nothing(Cause.SAME, why)
         if refused := _refused(situation, "what is installed", situation.installed) or _undone(situation):
             return refused
+    whole_waits = state.put_aside in situation.usable and state.wanted in situation.usable
+    if whole_waits and situation.is_installed(state.put_aside):
+        why = f"generation {state.put_aside} comes again when its celeryconfig has been tried with the code before"
+        return Nothing(Cause.APART, why)
     good = state.last_good
     half_made = state.wanted not in state.good and good in situation.usable
     if half_made and good is not None and situation.is_installed(good):

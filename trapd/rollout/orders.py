@@ -21,6 +21,8 @@ def to_recycle(situation: Situation, reason: str) -> Nothing | CopyOf | FromDisk
     wanted = situation.wanted
     if wanted is None:
         return unsettled(situation)
+    if situation.state.put_aside is not None:
+        return Nothing(Cause.APART, f"generation {situation.state.put_aside} is being told from its celeryconfig")
     there = situation.is_installed(wanted.number) and not situation.state.pins
     if there and (situation.disk.state is DiskState.SETTLED or situation.at_rest):
         return FromDisk(reason)
@@ -41,7 +43,8 @@ def to_undo(
     The celeryconfig in force stays in force, unless the one of the target is wanted too (``settings``). ``flaws``: why
     no worker could start from a generation any more.
     """
-    state, current = situation.state, situation.wanted
+    state = situation.state
+    current = situation.generations.get(state.put_aside or state.wanted or 0)
     if situation.stopping:
         return STOPPING
     if current is None:
@@ -67,9 +70,10 @@ def to_undo(
     if settings:
         return CopyOf(goal.number, reason)
     giver = _in_force(situation, current, there)
-    returns = situation.under_way and goal.number in (target, state.last_good)
     copy, _ = celeryconfig.of_copy(goal.number, giver, situation.generations, situation.disk)
-    kept = returns and copy is goal
+    if state.put_aside is not None and situation.wanted and situation.wanted.fingerprint == copy.fingerprint:
+        return ReturnTo(situation.wanted.number, reason)  # that half is rolled out already
+    kept = situation.under_way and goal.number in (target, state.last_good) and copy is goal
     return ReturnTo(goal.number, reason) if kept else CopyOf(goal.number, reason, giver)
 
 
@@ -125,6 +129,8 @@ def _no_target(
         return Nothing(Cause.NO_OTHER, f"there is no generation {to}; see trapctl generations")
     if to in flaws or to not in situation.usable:
         return _flawed(to, flaws)
+    if to == current.number and situation.under_way:
+        return Nothing(Cause.SAME, f"generation {to} is what is being rolled out")
     same = goal.fingerprint == current.fingerprint if settings else celeryconfig.same_code(goal, current)
     as_now = launch_digest(situation.spec, goal.application) == current.launch.get(situation.spec.name, "")
     if same and as_now and not situation.under_way:

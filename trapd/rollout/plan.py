@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from trapd.model import Ailment, Instance, InstanceId, InstanceState
-from trapd.rollout import backoff, worker_orders
-from trapd.rollout.actions import Finish, Plan, Renew, Verdict
+from trapd.rollout import backoff, halves, worker_orders
+from trapd.rollout.actions import Finish, Plan, PutTogether, Renew, Verdict
 from trapd.rollout.blame import Blame, blame, failed_canary, speaks_of_environment, witness_failure
 from trapd.rollout.draft import Draft
 from trapd.rollout.gates import before_canary
@@ -34,11 +34,18 @@ def plan(world: World, now: float) -> Plan:
     if world.going_down:
         return Plan(waiting="the machine to go down; each worker drains by itself")
     planned = _next_step(world, now)
+    if any(isinstance(action, Verdict) for action in planned.actions):
+        return planned
+    turn = halves.due(world, now) or _renewal(world)
+    if isinstance(turn, PutTogether):  # what a half would do next is not wanted any more
+        return Plan((turn,))
+    return planned if turn is None else replace(planned, actions=(*planned.actions, turn))
+
+
+def _renewal(world: World) -> Renew | None:
     latest, wanted = world.state.rollout, world.state.wanted
     moving = world.stopping or (latest is not None and not latest.state.over)
-    if not world.other_settings or moving or wanted is None or any(isinstance(a, Verdict) for a in planned.actions):
-        return planned
-    return replace(planned, actions=(*planned.actions, Renew(wanted, world.other_settings)))
+    return None if not world.other_settings or moving or wanted is None else Renew(wanted, world.other_settings)
 
 
 def _next_step(world: World, now: float) -> Plan:

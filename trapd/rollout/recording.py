@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from trapd.event import Event
 from trapd.model import Instance, InstanceId
-from trapd.rollout.actions import Action, Plan, Renew
+from trapd.rollout.actions import Action, Plan, Turn
 from trapd.rollout.events import between, recalled
 from trapd.rollout.view import PoolView
 
@@ -32,13 +32,13 @@ class Recording:
 
     def events(self, view: PoolView, plan: Plan, refused: Container[tuple[str, InstanceId | None]]) -> list[Event]:
         """What is to be told of this pass, after ``pending``. ``refused``: verbs and workers of attempts that were told
-        before, and so was the error. A Renew writes its own line, with the generation that it makes."""
+        before, and so was the error. A Turn writes its own line, with the generation that it wants."""
         if self._recorded is None or self._written is None:
             before = recalled(self._unfinished, view.at, view.wall, self._booted)
             self._recorded = self._written = replace(view, instances=before, actions=())
         if len(self.pending) > MOST_PENDING:
             self.pending, self._recorded = [], self._written
-        news = (a for a in plan.actions if not isinstance(a, Renew) and (a.verb, a.instance) not in refused)
+        news = (a for a in plan.actions if not isinstance(a, Turn) and (a.verb, a.instance) not in refused)
         return list(between(self._recorded, view, replace(plan, actions=tuple(news))))
 
     def recorded(self, view: PoolView, events: Sequence[Event], *, written: bool) -> None:

@@ -20,11 +20,13 @@ from trapd.rollout.actions import (
     Kill,
     Plan,
     Promote,
+    PutTogether,
     Reject,
     Relieve,
     Renew,
     Start,
     Suspect,
+    TakeApart,
     Verify,
 )
 from trapd.rollout.view import PoolView
@@ -63,7 +65,7 @@ def decided(view: PoolView, plan: Plan, generations: Mapping[int, Generation], n
                 state = _unless_over(want.verified(state, action, now), now)
             case Clear():
                 state = _unless_over(want.cleared(state, action), now)
-            case Interrupt() | Kill() | Forget() | Renew():
+            case Interrupt() | Kill() | Forget() | Renew() | TakeApart() | PutTogether():
                 pass
             case _:
                 assert_never(action)

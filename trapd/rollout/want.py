@@ -37,7 +37,8 @@ def news(old: Generation | None, disk: Disk) -> str:
 def needed(state: PoolState) -> set[int]:
     """The generations to which the pool may go without anybody making them anew."""
     before = state.rollout.previous if state.rollout is not None and not state.good else None
-    return {*state.good, *(n for n in (state.wanted, state.undone, before) if n is not None)}
+    halves = () if state.apart is None else (state.apart.whole, state.apart.half)
+    return {*state.good, *halves, *(n for n in (state.wanted, state.undone, before) if n is not None)}
 
 
 def begin(
@@ -71,7 +72,7 @@ def begin(
         versions=dict(generation.versions),
         previous_versions=dict(before.versions) if before else {},
     )
-    wanted = replace(state, wanted=generation.number, rollout=fresh)
+    wanted = replace(state, wanted=generation.number, rollout=fresh, apart=None)
     return (*ended, wanted)
 
 

@@ -45,6 +45,8 @@ class World:
     ``awake_since``: since when trapd itself has not stood still; what was due before is due anew (B13).
     ``going_down``: the machine does; systemd then stops every worker itself, and nothing is left to decide.
     ``other_settings``: why the wanted generation should be started anew, other settings being in force; else empty.
+    ``sources``: good generations whose code may be tried with the wanted one's celeryconfig (halves.py); ``reunites``:
+    what was taken apart so may be rolled out again as a whole.
     ``works``: what those of its workers account for that were asked (rollout/trial.py).
     ``tasks``: the registered tasks of each generation that has told them.
     ``pinned``: the generations with the code that runs hold; None: no run holds any.
@@ -61,6 +63,8 @@ class World:
     awake_since: float = 0.0
     going_down: bool = False
     other_settings: str = ""
+    sources: frozenset[int] = frozenset()
+    reunites: bool = False
     room: Room | None = None
     interrupted: Mapping[InstanceId, float] = field(default_factory=dict)
     works: Mapping[InstanceId, Work] = field(default_factory=dict)
@@ -145,17 +149,20 @@ class World:
 
     def proof(self, instance: Instance) -> float:
         """Seconds for which it has to be well after READY. One of a generation that is not proven, and that hung
-        before, or failed again and again, has to live longer than what brings a generation into doubt."""
+        before, or failed again and again, has to live longer than what brings a generation into doubt. So has one of a
+        generation that could not be judged before, whose first workers are forgotten (halves.py)."""
         ready_at = instance.ready_at or instance.since
         longer = 0.0 if self.proven else self._doubtful(instance)
         return max(self.spec.policy.min_ready, longer) + max(0.0, self.awake_since - ready_at)
 
     def _doubtful(self, instance: Instance) -> float:
         """Three lives that hang come in one progress_deadline; three that end otherwise, before any is forgiven."""
+        failed_before = self.state.apart is not None and self.state.wanted == self.state.apart.whole
         kind = instance.failure.kind if instance.failure is not None else FailureKind.BROKER
         if kind is FailureKind.WATCHDOG:
             return self.spec.policy.progress_deadline / TRIES[kind]
-        return FRESH_AGAIN if kind in TRIES and instance.failures >= TRIES[FailureKind.CRASH] else 0.0
+        loops = kind in TRIES and instance.failures >= TRIES[FailureKind.CRASH]
+        return FRESH_AGAIN if loops or failed_before else 0.0
 
     @property
     def cut_off(self) -> bool:
