@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import file_systems, maker_in_process
+from tests.support import environments, file_systems, maker_in_process
 from tests.support.builders import application
 from tests.support.looks import look
 from tests.support.rights import closed
@@ -79,10 +79,10 @@ REDIRECTOR = """
 class Home:
     """A virtual environment with a watched distribution, ``trap``, and one that nobody names, ``other``."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, system_site_packages: bool = False) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.venv = folder, folder / "venv"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", *options, str(self.venv)], check=True)
+        environments.bare(self.venv, system_site_packages)
         self.site, self.python = self.venv / SITE, self.venv / "bin/python"
         self.environment: dict[str, str] = {}
         self.celeryconfig = folder / "celeryconfig.py"
@@ -292,7 +292,7 @@ def test_nothing_in_it_can_be_written_or_is_taken_for_somebody_elses(home: Home)
 @pytest.mark.parametrize("virtual", [False, True], ids=["the system's own", "a virtual environment that sees them"])
 def test_of_the_systems_packages_what_is_required_is_copied_and_the_rest_is_live(tmp_path: Path, virtual: bool) -> None:
     """Root's own folder of packages stands for that of the system: it is as much shared, and can be written here."""
-    home = Home(tmp_path, "--system-site-packages")
+    home = Home(tmp_path, system_site_packages=True)
     home.environment = {"PYTHONUSERBASE": str(tmp_path / "base")}
     shared = tmp_path / "base" / SITE
     trap = home.site if virtual else shared

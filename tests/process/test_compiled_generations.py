@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import py_compile
 import re
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_broker
+from tests.support import environments
 from tests.support.brokers import Broker
 from tests.support.builders import application
 from tests.support.snapshots import NAPS
@@ -55,7 +55,7 @@ def installed(folder: Path, celeryconfig: str) -> Disk:
 def in_environment(folder: Path, celeryconfig: str) -> Disk:
     """The same in a virtual environment, which finds Celery where these tests find it."""
     venv = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    environments.bare(venv)
     (venv / SITE / "naps").mkdir()
     for name, text in TEXTS.items():
         (venv / SITE / name).write_text(text)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import environments
 from tests.support.builders import application
 from tests.support.looks import look
 from tests.support.site_packages import install, install_editable, make_old
@@ -39,7 +39,7 @@ class Application:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home / "venv")], check=True)
+        environments.bare(home / "venv")
         self.python = home / "venv/bin/python"
         [self.site] = (home / "venv/lib").glob("python3*/site-packages")
         self.celeryconfig = home / "celeryconfig.py"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.process.test_trapctl_commands import ctl, exactly, trapd
+from tests.support import environments
 from tests.support.brokers import Broker, free_port
 from tests.support.json_schema import faults
 from tests.support.old_python import old_python
@@ -90,7 +91,7 @@ class Harbour:
 def harbour(short_path: Path) -> Harbour:
     """Its interpreter sees this one's Celery by a .pth file, in which trapd's own (editable) .pth does not count."""
     venv = short_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    environments.bare(venv)
     site = next(venv.glob("lib/python3*/site-packages"))
     (site / "more.pth").write_text(sysconfig.get_path("purelib") + "\n")
     made = Harbour(venv / "bin" / "python", site, short_path)

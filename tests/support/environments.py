@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,11 @@ def make(directory: Path, *requirements: str) -> Path:
     python = directory / "bin/python"
     pip(python, "install", *requirements)
     return python
+
+
+def bare(directory: Path, system_site_packages: bool = False) -> None:
+    """A new virtual environment without pip, as ``python -m venv --without-pip`` makes it for 0.1 s of work."""
+    venv.create(directory, system_site_packages, symlinks=True)
 
 
 def copy(kept: Path, directory: Path, *requirements: str) -> Path:
