@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from tests.support import unit_files
 from tests.support.brokers import Broker, on_rabbitmq, on_redis
-from tests.support.daemon import Status, Table, ask_status, toml
+from tests.support.daemon import News, Status, Table, ask_status, toml
 from tests.support.installation import Installation, make_environment
 from tests.support.load import Sent
 from tests.support.machine import Done, Machine, MachineError
@@ -69,7 +69,7 @@ _TABLES: Mapping[str, Table] = {
     "rollout": {"min_ready": "1s"},
     "pools.default": {"workers": 2, "concurrency": 2},
 }
-CONTROL = "/run/trapd/control.sock"
+CONTROL, STATE = "/run/trapd/control.sock", "/var/lib/trapd"
 _PIP = f"{PLACE}/bin/python -m pip --quiet --disable-pip-version-check"
 _RABBITMQ = "echo NODENAME=rabbit@localhost >/etc/rabbitmq/rabbitmq-env.conf"
 
@@ -237,6 +237,10 @@ class Service:
         """An empty dict while trapd does not answer."""
         return ask_status(self.machine.socket(CONTROL))
 
+    def news(self) -> News:
+        """For somebody who waits for something that the status shows."""
+        return News(self.machine.socket(STATE))
+
     def wait(self, what: str, true: Callable[[], object], timeout: float = PATIENCE, every: float = 0.2) -> None:
         """Raises AssertionError with the end of the journal if it does not come true."""
         deadline = time.monotonic() + timeout
@@ -247,9 +251,12 @@ class Service:
     def wait_until(self, what: str, true: Callable[[Status], bool], timeout: float = PATIENCE) -> Status:
         """Ask trapd for its status until it is as wanted."""
         status: Status = {}
+        news = self.news()
 
         def looks() -> bool:
             nonlocal status
+            if not news():
+                return False
             status = self.status()
             return bool(status) and true(status)
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from tests.support import debian
+from tests.support.daemon import News
 from tests.support.installation import Installation
 from tests.support.machine import Machine
 from tests.support.sample import NAME, NAP, Entry, good, parse_ledger
@@ -127,6 +128,9 @@ class OnMachine(Stage):
 
     def status(self) -> documents.Status | None:
         return cast("documents.Status", self.service.status()) or None
+
+    def news(self) -> News:
+        return self.service.news()
 
     def events(self, after: int = 0) -> list[documents.Event]:
         return [cast("documents.Event", event) for event in self.service.events() if event["id"] > after]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from tests.support import brokers
 from tests.support.brokers import Broker
-from tests.support.daemon import Daemon, Table
+from tests.support.daemon import Daemon, News, Table
 from tests.support.sample import APP, NAME, NAP, Entry, parse_ledger
 
 if TYPE_CHECKING:
@@ -169,6 +169,10 @@ class Stage:
         """None while trapd does not answer."""
         return cast("documents.Status", self.daemon.status()) or None
 
+    def news(self) -> News:
+        """For somebody who waits for something that the status shows."""
+        return self.daemon.news()
+
     def events(self, after: int = 0) -> list[documents.Event]:
         """The events with a higher number, oldest first."""
         return [event for event in self.daemon.events() if event["id"] > after]
@@ -189,10 +193,13 @@ class Stage:
     def wait_until(self, what: str, true: Callable[[documents.Pool], bool], timeout: float = PATIENCE) -> None:
         """Ask for the pool's part of the status until it is so."""
         seen: documents.Status | None = None
+        news = self.news()
 
         def looks() -> bool:
             nonlocal seen
             assert self.lives(), f"trapd ended\n{self.words()}"
+            if not news():
+                return False
             seen = self.status()
             return seen is not None and true(seen["pools"][0])
 
@@ -205,9 +212,12 @@ class Stage:
     def wait_until_broken(self, reason: str = "") -> str:
         """Until what is installed is broken, for a reason with these words; the whole reason."""
         seen: documents.Status | None = None
+        news = self.news()
 
         def looks() -> bool:
             nonlocal seen
+            if not news():
+                return False
             seen = self.status()
             return seen is not None and seen["disk"]["state"] == "broken" and reason in seen["disk"]["reason"]
 
