@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import pty
 import re
@@ -13,15 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 
-from tests.support import fake_controller
 from tests.support.json_schema import faults
 from trapd.control import methods
 from trapd.ctl.client import AnswerError, Client
@@ -35,7 +31,7 @@ class Trapd:
     """A running fake trapd."""
 
     socket: Path
-    process: ForkProcess
+    process: subprocess.Popen[str]
 
     def ctl(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return ctl("--socket", str(self.socket), *arguments, **environ)
@@ -72,19 +68,21 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
 
 @contextlib.contextmanager
 def trapd(directory: Path, scenario: str = "good", pace: float = 0.15) -> Iterator[Trapd]:
-    path, fork = directory / "control.sock", multiprocessing.get_context("fork")
-    opened = fork.Event()
-    process = fork.Process(target=fake_controller.run, args=(path, scenario, pace, opened.set))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: pytest has a thread for its messages
-        process.start()
+    path = directory / "control.sock"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.fake_controller", str(path), scenario, str(pace)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     try:
-        assert opened.wait(10)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
         yield Trapd(path, process)
     finally:
-        process.terminate()
-        process.join(10)
-        assert process.exitcode == 0
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=10)
 
 
 @pytest.fixture
@@ -362,7 +360,7 @@ def test_a_wait_outlives_a_restart_of_trapd(short_path: Path) -> None:
         read_until(process, "0 of 2 workers are on generation 8")
         one.process.terminate()
         read_until(process, "trapd does not answer; waiting for it to come back ...")
-        one.process.join(10)
+        one.process.wait(10)
         with trapd(short_path, "good"):  # which knows nothing of that rollout, and says so
             _, said = process.communicate(timeout=20)
         assert (process.returncode, said) == (1, "trapctl: cannot find rollout 1: see trapctl rollout history\n")

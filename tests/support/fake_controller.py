@@ -1,7 +1,7 @@
 """A controller that does as it is told: for the control socket, whose commands must not care how a rollout is made.
 
-``run`` makes a process a small trapd: it serves one pool ``default`` with two workers until SIGTERM, and plays a
-scenario whenever something is rolled out.
+Run as a program it is a small trapd: ``python -m tests.support.fake_controller SOCKET SCENARIO`` serves one pool
+``default`` with two workers until SIGTERM, and plays SCENARIO whenever something is rolled out.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -361,12 +362,7 @@ def commands_of(
     )
 
 
-def run(path: Path, scenario: str, pace: float, opened: Callable[[], object]) -> None:
-    """Serve at ``path``; ``opened`` is called once that is so."""
-    asyncio.run(_serve(path, scenario, pace, opened))
-
-
-async def _serve(path: Path, scenario: str, pace: float, opened: Callable[[], object]) -> None:
+async def _serve(path: Path, scenario: str, pace: float) -> None:
     clock = RealClock()
     controller = settled(clock)
     controller.follows = True
@@ -379,6 +375,10 @@ async def _serve(path: Path, scenario: str, pace: float, opened: Callable[[], ob
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await server.open()
-    opened()
+    print("open", flush=True)
     await ended.wait()
     await server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
