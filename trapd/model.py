@@ -283,7 +283,7 @@ class Retrial:
     since: float
     why: str  # the suspicion
     over: bool = False
-    compared: Mapping[str, int] = field(default_factory=dict)  # once that speaks against the new code (judge.py)
+    compared: Mapping[str, int] = field(default_factory=dict)  # what was found, once it speaks against the new code
     error: str = ""  # the class of most of the exceptions
     alone_since: float | None = None  # since when the old code takes these tasks alone
 

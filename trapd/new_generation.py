@@ -8,7 +8,7 @@ from trapd.controller import Controller
 from trapd.errors import SnapshotError
 from trapd.model import Disk, DiskState, Generation
 from trapd.rollout import celeryconfig, changes, condition, fresh
-from trapd.rollout.intent import CopyOf
+from trapd.rollout.intent import CopyOf, ReturnTo
 
 
 def numbered(known: Controller, like: Disk | Generation, reason: str, actor: str) -> Generation:
@@ -51,6 +51,11 @@ async def copied(known: Controller, what: CopyOf, actor: str) -> Generation:
         generation = condition.met(changes.with_table(generation, known.disk), known.disk)
         await known.snapshots.make(generation, known.disk, specs, known.application)
     return generation
+
+
+async def meant(known: Controller, what: CopyOf | ReturnTo, actor: str) -> Generation:
+    """Return the generation to roll out: a copy that is made now, or one that is there. Raises as ``copied``."""
+    return await copied(known, what, actor) if isinstance(what, CopyOf) else known.generations[what.generation]
 
 
 def _next_number(known: Controller) -> int:

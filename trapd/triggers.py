@@ -182,10 +182,7 @@ class Triggers:
                 as_planned = planned and not situation.under_way
                 return as_planned and bool(await beginning.copies(known, {pool: left}, "trapd"))
             if (what := halves.meant(situation, action)) is not None:
-                if isinstance(what, CopyOf):
-                    goal = await new_generation.copied(known, what, "trapd")
-                else:
-                    goal = known.generations[what.generation]
+                goal = await new_generation.meant(known, what, "trapd")
                 apart = halves.apart(situation.state, action, goal.number)
                 return bool(await beginning.begin(known, [pool], goal, reason=what.why, actor="trapd", apart=apart))
             if (state := halves.forgotten(situation, action)) is None:
@@ -228,8 +225,8 @@ class Triggers:
             if isinstance(what, Nothing):
                 raise _impossible(Trigger.UNDO, pool, what)
             state, target = situation.state, known.generations[what.generation]
-            current = known.generations[state.put_aside or state.wanted or 0]
-            goal = await new_generation.copied(known, what, actor) if isinstance(what, CopyOf) else target
+            current = known.generations[situation.on_trial or 0]
+            goal = await new_generation.meant(known, what, actor)
             why, wall = f"undone by {actor}", known.clock.wall()
             undone = want.undone(state, current, target, known.generations, why, wall)
             if settings:  # nor does the installed celeryconfig come back under the old code

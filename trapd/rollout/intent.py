@@ -162,6 +162,11 @@ class Situation:
         return self.generations.get(self.state.wanted or 0)
 
     @property
+    def on_trial(self) -> int | None:
+        """The generation that a person means who takes back what is rolled out: no half of it (halves.py)."""
+        return self.state.put_aside or self.state.wanted
+
+    @property
     def installed(self) -> Candidate:
         """What is installed, as the settings in force start it."""
         launch = launch_digest(self.spec, self.application)

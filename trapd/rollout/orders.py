@@ -44,7 +44,7 @@ def to_undo(
     no worker could start from a generation any more.
     """
     state = situation.state
-    current = situation.generations.get(state.put_aside or state.wanted or 0)
+    current = situation.generations.get(situation.on_trial or 0)
     if situation.stopping:
         return STOPPING
     if current is None:
