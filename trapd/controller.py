@@ -382,8 +382,8 @@ class Controller:
         self.notify()
 
     async def stop(self) -> None:
-        """Drain every pool and return when the last worker is gone."""
+        """Drain every pool and return when the last worker is gone, and a pass has told so."""
         self.stopping = True
         self.wake()
-        while await self.backend.observe():
+        while await self.backend.observe() or any(view.instances for view in self._views.values()):
             await self.changed()

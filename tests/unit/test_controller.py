@@ -67,6 +67,32 @@ async def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
     assert running.cancelled()
 
 
+async def test_who_stops_waits_until_it_is_told_that_the_last_worker_has_gone() -> None:
+    """trapd-stopped is told after that. A look of ``stop`` itself may find nobody left before a pass does."""
+    backend = FakeBackend(RealTime())
+    orders = triggers(backend)
+    one = orders.controller
+    running = asyncio.create_task(one.run())
+    await orders.disk_changed(SETTLED)
+    async with asyncio.timeout(5):
+        while len(workers := one.pool("p").instances) < 2:
+            await one.changed()
+        stopping = asyncio.create_task(one.stop())
+        while any(i.state is not InstanceState.DRAINING for i in one.pool("p").instances):
+            await one.changed()
+        backend.on_change = lambda pool: None
+        for instance in workers:
+            backend.go_on(instance.id)
+        one.notify()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        one.wake()
+        await stopping
+    assert [event.kind for event in one.history.events(limit=2)] == [EventKind.GONE, EventKind.GONE]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_while_the_first_copy_is_made_a_view_tells_what_is_waited_for() -> None:
     class Slow(FakeSnapshots):
         async def make(self, *arguments: Any) -> None:
