@@ -265,7 +265,8 @@ def test_a_python_that_is_too_old_is_an_error_that_says_which_is_needed(harbour:
 
 
 def test_what_start_up_files_print_is_no_report(harbour: Harbour) -> None:
-    (harbour.site / "sitecustomize.py").write_text("import os\nos.write(1, b'{}\\nwelcome aboard')\n")
+    (harbour.site / "welcome.py").write_text("import os\nos.write(1, b'{}\\nwelcome aboard')\n")
+    (harbour.site / "welcome.pth").write_text("import welcome\n")
     report = inspect(settings.load(harbour.configure("broker_url = 'memory://'\n")), os.environ)
     assert "failed" not in report
 

@@ -166,10 +166,11 @@ def start_up_file(name: str, text: str) -> tuple[Act, Act]:
     """What puts a file there that each Python of the environment runs when it starts; what removes it again."""
 
     def act(stage: Ship, version: str) -> None:
-        (stage.site / "sitecustomize.py").write_text(text)
+        (stage.site / "started.py").write_text(text)
+        (stage.site / "started.pth").write_text("import started\n")  # Debian's Python has a sitecustomize of its own
 
     def back(stage: Ship, version: str) -> None:
-        (stage.site / "sitecustomize.py").unlink()
+        (stage.site / "started.pth").unlink()
         stage.put(version)
 
     act.__name__ = name
