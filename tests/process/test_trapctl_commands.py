@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -183,21 +182,6 @@ def test_an_error_is_json_too_where_json_was_asked_for(short_path: Path) -> None
     assert "no such socket" in said["error"]["message"]
 
 
-def test_status_is_quick(short_path: Path) -> None:
-    """150 ms, start of Python and configuration included. Of the processor's time, since other tests may run beside
-    this one, and the best of some; with compiled modules, as installed. Measured: 90 ms, 60 with --json."""
-    (short_path / "trapd.toml").write_text(f'[trapd]\nruntime_directory = "{short_path}"\n')
-    compiled = {"PYTHONPYCACHEPREFIX": str(short_path / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
-    took: list[float] = []
-    with trapd(short_path):
-        while len(took) < 6 or (min(took) >= 0.15 and len(took) < 30):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            exactly(ctl("--config", str(short_path / "trapd.toml"), "status", **compiled), 0)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)  # of those that have ended
-            took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(took) < 0.15, took
-
-
 @pytest.mark.parametrize(
     ("arguments", "banned"),
     [
@@ -209,6 +193,8 @@ def test_status_is_quick(short_path: Path) -> None:
 def test_neither_status_nor_a_wait_imports_anything_heavy(
     running: Trapd, arguments: list[str], banned: tuple[str, ...]
 ) -> None:
+    """Imports are nearly all that a trapctl takes: ``benchmarks.idle`` has the time. Counted: 165 to 175 modules, 40 of
+    them trapd's own; rich would bring 70 more, asyncio 50."""
     code = (
         "import sys\nfrom trapd.ctl.main import main\n"
         f"main(['--socket', {str(running.socket)!r}, *{arguments!r}])\n"
@@ -217,6 +203,7 @@ def test_neither_status_nor_a_wait_imports_anything_heavy(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = done.stderr.split()
     assert [name for name in loaded if name.startswith(banned)] == []
+    assert len(loaded) < 190
 
 
 def test_status_can_be_watched_until_ctrl_c_whether_trapd_is_there_or_not(short_path: Path) -> None:
