@@ -43,7 +43,7 @@ FAST = ("unit", "contract", "simulation", "docs")
 ORDER = (*FAST, *REAL)
 STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
-# s until a test counts as hung. A slow one shares its machine with five others, and may wait for pip in another process.
+# s until a test counts as hung. A slow one shares its machine with five others, and may wait for a pip of theirs.
 # Where processors are at their slowest (a third of what they are at other hours) a good test took 330 and 75 s.
 PATIENCE, PATIENCE_OF_FAST = 600.0, 180.0
 GRACE = 20.0  # s that a process or thread gets to end by itself after its test

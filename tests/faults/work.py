@@ -19,7 +19,7 @@ from tests.upgrades.stage import Tasks, wait_for
 
 PACE = 0.15  # s between two tasks
 NAPS = (0.02,) * 9 + (2.5,)  # s that the tasks take, in turn
-PATIENCE = 90.0  # s
+PATIENCE = 180.0  # s
 ON_ITS_WAY = 1.0  # s that an acknowledgement takes to the broker, at most
 
 

@@ -54,10 +54,16 @@ def machine_with_trapd(
 def service(machine_with_trapd: Service) -> Iterator[Service]:
     service = machine_with_trapd
     service.machine.systemctl("start", "trapd")
+    if (status := service.status()) and any(has_refused(pool) for pool in status["pools"]):
+        service.install(service.next_version())  # a test that failed has left what it had installed
     service.wait_until("workers that are current", at_rest)
     yield service
     limit(service, "infinity")
     service.restore()
+
+
+def has_refused(pool: dict[str, Any]) -> bool:
+    return bool(pool["rollout"]) and pool["rollout"]["state"] in ("rejected", "failed")
 
 
 def instances(status: Status) -> list[dict[str, Any]]:
@@ -566,6 +572,10 @@ def hold_up(**_):
 """
 
 
+# The time of a start is that of the rollout here: on a busy machine either is over first.
+LATE = "did not send READY|not proven within progress_deadline"
+
+
 def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_by_the_deadline(
     service: Service,
 ) -> None:
@@ -584,10 +594,10 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     status = service.wait_until(
         "its end", lambda status: {pool["rollout"]["state"] for pool in status["pools"]} == {"rejected"}
     )
-    assert all("did not send READY" in pool["rollout"]["reason"] for pool in status["pools"])
+    assert all(re.search(LATE, pool["rollout"]["reason"]) for pool in status["pools"])
     assert before.items() <= service.workers().items()
     # systemctl status says of refused code what it is, since when, and what to do, for as long as it is installed
-    refused = rf"pool default: shipyard {held} is installed and does not run: .*did not send READY.*, at \d{{4}}-.*; "
+    refused = rf"pool default: shipyard {held} is installed and does not run: .*({LATE}).*, at \d{{4}}-.*; "
     remedy = "install other code, or try the same again: trapctl retry default"
     service.wait("the same from systemctl", lambda: re.search(refused + remedy, status_text(service)))
     service.install(good_one := service.next_version())

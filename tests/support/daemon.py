@@ -21,7 +21,7 @@ from trapd.ctl.client import AnswerError, Client, UnreachableError
 from trapd.layout import Runtime, State
 
 BIN = Path(sys.executable).parent
-STOP_PATIENCE = 30.0  # s for trapd and its workers to end; the longest task of the load takes 10
+STOP_PATIENCE = 90.0  # s for trapd and its workers to end; the longest task of the load takes 10
 LOOK = 0.1  # s between two looks whether there is news
 NO_NEWS = 0.5  # s without news after which trapd is asked all the same
 
@@ -175,7 +175,7 @@ class Daemon:
         return answer["events"]
 
     def wait_until(
-        self, what: str, true: Callable[[Status], bool], timeout: float = 60.0, every: float | None = None
+        self, what: str, true: Callable[[Status], bool], timeout: float = 180.0, every: float | None = None
     ) -> Status:
         """Ask for the status until ``true(status)``, when there is news, or so often. Raises AssertionError with the
         last status and the logs."""

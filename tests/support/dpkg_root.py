@@ -14,7 +14,7 @@ from trapd.watch.dpkg import Dpkg
 from trapd.watch.installers import Installers
 from trapd.watch.sites import scan
 
-PATIENCE = 20.0  # s
+PATIENCE = 60.0  # s
 SITE = "opt/held/lib/python3.11/site-packages"
 QUESTION = "etc/asks.conf"
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 COUNT = -1  # in the place of n: the changes are only counted
 
 _HOOK = """

@@ -20,7 +20,7 @@ NEEDS = "celery[redis]>=5.5"
 LEDGER = "/var/lib/trapd-worker/ledger.jsonl"
 REDIS = "redis://127.0.0.1:6379/0"
 UNITS = "trapd-worker-*@*.service"
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 
 TOML = f"""
 [app]

@@ -31,7 +31,7 @@ LEDGER = "/var/lib/trapd-worker/ledger.jsonl"
 TOML, CELERYCONFIG = "/etc/trapd/trapd.toml", "/etc/trapd/celeryconfig.py"
 NEEDS = "celery[redis]>=5.5"
 UNITS = "trapd-worker-*@*.service"
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 
 _SUBMIT = """
 import json, sys

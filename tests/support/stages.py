@@ -27,7 +27,7 @@ from trapd.model import FailureKind, Instance, InstanceId
 
 STUB = Path(__file__).with_name("stub_worker.py")
 START_TIMEOUT = WATCHDOG = 30.0  # s, of every stage unless a test is about them
-PATIENCE = 40.0  # s until a test gives up; what it waits for takes 0.1 to 6 s
+PATIENCE = 120.0  # s until a test gives up; what it waits for takes 0.1 to 6 s
 
 Seen = Mapping[InstanceId, Instance]
 

@@ -24,7 +24,7 @@ from tests.support.sample import APP, NAME, NAP, Entry, parse_ledger
 if TYPE_CHECKING:
     from trapd.control import documents
 
-PATIENCE = 60.0  # s
+PATIENCE = 180.0  # s
 NAP_TIME = 0.02  # s that each task takes
 PACE = 0.2  # s between two tasks
 
