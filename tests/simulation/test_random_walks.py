@@ -26,7 +26,7 @@ from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
-SEEDS, BATCH = times(200, 10_000), 100
+SEEDS, BATCH = times(100, 10_000), 100
 FEW = times(20, 500)  # of those in which something more is done by chance
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
@@ -241,10 +241,10 @@ def they_reach_the_interesting_places(lives: Sequence[Universe]) -> None:
 
 
 @pytest.mark.timeout(300)  # of 27 s of processor time
-@pytest.mark.parametrize("first", range(0, FEW, BATCH))
+@pytest.mark.parametrize("first", range(0, 2 * FEW, BATCH))
 def test_every_life_of_two_pools_on_shared_generations_comes_to_rest(first: int) -> None:
-    chosen = os.environ.get("TRAPD_SEED")
-    lives = [walk(seed, pools=2) for seed in ([int(chosen)] if chosen else range(first, first + BATCH))]
+    chosen, last = os.environ.get("TRAPD_SEED"), min(first + BATCH, 2 * FEW)
+    lives = [walk(seed, pools=2) for seed in ([int(chosen)] if chosen else range(first, last))]
     if not chosen and first == 0:
         they_part_ways_on_one_generation(lives)
 
@@ -259,8 +259,8 @@ def they_part_ways_on_one_generation(lives: Sequence[Universe]) -> None:
         both = [states for states in by_generation.values() if len(states) == 2]
         shared += len(both)
         parted += sum(set(states.values()) == {RolloutState.COMPLETE, RolloutState.REJECTED} for states in both)
-    assert shared > 120
-    assert parted > 5
+    assert shared > len(lives)
+    assert parted > len(lives) // 40
 
 
 @pytest.mark.timeout(300)  # of 27 s of processor time
