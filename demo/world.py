@@ -80,7 +80,7 @@ class World:
         configuration = CONFIGURATION.format(workers=WORKERS, variable=ledger.VARIABLE, **quoted)
         self.configuration.write_text(configuration)
         os.environ["TRAPD_STATE_DIRECTORY"] = str(self.work / "state")  # for us, and for trapd and its workers
-        os.environ["NUMBA_CACHE_DIR"] = str(self.work / "numba")  # for all who import Trap here
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(self.work / "numba"))  # for all who import Trap here
         sys.path.insert(0, str(self.work))  # there Celery's default loader finds celeryconfig
         return app
 

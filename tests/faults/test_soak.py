@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(times(900, 3600))]
 
-COUNTS = 20, 200
+COUNTS = 15, 200
 WARM_UP = 5  # upgrades after which trapd has seen everything once: caches are full, and old generations are removed
 GROWTH = 1.10  # of its memory, from the fifth of the upgrades that comes then to the last fifth, at most
 STATE_FILES = 20  # more of 3,300: seen were up to 9 more for a moment, in ten upgrades

@@ -21,12 +21,22 @@ from tests.support.demonstration import demonstration
 pytestmark = pytest.mark.together  # one at a time may use it
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def numba(pytestconfig: pytest.Config) -> Path:
+    """What all tests of the real Trap have compiled, which is half a minute of work."""
+    assert pytestconfig.cache is not None
+    return pytestconfig.cache.mkdir("numba")
+
+
 FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 
 @pytest.mark.timeout(1860)
-def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: Path) -> None:
-    with demonstration(short_path, "--rate", "2") as run:  # images take processor time from the tests beside
+def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: Path, numba: Path) -> None:
+    # images take processor time from the tests beside
+    with demonstration(short_path, "--rate", "1", NUMBA_CACHE_DIR=str(numba)) as run:
         status = run.process.wait(1800)
     words = run.words()
     # beside five other lanes of tests the processors decide how long nobody has one to end a task with
@@ -51,27 +61,32 @@ def test_trap_is_upgraded_under_running_workers_and_nobody_notices(short_path: P
     )
     assert sorted(order, key=words.rindex) == [*order], words  # the first start is a rollout, too
     assert figures["tasks submitted"] == figures["done"]
-    assert int(figures["ran on trap 1.3.0"]) > 40  # 20 s before the upgrade, and while the new ones start
-    assert int(figures["ran on trap 1.4.0"]) > 20  # 15 s after the recycle
+    assert int(figures["ran on trap 1.3.0"]) > 20  # 20 s before the upgrade, and while the new ones start
+    assert int(figures["ran on trap 1.4.0"]) > 10  # 15 s after the recycle
     assert "8 to 9  (12 of 12 images exactly as made)" in words
     assert re.search(r"workers current at the end +2 of 2", words)
     assert run.left_behind() == []
 
 
 EAGER = """
-import json, sys
+import json, os, sys
+from pathlib import Path
+from trapd.worker import numba_cache
+
+cache = numba_cache.wanted(Path(os.environ["NUMBA_CACHE_DIR"]), os.environ)
 from trapd.distribute import smoke
 from trapd.distribute.app import app
 from trapd.distribute.submit import extract
 
 smoke.known_source()
+cache.publish()
 answers = extract(app, sys.argv[1:])
 print(json.dumps([[answer.error, len(answer.result["sources"])] for answer in answers]))
 """
 
 
 @pytest.mark.timeout(600)
-def test_with_always_eager_trap_runs_in_one_process_and_bad_images_are_answers(tmp_path: Path) -> None:
+def test_with_always_eager_trap_runs_in_one_process_and_bad_images_are_answers(tmp_path: Path, numba: Path) -> None:
     trap = TrapEnvironment(default_place(tmp_path), Processes(tmp_path))
     trap.prepare("1.4.0", lambda: None)
     series = images.make(tmp_path / "images")
@@ -80,7 +95,7 @@ def test_with_always_eager_trap_runs_in_one_process_and_bad_images_are_answers(t
     text.write_text("no image\n")
     (tmp_path / "celeryconfig.py").write_text("CELERY_ALWAYS_EAGER = True\n")
     paths = [series[0].path, str(cut), str(text), str(tmp_path / "none.fits"), series[5].path]
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "NUMBA_CACHE_DIR": str(numba)}
     done = subprocess.run(
         [trap.python, "-c", EAGER, *paths], env=env, capture_output=True, text=True, check=True, cwd=tmp_path
     )

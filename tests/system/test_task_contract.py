@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import make_broker
 from tests.support import sample
 from tests.support.daemon import Daemon, pool, settled_on
+from tests.support.repetitions import rows
 from tests.support.sample import Application
 from tests.support.upgrade import Setting
 
@@ -58,7 +59,7 @@ def version(number: str, tasks: str) -> dict[str, str]:
     return files
 
 
-@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("kind", rows(usual=["redis"], more=["rabbitmq"]))
 def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
     kind: str, application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -109,7 +110,7 @@ def test_a_dropped_task_is_named_and_its_messages_wait_for_code_that_has_it(
         )
 
 
-@pytest.mark.parametrize("kind", ["rabbitmq", "redis"])
+@pytest.mark.parametrize("kind", rows(usual=["rabbitmq"], more=["redis"]))
 def test_a_rollout_is_held_until_the_old_code_has_run_what_waits(
     kind: str, application: Application, short_path: Path, request: pytest.FixtureRequest
 ) -> None:
