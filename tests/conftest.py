@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 from redis import Redis
 from xdist.remote import Producer
 
-from tests.support import brokers, machine, processes, sample
+from tests.support import brokers, machine, places, processes, sample
 from tests.support.lanes import Lanes, usual_seconds
 from trapd import history
 
@@ -65,6 +65,7 @@ def pytest_configure() -> None:
     # the second that a trapd works until it has said a word; and each process of pytest all tests, 5 s of work.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    tempfile.tempdir = places.short()  # of this process alone: what it starts has the system's
     # A shell that runs us in the background has it ignored, and our children would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -191,7 +192,7 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A fresh folder whose path is short enough for sockets in it (108 bytes)."""
-    path = Path(tempfile.mkdtemp(prefix="td", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="td"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

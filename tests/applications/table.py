@@ -59,7 +59,7 @@ def compared(application: Application, python: Path, directory: Path, urls: tupl
 
 def main() -> None:
     print("| application | setting | plain `celery worker` | trapd |\n|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory(prefix="td", dir="/tmp") as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="td") as name, ExitStack() as stack:
         directory = Path(name)
         for server in ("redis", "rabbitmq"):
             (directory / server).mkdir()

@@ -63,7 +63,7 @@ class Compared:
 def compared(request: pytest.FixtureRequest) -> Iterator[Compared]:
     # RabbitMQ, because it gives the task of a worker that was killed to the next one at once
     with (
-        tempfile.TemporaryDirectory(prefix="td", dir="/tmp") as folder,  # sockets lie in it: a short path
+        tempfile.TemporaryDirectory(prefix="td") as folder,  # sockets lie in it: a short path
         trap_lab(request.param, Path(folder), request, "rabbitmq") as lab,
     ):
         series = [make(lab.place) for make in (transient, bands, *(MORE if LONG else ()))]

@@ -241,7 +241,7 @@ class Shared:
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Stage]:
         if self._stage is None:
-            self._home = Path(tempfile.mkdtemp(prefix="td", dir="/tmp"))
+            self._home = Path(tempfile.mkdtemp(prefix="td"))
             self._stage = self.make(self._home).__enter__()
         try:
             yield self._stage
