@@ -742,6 +742,18 @@ MUTANTS = (
         (f"{_SERVICE}::test_a_worker_that_systemd_starts_again_has_its_generations_code_whatever_is_on_the_disk",),
     ),
     Mutant(
+        "trapd has stopped when it is told that the last worker has gone",
+        "trapd.controller:Controller.stop",
+        Change(ast.Call, "any", "False"),
+        ("unit/test_controller.py",),
+    ),
+    Mutant(
+        "what beat has sent is in its file after each task, whatever kind of dbm that is",
+        "trapd.worker.beating:saving",
+        never("isinstance"),
+        ("unit/worker/test_saving.py",),
+    ),
+    Mutant(
         "a reload rolls only what changed, as a service",
         "trapd.rollout.intent:after_reload",
         Change(
