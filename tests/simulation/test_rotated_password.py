@@ -246,9 +246,10 @@ def test_an_undo_of_what_is_tried_once_more_holds(workers: int, seconds: float) 
     while (apart := universe.controller.state(POOL).apart) is None or universe.controller.state(POOL).put_aside:
         universe.run(1)
     universe.run(seconds)
-    if universe.controller.state(POOL).rollout.state.over:  # type: ignore[union-attr]
-        return
-    assert universe.controller.state(POOL).wanted == apart.whole
+    state = universe.controller.state(POOL)
+    assert state.rollout is not None
+    assert not state.rollout.state.over, "an undo of what is done is another thing"
+    assert state.wanted == apart.whole
     universe.order("undo", POOL)
     universe.rests_on("one", "new")
 
