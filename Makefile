@@ -22,7 +22,7 @@ ON_DEBIAN13 = TRAPD_TEST_DEBIAN=trixie $(BIN)/python -m pytest tests/nspawn
 
 help:
 	@echo "make run [IMAGES=\"a.fits b.fits\"]  upgrade Trap under running workers, and watch"
-	@echo "make test      install what the tests need, then check and run all of them (at most 45 minutes on two processors)"
+	@echo "make test      install what the tests need, then check and run all of them (25 to 50 minutes on two processors)"
 	@echo "make check     lint, types, import contracts"
 	@echo "make unit      the fast tests: unit, contract, simulation, docs; random lives are left to make test"
 	@echo "make system    the slow tests: real processes, brokers, applications, pip and systemd"
