@@ -21,6 +21,7 @@ from tests.support.demonstration import demonstration
 pytestmark = pytest.mark.together  # one at a time may use it
 
 ROOT = Path(__file__).parents[2]
+FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 
 @pytest.fixture
@@ -28,9 +29,6 @@ def numba(pytestconfig: pytest.Config) -> Path:
     """What all tests of the real Trap have compiled, which is half a minute of work."""
     assert pytestconfig.cache is not None
     return pytestconfig.cache.mkdir("numba")
-
-
-FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 
 @pytest.mark.timeout(1860)
