@@ -29,6 +29,7 @@ from tests.support.upgrade import Setting
 
 PATIENCE = 240.0  # s
 WORKERS = 2
+KINDS = ("redis", "rabbitmq")
 Wedge = Callable[[Celery, Broker, str, int, BlackHole], object]  # ``str``: the other queue; ``int``: a worker
 
 WEDGES: dict[str, Wedge] = {
@@ -125,8 +126,11 @@ def brokers(kind: str, folder: Path) -> Iterator[Callable[[int], Broker]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("brokers", nargs="*", choices=["redis", "rabbitmq"], default=["redis", "rabbitmq"])
-    for kind in parser.parse_args().brokers:
+    parser.add_argument("kinds", nargs="*", metavar="BROKER", help=f"of {', '.join(KINDS)}; both if none is named")
+    options = parser.parse_args()
+    if unknown := set(options.kinds) - set(KINDS):
+        parser.error(f"no such broker: {', '.join(unknown)}")
+    for kind in options.kinds or KINDS:
         with tempfile.TemporaryDirectory(prefix="r") as name, brokers(kind, folder := Path(name)) as make:
             runs = []
             for number, wedge in enumerate(WEDGES):

@@ -250,13 +250,15 @@ def _redis(home: Path) -> Iterator[brokers.Broker]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tools", nargs="*", choices=TOOLS, default=["pip", "uv"], help="pip and uv if none is named")
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"of {', '.join(TOOLS)}; pip and uv if none is named")
     parser.add_argument("--tree", type=Path, default=ROOT, help="a source tree of trapd")
     parser.add_argument("--files", type=int, default=5000, help="files in the environment")
     parser.add_argument("--replaced", type=int, default=400, help="files that each upgrade replaces")
     parser.add_argument("--upgrades", type=int, default=5)
     options = parser.parse_args()
-    for tool in options.tools:
+    if unknown := set(options.tools) - set(TOOLS):
+        parser.error(f"no such tool: {', '.join(unknown)}")
+    for tool in options.tools or ("pip", "uv"):
         tree, size = options.tree.resolve(), {"files": options.files, "replaced": options.replaced}
         print(measure(tree, tool, **size, upgrades=options.upgrades), flush=True)
     return 0
