@@ -6,7 +6,7 @@ TESTS ?=
 # What the tests need beside Python: brokers, what boots a throw-away machine with a real systemd, and what makes the root
 # of another Debian for one. Upgrades are done with what people do them with.
 PACKAGES := rabbitmq-server redis-server systemd-container dbus polkitd iproute2 util-linux mmdebstrap gcc libc6-dev \
-    git rsync vim-tiny
+    python3-dev git rsync vim-tiny
 
 # The fast tests share nothing: a process of them for each processor.
 SIDE_BY_SIDE := --numprocesses=logical --dist=worksteal
