@@ -20,6 +20,7 @@ from pathlib import Path
 
 from celery import Celery
 
+from benchmarks import named
 from tests.support import sample
 from tests.support.black_hole import BlackHole
 from tests.support.brokers import Broker, on_rabbitmq, on_redis, rabbitmq_server, rabbitmqctl, redis_server
@@ -128,8 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="BROKER", help=f"of {', '.join(KINDS)}; both if none is named")
     options = parser.parse_args()
-    if unknown := set(options.kinds) - set(KINDS):
-        parser.error(f"no such broker: {', '.join(unknown)}")
+    named.check(parser, "broker", options.kinds, KINDS)
     for kind in options.kinds or KINDS:
         with tempfile.TemporaryDirectory(prefix="r") as name, brokers(kind, folder := Path(name)) as make:
             runs = []

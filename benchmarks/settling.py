@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import named
 from tests.support import brokers, environments, processes
 from tests.support.daemon import toml
 from tests.support.sample import APP, CELERY, NAME, NAP, good, parse_ledger
@@ -256,8 +257,7 @@ def main() -> int:
     parser.add_argument("--replaced", type=int, default=400, help="files that each upgrade replaces")
     parser.add_argument("--upgrades", type=int, default=5)
     options = parser.parse_args()
-    if unknown := set(options.tools) - set(TOOLS):
-        parser.error(f"no such tool: {', '.join(unknown)}")
+    named.check(parser, "tool", options.tools, TOOLS)
     for tool in options.tools or ("pip", "uv"):
         tree, size = options.tree.resolve(), {"files": options.files, "replaced": options.replaced}
         print(measure(tree, tool, **size, upgrades=options.upgrades), flush=True)

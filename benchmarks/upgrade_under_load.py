@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import named
 from tests.support import brokers
 from tests.support.sample import Application, make_application
 from tests.support.upgrade import Setting, Upgrade, upgrade_under_load
@@ -72,8 +73,7 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", metavar="BROKER", help=f"of {', '.join(KINDS)}; rabbitmq and redis if none")
     parser.add_argument("--acks-late", action="store_true", help="acknowledge tasks after they ran")
     options = parser.parse_args()
-    if unknown := set(options.kinds) - set(KINDS):
-        parser.error(f"no such broker: {', '.join(unknown)}")
+    named.check(parser, "broker", options.kinds, KINDS)
     with tempfile.TemporaryDirectory(prefix="td", dir="/tmp") as name:
         application = make_application(Path(name))
         kept = [run(kind, options.acks_late, application) for kind in options.kinds or KINDS[:2]]

@@ -22,7 +22,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks import scale
+from benchmarks import named, scale
 from benchmarks.long_tasks import run as run_long_tasks
 from benchmarks.settling import TOOLS
 from benchmarks.settling import measure as settle
@@ -186,8 +186,7 @@ def main() -> int:
     if options.only:
         print(json.dumps(MEASUREMENTS[options.only](options)))
         return 0
-    if unknown := set(options.measurements) - MEASUREMENTS.keys():
-        parser.error(f"no such measurement: {', '.join(unknown)}")
+    named.check(parser, "measurement", options.measurements, MEASUREMENTS)
     if not options.before:
         parser.error("say --before REVISION")
     names = ("rounds", "files", "task", "folders", "modules", "upgrades")
