@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -54,16 +56,24 @@ def triggers(backend: FakeBackend | None = None) -> Triggers:
     return Triggers(made)
 
 
+@asynccontextmanager
+async def kept(one: Controller) -> AsyncIterator[asyncio.Task[None]]:
+    """Its pools, until the end of the block."""
+    running = asyncio.create_task(one.run())
+    try:
+        yield running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_trigger_wakes_its_pool_and_a_view_tells_of_it() -> None:
     orders = triggers()
     one = orders.controller
-    running = asyncio.create_task(one.run())
-    await orders.disk_changed(SETTLED)
-    async with asyncio.timeout(1):
+    async with kept(one) as running, asyncio.timeout(1):
+        await orders.disk_changed(SETTLED)
         while len(one.pool("p").instances) < 2:
             await one.changed()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
     assert running.cancelled()
 
 
@@ -72,9 +82,8 @@ async def test_who_stops_waits_until_it_is_told_that_the_last_worker_has_gone() 
     backend = FakeBackend(RealTime())
     orders = triggers(backend)
     one = orders.controller
-    running = asyncio.create_task(one.run())
-    await orders.disk_changed(SETTLED)
-    async with asyncio.timeout(5):
+    async with kept(one), asyncio.timeout(5):
+        await orders.disk_changed(SETTLED)
         while len(workers := one.pool("p").instances) < 2:
             await one.changed()
         stopping = asyncio.create_task(one.stop())
@@ -88,9 +97,7 @@ async def test_who_stops_waits_until_it_is_told_that_the_last_worker_has_gone() 
             await asyncio.sleep(0)
         one.wake()
         await stopping
-    assert [event.kind for event in one.history.events(limit=2)] == [EventKind.GONE, EventKind.GONE]
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+        assert [event.kind for event in one.history.events(limit=2)] == [EventKind.GONE, EventKind.GONE]
 
 
 async def test_while_the_first_copy_is_made_a_view_tells_what_is_waited_for() -> None:
@@ -132,20 +139,18 @@ async def test_who_wakes_long_after_the_time_knows_that_it_stood_still(caplog: p
 
     one = triggers().controller
     clock = one.clock = Late()
-    running = asyncio.create_task(one.run())
-    for _ in range(10):
-        await asyncio.sleep(0)
-    one.wake()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert one.awake_since == 0.0
-    clock.behind = 3600.0
-    one.wake()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert one.awake_since >= clock.now() - 60
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with kept(one):
+        for _ in range(10):
+            await asyncio.sleep(0)
+        one.wake()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert one.awake_since == 0.0
+        clock.behind = 3600.0
+        one.wake()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert one.awake_since >= clock.now() - 60
     assert "trapd itself stood still" in caplog.text
 
 
@@ -162,14 +167,11 @@ async def test_a_fault_that_nobody_foresaw_slows_a_pool_down_and_no_more() -> No
     backend = Faulty(RealTime())
     orders = triggers(backend)
     one = orders.controller
-    running = asyncio.create_task(one.run())
-    await orders.disk_changed(SETTLED)
-    async with asyncio.timeout(1):
+    async with kept(one), asyncio.timeout(1):
+        await orders.disk_changed(SETTLED)
         while not one.pool("p").instances:
             await asyncio.sleep(0)
             one.wake()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
     assert backend.looks >= 3
 
 
@@ -185,11 +187,9 @@ async def test_a_backend_that_refuses_is_not_hammered_though_each_try_wakes_the_
     backend = Refusing(RealTime())
     orders = triggers(backend)
     one = orders.controller
-    running = asyncio.create_task(one.run())
-    await orders.disk_changed(SETTLED)
-    await asyncio.wait({running}, timeout=0.9)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with kept(one) as running:
+        await orders.disk_changed(SETTLED)
+        await asyncio.wait({running}, timeout=0.9)
     assert 2 <= backend.tries / spec().workers <= 3  # at 0.0, 0.25 and 0.75 s
 
 
