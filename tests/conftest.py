@@ -45,7 +45,7 @@ STRICT = os.environ.get("CI", "").lower() in ("1", "true")
 MARK = f"TRAPD_TEST_SESSION={os.getpid()}-{uuid.uuid4().hex}"
 # s until a test counts as hung. A slow one shares its machine with five others, and may wait for a pip of theirs.
 # Where processors are at their slowest (a third of what they are at other hours) a good test took 330 and 75 s.
-PATIENCE, PATIENCE_OF_FAST = 600.0, 180.0
+PATIENCE = 600.0  # fast ones have the timeout of setup.cfg
 GRACE = 20.0  # s that a process or thread gets to end by itself after its test
 
 # how long an example takes says more about what else the machine does than about the code
@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if folder(item.path) in ("upgrades", "faults", "applications", "system", "nspawn"):
             item.add_marker(pytest.mark.system)
         given = item.get_closest_marker("timeout")
-        patience = PATIENCE if folder(item.path) in REAL else PATIENCE_OF_FAST
+        patience = PATIENCE if folder(item.path) in REAL else float(config.getini("timeout"))
         if given is None or given.args[0] < patience:
             item.add_marker(pytest.mark.timeout(patience), append=False)
 
