@@ -329,12 +329,16 @@ def ends(run: subprocess.Popen[str], status: int) -> str:
     return said
 
 
+def compiled(config: pytest.Config) -> Path:
+    """The folder of what all tests of the real Trap have compiled with numba, which is half a minute of work."""
+    assert config.cache is not None
+    return config.cache.mkdir("numba")
+
+
 @contextmanager
 def trap_lab(version: str, place: Path, request: pytest.FixtureRequest, broker: str = "embedded") -> Iterator[Lab]:
     """Waits for other processes of pytest that have one: `make test-long` shares tests out one by one."""
-    assert request.config.cache is not None
-    cache = request.config.cache.mkdir("numba")
-    with environments.alone(cache):
+    with environments.alone(cache := compiled(request.config)):
         trap = TrapEnvironment(default_place(place), Processes(place))
         trap.prepare(version, lambda: None)
         lab = Lab(trap, make_broker(broker, request), place, cache)

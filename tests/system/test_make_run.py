@@ -17,6 +17,7 @@ from demo import images
 from demo.processes import Processes
 from demo.trapenv import TrapEnvironment, default_place
 from tests.support.demonstration import demonstration
+from tests.support.trap_lab import compiled
 
 pytestmark = pytest.mark.together  # one at a time may use it
 
@@ -26,9 +27,7 @@ FIGURE = re.compile(r"  (?P<what>\S.*?)  +(?P<figure>\d\S*)")
 
 @pytest.fixture
 def numba(pytestconfig: pytest.Config) -> Path:
-    """What all tests of the real Trap have compiled, which is half a minute of work."""
-    assert pytestconfig.cache is not None
-    return pytestconfig.cache.mkdir("numba")
+    return compiled(pytestconfig)
 
 
 @pytest.mark.timeout(1860)
