@@ -266,8 +266,14 @@ MUTANTS = (
     Mutant(
         "pip is not atomic: half of an upgrade never settles",
         "trapd.watch.quiet:Quiet.looked",
-        Change(ast.BoolOp, "_quiet_period", "True"),
+        Change(ast.BoolOp, "_quiet_at", "True"),
         ("unit/watch", "process/test_watch_pip.py"),
+    ),
+    Mutant(
+        "the quiet period runs from the end of an installer: one that follows is seen before it writes",
+        "trapd.watch.quiet:Quiet.hurry",
+        drop("_left"),
+        ("unit/watch/test_quiet.py",),
     ),
     Mutant(
         "a copy is of what was looked at: what changed under it is no snapshot",

@@ -9,7 +9,9 @@ An event only makes us look. One look comes early, after half a quiet period, so
 one at the end of the quiet period decides. If that one finds the work unfinished it is repeated every quiet period up
 to the ceiling; after the ceiling, only events and the owner's periodic look can bring it back.
 
-Where an installer has come to its end (``hurry``) a look comes at once. What it finds may be tentative.
+Where an installer has come to its end (``hurry``) a look comes at once. What it finds may be tentative. The quiet
+period runs from there, not from the last file: the second pip of a script may run for seconds before it writes (5 to 7
+on a busy machine), and the look that decides then sees that it runs.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Quiet:
         self._ended = now
         self._seen: str | None = None  # fingerprint of that look, unless an event came since
         self._hurried: float | None = None  # when an installer came to its end, until a look has seen what it left
+        self._left = -math.inf  # when the last installer of this change came to its end
         self._vouched = False  # an installer came to its end since it settled last
         self._tentative = ""  # fingerprint of what is tentative
 
@@ -76,12 +79,16 @@ class Quiet:
 
     def _next_look(self, looked: float) -> float | None:
         """Early, then at the end of the quiet period; None once that has been done."""
-        if self._last is None:
-            return None
-        if looked <= self._last:
+        if self._last is not None and looked <= self._last:
             return self._last + EARLY * self._quiet_period
-        quiet_at = self._last + self._quiet_period
+        quiet_at = self._quiet_at
         return quiet_at if looked < quiet_at else None
+
+    @property
+    def _quiet_at(self) -> float:
+        """When the quiet period ends, if nobody writes and no installer comes to its end until then."""
+        written = -math.inf if self._last is None else self._last
+        return max(written, self._left) + self._quiet_period
 
     def event(self, at: float, what: str) -> None:
         """Something that may matter happened; ``what`` names it for people."""
@@ -98,6 +105,8 @@ class Quiet:
     def hurry(self, at: float) -> None:
         """An installer came to its end: what it left is looked at now, not after half a quiet period."""
         self._hurried, self._vouched = at, True
+        if self.state is not DiskState.SETTLED:
+            self._left = at
 
     def taken(self) -> None:
         """The same files are to be judged otherwise: that they are is no event."""
@@ -114,7 +123,7 @@ class Quiet:
             self._note_youth(began, finding)
         if undisturbed and self._hurried is not None and self._hurried <= began:
             self._hurried = None
-        quiet = self._last is None or (undisturbed and self._last + self._quiet_period <= began)
+        quiet = undisturbed and self._quiet_at <= began
         if self.state is DiskState.SETTLED and self._seen == finding.fingerprint:
             return  # a lock of somebody's other work says nothing about files that are as they were
         self._seen = finding.fingerprint or None if undisturbed else None

@@ -201,9 +201,21 @@ def upgraded() -> Quiet:
 def test_what_an_installer_left_is_looked_at_when_it_ends_and_is_tentative_until_the_quiet_period_is_over() -> None:
     quiet = upgraded()
     assert (quiet.state, quiet.reason) == (DiskState.TENTATIVE, "")
-    assert look(quiet, vouched_for("two")) == 12
+    assert look(quiet, vouched_for("two")) == 13
     assert quiet.state is DiskState.SETTLED
     assert quiet.due is None
+
+
+def test_the_quiet_period_runs_from_the_end_of_an_installer_and_one_that_follows_is_seen_before_it_writes() -> None:
+    quiet = upgraded()
+    assert look(quiet, unfinished("pip is running", "two")) == 13
+    assert (quiet.state, quiet.reason) == (DiskState.CHANGING, "pip is running")
+    quiet.event(16, "what it writes")
+    quiet.hurry(17)
+    assert look(quiet, vouched_for("three")) == 17
+    assert quiet.state is DiskState.TENTATIVE
+    assert look(quiet, vouched_for("three")) == 19
+    assert quiet.state is DiskState.SETTLED
 
 
 def test_without_an_installer_nothing_is_tentative() -> None:
@@ -260,7 +272,7 @@ def test_a_second_installer_leaves_something_else_that_is_tentative() -> None:
     quiet.hurry(11.8)
     assert look(quiet, vouched_for("three")) == 11.8
     assert quiet.state is DiskState.TENTATIVE
-    assert look(quiet, vouched_for("three")) == 13.5
+    assert look(quiet, vouched_for("three")) == 13.8
     assert quiet.state is DiskState.SETTLED
 
 
