@@ -48,7 +48,7 @@ def test_new_and_scheduled_tasks_wait_for_the_new_worker_and_stop_nobody(
     machine.systemctl("start", "trapd")
     service.wait_until("a worker on 1.0", lambda status: at_rest(status) and settled_on("1.0", 1)(status))
 
-    later = send(service, "nap", countdown=15)
+    later = send(service, "nap", countdown=45)  # longer than an upgrade takes on a slow machine
     new = [send(service, "fresh") for _ in range(2)]
     service.wait_for("end", service.nap(*[0.0] * 10))
     jobs = good("2.0")["shipyard/jobs.py"]

@@ -18,7 +18,7 @@ from tests.support.upgrade import Setting
 
 pytestmark = pytest.mark.timeout(240)
 
-WORKERS, DEADLINE = 2, 10  # s; longer than the workers take to start
+WORKERS = 2
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 
 @pytest.fixture
 def daemon(setting: Setting, application: Application, short_path: Path) -> Iterator[Daemon]:
-    """trapd with two workers, ready on 1.0; impatient, so that the tests are short."""
+    """trapd with two workers, ready on 1.0."""
     application.put("1.0")
-    tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": f"{DEADLINE}s"}}
+    tables = setting.tables(application) | {"rollout": {"min_ready": "1s", "progress_deadline": "60s"}}
     with Daemon(short_path, celeryconfig=setting.celeryconfig(), tables=tables) as running:
         running.wait_until("workers on 1.0", settled_on("1.0", WORKERS))
         yield running
