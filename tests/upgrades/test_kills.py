@@ -127,7 +127,7 @@ class Environment:
 
     def _stamps(self) -> list[int]:
         folders = (self.site, self.site / "held", self.site / "depa")
-        return [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders]
+        return [_stamp(folder) for folder in folders]
 
     def survey(self) -> Survey:
         answer = Answer(
@@ -145,6 +145,13 @@ class Environment:
 
     def flaw(self) -> str:
         return flaw(self.site, MODULES + 1)
+
+
+def _stamp(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:  # it may vanish at any moment
+        return 0
 
 
 UV_LASTS = 0.01  # s: how long uv takes to change both
