@@ -44,7 +44,7 @@ class Ship(Environment):
         "ceiling": "1500ms",
         "look": "3s",
     }
-    rollout: Mapping[str, object] = {"min_ready": "0s", "progress_deadline": "30s"}
+    rollout: Mapping[str, object] = {"min_ready": "0s", "progress_deadline": "15s"}
 
     def lay_out(self) -> None:
         environments.copy(self.kept, self.venv, CELERY)
