@@ -12,6 +12,7 @@ from typing import Any
 from demo.processes import Processes
 
 ASK_EVERY = 1.0  # s between an answer and the next question: each question costs a start of Python
+PAUSE = 2.0  # times as long as an answer took, at least: on a busy machine, where that is 2 s, nobody needs 25 a minute
 
 
 class Trapctl:
@@ -24,18 +25,20 @@ class Trapctl:
         self._verb, self._member = verb, member
         self._answer = processes.logs / f"{verb}.json"
         self._asking: subprocess.Popen[bytes] | None = None
-        self._ask_at = 0.0  # of CLOCK_MONOTONIC
+        self._asked = self._ask_at = 0.0  # of CLOCK_MONOTONIC
 
     def look(self) -> dict[str, Any] | None:
         """The next answer, or None if there is none yet. Asks if it is time to. Never waits."""
         if self._asking is None:
-            if time.monotonic() >= self._ask_at:
+            if (now := time.monotonic()) >= self._ask_at:
+                self._asked = now
                 self._answer.unlink(missing_ok=True)
                 self._asking = self._processes.start(self._verb, self._command, output=self._answer.name)
             return None
         if self._asking.poll() is None:
             return None
-        self._asking, self._ask_at = None, time.monotonic() + ASK_EVERY
+        answered = time.monotonic()
+        self._asking, self._ask_at = None, answered + max(ASK_EVERY, PAUSE * (answered - self._asked))
         try:
             answer = json.loads(self._answer.read_bytes())
         except ValueError:  # trapd is not up yet; or gone, which its own exit tells
