@@ -26,7 +26,7 @@ from trapd.event import EventKind
 from trapd.model import DiskState, FailureKind, RolloutState
 from trapd.spec import PoolSpec
 
-SEEDS, BATCH = times(100, 10_000), 100
+SEEDS, BATCH = times(50, 10_000), 50
 FEW = times(20, 500)  # of those in which something more is done by chance
 OTHER = "q"
 FAILED = {RolloutState.REJECTED, RolloutState.FAILED}
