@@ -52,7 +52,7 @@ class Quiet:
         self._quiet_period, self._ceiling = quiet_period, ceiling
         self.state, self.reason = DiskState.CHANGING, "not looked at yet"
         self._first = now  # when it became unsettled
-        self._last: float | None = None  # event
+        self._last = -math.inf  # event
         self._what = ""  # the first event of this change
         self._looked: float | None = None  # when the last look began, and ended
         self._ended = now
@@ -71,7 +71,7 @@ class Quiet:
             return None
         next_look = self._next_look(self._looked)
         if self._hurried is not None:
-            soon = max(self._hurried, self._last + SOON if self._last is not None else 0.0)
+            soon = max(self._hurried, self._last + SOON)
             next_look = soon if next_look is None else min(next_look, soon)
         if self.state is DiskState.BROKEN:
             return next_look
@@ -79,7 +79,7 @@ class Quiet:
 
     def _next_look(self, looked: float) -> float | None:
         """Early, then at the end of the quiet period; None once that has been done."""
-        if self._last is not None and looked <= self._last:
+        if looked <= self._last:
             return self._last + EARLY * self._quiet_period
         quiet_at = self._quiet_at
         return quiet_at if looked < quiet_at else None
@@ -87,19 +87,18 @@ class Quiet:
     @property
     def _quiet_at(self) -> float:
         """When the quiet period ends, if nobody writes and no installer comes to its end until then."""
-        written = -math.inf if self._last is None else self._last
-        return max(written, self._left) + self._quiet_period
+        return max(self._last, self._left) + self._quiet_period
 
     def event(self, at: float, what: str) -> None:
         """Something that may matter happened; ``what`` names it for people."""
         if self.state is DiskState.SETTLED and (self._hurried or 0.0) + self._quiet_period < at:
             self._hurried, self._vouched = None, False  # that installer had changed nothing
-        new_burst = self._last is None or at - self._last >= self._quiet_period
+        new_burst = at - self._last >= self._quiet_period
         # a burst that already passed the ceiling stays broken until it ends, or the ceiling would never be seen
         if self.state is DiskState.SETTLED or (self.state is DiskState.BROKEN and new_burst):
             self.state, self.reason, self._first, self._what = DiskState.CHANGING, what, at, what
         self._what = self._what or what
-        self._last = at if self._last is None else max(self._last, at)
+        self._last = max(self._last, at)
         self._seen = None
 
     def hurry(self, at: float) -> None:
@@ -118,7 +117,7 @@ class Quiet:
             # lost events, or a file system that sends none: the difference itself is the event
             self.event(math.nextafter(began, -math.inf), "files changed")
         self._looked, self._ended = began, ended
-        undisturbed = self._last is None or self._last < began
+        undisturbed = self._last < began
         if undisturbed:
             self._note_youth(began, finding)
         if undisturbed and self._hurried is not None and self._hurried <= began:
@@ -132,8 +131,7 @@ class Quiet:
     def _note_youth(self, began: float, finding: Finding) -> None:
         """A file that was written a moment ago counts as an event, though nobody heard it."""
         if finding.age < self._quiet_period:
-            written = began - max(0.0, finding.age)
-            self._last = written if self._last is None else max(self._last, written)
+            self._last = max(self._last, began - max(0.0, finding.age))
             self._what = self._what or "files were written a moment ago"
 
     def _judge(self, began: float, quiet: bool, undisturbed: bool, finding: Finding) -> None:
