@@ -600,8 +600,7 @@ def test_a_start_that_the_applications_own_handler_holds_up_says_where_and_ends_
     refused = rf"pool default: shipyard {held} is installed and does not run: .*({LATE}).*, at \d{{4}}-.*; "
     remedy = "install other code, or try the same again: trapctl retry default"
     service.wait("the same from systemctl", lambda: re.search(refused + remedy, status_text(service)))
-    service.configure()  # good code may take longer to start than that deadline
-    service.reload()
+    service.restore()  # good code may take longer to start than that deadline
     service.install(good_one := service.next_version())
     service.wait_until("the next good one", lambda status: at_rest(status) and versions(status) == {good_one})
     service.wait("no word of it any more", lambda: "does not run" not in status_text(service))

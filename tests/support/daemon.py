@@ -51,7 +51,7 @@ class News:
         self._next = 0.0  # monotonic time
 
     def __call__(self) -> bool:
-        now, seen = time.monotonic(), [_stamp(file) for file in self._files]
+        now, seen = time.monotonic(), [stamp(file) for file in self._files]
         if seen == self._seen and now < self._next:
             return False
         self._seen, self._next = seen, now + NO_NEWS
@@ -206,7 +206,8 @@ def ask_status(control: Path) -> Status:
         return {}
 
 
-def _stamp(file: Path) -> tuple[int, int]:
+def stamp(file: Path) -> tuple[int, int]:
+    """When it was written, in ns, and its bytes; zeros while it is not there."""
     try:
         status = file.stat()
     except OSError:  # not yet, or not any more

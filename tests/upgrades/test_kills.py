@@ -18,6 +18,7 @@ from typing import Protocol
 import pytest
 
 from tests.support import last_acts
+from tests.support.daemon import stamp
 from tests.support.dpkg_root import Root
 from tests.support.repetitions import times
 from tests.support.site_packages import install, make_old, uninstall
@@ -125,9 +126,9 @@ class Environment:
         uv.kill()
         uv.wait()
 
-    def _stamps(self) -> list[int]:
+    def _stamps(self) -> list[tuple[int, int]]:
         folders = (self.site, self.site / "held", self.site / "depa")
-        return [_stamp(folder) for folder in folders]
+        return [stamp(folder) for folder in folders]
 
     def survey(self) -> Survey:
         answer = Answer(
@@ -145,13 +146,6 @@ class Environment:
 
     def flaw(self) -> str:
         return flaw(self.site, MODULES + 1)
-
-
-def _stamp(folder: Path) -> int:
-    try:
-        return folder.stat().st_mtime_ns
-    except FileNotFoundError:  # it may vanish at any moment
-        return 0
 
 
 UV_LASTS = 0.01  # s: how long uv takes to change both
