@@ -12,7 +12,7 @@ from typing import Any
 from demo.processes import Processes
 
 ASK_EVERY = 1.0  # s between an answer and the next question: each question costs a start of Python
-PAUSE = 2.0  # times as long as an answer took, at least: on a busy machine, where that is 2 s, nobody needs 25 a minute
+PAUSE = 2.0  # times as long as an answer took, at least: on a busy machine, where that is 2 s, nobody needs 20 a minute
 
 
 class Trapctl:
