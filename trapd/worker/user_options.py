@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 from celery import Celery
-from celery.bin.base import CLIContext
 from celery.signals import user_preload_options
 
 from trapd.worker.report import ConfigurationError
@@ -25,6 +23,9 @@ def values(app: Celery, program: str) -> dict[str, Any]:
     options = [*added.get(program, ()), *added.get("preload", ())]
     if not options:
         return {}
+    import click  # here: with Celery's command line it takes a tenth of a worker's start, and few have such options
+    from celery.bin.base import CLIContext
+
     command = click.Command(program, params=options)
     try:
         context = command.make_context(program, [], obj=CLIContext(app=app, no_color=True, workdir=None))
