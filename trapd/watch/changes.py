@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class Watch:
         self._clock, self._on_disk, self._full_look, self._loaded = clock, on_disk, full_look, loaded
         self._condition, self._on_trouble, self._silent_look = condition, on_trouble, silent_look
         self._quiet_period, self._ceiling, self._earlier = quiet_period, ceiling, earlier
-        self._on_installer = on_installer
+        self._on_installer, self._over, self._hearing = on_installer, False, threading.Lock()
         self._interpreter = Interpreter(python, celeryconfig, environment=environment, trust=trust)
         self._surveyor = Surveyor(python, celeryconfig, distributions, snapshot=snapshot, paths=paths)
         self._quiet, self._inbox = Quiet(quiet_period, ceiling, clock.now()), Inbox(clock)
@@ -136,27 +137,26 @@ class Watch:
         """Watch until cancelled. The first look comes at once."""
         loop = asyncio.get_running_loop()
         self._inbox.deliver(lambda: loop.call_soon_threadsafe(self._receive))
-        await asyncio.to_thread(self._listen)
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):
-                mounts = stack.enter_context(contextlib.closing(MountEvents()))
-                loop.add_reader(mounts, self._mounts_changed, mounts)
-                stack.callback(loop.remove_reader, mounts)
-            await self._run()
-
-    async def _run(self) -> None:
+        self._over = False
         try:
-            while True:
-                await self._wait()
-                if self._due() <= self._clock.now():
-                    await self._look(fresh=self._fully_looked + self._interval() <= self._clock.now())
-                await self._report()
+            await asyncio.to_thread(self._listen)
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):
+                    mounts = stack.enter_context(contextlib.closing(MountEvents()))
+                    loop.add_reader(mounts, self._mounts_changed, mounts)
+                    stack.callback(loop.remove_reader, mounts)
+                await self._run()
         finally:
             self._endings.close()
-            observer, self._observer = self._observer, None
-            if observer:
-                await asyncio.to_thread(observer.stop)
+            await asyncio.to_thread(self._listen_no_more)
             await self._rest()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wait()
+            if self._due() <= self._clock.now():
+                await self._look(fresh=self._fully_looked + self._interval() <= self._clock.now())
+            await self._report()
 
     async def look(self) -> Disk:
         """Look again now, reading every file; return when ``on_disk`` knows what that changed.
@@ -188,14 +188,24 @@ class Watch:
     def _listen(self) -> None:
         from trapd.watch.observer import Observer, reason  # here, so that whoever only looks needs no watchdog
 
-        try:
-            overflow = self._inbox.overflow
-            self._observer, self._unwatched = Observer(self._inbox.put, on_overflow=overflow), ""
-        except OSError as error:
-            why = f"{reason(error)}; until then changes are found only every {DEAF_LOOK:g} s"
-            before, self._unwatched = self._unwatched, f"cannot watch any folder: {why}"
-            if self._unwatched != before:
-                log.error("%s", self._unwatched)
+        with self._hearing:
+            if self._over:
+                return
+            try:
+                overflow = self._inbox.overflow
+                self._observer, self._unwatched = Observer(self._inbox.put, on_overflow=overflow), ""
+            except OSError as error:
+                why = f"{reason(error)}; until then changes are found only every {DEAF_LOOK:g} s"
+                before, self._unwatched = self._unwatched, f"cannot watch any folder: {why}"
+                if self._unwatched != before:
+                    log.error("%s", self._unwatched)
+
+    def _listen_no_more(self) -> None:
+        """Waits for a ``_listen`` that goes on in its thread though its caller was cancelled."""
+        with self._hearing:
+            self._over, observer, self._observer = True, self._observer, None
+            if observer:
+                observer.stop()
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,11 +19,14 @@ class Removals:
         self._places = Places(folders={folder: names | {""} for folder, names in places.items()})  # "": the folder
         self._notify = notify
         self._observer: Observer | None = None
+        self._closed, self._lock = False, threading.Lock()
 
     def arm(self) -> None:
         """Watch the folder that is there now. Blocks. Where the system has no watch left, the caller's own looks have
-        to do."""
-        with contextlib.suppress(OSError):
+        to do. After ``close`` it does nothing."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._closed:
+                return
             self._observer = self._observer or Observer(self._changed)
             self._observer.arm(self._places, renew=True)
 
@@ -30,5 +34,8 @@ class Removals:
         self._notify()
 
     def close(self) -> None:
-        if self._observer:
-            self._observer.stop()
+        """Return when ``notify`` is called no more. Blocks, also for an ``arm`` whose caller did not wait for it."""
+        with self._lock:
+            self._closed = True
+            if self._observer:
+                self._observer.stop()

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -367,6 +368,31 @@ async def test_content_that_changed_unheard_is_found_by_the_regular_look(tmp_pat
         await asyncio.to_thread(hidden.write_text, "y = 3\n")
         assert (await home.next(DiskState.CHANGING)).reason == "files changed"
         await home.next(DiskState.SETTLED)
+
+
+async def test_an_observer_that_starts_while_the_watch_ends_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that failed in its first moments left one, with its threads."""
+    begun, go_on, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(StandIn):
+        def __init__(self, tell: Callable[[str], None], *, on_overflow: Callable[[], None]) -> None:
+            super().__init__(tell, on_overflow=on_overflow)
+            begun.set()
+            go_on.wait()
+
+        def stop(self) -> None:
+            stopped.set()
+
+    monkeypatch.setattr(observer, "Observer", Slow)
+    watching = asyncio.create_task(Home(tmp_path).watch.run())
+    await asyncio.to_thread(begun.wait)
+    watching.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    assert stopped.is_set()
 
 
 async def test_where_nobody_reports_changes_looks_come_oftener_and_that_is_said(
