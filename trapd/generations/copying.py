@@ -8,17 +8,19 @@ import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 from trapd.errors import SnapshotError
 
 FICLONE = 0x40049409  # ioctl of btrfs, xfs, overlayfs on them: share the blocks until one side is written
 _READABLE, _PRIVATE, FOLDER = 0o444, 0o440, 0o555
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # bytes
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+_WHILE_WRITTEN = 0o600  # permission bits
 _TRIES = 9  # to remove a folder, before the last one
 CACHE = "__pycache__"
 
@@ -62,11 +64,11 @@ class Copied:
 
 def copy_file(source: str, target: str, digest: str, rights: Rights) -> Copied:
     """Copy a file with its time. Raises OSError, and SnapshotError if the content has not this sha256 ("": any)."""
-    with open(source, "rb") as old, open(target, "x+b") as new:  # noqa: PTH123 - a Path takes as long as the rest
-        status = os.fstat(old.fileno())
+    with _opened(source, os.O_RDONLY) as old, _opened(target, _NEW) as new:
+        status = os.fstat(old)
         found, cloned = _transfer(old, new)
         _finish(new, rights, (status.st_atime_ns, status.st_mtime_ns))
-        size = os.fstat(new.fileno()).st_size
+        size = os.fstat(new).st_size
     if digest and found != digest:
         raise SnapshotError(f"cannot copy {source}: it has changed since it was looked at")
     return Copied(found, size, cloned)
@@ -74,19 +76,34 @@ def copy_file(source: str, target: str, digest: str, rights: Rights) -> Copied:
 
 def write_file(target: str, content: bytes, rights: Rights) -> None:
     """Make a file of this content. Raises OSError."""
-    with open(target, "x+b") as new:  # noqa: PTH123 - as above
-        new.write(content)
+    with _opened(target, _NEW) as new:
+        _write(new, content)
         _finish(new, rights, None)
 
 
-def _finish(new: BufferedRandom, rights: Rights, times: tuple[int, int] | None) -> None:
-    new.flush()
+@contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    """A descriptor: a file object asks the kernel four things more, and takes half of the time of copying a module."""
+    file = os.open(path, flags | os.O_CLOEXEC, _WHILE_WRITTEN)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write(file: int, content: bytes) -> None:
+    """All of it: a file system that becomes full takes a part first, and says so the next time."""
+    while content:
+        content = content[os.write(file, content) :]
+
+
+def _finish(new: int, rights: Rights, times: tuple[int, int] | None) -> None:
     if rights.group is None:
-        os.fchmod(new.fileno(), rights.mode)
+        os.fchmod(new, rights.mode)
     else:
-        close_to_others(new.fileno(), rights.group, rights.mode)
+        close_to_others(new, rights.group, rights.mode)
     if times is not None:
-        os.utime(new.fileno(), ns=times)
+        os.utime(new, ns=times)
 
 
 def close_to_others(file: int, group: int, mode: int = _PRIVATE) -> None:
@@ -96,17 +113,18 @@ def close_to_others(file: int, group: int, mode: int = _PRIVATE) -> None:
     os.fchmod(file, mode)
 
 
-def _transfer(old: BufferedReader, new: BufferedRandom) -> tuple[str, bool]:
+def _transfer(old: int, new: int) -> tuple[str, bool]:
     """Returns the digest of what has arrived, and whether the blocks are shared."""
+    found, cloned = hashlib.sha256(), True
     try:
-        fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        fcntl.ioctl(new, FICLONE, old)
     except OSError:  # another file system, or one that cannot
-        digest = hashlib.sha256()
-        while chunk := old.read(_CHUNK):
-            digest.update(chunk)
-            new.write(chunk)
-        return digest.hexdigest(), False
-    return hashlib.file_digest(new, "sha256").hexdigest(), True
+        cloned = False
+    while chunk := os.read(new if cloned else old, _CHUNK):
+        found.update(chunk)
+        if not cloned:
+            _write(new, chunk)
+    return found.hexdigest(), cloned
 
 
 def sync_file_system(folder: Path) -> None:

@@ -23,7 +23,7 @@ from enum import Enum, auto
 from trapd.model import DiskState
 
 EARLY = 0.5  # of the quiet period: leaves the other half to read everything before the look that decides
-SOON = 0.1  # seconds: an installer has ended, and the last events of what it wrote still come in
+SOON = 0.05  # seconds: an installer has ended, and the last events of what it wrote still come in
 
 
 class Verdict(Enum):

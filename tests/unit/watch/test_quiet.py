@@ -11,7 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from trapd.model import DiskState
-from trapd.watch.quiet import Finding, Quiet, Verdict
+from trapd.watch.quiet import SOON, Finding, Quiet, Verdict
 
 QUIET, CEILING = 2.0, 20.0
 
@@ -252,7 +252,7 @@ def test_a_look_that_is_disturbed_is_taken_again_soon() -> None:
     quiet.event(11.005, "a late event")
     quiet.looked(11, 11.01, vouched_for("two"))
     assert quiet.state is DiskState.CHANGING
-    assert look(quiet, vouched_for("two")) == pytest.approx(11.105)
+    assert look(quiet, vouched_for("two")) == pytest.approx(11.005 + SOON)
     assert quiet.state is DiskState.TENTATIVE
 
 
@@ -281,7 +281,7 @@ def test_an_installer_that_ends_before_its_events_are_heard_is_looked_after_soon
     quiet.hurry(10)
     assert quiet.due is None
     quiet.event(10.4, "x")
-    assert look(quiet, vouched_for("two")) == 10.5
+    assert look(quiet, vouched_for("two")) == 10.4 + SOON
     assert quiet.state is DiskState.TENTATIVE
 
 
