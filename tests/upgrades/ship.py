@@ -4,8 +4,9 @@ version, shows. Its trapd is impatient, so that the rows are short."""
 from __future__ import annotations
 
 import random
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support import environments, last_acts
@@ -70,7 +71,12 @@ class Ship(Environment):
 
     def run_pip(self, *arguments: str) -> None:
         """Run the environment's own pip."""
-        run(str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments, cwd=self.home)
+        self.run_pips(arguments)
+
+    def run_pips(self, *runs: Sequence[str]) -> None:
+        """Run it once for each of these arguments, in a script: the next one begins within milliseconds."""
+        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check"]
+        run("sh", "-c", " && ".join(shlex.join([*pip, *arguments]) for arguments in runs), cwd=self.home)
 
     def repair(self, version: str) -> None:
         """Remove what a killed pip has left, and let another one install both."""

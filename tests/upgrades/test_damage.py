@@ -236,9 +236,7 @@ def run_out_of_room(stage: Ship, version: str) -> None:
 
 
 def pip_in_a_loop(stage: Ship, version: str) -> None:
-    rounds = [stage.offline(round) for round in (f"{version}.dev1", f"{version}.dev2", version)]
-    for wheels in rounds:  # made before: between two runs of pip there is less than the quiet period
-        stage.run_pip("install", *wheels)
+    stage.run_pips(*(["install", *stage.offline(round)] for round in (f"{version}.dev1", f"{version}.dev2", version)))
 
 
 def two_pips_at_once(stage: Ship, version: str) -> None:
