@@ -13,7 +13,6 @@ from enum import StrEnum
 
 from trapd.content import Content, Environment
 
-POOL_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # Numbers of 15 digits: more than there will ever be, and few enough for a database.
 _INSTANCE = re.compile(r"(?P<pool>[a-z][a-z0-9_]*)@(?P<generation>[0-9]{1,15})-(?P<slot>[0-9]{1,15})")
 _UNIT_PREFIX, _UNIT_SUFFIX = "trapd-worker-", ".service"

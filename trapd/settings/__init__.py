@@ -6,7 +6,6 @@ Relative paths in it are relative to its folder; durations are seconds once read
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from trapd import environment, layout
-from trapd.model import POOL_NAME
 from trapd.settings import beat, worker_options
 from trapd.settings.document import Document, read, trust
-from trapd.settings.keys import KEYS
-from trapd.spec import Application, Metrics, Notify, Policy, PoolSpec
+from trapd.settings.keys import KEYS, meant
+from trapd.spec import POOL_NAME, Application, Metrics, Notify, Policy, PoolSpec
 
 _LONGEST_NAME = 100  # characters of a pool's name; a unit's name, with two long numbers, may have 255 (systemd.unit(5))
 _TABLES = ("trapd", "app", "watch", "rollout", "metrics", "notify", "pools")
@@ -146,8 +144,8 @@ def _unknown(document: Document, path: str, name: str, known: list[str]) -> None
         )
     elif at_home:
         remedy = f"write it in [{at_home}]"
-    elif near := difflib.get_close_matches(name, known, 1):
-        remedy = f'did you mean "{near[0]}"?'
+    elif question := meant(name, known):
+        remedy = question
     else:
         remedy = f"remove it; {f'[{path}]' if path else 'a configuration'} has: {', '.join(known)}"
     document.refuse(f"{path}.{name}".lstrip("."), "cannot use this: no such setting", remedy)
