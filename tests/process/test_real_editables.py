@@ -21,8 +21,9 @@ from tests.support.site_packages import make_old
 
 pytestmark = pytest.mark.long
 
-UV = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--editable", ".")
-POETRY = (sys.executable, "-m", "poetry", "--no-interaction", "install")
+# Of .venv, by PATH: a tool that is called by its path there is at work on .venv, for tests that look at that meanwhile
+UV = ("uv", "pip", "install", "--quiet", "--editable", ".")
+POETRY = ("python", "-m", "poetry", "--no-interaction", "install")
 SETUPTOOLS = "setuptools.build_meta"
 DATA = '[tool.setuptools.package-data]\ntrap = ["*.csv"]\n'
 SCIKIT, SCIKITS_FINDER = "scikit-build-core", "_editable_skbc_trap.py"
@@ -176,10 +177,10 @@ def from_copy(way: Way, generation: Path, package: Path, version: str) -> list[s
 
 def install(home: Home, project: Path, way: Way, kept: Path) -> None:
     """Raises AssertionError with the tool's words if it fails."""
-    own = {"VIRTUAL_ENV": str(home.venv), "PATH": f"{home.venv}/bin:{os.environ['PATH']}"}
+    own = {"VIRTUAL_ENV": str(home.venv), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if way.command == POETRY:
         own |= {"PYTHONPATH": str(environments.tool(kept, "poetry")), "POETRY_CACHE_DIR": str(home.folder / "poetry")}
-    pip = (sys.executable, "-m", "pip", "--python", str(home.python), "install", "--quiet", "--editable", ".")
+    pip = ("python", "-m", "pip", "--python", str(home.python), "install", "--quiet", "--editable", ".")
     done = subprocess.run(
         way.command or pip, cwd=project, env={**os.environ, **own}, capture_output=True, text=True, check=False
     )
