@@ -2,7 +2,7 @@
 
 All parts of trapd, workers included, replace files with this module: it travels with each generation. There are three
 exceptions: a generation (a folder that is renamed), an account (a file that is locked before it gets its name) and
-links.
+links. For them, and for files that grow, there is ``write_all``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,13 @@ def write(path: Path, content: str | bytes | Iterable[bytes], *, mode: int | Non
 
 def _parts(content: bytes | Iterable[bytes]) -> Iterable[bytes]:
     return [content] if isinstance(content, bytes) else content
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of it at a descriptor's place: write(2) takes a part where a pipe or a file system becomes full, and
+    says so the next time. Raises OSError."""
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trapd.atomic import write_all
+
 Entry = Mapping[str, Any]
 FOLDER, SUFFIX = ".accounts", ".jsonl"  # no pool has such a name; theirs lie beside it
 RUN = "run"
@@ -121,6 +123,4 @@ def _entries(lines: bytes) -> Iterator[Entry]:
 
 
 def _write(file: int, entries: Iterable[Entry], before: bytes = b"") -> None:
-    data = before + b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
-    while data:
-        data = data[os.write(file, data) :]
+    write_all(file, before + b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trapd.atomic import write_all
 from trapd.worker.lines import log_line
 
 KEPT = 7 * 86400.0  # s; so long may trapd be away
@@ -102,6 +103,4 @@ class Receipt:
 
 
 def _append(file: int, line: dict[str, Any]) -> None:
-    data = json.dumps(line).encode() + b"\n"
-    while data:
-        data = data[os.write(file, data) :]
+    write_all(file, json.dumps(line).encode() + b"\n")

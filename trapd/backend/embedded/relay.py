@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from trapd.atomic import write_all
+
 log = logging.getLogger("trapd.backend.embedded")
 CHUNK = 1 << 16  # bytes; a line that is longer is cut
 STANDARD_OUTPUT = 1
@@ -40,8 +42,7 @@ class _Source:
 def to_standard_output(data: bytes) -> None:
     """Write, and block for as long as no process reads. This does not use sys.stdout: a blocked thread would hold its
     lock when Python ends."""
-    while data:
-        data = data[os.write(STANDARD_OUTPUT, data) :]
+    write_all(STANDARD_OUTPUT, data)
 
 
 class Relay:
