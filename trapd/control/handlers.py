@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from trapd.control.status import describe, status
 from trapd.control.why import find_rollout, why
 from trapd.errors import RefusedError, TrapdError, UsageError
 from trapd.model import Generation, Rollout
+from trapd.nearest import nearest
 from trapd.rollout import task_changes
 from trapd.rollout.refusals import candidate, refusal
 from trapd.rollout.view import PoolView
@@ -197,8 +197,8 @@ def find_pool(call: Call[Given], name: str) -> str:
     known = [view.spec.name for view in call.context.controller.pools()]
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
     raise UsageError(f"cannot find pool {name!r}: {hint}")
 
 

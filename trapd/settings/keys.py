@@ -15,6 +15,7 @@ from typing import Any
 from trapd import durations, layout
 from trapd.environment import BACKENDS_OWN
 from trapd.event import EventKind
+from trapd.nearest import nearest
 from trapd.spec import Amount, Metrics, Notify, OnFailure, OnMissingTasks, Policy, PoolSpec, Promotion
 
 
@@ -28,10 +29,8 @@ class Kind:
 
 def meant(value: Any, known: Sequence[str]) -> str:
     """A question that names what was perhaps meant instead of this; empty if nothing known is like it."""
-    import difflib  # here, since hardly anybody needs it: it takes 0.01 s of each trapctl
-
-    near = difflib.get_close_matches(value, known, 1) if isinstance(value, str) else []
-    return f'did you mean "{near[0]}"?' if near else ""
+    near = nearest(value, known) if isinstance(value, str) else ""
+    return f'did you mean "{near}"?' if near else ""
 
 
 def _require(fits: bool, detail: str = "") -> None:

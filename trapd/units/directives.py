@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from trapd.nearest import nearest
 
 Known = Mapping[str, frozenset[str]]  # section -> names; without any, every name is taken for one of [Service]
 
@@ -76,8 +77,8 @@ def objection(name: str, value: object, known: Known) -> str:
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name):
         return "is not a name of systemd's; see systemd.exec(5) and systemd.resource-control(5)"
     if known and not section(name, known):
-        near = difflib.get_close_matches(name, sorted(set().union(*known.values()) - set(OURS)), 1)
-        return "this machine's systemd does not know it; " + (f"did you mean {near[0]}?" if near else "remove it")
+        near = nearest(name, sorted(set().union(*known.values()) - set(OURS)))
+        return "this machine's systemd does not know it; " + (f"did you mean {near}?" if near else "remove it")
     text = shown(value)
     if any(character in text for character in "\n\r\0") or text.endswith("\\"):
         return "its value has more than one line; write it as one line"
