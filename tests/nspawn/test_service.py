@@ -612,12 +612,14 @@ def status_text(service: Service) -> str:
 
 SPINS = """
 
+import time
+
 from celery.signals import worker_ready
 
 
 def spin(*_):
     while True:
-        pass
+        time.sleep(0.01)  # as endless as without, and the machine has something better to do
 
 
 @worker_ready.connect
