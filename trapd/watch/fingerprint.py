@@ -11,6 +11,7 @@ from pathlib import Path
 from trapd.content import Content
 from trapd.file_stamp import RACY, content, digest, identity
 from trapd.folders import LOOK, Folder, digests, split
+from trapd.watch.recall import Recall
 
 DIGITS = 32  # of a digest: 128 bits tell two states of one distribution apart
 
@@ -55,35 +56,40 @@ class Hasher:
         self, read: Callable[[Path], Stamp] = read, read_digest: Callable[[str], bytes] = digest, racy: int = RACY
     ) -> None:
         self._read, self._read_digest, self._racy = read, read_digest, racy
-        self._known: dict[object, Stamp | Digests] = {}
-        self._used: dict[object, Stamp | Digests] = {}
+        self._recall = Recall[object, Stamp | Digests]()
         self._begun = time.time_ns()
 
     def begin(self, *, fresh: bool) -> None:
-        """Begin a look; what the look before did not ask for is forgotten, and with ``fresh`` everything is."""
-        self._known, self._used = {} if fresh else self._used, {}
+        """Begin a look. With ``fresh`` everything is forgotten."""
+        if fresh:
+            self._recall.clear()
+        self._recall.begin()
         self._begun = time.time_ns()
+
+    def end(self) -> None:
+        """All that counts was asked for in this look; the rest is forgotten."""
+        self._recall.end()
 
     def stamp(self, source: str) -> Stamp:
         """Of one file. Raises OSError."""
-        known = self._used.get(source)
+        known = self._recall.now(source)
         if not isinstance(known, Stamp):
-            known = self._known.get(source)
+            known = self._recall.earlier(source)
             if not isinstance(known, Stamp) or known.racy or known.identity != identity(Path(source).stat()):
                 known = self._read(Path(source))
-            self._used[source] = known
+            self._recall.set(source, known)
         return known
 
     def folder(self, folder: Folder) -> Digests:
         """Of the files of a folder that count. Raises OSError."""
         key = (folder.source, "" if folder.walked else (folder.text, folder.called))
-        used = self._used.get(key)
+        used = self._recall.now(key)
         if isinstance(used, Digests) and used.text == folder.text:
             return used
-        known = self._known.get(key)
+        known = self._recall.earlier(key)
         if not isinstance(known, Digests) or (known.text, known.looks) != (folder.text, folder.looks):
             known = self._read_folder(folder, known if isinstance(known, Digests) else None)
-        self._used[key] = known
+        self._recall.set(key, known)
         return known
 
     def _read_folder(self, folder: Folder, known: Digests | None) -> Digests:

@@ -86,6 +86,7 @@ class Installers:
         watched = (self._watched(distribution, fresh, walked(distribution)) for distribution in found)
         required = (self._required(name, sites) for name in others)
         altered = [*chain.from_iterable(chain(watched, required))]
+        self._records.end()
         unreadable = frozenset(one.mark for one in altered if one.unreadable)
         return Wholeness(altered={one.mark: one.why for one in altered}, unreadable=unreadable)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from trapd.file_stamp import RACY, digest, identity
 from trapd.folders import Folder, look
 from trapd.watch.fingerprint import Digests
+from trapd.watch.recall import Recall
 from trapd.watch.record_file import Recorded, read_record, read_section, sections
 from trapd.watch.walked import Walked, contents_of
 
@@ -56,12 +57,15 @@ class Records:
     """The RECORDs of an environment."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, _Known] = {}
-        self._used: dict[Path, _Known] = {}
+        self._recall = Recall[Path, _Known]()
 
     def begin(self) -> None:
-        """Begin a look; what the look before did not ask for is forgotten."""
-        self._known, self._used = self._used, {}
+        """Begin a look."""
+        self._recall.begin()
+
+    def end(self) -> None:
+        """All that counts was asked for in this look; the rest is forgotten."""
+        self._recall.end()
 
     def faults(
         self, site: Path, metadata: str, *, fresh: bool = False, walked: Walked | None = None
@@ -75,14 +79,14 @@ class Records:
         """
         info = site / metadata
         stamp = (_stamp(info / "RECORD"), _stamp(info / "INSTALLER"))
-        known = self._used.get(info) or self._known.get(info)
+        known = self._recall.now(info) or self._recall.earlier(info)
         if known is None or known.stamp != stamp:
             if next(_lines(info), None) is None:
                 return None
             installer = read_installer(info)
             clean = known.clean if known else frozenset[bytes]()
             known = _Known(stamp, keeps_to_record(installer), installer, clean)
-        self._used[info] = known
+        self._recall.set(info, known)
         seen = b"" if known.paths is None else _seen(site, known.paths, walked)
         if fresh or not seen or seen != known.seen:
             compared = _Compared(site, info, walked, known.clean)
@@ -97,7 +101,7 @@ class Records:
 
     def installer(self, site: Path, metadata: str) -> str:
         """What INSTALLER says; empty if there is none."""
-        known = self._used.get(site / metadata)
+        known = self._recall.now(site / metadata)
         return known.installer if known else read_installer(site / metadata)
 
 

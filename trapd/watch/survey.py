@@ -111,7 +111,10 @@ class Surveyor:
         try:
             scene = self._locate(answer, arm, meant.loaded)
             self._hasher.begin(fresh=fresh)
-            return self._read(scene, answer, wall, fresh, meant)
+            survey = self._read(scene, answer, wall, fresh, meant)
+            if survey.disk.fingerprint and survey.finding.verdict is not Verdict.UNFINISHED:  # all of it was read
+                self._hasher.end()
+            return survey
         except FileNotFoundError as error:
             return Survey(Finding(Verdict.UNFINISHED, f"files are being replaced: {error.filename} vanished"))
         except OSError as error:

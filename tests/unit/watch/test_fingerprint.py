@@ -88,13 +88,18 @@ def test_a_file_read_within_the_clocks_resolution_of_its_change_is_not_trusted(t
         assert len(reads.paths) == count, "once in each look"
 
 
-def test_what_a_look_did_not_ask_for_is_forgotten(tmp_path: Path) -> None:
+def test_what_a_whole_look_did_not_ask_for_is_forgotten(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text("one")
     reads = Reads()
     hasher = Hasher(reads)
     hasher.stamp(str(file))
+    hasher.begin(fresh=False)  # and it breaks off
     hasher.begin(fresh=False)
+    hasher.stamp(str(file))
+    assert len(reads.paths) == 1
+    hasher.begin(fresh=False)
+    hasher.end()
     hasher.begin(fresh=False)
     hasher.stamp(str(file))
     assert len(reads.paths) == 2

@@ -15,8 +15,10 @@ from trapd.folders import Files
 from trapd.watch import record_file
 from trapd.watch import records as module
 from trapd.watch.fingerprint import Hasher
+from trapd.watch.installers import Installers, Wholeness
 from trapd.watch.record_file import read_record
 from trapd.watch.records import Fault, Records
+from trapd.watch.sites import scan
 from trapd.watch.tree import walk
 from trapd.watch.walked import Walked
 
@@ -90,10 +92,29 @@ def test_what_was_not_asked_for_in_a_look_is_forgotten(site: Path, reads: list[s
     records = Records()
     look(records, site)
     records.begin()
-    records.begin()
+    records.end()
     reads.clear()
     look(records, site)
     assert "RECORD" in reads
+
+
+def test_while_somebody_is_at_work_nothing_is_forgotten(site: Path, reads: list[str]) -> None:
+    """Else the look after the end of a pip that had been looked at read the whole environment again."""
+    judge, sites = Installers(proc=Path("/nowhere")).judge, scan([str(site)])
+    assert not judge([], sites, {"numpy"}, prefix="").reason
+    assert "RECORD" in reads
+    for _ in range(2):
+        (site / "~umpy").mkdir()
+        assert judge([], scan([str(site)]), {"numpy"}, prefix="").reason
+        (site / "~umpy").rmdir()
+        reads.clear()
+        assert judge([], scan([str(site)]), {"numpy"}, prefix="") == Wholeness()
+        assert reads == []
+    (site / INFO).rename(site / "aside")
+    judge([], scan([str(site)]), {"numpy"}, prefix="")
+    (site / "aside").rename(site / INFO)
+    judge([], scan([str(site)]), {"numpy"}, prefix="")
+    assert "RECORD" in reads, "it had been uninstalled"
 
 
 @pytest.mark.parametrize("installer", ["conda", "somebody 2.0"])

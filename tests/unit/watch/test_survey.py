@@ -18,8 +18,10 @@ from tests.support.rights import closed
 from tests.support.site_packages import install, install_editable, make_old, uninstall
 from trapd.access import name_of_user
 from trapd.content import Content
+from trapd.file_stamp import digest
 from trapd.rollout.changes import changes, sentence
 from trapd.rollout.condition import Condition, condition
+from trapd.watch.fingerprint import Hasher
 from trapd.watch.interpreter import Answer
 from trapd.watch.places import Places
 from trapd.watch.quiet import Verdict
@@ -329,6 +331,32 @@ def test_in_the_middle_of_an_upgrade_it_is_unfinished_even_though_it_is_gone(mac
     finding = machine.look().finding
     assert finding.verdict is Verdict.UNFINISHED
     assert "~rap is there" in finding.reason
+
+
+def test_what_is_away_for_the_time_of_an_upgrade_is_not_forgotten_and_what_is_uninstalled_is(machine: Machine) -> None:
+    read: list[str] = []
+
+    def note(file: str) -> bytes:
+        read.append(file)
+        return digest(file)
+
+    machine.surveyor._hasher = Hasher(read_digest=note, racy=0)
+    there, info = machine.site / "trap", machine.site / "trap-1.3.0.dist-info"
+    machine.look()
+    assert str(there / "run.py") in read
+    there.rename(machine.site / "~rap")
+    assert machine.look().finding.verdict is Verdict.UNFINISHED
+    (machine.site / "~rap").rename(there)
+    read.clear()
+    assert machine.look().finding.verdict is Verdict.WHOLE
+    assert read == []
+    there.rename(machine.home / "aside")
+    info.rename(machine.home / "aside.dist-info")
+    assert machine.look().finding.verdict is Verdict.BROKEN
+    (machine.home / "aside").rename(there)
+    (machine.home / "aside.dist-info").rename(info)
+    machine.look()
+    assert str(there / "run.py") in read
 
 
 def test_the_stash_of_a_dependency_counts_from_the_first_look_on(machine: Machine) -> None:
